@@ -1,0 +1,76 @@
+"""What every part of the resource is made of: the model base class and the scalar types.
+
+Numbers that are not integers are `Decimal` and are written as strings ("8e-6"), since floats have no place in a
+Kubernetes spec and a decimal has one canonical form for fingerprints.
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$"
+
+
+class Spec(BaseModel):
+    """Base of every class in the resource: immutable, camelCase in files, unknown fields are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+    def with_(self, **changes: Any) -> Self:
+        """A validated copy with some fields replaced (Python names)."""
+        return type(self).model_validate({**dict(self), **changes})
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise ValueError('must be a number in quotes, for example "0.7"')
+    text = str(value).strip()
+    if not re.match(DECIMAL_PATTERN, text) and not isinstance(value, float | Decimal):
+        raise ValueError('must be a number in quotes, for example "0.7" or "8e-6"')
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError('must be a number in quotes, for example "0.7" or "8e-6"') from None
+    if not number.is_finite():
+        raise ValueError("must be finite")
+    return number
+
+
+def decimal_text(value: Decimal) -> str:
+    """The one spelling of a number: "0.70" and "7e-1" give "0.7", "8E-6" gives "0.000008"."""
+    return format(value.normalize(), "f")
+
+
+Number = Annotated[
+    Decimal,
+    BeforeValidator(_decimal),
+    PlainSerializer(decimal_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": 32}),
+]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+MODEL_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME_PATTERN, min_length=1, max_length=20)]
+STUDENT = "$student"
+"""Stands for the last promoted student where a declared model's name could stand."""
+
+
+class SecretKey(Spec):
+    """One key of a Kubernetes Secret in the resource's namespace.
+
+    `moaa run` reads it from the environment variable MOAA_SECRET_<NAME>_<KEY>, upper case, other characters as `_`.
+    """
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+    @property
+    def environment_variable(self) -> str:
+        return "MOAA_SECRET_" + re.sub(r"[^A-Z0-9]", "_", f"{self.name}_{self.key}".upper())

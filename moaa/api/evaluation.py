@@ -1,0 +1,68 @@
+"""What is measured, and what a new student must show to be promoted."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from moaa.api.base import ModelName, NonNegative, Number, Spec
+from moaa.api.data import DataSource
+from moaa.api.mixture import Judge, Sampling
+
+BenchmarkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=32)]
+
+
+class Benchmark(DataSource):
+    """What benchmarks share. Rows need `messages` (or `prompt`); `limit` caps the rows read."""
+
+    name: BenchmarkName
+    sampling: Sampling = Sampling(temperature=Decimal(0), max_tokens=2048)
+    samples: Annotated[int, Field(ge=1, le=64)] = 1
+    """Answers a prompt; the row's score is their mean."""
+
+
+class ExactMatch(Benchmark):
+    """1 when the answer equals the row's `answer` after stripping white space, else 0."""
+
+    type: Literal["ExactMatch"]
+
+
+class Pairwise(Benchmark):
+    """Win rate against a baseline's answers, judged in both orders: win 1, tie or order-dependent ½, loss 0."""
+
+    type: Literal["Pairwise"]
+    baseline: ModelName | Literal["$base"] = "$base"
+    """Whose answers are the yardstick; $base is the student before any training."""
+    judge: Judge
+
+
+AnyBenchmark = Annotated[ExactMatch | Pairwise, Field(discriminator="type")]
+
+
+class GateRule(StrEnum):
+    MEAN = "Mean"
+    """The mean paired gain decides."""
+    LOWER_BOUND = "LowerBound"
+    """The lower end of the gain's 95 % interval decides: promote only what is shown to be better."""
+
+
+class Gate(Spec):
+    """A candidate replaces the previous student only if its gain on the selection benchmarks passes."""
+
+    rule: GateRule = GateRule.MEAN
+    min_gain: Number = Decimal(0)
+    """Smallest gain, in points of score between -1 and 1; a negative value tolerates a loss."""
+
+
+class Evaluation(Spec):
+    selection: Annotated[list[AnyBenchmark], Field(max_length=16)] = []
+    """Read by the gate and by promotion. Without any, the last trained student is promoted."""
+    report: Annotated[list[AnyBenchmark], Field(max_length=16)] = []
+    """Never read by any decision."""
+    gate: Gate = Gate()
+    members: bool = True
+    """Measure every proposer alone, the aggregator alone and the mixture before the first iteration."""
+    bootstrap: Annotated[int, Field(ge=100, le=100000)] = 2000
+    """Resamples behind each interval."""
+    confidence: Annotated[NonNegative, Field(gt=0, lt=1)] = Decimal("0.95")

@@ -1,0 +1,68 @@
+"""Prompt templates that the resource may replace.
+
+A template holds placeholders such as `{question}`; each lists what it must and may hold. Any other text in braces is
+an error, so that a misspelt placeholder never reaches a model. The default texts live in `moaa.mixture.prompts` and
+`moaa.judge.prompts`.
+"""
+
+import re
+from typing import Annotated, Self
+
+from pydantic import StringConstraints, model_validator
+
+from moaa.api.base import Spec
+
+Template = Annotated[str, StringConstraints(min_length=1, max_length=16384)]
+
+PLACEHOLDERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    # name: (must hold, may hold)
+    "aggregate": (frozenset({"proposals"}), frozenset()),
+    "proposal": (frozenset({"text"}), frozenset({"number"})),
+    "criterion": (frozenset({"name"}), frozenset({"number", "definition"})),
+    "criteria": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria", "count"})),
+    "judge": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria"})),
+    "evaluation": (frozenset({"text"}), frozenset({"number"})),
+    "meta_judge": (frozenset({"question", "answer_a", "answer_b", "evaluations"}), frozenset({"criteria"})),
+    "single": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria"})),
+}
+_BRACED = re.compile(r"\{([^{}]*)\}")
+
+
+class Prompts(Spec):
+    """Replaces prompt templates; None keeps ours."""
+
+    aggregate: Template | None = None
+    """System message of the aggregator and of later layers: {proposals}."""
+    proposal: Template | None = None
+    """One entry of {proposals}: {number}, {text}. Entries are joined as they are; end it with a line break."""
+    criterion: Template | None = None
+    """One entry of {criteria}: {number}, {name}, {definition}."""
+    criteria: Template | None = None
+    """Asks for the criteria: {question}, {answer_a}, {answer_b}, {criteria}, {count}."""
+    judge: Template | None = None
+    """Asks a judge for its evaluation: {question}, {answer_a}, {answer_b}, {criteria}."""
+    evaluation: Template | None = None
+    """One entry of {evaluations}: {number}, {text}."""
+    meta_judge: Template | None = None
+    """Asks for [[A]] or [[B]]: {question}, {answer_a}, {answer_b}, {criteria}, {evaluations}."""
+    single: Template | None = None
+    """The same without evaluations, for methods Single and Panel."""
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Self:
+        for name, (must, may) in PLACEHOLDERS.items():
+            text: str | None = getattr(self, name)
+            if text is None:
+                continue
+            found = set(_BRACED.findall(text))
+            if unknown := sorted(found - must - may):
+                allowed = ", ".join(f"{{{p}}}" for p in sorted(must | may))
+                raise ValueError(f"{name}: {{{unknown[0]}}} is not a placeholder here; use {allowed}")
+            if missing := sorted(must - found):
+                raise ValueError(f"{name}: {{{missing[0]}}} is missing; without it the model would not see it")
+        return self
+
+
+def render(template: str, values: dict[str, str]) -> str:
+    """Fill a checked template. Values are inserted as they are: braces inside an answer stay text."""
+    return _BRACED.sub(lambda m: values[m.group(1)], template)

@@ -1,0 +1,138 @@
+"""The MoAA resource: the one definition of what a user may ask for.
+
+The CRD, `moaa validate`, the plan, both executors and every job read these classes. What a single field can say about
+itself is checked here; rules that join fields live in `moaa.api.check`, which reports every mistake at once.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.data import Data
+from moaa.api.evaluation import Evaluation
+from moaa.api.mixture import Judge, Mixture
+from moaa.api.models import Model
+from moaa.api.prompts import Prompts
+from moaa.api.training import Training
+
+API_VERSION = "moaa.dev/v1alpha1"
+KIND = "MoAA"
+
+
+class Metadata(Spec):
+    """Kubernetes object metadata, as far as a file may carry it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=24)]
+    """At most 24 characters: the names of RayJobs derive from it."""
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)] = "default"
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class StorageSecret(Spec):
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), when there is no cloud identity.
+
+    `moaa run` reads the same names from the environment.
+    """
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+class Storage(Spec):
+    """Where everything durable lives."""
+
+    uri: Annotated[
+        str, StringConstraints(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$", max_length=512)
+    ]
+    """s3://bucket/prefix, or file:///folder on one machine."""
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=512)] | None = None
+    """Of an S3 server that is not AWS."""
+    region: Annotated[str, StringConstraints(max_length=64)] | None = None
+    secret: StorageSecret | None = None
+
+
+class Schedule(StrEnum):
+    TOGETHER = "Together"
+    """All models of a stage are served at once."""
+    IN_TURN = "InTurn"
+    """One model at a time; rows wait in the ledger for the next."""
+
+
+class ServingPolicy(Spec):
+    schedule: Schedule = Schedule.TOGETHER
+    schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
+    """Minutes servers may wait for a machine before all of a stage's are released and tried again."""
+
+
+class Start(StrEnum):
+    PROMOTED = "Promoted"
+    """An iteration trains the last promoted student."""
+    BASE = "Base"
+    """Every iteration trains the declared student anew."""
+
+
+class Failures(Spec):
+    """What is tolerated before a stage fails."""
+
+    max_fraction: Fraction = Decimal("0.01")
+    """Part of a stage's rows that may fail for good."""
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
+    """Attempts of a stage after the first."""
+
+
+class Cost(Spec):
+    """Prices for the estimate and the report."""
+
+    gpu_hour_usd: NonNegative | None = None
+    """US dollars for one GPU for one hour."""
+
+
+class MoAASpec(Spec):
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Permutes the data; sampled answers take their seeds from it."""
+    storage: Storage
+    service_account_name: Annotated[str, StringConstraints(max_length=253)] = "moaa-run"
+    """Every pod of the run uses it (Kubernetes only)."""
+    models: Annotated[list[Model], Field(min_length=1, max_length=64)]
+    student: ModelName
+    """The declared model that is trained."""
+    mixture: Mixture | None = None
+    """Needed where answers come from the mixture."""
+    judge: Judge | None = None
+    """Needed for dpo."""
+    data: Data
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Rounds of data, training and promotion. The paper has one; more are our extension."""
+    start: Start = Start.PROMOTED
+    serving: ServingPolicy = ServingPolicy()
+    prompts: Prompts = Prompts()
+    failures: Failures = Failures()
+    cost: Cost = Cost()
+    suspend: bool = False
+    """Stop after what is running is durable; free every GPU."""
+
+    def model(self, name: str) -> Model:
+        """The declared model of that name. Raises KeyError: it is not declared (checked resources never do)."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise KeyError(name)
+
+
+class MoAA(Spec):
+    api_version: Literal["moaa.dev/v1alpha1"]
+    kind: Literal["MoAA"]
+    metadata: Metadata
+    spec: MoAASpec
+
+    @property
+    def run_name(self) -> str:
+        return f"{self.metadata.namespace}-{self.metadata.name}"
+
+
+__all__ = ["API_VERSION", "KIND", "STUDENT", "MoAA", "MoAASpec"]

@@ -1,0 +1,105 @@
+"""How the student is trained. Defaults are the paper's for Llama-3.1-8B (§4.1, App. A), or marked as ours."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from moaa.api.base import Fraction, NonNegative, Positive, Spec
+
+
+class TrainingResources(Spec):
+    """Ray Train workers. The worker count is part of a stage's meaning only through batchSize, which is global."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    gpus_per_worker: Annotated[int, Field(ge=0, le=16)] = 1
+    """0 trains on the CPU."""
+    cpus_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
+    memory_gib: Positive | None = None
+    """Memory of one worker, for the local budget and the pod's limit; None: decided by the executor."""
+    max_failures: Annotated[int, Field(ge=0, le=100)] = 3
+    """Worker losses Ray Train repairs inside one attempt."""
+    template: dict[str, Any] = {}
+    """Pod template overrides of the workers (Kubernetes only)."""
+
+
+class Precision(StrEnum):
+    BF16 = "BF16"
+    FP32 = "FP32"
+
+
+class Optimization(Spec):
+    """What SFT and DPO share."""
+
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Rows an optimiser step, over all workers; must be divisible by workers × microBatchSize."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Rows a worker holds at a time."""
+    max_length: Annotated[int, Field(ge=16, le=1048576)] = 2048
+    """Most tokens of a row (ours, as SimPO); a longer row is a recorded failure, never cut silently."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 3
+    """DeepSpeed ZeRO stage."""
+    precision: Precision = Precision.BF16
+    warmup_ratio: Fraction = Decimal("0.1")
+    """Part of the steps that warm up; cosine decay follows (ours, as SimPO)."""
+    weight_decay: NonNegative = Decimal(0)
+    max_grad_norm: Positive = Decimal(1)
+    gradient_checkpointing: bool = True
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 50
+    """Optimiser steps between checkpoints."""
+
+
+class Sft(Optimization):
+    """Supervised fine-tuning on the mixture's conversations; loss on assistant tokens only."""
+
+    epochs: Positive = Decimal(6)
+    learning_rate: Positive = Decimal("8e-6")
+    """§4.1; App. A prints 8e-7, which repeats the DPO line."""
+    packing: bool = True
+
+
+class RefModel(StrEnum):
+    STAGE_START = "StageStart"
+    """The student DPO starts from: the one that wrote the samples (default)."""
+    ITERATION_START = "IterationStart"
+    BASE = "Base"
+
+
+class Dpo(Optimization):
+    """Direct preference optimisation on pairs from the student's own samples."""
+
+    samples: Annotated[int, Field(ge=2, le=64)] = 5
+    """Answers sampled for each prompt (§4.1)."""
+    temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
+    top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
+    max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    epochs: Positive = Decimal(5)
+    learning_rate: Positive = Decimal("8e-7")
+    beta: Positive = Decimal("0.01")
+    ref_model: RefModel = RefModel.STAGE_START
+
+
+class Training(Spec):
+    """SFT, DPO or both; leave one out to skip its stages."""
+
+    resources: TrainingResources = TrainingResources()
+    sft: Sft | None = None
+    dpo: Dpo | None = None
+
+    @model_validator(mode="after")
+    def _shape(self) -> Self:
+        if self.sft is None and self.dpo is None:
+            raise ValueError("give sft, dpo or both; without either nothing is trained")
+        for name in ("sft", "dpo"):
+            part: Optimization | None = getattr(self, name)
+            if part is None:
+                continue
+            unit = self.resources.workers * part.micro_batch_size
+            if part.batch_size % unit:
+                raise ValueError(
+                    f"{name}.batchSize {part.batch_size} is not divisible by workers × microBatchSize ({unit})"
+                )
+            if part.precision is Precision.BF16 and self.resources.gpus_per_worker == 0:
+                raise ValueError(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+        return self

@@ -1,0 +1,94 @@
+"""Every exception MoAA raises on purpose, in one tree.
+
+    MoaaError
+    ├── ResourceError      the user's file is wrong: every mistake at once
+    ├── DataError          a data source is wrong: file, line, field, remedy
+    ├── StoreError         the store could not do what was asked
+    │   ├── AlreadyExists  put-if-absent lost: the object is there
+    │   ├── NotFound       the object is not there
+    │   └── Fenced         a newer attempt owns this work; leave without writing
+    ├── CallError          a model call failed for good
+    ├── ModelAbsent        the call needs a model that is not being served right now
+    ├── ServerError        a model server did not start or died
+    └── StageError         a stage ended without its manifest
+
+A failure is never a value: no empty answer, zero score or skipped row stands for one of these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MoaaError(Exception):
+    """Root of the tree; its text is meant for the user."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a resource: where, what was found, what to do."""
+
+    path: str
+    """Dotted path with list indexes, for example `spec.mixture.layers[0].proposers[1].model`."""
+    found: str
+    """The offending value as the user wrote it, shortened; empty when something is missing."""
+    remedy: str
+    """A sentence that says what is wrong and what to write instead."""
+
+    def __str__(self) -> str:
+        found = f" {self.found}" if self.found else ""
+        return f"{self.path}:{found} {self.remedy}"
+
+
+class ResourceError(MoaaError):
+    """The resource is not valid. Holds every problem found, in the order of the file."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = "\n".join(f"  {p}" for p in self.problems)
+        super().__init__(f"{file}: {count} problem{'s' if count != 1 else ''}\n{lines}")
+
+
+class DataError(MoaaError):
+    """A data source cannot be used; the text names file, line and field."""
+
+
+class StoreError(MoaaError):
+    """The store could not do what was asked."""
+
+
+class AlreadyExists(StoreError):
+    """Put-if-absent found the key taken."""
+
+
+class NotFound(StoreError):
+    """There is no object under the key."""
+
+
+class Fenced(StoreError):
+    """A newer attempt has claimed this work. The holder must stop and must not write again."""
+
+
+class CallError(MoaaError):
+    """A model call failed for good. `reason` is one of a small fixed set, counted in manifests."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class ModelAbsent(MoaaError):
+    """The call needs `model`, which nobody serves right now; the row waits in the ledger."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(f"model {model!r} is not being served")
+
+
+class ServerError(MoaaError):
+    """A model server did not start in time or died; the text ends with its last log lines."""
+
+
+class StageError(MoaaError):
+    """A stage ended without its manifest; the text says why and what to do."""

@@ -1,0 +1,1 @@
+"""Benchmarks, intervals and the gate."""

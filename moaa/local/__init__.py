@@ -1,0 +1,1 @@
+"""The process executor: servers, jobs and Ray on one machine."""

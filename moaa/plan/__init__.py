@@ -1,0 +1,1 @@
+"""Resource and finished stages to stages that are ready now: pure functions, no I/O, no clock."""
