@@ -22,7 +22,7 @@ class Context:
 
 
 class Permanent(Exception):
-    """The stage cannot succeed by trying again: the user's mistake, or more failed rows than tolerated. Exit code 64."""
+    """Trying again cannot help: the user's mistake, or too many failed rows. Exit code 64."""
 
 
 class Deferred(Exception):
