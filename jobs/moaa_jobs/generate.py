@@ -8,9 +8,9 @@ from moaa.client.budget import Windows
 from moaa.client.calls import Caller
 from moaa.data.rows import ConversationRow, PromptRow
 from moaa.data.schemas import CONVERSATIONS
+from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import resolved_mixture, uses_mixture
 from moaa.plan.stage import Kind, StageJob
-from moaa.mixture.row import answer_conversation
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import read_slices, stage_of
 from moaa_jobs.models import windows_of

@@ -17,19 +17,29 @@ from typing import Any
 
 import pyarrow as pa
 
+from moaa.client.budget import Windows
 from moaa.client.calls import Caller
-from moaa.client.ledgered import LedgeredCaller
+from moaa.client.ledgered import Calls
 from moaa.client.outcome import TRANSIENT
+from moaa.client.pool import Clients
 from moaa.errors import CallError, Fenced, ModelAbsent, StageError
 from moaa.plan.stage import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
 from moaa.store.ledger import Ledger
-from moaa.store.manifest import StageManifest, TokenUsage
-from moaa.store.shards import StageTotals, finalise, publish_shard, read_manifest, read_shards, shard_name, shard_names
-from moaa.store.shards import shard_slice
-from moaa.store.tables import Row, TableRows
+from moaa.store.manifest import StageManifest
+from moaa.store.shards import (
+    StageTotals,
+    finalise,
+    publish_shard,
+    read_manifest,
+    read_shards,
+    shard_name,
+    shard_names,
+    shard_slice,
+)
+from moaa.store.tables import TableRows
 from moaa_jobs.context import Context, Deferred, Permanent
-from moaa_jobs.models import open_callers
+from moaa_jobs.models import targets, windows_of
 from moaa_jobs.provenance import build_manifest
 
 logger = logging.getLogger(__name__)
@@ -63,12 +73,16 @@ class _Shard:
     items: Sequence[Item]
     token: Token
     ledger: Ledger
+    calls: Calls
     started: float
-    done: list[Rows | None] = field(default_factory=list)
+    remaining: int
+    done: list[Rows | None]
     failures: Counter[str] = field(default_factory=Counter)
-    usage: dict[str, TokenUsage] = field(default_factory=dict)
-    remaining: int = 0
     deferred: int = 0
+
+
+_Queue = asyncio.Queue[tuple[_Shard, int] | None]
+"""Items to be worked on; None tells a worker that there are no more."""
 
 
 class _Run:
@@ -84,27 +98,30 @@ class _Run:
         self.open: dict[str, _Shard] = {}
         self.waiting: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
-        self.usage: Counter[str] = Counter()
+        self.calls: list[Calls] = []
         self.rows_done = 0
 
     async def work_on(self, shards: Sequence[int]) -> None:
         """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
         window = max(1, self.context.settings.rows_in_flight)
-        queue: asyncio.Queue[tuple[_Shard, int] | None] = asyncio.Queue(maxsize=window)
-        async with open_callers(self.context) as callers:
+        queue: _Queue = asyncio.Queue(maxsize=window)
+        windows = await windows_of(self.context)
+        async with Clients(targets(self.context)) as clients:
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._feed(shards, queue, window))
+                    group.create_task(self._feed(shards, queue, window, clients, windows))
                     for _ in range(window):
-                        group.create_task(self._drain(queue, callers))
+                        group.create_task(self._drain(queue))
             except BaseExceptionGroup as errors:
                 raise first_leaf(errors) from errors
             finally:
                 await self._close_all()
 
-    async def _feed(self, shards: Sequence[int], queue: asyncio.Queue[tuple[_Shard, int] | None], window: int) -> None:
+    async def _feed(
+        self, shards: Sequence[int], queue: _Queue, window: int, clients: Clients, windows: Windows
+    ) -> None:
         for index in shards:
-            shard = await self._open_shard(index)
+            shard = await self._open_shard(index, clients, windows)
             for position in range(len(shard.items)):
                 await queue.put((shard, position))
             if not shard.items:
@@ -112,32 +129,36 @@ class _Run:
         for _ in range(window):
             await queue.put(None)
 
-    async def _open_shard(self, index: int) -> _Shard:
+    async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
         token = await claim(self.context.store, self.path, shard_name(index))
         ledger = await Ledger.load(self.context.store, self.ledgers, token)
         items = self.stage.items[shard_slice(index, len(self.stage.items), self.stage.items_per_shard)]
-        shard = _Shard(shard_name(index), items, token, ledger, time.monotonic())
-        shard.done = [None] * len(items)
-        shard.remaining = len(items)
+        calls = Calls(
+            clients=clients,
+            ledger=ledger,
+            digests=self.context.job.models,
+            run_seed=self.context.resource.spec.seed,
+            windows=windows,
+        )
+        shard = _Shard(
+            shard_name(index), items, token, ledger, calls, time.monotonic(), len(items), [None] * len(items)
+        )
+        self.calls.append(calls)
         self.open[shard.name] = shard
         return shard
 
-    async def _drain(
-        self,
-        queue: asyncio.Queue[tuple[_Shard, int] | None],
-        callers: Callable[[str, Ledger], LedgeredCaller],
-    ) -> None:
+    async def _drain(self, queue: _Queue) -> None:
         while (task := await queue.get()) is not None:
             shard, position = task
-            await self._run_item(shard, position, callers(shard.items[position].row, shard.ledger))
+            await self._run_item(shard, position)
             shard.remaining -= 1
             if shard.remaining == 0:
                 await self._end_shard(shard)
 
-    async def _run_item(self, shard: _Shard, position: int, caller: LedgeredCaller) -> None:
+    async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]
         try:
-            shard.done[position] = await item.work(caller)
+            shard.done[position] = await item.work(shard.calls.of(item.row))
         except CallError as error:
             shard.failures[error.reason] += 1
             self.failures[error.reason] += 1
@@ -146,19 +167,13 @@ class _Run:
         except ModelAbsent as absent:
             shard.deferred += 1
             self.waiting[absent.model] += 1
-        for model, used in caller.usage.items():
-            shard.usage[model] = shard.usage.get(model, TokenUsage()) + used
-            self.usage["calls"] += used.calls
-            self.usage["calls_reused"] += used.reused
-            self.usage["prompt_tokens"] += used.prompt_tokens
-            self.usage["completion_tokens"] += used.completion_tokens
         self.rows_done += 1
         self.report()
 
     async def _end_shard(self, shard: _Shard) -> None:
         """All items of the shard are accounted for: make its ledger durable, then publish it if none waits."""
-        del self.open[shard.name]
         await shard.ledger.close()
+        del self.open[shard.name]
         if shard.deferred:
             return
         tables = {
@@ -173,7 +188,7 @@ class _Run:
             main_table=self.stage.main_table,
             rows_in=len(shard.items),
             failures=shard.failures,
-            usage=shard.usage,
+            usage=shard.calls.usage.by_model(),
             seconds=time.monotonic() - shard.started,
         )
         shard.done = []
@@ -204,7 +219,10 @@ class _Run:
             rows_total=len(self.stage.items),
             failed=sum(self.failures.values()),
             waiting=dict(self.waiting),
-            **self.usage,
+            calls=sum(c.usage.sent for c in self.calls),
+            calls_reused=sum(c.usage.from_ledger for c in self.calls),
+            prompt_tokens=sum(c.usage.prompt_tokens for c in self.calls),
+            completion_tokens=sum(c.usage.completion_tokens for c in self.calls),
         )
 
 
