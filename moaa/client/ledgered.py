@@ -44,7 +44,7 @@ class Calls:
     digests: Mapping[str, str]
     """Content digest of every model that may be asked, served now or not."""
     run_seed: int
-    windows: Windows = NO_WINDOWS
+    windows: Windows = field(default_factory=lambda: NO_WINDOWS)
     """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""
     usage: Usage = field(default_factory=Usage)
 
