@@ -121,7 +121,9 @@ def _json_lines(path: Path, name: str) -> Iterator[Record]:
                 value = json.loads(text)
             except json.JSONDecodeError as error:
                 near = text[max(error.pos - 20, 0) : error.pos + 20]
-                raise bad(where, f"column {error.colno}", near, f"not JSON ({error.msg.lower()}); one row a line") from error
+                raise bad(
+                    where, f"column {error.colno}", near, f"not JSON ({error.msg.lower()}); one row a line"
+                ) from error
             except (RecursionError, ValueError) as error:
                 raise bad(where, "row", text[:40], f"not usable JSON ({error})") from error
             yield _record(value, where)
@@ -131,19 +133,31 @@ def _json_values(path: Path, name: str) -> Iterator[Record]:
     """A list of objects, or objects one after another (many `.json` files on the Hub are JSON lines)."""
     with path.open("rb") as file:
         values = _Values(file, name)
-        is_list = values.peek() == "["
-        if is_list:
-            values.skip()
+        if values.peek() == "[":
+            yield from _json_list(values, name)
+            return
         row = 0
-        while (head := values.peek()) and not (is_list and head == "]"):
+        while values.peek():
             row += 1
             yield _record(values.next_value(row), f"{name} row {row}")
-            if is_list and values.peek() == ",":
-                values.skip()
-            elif is_list and values.peek() not in ("]", ","):
-                raise bad(f"{name} row {row}", "file", values.peek() or "its end", "the list is cut short or lacks a comma")
-        if is_list and not head:
+
+
+def _json_list(values: "_Values", name: str) -> Iterator[Record]:
+    values.skip()
+    row = 0
+    while values.peek() != "]":
+        row += 1
+        if not values.peek():
             raise bad(name, "file", "its end", "the list is not closed; the file is cut short")
+        yield _record(values.next_value(row), f"{name} row {row}")
+        head = values.peek()
+        if head == ",":
+            values.skip()
+        elif head != "]":
+            raise bad(f"{name} row {row}", "file", head or "its end", "the list is cut short or lacks a comma")
+    values.skip()
+    if rest := values.peek():
+        raise bad(name, "file", rest, "something stands after the list; remove it")
 
 
 class _Values:

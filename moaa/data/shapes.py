@@ -101,7 +101,9 @@ def to_row(record: Mapping[str, object], shape: Shape, use: Use) -> PromptRow:
     _check_turns(messages, shape)
     if use is Use.GIVEN and messages[-1]["role"] != "assistant":
         raise RowError(
-            shape.value, f"last turn {messages[-1]['role']}", "answers: Given needs an answer at the end; add it or use Mixture"
+            shape.value,
+            f"last turn {messages[-1]['role']}",
+            "answers: Given needs an answer at the end; add it or use Mixture",
         )
     size = sum(len(m["content"].encode()) for m in messages)
     if size > MAX_ROW_BYTES:

@@ -1,6 +1,6 @@
 """Rows of an iteration: a `moaa.plan.slices.Slice` applied to a table's rows. Pure.
 
-    5 rows, limit 2: rows 0 1 | 2 3 | then an error, or with reuse 4 0 | 1 2 | ...
+5 rows, limit 2: rows 0 1 | 2 3 | then an error, or with reuse 4 0 | 1 2 | ...
 """
 
 from collections.abc import Sequence

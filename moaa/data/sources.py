@@ -6,6 +6,7 @@ knows where the bytes came from (`moaa.data.origin`).
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from moaa.data.files import SUFFIXES, bad, read_records
@@ -46,9 +47,7 @@ def _of_split(names: Sequence[str], uri: str, split: str) -> list[str]:
     data = sorted(name for name in names if name.lower().endswith(SUFFIXES))
     pattern = re.compile(rf"{re.escape(split)}([-._][0-9]{{1,6}}.*)?$")
     fitting = [
-        name
-        for name in data
-        if pattern.match(PurePosixPath(name).stem) or split in PurePosixPath(name).parts[:-1]
+        name for name in data if pattern.match(PurePosixPath(name).stem) or split in PurePosixPath(name).parts[:-1]
     ]
     for suffix in (".parquet", ".jsonl", ".json"):
         if files := [name for name in fitting if name.lower().endswith(suffix)]:
@@ -57,10 +56,19 @@ def _of_split(names: Sequence[str], uri: str, split: str) -> list[str]:
                 remedy = f"several folders hold split {split!r}; write {uri}/<folder>"
                 raise bad(uri, "source", ", ".join(folders), remedy)
             return files
-    raise bad(uri, "split", split, f"no file is of that split; the repository has {', '.join(data[:8]) or 'no data files'}")
+    raise bad(
+        uri, "split", split, f"no file is of that split; the repository has {', '.join(data[:8]) or 'no data files'}"
+    )
 
 
-def read_rows(files: Sequence[tuple[Path, str]], use: Use) -> Iterator[PromptRow]:
+@dataclass(frozen=True)
+class SourcedRow:
+    where: str
+    """File and line or row."""
+    row: PromptRow
+
+
+def read_rows(files: Sequence[tuple[Path, str]], use: Use) -> Iterator[SourcedRow]:
     """Rows of (path, name) files in order. The first record decides the shape for all.
 
     Raises:
@@ -76,7 +84,7 @@ def read_rows(files: Sequence[tuple[Path, str]], use: Use) -> Iterator[PromptRow
                 shape = shape or found
                 if found is not shape:
                     raise RowError("columns", found.value, f"the source began with {shape.value}; one shape a source")
-                yield to_row(record.columns, shape, use)
+                yield SourcedRow(record.where, to_row(record.columns, shape, use))
             except RowError as error:
                 raise DataError(f"{record.where}: {error} (read as {use})") from error
         if not rows:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from moaa.data.hashing import folder_digest
 from moaa.errors import DataError
+from moaa.store.folders import folder_digest
 
 Select = Callable[[Sequence[str]], list[str]]
 """Chooses among relative file names, before anything is hashed. Raises DataError when none fits."""
@@ -22,6 +22,11 @@ class PinnedFile:
     digest: str
     """`sha256:<hex>` of the content, `git:<blob id>` of a small file on the Hub, or `etag:<ETag>` of an S3 object."""
 
+    @property
+    def content(self) -> str:
+        kind, _, value = self.digest.partition(":")
+        return value if kind == "sha256" else f"{self.digest} {self.size_bytes}"
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -32,8 +37,8 @@ class Listing:
 
     @property
     def digest(self) -> str:
-        """Of names, sizes and file digests."""
-        return folder_digest((f.name, f"{f.digest}\t{f.size_bytes}") for f in self.files)
+        """As that of a folder the store holds, where every file has a sha256; else of names, digests and sizes."""
+        return folder_digest({f.name: f.content for f in self.files})
 
 
 class Origin(Protocol):

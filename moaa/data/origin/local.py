@@ -4,9 +4,9 @@ import asyncio
 import os
 from pathlib import Path
 
-from moaa.data.hashing import file_digest
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
 from moaa.errors import DataError
+from moaa.store.folders import file_digest
 
 
 class LocalOrigin:
@@ -17,7 +17,7 @@ class LocalOrigin:
     async def pin(self, select: Select) -> Listing:
         return await asyncio.to_thread(self._pin, select)
 
-    async def fetch(self, file: PinnedFile, revision: str | None, folder: Path) -> Path:  # noqa: ARG002  read in place
+    async def fetch(self, file: PinnedFile, revision: str | None, folder: Path) -> Path:  # noqa: ARG002
         path = self._path if self._path.is_file() else self._path / file.name
         found = await asyncio.to_thread(self._describe, path, file.name)
         if found != file:

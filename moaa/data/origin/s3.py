@@ -4,102 +4,94 @@ An ETag is not a content hash for objects uploaded in parts, but it changes when
 `IfMatch` makes the server compare it, so that nothing is downloaded twice to be compared.
 """
 
-import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-from moaa.data.hashing import CHUNK_BYTES
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
-from moaa.errors import DataError, StoreError
+from moaa.errors import DataError, MoaaError, StoreError
+from moaa.store.s3_errors import Outcome, sort_error
+from moaa.store.s3_requests import FAILURES, Requests
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-_MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
-_REFUSED = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
+CHUNK_BYTES = 1 << 20
+Answer = TypeVar("Answer")
 
 
 class S3Origin:
-    def __init__(self, uri: str, client: "S3Client") -> None:
-        """`uri` is s3://bucket/key of an object, or of a prefix that stands before `/`."""
+    def __init__(self, uri: str, connect: Callable[[str], Requests]) -> None:
+        """`uri` is s3://bucket/key of an object, or of what stands before `/` in keys; `connect` takes the bucket."""
         self._uri = uri
-        self._client = client
         self._bucket, _, self._key = uri.removeprefix("s3://").partition("/")
+        self._connect = connect
 
     async def pin(self, select: Select) -> Listing:
-        return await asyncio.to_thread(self._pin, select)
-
-    async def fetch(self, file: PinnedFile, revision: str | None, folder: Path) -> Path:  # noqa: ARG002  S3 has none
-        target = folder / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(self._download, file, target)
-        return target
-
-    def _pin(self, select: Select) -> Listing:
-        objects = self._objects()
+        requests = self._connect(self._bucket)
+        objects = await self._ask(requests, lambda: self._objects(requests))
+        if not objects:
+            raise DataError(f"{self._uri}: there is no such object and nothing under that prefix; correct the URI")
         return Listing(None, tuple(objects[name] for name in sorted(select(sorted(objects)))))
 
-    def _objects(self) -> dict[str, PinnedFile]:
+    async def fetch(self, file: PinnedFile, revision: str | None, folder: Path) -> Path:  # noqa: ARG002
+        requests = self._connect(self._bucket)
+        target = folder / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        keys = [f"{self._key.rstrip('/')}/{file.name}".lstrip("/")]
+        if self._key.rpartition("/")[2] == file.name:  # the source is most likely the object itself
+            keys.insert(0, self._key)
+        await self._ask(requests, lambda: self._download(requests, keys, file, target), file)
+        return target
+
+    def _objects(self, requests: Requests) -> dict[str, PinnedFile]:
         """Objects by relative name. An object whose key is the whole URI is the source, whatever else is below."""
         found: dict[str, PinnedFile] = {}
         folder = self._key.rstrip("/") + "/" if self._key.rstrip("/") else ""
-        with self._errors():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._key):
-                for item in page.get("Contents", []):
-                    key, etag = item["Key"], item["ETag"].strip('"')
-                    if key == self._key and not key.endswith("/"):
-                        name = key.rpartition("/")[2]
-                        return {name: PinnedFile(name, item["Size"], f"etag:{etag}")}
-                    name = key.removeprefix(folder)
-                    if key.startswith(folder) and name and not name.endswith("/"):
-                        found[name] = PinnedFile(name, item["Size"], f"etag:{etag}")
-        if not found:
-            raise DataError(f"{self._uri}: there is no such object and nothing under that prefix; correct the URI")
+        pages = requests.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._key)
+        for page in pages:
+            for item in page.get("Contents", []):
+                key, etag = item["Key"], item["ETag"].strip('"')
+                if key == self._key and not key.endswith("/"):
+                    name = key.rpartition("/")[2]
+                    return {name: PinnedFile(name, item["Size"], f"etag:{etag}")}
+                name = key.removeprefix(folder)
+                if key.startswith(folder) and name and not name.endswith("/"):
+                    found[name] = PinnedFile(name, item["Size"], f"etag:{etag}")
         return found
 
-    def _download(self, file: PinnedFile, target: Path) -> None:
+    def _download(self, requests: Requests, keys: list[str], file: PinnedFile, target: Path) -> None:
+        """The first of `keys` that exists, through a temporary name."""
+        etag = file.digest.removeprefix("etag:")
+        for key in keys[:-1]:
+            try:
+                answer = requests.client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag)
+                break
+            except FAILURES as error:
+                if sort_error(error).meaning != "missing":
+                    raise
+        else:
+            answer = requests.client.get_object(Bucket=self._bucket, Key=keys[-1], IfMatch=etag)
         partial = target.with_name(target.name + ".part")
-        with self._errors(file):
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._key_of(file), IfMatch=file.digest.removeprefix("etag:")
-            )
-            with partial.open("wb") as out:
-                for block in answer["Body"].iter_chunks(CHUNK_BYTES):
-                    out.write(block)
-        if (size := partial.stat().st_size) != file.size_bytes:
-            raise StoreError(f"{self._uri}: {file.name}: {size} of {file.size_bytes} bytes arrived")
+        with partial.open("wb") as out:
+            for block in answer["Body"].iter_chunks(CHUNK_BYTES):
+                out.write(block)
         partial.replace(target)
 
-    def _key_of(self, file: PinnedFile) -> str:
-        """The source itself when it is an object of that name, else the object of that name below it."""
-        if self._key.rpartition("/")[2] == file.name:
+    async def _ask(self, requests: Requests, call: Callable[[], Answer], file: PinnedFile | None = None) -> Answer:
+        """Make a call that may be repeated without harm, as often as the limits allow."""
+        outcome = Outcome("unknown", "")
+        cause: Exception | None = None
+        for number in range(requests.limits.tries):
+            await requests.pause(number, self._uri, outcome)
             try:
-                self._client.head_object(Bucket=self._bucket, Key=self._key)
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in _MISSING:
-                    raise
-            else:
-                return self._key
-        return f"{self._key.rstrip('/')}/{file.name}".lstrip("/")
+                return await requests.once(call)
+            except FAILURES as error:
+                outcome, cause = sort_error(error), error
+                if outcome.meaning not in ("unknown", "conflict"):
+                    break
+        raise self._failure(outcome, file) from cause
 
-    @contextmanager
-    def _errors(self, file: PinnedFile | None = None) -> Iterator[None]:
-        try:
-            yield
-        except NoCredentialsError as error:
-            raise DataError(f"{self._uri}: there are no credentials; set spec.storage.secret or a cloud identity") from error
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if file is not None and (code in _MISSING or code in ("412", "PreconditionFailed")):
-                raise changed(self._uri, file, "nothing" if code in _MISSING else "another version") from error
-            if code in _MISSING:
-                raise DataError(f"{self._uri}: the server says {code}; correct the bucket or the key") from error
-            if code in _REFUSED:
-                raise DataError(f"{self._uri}: the server says {code}; allow listing and reading it") from error
-            raise StoreError(f"{self._uri}: the server says {code}: {error.response['Error'].get('Message')}") from error
-        except BotoCoreError as error:
-            raise StoreError(f"{self._uri}: {error}") from error
+    def _failure(self, outcome: Outcome, file: PinnedFile | None) -> MoaaError:
+        if file is not None and outcome.meaning in ("missing", "taken"):  # taken is 412: IfMatch did not match
+            return changed(self._uri, file, "nothing" if outcome.meaning == "missing" else "another version")
+        if outcome.meaning in ("unknown", "conflict"):
+            return StoreError(f"{self._uri}: {outcome.text}")
+        return DataError(f"{self._uri}: {outcome.text}")
