@@ -49,6 +49,8 @@ BASE_PHASES = (
     Phase(steps=900, learning_rate=1.5e-3, prompt_weight=0.2),
 )
 MEMBER_PHASES = (Phase(steps=150, learning_rate=1e-3),)
+# Weighing proposals is the one skill that the base has only the beginnings of.
+AGGREGATOR_PHASES = (Phase(steps=500, learning_rate=1.5e-3),)
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -172,7 +174,7 @@ def teach(
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write what vLLM and the trainers load; weights in bfloat16 to keep the repository small."""
     model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
     GenerationConfig(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -184,7 +186,7 @@ def build(name: str, out: Path, *, base: Path | None, steps: int | None, seed: i
     """Train one model and write it to `out`/`name`; every model but the base starts from the base at `base`."""
     tokenizer = build_tokenizer()
     member = CAST[name]
-    phases: tuple[Phase, ...] = BASE_PHASES if name == "base" else MEMBER_PHASES
+    phases: tuple[Phase, ...] = {"base": BASE_PHASES, "aggregator": AGGREGATOR_PHASES}.get(name, MEMBER_PHASES)
     if steps is not None:
         phases = tuple(replace(phase, steps=steps) for phase in phases)
     torch.manual_seed(seed)

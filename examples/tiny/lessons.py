@@ -122,10 +122,7 @@ PROPOSERS = (
     ),
 )
 AGGREGATOR = Member(
-    "aggregator",
-    {"solo": 32, "aggregate": 64, "criteria": 8, "meta_judge": 32, "single": 16},
-    {},
-    0.8,
+    "aggregator", {"solo": 32, "aggregate": 112, "criteria": 8, "meta_judge": 16, "single": 16}, {}, 0.8
 )
 STUDENT = Member("student", {"solo": 128}, {}, 0.7)
 # Everything a member will need, preferring no rule: what the others are taught from.
@@ -196,7 +193,7 @@ def evaluate(member: Member, question: Question, answer_a: str, answer_b: str) -
 def _aggregate(rng: random.Random, member: Member, question: Question) -> Lesson:
     """Copy the right proposal if there is one, else answer as without any."""
     count = rng.randint(1, 5)
-    if rng.random() < 0.1:
+    if rng.random() < 0.3:
         other = draw_question(rng, "train")
         proposals = [_some_answer(rng, other, right=0.5) for _ in range(count)]
     else:
