@@ -110,17 +110,15 @@ def _resolve(_stage: Stage, resource: MoAA, _results: Results) -> tuple[Document
 
 def _stage_data(_stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
     spec = resource.spec
-    sources = dict(tables(resource))
-    inputs: Document = {table: output_digest(results, RESOLVE, table) for table in sources}
-    shapes = {
-        table: {"split": source.split, **({"limit": source.limit} if table.startswith("eval-") else {})}
-        for table, source in sources.items()
-    }
-    answers = {f"sft-{k}": str(source.answers) for k, source in enumerate(spec.data.sft)}
+    inputs: Document = {"sources": output_digest(results, RESOLVE, "sources")}
+    cut = {f"eval-{benchmark.name}": benchmark.limit for benchmark in benchmarks(spec)}
     body: Document = {
         "seed": spec.seed,
-        "tables": shapes,
-        "answers": answers,
+        "tables": {
+            table: {"source": source.source, "split": source.split, "limit": cut.get(table)}
+            for table, source in tables(resource)
+        },
+        "answers": [str(source.answers) for source in spec.data.sft],
         "decontaminationNgram": spec.data.decontamination_ngram,
     }
     return inputs, body
