@@ -26,23 +26,30 @@ def preference(names: Sequence[str], *, waiting: Mapping[str, int], up: Abstract
 
 
 def choose(
-    names: Sequence[str], demands: Mapping[str, Demand], capacity: Capacity, *, beside: Demand, at_once: int | None
+    keys: Sequence[str],
+    demands: Mapping[str, Demand],
+    capacity: Capacity,
+    *,
+    beside: Demand,
+    at_once: int | None,
+    names: Mapping[str, str],
 ) -> list[str]:
-    """As many of `names`, in this order of preference, as fit beside `beside`; at most `at_once`.
+    """As many of `keys`, in this order of preference, as fit beside `beside`; at most `at_once`. `names` are for the
+    error.
 
     Raises:
         ServerError: the first one does not fit even alone, so that its rows could never be answered.
     """
     chosen: list[str] = []
     used = beside
-    for name in names:
+    for key in keys:
         if at_once is not None and len(chosen) >= at_once:
             break
-        if (used + demands[name]).fits(capacity):
-            chosen.append(name)
-            used += demands[name]
+        if (used + demands[key]).fits(capacity):
+            chosen.append(key)
+            used += demands[key]
         elif not chosen:
-            raise ServerError(_too_big(name, beside + demands[name], capacity))
+            raise ServerError(_too_big(names[key], beside + demands[key], capacity))
     return chosen
 
 

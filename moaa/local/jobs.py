@@ -6,7 +6,6 @@ says, the stage is done only when its manifest is in the store.
 
 import contextlib
 import json
-import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -17,8 +16,6 @@ from typing import Any
 
 from moaa.local.process import Guarded, Guards, tail
 from moaa.plan.stage import StageJob
-
-logger = logging.getLogger(__name__)
 
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 STOP_GRACE_S = 30.0
@@ -43,7 +40,8 @@ class End(StrEnum):
 class Outcome:
     end: End
     seconds: float
-    exit_code: int
+    exit_code: int | None
+    """None: it never ran."""
     error: str = ""
     waiting: dict[str, int] = field(default_factory=dict)
     """Rows that wait, by model."""
@@ -136,7 +134,6 @@ class JobRun:
         process = await guards.start(
             f"job {job.stage}", argv, env=env, log=files.log, cwd=files.scratch, grace_s=STOP_GRACE_S
         )
-        logger.info("job_started stage=%s log=%s", job.stage, files.log)
         return cls(process, files)
 
     @property

@@ -7,18 +7,16 @@ block one another. What a lease does not pin stays up until its room is needed.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from moaa.errors import ServerError
 from moaa.local import budget
+from moaa.local.events import Notify, ignore
 from moaa.local.machine import NOTHING, Capacity, Demand
 from moaa.local.process import Guards
 from moaa.local.servers import Launch, Server, ServerSpec
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,14 @@ class Pool:
     """Servers of one run. Use inside one task group; `close` before it ends."""
 
     def __init__(
-        self, capacity: Capacity, *, tasks: asyncio.TaskGroup, guards: Guards, launch: Launch, log_folder: Path
+        self,
+        capacity: Capacity,
+        *,
+        tasks: asyncio.TaskGroup,
+        guards: Guards,
+        launch: Launch,
+        log_folder: Path,
+        notify: Notify = ignore,
     ) -> None:
         self.capacity = capacity
         self.upcoming: Sequence[str] = ()
@@ -50,6 +55,7 @@ class Pool:
         self._guards = guards
         self._launch = launch
         self._log_folder = log_folder
+        self._notify = notify
         self._servers: dict[str, Server] = {}
         self._leaving: list[Server] = []
         """Told to stop and not yet gone; they still take room."""
@@ -86,6 +92,17 @@ class Pool:
             yield Lease(servers=servers, gpus=gpus)
         finally:
             await self._release(specs, job, gpus)
+
+    def warm(self, specs: Sequence[ServerSpec]) -> None:
+        """Start those of `specs` that fit beside everything that is up; nobody waits for them and nothing goes for
+        them."""
+        if self._turn.locked():
+            return  # somebody waits for room
+        for spec in specs:
+            servers = [*self._servers.values(), *self._leaving]
+            used = budget.total([server.spec.demand for server in servers]) + self._reserved
+            if spec.key not in self._servers and (used + spec.demand).fits(self.capacity):
+                self._start(spec)
 
     async def retire(self) -> None:
         """Stop idle servers that no later stage uses."""
@@ -126,7 +143,9 @@ class Pool:
 
     def _start(self, spec: ServerSpec) -> None:
         gpus = self._free_gpus(spec.demand.gpus)
-        server = Server(spec, gpus=gpus, guards=self._guards, launch=self._launch, folder=self._log_folder)
+        server = Server(
+            spec, gpus=gpus, guards=self._guards, launch=self._launch, folder=self._log_folder, notify=self._notify
+        )
         self._servers[spec.key] = server
         server.start(self._tasks)
 
@@ -148,7 +167,7 @@ class Pool:
         servers = [self._servers.pop(key) for key in keys]
         self._leaving += servers
         for server in servers:
-            logger.info("server_stopping model=%s", server.spec.name)
+            self._notify("server_stopping", model=server.spec.name)
         await asyncio.gather(*(server.stop() for server in servers))
         self._leaving = [server for server in self._leaving if server not in servers]
         async with self._changed:

@@ -6,7 +6,6 @@ ever rendered. Its port stays the same over restarts, so that a job whose calls 
 
 import asyncio
 import json
-import logging
 import socket
 import time
 from collections.abc import Sequence
@@ -16,11 +15,11 @@ from typing import Protocol
 
 import aiohttp
 
+from moaa.api.models import Serving
 from moaa.errors import ServerError
+from moaa.local.events import Notify, ignore
 from moaa.local.machine import Demand
 from moaa.local.process import Guarded, Guards, tail
-
-logger = logging.getLogger(__name__)
 
 MAX_RESTARTS = 3
 """A server that died this often while it served is not started again by itself."""
@@ -39,6 +38,8 @@ class ServerSpec:
     name: str
     """As requests name the model; also the log file's name."""
     folder: Path
+    """With the weights."""
+    serving: Serving
     demand: Demand
     startup_s: float
 
@@ -46,9 +47,7 @@ class ServerSpec:
 class Launch(Protocol):
     """How a server is started: its command and its whole environment."""
 
-    def __call__(
-        self, spec: ServerSpec, *, port: int, gpus: Sequence[str]
-    ) -> tuple[list[str], dict[str, str]]: ...
+    def __call__(self, spec: ServerSpec, *, port: int, gpus: Sequence[str]) -> tuple[list[str], dict[str, str]]: ...
 
 
 def free_port() -> int:
@@ -62,7 +61,16 @@ def free_port() -> int:
 class Server:
     """A server that is starting, ready or broken. Made by the pool, used by whoever holds a lease."""
 
-    def __init__(self, spec: ServerSpec, *, gpus: Sequence[str], guards: Guards, launch: Launch, folder: Path) -> None:
+    def __init__(
+        self,
+        spec: ServerSpec,
+        *,
+        gpus: Sequence[str],
+        guards: Guards,
+        launch: Launch,
+        folder: Path,
+        notify: Notify = ignore,
+    ) -> None:
         self.spec = spec
         self.gpus = tuple(gpus)
         self.port = free_port()
@@ -73,6 +81,7 @@ class Server:
         self._guards = guards
         self._launch = launch
         self._folder = folder
+        self._notify = notify
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -107,7 +116,7 @@ class Server:
             try:
                 await self._until_ready(process)
                 seconds = time.monotonic() - started
-                logger.info("server_ready model=%s port=%d dur_s=%.1f", self.spec.name, self.port, seconds)
+                self._notify("server_ready", model=self.spec.name, seconds=seconds)
                 if not self.ready.done():
                     self.ready.set_result(seconds)
                 code = await process.wait()
@@ -119,13 +128,14 @@ class Server:
             if not self.ready.done():
                 self.ready.set_exception(problem)
                 self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak
+                self._notify("server_failed", model=self.spec.name, log=str(self.log))
                 return
-            logger.warning("server_died model=%s restart=%d of=%d", self.spec.name, restart + 1, MAX_RESTARTS)
+            self._notify("server_died", model=self.spec.name, restarts_left=MAX_RESTARTS - restart, log=str(self.log))
         self.broken.set_result(problem)
 
     async def _spawn(self) -> Guarded:
         command, env = self._launch(self.spec, port=self.port, gpus=self.gpus)
-        logger.info("server_starting model=%s port=%d log=%s", self.spec.name, self.port, self.log)
+        self._notify("server_starting", model=self.spec.name, port=self.port, log=str(self.log))
         return await self._guards.start(
             self.spec.name, command, env=env, log=self.log, cwd=self._folder, grace_s=STOP_GRACE_S
         )
@@ -143,7 +153,8 @@ class Server:
             else:
                 raise ServerError(
                     self._describe(
-                        f"gave no completion in {self.spec.startup_s:.0f} s; raise serving.startupMinutes if it only needs longer"
+                        f"gave no completion in {self.spec.startup_s:.0f} s; raise serving.startupMinutes "
+                        "if it only needs longer"
                     )
                 )
         finally:
@@ -154,7 +165,7 @@ class Server:
     async def _prove(self) -> None:
         """Wait for /health, then for one token. Raises ServerError: it answers but cannot complete a chat."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CANARY_TIMEOUT_S)) as session:
-            while not await self._is_healthy(session):
+            while not await self._is_healthy(session):  # noqa: ASYNC110  another process cannot set an Event
                 await asyncio.sleep(POLL_S)
             body = {"model": self.spec.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
             try:

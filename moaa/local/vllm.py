@@ -78,9 +78,7 @@ def command(
     return [*arguments, *serving.args]
 
 
-def environment(
-    inherited: Mapping[str, str], *, serving: Serving, gpus: Sequence[str], cache: Path
-) -> dict[str, str]:
+def environment(inherited: Mapping[str, str], *, serving: Serving, gpus: Sequence[str], cache: Path) -> dict[str, str]:
     """The server's whole environment; `gpus` are the devices it may see."""
     env = {name: value for name, value in inherited.items() if not name.startswith(SECRET_PREFIXES)}
     env = keep_bytecode(env, cache=cache) | QUIET

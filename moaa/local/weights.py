@@ -15,12 +15,14 @@ from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.api.models import Endpoint, Model, Serving
-from moaa.errors import MoaaError, NotFound, ServerError
+from moaa.errors import ServerError
 from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import made_by
-from moaa.plan.stage import StageResult
+from moaa.plan.stage import TRAINING, StageResult
 from moaa.store.base import Store
+from moaa.store.folders import fetch_folder
 from moaa.store.open import StoreSettings, open_store
+from moaa.store.shards import read_manifest
 
 Results = Mapping[str, StageResult]
 
@@ -61,32 +63,34 @@ def find(name: str, resource: MoAA, results: Results, commits: Mapping[str, str]
     return Weights(digest=digest, model=model, store_prefix=prefix, commit=commits.get(model.name))
 
 
-async def bring(weights: Weights, *, resource: MoAA, store: Store, cache: Path, tokens: Mapping[str, str]) -> Path:
-    """The folder with the weights on this machine, after a download where needed.
-
-    `tokens` are Hub tokens by model name.
+async def bring(
+    weights: Weights, *, resource: MoAA, results: Results, store: Store, cache: Path, token: str | None
+) -> Path:
+    """The folder with the weights on this machine, after a download where needed. `token` is for the Hub.
 
     Raises:
         ServerError: there is no such folder, or the source cannot be served on one machine.
-        StoreError: a download failed.
+        StoreError: a download failed, or what lies in the store is not what was trained.
     """
+    target = cache / "weights" / weights.digest[:32]
     if weights.store_prefix is not None:
-        folder = store.local_path(weights.store_prefix)
-        return folder or await _fetch(store, weights.store_prefix, cache / weights.digest[:32])
+        return await _student(weights.store_prefix, results, store=store, target=target)
     model = weights.model
     scheme, _, rest = (model.source or "").partition("://")
     match scheme:
         case "file":
             folder = Path(rest)
             if not (folder / "config.json").is_file():
-                raise ServerError(f"spec.models {model.name}: {folder} has no config.json; source must be a model's folder")
+                raise ServerError(
+                    f"spec.models {model.name}: {folder} has no config.json; source must be a model's folder"
+                )
             return folder
         case "hf":
-            return await asyncio.to_thread(_from_hub, rest, weights.commit or model.revision, cache, tokens.get(model.name))
+            return await asyncio.to_thread(_from_hub, rest, weights.commit or model.revision, cache / "hub", token)
         case "s3":
             remote = open_store(resource.spec.storage.with_(uri=model.source), StoreSettings())
             try:
-                return await _fetch(remote, "", cache / weights.digest[:32])
+                return await _download(remote, target)
             finally:
                 await remote.close()
         case _:
@@ -95,18 +99,31 @@ async def bring(weights: Weights, *, resource: MoAA, store: Store, cache: Path, 
             )
 
 
-async def _fetch(store: Store, prefix: str, folder: Path) -> Path:
-    """Download every object under `prefix`. The folder appears under its name only when it is whole."""
+async def _student(prefix: str, results: Results, *, store: Store, target: Path) -> Path:
+    """A student's folder, every file checked against the manifest of the stage that trained it.
+
+    A promotion names the folder of a training stage, so that stage is looked for by the folder.
+    """
+    for result in results.values():
+        model = result.outputs.get("model")
+        if result.kind in TRAINING and model is not None and model.uri == prefix:
+            manifest = await read_manifest(store, result.path)
+            if manifest is not None:
+                return await fetch_folder(store, manifest, "model", target)
+    raise ServerError(f"{store.uri}/{prefix}: no finished training stage names this folder; was its manifest deleted?")
+
+
+async def _download(store: Store, folder: Path) -> Path:
+    """Every object of a store, here the prefix of a model. The folder gets its name only when it is whole."""
     if folder.is_dir():
         return folder
-    start = f"{prefix.rstrip('/')}/" if prefix else ""
-    keys = [found.key async for found in store.list(start)]
+    keys = [found.key async for found in store.list("")]
     if not keys:
-        raise NotFound(f"{store.uri}/{start} is empty; the weights were moved or deleted")
+        raise ServerError(f"{store.uri} is empty; correct the model's source")
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
     for key in keys:
-        target = unfinished / key.removeprefix(start)
+        target = unfinished / key
         target.parent.mkdir(parents=True, exist_ok=True)
         await store.download(key, target)
     await asyncio.to_thread(_publish, unfinished, folder)
@@ -123,6 +140,7 @@ def _publish(unfinished: Path, folder: Path) -> None:
 
 
 def _from_hub(repository: str, revision: str | None, cache: Path, token: str | None) -> Path:
+    """Raises ServerError: the Hub has no such model, or does not let us."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -130,7 +148,7 @@ def _from_hub(repository: str, revision: str | None, cache: Path, token: str | N
         folder = snapshot_download(
             repository,
             revision=revision,
-            cache_dir=os.environ.get("HF_HUB_CACHE") or cache / "hub",
+            cache_dir=os.environ.get("HF_HUB_CACHE") or cache,
             token=token or None,
             # Weights once: safetensors, not the same again in other formats.
             allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"],
@@ -153,5 +171,5 @@ def read_config(folder: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise ServerError(f"{folder}/config.json cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise MoaaError(f"{folder}/config.json is not a JSON object")
+        raise ServerError(f"{folder}/config.json is not a JSON object")
     return config

@@ -148,7 +148,9 @@ async def test_close_ends_what_still_runs(wild_folder: Path) -> None:
 
 
 async def test_command_gets_sigterm_and_time_to_answer(tmp_path: Path) -> None:
-    polite = "import signal,sys,time\nsignal.signal(15, lambda *_: sys.exit(3))\nprint('up', flush=True)\ntime.sleep(60)"
+    polite = (
+        "import signal,sys,time\nsignal.signal(15, lambda *_: sys.exit(3))\nprint('up', flush=True)\ntime.sleep(60)"
+    )
     guards = process.Guards()
     log = tmp_path / "log.txt"
     run = await guards.start("polite", [sys.executable, "-c", polite], env={}, log=log, cwd=tmp_path, grace_s=10)
@@ -168,7 +170,13 @@ async def test_missing_command_ends_with_127_and_says_so(tmp_path: Path) -> None
 
 def test_guard_imports_only_the_standard_library() -> None:
     listed = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import runpy,sys; runpy.run_path({guard.__file__!r}); print(*sys.modules)"],
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import runpy,sys; runpy.run_path({guard.__file__!r}); print(*sys.modules)",
+        ],
         capture_output=True,
         text=True,
         check=True,
