@@ -16,19 +16,17 @@ worker waits for the store. A store that fails `max_failed_flushes` times in a r
 """
 
 import asyncio
-import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, Fenced, NotFound, StoreError
 from moaa.store import compaction
 from moaa.store.base import Store
+from moaa.store.call_index import CallIndex, call_digest
 from moaa.store.fencing import Token
 from moaa.store.segments import (
     Entry,
@@ -48,7 +46,6 @@ _LOAD_AHEAD = 4
 """Segments fetched at once while loading; each is at most a few tens of MiB."""
 _LOAD_TRIES = 5
 """A load starts over when a compaction removed what it had listed."""
-_ROOM = "free space or point TMPDIR elsewhere, then start again"
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,6 @@ class LedgerLimits:
     """Compressed size up to which segments are merged."""
 
 
-class _Place(NamedTuple):
-    offset: int
-    length: int
-    chain: str
-
-
 class Ledger:
     """One shard's ledger, open for reading and for appending under a fencing token.
 
@@ -86,10 +77,7 @@ class Ledger:
         self._chain = token.stage_path.rpartition("/")[2][:8]
         self._writer = uuid4().hex
         self._segments: list[Segment] = []
-        self._places: dict[bytes, _Place] = {}
-        self._pins: dict[bytes, str] = {}
-        self._spill = tempfile.TemporaryFile(prefix="moaa-ledger-")  # noqa: SIM115 - closed in close()
-        self._spill_bytes = 0
+        self._calls = CallIndex(self._chain)
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._unconfirmed: tuple[int, bytes] | None = None
@@ -112,14 +100,14 @@ class Ledger:
         try:
             await ledger._open()
         except BaseException:
-            ledger._spill.close()
+            ledger._calls.close()
             raise
         ledger._flusher = asyncio.create_task(ledger._flush_regularly())
         return ledger
 
     def __len__(self) -> int:
         """Calls whose outcome can be looked up."""
-        return len(self._places)
+        return len(self._calls)
 
     async def lookup(self, row: str, path: str, request_hash: str) -> Entry | None:
         """The recorded outcome of exactly this call, or None when it has to be made.
@@ -130,18 +118,16 @@ class Ledger:
             StoreError: an earlier flush failed for good (Fenced: a later attempt took over).
         """
         self._raise_error()
-        digest = _digest(row, path, request_hash)
-        place = self._places.get(digest)
-        if place is None:
+        call = call_digest(row, path, request_hash)
+        found = self._calls.find(call)
+        if found is None:
             return None
-        line = os.pread(self._spill.fileno(), place.length, place.offset)
+        line, chain = found
         entry = Entry.model_validate_json(line)
-        if place.chain == self._chain:
+        if chain == self._chain:
             return entry
-        if digest not in self._pins:
-            self._pins[digest] = place.chain
-            pin = Pin(row=row, path=path, key=request_hash, chain=place.chain)
-            await self._append(pin.model_dump_json().encode())
+        if self._calls.pin(call, chain):
+            await self._append(Pin(row=row, path=path, key=request_hash, chain=chain).model_dump_json().encode())
         return entry.model_copy(update={"reused": True})
 
     async def record(self, entry: Entry) -> None:
@@ -151,12 +137,9 @@ class Ledger:
             StoreError: an earlier flush failed for good (Fenced: a later attempt took over).
         """
         self._raise_error()
-        digest = _digest(entry.row, entry.path, entry.key)
-        if digest in self._places:
-            return
-        line = entry.model_dump_json(exclude_none=True, exclude_defaults=True).encode()
-        self._keep(digest, line, self._chain)
-        await self._append(line)
+        line = entry.model_dump_json(exclude_defaults=True).encode()
+        if self._calls.add(call_digest(entry.row, entry.path, entry.key), line):
+            await self._append(line)
 
     async def flush(self) -> None:
         """Return when everything recorded before the call is durable.
@@ -188,7 +171,7 @@ class Ledger:
         try:
             await self.flush()
         finally:
-            self._spill.close()
+            self._calls.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -222,9 +205,7 @@ class Ledger:
         )
 
     async def _read_all(self) -> None:
-        self._places.clear()
-        self._pins.clear()
-        self._spill_bytes = 0
+        self._calls.clear()
         chains: dict[str, list[Segment]] = {self._chain: []}
         async for found in self._store.list(f"{self._folder}/"):
             segment = parse_segment_key(found.key, found.size_bytes)
@@ -241,15 +222,7 @@ class Ledger:
             for segment, body in zip(batch, bodies, strict=True):
                 records = await asyncio.to_thread(decode_segment, segment.key, body)
                 for line, record in records:
-                    self._remember(segment.chain, line, record)
-
-    def _remember(self, chain: str, line: bytes, record: Entry | Pin) -> None:
-        digest = _digest(record.row, record.path, record.key)
-        if isinstance(record, Pin):
-            if chain == self._chain:
-                self._pins.setdefault(digest, record.chain)
-        elif digest not in self._places and self._pins.get(digest, chain) in {chain, self._chain}:
-            self._keep(digest, line, chain)
+                    self._calls.remember(segment.chain, line, record)
 
     async def _seal(self) -> None:
         """Take the next number, so that no earlier attempt can. Raises AlreadyExists: one was faster."""
@@ -268,16 +241,6 @@ class Ledger:
 
     def _header(self, number: int) -> dict[str, object]:
         return {"format": 1, "attempt": self._token.attempt, "number": number, "writer": self._writer}
-
-    def _keep(self, digest: bytes, line: bytes, chain: str) -> None:
-        try:
-            written = os.pwrite(self._spill.fileno(), line, self._spill_bytes)
-        except OSError as error:
-            raise StoreError(f"{tempfile.gettempdir()}: {error}; the ledger keeps its text there: {_ROOM}") from error
-        if written < len(line):
-            raise StoreError(f"{tempfile.gettempdir()}: no space left; the ledger keeps its text there: {_ROOM}")
-        self._places[digest] = _Place(self._spill_bytes, len(line), chain)
-        self._spill_bytes += len(line)
 
     async def _append(self, line: bytes) -> None:
         self._buffer.append(line)
@@ -337,7 +300,3 @@ class Ledger:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
-
-
-def _digest(row: str, path: str, key: str) -> bytes:
-    return hashlib.sha256("\0".join((row, path, key)).encode()).digest()[:16]
