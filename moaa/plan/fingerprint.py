@@ -110,7 +110,7 @@ def _resolve(_stage: Stage, resource: MoAA, _results: Results) -> tuple[Document
 
 def _stage_data(_stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
     spec = resource.spec
-    inputs: Document = {"sources": output_digest(results, RESOLVE, "sources")}
+    inputs: Document = {table: output_digest(results, RESOLVE, table) for table, _ in tables(resource)}
     cut = {f"eval-{benchmark.name}": benchmark.limit for benchmark in benchmarks(spec)}
     body: Document = {
         "seed": spec.seed,
