@@ -13,6 +13,7 @@ class Status(StrEnum):
     """Waits for servers, or for room to start them."""
     RUNNING = "running"
     RETRYING = "retrying"
+    FAILED = "failed"
     DONE = "done"
     REUSED = "reused"
     """Done before this runner started."""
@@ -81,6 +82,9 @@ class Board:
                 line.figures = {**line.figures, "waiting": fields["waiting"]}
             case "attempt_failed":
                 line.status = Status.RETRYING
+                line.error = str(fields["error"])
+            case "failed":
+                line.status = Status.FAILED
                 line.error = str(fields["error"])
             case "done":
                 line.status = Status.REUSED if fields["reused"] else Status.DONE

@@ -74,6 +74,10 @@ class Catalogue:
             )
         return specs
 
+    async def known_servers(self, names: Iterable[str], results: Results) -> dict[str, ServerSpec]:
+        """`servers` for those of `names` whose weights are known by now."""
+        return await self.servers([name for name in names if _is_known(name, results)], results)
+
     async def keys(self, names: Iterable[str], results: Results) -> list[str]:
         """Keys of the servers for those of `names` whose weights are known by now. Fetches nothing."""
         known = [name for name in names if _is_known(name, results)]

@@ -3,13 +3,15 @@
 | event | fields |
 |---|---|
 | run_started | run, storage, stages, done |
+| run_stopping | signal |
 | run_ended | done, stages |
 | stage_done | stage, seconds, rows, reused (its manifest was there already) |
 | stage_queued | stage, models |
 | stage_started | stage, models, log |
 | stage_progress | stage, and the job's figures |
 | stage_deferred | stage, waiting |
-| stage_attempt_failed | stage, error, attempts_left, retry_in_s |
+| stage_attempt_failed | stage, error, attempts_left |
+| stage_failed | stage, error |
 | server_starting, server_ready, server_died, server_failed, server_stopping | model, and log or seconds |
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from moaa.errors import MoaaError
+from moaa.errors import UsageError
 
 KIB_PER_GIB = 1024 * 1024
 RESERVE_GIB = 1.0
@@ -71,7 +71,7 @@ def _list_gpus() -> str:
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise MoaaError(
+        raise UsageError(
             f"nvidia-smi -L gave no answer in {NVIDIA_SMI_TIMEOUT_S:.0f} s; check the driver, "
             "or set CUDA_VISIBLE_DEVICES to the GPUs to use (empty: none)"
         ) from error
@@ -87,11 +87,11 @@ def capacity(*, memory_gib: float | None, gpus: int | None) -> Capacity:
     """What this machine offers, or the part of it the caller asks for.
 
     Raises:
-        MoaaError: more GPUs are asked for than there are.
+        UsageError: more GPUs are asked for than there are.
     """
     found = visible_gpus(os.environ, _list_gpus())
     if gpus is not None and gpus > len(found):
-        raise MoaaError(f"--gpus {gpus}: the machine shows {len(found)}; give at most that many")
+        raise UsageError(f"--gpus {gpus}: the machine shows {len(found)}; give at most that many")
     if memory_gib is None:
         free = available_gib(
             _read("/proc/meminfo", ""),

@@ -23,6 +23,7 @@ MARKS = {
     Status.QUEUED: ("○", "yellow"),
     Status.RUNNING: ("●", "cyan"),
     Status.RETRYING: ("↻", "yellow"),
+    Status.FAILED: ("✗", "red"),
     Status.DONE: ("✓", "green"),
     Status.REUSED: ("✓", "dim green"),
 }

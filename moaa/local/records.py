@@ -1,14 +1,19 @@
-"""What the runner leaves in the store for whoever asks later: the resource as it ran, and every attempt's outcome.
+"""What the runner leaves in the store beside manifests: the resource as it ran, attempts, and iterations.
 
-Nothing is ever decided from these objects; a run without them goes on just the same.
+Attempts are for reports only. The record of a closed iteration pins it: later edits do not reopen it.
 """
 
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.stage import Digest, Kind
+from moaa.errors import StoreError
+from moaa.plan.explain import IterationRecord
+from moaa.plan.stage import Digest, Kind, StageResult
 from moaa.store.base import Store
 
 
@@ -58,6 +63,34 @@ async def write_resource(store: Store, run: str, resource: MoAA) -> None:
     """The resource as this runner understood it, defaults included; the newest runner's replaces older ones."""
     body = resource.model_dump_json(by_alias=True, indent=1).encode()
     await store.put(f"runs/{run}/resource.json", body)
+
+
+def _iteration_key(run: str, iteration: int) -> str:
+    return f"runs/{run}/iterations/{iteration}.json"
+
+
+async def read_iterations(store: Store, run: str) -> dict[int, IterationRecord]:
+    """What this run's iterations made so far, by number. Raises StoreError: a record is there but unreadable."""
+    found: dict[int, IterationRecord] = {}
+    async for entry in store.list(f"runs/{run}/iterations/"):
+        try:
+            record = IterationRecord.model_validate_json(await store.get(entry.key))
+        except ValidationError as error:
+            raise StoreError(f"{store.uri}/{entry.key} is not a record of an iteration; restore or delete it") from error
+        found[record.iteration] = record
+    return found
+
+
+async def write_iteration(
+    store: Store, resource: MoAA, iteration: int, results: Mapping[str, StageResult]
+) -> IterationRecord:
+    """Record the finished stages of an iteration. A closed iteration is final: its record is written no more."""
+    stages = {name: result for name, result in results.items() if name.startswith(f"i{iteration}-")}
+    record = IterationRecord(iteration=iteration, stages=stages)
+    if record.is_closed:
+        record = record.with_(resource=resource.model_dump(mode="json", by_alias=True))
+    await store.put(_iteration_key(run_id(resource), iteration), record.model_dump_json(by_alias=True).encode())
+    return record
 
 
 def now() -> datetime:

@@ -1,8 +1,7 @@
-"""One stage, from ready to its manifest: lease servers, run the job, look at what happened, again if that helps.
+"""One attempt of a stage: lease servers, run the job, and run it again with others while rows wait for them.
 
-Ends in one of two ways only: the manifest is in the store, or a StageError says why not and what to do. Bounds: a crash
-or a server that does not come up costs one of `failures.retries`; rows that wait for models cost nothing as long as
-something new happens in a cycle over all models.
+Ends in one of two ways only: the manifest is in the store, or `Failed` says why not. Rows that wait for models are no
+failure as long as something new happens in a cycle over all models. Whether to try again is the plan's to say.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from moaa.api import MoAA
 from moaa.api.resource import Schedule
-from moaa.errors import ServerError, StageError
+from moaa.errors import ServerError
 from moaa.local import budget, jobs, needs, records
 from moaa.local.catalogue import Catalogue
 from moaa.local.events import Notify
@@ -25,13 +24,13 @@ from moaa.local.pool import Lease, Pool
 from moaa.local.process import Guards
 from moaa.local.servers import ServerSpec
 from moaa.plan.fingerprint import model_digest
+from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
 from moaa.store.base import Store
 from moaa.store.manifest import StageManifest
 from moaa.store.shards import read_manifest
 
 PROGRESS_S = 1.0
-MAX_RETRY_DELAY_S = 60.0
 
 
 class JobCommand(Protocol):
@@ -54,8 +53,6 @@ class Surroundings:
     environment: Mapping[str, str]
     job_command: JobCommand
     notify: Notify
-    retry_delay_s: float
-    """Before the first retry; doubles up to a minute."""
 
 
 @dataclass
@@ -76,46 +73,50 @@ class Cycle:
         return self.idle_runs >= max(self.models, 1)
 
 
-async def run_stage(identity: Identity, results: Mapping[str, StageResult], around: Surroundings) -> StageManifest:
-    """Run the stage's job until its manifest is there. Raises StageError."""
+@dataclass(frozen=True)
+class Failed:
+    """An attempt that left no manifest."""
+
+    error: str
+    is_permanent: bool
+    """Trying again cannot help."""
+
+
+async def run_stage(
+    identity: Identity, results: Mapping[str, StageResult], around: Surroundings, *, delay_s: float = 0.0
+) -> StageManifest | Failed:
+    """One attempt, after `delay_s`: the job runs until its manifest is there, it fails, or its rows are stuck."""
     stage = identity.stage
-    failed = 0
+    await asyncio.sleep(delay_s)
     waiting: dict[str, int] = {}
+    last: str | None = None
     cycle = Cycle(models=len(stage.serves))
     while True:
-        outcome = await _recorded_attempt(identity, results, waiting, around)
+        outcome, last = await _recorded_run(identity, results, waiting, last, around)
         manifest = await read_manifest(around.store, identity.path)
         if manifest is not None:
             return manifest
-        match outcome.end:
-            case End.WAITING:
-                waiting = outcome.waiting
-                if cycle.is_stuck(outcome):
-                    raise StageError(
-                        f"{stage.id}: rows wait for {_counts(waiting)}, and serving each of its models in turn brought "
-                        f"nothing new; its log says what they wait for: {_log(stage, around)}"
-                    )
-                around.notify("stage_deferred", stage=stage.id, waiting=waiting)
-                continue
-            case End.PERMANENT:
-                raise StageError(f"{stage.id}: {outcome.error}")
-            case End.FENCED:
-                raise StageError(
-                    f"{stage.id}: another runner has taken it over; let that one finish, or end it and run this again"
-                )
-        failed += 1
-        retries = around.resource.spec.failures.retries
-        error = outcome.error or "the job ended well but left no manifest"
-        if failed > retries:
-            raise StageError(
-                f"{stage.id}: {error}\n  that was the last of {retries + 1} attempts (failures.retries); "
-                f"what is finished is kept, so running it again goes on from there. Log: {_log(stage, around)}"
+        if outcome.end is not End.WAITING:
+            return _failed(stage, outcome, around)
+        waiting = outcome.waiting
+        if cycle.is_stuck(outcome):
+            return Failed(
+                f"rows wait for {_counts(waiting)}, and serving each of its models in turn brought nothing new; "
+                f"its log says what they wait for: {_log(stage, around)}",
+                is_permanent=True,
             )
-        delay_s = min(around.retry_delay_s * 2 ** (failed - 1), MAX_RETRY_DELAY_S)
-        around.notify(
-            "stage_attempt_failed", stage=stage.id, error=error, attempts_left=retries + 1 - failed, retry_in_s=delay_s
-        )
-        await asyncio.sleep(delay_s)
+        around.notify("stage_deferred", stage=stage.id, waiting=waiting)
+
+
+def _failed(stage: Stage, outcome: Outcome, around: Surroundings) -> Failed:
+    match outcome.end:
+        case End.PERMANENT:
+            return Failed(outcome.error, is_permanent=True)
+        case End.FENCED:
+            return Failed("another runner has taken it over; let that one finish, or end it", is_permanent=True)
+        case _:
+            error = outcome.error or "the job ended well but left no manifest"
+            return Failed(f"{error}\n  log: {_log(stage, around)}", is_permanent=False)
 
 
 @dataclass
@@ -128,19 +129,24 @@ class _Timing:
     servers: tuple[str, ...] = ()
 
 
-async def _recorded_attempt(
-    identity: Identity, results: Mapping[str, StageResult], waiting: Mapping[str, int], around: Surroundings
-) -> Outcome:
+async def _recorded_run(
+    identity: Identity,
+    results: Mapping[str, StageResult],
+    waiting: Mapping[str, int],
+    last: str | None,
+    around: Surroundings,
+) -> tuple[Outcome, str | None]:
+    """One run of the job, its outcome recorded whatever it is, and the model that had its turn."""
     timing = _Timing()
     try:
-        outcome = await _attempt(identity, results, waiting, around, timing)
+        outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
         outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
     except asyncio.CancelledError:
         await asyncio.shield(_record(identity, timing, around, outcome=None))
         raise
     await _record(identity, timing, around, outcome=outcome)
-    return outcome
+    return outcome, next(iter(timing.servers), last)
 
 
 async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, outcome: Outcome | None) -> None:
@@ -161,10 +167,11 @@ async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, 
     await records.write_attempt(around.store, records.run_id(around.resource), attempt)
 
 
-async def _attempt(
+async def _run(
     identity: Identity,
     results: Mapping[str, StageResult],
     waiting: Mapping[str, int],
+    last: str | None,
     around: Surroundings,
     timing: _Timing,
 ) -> Outcome:
@@ -175,7 +182,7 @@ async def _attempt(
         await around.catalogue.size_gib(stage.student, results) if stage.kind in TRAINING and stage.student else 0
     )
     demand = needs.job(stage, around.resource, student_gib=student_gib)
-    together = _choose(specs, waiting, demand, around)
+    together = _choose(stage, specs, waiting, last, demand, around)
     around.notify("stage_queued", stage=stage.id, models=list(together))
     async with around.pool.lease(list(_by_key(together).values()), job=demand) as lease:
         timing.servers = tuple(together)
@@ -218,18 +225,28 @@ async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) 
 
 
 def _choose(
-    specs: Mapping[str, ServerSpec], waiting: Mapping[str, int], job: Demand, around: Surroundings
+    stage: Stage,
+    specs: Mapping[str, ServerSpec],
+    waiting: Mapping[str, int],
+    last: str | None,
+    job: Demand,
+    around: Surroundings,
 ) -> dict[str, ServerSpec]:
     """The models to serve to the next run of a job, by the names the stage uses. Raises ServerError."""
     up = {name for name, spec in specs.items() if spec.key in around.pool.up}
     order = budget.preference(list(specs), waiting=waiting, up=up)
+    at_once = None
+    if around.resource.spec.serving.schedule is Schedule.IN_TURN:
+        at_once = 1
+        turn = next_in_turn(stage, waiting, last)
+        order = [turn, *order] if turn in specs else order
     unique = _by_key({name: specs[name] for name in order})
     chosen = budget.choose(
         list(unique),
         {key: spec.demand for key, spec in unique.items()},
         around.pool.capacity,
         beside=job,
-        at_once=1 if around.resource.spec.serving.schedule is Schedule.IN_TURN else None,
+        at_once=at_once,
         names={key: spec.name for key, spec in unique.items()},
     )
     return {name: spec for name, spec in specs.items() if spec.key in chosen}
