@@ -33,10 +33,13 @@ class Problem:
     """The offending value as the user wrote it, shortened; empty when something is missing."""
     remedy: str
     """A sentence that says what is wrong and what to write instead."""
+    line: int | None = None
+    """Line of the file, from 1; None where there is no file or the field is not in it."""
 
     def __str__(self) -> str:
+        line = f"line {self.line}: " if self.line else ""
         found = f" {self.found}" if self.found else ""
-        return f"{self.path}:{found} {self.remedy}"
+        return f"{line}{self.path}:{found} {self.remedy}"
 
 
 class ResourceError(MoaaError):
