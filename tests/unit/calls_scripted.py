@@ -68,16 +68,25 @@ class MemoryLedger:
         self.entries.setdefault((entry.row, entry.path, entry.key), entry)
 
 
+def _never(_: ChatRequest) -> None:
+    return None
+
+
+def _numbered(model: str, _: ChatRequest, number: int) -> str:
+    return f"answer {number} of {model}"
+
+
 @dataclass
 class ScriptedClients:
     """Answers with a number that no two requests share; models in `absent` are absent."""
 
     absent: Iterable[str] = ()
-    failing: Callable[[ChatRequest], Exception | None] = lambda request: None
-    answer: Callable[[str, ChatRequest, int], str] = lambda model, request, number: f"answer {number} of {model}"
+    failing: Callable[[ChatRequest], Exception | None] = _never
+    answer: Callable[[str, ChatRequest, int], str] = _numbered
     requests: list[tuple[str, ChatRequest]] = field(default_factory=list)
 
     async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+        assert affinity, "the row's id"
         if model in self.absent:
             raise ModelAbsent(model)
         self.requests.append((model, request))

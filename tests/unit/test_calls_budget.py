@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from calls_scripted import Asked, ScriptedCaller
@@ -14,7 +15,6 @@ from moaa.api.mixture import Sampling
 from moaa.api.models import Model
 from moaa.client.budget import (
     CUT_MARK,
-    LEAST_TOKENS,
     MESSAGE_TOKENS,
     TEMPLATE_TOKENS,
     CharacterCounter,
@@ -142,8 +142,7 @@ def test_what_is_fitted_fits(texts: list[str], fixed: int, tokens: int, max_toke
     window = Window(tokens, Words())
     try:
         fitted = fit_texts(window, user(words(fixed)), texts, max_tokens=max_tokens)
-    except CallError as error:
-        assert error.reason == "context-length"
+    except CallError:
         return
     total = sum(Words().most(t) for t in fitted.texts) + fixed
     assert completion_tokens(window, user(words(total)), max_tokens=max_tokens) >= min(max_tokens, tokens // 4)
@@ -192,7 +191,6 @@ async def test_other_failures_are_not_asked_again() -> None:
     with pytest.raises(CallError):
         await ask(caller, ["a"], None)
     assert caller.paths == ["p"]
-    assert LEAST_TOKENS > 0
 
 
 @pytest.fixture
@@ -208,8 +206,8 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def test_a_tokenizer_file_counts_exactly(tokenizer: Tokenizer, tmp_path: object) -> None:
-    file = tmp_path / "tokenizer.json"  # type: ignore[operator]
+def test_a_tokenizer_file_counts_exactly(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
     tokenizer.enable_truncation(3)
     tokenizer.save(str(file))
     counter = load_counter(file)
@@ -224,8 +222,8 @@ def test_a_tokenizer_file_counts_exactly(tokenizer: Tokenizer, tmp_path: object)
     assert window_of(model).counter == CharacterCounter()
 
 
-def test_a_file_that_is_no_tokenizer_is_named(tmp_path: object) -> None:
-    file = tmp_path / "tokenizer.json"  # type: ignore[operator]
+def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
     file.write_text("{}")
     with pytest.raises(DataError, match=r"tokenizer\.json"):
         load_counter(file)

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from decimal import Decimal
 from itertools import combinations, permutations
 from typing import Any
@@ -260,7 +261,7 @@ async def test_an_unreadable_verdict_is_asked_for_once_more_and_warmer() -> None
 
 
 async def test_a_warm_judge_is_not_cooled_by_the_retry() -> None:
-    caller = ScriptedCaller(lambda asked: "?")
+    caller = ScriptedCaller(lambda _: "?")
     warm = judge("Single", criteria=0, aggregator={"model": "agg", "temperature": "0.9"})
     await compare(pair(), warm, PROMPTS, caller)
     assert caller.at("c0-1/ab/single", "retry1").sampling.temperature == Decimal("0.9")
@@ -273,7 +274,7 @@ async def test_what_stays_unreadable_is_a_failed_comparison_and_no_score() -> No
     assert pair_score(made) is None
     assert caller.paths.count("c0-1/ab/single#retry1") == 1
 
-    caller = ScriptedCaller(lambda asked: "Beauty")
+    caller = ScriptedCaller(lambda _: "Beauty")
     made = await compare(pair(), judge(), PROMPTS, caller)
     assert made == Comparison(a=0, b=1, criteria=[], forward=None, backward=None, votes=[])
     assert caller.paths == ["c0-1/criteria", "c0-1/criteria#retry1"]
@@ -549,10 +550,8 @@ async def test_a_resumed_row_sends_nothing_twice_and_reads_the_same() -> None:
     made: RankingRow | None = None
     for served in ("agg", "j0", "j1", "j2", "agg"):
         clients = ScriptedClients(absent=[m for m in digests if m != served], answer=text)
-        try:
+        with suppress(ModelAbsent):
             made = await judge_row(samples, judge(), PROMPTS, Calls(clients, ledger, digests, 3, {}).of("r"))
-        except ModelAbsent:
-            pass
         sent += len(clients.requests)
     together = ScriptedClients(answer=text)
     fresh = await judge_row(samples, judge(), PROMPTS, Calls(together, MemoryLedger(), digests, 3, {}).of("r"))
@@ -573,4 +572,4 @@ async def test_win_rates_score_an_answer_against_the_baseline() -> None:
     assert idle.asked == []
     order = ScriptedCaller(lambda asked: CHOICE if asked.path.endswith("criteria") else "[[B]]")
     assert await score("answer 2", "answer 1", order) == 0.5
-    assert await score("answer 2", "answer 1", ScriptedCaller(lambda asked: "?")) is None
+    assert await score("answer 2", "answer 1", ScriptedCaller(lambda _: "?")) is None

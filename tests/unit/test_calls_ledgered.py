@@ -1,5 +1,6 @@
 import asyncio
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from calls_scripted import MemoryLedger, ScriptedClients
@@ -77,9 +78,13 @@ async def test_a_renamed_model_and_another_spelling_of_a_number_are_the_same_cal
     assert len(clients.requests) == 1
 
 
+def refuse(reason: str, _: ChatRequest) -> Exception:
+    return CallError(reason, "no")
+
+
 async def test_a_failure_for_good_is_recorded_and_one_that_may_pass_is_not() -> None:
     for reason, sends in (("context-length", 1), ("refused", 1), ("timeout", 2), ("server-error", 2)):
-        clients = ScriptedClients(failing=lambda request, reason=reason: CallError(reason, "no"))
+        clients = ScriptedClients(failing=partial(refuse, reason))
         ledger = MemoryLedger()
         for _ in range(2):
             with pytest.raises(CallError, match="no") as caught:

@@ -1,4 +1,5 @@
 import copy
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -251,10 +252,8 @@ async def test_a_row_killed_anywhere_and_resumed_is_the_row_never_killed(killed_
         return Killed() if sent > killed_at else None
 
     first = ScriptedClients(failing=kill, answer=text)
-    try:
+    with suppress(Killed):
         await answer_conversation(messages, made, PROMPTS, Calls(first, ledger, digests, 1, {}).of("r"))
-    except Killed:
-        pass
     durable = len(ledger.entries)
     second = ScriptedClients(answer=text)
     resumed = await answer_conversation(messages, made, PROMPTS, Calls(second, ledger, digests, 1, {}).of("r"))

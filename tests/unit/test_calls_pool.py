@@ -368,3 +368,11 @@ def test_targets_come_from_declared_models() -> None:
     )
     ours = Model.model_validate({"name": "m", "source": "hf://a/b"})
     assert target_of(ours, urls=["http://h:1/v1"], served_name="s") == Target("m", ("http://h:1/v1",), "s", 256)
+
+
+async def test_a_dying_servers_last_words_cost_no_row() -> None:
+    policy = Policy(reconnect_s=5.0, tries=2, backoff_s=0.005, backoff_max_s=0.01)
+    dying = error(500, "EngineCore encountered an issue. See stack trace (above) for the root cause.")
+    answers = script(*[dying] * 6, completion("restarted"))
+    async with serve(answers) as endpoint, Clients([target(endpoint)], policy=policy) as clients:
+        assert (await clients.complete("m", ask(), affinity="r")).text == "restarted"
