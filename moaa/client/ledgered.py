@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.client.budget import NO_WINDOWS, Windows, completion_tokens
+from moaa.client.budget import Windows, completion_tokens
 from moaa.client.calls import Conversation, Reply
 from moaa.client.outcome import TRANSIENT
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
@@ -44,7 +44,11 @@ class Calls:
     digests: Mapping[str, str]
     """Content digest of every model that may be asked, served now or not."""
     run_seed: int
+<<<<<<< HEAD
     windows: Windows = field(default_factory=lambda: NO_WINDOWS)
+=======
+    windows: Windows
+>>>>>>> calls
     """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""
     usage: Usage = field(default_factory=Usage)
 
