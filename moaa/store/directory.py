@@ -109,8 +109,6 @@ class DirectoryStore:
             name(unfinished, target)
             _sync_folder(target.parent)
         except FileExistsError as error:
-            # Before anybody acts on the object of another writer, it has to be as durable as its own.
-            _sync_folder(target.parent)
             raise AlreadyExists(f"{self.uri}/{key}: exists") from error
         except OSError as error:
             raise self._failed(key, error) from error
@@ -121,6 +119,10 @@ class DirectoryStore:
     def _link(self, unfinished: Path, target: Path) -> None:
         try:
             os.link(unfinished, target)
+        except FileExistsError:
+            # Before anybody acts on another writer's object, it has to be as durable as an own one.
+            _sync_folder(target.parent)
+            raise
         except OSError as error:
             if error.errno in _NO_LINKS:
                 raise StoreError(

@@ -16,27 +16,25 @@ worker waits for the store. A store that fails `max_failed_flushes` times in a r
 """
 
 import asyncio
-import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, Fenced, NotFound, StoreError
-from moaa.store import compaction
 from moaa.store.base import Store
+from moaa.store.call_index import CallIndex
+from moaa.store.compaction import choose_run, delete_superfluous, list_segments, merge
 from moaa.store.fencing import Token
 from moaa.store.segments import (
     Entry,
     Pin,
     Segment,
+    call_digest,
     decode_segment,
     encode_segment,
-    parse_segment_key,
     readable_order,
     segment_key,
 )
@@ -48,7 +46,6 @@ _LOAD_AHEAD = 4
 """Segments fetched at once while loading; each is at most a few tens of MiB."""
 _LOAD_TRIES = 5
 """A load starts over when a compaction removed what it had listed."""
-_ROOM = "free space or point TMPDIR elsewhere, then start again"
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,8 @@ class LedgerLimits:
     max_failed_flushes: int = 5
     max_segments: int = 64
     """A chain longer than this is compacted."""
-    max_merged_bytes: int = 32 * 1024 * 1024
+    max_merged_bytes: int = 16 * 1024 * 1024
     """Compressed size up to which segments are merged."""
-
-
-class _Place(NamedTuple):
-    offset: int
-    length: int
-    chain: str
 
 
 class Ledger:
@@ -86,17 +77,14 @@ class Ledger:
         self._chain = token.stage_path.rpartition("/")[2][:8]
         self._writer = uuid4().hex
         self._segments: list[Segment] = []
-        self._places: dict[bytes, _Place] = {}
-        self._pins: dict[bytes, str] = {}
-        self._spill = tempfile.TemporaryFile(prefix="moaa-ledger-")  # noqa: SIM115 - closed in close()
-        self._spill_bytes = 0
+        self._calls = CallIndex(self._chain)
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._unconfirmed: tuple[int, bytes] | None = None
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
-        self._error: StoreError | None = None
+        self._fenced: Fenced | None = None
 
     @classmethod
     async def load(
@@ -112,14 +100,14 @@ class Ledger:
         try:
             await ledger._open()
         except BaseException:
-            ledger._spill.close()
+            ledger._calls.close()
             raise
         ledger._flusher = asyncio.create_task(ledger._flush_regularly())
         return ledger
 
     def __len__(self) -> int:
         """Calls whose outcome can be looked up."""
-        return len(self._places)
+        return len(self._calls)
 
     async def lookup(self, row: str, path: str, request_hash: str) -> Entry | None:
         """The recorded outcome of exactly this call, or None when it has to be made.
@@ -130,18 +118,16 @@ class Ledger:
             StoreError: an earlier flush failed for good (Fenced: a later attempt took over).
         """
         self._raise_error()
-        digest = _digest(row, path, request_hash)
-        place = self._places.get(digest)
-        if place is None:
+        call = call_digest(row, path, request_hash)
+        found = self._calls.find(call)
+        if found is None:
             return None
-        line = os.pread(self._spill.fileno(), place.length, place.offset)
+        line, chain = found
         entry = Entry.model_validate_json(line)
-        if place.chain == self._chain:
+        if chain == self._chain:
             return entry
-        if digest not in self._pins:
-            self._pins[digest] = place.chain
-            pin = Pin(row=row, path=path, key=request_hash, chain=place.chain)
-            await self._append(pin.model_dump_json().encode())
+        if self._calls.pin(call, chain):
+            await self._append(Pin(row=row, path=path, key=request_hash, chain=chain).model_dump_json().encode())
         return entry.model_copy(update={"reused": True})
 
     async def record(self, entry: Entry) -> None:
@@ -151,12 +137,9 @@ class Ledger:
             StoreError: an earlier flush failed for good (Fenced: a later attempt took over).
         """
         self._raise_error()
-        digest = _digest(entry.row, entry.path, entry.key)
-        if digest in self._places:
-            return
-        line = entry.model_dump_json(exclude_none=True, exclude_defaults=True).encode()
-        self._keep(digest, line, self._chain)
-        await self._append(line)
+        line = entry.model_dump_json(exclude_defaults=True).encode()
+        if self._calls.add(call_digest(entry.row, entry.path, entry.key), line):
+            await self._append(line)
 
     async def flush(self) -> None:
         """Return when everything recorded before the call is durable.
@@ -172,7 +155,7 @@ class Ledger:
                     await self._write_next()
                 await self._compact()
             except Fenced as fenced:
-                self._error = fenced
+                self._fenced = fenced
                 raise
 
     async def close(self) -> None:
@@ -183,12 +166,11 @@ class Ledger:
         """
         if self._flusher is not None:
             self._flusher.cancel()
-            await asyncio.gather(self._flusher, return_exceptions=True)
-            self._flusher = None
+            await asyncio.wait({self._flusher})
         try:
             await self.flush()
         finally:
-            self._spill.close()
+            self._calls.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -222,12 +204,9 @@ class Ledger:
         )
 
     async def _read_all(self) -> None:
-        self._places.clear()
-        self._pins.clear()
-        self._spill_bytes = 0
+        self._calls.clear()
         chains: dict[str, list[Segment]] = {self._chain: []}
-        async for found in self._store.list(f"{self._folder}/"):
-            segment = parse_segment_key(found.key, found.size_bytes)
+        for segment in await list_segments(self._store, f"{self._folder}/"):
             chains.setdefault(segment.chain, []).append(segment)
         self._segments = readable_order(chains.pop(self._chain))
         await self._read(self._segments)
@@ -239,17 +218,8 @@ class Ledger:
             batch = segments[start : start + _LOAD_AHEAD]
             bodies = await map_bounded([segment.key for segment in batch], self._store.get, at_once=_LOAD_AHEAD)
             for segment, body in zip(batch, bodies, strict=True):
-                records = await asyncio.to_thread(decode_segment, segment.key, body)
-                for line, record in records:
-                    self._remember(segment.chain, line, record)
-
-    def _remember(self, chain: str, line: bytes, record: Entry | Pin) -> None:
-        digest = _digest(record.row, record.path, record.key)
-        if isinstance(record, Pin):
-            if chain == self._chain:
-                self._pins.setdefault(digest, record.chain)
-        elif digest not in self._places and self._pins.get(digest, chain) in {chain, self._chain}:
-            self._keep(digest, line, chain)
+                for line in await asyncio.to_thread(decode_segment, segment.key, body):
+                    self._calls.remember(segment.chain, line)
 
     async def _seal(self) -> None:
         """Take the next number, so that no earlier attempt can. Raises AlreadyExists: one was faster."""
@@ -268,16 +238,6 @@ class Ledger:
 
     def _header(self, number: int) -> dict[str, object]:
         return {"format": 1, "attempt": self._token.attempt, "number": number, "writer": self._writer}
-
-    def _keep(self, digest: bytes, line: bytes, chain: str) -> None:
-        try:
-            written = os.pwrite(self._spill.fileno(), line, self._spill_bytes)
-        except OSError as error:
-            raise StoreError(f"{tempfile.gettempdir()}: {error}; the ledger keeps its text there: {_ROOM}") from error
-        if written < len(line):
-            raise StoreError(f"{tempfile.gettempdir()}: no space left; the ledger keeps its text there: {_ROOM}")
-        self._places[digest] = _Place(self._spill_bytes, len(line), chain)
-        self._spill_bytes += len(line)
 
     async def _append(self, line: bytes) -> None:
         self._buffer.append(line)
@@ -309,11 +269,22 @@ class Ledger:
         self._unconfirmed = None
 
     async def _compact(self) -> None:
-        if len(self._segments) > self._limits.max_segments:
-            run = compaction.choose_run(self._segments, self._limits.max_merged_bytes)
+        """Shorten a long chain. A failure is put off to a later flush: the chain is as readable as before."""
+        if len(self._segments) <= self._limits.max_segments:
+            return
+        try:
+            await self._token.check()
+            # Listed anew: an earlier attempt's last compaction may have removed what is remembered here.
+            listed = await list_segments(self._store, f"{self._folder}/{self._chain}-")
+            self._segments = readable_order(listed)
+            run = choose_run(self._segments, self._limits.max_merged_bytes)
             if run is not None:
-                await self._token.check()
-                self._segments = await compaction.merge(self._store, self._folder, self._segments, run, self._writer)
+                self._segments = await merge(self._store, self._folder, self._segments, run, self._writer)
+                await delete_superfluous(self._store, listed, self._segments)
+        except Fenced:
+            raise
+        except StoreError as error:
+            log.warning("ledger_not_compacted shard=%s error=%s", self._token.shard, error)
 
     async def _flush_regularly(self) -> None:
         failed = 0
@@ -330,14 +301,12 @@ class Ledger:
             except StoreError as error:
                 failed += 1
                 if isinstance(error, Fenced) or failed >= self._limits.max_failed_flushes:
-                    self._error = error
-                    return
+                    raise
                 log.warning("ledger_flush_failed shard=%s tries=%d error=%s", self._token.shard, failed, error)
 
     def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
-def _digest(row: str, path: str, key: str) -> bytes:
-    return hashlib.sha256("\0".join((row, path, key)).encode()).digest()[:16]
+        """Tell a worker what the background flush ran into."""
+        if self._fenced is not None:
+            raise self._fenced
+        if self._flusher is not None and self._flusher.done() and not self._flusher.cancelled():
+            self._flusher.result()
