@@ -1,5 +1,6 @@
 """A `Caller` and a `Completer` that answer from a function, and a ledger in memory."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -83,6 +84,7 @@ class ScriptedClients:
     absent: Iterable[str] = ()
     failing: Callable[[ChatRequest], Exception | None] = _never
     answer: Callable[[str, ChatRequest, int], str] = _numbered
+    pause_s: float = 0.0
     requests: list[tuple[str, ChatRequest]] = field(default_factory=list)
 
     async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
@@ -93,4 +95,7 @@ class ScriptedClients:
         failure = self.failing(request)
         if failure is not None:
             raise failure
-        return Reply(self.answer(model, request, len(self.requests)), "stop", prompt_tokens=5, completion_tokens=2)
+        number = len(self.requests)
+        if self.pause_s:
+            await asyncio.sleep(self.pause_s)
+        return Reply(self.answer(model, request, number), "stop", prompt_tokens=5, completion_tokens=2)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from calls_scripted import Asked, ScriptedCaller
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -95,6 +95,7 @@ def test_the_longest_are_cut_first_to_one_cap(sizes: list[int], room: int, cap: 
     assert common_cap(sizes, room) == cap
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=8), st.integers(0, 1000))
 def test_the_cap_fills_the_room_and_no_more(sizes: list[int], room: int) -> None:
     cap = common_cap(sizes, room)
@@ -132,6 +133,7 @@ def test_room_too_small_to_be_worth_anything_is_a_failure() -> None:
     assert caught.value.reason == "context-length"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 600).map(words), min_size=1, max_size=6),
     st.integers(0, 600),
@@ -238,6 +240,7 @@ def test_heads_never_split_a_character_and_never_exceed(tokenizer: Tokenizer) ->
         assert counter.most(head) <= tokens
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.integers(0, 40))
 def test_character_bounds_hold_together(text: str, tokens: int) -> None:
     counter = CharacterCounter()

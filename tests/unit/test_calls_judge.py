@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.api.defaults import effective
@@ -121,6 +121,7 @@ def test_a_longer_name_wins_over_one_it_contains() -> None:
     assert [c.name for c in found] == ["Depth of thought", "Tone"]
 
 
+@settings(deadline=None)
 @given(st.permutations(PAPER_CRITERIA), st.integers(1, 8))
 def test_any_choice_in_the_asked_format_is_read_back(choices: list[Criterion], count: int) -> None:
     lines = "\n".join(f"{i}. {c.name}" for i, c in enumerate(choices[:count], start=1))
@@ -154,6 +155,7 @@ def test_verdicts_are_read_strictly(text: str, expected: str | None) -> None:
     assert parse_verdict(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="[")), st.sampled_from("AB"))
 def test_text_before_a_verdict_does_not_change_it(before: str, label: str) -> None:
     assert parse_verdict(before) is None
@@ -329,6 +331,7 @@ async def test_long_evaluations_are_shortened_for_the_meta_judge() -> None:
     assert "cut to fit" in caller.at("c0-1/ab/meta").text
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["Mixture", "Single", "Panel"]), st.data())
 async def test_swapping_the_answers_mirrors_the_outcome(method: str, data: st.DataObject) -> None:
     """Whatever a judge answers to a prompt, naming the answers the other way round gives the opposite score."""
@@ -448,6 +451,7 @@ def contests(draw: st.DrawFn) -> tuple[list[str], list[Comparison]]:
     return texts, games
 
 
+@settings(deadline=None)
 @given(contests(), st.randoms())
 def test_a_ranking_does_not_depend_on_numbering_or_order(contest: tuple[list[str], list[Comparison]], rng: Any) -> None:
     texts, games = contest
@@ -475,6 +479,7 @@ def test_a_ranking_does_not_depend_on_numbering_or_order(contest: tuple[list[str
         assert texts[made.chosen] != texts[made.rejected]
 
 
+@settings(deadline=None)
 @given(contests())
 def test_points_stay_in_range_and_a_full_contest_shares_them_all(contest: tuple[list[str], list[Comparison]]) -> None:
     texts, games = contest

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 from calls_scripted import MemoryLedger, ScriptedClients
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.api.mixture import JudgeModel, Sampling
@@ -93,6 +93,27 @@ async def test_a_failure_for_good_is_recorded_and_one_that_may_pass_is_not() -> 
         assert len(clients.requests) == sends
 
 
+async def test_equal_calls_of_a_row_under_way_together_are_sent_and_counted_once() -> None:
+    clients = ScriptedClients(pause_s=0.01)
+    shared = calls(MemoryLedger(), clients)
+    asked = [shared.of("r").call("p", "m", HELLO, Sampling()) for _ in range(3)]
+    replies = await asyncio.gather(*asked, shared.of("s").call("p", "m", HELLO, Sampling()))
+    assert len(clients.requests) == 2
+    assert replies[0] == replies[1] == replies[2] != replies[3]
+    assert shared.usage.by_model() == {"m": TokenUsage(calls=2, prompt_tokens=10, completion_tokens=4)}
+    assert not shared.under_way
+
+
+async def test_a_cancelled_call_leaves_its_equal_to_be_sent() -> None:
+    clients = ScriptedClients(pause_s=0.01)
+    shared = calls(MemoryLedger(), clients)
+    first = asyncio.create_task(shared.of("r").call("p", "m", HELLO, Sampling()))
+    second = asyncio.create_task(shared.of("r").call("p", "m", HELLO, Sampling()))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).text == "answer 2 of m"
+
+
 async def test_calls_of_another_fingerprint_cost_this_one_nothing() -> None:
     ledger, clients = MemoryLedger(), ScriptedClients()
     await calls(ledger, clients).of("r").call("p", "m", HELLO, Sampling())
@@ -122,6 +143,7 @@ def test_seeds_are_fixed_31_bit_numbers() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31 - 1), st.text(), st.text(), st.text())
 def test_seeds_are_in_range(run_seed: int, row: str, path: str, key: str) -> None:
     assert 0 <= sampling_seed(run_seed=run_seed, row=row, path=path, key=key) < 2**31

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.api.defaults import DEFAULT_PROMPTS, JUDGE_PROMPTS, MIXTURE_PROMPTS, effective
@@ -180,6 +180,7 @@ conversations = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(conversations)
 async def test_inputs_are_never_changed_and_every_user_turn_is_answered(messages: list[Message]) -> None:
     before = copy.deepcopy(messages)
@@ -231,6 +232,7 @@ async def test_a_failed_sample_is_left_out_while_two_remain() -> None:
         await sample_answers([user("Q")], "m", Dpo(samples=3), ScriptedCaller(answer))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12))
 async def test_a_row_killed_anywhere_and_resumed_is_the_row_never_killed(killed_at: int) -> None:
     made = mixture(["a", "b"], [{"model": "a", "samples": 2}])
@@ -303,6 +305,7 @@ def test_judge_prompts_share_everything_up_to_the_answers() -> None:
         assert DEFAULT_PROMPTS[name].startswith(opening)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_braces_in_answers_stay_text(first: str, second: str) -> None:
     messages = aggregate_messages([user("Q")], [first, "{text}{number}" + second], DEFAULT_PROMPTS)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.client.limit import AdaptiveLimit
@@ -127,6 +127,7 @@ def test_server_messages_are_read_and_cut() -> None:
     assert len(server_message("x" * 1000)) == 303
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(0, 2**32), st.one_of(st.none(), st.floats(0, 1e6)))
 def test_delays_keep_to_jitter_and_retry_after(nth: int, seed: int, after_s: float | None) -> None:
     policy = Policy(backoff_s=0.5, backoff_max_s=30, retry_after_max_s=300)
@@ -228,6 +229,7 @@ def test_folding_puts_the_system_message_before_the_next_user_turn() -> None:
     assert messages[1]["content"] == "U1"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=5)), max_size=6))
 def test_folding_loses_no_text_and_no_turn_of_others(turns: list[tuple[str, str]]) -> None:
     messages = [{"role": role, "content": content} for role, content in turns]
