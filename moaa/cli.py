@@ -179,3 +179,7 @@ async def _with_store(resource: "MoAA", use: "Callable[[Store], Coroutine[Any, A
         return await use(store)
     finally:
         await store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -22,10 +22,11 @@ async def read_plan(resource: MoAA, store: Store) -> RenderableType:
         return None if manifest is None else manifest.result()
 
     graph, results = await survey(build(resource), resource, look_up, records=records)
-    earlier = [result for record in records.values() for result in record.stages.values()]
+    last = {name: result for record in records.values() for name, result in record.stages.items()}
     documents = {
-        result.stage: manifest.document
-        for result in earlier
-        if result.stage not in results and (manifest := await read_manifest(store, result.path)) is not None
+        name: manifest.document
+        for name, result in last.items()
+        if name not in results and (manifest := await read_manifest(store, result.path)) is not None
     }
-    return plan_view(resource, results, graph=graph, repeated=repeats(graph, resource, results, documents))
+    repeated = repeats(graph, resource, results, last=last, documents=documents)
+    return plan_view(resource, results, graph=graph, repeated=repeated)
