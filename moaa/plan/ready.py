@@ -86,7 +86,7 @@ def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
         if reason := _held(stage, identity, stop, suspended=suspended, training=training):
             waiting[stage.id] = reason
         elif identity is None:
-            waiting[stage.id] = _missing(stage, world, failed)
+            waiting[stage.id] = _missing(stage, graph, world, failed)
         else:
             start.append(identity)
             training = training or stage.kind in TRAINING
@@ -113,10 +113,13 @@ def _held(
     return None
 
 
-def _missing(stage: Stage, world: World, failed: Mapping[str, str]) -> str:
+def _missing(stage: Stage, graph: Graph, world: World, failed: Mapping[str, str]) -> str:
     missing = [need for need in stage.needs if need not in world.results]
     broken = [need for need in missing if need in failed]
-    return f"{broken[0]} has failed" if broken else f"needs {', '.join(missing)}"
+    if broken:
+        return f"{broken[0]} has failed"
+    earlier = {name for need in missing if need in graph.stages for name in graph.stages[need].needs}
+    return f"needs {', '.join(need for need in missing if need not in earlier)}"
 
 
 def _verdict(failure: Failure) -> str:
