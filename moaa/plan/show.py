@@ -43,13 +43,13 @@ def plan_view(
 ) -> RenderableType:
     """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
 
-    `graph` and `results` come from `moaa.plan.survey`. Row counts that stage-data has found replace assumed ones.
+    `graph` and `results` come from `moaa.plan.survey`. `counts` are rows of tables (`sft-0`) as the user knows them;
+    what stage-data has counted replaces them.
     """
     graph = graph or build(resource)
-    counts = (
-        {name: output.rows for name, output in results[STAGE_DATA].outputs.items()} if STAGE_DATA in results else {}
-    )
-    parts = {part.stage: part for part in estimate(resource, counts)}
+    staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
+    known = {**(counts or {}), **{name: output.rows for name, output in staged.items()}}
+    parts = {part.stage: part for part in estimate(resource, known)}
     decision = decide(graph, resource, World(results))
     table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
     table.add_column("stage", no_wrap=True)
