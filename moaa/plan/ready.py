@@ -118,7 +118,10 @@ def _missing(stage: Stage, graph: Graph, world: World, failed: Mapping[str, str]
     broken = [need for need in missing if need in failed]
     if broken:
         return f"{broken[0]} has failed"
-    earlier = {name for need in missing if need in graph.stages for name in graph.stages[need].needs}
+    earlier: set[str] = set()
+    for name in reversed(graph.stages):  # later stages first, so that one pass finds every ancestor
+        if name in missing or name in earlier:
+            earlier.update(graph.stages[name].needs)
     return f"needs {', '.join(need for need in missing if need not in earlier)}"
 
 
