@@ -9,6 +9,7 @@
     │   └── Fenced         a newer attempt owns this work; leave without writing
     ├── CallError          a model call failed for good
     ├── ModelAbsent        the call needs a model that is not being served right now
+    ├── UsageError         a command cannot be carried out as it was given
     ├── ServerError        a model server did not start or died
     └── StageError         a stage ended without its manifest
 
@@ -87,6 +88,10 @@ class ModelAbsent(MoaaError):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(f"model {model!r} is not being served")
+
+
+class UsageError(MoaaError):
+    """A command cannot be carried out as it was given; the text names the option and what to give instead."""
 
 
 class ServerError(MoaaError):

@@ -1,0 +1,213 @@
+"""Reads what a run left in its store: manifests, tables, the executor's record. All of the report's reading is here.
+
+Large tables are read shard by shard and counted as they pass; only a few rows are kept. What a manifest names but
+cannot be read does not stop the report: it is named in `RunView.unreadable`. A manifest that is there and cannot be
+read stops it, since nothing that follows from that stage could be told.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from typing import TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from moaa.api import MoAA
+from moaa.data.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
+from moaa.errors import StoreError
+from moaa.evaluate.plan import BASE
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import BASE_EVALUATE, build
+from moaa.plan.stage import TRAINING, Identity, Kind, Stage, StageResult, ledger_path
+from moaa.report.contrast import benchmark_shown, largest_changes
+from moaa.report.judging import Tally, tally_pairs, tally_rankings
+from moaa.report.students import promoted, scores_of
+from moaa.report.view import Contrast, CurveRow, RunView, StageStatus, StageView
+from moaa.store.base import Store
+from moaa.store.manifest import StageManifest
+from moaa.store.shards import iter_table, read_manifest, read_table
+
+CONVERSATIONS_SHOWN = 2
+"""Of every generate stage, spread over the first shard that has rows."""
+Part = TypeVar("Part")
+Judged = tuple[Tally, Mapping[str, PairRow]]
+
+
+class AttemptRecord(BaseModel):
+    """What an executor wrote about one run of a stage's job, as far as the report reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+
+    stage: str
+    seconds: float
+    """From the start of its servers to the end of the job."""
+    outcome: str
+    """Done, Waiting, Permanent, Fenced, Crashed or Stopped."""
+    error: str = ""
+
+
+async def collect(resource: MoAA, store: Store, run: str) -> RunView:
+    """Everything the report says about `run`.
+
+    Raises:
+        StoreError: the store cannot be reached, or a stage's manifest is there but unreadable.
+        StageError: a manifest lacks an output that a later stage reads.
+    """
+    records, problems = await _records(store, run)
+    view = RunView(resource, run, await _stages(resource, store, records), unreadable=tuple(problems))
+    view, scores = await _read(view, {Kind.EVALUATE}, lambda m: _scores(store, m))
+    view = replace(view, scores=scores)
+    view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m))
+    view, curves = await _read(view, TRAINING, lambda m: _curve(store, m))
+    view, talks = await _read(view, {Kind.GENERATE}, lambda m: _conversations(store, m))
+    view = replace(
+        view,
+        tallies={stage: tally for stage, (tally, _) in judged.items()},
+        pairs={stage: pairs for stage, (_, pairs) in judged.items()},
+        curves=curves,
+        conversations=talks,
+    )
+    try:
+        return replace(view, contrasts=await _contrasts(store, view))
+    except StoreError as error:
+        return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {error}."))
+
+
+async def _stages(
+    resource: MoAA, store: Store, records: Mapping[str, list[AttemptRecord]]
+) -> tuple[StageView, ...]:
+    """Every stage of the graph with its manifest, where its inputs are known and it has one."""
+    results: dict[str, StageResult] = {}
+    found = []
+    for stage in build(resource).stages.values():
+        identity = identify(stage, resource, results)
+        manifest = await read_manifest(store, identity.path) if identity else None
+        if manifest is not None:
+            results[stage.id] = manifest.result()
+        found.append(await _stage(store, stage, identity, manifest, records.get(stage.id, [])))
+    return tuple(found)
+
+
+async def _stage(
+    store: Store,
+    stage: Stage,
+    identity: Identity | None,
+    manifest: StageManifest | None,
+    records: list[AttemptRecord],
+) -> StageView:
+    wall = sum(r.seconds for r in records) if records else None
+    if identity is None:
+        return StageView(stage, "waiting", wall_seconds=wall)
+    attempts = await _attempts(store, identity.path)
+    if manifest is not None:
+        return StageView(stage, "done", manifest, max(attempts, manifest.attempt), wall_seconds=wall)
+    last = records[-1] if records else None
+    status: StageStatus = "waiting"
+    if last and last.outcome == "Permanent":
+        status = "failed"
+    elif attempts or last or await _holds(store, ledger_path(stage.kind, identity.inputs) + "/"):
+        status = "started"
+    return StageView(stage, status, attempts=attempts, problem=last.error if last else "", wall_seconds=wall)
+
+
+async def _attempts(store: Store, stage_path: str) -> int:
+    """The highest attempt number of any shard (`<stage>/attempts/<shard>/<n>.json`); 0 without any."""
+    prefix = f"{stage_path}/attempts/"
+    names = [found.key.rpartition("/")[2].removesuffix(".json") async for found in store.list(prefix)]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+async def _holds(store: Store, prefix: str) -> bool:
+    async for _ in store.list(prefix):
+        return True
+    return False
+
+
+async def _records(store: Store, run: str) -> tuple[dict[str, list[AttemptRecord]], list[str]]:
+    """The executor's record by stage, oldest first, and what of it could not be read."""
+    found: dict[str, list[AttemptRecord]] = {}
+    problems = []
+    async for entry in store.list(f"runs/{run}/attempts/"):
+        try:
+            record = AttemptRecord.model_validate_json(await store.get(entry.key))
+        except (ValidationError, StoreError):
+            problems.append(f"{entry.key} is not a readable record of an attempt.")
+            continue
+        found.setdefault(record.stage, []).append(record)
+    return found, problems
+
+
+async def _read(
+    view: RunView, kinds: Collection[Kind], read: Callable[[StageManifest], Awaitable[Part]]
+) -> tuple[RunView, dict[str, Part]]:
+    """`read` of every finished stage of these kinds; the view names those that could not be read."""
+    found: dict[str, Part] = {}
+    problems = []
+    for stage in view.stages:
+        if stage.manifest is None or stage.stage.kind not in kinds:
+            continue
+        try:
+            found[stage.stage.id] = await read(stage.manifest)
+        except StoreError as error:
+            problems.append(f"{stage.stage.id} is done, but could not be read: {error}.")
+    return replace(view, unreadable=(*view.unreadable, *problems)), found
+
+
+async def _scores(store: Store, manifest: StageManifest) -> tuple[ScoreRow, ...]:
+    return tuple(cast(ScoreRow, row) for row in await read_table(store, manifest, "scores"))
+
+
+async def _curve(store: Store, manifest: StageManifest) -> tuple[CurveRow, ...]:
+    rows = [cast(CurveRow, row) for row in await read_table(store, manifest, "curve")]
+    return tuple(sorted(rows, key=lambda row: row["step"]))
+
+
+async def _judged(store: Store, manifest: StageManifest) -> Judged:
+    """The counts of one judge stage, and the pairs of the prompts whose rankings are shown."""
+    total = Tally()
+    async for rankings in iter_table(store, manifest, "rankings"):
+        total += tally_rankings(cast(RankingRow, row) for row in rankings)
+    shown = {row["id"] for row in (total.clearest, total.closest) if row is not None}
+    pairs: dict[str, PairRow] = {}
+    async for rows in iter_table(store, manifest, "pairs"):
+        part = [cast(PairRow, row) for row in rows]
+        total += tally_pairs(part)
+        pairs |= {row["id"]: row for row in part if row["id"] in shown}
+    return total, pairs
+
+
+async def _conversations(store: Store, manifest: StageManifest) -> tuple[ConversationRow, ...]:
+    """A few rows spread evenly over the first shard that has any; later shards are not read."""
+    async for rows in iter_table(store, manifest, "conversations"):
+        if rows:
+            count = min(CONVERSATIONS_SHOWN, len(rows))
+            return tuple(cast(ConversationRow, rows[i * len(rows) // count]) for i in range(count))
+    return ()
+
+
+async def _contrasts(store: Store, view: RunView) -> tuple[Contrast, ...]:
+    """Answers of the start and the promoted student where their scores differ most."""
+    spec = view.resource.spec
+    now, benchmark = promoted(view), benchmark_shown(spec)
+    if now == spec.student or benchmark is None:
+        return ()
+    wanted = largest_changes(scores_of(view, spec.student), scores_of(view, now), benchmark)
+    after = next((s for s in view.stages if s.stage.kind is Kind.EVALUATE and s.stage.student == now), None)
+    before = view.of(BASE_EVALUATE)
+    if not wanted or not before or not before.manifest or not after or not after.manifest:
+        return ()
+    old = await _answers(store, before.manifest, benchmark, BASE, set(wanted))
+    new = await _answers(store, after.manifest, benchmark, now.rpartition("-")[2], set(wanted))
+    return tuple(Contrast(old[i], new[i]) for i in wanted if i in old and i in new)
+
+
+async def _answers(
+    store: Store, manifest: StageManifest, benchmark: str, model: str, wanted: Collection[str]
+) -> dict[str, AnswerRow]:
+    """The first sample of each wanted prompt."""
+    found: dict[str, AnswerRow] = {}
+    async for rows in iter_table(store, manifest, "answers"):
+        for row in (cast(AnswerRow, r) for r in rows):
+            if row["benchmark"] == benchmark and row["model"] == model and row["id"] in wanted:
+                found.setdefault(row["id"], row)
+    return found

@@ -1,0 +1,314 @@
+"""Which charts a report has and what they show: from a summary to titled figures in two widths.
+
+Every figure is drawn once for wide and once for narrow screens; the page shows one of them. Nothing is computed here
+that the summary does not hold, apart from thinning long training curves.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from moaa.evaluate.plan import BASE, MIXTURE
+from moaa.plan.stage import Kind
+from moaa.report import charts, wording
+from moaa.report.charts import Bar, Dot, Line, Step
+from moaa.report.schema import GainSummary, OrderSummary, PairSummary, ScoreSummary, Summary
+from moaa.report.students import model_label, student_label
+from moaa.report.view import CurveRow, RunView
+
+FULL_PX, HALF_PX, NARROW_PX = 1040, 510, 330
+MAX_POINTS = 300
+"""Points of a curve; longer ones show means of equal stretches."""
+OUTCOMES = ("pair", "tie", "equal-texts", "too-few-verdicts")
+OUTCOME_NAMES = ("pair kept", "tie", "equal texts", "too few verdicts")
+TIME_GROUPS = (
+    ("generate", (Kind.GENERATE,)),
+    ("SFT", (Kind.SFT,)),
+    ("sample", (Kind.SAMPLE,)),
+    ("judge", (Kind.JUDGE,)),
+    ("DPO", (Kind.DPO,)),
+    ("evaluate", (Kind.EVALUATE,)),
+    ("other", (Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE)),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    title: str
+    caption: str
+    wide: Markup
+    narrow: Markup
+    is_full: bool = False
+
+
+def figure(title: str, caption: str, draw: Callable[[int], str], *, is_full: bool = False) -> Figure:
+    """Both widths of one chart. `draw` returns escaped SVG."""
+    wide = Markup(draw(FULL_PX if is_full else HALF_PX))
+    return Figure(title, caption, wide, Markup(draw(NARROW_PX)), is_full)
+
+
+def gain_figure(gains: Sequence[GainSummary], title: str, zero_label: str) -> Figure:
+    """Paired gains around zero."""
+    dots = [
+        Dot(
+            label=f"{g.benchmark} ({g.use})",
+            value=100 * g.value,
+            low=None if g.low is None else 100 * g.low,
+            high=None if g.high is None else 100 * g.high,
+            text=f"{wording.points(g.value)} ({wording.interval(g.low, g.high)})",
+            series=0 if (g.low or 0) > 0 else 1 if (g.high or 0) < 0 else 6,
+            shape="diamond",
+        )
+        for g in gains
+    ]
+    caption = "Percentage points on the same prompts. An interval that holds zero is no evidence of a change."
+    desc = "; ".join(f"{d.label}: {d.text}" for d in dots)
+    return figure(
+        title,
+        caption,
+        lambda width: charts.interval_plot(
+            dots, title=title, desc=desc, width=width, bounds=(-100, 100), zero_label=zero_label
+        ),
+    )
+
+
+def progress_figures(view: RunView, summary: Summary) -> list[Figure]:
+    """Scores from stage to stage, one figure a benchmark."""
+    found = []
+    for name, scores in _by_benchmark(summary.scores):
+        steps = [
+            Step(label, s and s.value, s and s.low, s and s.high, s and wording.percent(s.value) or "", 0, kept)
+            for label, s, kept in _students(view, summary, scores)
+        ]
+        mixture = next((s.value for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
+        title = f"{name}: {scores[0].metric} by iteration"
+        caption = f"{_used(scores[0])} Filled: promoted, joined by the line. Hollow: measured, not promoted."
+        found.append(_progress(title, caption, steps, mixture, bounds=(0, 1)))
+    return found
+
+
+def length_figures(view: RunView, summary: Summary) -> list[Figure]:
+    """Mean answer length from stage to stage, one figure a benchmark."""
+    found = []
+    for name, scores in _by_benchmark(summary.scores):
+        steps = [
+            Step(label, s and s.mean_length, text=wording.count(s.mean_length) if s else "", series=2, is_kept=kept)
+            for label, s, kept in _students(view, summary, scores)
+        ]
+        mixture = next((s.mean_length for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
+        caption = "Mean characters of an answer. A gain that comes with ever longer answers deserves a second look."
+        found.append(_progress(f"{name}: answer length by iteration", caption, steps, mixture, bounds=None))
+    return found
+
+
+def member_figures(view: RunView, summary: Summary) -> list[Figure]:
+    """The mixture, its members, and the student before and after, one figure a benchmark."""
+    found = []
+    for name, scores in _by_benchmark(summary.scores):
+        dots = []
+        for score in scores:
+            stage = view.of(score.stage)
+            if stage is None:
+                continue
+            label = model_label(view, stage, score.model)
+            is_now = label == summary.headline.promoted
+            if score.iteration and not is_now:
+                continue
+            shape, series = _look(score, is_now=is_now)
+            dots.append(Dot(label, score.value, score.low, score.high, _interval_text(score), series, shape))
+        if len(dots) < 2:
+            continue
+        dots.sort(key=lambda d: -d.value)
+        title = f"{name}: the mixture, its members, the student"
+        caption = f"{scores[0].metric.capitalize()}. Diamond: mixture. Square: student. Circle: a member alone."
+        found.append(figure(title, caption, _interval_drawer(dots, title)))
+    return found
+
+
+def outcome_figure(pairs: Sequence[PairSummary]) -> Figure:
+    """What became of the prompts of every judge stage."""
+    bars = [
+        Bar(
+            f"iteration {p.iteration}",
+            tuple(float(p.kept if reason == "pair" else p.dropped.get(reason, 0)) for reason in OUTCOMES),
+            wording.plural(p.prompts, "prompt"),
+        )
+        for p in pairs
+    ]
+    title = "What became of the prompts"
+    caption = "Only clear winners and losers become training pairs; what was left out is counted, not hidden."
+    return _bars(title, caption, bars, OUTCOME_NAMES, (2, 6, 4, 1))
+
+
+def order_figure(judges: Sequence[OrderSummary]) -> Figure:
+    """How far verdicts depend on which answer stood first."""
+    bars = [
+        Bar(
+            f"{j.iteration} · {j.judge}",
+            (float(j.agreed), float(j.first_place_won), float(j.second_place_won), float(j.no_verdict)),
+            wording.plural(j.comparisons, "comparison"),
+        )
+        for j in judges
+    ]
+    title = "Verdicts in both orders"
+    caption = "Each two answers are judged twice with their places swapped. What follows the place counts half for each."
+    names = ("same winner both times", "first place won both", "second place won both", "no verdict")
+    return _bars(title, caption, bars, names, (0, 4, 3, 6))
+
+
+def time_figure(summary: Summary) -> Figure | None:
+    """Shares of work time by kind of stage, for the whole run and every iteration."""
+    rows: list[tuple[str, list[int]]] = [("whole run", list(range(summary.run.iterations + 1)))]
+    rows += [(f"iteration {i}", [i]) for i in sorted({s.iteration for s in summary.stages})]
+    bars = []
+    for label, iterations in rows:
+        parts = tuple(
+            sum(s.seconds or 0.0 for s in summary.stages if s.kind in kinds and s.iteration in iterations)
+            for _, kinds in TIME_GROUPS
+        )
+        if sum(parts) > 0:
+            bars.append(Bar(label, parts, wording.seconds(sum(parts))))
+    if not bars:
+        return None
+    caption = "Work time over all attempts; model start-up and waiting for machines are not in it."
+    names = [name for name, _ in TIME_GROUPS]
+    return _bars("Where the time went", caption, bars, names, (0, 1, 5, 3, 4, 2, 6), is_full=True)
+
+
+def curve_figures(view: RunView) -> list[Figure]:
+    """Training curves: SFT loss, DPO loss, DPO reward margin and accuracy, a line an iteration."""
+    sft = _curves(view, Kind.SFT)
+    dpo = _curves(view, Kind.DPO)
+    specs: list[tuple[str, str, Sequence[tuple[int, Sequence[CurveRow]]], Callable[[CurveRow], float | None]]] = [
+        ("SFT loss", "Cross-entropy on the mixture's answers, per token.", sft, lambda r: r["loss"]),
+        ("DPO loss", "Starts at ln 2 ≈ 0.693, where policy and ref_model are the same.", dpo, lambda r: r["loss"]),
+        (
+            "DPO reward margin",
+            "β times how much more the policy than ref_model prefers chosen to rejected.",
+            dpo,
+            lambda r: r.get("rewards_margin"),
+        ),
+        (
+            "DPO reward accuracy",
+            "Part of the pairs whose chosen answer has the higher reward; ½ is chance.",
+            dpo,
+            lambda r: r.get("rewards_accuracy"),
+        ),
+    ]
+    found = []
+    for title, caption, curves, value in specs:
+        lines = [Line(f"iteration {i}", _thin(rows, value), i - 1) for i, rows in curves]
+        lines = [line for line in lines if line.points]
+        if lines:
+            found.append(_curve_figure(title, caption, lines, is_share=title.endswith("accuracy")))
+    return found
+
+
+def _curve_figure(title: str, caption: str, lines: list[Line], *, is_share: bool) -> Figure:
+    desc = "; ".join(
+        f"{line.label}: {line.points[0][1]:.3g} at step {line.points[0][0]:.0f} to {line.points[-1][1]:.3g} "
+        f"at step {line.points[-1][0]:.0f}"
+        for line in lines
+    )
+    return figure(
+        title,
+        caption,
+        lambda width: charts.line_chart(
+            lines, title=title, desc=desc, width=width, x_label="optimiser step", bounds=(0, 1) if is_share else None
+        ),
+    )
+
+
+def _curves(view: RunView, kind: Kind) -> list[tuple[int, Sequence[CurveRow]]]:
+    return [
+        (s.stage.iteration, view.curves[s.stage.id])
+        for s in view.stages
+        if s.stage.kind is kind and view.curves.get(s.stage.id)
+    ]
+
+
+def _thin(rows: Sequence[CurveRow], value: Callable[[CurveRow], float | None]) -> tuple[tuple[float, float], ...]:
+    points = [(float(r["step"]), v) for r in rows if (v := value(r)) is not None]
+    stretch = -(-len(points) // MAX_POINTS) or 1
+    parts = [points[i : i + stretch] for i in range(0, len(points), stretch)]
+    return tuple((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts)
+
+
+def _students(
+    view: RunView, summary: Summary, scores: Sequence[ScoreSummary]
+) -> Iterable[tuple[str, ScoreSummary | None, bool]]:
+    """(axis label, score or None, whether promoted) of the start and every student that is or will be evaluated."""
+    start = view.resource.spec.student
+    base = next((s for s in scores if s.iteration == 0 and s.model == BASE), None)
+    kept = {p.promoted for p in summary.promotions}
+    yield "start", base, True
+    for stage in view.stages:
+        if stage.stage.kind is not Kind.EVALUATE or stage.stage.iteration == 0:
+            continue
+        score = next((s for s in scores if s.stage == stage.stage.id), None)
+        suffix = stage.stage.id.rpartition("-")[2].upper()
+        yield f"{suffix}\niter. {stage.stage.iteration}", score, student_label(stage.stage.student, start) in kept
+
+
+def _progress(
+    title: str, caption: str, steps: list[Step], mixture: float | None, *, bounds: tuple[float, float] | None
+) -> Figure:
+    desc = "; ".join(f"{' '.join(s.label.split())}: {s.text or 'not measured yet'}" for s in steps)
+    reference = (mixture, "the mixture") if mixture is not None else None
+    return figure(
+        title,
+        caption,
+        lambda width: charts.progress_chart(
+            steps, title=title, desc=desc, width=width, bounds=bounds, reference=reference
+        ),
+    )
+
+
+def _interval_drawer(dots: Sequence[Dot], title: str) -> Callable[[int], str]:
+    desc = "; ".join(f"{d.label}: {d.text}" for d in dots)
+    return lambda width: charts.interval_plot(dots, title=title, desc=desc, width=width)
+
+
+def _bars(
+    title: str,
+    caption: str,
+    bars: Sequence[Bar],
+    names: Sequence[str],
+    series: Sequence[int],
+    *,
+    is_full: bool = False,
+) -> Figure:
+    desc = "; ".join(
+        f"{b.label}: " + ", ".join(f"{name} {part:g}" for name, part in zip(names, b.parts, strict=True) if part)
+        for b in bars
+    )
+    return figure(
+        title,
+        caption,
+        lambda width: charts.stacked_bars(bars, names, title=title, desc=desc, width=width, series=series),
+        is_full=is_full,
+    )
+
+
+def _look(score: ScoreSummary, *, is_now: bool) -> tuple[charts.Shape, int]:
+    if is_now or score.model == BASE:
+        return "square", 0
+    return ("diamond", 1) if score.model == MIXTURE else ("circle", 6)
+
+
+def _by_benchmark(scores: Sequence[ScoreSummary]) -> Iterable[tuple[str, list[ScoreSummary]]]:
+    for name in dict.fromkeys(s.benchmark for s in scores):
+        yield name, [s for s in scores if s.benchmark == name]
+
+
+def _interval_text(score: ScoreSummary) -> str:
+    if score.low is None or score.high is None:
+        return f"{100 * score.value:.1f}"
+    return f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+def _used(score: ScoreSummary) -> str:
+    if score.use == "selection":
+        return "Read by the gate."
+    return "Read by no decision."

@@ -1,0 +1,101 @@
+"""The report as one HTML file: nothing is loaded, nothing runs, and all text of users and models is escaped.
+
+A content security policy in the page forbids scripts and connections, should an escape ever be missed.
+"""
+
+import json
+import re
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from moaa.report import figures, page, wording
+from moaa.report.figures import Figure
+from moaa.report.provenance import public_resource
+from moaa.report.schema import Summary
+from moaa.report.view import RunView
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+SECTIONS = (
+    ("result", "Result"),
+    ("recipe", "What was run"),
+    ("scores", "Scores by iteration"),
+    ("mixture", "The mixture and its members"),
+    ("judging", "Judging"),
+    ("lengths", "Answer lengths"),
+    ("training", "Training"),
+    ("conversations", "Sample conversations"),
+    ("verdicts", "Sample verdicts"),
+    ("answers", "What changed in the answers"),
+    ("promotion", "Promotion"),
+    ("time", "Time, tokens, cost"),
+    ("failures", "Failures"),
+    ("provenance", "Models and licences"),
+    ("missing", "What this report cannot show"),
+)
+
+
+def render(view: RunView, summary: Summary) -> str:
+    """The whole page. Control characters and lone surrogates, which HTML cannot hold, become U+FFFD."""
+    environment = Environment(
+        loader=PackageLoader("moaa.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": wording.percent,
+        "points": wording.points,
+        "seconds": wording.seconds,
+        "count": wording.count,
+        "dollars": wording.dollars,
+        "cut": page.cut,
+    }
+    environment.globals |= {"plural": wording.plural, "interval": wording.interval}
+    resource = public_resource(view.resource)
+    text = environment.get_template("template.html.j2").render(
+        view=view,
+        spec=view.resource.spec,
+        summary=summary,
+        sections=_sections(view, summary),
+        resource_json=json.dumps(resource, indent=2, ensure_ascii=False),
+        totals=page.totals(summary.stages),
+        usage_lines=page.usage_lines(view),
+        score_lines=page.score_lines(view, summary),
+        examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
+        verdicts=page.verdicts(view),
+        **_figures(view, summary),
+    )
+    return _CONTROL.sub("\ufffd", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _figures(view: RunView, summary: Summary) -> dict[str, list[Figure]]:
+    head = summary.headline
+    gains = [figures.gain_figure(head.gains, "Gain over the start", "start")] if head.gains else []
+    mixture = head.against_mixture
+    judging_figures = [figures.outcome_figure(summary.pairs)] if summary.pairs else []
+    if summary.judges:
+        judging_figures.append(figures.order_figure(summary.judges))
+    time = figures.time_figure(summary)
+    return {
+        "gain_figures": gains,
+        "progress_figures": figures.progress_figures(view, summary),
+        "member_figures": figures.member_figures(view, summary),
+        "distance_figures": [figures.gain_figure(mixture, "Distance to the mixture", "the mixture")] if mixture else [],
+        "judging_figures": judging_figures,
+        "length_figures": figures.length_figures(view, summary),
+        "curve_figures": figures.curve_figures(view),
+        "time_figures": [time] if time else [],
+    }
+
+
+def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
+    """Anchors and titles of the sections this report has."""
+    absent = set()
+    if view.resource.spec.training.dpo is None:
+        absent |= {"judging", "verdicts"}
+    if not summary.scores:
+        absent.add("lengths")
+    if not view.contrasts:
+        absent.add("answers")
+    return [(anchor, title) for anchor, title in SECTIONS if anchor not in absent]

@@ -1,0 +1,191 @@
+"""What the page shows of single rows and sums: values made for the template, still without any markup."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moaa.data.rows import ConversationRow, PairRow, RankingRow
+from moaa.report import judging
+from moaa.report.schema import ScoreSummary, StageSummary, Summary
+from moaa.report.students import model_label
+from moaa.report.view import RunView
+from moaa.store.manifest import TokenUsage
+
+MAX_CHARS = 4000
+"""Characters of one text that are shown; the tables hold the rest."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One assistant turn of a conversation: what was asked, what the aggregator read, what it wrote."""
+
+    number: int
+    question: str
+    layers: list[list[tuple[str, str]]]
+    """(model, text) of every proposal, layer by layer."""
+    answer: str
+
+
+@dataclass(frozen=True)
+class Example:
+    stage: str
+    id: str
+    system: str
+    turns: list[Turn]
+    missing: int
+
+
+@dataclass(frozen=True)
+class Sampled:
+    index: int
+    text: str
+    points: float | None
+    cells: list[str]
+    """Result against every sample, as text; empty where a verdict is missing, a dot against itself."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    title: str
+    stage: str
+    id: str
+    prompt: str
+    criteria: list[str]
+    samples: list[Sampled]
+    chosen: Sampled | None
+    rejected: Sampled | None
+    outcome: str
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    label: str
+    score: ScoreSummary
+    is_promoted: bool
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the stages that this run did itself. `usd` is None when none of them has a price."""
+
+    done: int
+    seconds: float
+    wall_seconds: float | None
+    """None when no executor recorded any."""
+    calls: int
+    reused_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    gpu_hours: float
+    usd: float | None
+
+
+@dataclass(frozen=True)
+class UsageLine:
+    model: str
+    usage: TokenUsage
+
+
+def totals(stages: Sequence[StageSummary]) -> Totals:
+    own = [s for s in stages if s.status == "done" and s.reused_from is None]
+    walls = [s.wall_seconds for s in own if s.wall_seconds is not None]
+    prices = [s.usd for s in own if s.usd is not None]
+    return Totals(
+        done=sum(s.status == "done" for s in stages),
+        seconds=sum(s.seconds or 0 for s in own),
+        wall_seconds=sum(walls) if walls else None,
+        calls=sum(s.calls or 0 for s in own),
+        reused_calls=sum(s.reused_calls or 0 for s in own),
+        prompt_tokens=sum(s.prompt_tokens or 0 for s in own),
+        completion_tokens=sum(s.completion_tokens or 0 for s in own),
+        gpu_hours=sum(s.gpu_hours or 0 for s in own),
+        usd=sum(prices) if prices else None,
+    )
+
+
+def usage_lines(view: RunView) -> list[UsageLine]:
+    """Tokens of every model over the stages that this run did itself, the largest first."""
+    found: dict[str, TokenUsage] = {}
+    for stage in view.stages:
+        if stage.manifest is None or stage.manifest.run != view.run:
+            continue
+        for model, usage in stage.manifest.usage.items():
+            found[model] = found.get(model, TokenUsage()) + usage
+    order = sorted(found, key=lambda name: (-found[name].prompt_tokens - found[name].completion_tokens, name))
+    return [UsageLine(name, found[name]) for name in order]
+
+
+def cut(text: str) -> str:
+    """The text up to MAX_CHARS, saying how much is left out."""
+    if len(text) <= MAX_CHARS:
+        return text
+    return f"{text[:MAX_CHARS]}… ({len(text) - MAX_CHARS:,} more characters)"
+
+
+def score_lines(view: RunView, summary: Summary) -> list[ScoreLine]:
+    """Rows of the score table with names for readers."""
+    kept = {p.promoted for p in summary.promotions}
+    lines = []
+    for score in summary.scores:
+        stage = view.of(score.stage)
+        label = model_label(view, stage, score.model) if stage else score.model
+        lines.append(ScoreLine(label, score, label in kept))
+    return lines
+
+
+def example(stage: str, row: ConversationRow) -> Example:
+    """A conversation by assistant turns, with the proposals each was written from."""
+    system = "\n\n".join(m["content"] for m in row["messages"] if m["role"] == "system")
+    turns: list[Turn] = []
+    asked: list[str] = []
+    for message in row["messages"]:
+        if message["role"] == "user":
+            asked.append(message["content"])
+        elif message["role"] == "assistant":
+            number = len(turns) + 1
+            turns.append(Turn(number, "\n\n".join(asked), proposals(row, number), message["content"]))
+            asked = []
+    return Example(stage, row["id"], system, turns, row["missing"])
+
+
+def proposals(row: ConversationRow, turn: int) -> list[list[tuple[str, str]]]:
+    """(model, text) of the proposals of one turn, by layer, in path order (`turn1/layer0/p2/s0`)."""
+    layers: dict[str, list[tuple[str, str]]] = {}
+    for proposal in row["proposals"]:
+        parts = proposal["path"].split("/")
+        if parts[0] == f"turn{turn}":
+            layers.setdefault(parts[1] if len(parts) > 1 else "", []).append((proposal["model"], proposal["text"]))
+    return [layers[name] for name in sorted(layers)]
+
+
+def verdicts(view: RunView) -> list[Verdict]:
+    """The clearest, the closest and a dropped prompt of the last judge stage that has any."""
+    for stage, tally in reversed(list(view.tallies.items())):
+        rows = [("The clearest pair", tally.clearest), ("The closest pair", tally.closest), ("A prompt without a pair", tally.dropped)]
+        pairs = view.pairs.get(stage, {})
+        found = [verdict(title, stage, row, pairs.get(row["id"])) for title, row in rows if row is not None]
+        if len(found) > 1 and found[0].id == found[1].id:
+            del found[1]
+        if found:
+            return found
+    return []
+
+
+def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Verdict:
+    table = judging.matrix(row)
+    size = range(len(row["samples"]))
+    marks = {1.0: "1", 0.5: "½", 0.0: "0"}
+    samples = [
+        Sampled(
+            i,
+            row["samples"][i],
+            row["points"][i],
+            ["·" if i == j else marks[table[i, j]] if (i, j) in table else "" for j in size],
+        )
+        for i in size
+    ]
+    by_text = {s.text: s for s in reversed(samples)}
+    chosen, rejected = (by_text.get(pair["chosen"]), by_text.get(pair["rejected"])) if pair else (None, None)
+    criteria = list(dict.fromkeys(c for comparison in row["comparisons"] for c in comparison["criteria"]))
+    prompt = next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")
+    return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"])
+

@@ -1,0 +1,103 @@
+"""Where the student's behaviour comes from: models, licences, and what each trained student inherits."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+from moaa.api import MoAA
+from moaa.plan.stage import Kind
+from moaa.report.measure import measured
+from moaa.report.schema import LineageSummary, ModelSummary
+from moaa.report.students import origin, student_label
+from moaa.report.view import RunView, StageView
+
+
+def models(view: RunView) -> list[ModelSummary]:
+    """Every declared model with what it did and where it came from."""
+    resolved = next((s.manifest for s in view.stages if s.stage.kind is Kind.RESOLVE and s.manifest), None)
+    licences = _licences(view)
+    found = []
+    for model in view.resource.spec.models:
+        endpoint = model.endpoint
+        found.append(
+            ModelSummary(
+                name=model.name,
+                roles=_roles(view.resource, model.name),
+                origin=model.source or (f"{endpoint.model} at {without_secrets(endpoint.url)}" if endpoint else ""),
+                revision=model.revision,
+                license=licences[model.name],
+                digest=resolved.models.get(model.name) if resolved else None,
+            )
+        )
+    return found
+
+
+def _roles(resource: MoAA, name: str) -> list[str]:
+    spec = resource.spec
+    roles = ["student"] if spec.student == name else []
+    if spec.mixture:
+        if any(p.model == name for layer in spec.mixture.layers for p in layer.proposers):
+            roles.append("proposer")
+        if spec.mixture.aggregator.model == name:
+            roles.append("aggregator")
+    if spec.judge:
+        if any(j.model == name for j in spec.judge.judges):
+            roles.append("judge")
+        if spec.judge.aggregator and spec.judge.aggregator.model == name:
+            roles.append("verdict")
+    for item in measured(spec):
+        judge = getattr(item.benchmark, "judge", None)
+        if judge is not None and name in judge.models:
+            roles.append("evaluation judge")
+        if getattr(item.benchmark, "baseline", None) == name:
+            roles.append("baseline")
+    return list(dict.fromkeys(roles))
+
+
+def lineage(view: RunView) -> list[LineageSummary]:
+    """One entry for every training stage that is done."""
+    return [_lineage(view, s) for s in view.stages if s.manifest and s.stage.kind in (Kind.SFT, Kind.DPO)]
+
+
+def _lineage(view: RunView, stage: StageView) -> LineageSummary:
+    spec = view.resource.spec
+    is_sft = stage.stage.kind is Kind.SFT
+    teacher = view.of(f"i{stage.stage.iteration}-{Kind.GENERATE if is_sft else Kind.JUDGE}")
+    serves = teacher.stage.serves if teacher else ()
+    parent = origin(view, stage.stage.student or spec.student)
+    known = _licences(view)
+    inherited = [name for name in (parent or "", *serves) if not name.startswith("@") and name]
+    return LineageSummary(
+        student=student_label(f"@{stage.stage.id}", spec.student),
+        stage=stage.stage.id,
+        parent=student_label(parent, spec.student),
+        teachers=[student_label(origin(view, n), "") if n.startswith("@") else n for n in serves],
+        data=[d.source for d in (spec.data.sft if is_sft else spec.data.preference)],
+        licenses=list(dict.fromkeys(known.get(name) or "not stated" for name in inherited)),
+    )
+
+
+def _licences(view: RunView) -> dict[str, str | None]:
+    """By declared model: what manifests carry, else what the resource says."""
+    found = {name: text for s in view.stages if s.manifest for name, text in s.manifest.licenses.items()}
+    return {m.name: found.get(m.name) or m.license for m in view.resource.spec.models}
+
+
+def without_secrets(url: str) -> str:
+    """The URL without user, password, query and fragment, where keys may hide."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def public_resource(resource: MoAA) -> dict[str, object]:
+    """The resource as JSON for readers: as it was written, without pod templates and the secret parts of URLs."""
+    document: dict[str, object] = resource.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {key: _public(value) for key, value in document.items()}
+
+
+def _public(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            key: without_secrets(inner) if key == "url" and isinstance(inner, str) else _public(inner)
+            for key, inner in value.items()
+            if key != "template"
+        }
+    return [_public(item) for item in value] if isinstance(value, list) else value

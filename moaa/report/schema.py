@@ -1,0 +1,242 @@
+"""`summary.json`: the figures of a run for programs, and the same figures the HTML report shows.
+
+Lists are in graph order, then in the order of the resource, floats have six significant digits: the same store gives
+the same bytes. A figure that is not there is null, never zero.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from moaa.report.view import StageStatus
+
+
+def _six_digits(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+Figure = Annotated[float, BeforeValidator(_six_digits), Field(allow_inf_nan=False)]
+Use = Literal["selection", "report"]
+
+
+class Record(BaseModel):
+    """Base of every class in the summary: immutable, camelCase in the file, nothing unknown."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class RunSummary(Record):
+    name: str
+    namespace: str
+    run: str
+    student: str
+    seed: int
+    storage: str
+    iterations: int
+    """Asked for."""
+    iterations_closed: int
+    """Whose promotion is done."""
+    is_complete: bool
+    """Every stage of the graph has its manifest."""
+
+
+class StageSummary(Record):
+    id: str
+    kind: str
+    iteration: int
+    status: StageStatus
+    seconds: Figure | None = None
+    """Work time over all attempts; null until the stage is done."""
+    wall_seconds: Figure | None = None
+    """From the start of its model servers to the end of its job, over all attempts; null where no executor said."""
+    rows: int | None = None
+    """Rows it worked on."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    calls: int | None = None
+    reused_calls: int | None = None
+    """Calls answered by the ledger of an earlier fingerprint."""
+    attempts: int
+    gpu_hours: Figure | None = None
+    """Estimate: work time × GPUs that the resource gives the stage; start-up and idle time are not in it."""
+    usd: Figure | None = None
+    """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at the endpoints' prices; null where a price is missing."""
+    reused_from: str | None = None
+    """The other run that made it, where its manifest was found rather than made."""
+    problem: str | None = None
+
+
+class ScoreSummary(Record):
+    iteration: int
+    stage: str
+    model: str
+    """As in the `scores` table: a declared name, `base`, `mixture`, `aggregator`, `sft` or `dpo`."""
+    benchmark: str
+    use: Use
+    metric: str
+    value: Figure
+    """Mean over prompts, between 0 and 1."""
+    low: Figure | None
+    """Ends of the interval; null with fewer than two prompts."""
+    high: Figure | None
+    n: int
+    """Prompts."""
+    mean_length: Figure
+    """Of an answer, in characters."""
+    length_controlled: Figure | None = None
+    """Win rates only: what it would be if both sides answered at the same length (`moaa.evaluate.statistics`)."""
+
+
+class GainSummary(Record):
+    """A paired difference of two models on the same prompts."""
+
+    benchmark: str
+    use: Use
+    metric: str
+    baseline: str
+    """Label of the model compared with."""
+    candidate: str
+    baseline_value: Figure
+    candidate_value: Figure
+    value: Figure
+    low: Figure | None
+    high: Figure | None
+    n: int
+    """Prompts that both answered."""
+
+
+class Headline(Record):
+    conclusion: Literal["Better", "Worse", "WithinNoise", "Mixed", "NotPromoted", "NotMeasured", "Open"]
+    """`Mixed`: benchmarks disagree beyond noise. `NotPromoted`: the start was kept. `NotMeasured`: no benchmark has
+    scores of both. `Open`: no promotion is done yet."""
+    verdict: str
+    promoted: str
+    """Label of the student the last closed iteration left."""
+    gains: list[GainSummary] = []
+    """The promoted student against the start, every benchmark that has both."""
+    against_mixture: list[GainSummary] = []
+
+
+class OrderSummary(Record):
+    """Verdicts in both orders, for the method as a whole or one judge of a panel."""
+
+    stage: str
+    iteration: int
+    judge: str
+    comparisons: int
+    agreed: int
+    first_place_won: int
+    second_place_won: int
+    no_verdict: int
+    position_consistency: Figure | None
+    """agreed ÷ (comparisons − no verdict)."""
+    agreement: Figure | None = None
+    """Panel: how often the judge sides with the panel where both are certain."""
+
+
+class PairSummary(Record):
+    stage: str
+    iteration: int
+    prompts: int
+    kept: int
+    dropped: dict[str, int]
+    """By reason: `tie`, `equal-texts`, `too-few-verdicts`."""
+    failed_rows: int
+    failed_verdicts: int
+    verdicts: int
+    mean_margin: Figure | None
+    """Chosen minus rejected points, between 0 and 1."""
+    chosen_length: Figure | None
+    """Mean, in characters."""
+    rejected_length: Figure | None
+    longer_chosen: Figure | None
+    """Part of the pairs whose chosen answer is the longer one; far above ½ hints at a judge that likes length."""
+    criteria: dict[str, int] = {}
+
+
+class TrainingSummary(Record):
+    stage: str
+    iteration: int
+    kind: Literal["sft", "dpo"]
+    steps: int
+    first_loss: Figure
+    last_loss: Figure
+    tokens: int
+    rewards_accuracy: Figure | None = None
+    rewards_margin: Figure | None = None
+
+
+class CandidateSummary(Record):
+    label: str
+    stage: str | None
+    """None: a declared model."""
+    gain: GainSummary | None = None
+    """Against the previous student over the selection benchmarks together."""
+    is_promoted: bool
+
+
+class PromotionSummary(Record):
+    stage: str
+    iteration: int
+    promoted: str
+    rule: str
+    min_gain: Figure
+    candidates: list[CandidateSummary]
+    reason: str
+
+
+class ModelSummary(Record):
+    name: str
+    roles: list[str]
+    origin: str
+    revision: str | None
+    license: str | None
+    digest: str | None
+    """Of the pinned content; null until resolve is done."""
+
+
+class LineageSummary(Record):
+    """What one trained student inherits: terms of use follow these."""
+
+    student: str
+    stage: str
+    parent: str
+    teachers: list[str]
+    """Models whose answers or verdicts it learned from; empty when the data's own answers were used."""
+    data: list[str]
+    """Sources of the prompts."""
+    licenses: list[str]
+    """Of the parent and the teachers, as the resource states them; "not stated" where it does not."""
+
+
+class FailureSummary(Record):
+    stage: str
+    iteration: int
+    reason: str
+    rows: int
+
+
+class Summary(Record):
+    format: Literal["moaa.dev/summary/v1"] = "moaa.dev/summary/v1"
+    run: RunSummary
+    headline: Headline
+    stages: list[StageSummary]
+    scores: list[ScoreSummary]
+    pairs: list[PairSummary]
+    judges: list[OrderSummary]
+    training: list[TrainingSummary]
+    promotions: list[PromotionSummary]
+    models: list[ModelSummary]
+    lineage: list[LineageSummary]
+    failures: list[FailureSummary]
+    versions: dict[str, list[str]]
+    """Software that ran, every version that took part."""
+    missing: list[str]
+    """Sentences: what the report cannot show, and why."""
+
+    def to_json(self) -> str:
+        """The text of summary.json."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"

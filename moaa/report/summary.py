@@ -1,0 +1,203 @@
+"""From what was read to what is reported: `RunView` to `Summary`, without I/O, clock or chance."""
+
+from collections import defaultdict
+from typing import Literal
+
+from moaa.plan.stage import TRAINING, Kind
+from moaa.report import measure, wording
+from moaa.report.costs import gpu_hours, unpriced, usd
+from moaa.report.judging import Orders, Tally
+from moaa.report.promotion import promotion_summaries
+from moaa.report.provenance import lineage, models
+from moaa.report.schema import (
+    FailureSummary,
+    Headline,
+    OrderSummary,
+    PairSummary,
+    RunSummary,
+    StageSummary,
+    Summary,
+    TrainingSummary,
+)
+from moaa.report.students import promoted, promotions, student_label
+from moaa.report.view import RunView, StageView
+
+
+def summarise(view: RunView) -> Summary:
+    """Every figure of the report. The same view gives the same summary, to the byte once written."""
+    spec = view.resource.spec
+    done = [s for s in view.stages if s.manifest is not None]
+    closed = promotions(view)
+    return Summary(
+        run=RunSummary(
+            name=view.resource.metadata.name,
+            namespace=view.resource.metadata.namespace,
+            run=view.run,
+            student=spec.student,
+            seed=spec.seed,
+            storage=spec.storage.uri,
+            iterations=spec.iterations,
+            iterations_closed=len(closed),
+            is_complete=len(done) == len(view.stages),
+        ),
+        headline=_headline(view, done=len(done), closed=len(closed)),
+        stages=[_stage(view, s) for s in view.stages],
+        scores=measure.scores(view),
+        pairs=[_pairs(s, view.tallies[s.stage.id]) for s in view.stages if s.stage.id in view.tallies],
+        judges=[o for s in view.stages if s.stage.id in view.tallies for o in _orders(view, s)],
+        training=[t for s in view.stages if (t := _training(view, s)) is not None],
+        promotions=promotion_summaries(view),
+        models=models(view),
+        lineage=lineage(view),
+        failures=failures(view),
+        versions=versions(view),
+        missing=missing(view),
+    )
+
+
+def _headline(view: RunView, *, done: int, closed: int) -> Headline:
+    spec = view.resource.spec
+    now = promoted(view)
+    return wording.headline(
+        measure.gains_of_promoted(view),
+        promoted=student_label(now, spec.student),
+        is_start=now == spec.student,
+        closed=closed,
+        progress=(done, len(view.stages)),
+        confidence=100 * float(spec.evaluation.confidence),
+        against_mixture=measure.gains_over_mixture(view),
+    )
+
+
+def _stage(view: RunView, stage: StageView) -> StageSummary:
+    manifest, spec = stage.manifest, view.resource.spec
+    common = StageSummary(
+        id=stage.stage.id,
+        kind=str(stage.stage.kind),
+        iteration=stage.stage.iteration,
+        status=stage.status,
+        attempts=stage.attempts,
+        wall_seconds=stage.wall_seconds,
+        problem=stage.problem or None,
+    )
+    if manifest is None:
+        return common
+    usage = list(manifest.usage.values())
+    return common.model_copy(
+        update={
+            "seconds": manifest.seconds,
+            "rows": manifest.rows_in,
+            "prompt_tokens": sum(u.prompt_tokens for u in usage),
+            "completion_tokens": sum(u.completion_tokens for u in usage),
+            "calls": sum(u.calls for u in usage),
+            "reused_calls": sum(u.reused for u in usage),
+            "gpu_hours": gpu_hours(spec, stage.stage, manifest),
+            "usd": usd(spec, stage.stage, manifest),
+            "reused_from": manifest.run if manifest.run != view.run else None,
+        }
+    )
+
+
+def _pairs(stage: StageView, tally: Tally) -> PairSummary:
+    manifest = stage.manifest
+    return PairSummary(
+        stage=stage.stage.id,
+        iteration=stage.stage.iteration,
+        prompts=tally.prompts,
+        kept=tally.pairs,
+        dropped={reason: n for reason, n in sorted(tally.outcomes.items()) if reason != "pair"},
+        failed_rows=sum(manifest.failures.values()) if manifest else 0,
+        failed_verdicts=tally.failed_verdicts,
+        verdicts=2 * (tally.verdicts.valid + tally.verdicts.missing),
+        mean_margin=tally.margin / tally.pairs if tally.pairs else None,
+        chosen_length=tally.chosen_chars / tally.pairs if tally.pairs else None,
+        rejected_length=tally.rejected_chars / tally.pairs if tally.pairs else None,
+        longer_chosen=tally.longer_chosen / tally.pairs if tally.pairs else None,
+        criteria=dict(sorted(tally.criteria.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
+    judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
+    method = f"method {judge.method}" if judge else "method"
+    found = [_order(stage, method, tally.verdicts, agreement=None)]
+    names = [j.model for j in judge.judges] if judge else []
+    for i, alone in enumerate(tally.judges):
+        name = names[i] if i < len(names) else f"judge {i + 1}"
+        share = tally.sided[i] / tally.compared[i] if tally.compared[i] else None
+        found.append(_order(stage, name, alone, agreement=share))
+    return found
+
+
+def _order(stage: StageView, judge: str, orders: Orders, *, agreement: float | None) -> OrderSummary:
+    return OrderSummary(
+        stage=stage.stage.id,
+        iteration=stage.stage.iteration,
+        judge=judge,
+        comparisons=orders.valid + orders.missing,
+        agreed=orders.agreed,
+        first_place_won=orders.first,
+        second_place_won=orders.second,
+        no_verdict=orders.missing,
+        position_consistency=orders.consistency,
+        agreement=agreement,
+    )
+
+
+def _training(view: RunView, stage: StageView) -> TrainingSummary | None:
+    curve = view.curves.get(stage.stage.id, ())
+    if not curve:
+        return None
+    kind: Literal["sft", "dpo"] = "sft" if stage.stage.kind is Kind.SFT else "dpo"
+    last = curve[-1]
+    return TrainingSummary(
+        stage=stage.stage.id,
+        iteration=stage.stage.iteration,
+        kind=kind,
+        steps=last["step"],
+        first_loss=curve[0]["loss"],
+        last_loss=last["loss"],
+        tokens=last["tokens"],
+        rewards_accuracy=last.get("rewards_accuracy"),
+        rewards_margin=last.get("rewards_margin"),
+    )
+
+
+def failures(view: RunView) -> list[FailureSummary]:
+    """Rows that failed for good, by stage and reason, the most frequent reason first."""
+    return [
+        FailureSummary(stage=s.stage.id, iteration=s.stage.iteration, reason=reason, rows=rows)
+        for s in view.stages
+        if s.manifest
+        for reason, rows in sorted(s.manifest.failures.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def versions(view: RunView) -> dict[str, list[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for stage in view.stages:
+        for name, version in (stage.manifest.versions if stage.manifest else {}).items():
+            found[name].add(version)
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def missing(view: RunView) -> list[str]:
+    """What the report cannot show, in sentences."""
+    spec = view.resource.spec
+    found = list(view.unreadable)
+    if not measure.measured(spec):
+        found.append("No benchmark is declared under spec.evaluation, so nothing says how good any student is.")
+    elif not spec.evaluation.members and spec.mixture:
+        found.append("spec.evaluation.members is false: the mixture and its members were not measured.")
+    fields = [f for s in view.stages if s.manifest for f in unpriced(spec, s.stage, s.manifest)]
+    found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
+    for stage in view.stages:
+        if stage.status == "failed":
+            found.append(f"{stage.stage.id} failed: {stage.problem or 'no reason was recorded'}.")
+        elif stage.status != "done":
+            what = "has started but is not done" if stage.status == "started" else "waits for the stages it needs"
+            found.append(f"{stage.stage.id} {what}.")
+    for stage in view.stages:
+        if stage.manifest and stage.stage.kind in TRAINING and not view.curves.get(stage.stage.id):
+            found.append(f"{stage.stage.id} left no training curve.")
+    return found

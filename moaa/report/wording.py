@@ -1,0 +1,124 @@
+"""Numbers and findings as a person would say them. Every sentence claims what the figures show and no more."""
+
+from collections.abc import Sequence
+
+from moaa.report.schema import GainSummary, Headline
+
+
+def percent(value: float) -> str:
+    """0.4375 is "43.8 %"."""
+    return f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """A difference of scores in percentage points: 0.031 is "+3.1", −0.02 is "−2.0"."""
+    text = f"{100 * value:+.1f}"
+    return text.replace("-", "−") if float(text) else "±0.0"
+
+
+def seconds(value: float) -> str:
+    """5 is "5 s", 90 is "1 min 30 s", 7500 is "2 h 5 min", 100000 is "1 d 3 h 47 min"."""
+    if value < 60:
+        return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+    total = round(value)
+    days, rest = divmod(total, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, left = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h {minutes} min"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
+
+
+def count(value: float) -> str:
+    """12 is "12", 15300 is "15.3 k", 266000000 is "266 M"."""
+    for start, unit, suffix in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= start:
+            scaled = value / unit
+            return f"{scaled:.0f} {suffix}" if scaled >= 100 else f"{scaled:.1f} {suffix}"
+    return f"{value:,.0f}"
+
+
+def dollars(value: float) -> str:
+    return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Ends of a gain's interval in points; says so when there is none."""
+    return "too few prompts" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def gain_text(gain: GainSummary, confidence: float) -> str:
+    """ "41.0 % to 47.5 % on math (+6.5 points, 95 % interval +2.1 to +10.9, 400 prompts)" """
+    spread = "too few prompts for an interval"
+    if gain.low is not None and gain.high is not None:
+        spread = f"{confidence:.3g} % interval {points(gain.low)} to {points(gain.high)}"
+    return (
+        f"{percent(gain.baseline_value)} to {percent(gain.candidate_value)} on {gain.benchmark} "
+        f"({points(gain.value)} points, {spread}, "
+        f"{plural(gain.n, 'prompt')})"
+    )
+
+
+def headline(
+    gains: Sequence[GainSummary],
+    *,
+    promoted: str,
+    is_start: bool,
+    closed: int,
+    progress: tuple[int, int],
+    confidence: float,
+    against_mixture: Sequence[GainSummary],
+) -> Headline:
+    """The report's first sentence.
+
+    Benchmarks that no decision read are the evidence when there are any: the student was chosen by the others, which
+    flatters it. `progress` is stages done and in all; `closed` counts finished promotions; `confidence` is in percent.
+    """
+    done, total = progress
+    evidence = [g for g in gains if g.use == "report"] or list(gains)
+    conclusion, verdict = _conclude(evidence, promoted=promoted, is_start=is_start, closed=closed, confidence=confidence)
+    if conclusion == "Open":
+        verdict = f"The run is still open: {done} of {plural(total, 'stage')} done, no student promoted yet."
+    elif done < total:
+        verdict = f"So far, with {done} of {plural(total, 'stage')} done: {verdict[0].lower()}{verdict[1:]}"
+    if evidence and all(g.use == "selection" for g in evidence) and conclusion in ("Better", "Mixed"):
+        verdict += " The same prompts chose this student, which flatters it a little; benchmarks under evaluation.report would not."
+    return Headline.model_validate(
+        {
+            "conclusion": conclusion,
+            "verdict": verdict,
+            "promoted": promoted,
+            "gains": list(gains),
+            "against_mixture": list(against_mixture),
+        }
+    )
+
+
+def _conclude(
+    gains: Sequence[GainSummary], *, promoted: str, is_start: bool, closed: int, confidence: float
+) -> tuple[str, str]:
+    """Conclusion and sentence; the sentence of an open run is the caller's."""
+    if not closed:
+        return "Open", ""
+    if is_start:
+        return "NotPromoted", "No trained student passed the gate: the student is what it was at the start."
+    if not gains:
+        return "NotMeasured", f"The student is now {promoted}; nothing measured says whether it is better than the start."
+    better = [g for g in gains if g.low is not None and g.low > 0]
+    worse = [g for g in gains if g.high is not None and g.high < 0]
+    first = gain_text((better or worse or list(gains))[0], confidence)
+    rest = len(gains) - len(better) - len(worse)
+    unsure = f" On {plural(rest, 'other benchmark')} the change is within noise." if rest and (better or worse) else ""
+    if better and worse:
+        other = gain_text(worse[0], confidence)
+        return "Mixed", f"The student gained and lost: {first}, but {other}.{unsure}"
+    if better:
+        more = f", and on {plural(len(better) - 1, 'more benchmark')}" if len(better) > 1 else ""
+        return "Better", f"The student is better than it was: {first}{more}.{unsure}"
+    if worse:
+        return "Worse", f"The promoted student is worse than the start: {first}.{unsure}"
+    return "WithinNoise", f"No gain can be told from noise: {first}. More prompts would narrow the interval."
