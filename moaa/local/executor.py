@@ -237,9 +237,7 @@ class _Runner:
             log_folder=settings.folder / "logs",
             notify=self._notify,
         )
-        catalogue = Catalogue(
-            self._resource, store=self._store, cache=settings.cache, environment=settings.environment
-        )
+        catalogue = Catalogue(self._resource, store=self._store, cache=settings.cache, environment=settings.environment)
         return Surroundings(
             resource=self._resource,
             store=self._store,

@@ -30,4 +30,3 @@ async def newly_done(
             known[stage.id] = manifest.result()
             found.append(manifest)
     return found
-
