@@ -106,20 +106,21 @@ def interval_plot(
     title: str,
     desc: str,
     width: int,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: tuple[float, float] | None = None,
     zero_label: str | None = None,
 ) -> str:
     """Values with their intervals, one row each. With `zero_label` a line marks 0: what lies on it is no change."""
     is_narrow = width < NARROW_PX
     pitch = 44 if is_narrow else 30
-    label_px = 0.0 if is_narrow else min(0.38 * width, max((text_width(d.label) for d in dots), default=0) + 20)
+    label_px = 0.0 if is_narrow else min(0.4 * width, max((text_width(d.label) for d in dots), default=0) + 20)
     text_px = 0.0 if is_narrow else max((text_width(d.text, 12.5) for d in dots), default=0) + 14
     spread = [v for d in dots for v in (d.low, d.value, d.high) if v is not None]
-    include = (0.0,) if zero_label is not None else ()
+    spread += [0.0] if zero_label is not None or not dots else []
+    margin = 0.06 * (max(spread) - min(spread))
     top = 22.0 if zero_label else 8.0
-    x = make_scale(
-        spread, label_px + 8, width - text_px - 10, count=4 if is_narrow else 6, include=include, bounds=bounds
-    )
+    left, right = label_px + 8, width - text_px - 12
+    ends = [min(spread) - margin, max(spread) + margin]
+    x = make_scale(ends, left, right, count=_room_for_ticks(left, right), bounds=bounds, is_snug=True)
     bottom = top + pitch * len(dots)
     parts = _vertical_grid(x, top, bottom)
     if zero_label is not None:
@@ -153,7 +154,7 @@ def progress_chart(
     desc: str,
     width: int,
     height: int = 250,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
 ) -> str:
     """Values of one quantity from step to step, with intervals; the line joins those that were kept.
@@ -161,18 +162,19 @@ def progress_chart(
     `reference` is a value to compare with and its name, drawn as a dashed line.
     """
     spread = [v for s in steps for v in (s.low, s.value, s.high) if v is not None]
-    y = make_scale(spread, height - 46, 18, count=4, include=[reference[0]] if reference else [], bounds=bounds)
+    spread += [reference[0]] if reference else []
+    y = make_scale(spread, height - 46, 18, count=4, bounds=bounds)
     left = max(text_width(y.label(t), 12) for t in y.ticks) + 12
     pitch = (width - left - 8) / max(len(steps), 1)
     parts = _horizontal_grid(y, left, width)
     if reference:
         parts.append(line_at(left, y(reference[0]), width, y(reference[0]), "reference"))
         above = y(reference[0]) - 5 if y(reference[0]) > 26 else y(reference[0]) + 14
-        parts.append(text_at(width, above, reference[1], anchor="end", classes="muted small"))
+        parts.append(text_at(left + 4, above, reference[1], classes="muted small"))
     places = [(left + pitch * (i + 0.5), s) for i, s in enumerate(steps)]
     path = [(px, y(s.value)) for px, s in places if s.is_kept and s.value is not None]
     if len(path) > 1:
-        parts.append(_path(path, "path kept"))
+        parts.append(_path(path, f"path kept s{places[0][1].series % NUM_SERIES}"))
     widest = max((text_width(part, 12) for s in steps for part in s.label.split("\n")), default=1)
     every = max(1, -(-int(widest + 8) // max(int(pitch), 1)))
     shows_values = pitch > max((text_width(s.text, 12) for s in steps), default=0) + 6
@@ -204,22 +206,15 @@ def line_chart(
     height: int = 230,
     x_label: str,
     bounds: tuple[float, float] | None = None,
-    zero_label: str | None = None,
 ) -> str:
     """Curves over a common axis, with their names above them."""
     rows, legend = _legend([line.label for line in lines], [line.series for line in lines], width)
     top = 12.0 + 20 * rows
-    y = make_scale(
-        [v for line in lines for _, v in line.points],
-        height - 40, top, count=4, include=(0.0,) if zero_label is not None else (), bounds=bounds,
-    )
+    y = make_scale([v for line in lines for _, v in line.points], height - 40, top, count=4, bounds=bounds)
     left = max(text_width(y.label(t), 12) for t in y.ticks) + 12
-    x = make_scale(
-        [v for line in lines for v, _ in line.points], left, width - 14, count=4 if width < NARROW_PX else 6
-    )
+    steps = [v for line in lines for v, _ in line.points]
+    x = make_scale(steps, left, width - 14, count=_room_for_ticks(left, width), is_snug=True)
     parts = legend + _horizontal_grid(y, left, width)
-    if zero_label is not None:
-        parts.append(line_at(left, y(0), width, y(0), "zero"))
     for tick in x.ticks:
         parts.append(text_at(x(tick), height - 22, x.label(tick), anchor="middle", classes="muted"))
     parts.append(text_at(width, height - 5, x_label, anchor="end", classes="muted small"))
@@ -240,7 +235,7 @@ def stacked_bars(
     rows, legend = _legend(names, colours, width)
     is_narrow = width < NARROW_PX
     label_px = 0.0 if is_narrow else min(0.3 * width, max((text_width(b.label) for b in bars), default=0) + 14)
-    text_px = 0.0 if is_narrow else max((text_width(b.text, 12.5) for b in bars), default=0) + 12
+    text_px = 0.0 if is_narrow else max((text_width(b.text, 12.5) for b in bars), default=0) + 16
     pitch, top = (50 if is_narrow else 34), 8.0 + 20 * rows
     room = width - label_px - text_px
     parts = list(legend)
@@ -263,6 +258,11 @@ def stacked_bars(
                 parts.append(text_at(x + span / 2, y + 15.5, share, anchor="middle", classes=f"on s{colour % NUM_SERIES}"))
             x += span
     return frame(parts, title=title, desc=desc, width=width, height=top + pitch * len(bars) + 4)
+
+
+def _room_for_ticks(left: float, right: float) -> int:
+    """How many steps of a horizontal axis leave room for labels of some five characters."""
+    return max(3, min(6, int((right - left) / 52)))
 
 
 def _legend(names: Sequence[str], series: Sequence[int], width: int) -> tuple[int, list[str]]:

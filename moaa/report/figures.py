@@ -54,8 +54,8 @@ def gain_figure(gains: Sequence[GainSummary], title: str, zero_label: str) -> Fi
         Dot(
             label=f"{g.benchmark} ({g.use})",
             value=100 * g.value,
-            low=None if g.low is None else 100 * g.low,
-            high=None if g.high is None else 100 * g.high,
+            low=_hundred(g.low),
+            high=_hundred(g.high),
             text=f"{wording.points(g.value)} ({wording.interval(g.low, g.high)})",
             series=0 if (g.low or 0) > 0 else 1 if (g.high or 0) < 0 else 6,
             shape="diamond",
@@ -78,13 +78,14 @@ def progress_figures(view: RunView, summary: Summary) -> list[Figure]:
     found = []
     for name, scores in _by_benchmark(summary.scores):
         steps = [
-            Step(label, s and s.value, s and s.low, s and s.high, s and wording.percent(s.value) or "", 0, kept)
+            Step(label, _hundred(s and s.value), _hundred(s and s.low), _hundred(s and s.high),
+                 f"{100 * s.value:.1f}" if s else "", is_kept=kept)
             for label, s, kept in _students(view, summary, scores)
         ]
-        mixture = next((s.value for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
-        title = f"{name}: {scores[0].metric} by iteration"
+        mixture = next((100 * s.value for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
+        title = f"{name}: {scores[0].metric} by iteration, %"
         caption = f"{_used(scores[0])} Filled: promoted, joined by the line. Hollow: measured, not promoted."
-        found.append(_progress(title, caption, steps, mixture, bounds=(0, 1)))
+        found.append(_progress(title, caption, steps, mixture, bounds=(0, 100)))
     return found
 
 
@@ -116,12 +117,13 @@ def member_figures(view: RunView, summary: Summary) -> list[Figure]:
             if score.iteration and not is_now:
                 continue
             shape, series = _look(score, is_now=is_now)
-            dots.append(Dot(label, score.value, score.low, score.high, _interval_text(score), series, shape))
+            low, high = _hundred(score.low), _hundred(score.high)
+            dots.append(Dot(label, 100 * score.value, low, high, _interval_text(score), series, shape))
         if len(dots) < 2:
             continue
         dots.sort(key=lambda d: -d.value)
         title = f"{name}: the mixture, its members, the student"
-        caption = f"{scores[0].metric.capitalize()}. Diamond: mixture. Square: student. Circle: a member alone."
+        caption = f"{scores[0].metric.capitalize()}, %. Diamond: mixture. Square: student. Circle: a member alone."
         found.append(figure(title, caption, _interval_drawer(dots, title)))
     return found
 
@@ -145,7 +147,7 @@ def order_figure(judges: Sequence[OrderSummary]) -> Figure:
     """How far verdicts depend on which answer stood first."""
     bars = [
         Bar(
-            f"{j.iteration} · {j.judge}",
+            f"iter. {j.iteration} · {j.judge}",
             (float(j.agreed), float(j.first_place_won), float(j.second_place_won), float(j.no_verdict)),
             wording.plural(j.comparisons, "comparison"),
         )
@@ -267,7 +269,7 @@ def _progress(
 
 def _interval_drawer(dots: Sequence[Dot], title: str) -> Callable[[int], str]:
     desc = "; ".join(f"{d.label}: {d.text}" for d in dots)
-    return lambda width: charts.interval_plot(dots, title=title, desc=desc, width=width)
+    return lambda width: charts.interval_plot(dots, title=title, desc=desc, width=width, bounds=(0, 100))
 
 
 def _bars(
@@ -300,6 +302,10 @@ def _look(score: ScoreSummary, *, is_now: bool) -> tuple[charts.Shape, int]:
 def _by_benchmark(scores: Sequence[ScoreSummary]) -> Iterable[tuple[str, list[ScoreSummary]]]:
     for name in dict.fromkeys(s.benchmark for s in scores):
         yield name, [s for s in scores if s.benchmark == name]
+
+
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _interval_text(score: ScoreSummary) -> str:

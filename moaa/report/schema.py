@@ -55,6 +55,7 @@ class StageSummary(Record):
     rows: int | None = None
     """Rows it worked on."""
     prompt_tokens: int | None = None
+    """Null for stages that ask no model."""
     completion_tokens: int | None = None
     calls: int | None = None
     reused_calls: int | None = None
@@ -126,6 +127,9 @@ class OrderSummary(Record):
     stage: str
     iteration: int
     judge: str
+    """A model's name, or the method's."""
+    is_method: bool
+    """The verdicts that rank answers, as opposed to those of one judge of a panel."""
     comparisons: int
     agreed: int
     first_place_won: int

@@ -21,6 +21,7 @@ from moaa.report.schema import (
 )
 from moaa.report.students import promoted, promotions, student_label
 from moaa.report.view import RunView, StageView
+from moaa.store.manifest import TokenUsage
 
 
 def summarise(view: RunView) -> Summary:
@@ -82,15 +83,15 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
     )
     if manifest is None:
         return common
-    usage = list(manifest.usage.values())
+    usage = sum(manifest.usage.values(), TokenUsage()) if manifest.usage else None
     return common.model_copy(
         update={
             "seconds": manifest.seconds,
             "rows": manifest.rows_in,
-            "prompt_tokens": sum(u.prompt_tokens for u in usage),
-            "completion_tokens": sum(u.completion_tokens for u in usage),
-            "calls": sum(u.calls for u in usage),
-            "reused_calls": sum(u.reused for u in usage),
+            "prompt_tokens": usage and usage.prompt_tokens,
+            "completion_tokens": usage and usage.completion_tokens,
+            "calls": usage and usage.calls,
+            "reused_calls": usage and usage.reused,
             "gpu_hours": gpu_hours(spec, stage.stage, manifest),
             "usd": usd(spec, stage.stage, manifest),
             "reused_from": manifest.run if manifest.run != view.run else None,
@@ -119,21 +120,22 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 
 def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
     judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
-    method = f"method {judge.method}" if judge else "method"
-    found = [_order(stage, method, tally.verdicts, agreement=None)]
+    method = str(judge.method) if judge else "unknown"
+    found = [_order(stage, method, tally.verdicts, agreement=None, is_method=True)]
     names = [j.model for j in judge.judges] if judge else []
     for i, alone in enumerate(tally.judges):
         name = names[i] if i < len(names) else f"judge {i + 1}"
         share = tally.sided[i] / tally.compared[i] if tally.compared[i] else None
-        found.append(_order(stage, name, alone, agreement=share))
+        found.append(_order(stage, name, alone, agreement=share, is_method=False))
     return found
 
 
-def _order(stage: StageView, judge: str, orders: Orders, *, agreement: float | None) -> OrderSummary:
+def _order(stage: StageView, judge: str, orders: Orders, *, agreement: float | None, is_method: bool) -> OrderSummary:
     return OrderSummary(
         stage=stage.stage.id,
         iteration=stage.stage.iteration,
         judge=judge,
+        is_method=is_method,
         comparisons=orders.valid + orders.missing,
         agreed=orders.agreed,
         first_place_won=orders.first,
