@@ -9,6 +9,7 @@
     │   └── Fenced         a newer attempt owns this work; leave without writing
     ├── CallError          a model call failed for good
     ├── ModelAbsent        the call needs a model that is not being served right now
+    ├── UsageError         a command cannot be carried out as it was given
     ├── ServerError        a model server did not start or died
     └── StageError         a stage ended without its manifest
 
@@ -33,10 +34,13 @@ class Problem:
     """The offending value as the user wrote it, shortened; empty when something is missing."""
     remedy: str
     """A sentence that says what is wrong and what to write instead."""
+    line: int | None = None
+    """Line of the file, from 1; None where there is no file or the field is not in it."""
 
     def __str__(self) -> str:
+        line = f"line {self.line}: " if self.line else ""
         found = f" {self.found}" if self.found else ""
-        return f"{self.path}:{found} {self.remedy}"
+        return f"{line}{self.path}:{found} {self.remedy}"
 
 
 class ResourceError(MoaaError):
@@ -84,6 +88,10 @@ class ModelAbsent(MoaaError):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(f"model {model!r} is not being served")
+
+
+class UsageError(MoaaError):
+    """A command cannot be carried out as it was given; the text names the option and what to give instead."""
 
 
 class ServerError(MoaaError):

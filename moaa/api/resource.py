@@ -33,7 +33,7 @@ class Metadata(Spec):
 
 
 class StorageSecret(Spec):
-    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), when there is no cloud identity.
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, when there is no cloud identity.
 
     `moaa run` reads the same names from the environment.
     """

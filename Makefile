@@ -1,0 +1,53 @@
+# Everything a person or CI runs. `make demo` and `make test` install what they need.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv || echo .tools/uv/bin/uv)
+PY := .venv/bin/python
+WORKDIR ?= runs/tiny
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.tools/uv/bin/uv:
+	python3 -m venv .tools/uv
+	.tools/uv/bin/pip install --quiet "uv>=0.9,<1"
+
+# The stamp is newer than the lock when the environment matches it.
+.venv/.synced: pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+	@start=$$(date +%s); $(UV) sync --quiet --locked --extra local --extra dev; touch $@; \
+	echo "dependencies installed in $$(($$(date +%s) - start)) s"
+
+.PHONY: setup
+setup: .venv/.synced ## Install everything into .venv
+
+.PHONY: demo
+demo: setup ## Two full iterations with real models on this machine, then the report and its claims
+	$(PY) -m examples.tiny.demo --workdir $(WORKDIR)
+
+.PHONY: test
+test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed and S3
+	$(PY) -m pytest tests/unit -q
+	$(PY) -m pytest tests/integration -q
+
+.PHONY: unit
+unit: setup ## Unit tests only
+	$(PY) -m pytest tests/unit -q
+
+.PHONY: lint
+lint: setup ## Format, lint, strict types, import contracts
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: format
+format: setup ## Put the code in shape
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+.PHONY: soak
+soak: setup ## Kills of every kind against the tiny loop; takes about an hour
+	$(PY) -m benchmarks.soak --workdir runs/soak

@@ -1,0 +1,91 @@
+"""`python -m moaa_jobs --job FILE`: run one stage, or one shard of it.
+
+Exit codes: 0 done; 64 permanent failure, the last line on stderr says what to do; 69 fenced by a newer attempt;
+75 rows wait for models that are not served now; 143 stopped by SIGTERM; anything else is worth another attempt.
+"""
+
+import asyncio
+import importlib
+import json
+import logging
+import signal
+import sys
+
+from pydantic_settings import CliApp
+
+from moaa.api import MoAA
+from moaa.errors import DataError, Fenced, MoaaError, ResourceError
+from moaa.plan.stage import Kind, StageJob
+from moaa_jobs.context import Context, Deferred, Permanent
+from moaa_jobs.progress import Progress
+from moaa_jobs.settings import JobSettings
+
+MODULES = {
+    Kind.RESOLVE: "moaa_jobs.resolve",
+    Kind.STAGE_DATA: "moaa_jobs.stage_data",
+    Kind.GENERATE: "moaa_jobs.generate",
+    Kind.SFT: "moaa_jobs.training.sft",
+    Kind.SAMPLE: "moaa_jobs.sample",
+    Kind.JUDGE: "moaa_jobs.judge",
+    Kind.DPO: "moaa_jobs.training.dpo",
+    Kind.EVALUATE: "moaa_jobs.evaluate",
+    Kind.PROMOTE: "moaa_jobs.promote",
+}
+EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED, EXIT_STOPPED = 64, 69, 75, 143
+logger = logging.getLogger("moaa_jobs")
+
+
+async def run(settings: JobSettings) -> None:
+    """Run the stage of `settings.job`. Imports only what this stage needs: a judging pod has no torch."""
+    from moaa.store.open import StoreSettings, open_store
+
+    job = StageJob.model_validate_json(settings.job.read_bytes())
+    resource = MoAA.model_validate(job.resource)
+    work_dir = settings.work_dir / job.stage
+    work_dir.mkdir(parents=True, exist_ok=True)
+    store = open_store(resource.spec.storage, StoreSettings())
+    progress = Progress(job.stage, settings.progress_file)
+    context = Context(job=job, resource=resource, store=store, work_dir=work_dir, progress=progress, settings=settings)
+    module = importlib.import_module(MODULES[job.kind])
+    task = asyncio.ensure_future(module.run(job, context))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    logger.info("stage_started stage=%s fingerprint=%s", job.stage, job.fingerprint[:12])
+    try:
+        await task
+        logger.info("stage_ended stage=%s", job.stage)
+    finally:
+        progress.finish()
+        await store.close()
+
+
+def main() -> int:
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr, force=True
+    )
+    settings = CliApp.run(JobSettings)
+    try:
+        asyncio.run(run(settings))
+    except Deferred as deferred:
+        logger.info("stage_deferred %s", json.dumps(deferred.waiting))
+        return EXIT_DEFERRED
+    except Fenced as error:
+        logger.warning("stage_fenced %s", error)
+        return EXIT_FENCED
+    except (Permanent, DataError, ResourceError) as error:
+        return _report(error, permanent=True)
+    except MoaaError as error:
+        return _report(error, permanent=False)
+    except asyncio.CancelledError:
+        logger.info("stage_stopped by=SIGTERM")
+        return EXIT_STOPPED
+    return 0
+
+
+def _report(error: Exception, *, permanent: bool) -> int:
+    """The last line on stderr, for whoever started the job."""
+    sys.stderr.write(json.dumps({"error": str(error), "permanent": permanent}) + "\n")
+    return EXIT_PERMANENT if permanent else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""The command `moaa`. Heavy parts are imported by the command that needs them: `moaa --help` answers at once."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from moaa import __version__
+from moaa.errors import DataError, MoaaError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from moaa.api import MoAA
+    from moaa.store.base import Store
+
+ResultT = TypeVar("ResultT")
+EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EPILOG = """\
+exit codes:
+  0    done, or nothing to do
+  1    the run failed; what was finished is kept, and running it again goes on from there
+  2    the file or an option is wrong
+  130  interrupted (Ctrl-C or SIGTERM); running it again goes on
+
+Secrets are read from the environment only: MOAA_SECRET_<NAME>_<KEY> for each secret the file names, AWS_ACCESS_KEY_ID
+and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="moaa",
+        description="Mixture of Agents Alignment: open models teach and judge one student, again and again.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, *, file: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if file:
+            command.add_argument("file", type=Path, metavar="FILE", help="the MoAA resource, YAML or JSON")
+        return command
+
+    add("validate", "check a resource and report every mistake at once")
+    add("plan", "show the stages of a run: which are done, what is left to do, and which models each needs")
+    run = add("run", "carry out a resource on this machine, from where it stands")
+    run.add_argument("--until", metavar="STAGE", help="stop when this stage is done, for example i1-sft")
+    run.add_argument("--json", action="store_true", help="print every event as a JSON line instead of a table")
+    run.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="logs and scratch, nothing durable (MOAA_WORKDIR; default: ~/.cache/moaa/runs/NAMESPACE-NAME)",
+    )
+    run.add_argument(
+        "--memory-gib",
+        metavar="N",
+        help="memory for servers and jobs together (MOAA_MEMORY_GIB; default: what is free now, less 1)",
+    )
+    run.add_argument("--gpus", metavar="N", help="use only the first N GPUs (MOAA_GPUS; default: all that are visible)")
+    report = add("report", "write report.html and summary.json of a run, finished or not")
+    report.add_argument("--out", type=Path, metavar="DIR", help="where to (default: ./NAME-report)")
+    add("version", "print the version", file=False)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = COMMANDS[options.command]
+    try:
+        return command(options)
+    except (ResourceError, DataError, UsageError) as error:
+        return _fail(error, EXIT_INPUT)
+    except MoaaError as error:
+        return _fail(error, EXIT_FAILED)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("moaa"):
+            raise
+        return _fail(f"`moaa {options.command}` needs {error.name}; pip install 'moaa[local]'", EXIT_INPUT)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+
+
+def _fail(problem: object, code: int) -> int:
+    sys.stderr.write(f"moaa: {problem}\n")
+    return code
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def version(_options: argparse.Namespace) -> int:
+    _print(__version__)
+    return EXIT_OK
+
+
+def validate(options: argparse.Namespace) -> int:
+    from moaa.api.load import load
+    from moaa.plan.graph import build
+
+    resource = load(options.file)
+    _print(f"{options.file}: valid; {resource.run_name} has {len(build(resource).stages)} stages")
+    return EXIT_OK
+
+
+def plan(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from moaa.api.load import load
+    from moaa.local.plan_text import plan_text, survey
+
+    resource = load(options.file)
+    surveyed = asyncio.run(_with_store(resource, lambda store: survey(resource, store)))
+    Console().print(plan_text(resource, surveyed))
+    return EXIT_OK
+
+
+def run(options: argparse.Namespace) -> int:
+    if sys.platform != "linux":
+        raise UsageError(f"moaa run needs Linux (/proc and prctl) to leave no process behind; this is {sys.platform}")
+    from rich.console import Console
+
+    from moaa.api.load import load
+    from moaa.local.executor import Finished, execute
+    from moaa.local.options import read_options, settings_of
+    from moaa.local.process import become_subreaper
+    from moaa.local.progress import display
+    from moaa.local.scores import outcome_text
+    from moaa.local.signals import until_signalled
+
+    resource = load(options.file)
+    if resource.spec.suspend:
+        _print(f"{options.file}: spec.suspend is true; nothing is started")
+        return EXIT_OK
+    flags = {name: getattr(options, name) for name in ("workdir", "memory_gib", "gpus")}
+    settings = settings_of(resource, read_options(flags), until=options.until)
+    become_subreaper()
+    console = Console()
+
+    async def carry_out(store: "Store") -> None:
+        with display(as_json=options.json, console=console) as notify:
+            finished: Finished = await until_signalled(execute(resource, store, settings, notify), notify)
+        if not options.json:
+            console.print(await outcome_text(resource, store, finished, settings))
+
+    asyncio.run(_with_store(resource, carry_out))
+    return EXIT_OK
+
+
+def report(options: argparse.Namespace) -> int:
+    from moaa.api.load import load
+    from moaa.local.records import run_id
+    from moaa.report.write import write_report
+
+    resource = load(options.file)
+    out = options.out or Path(f"{resource.metadata.name}-report")
+    asyncio.run(_with_store(resource, lambda store: write_report(resource, store, run_id(resource), out)))
+    _print(f"{out}/report.html")
+    return EXIT_OK
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "validate": validate,
+    "plan": plan,
+    "run": run,
+    "report": report,
+    "version": version,
+}
+
+
+async def _with_store(resource: "MoAA", use: "Callable[[Store], Coroutine[Any, Any, ResultT]]") -> "ResultT":
+    from moaa.store.open import open_store
+
+    store = open_store(resource.spec.storage)
+    try:
+        return await use(store)
+    finally:
+        await store.close()

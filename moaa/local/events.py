@@ -1,0 +1,48 @@
+"""What happens in a run, for whoever shows it: a constant name and fields, never prompt texts or secrets.
+
+| event | fields |
+|---|---|
+| run_started | run, storage, stages, done |
+| run_stopping | signal |
+| run_ended | done, stages |
+| stage_done | stage, seconds, rows, reused (its manifest was there already) |
+| stage_queued | stage, models |
+| stage_started | stage, models, log |
+| stage_progress | stage, and the job's figures |
+| stage_deferred | stage, waiting |
+| stage_attempt_failed | stage, error, attempts_left |
+| stage_failed | stage, error |
+| server_starting, server_ready, server_died, server_failed, server_stopping | model, and log or seconds |
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Notify(Protocol):
+    def __call__(self, event: str, /, **fields: object) -> None: ...
+
+
+def ignore(event: str, /, **fields: object) -> None:
+    """For runs that nobody watches."""
+
+
+def line(event: str, fields: Mapping[str, object]) -> str:
+    """One line: the event, then key=value.
+
+    >>> line("stage_done", {"stage": "i1-sft", "seconds": 3.0})
+    'stage_done stage=i1-sft seconds=3.0'
+    """
+    return " ".join([event, *(f"{name}={_text(value)}" for name, value in fields.items() if value not in ({}, (), ""))])
+
+
+def _text(value: object) -> str:
+    match value:
+        case float():
+            return f"{value:.1f}"
+        case dict():
+            return ",".join(f"{key}:{item}" for key, item in value.items())
+        case list() | tuple():
+            return ",".join(str(item) for item in value)
+        case _:
+            return str(value)

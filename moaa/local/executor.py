@@ -1,0 +1,261 @@
+"""`moaa run`: the whole of a resource on one machine.
+
+Level-triggered: read the manifests, ask the plan what to start, wait for something to end, read again. The store is the
+only memory, so the runner may be killed at any instruction and started again; it repeats nothing that has a manifest,
+and a stage that was under way goes on from its ledger or its newest checkpoint.
+
+A stage that fails for good does not stop the others: the run ends when nothing more can be done.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moaa.api import MoAA
+from moaa.errors import MoaaError, StageError, UsageError
+from moaa.local import jobs, records
+from moaa.local.catalogue import Catalogue, VllmLaunch
+from moaa.local.events import Notify, ignore
+from moaa.local.lock import exclusive
+from moaa.local.machine import Capacity
+from moaa.local.observe import newly_done
+from moaa.local.pool import Pool
+from moaa.local.process import Guards
+from moaa.local.servers import Launch
+from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
+from moaa.plan.explain import pin_closed
+from moaa.plan.graph import build
+from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
+from moaa.plan.stage import Graph, Identity, Kind, StageResult
+from moaa.store.base import Store
+from moaa.store.manifest import StageManifest
+from moaa.store.preflight import preflight
+
+QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
+"""Stages that leave most of the machine idle: the time to start the next servers."""
+MAX_RETRY_DELAY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out; nothing here changes what it makes."""
+
+    folder: Path
+    """Logs, job files and scratch of this run."""
+    cache: Path
+    """Weights, bytecode and compiled kernels, shared by runs."""
+    capacity: Capacity
+    until: str | None = None
+    """The last stage to finish; None: all."""
+    retry_delay_s: float = 2.0
+    """Before the first retry; doubles up to a minute."""
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    job_command: JobCommand = jobs.command
+    launch: Launch | None = None
+    """How servers are started; None: vLLM."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run stands when nothing is left to do."""
+
+    results: dict[str, StageResult]
+    made: tuple[str, ...]
+    """Stages that this runner finished; the others were there before."""
+
+
+async def execute(resource: MoAA, store: Store, settings: Settings, notify: Notify = ignore) -> Finished:
+    """Run every stage up to `settings.until` that has no manifest yet.
+
+    Raises:
+        StageError: stages failed for good; what the others finished is in the store.
+        UsageError: another runner uses the folder, or `until` names no stage.
+        StoreError: the store failed.
+    """
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    with exclusive(settings.folder):
+        closed = await records.read_iterations(store, records.run_id(resource))
+        graph, results = pin_closed(build(resource), closed)
+        return await _Runner(resource, store, wanted(graph, settings.until), results, settings, notify).run()
+
+
+def wanted(graph: Graph, until: str | None) -> Graph:
+    """The graph up to and including stage `until`. Raises UsageError: there is no such stage."""
+    if until is None:
+        return graph
+    if until not in graph.stages:
+        raise UsageError(f"--until {until}: there is no such stage; the stages are {', '.join(graph.stages)}")
+    needed = {until}
+    for stage in reversed(list(graph.stages.values())):
+        if stage.id in needed:
+            needed.update(stage.needs)
+    return Graph({name: stage for name, stage in graph.stages.items() if name in needed})
+
+
+class _Runner:
+    """State of one `execute`, all of it a cache of the store's but for the failures, which count anew each time."""
+
+    def __init__(
+        self,
+        resource: MoAA,
+        store: Store,
+        graph: Graph,
+        results: Mapping[str, StageResult],
+        settings: Settings,
+        notify: Notify,
+    ) -> None:
+        self._resource = resource
+        self._store = store
+        self._graph = graph
+        self._results = dict(results)
+        self._settings = settings
+        self._notify = notify
+        self._made: list[str] = []
+        self._failures: dict[str, Failure] = {}
+        self._running: dict[str, tuple[Identity, asyncio.Task[StageManifest | Failed]]] = {}
+
+    async def run(self) -> Finished:
+        await self._observe()
+        self._notify(
+            "run_started",
+            run=records.run_id(self._resource),
+            storage=self._store.uri,
+            stages=list(self._graph.stages),
+            done=self._done,
+        )
+        if self._done < len(self._graph.stages):
+            await preflight(self._store)
+            await records.write_resource(self._store, records.run_id(self._resource), self._resource)
+            await self._run_the_rest()
+        self._notify("run_ended", done=self._done, stages=len(self._graph.stages))
+        return Finished(results=self._results, made=tuple(self._made))
+
+    @property
+    def _done(self) -> int:
+        return sum(name in self._results for name in self._graph.stages)
+
+    async def _run_the_rest(self) -> None:
+        guards = Guards()
+        failure: MoaaError | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                around = self._surroundings(tasks, guards)
+                try:
+                    await self._loop(around)
+                except MoaaError as error:
+                    failure = error  # raised below: a task group would wrap it
+                finally:
+                    await self._cancel_running()
+                    await around.pool.close()
+        finally:
+            await guards.close()
+        if failure is not None:
+            raise failure
+
+    async def _loop(self, around: Surroundings) -> None:
+        while True:
+            decision = self._decide()
+            for identity in decision.start:
+                self._start(identity, around)
+            if not self._running:
+                break
+            await self._plan_ahead(around)
+            await asyncio.wait([task for _, task in self._running.values()], return_when=asyncio.FIRST_COMPLETED)
+            for identity, task in list(self._running.values()):
+                if task.done():
+                    del self._running[identity.stage.id]
+                    await self._account(identity, task.result())
+            await self._observe()
+        if decision.failed:
+            raise StageError(_verdict(decision))
+
+    def _decide(self) -> Decision:
+        running = {name: identity.fingerprint for name, (identity, _) in self._running.items()}
+        return decide(self._graph, self._resource, World(self._results, running=running, failures=self._failures))
+
+    def _start(self, identity: Identity, around: Surroundings) -> None:
+        failure = self._failures.get(identity.fingerprint)
+        delay_s = min(self._settings.retry_delay_s * 2 ** (failure.attempts - 1), MAX_RETRY_DELAY_S) if failure else 0.0
+        work = run_stage(identity, dict(self._results), around, delay_s=delay_s)
+        self._running[identity.stage.id] = (identity, asyncio.create_task(work, name=identity.stage.id))
+
+    async def _account(self, identity: Identity, ended: StageManifest | Failed) -> None:
+        stage = identity.stage.id
+        if isinstance(ended, StageManifest):
+            self._made.append(stage)
+            await self._take(ended, reused=False)
+            return
+        earlier = self._failures.get(identity.fingerprint)
+        attempts = 1 + (earlier.attempts if earlier else 0)
+        self._failures[identity.fingerprint] = Failure(attempts, ended.is_permanent, ended.error)
+        left = self._resource.spec.failures.retries + 1 - attempts
+        if ended.is_permanent or left <= 0:
+            self._notify("stage_failed", stage=stage, error=ended.error)
+        else:
+            self._notify("stage_attempt_failed", stage=stage, error=ended.error, attempts_left=left)
+
+    async def _observe(self) -> None:
+        """Take up manifests that are there already, of an earlier runner or of another run over the same inputs."""
+        for manifest in await newly_done(self._graph, self._resource, self._store, self._results, skip=self._running):
+            await self._take(manifest, reused=True)
+
+    async def _take(self, manifest: StageManifest, *, reused: bool) -> None:
+        self._results[manifest.stage] = manifest.result()
+        if manifest.iteration > 0:
+            await records.write_iteration(self._store, self._resource, manifest.iteration, self._results)
+        rows = sum(output.rows for output in manifest.outputs.values())
+        self._notify("stage_done", stage=manifest.stage, seconds=manifest.seconds, rows=rows, reused=reused)
+
+    async def _plan_ahead(self, around: Surroundings) -> None:
+        """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""
+        left = [stage for stage in self._graph.stages.values() if stage.id not in self._results]
+        upcoming = await around.catalogue.keys(servers_needed(left, self._resource), self._results)
+        around.pool.upcoming = list(dict.fromkeys(upcoming))
+        await around.pool.retire()
+        if all(identity.stage.kind in QUICK for identity, _ in self._running.values()):
+            known = {*self._results, *self._running}
+            following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.needs)]
+            names = servers_needed(following, self._resource)
+            around.pool.warm(list((await around.catalogue.known_servers(names, self._results)).values()))
+
+    async def _cancel_running(self) -> None:
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _surroundings(self, tasks: asyncio.TaskGroup, guards: Guards) -> Surroundings:
+        settings = self._settings
+        pool = Pool(
+            settings.capacity,
+            tasks=tasks,
+            guards=guards,
+            launch=settings.launch or VllmLaunch(cache=settings.cache, inherited=settings.environment),
+            log_folder=settings.folder / "logs",
+            notify=self._notify,
+        )
+        catalogue = Catalogue(
+            self._resource, store=self._store, cache=settings.cache, environment=settings.environment
+        )
+        return Surroundings(
+            resource=self._resource,
+            store=self._store,
+            pool=pool,
+            catalogue=catalogue,
+            guards=guards,
+            folder=settings.folder,
+            environment=settings.environment,
+            job_command=settings.job_command,
+            notify=self._notify,
+        )
+
+
+def _verdict(decision: Decision) -> str:
+    """What failed, and what did not come to its turn because of it."""
+    lines = [f"{stage}: {error}" for stage, error in decision.failed.items()]
+    if decision.waiting:
+        lines.append(f"not done because of that: {', '.join(decision.waiting)}")
+    return "\n".join([*lines, "what was finished is kept; running it again goes on from there"])

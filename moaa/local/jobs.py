@@ -1,0 +1,150 @@
+"""One run of a stage's job as a process: the job file in, an outcome out.
+
+`python -m moaa_jobs` says by its exit code how it ended; this module is the only one that knows the codes. Whatever it
+says, the stage is done only when its manifest is in the store.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from moaa.local.process import Guarded, Guards, tail
+from moaa.plan.stage import StageJob
+
+EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
+STOP_GRACE_S = 30.0
+"""A job that is told to stop flushes its ledger or waits for a checkpoint's upload."""
+
+
+class End(StrEnum):
+    """How one run of a job ended."""
+
+    DONE = "Done"
+    WAITING = "Waiting"
+    """Rows wait for models that were not up."""
+    PERMANENT = "Permanent"
+    """Trying again cannot help."""
+    FENCED = "Fenced"
+    """A newer attempt, of another runner, owns the work."""
+    CRASHED = "Crashed"
+    """Anything else; another attempt may help."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    end: End
+    seconds: float
+    exit_code: int | None
+    """None: it never ran."""
+    error: str = ""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Rows that wait, by model."""
+    progress: dict[str, Any] = field(default_factory=dict)
+    """The job's last figures."""
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """What one job process reads and writes on this machine; nothing durable."""
+
+    job: Path
+    progress: Path
+    log: Path
+    scratch: Path
+
+
+def command(files: JobFiles) -> list[str]:
+    return [sys.executable, "-m", "moaa_jobs", "--job", str(files.job)]
+
+
+def environment(inherited: Mapping[str, str], files: JobFiles, *, gpus: tuple[str, ...]) -> dict[str, str]:
+    """The job's environment, secrets included: it reads them itself."""
+    return {
+        **inherited,
+        "MOAA_WORK_DIR": str(files.scratch),
+        "MOAA_PROGRESS_FILE": str(files.progress),
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+    }
+
+
+def read_progress(file: Path) -> dict[str, Any]:
+    """The figures a job last wrote; none when it wrote none yet."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        figures = json.loads(file.read_text())
+        if isinstance(figures, dict):
+            return figures
+    return {}
+
+
+def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: dict[str, Any]) -> Outcome:
+    """What an exit code means, with the words of the job where it left any.
+
+    >>> classify(64, seconds=1.0, log_tail=['{"error": "no rows", "permanent": true}'], progress={}).error
+    'no rows'
+    """
+    waiting = progress.get("waiting")
+    match exit_code:
+        case 0:
+            return Outcome(End.DONE, seconds, exit_code, progress=progress)
+        case 75:
+            counts = waiting if isinstance(waiting, dict) else {}
+            return Outcome(End.WAITING, seconds, exit_code, waiting=counts, progress=progress)
+        case 64:
+            end = End.PERMANENT
+        case 69:
+            end = End.FENCED
+        case _:
+            end = End.CRASHED
+    return Outcome(end, seconds, exit_code, error=_error(exit_code, log_tail), progress=progress)
+
+
+def _error(exit_code: int, log_tail: list[str]) -> str:
+    with contextlib.suppress(ValueError, IndexError):
+        last = json.loads(log_tail[-1])
+        if isinstance(last, dict) and "error" in last:
+            return str(last["error"])
+    how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with exit code {exit_code}"
+    hint = "; the machine may have run out of memory" if exit_code == 137 else ""
+    lines = "\n".join(f"    {line}" for line in log_tail)
+    return f"the job {how}{hint}; its last lines:\n{lines}"
+
+
+class JobRun:
+    """A job process that is running."""
+
+    def __init__(self, process: Guarded, files: JobFiles) -> None:
+        self._process = process
+        self._files = files
+        self._started = time.monotonic()
+
+    @classmethod
+    async def start(
+        cls, job: StageJob, files: JobFiles, *, guards: Guards, argv: list[str], env: Mapping[str, str]
+    ) -> "JobRun":
+        files.scratch.mkdir(parents=True, exist_ok=True)
+        files.job.parent.mkdir(parents=True, exist_ok=True)
+        files.job.write_text(job.model_dump_json(by_alias=True, indent=1))
+        files.progress.unlink(missing_ok=True)
+        process = await guards.start(
+            f"job {job.stage}", argv, env=env, log=files.log, cwd=files.scratch, grace_s=STOP_GRACE_S
+        )
+        return cls(process, files)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        return read_progress(self._files.progress)
+
+    async def wait(self) -> Outcome:
+        code = await self._process.wait()
+        seconds = time.monotonic() - self._started
+        return classify(code, seconds=seconds, log_tail=tail(self._files.log), progress=self.progress)
+
+    async def stop(self) -> None:
+        """SIGTERM, the grace, SIGKILL; returns when nothing of it is left."""
+        await self._process.stop()

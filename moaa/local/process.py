@@ -1,0 +1,134 @@
+"""Processes of the runner: each behind a guard, each with a log file, none of them left behind.
+
+`Guards` owns the pipe that ties every guard to this process. The kernel closes its write end however the runner ends,
+so nothing here has to run for the children to go. `moaa.local.guard` holds the other half of the promise.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moaa.local import guard
+
+LOG_TAIL_BYTES = 32 * 1024
+"""How far from its end a log is read for an error message."""
+
+
+def tail(log: Path, *, lines: int = 15) -> list[str]:
+    """The last lines of a log that hold anything, oldest first; none when there is no log."""
+    with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+        return [line.rstrip()[:400] for line in text.splitlines() if line.strip()][-lines:]
+    return []
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """One running command. `stop` and `wait` may be called by several tasks, in any order."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    log: Path
+    grace_s: float
+
+    @property
+    def pid(self) -> int:
+        """Of the guard; the command is its child."""
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.returncode is None
+
+    async def wait(self) -> int:
+        """The command's exit code; 128 + n when signal n ended it or its guard."""
+        code = await self.process.wait()
+        if code < 0:  # Somebody killed the guard: what the kernel did not take with it has fallen to us.
+            await asyncio.to_thread(sweep_adopted)
+            return 128 - code
+        return code
+
+    async def stop(self) -> int:
+        """SIGTERM, the grace, SIGKILL to all below; returns the exit code once nothing is left."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self.grace_s + guard.SWEEP_TIMEOUT_S):
+                return await self.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            return await self.wait()
+
+
+def sweep_adopted() -> None:
+    """Kill what killed guards left to us. Adopted processes are told from our own by their session: every command runs
+    in one of its own, whatever else this process started shares its session."""
+    me = os.getpid()
+    session = os.getsid(0)
+    table = guard.process_table()
+    for pid, (parent, _) in table.items():
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            if parent != me or os.getsid(pid) == session or _is_guard(pid):
+                continue
+            guard.signal_all([*reversed(guard.descendants(pid)), pid], signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _is_guard(pid: int) -> bool:
+    """Whether `pid` is a guard, or about to be one: between fork and exec it still shows this process's command."""
+    with contextlib.suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return guard.__file__.encode() in command.split(b"\0") or command == Path("/proc/self/cmdline").read_bytes()
+    return False
+
+
+class Guards:
+    """Starts guarded commands; all of them end when this process does."""
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+        self._started: list[Guarded] = []
+
+    async def start(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path, grace_s: float
+    ) -> Guarded:
+        """Start `command` with exactly `env`; its output is appended to `log`."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        supervised = [sys.executable, "-I", "-S", guard.__file__, "--parent-fd", str(self._read_fd)]
+        supervised += ["--grace-s", str(grace_s), "--", *command]
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *supervised,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(env),
+                cwd=cwd,
+                pass_fds=[self._read_fd],
+                start_new_session=True,
+            )
+        started = Guarded(name=name, process=process, log=log, grace_s=grace_s)
+        self._started = [*(other for other in self._started if other.is_running), started]
+        return started
+
+    async def close(self) -> None:
+        """End everything that still runs and wait until it is gone."""
+        await asyncio.gather(*(running.stop() for running in self._started if running.is_running))
+        os.close(self._write_fd)
+        os.close(self._read_fd)
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of what a killed guard leaves behind. Once, in the entry point.
+
+    Raises OSError: not Linux, or the kernel refused.
+    """
+    guard.prctl(guard.PR_SET_CHILD_SUBREAPER, 1)

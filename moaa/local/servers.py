@@ -1,0 +1,190 @@
+"""One model server as a process: start it, prove that it answers, notice when it dies, bring it back, stop it.
+
+A server is ready when a real one-token completion came back; `/health` alone is green before the chat template was
+ever rendered. Its port stays the same over restarts, so that a job whose calls are being retried finds it again.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+
+from moaa.api.models import Serving
+from moaa.errors import ServerError
+from moaa.local.events import Notify, ignore
+from moaa.local.machine import Demand
+from moaa.local.process import Guarded, Guards, tail
+
+MAX_RESTARTS = 3
+"""A server that died this often while it served is not started again by itself."""
+POLL_S = 0.25
+CANARY_TIMEOUT_S = 120.0
+"""For one token: the first request may still compile something."""
+STOP_GRACE_S = 15.0
+
+
+@dataclass(frozen=True)
+class ServerSpec:
+    """One model to serve. Two names with the same key share one server."""
+
+    key: str
+    """Weights and how they are served."""
+    name: str
+    """As requests name the model; also the log file's name."""
+    folder: Path
+    """With the weights."""
+    serving: Serving
+    demand: Demand
+    startup_s: float
+
+
+class Launch(Protocol):
+    """How a server is started: its command and its whole environment."""
+
+    def __call__(self, spec: ServerSpec, *, port: int, gpus: Sequence[str]) -> tuple[list[str], dict[str, str]]: ...
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server that is starting, ready or broken. Made by the pool, used by whoever holds a lease."""
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        *,
+        gpus: Sequence[str],
+        guards: Guards,
+        launch: Launch,
+        folder: Path,
+        notify: Notify = ignore,
+    ) -> None:
+        self.spec = spec
+        self.gpus = tuple(gpus)
+        self.port = free_port()
+        self.ready: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        """Seconds until the first completion, or the ServerError that ended the start."""
+        self.broken: asyncio.Future[ServerError] = asyncio.get_running_loop().create_future()
+        """Set when a server that was ready died too often."""
+        self._guards = guards
+        self._launch = launch
+        self._folder = folder
+        self._notify = notify
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def log(self) -> Path:
+        return self._folder / f"{self.spec.name}.log"
+
+    @property
+    def is_usable(self) -> bool:
+        """Starting or ready."""
+        return not self.broken.done() and (not self.ready.done() or self.ready.exception() is None)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._task = tasks.create_task(self._live(), name=f"server {self.spec.name}")
+
+    async def stop(self) -> None:
+        """End the process and wait until it is gone."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if not self.ready.done():
+            self.ready.cancel()
+
+    async def _live(self) -> None:
+        """Start, serve, restart. Failures go to the futures: a broken server must not end its neighbours."""
+        for restart in range(MAX_RESTARTS + 1):
+            started = time.monotonic()
+            process = await self._spawn()
+            try:
+                await self._until_ready(process)
+                seconds = time.monotonic() - started
+                self._notify("server_ready", model=self.spec.name, seconds=seconds)
+                if not self.ready.done():
+                    self.ready.set_result(seconds)
+                code = await process.wait()
+                problem = ServerError(self._describe(f"died with exit code {code} while serving"))
+            except ServerError as error:
+                problem = error
+            finally:
+                await asyncio.shield(process.stop())
+            if not self.ready.done():
+                self.ready.set_exception(problem)
+                self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak
+                self._notify("server_failed", model=self.spec.name, log=str(self.log))
+                return
+            self._notify("server_died", model=self.spec.name, restarts_left=MAX_RESTARTS - restart, log=str(self.log))
+        self.broken.set_result(problem)
+
+    async def _spawn(self) -> Guarded:
+        command, env = self._launch(self.spec, port=self.port, gpus=self.gpus)
+        self._notify("server_starting", model=self.spec.name, port=self.port, log=str(self.log))
+        return await self._guards.start(
+            self.spec.name, command, env=env, log=self.log, cwd=self._folder, grace_s=STOP_GRACE_S
+        )
+
+    async def _until_ready(self, process: Guarded) -> None:
+        """Raises ServerError: it ended, or gave no completion in time."""
+        ended = asyncio.ensure_future(process.wait())
+        proven = asyncio.ensure_future(self._prove())
+        try:
+            await asyncio.wait({ended, proven}, timeout=self.spec.startup_s, return_when=asyncio.FIRST_COMPLETED)
+            if proven.done():
+                proven.result()
+            elif ended.done():
+                raise ServerError(self._describe(f"ended with exit code {ended.result()} before it was ready"))
+            else:
+                raise ServerError(
+                    self._describe(
+                        f"gave no completion in {self.spec.startup_s:.0f} s; raise serving.startupMinutes "
+                        "if it only needs longer"
+                    )
+                )
+        finally:
+            for task in (ended, proven):
+                task.cancel()
+            await asyncio.gather(ended, proven, return_exceptions=True)
+
+    async def _prove(self) -> None:
+        """Wait for /health, then for one token. Raises ServerError: it answers but cannot complete a chat."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CANARY_TIMEOUT_S)) as session:
+            while not await self._is_healthy(session):  # noqa: ASYNC110  another process cannot set an Event
+                await asyncio.sleep(POLL_S)
+            body = {"model": self.spec.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+            try:
+                async with session.post(f"{self.url}/chat/completions", json=body) as response:
+                    text = await response.text()
+                    if response.status != 200 or not json.loads(text).get("choices"):
+                        raise ServerError(
+                            self._describe(f"is up but answered its first chat with {response.status}: {text[:500]}")
+                        )
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                raise ServerError(self._describe(f"is up but failed its first chat: {error!r}")) from error
+
+    async def _is_healthy(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(f"http://127.0.0.1:{self.port}/health") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def _describe(self, what: str) -> str:
+        lines = "\n".join(f"    {line}" for line in tail(self.log))
+        return f"server of {self.spec.name} {what}\n  last lines of {self.log}:\n{lines}"

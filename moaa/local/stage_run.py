@@ -1,0 +1,307 @@
+"""One attempt of a stage: lease servers, run the job, and run it again with others while rows wait for them.
+
+Ends in one of two ways only: the manifest is in the store, or `Failed` says why not. Rows that wait for models are no
+failure as long as something new happens in a cycle over all models. Whether to try again is the plan's to say.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from moaa.api import MoAA
+from moaa.api.resource import Schedule
+from moaa.errors import ServerError
+from moaa.local import budget, jobs, needs, records
+from moaa.local.catalogue import Catalogue
+from moaa.local.events import Notify
+from moaa.local.jobs import End, JobFiles, JobRun, Outcome
+from moaa.local.machine import Demand
+from moaa.local.pool import Lease, Pool
+from moaa.local.process import Guards
+from moaa.local.servers import ServerSpec
+from moaa.plan.fingerprint import model_digest
+from moaa.plan.ready import next_in_turn
+from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
+from moaa.store.base import Store
+from moaa.store.manifest import StageManifest
+from moaa.store.shards import read_manifest
+
+PROGRESS_S = 1.0
+
+
+class JobCommand(Protocol):
+    """The command line of a job."""
+
+    def __call__(self, files: JobFiles, /) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every stage of a run shares."""
+
+    resource: MoAA
+    store: Store
+    pool: Pool
+    catalogue: Catalogue
+    guards: Guards
+    folder: Path
+    """Logs, job files and scratch; nothing durable."""
+    environment: Mapping[str, str]
+    job_command: JobCommand
+    notify: Notify
+
+
+@dataclass
+class Cycle:
+    """Tells whether rows that wait for models still get somewhere."""
+
+    models: int
+    seen: set[str] = field(default_factory=set)
+    idle_runs: int = 0
+
+    def is_stuck(self, outcome: Outcome) -> bool:
+        """True when as many runs in a row as there are models brought nothing new: every model had its turn."""
+        figures = outcome.progress
+        names = ("rows_done", "failed", "calls", "calls_reused")
+        state = repr([sorted(outcome.waiting.items()), *(figures.get(name) for name in names)])
+        self.idle_runs = self.idle_runs + 1 if state in self.seen else 0
+        self.seen.add(state)
+        return self.idle_runs >= max(self.models, 1)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An attempt that left no manifest."""
+
+    error: str
+    is_permanent: bool
+    """Trying again cannot help."""
+
+
+async def run_stage(
+    identity: Identity, results: Mapping[str, StageResult], around: Surroundings, *, delay_s: float = 0.0
+) -> StageManifest | Failed:
+    """One attempt, after `delay_s`: the job runs until its manifest is there, it fails, or its rows are stuck."""
+    stage = identity.stage
+    await asyncio.sleep(delay_s)
+    waiting: dict[str, int] = {}
+    last: str | None = None
+    cycle = Cycle(models=len(stage.serves))
+    while True:
+        outcome, last = await _recorded_run(identity, results, waiting, last, around)
+        manifest = await read_manifest(around.store, identity.path)
+        if manifest is not None:
+            return manifest
+        if outcome.end is not End.WAITING:
+            return _failed(stage, outcome, around)
+        waiting = outcome.waiting
+        if cycle.is_stuck(outcome):
+            return Failed(
+                f"rows wait for {_counts(waiting)}, and serving each of its models in turn brought nothing new; "
+                f"its log says what they wait for: {_log(stage, around)}",
+                is_permanent=True,
+            )
+        around.notify("stage_deferred", stage=stage.id, waiting=waiting)
+
+
+def _failed(stage: Stage, outcome: Outcome, around: Surroundings) -> Failed:
+    match outcome.end:
+        case End.PERMANENT:
+            return Failed(outcome.error, is_permanent=True)
+        case End.FENCED:
+            return Failed("another runner has taken it over; let that one finish, or end it", is_permanent=True)
+        case _:
+            error = outcome.error or "the job ended well but left no manifest"
+            return Failed(f"{error}\n  log: {_log(stage, around)}", is_permanent=False)
+
+
+@dataclass
+class _Timing:
+    """Filled while an attempt goes on, so that its record is complete even when it is cancelled."""
+
+    started: datetime = field(default_factory=records.now)
+    clock: float = field(default_factory=time.monotonic)
+    job_clock: float | None = None
+    servers: tuple[str, ...] = ()
+
+
+async def _recorded_run(
+    identity: Identity,
+    results: Mapping[str, StageResult],
+    waiting: Mapping[str, int],
+    last: str | None,
+    around: Surroundings,
+) -> tuple[Outcome, str | None]:
+    """One run of the job, its outcome recorded whatever it is, and the model that had its turn."""
+    timing = _Timing()
+    try:
+        outcome = await _run(identity, results, waiting, last, around, timing)
+    except ServerError as error:
+        outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
+    except asyncio.CancelledError:
+        await asyncio.shield(_record(identity, timing, around, outcome=None))
+        raise
+    await _record(identity, timing, around, outcome=outcome)
+    return outcome, next(iter(timing.servers), last)
+
+
+async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, outcome: Outcome | None) -> None:
+    end = time.monotonic()
+    attempt = records.Attempt(
+        stage=identity.stage.id,
+        kind=identity.stage.kind,
+        fingerprint=identity.fingerprint,
+        started=timing.started,
+        seconds=end - timing.clock,
+        job_seconds=0.0 if timing.job_clock is None else end - timing.job_clock,
+        outcome="Stopped" if outcome is None else str(outcome.end),
+        exit_code=None if outcome is None else outcome.exit_code,
+        error="" if outcome is None else outcome.error,
+        servers=timing.servers,
+        waiting={} if outcome is None else outcome.waiting,
+    )
+    await records.write_attempt(around.store, records.run_id(around.resource), attempt)
+
+
+async def _run(
+    identity: Identity,
+    results: Mapping[str, StageResult],
+    waiting: Mapping[str, int],
+    last: str | None,
+    around: Surroundings,
+    timing: _Timing,
+) -> Outcome:
+    """One run of the job with the servers that can be up together. Raises ServerError."""
+    stage = identity.stage
+    specs = await around.catalogue.servers(stage.serves, results)
+    student_gib = (
+        await around.catalogue.size_gib(stage.student, results) if stage.kind in TRAINING and stage.student else 0
+    )
+    demand = needs.job(stage, around.resource, student_gib=student_gib)
+    together = _choose(stage, specs, waiting, last, demand, around)
+    around.notify("stage_queued", stage=stage.id, models=list(together))
+    async with around.pool.lease(list(_by_key(together).values()), job=demand) as lease:
+        timing.servers = tuple(together)
+        timing.job_clock = time.monotonic()
+        job = _job(identity, results, together, lease, around)
+        files = _files(stage, around)
+        run = await JobRun.start(
+            job,
+            files,
+            guards=around.guards,
+            argv=around.job_command(files),
+            env=jobs.environment(around.environment, files, gpus=lease.gpus),
+        )
+        around.notify("stage_started", stage=stage.id, models=list(together), log=str(files.log))
+        try:
+            return await _watch(stage, run, lease, around)
+        finally:
+            await asyncio.shield(run.stop())
+
+
+async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) -> Outcome:
+    """Until the job ends, or a server is broken for good (ServerError)."""
+    ended = asyncio.ensure_future(run.wait())
+    broken = asyncio.ensure_future(lease.broken())
+    shown: dict[str, Any] = {}
+    try:
+        while not ended.done():
+            await asyncio.wait({ended, broken}, timeout=PROGRESS_S, return_when=asyncio.FIRST_COMPLETED)
+            figures = run.progress
+            if figures != shown:
+                shown = figures
+                around.notify("stage_progress", **{"stage": stage.id, **figures})
+            if broken.done() and not ended.done():
+                raise broken.result()
+        return ended.result()
+    finally:
+        for task in (ended, broken):
+            task.cancel()
+        await asyncio.gather(ended, broken, return_exceptions=True)
+
+
+def _choose(
+    stage: Stage,
+    specs: Mapping[str, ServerSpec],
+    waiting: Mapping[str, int],
+    last: str | None,
+    job: Demand,
+    around: Surroundings,
+) -> dict[str, ServerSpec]:
+    """The models to serve to the next run of a job, by the names the stage uses. Raises ServerError."""
+    up = {name for name, spec in specs.items() if spec.key in around.pool.up}
+    order = budget.preference(list(specs), waiting=waiting, up=up)
+    at_once = None
+    if around.resource.spec.serving.schedule is Schedule.IN_TURN:
+        at_once = 1
+        turn = next_in_turn(stage, waiting, last)
+        order = [turn, *order] if turn in specs else order
+    unique = _by_key({name: specs[name] for name in order})
+    chosen = budget.choose(
+        list(unique),
+        {key: spec.demand for key, spec in unique.items()},
+        around.pool.capacity,
+        beside=job,
+        at_once=at_once,
+        names={key: spec.name for key, spec in unique.items()},
+    )
+    return {name: spec for name, spec in specs.items() if spec.key in chosen}
+
+
+def _by_key(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
+    unique: dict[str, ServerSpec] = {}
+    for spec in specs.values():
+        unique.setdefault(spec.key, spec)
+    return unique
+
+
+def _job(
+    identity: Identity,
+    results: Mapping[str, StageResult],
+    together: Mapping[str, ServerSpec],
+    lease: Lease,
+    around: Surroundings,
+) -> StageJob:
+    stage = identity.stage
+    named = dict.fromkeys([*stage.serves, *(name for name in (stage.student, stage.ref_model) if name)])
+    servers = {name: lease.servers[spec.key] for name, spec in together.items()}
+    return StageJob(
+        run=records.run_id(around.resource),
+        resource=around.resource.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        stage=stage.id,
+        kind=stage.kind,
+        iteration=stage.iteration,
+        student=stage.student,
+        ref_model=stage.ref_model,
+        candidates=stage.candidates,
+        serves=stage.serves,
+        inputs=identity.inputs,
+        fingerprint=identity.fingerprint,
+        document=dict(identity.document),
+        results=dict(results),
+        models={name: model_digest(name, results) for name in named},
+        endpoints={name: [server.url] for name, server in servers.items()},
+        served_names={name: server.spec.name for name, server in servers.items()},
+    )
+
+
+def _files(stage: Stage, around: Surroundings) -> JobFiles:
+    jobs_folder = around.folder / "jobs"
+    return JobFiles(
+        job=jobs_folder / f"{stage.id}.json",
+        progress=jobs_folder / f"{stage.id}.progress.json",
+        log=_log(stage, around),
+        scratch=around.folder / "scratch",
+    )
+
+
+def _log(stage: Stage, around: Surroundings) -> Path:
+    return around.folder / "logs" / f"{stage.id}.log"
+
+
+def _counts(waiting: Mapping[str, int]) -> str:
+    return ", ".join(f"{model} ({rows})" for model, rows in waiting.items()) or "models that the job did not name"

@@ -1,0 +1,281 @@
+"""What a run will take: rows, calls, tokens, GPU-hours and money of every stage, before anything has run.
+
+Arithmetic on the resource and a few assumptions, each a constant with its source. Good to about a factor of two in
+GPU-hours and better in calls; the report of a run has the real figures. What is not known is None, never zero: a
+source without `limit` has unknown rows until they are counted, and money needs prices.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from moaa.api import MoAA
+from moaa.api.data import Answers
+from moaa.api.evaluation import Pairwise
+from moaa.api.mixture import Judge, JudgeMethod, Mixture
+from moaa.api.models import Model
+from moaa.plan.graph import benchmarks, build, made_by, resolved_judge, resolved_mixture
+from moaa.plan.slices import slice_rows
+from moaa.plan.stage import TRAINING, Kind, Stage
+
+# Recipe §1.7: 560 tokens a proposer call and about 2,100 an aggregator call with four proposals.
+PROMPT_TOKENS = 200
+ANSWER_TOKENS = 360
+AGGREGATE_INSTRUCTION_TOKENS = 280
+"""Our aggregate prompt (about 1,150 characters) without its proposals."""
+MARKER_TOKENS = 20
+"""Marker lines around one proposal or evaluation."""
+CRITERIA_INSTRUCTION_TOKENS = 550
+"""Our criteria prompt with eight definitions and its example."""
+CRITERIA_ANSWER_TOKENS = 100
+JUDGE_INSTRUCTION_TOKENS = 330
+EVALUATION_TOKENS = 450
+"""Free text of one judge: three criteria, a summary, a comparison (ours; peers write 400)."""
+VERDICT_TOKENS = 300
+USER_TURNS = 1
+"""UltraFeedback; a multi-turn source costs a mixture pass a turn."""
+USABLE_PAIRS = Decimal("0.9")
+"""Part of the prompts whose best and worst answers differ (ours)."""
+
+DECODE_TOKENS_PER_S = ((2, 9000), (10, 5000), (40, 2300), (80, 1500), (150, 900), (10**6, 400))
+"""Completion tokens a second and GPU, by billions of parameters: 1.7B 9.2k (HF Synthetic Data Playbook), 8B 5.1 to
+5.8k (MLPerf v5.1), 32B 2.35k (GPUStack), 70B 1.5k (Lambda's 0.87k with vLLM 0.5.4, ×1.8 since). H100, vLLM, a full
+batch; above 80B by extrapolation."""
+PREFILL_FLOPS = 4e14
+"""Useful FLOP a second and GPU on prompts, 2 a parameter and token: 40 % of an H100's dense BF16."""
+SFT_TOKENS_PER_S = 6000
+"""A GPU, 8B, packed BF16 (torchtitan's 5.8 to 6.7k on H100); other sizes in proportion."""
+DPO_TOKENS_PER_S = 3000
+"""Of chosen and rejected together (open-instruct: 2.0 to 5.3k on H100)."""
+TRAINED_BILLIONS = 8.0
+DEFAULT_BILLIONS = 8.0
+"""Where a model's name does not say its size."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One stage, or the total. None: not known from the resource, or (tokens) nothing the stage has."""
+
+    stage: str
+    rows: int | None = None
+    """None where the length of a table is unknown; then nothing else is known. None in a total."""
+    calls: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    trained_tokens: int | None = None
+    """Tokens that go through training, epochs counted."""
+    gpu_hours: float | None = None
+    usd: Decimal | None = None
+    """None while a price is missing: `spec.cost.gpuHourUsd`, or an endpoint's."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Calls of one shape to one model."""
+
+    model: str
+    calls: int
+    prompt_tokens: int
+    """Of one call."""
+    completion_tokens: int
+    """Of one call."""
+
+
+def estimate(resource: MoAA, counts: Mapping[str, int] | None = None) -> list[Estimate]:
+    """Every stage of the graph. `counts` are rows of stage-data's tables, where they are known."""
+    known = dict(counts or {})
+    return [_stage(stage, resource, known) for stage in build(resource).stages.values()]
+
+
+def total(parts: Iterable[Estimate]) -> Estimate:
+    """The sum; a figure that one of the parts does not know, the sum does not know either."""
+    listed = list(parts)
+    if any(part.rows is None for part in listed):
+        return Estimate("total")
+    prices = [part.usd for part in listed]
+    return Estimate(
+        "total",
+        calls=sum(part.calls or 0 for part in listed),
+        prompt_tokens=sum(part.prompt_tokens or 0 for part in listed),
+        completion_tokens=sum(part.completion_tokens or 0 for part in listed),
+        trained_tokens=sum(part.trained_tokens or 0 for part in listed),
+        gpu_hours=sum(part.gpu_hours or 0.0 for part in listed),
+        usd=None if None in prices else sum((price for price in prices if price is not None), Decimal(0)),
+    )
+
+
+def _stage(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Estimate:
+    if stage.kind in (Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE):
+        return Estimate(stage.id, rows=0, calls=0, gpu_hours=0.0, usd=Decimal(0))
+    rows = _rows(stage, resource, counts)
+    if rows is None:
+        return Estimate(stage.id)
+    if stage.kind in TRAINING:
+        return _training(stage, resource, rows)
+    return _asking(stage, resource, rows, list(_loads(stage, resource, counts, rows)))
+
+
+def _rows(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> int | None:
+    """Rows a stage works on; None while a table's length is unknown."""
+    spec = resource.spec
+    if stage.kind is Kind.EVALUATE:
+        sizes = [_size(f"eval-{b.name}", 0, b.limit, counts) for b in benchmarks(spec)]
+    else:
+        source = Kind.GENERATE if stage.kind in (Kind.GENERATE, Kind.SFT) else Kind.SAMPLE
+        sizes = [
+            _size(part.table, part.offset, part.limit, counts) for part in slice_rows(resource, source, stage.iteration)
+        ]
+    rows = 0
+    for size in sizes:
+        if size is None:
+            return None
+        rows += size
+    return int(rows * USABLE_PAIRS) if stage.kind is Kind.DPO else rows
+
+
+def _size(table: str, offset: int, limit: int | None, counts: Mapping[str, int]) -> int | None:
+    if table not in counts:
+        return limit
+    left = max(counts[table] - offset, 0)
+    return left if limit is None else min(limit, left)
+
+
+def _loads(stage: Stage, resource: MoAA, counts: Mapping[str, int], rows: int) -> Iterator[Load]:
+    spec = resource.spec
+    if stage.kind is Kind.GENERATE:
+        parts = zip(spec.data.sft, slice_rows(resource, Kind.GENERATE, stage.iteration), strict=True)
+        asked = [part for source, part in parts if source.answers is Answers.MIXTURE]
+        prompts = sum(_size(part.table, part.offset, part.limit, counts) or 0 for part in asked)
+        if asked:
+            yield from _mixture_loads(resolved_mixture(resource, stage), prompts * USER_TURNS)
+    elif stage.kind is Kind.SAMPLE and spec.training.dpo is not None:
+        yield Load(stage.student or spec.student, rows * spec.training.dpo.samples, PROMPT_TOKENS, ANSWER_TOKENS)
+    elif stage.kind is Kind.JUDGE and spec.judge is not None and spec.training.dpo is not None:
+        samples = spec.training.dpo.samples
+        yield from judge_loads(resolved_judge(spec.judge, resource, stage), rows * samples * (samples - 1) // 2)
+    elif stage.kind is Kind.EVALUATE:
+        yield from _evaluation_loads(stage, resource, counts)
+
+
+def _mixture_loads(mixture: Mixture, prompts: int) -> Iterator[Load]:
+    read = 0
+    for layer in mixture.layers:
+        for proposer in layer.proposers:
+            yield Load(proposer.model, prompts * proposer.samples, _with_proposals(read), ANSWER_TOKENS)
+        read = sum(proposer.samples for proposer in layer.proposers)
+    yield Load(mixture.aggregator.model, prompts, _with_proposals(read), ANSWER_TOKENS)
+
+
+def _with_proposals(count: int) -> int:
+    """Tokens of a prompt that shows `count` proposals of the layer before."""
+    shown = AGGREGATE_INSTRUCTION_TOKENS + count * (ANSWER_TOKENS + MARKER_TOKENS)
+    return PROMPT_TOKENS + (shown if count else 0)
+
+
+def judge_loads(judge: Judge, pairs: int) -> Iterator[Load]:
+    """Calls that decide `pairs` unordered pairs, each in both orders."""
+    both = PROMPT_TOKENS + 2 * ANSWER_TOKENS
+    if judge.criteria and judge.aggregator is not None:
+        yield Load(judge.aggregator.model, pairs, both + CRITERIA_INSTRUCTION_TOKENS, CRITERIA_ANSWER_TOKENS)
+    written = VERDICT_TOKENS if judge.method is JudgeMethod.PANEL else EVALUATION_TOKENS
+    for model in judge.judges:
+        yield Load(model.model, 2 * pairs, both + JUDGE_INSTRUCTION_TOKENS, written)
+    if judge.aggregator is not None:
+        read = len(judge.judges) * (EVALUATION_TOKENS + MARKER_TOKENS)
+        yield Load(judge.aggregator.model, 2 * pairs, both + JUDGE_INSTRUCTION_TOKENS + read, VERDICT_TOKENS)
+
+
+def _evaluation_loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
+    """Answers of everyone measured, then verdicts against the baseline. Iteration 0's judges are served last, so the
+    answerers are what `serves` holds besides them."""
+    spec = resource.spec
+    members = stage.iteration == 0 and spec.evaluation.members and spec.mixture is not None
+    for benchmark in benchmarks(spec):
+        answers = (_size(f"eval-{benchmark.name}", 0, benchmark.limit, counts) or 0) * benchmark.samples
+        alone = [stage.student or spec.student]
+        if members:
+            mixture = resolved_mixture(resource, stage)
+            names = [p.model for layer in mixture.layers for p in layer.proposers]
+            alone = list(dict.fromkeys([*alone, *names, mixture.aggregator.model]))
+            yield from _mixture_loads(mixture, answers)
+        for name in alone:
+            yield Load(name, answers, PROMPT_TOKENS, ANSWER_TOKENS)
+        if isinstance(benchmark, Pairwise):
+            against = len(alone) + bool(members) - (stage.iteration == 0)
+            yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * against)
+
+
+def _asking(stage: Stage, resource: MoAA, rows: int, loads: list[Load]) -> Estimate:
+    gpu_hours, foreign = 0.0, Decimal(0)
+    is_priced = True
+    for load in loads:
+        model = _model(load.model, resource)
+        if model.endpoint is None:
+            gpu_hours += _serving_hours(model, load)
+        elif (price := model.endpoint.price) is not None:
+            asked = (
+                load.prompt_tokens * price.input_usd_per_million + load.completion_tokens * price.output_usd_per_million
+            )
+            foreign += load.calls * asked / 1_000_000
+        else:
+            is_priced = False
+    usd = _usd(resource, gpu_hours)
+    return Estimate(
+        stage.id,
+        rows=rows,
+        calls=sum(load.calls for load in loads),
+        prompt_tokens=sum(load.calls * load.prompt_tokens for load in loads),
+        completion_tokens=sum(load.calls * load.completion_tokens for load in loads),
+        gpu_hours=gpu_hours,
+        usd=usd + foreign if usd is not None and is_priced else None,
+    )
+
+
+def _training(stage: Stage, resource: MoAA, rows: int) -> Estimate:
+    training = resource.spec.training
+    if stage.kind is Kind.SFT and training.sft is not None:
+        tokens = int(rows * training.sft.epochs * (PROMPT_TOKENS + ANSWER_TOKENS) * USER_TURNS)
+        per_second = float(SFT_TOKENS_PER_S)
+    elif training.dpo is not None:
+        tokens = int(rows * training.dpo.epochs * 2 * (PROMPT_TOKENS + ANSWER_TOKENS))
+        per_second = float(DPO_TOKENS_PER_S)
+    else:
+        raise ValueError(f"spec.training: {stage.id} belongs to a part that is absent")
+    size = billions(_model(stage.student or "", resource)) / TRAINED_BILLIONS
+    gpu_hours = tokens / per_second * size / 3600 if training.resources.gpus_per_worker else 0.0
+    return Estimate(
+        stage.id, rows=rows, calls=0, trained_tokens=tokens, gpu_hours=gpu_hours, usd=_usd(resource, gpu_hours)
+    )
+
+
+def _model(name: str, resource: MoAA) -> Model:
+    return resource.spec.model(resource.spec.student if made_by(name) else name)
+
+
+def _serving_hours(model: Model, load: Load) -> float:
+    """GPU-hours of full batches; 0 on a CPU."""
+    if model.serving.gpus == 0:
+        return 0.0
+    size = billions(model)
+    decode = next(rate for limit, rate in DECODE_TOKENS_PER_S if size <= limit)
+    prefill = PREFILL_FLOPS / (2e9 * size)
+    return load.calls * (load.prompt_tokens / prefill + load.completion_tokens / decode) / 3600
+
+
+def billions(model: Model) -> float:
+    """Parameters in billions as the source's name has them: `Qwen2-72B` 72, `WizardLM-2-8x22B` 176 less shared layers
+    (141 as published, so ×0.8), `SmolLM2-135M` 0.135."""
+    name = (model.source or "").lower()
+    found = re.findall(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name)
+    if not found:
+        return DEFAULT_BILLIONS
+    experts, size, unit = found[-1]
+    return float(size) * (int(experts) * 0.8 if experts else 1.0) * (1.0 if unit == "b" else 0.001)
+
+
+def _usd(resource: MoAA, gpu_hours: float) -> Decimal | None:
+    price = resource.spec.cost.gpu_hour_usd
+    if gpu_hours == 0:
+        return Decimal(0)
+    return None if price is None else Decimal(str(round(gpu_hours, 4))) * price

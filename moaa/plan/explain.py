@@ -1,0 +1,152 @@
+"""What an edit of the resource repeats, and why: the documents of two identities compared.
+
+A closed iteration is never reopened. Its results are taken from the run's record as they are; only the open iteration
+(and iteration 0, which prepares it) is compared with the resource.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from moaa.api import MoAA
+from moaa.api.base import Spec
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import stage_id
+from moaa.plan.stage import Graph, Kind, StageResult
+
+INHERITED = ("inputs", "student", "refModel", "candidates")
+"""Parts of a document that other stages' results give, not the resource."""
+
+
+class IterationRecord(Spec):
+    """`runs/<run>/iterations/<i>.json`: what an iteration's stages made, rewritten as they finish.
+
+    The iteration is closed once its promotion is in it; the record is final then.
+    """
+
+    iteration: int = Field(ge=1)
+    stages: dict[str, StageResult]
+    """By stage id."""
+    resource: dict[str, object] = {}
+    """The MoAA as it was resolved when the iteration closed."""
+
+    @property
+    def is_closed(self) -> bool:
+        return stage_id(self.iteration, Kind.PROMOTE) in self.stages
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between two documents; None stands for absence."""
+
+    path: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.path} {_short(self.after)} is new"
+        if self.after is None:
+            return f"{self.path} {_short(self.before)} is gone"
+        return f"{self.path} {_short(self.before)} → {_short(self.after)}"
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A stage that was done and is to be done again."""
+
+    stage: str
+    changes: tuple[Change, ...]
+    """What makes it another stage; empty when only its inputs come anew."""
+    because: tuple[str, ...]
+    """Stages before it that are repeated."""
+
+    def __str__(self) -> str:
+        return "; ".join([*map(str, self.changes)] or [f"its input comes anew from {', '.join(self.because)}"])
+
+
+def pin_closed(graph: Graph, records: Mapping[int, IterationRecord]) -> tuple[Graph, dict[str, StageResult]]:
+    """The graph and results to go on with: closed iterations as they were recorded.
+
+    A stage that an edit has added to a closed iteration leaves the graph; one that an edit has taken away keeps its
+    result, since later stages may name it.
+    """
+    closed = {i: record for i, record in records.items() if record.is_closed}
+    results = {name: result for record in closed.values() for name, result in record.stages.items()}
+    stages = {name: stage for name, stage in graph.stages.items() if stage.iteration not in closed or name in results}
+    return Graph(stages), results
+
+
+def repeats(
+    graph: Graph,
+    resource: MoAA,
+    results: Mapping[str, StageResult],
+    *,
+    last: Mapping[str, StageResult],
+    documents: Mapping[str, Mapping[str, object]],
+) -> list[Repeat]:
+    """Stages that were done in this run and are not done under the resource as it is now, in graph order.
+
+    `results` are those that hold now (`pin_closed`, and the manifests found under present identities); `last` and
+    `documents` are the last known results of this run's stages and what their manifests say they depended on, by
+    stage id. A stage is compared on its last known inputs, so that only what the resource changed is its own cause.
+    """
+    found: dict[str, Repeat] = {}
+    for stage in graph.stages.values():
+        before = documents.get(stage.id)
+        if before is None or stage.id in results:
+            continue
+        identity = identify(stage, resource, {**last, **results})
+        own = [] if identity is None else differences(before, identity.document)
+        changes = tuple(change for change in own if not _is_inherited(change.path))
+        because = tuple(need for need in stage.needs if need in found)
+        found[stage.id] = Repeat(stage.id, changes, because)
+    return list(found.values())
+
+
+def _is_inherited(path: str) -> bool:
+    return path.split(".")[0] in INHERITED or path.startswith("models.@")
+
+
+def sentences(found: list[Repeat]) -> list[str]:
+    """One line for each cause, naming all it repeats: `i1-generate: mixture.aggregator.temperature 0.7 → 0.5; repeats
+    i1-generate, i1-sft`."""
+    lines: list[str] = []
+    for repeat in found:
+        if repeat.because and not repeat.changes:
+            continue
+        behind = [repeat.stage]
+        for other in found:
+            if set(other.because) & set(behind):
+                behind.append(other.stage)
+        cause = "; ".join(map(str, repeat.changes)) or "its inputs are other rows or weights"
+        lines.append(f"{repeat.stage}: {cause}; repeats {', '.join(behind)}")
+    return lines
+
+
+def differences(before: object, after: object, path: str = "") -> list[Change]:
+    """Leaves in which two documents differ, by dotted path with list indexes."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        steps = [(f"{path}.{key}" if path else str(key), key) for key in dict.fromkeys([*before, *after])]
+        return [c for step, key in steps for c in differences(before.get(key), after.get(key), step)]
+    if isinstance(before, list) and isinstance(after, list):
+        return list(_list_differences(before, after, path))
+    return [] if before == after else [Change(path, before, after)]
+
+
+def _list_differences(before: list[object], after: list[object], path: str) -> Iterator[Change]:
+    for i in range(max(len(before), len(after))):
+        left = before[i] if i < len(before) else None
+        right = after[i] if i < len(after) else None
+        yield from differences(left, right, f"{path}[{i}]")
+
+
+def _short(value: object) -> str:
+    """A leaf, or what a part is about; digests by their first characters."""
+    if isinstance(value, Mapping):
+        return str(value.get("model") or value.get("name") or f"({len(value)} fields)")
+    if isinstance(value, list):
+        return f"({len(value)} entries)"
+    text = str(value)
+    return text[:12] if len(text) == 64 and all(c in "0123456789abcdef" for c in text) else text

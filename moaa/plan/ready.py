@@ -1,0 +1,166 @@
+"""What an executor does next: a pure decision over what is done, what runs and what has failed.
+
+Both executors ask the same questions after every event and act on the answers; nothing is remembered between two
+calls. What always holds: a stage with a result is never started; nothing starts before its inputs have results; a
+stage whose identity an edit has changed is stopped; at most one training runs; attempts of one fingerprint are
+bounded, so every run ends. Capacity (memory, GPUs) is the executor's: it may start fewer stages than it is told.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from moaa.api import MoAA
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import made_by
+from moaa.plan.stage import TRAINING, Graph, Identity, Stage, StageResult
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How the attempts of one fingerprint went wrong so far. Deferred attempts (rows wait for a model) are not among
+    them, nor are attempts that a newer one fenced."""
+
+    attempts: int
+    is_permanent: bool
+    error: str
+    """The last one's."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What an executor sees."""
+
+    results: Mapping[str, StageResult]
+    """Stages that are done under their present identity, by id; `candidates` says where to look for them."""
+    running: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint of the live attempt, by stage id."""
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    """By fingerprint: an edit that changes what a stage does gives it new attempts."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    start: tuple[Identity, ...] = ()
+    """Stages to start, those first that come first in the graph."""
+    stop: tuple[str, ...] = ()
+    """Running stages whose work nobody will read, or all of them when suspended."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Why each stage that neither is done, runs, starts nor has failed waits."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Stages that get no further attempt, with the last error."""
+    is_finished: bool = False
+    """Every stage is done."""
+    is_stuck: bool = False
+    """Something has failed for good and nothing else can be done."""
+
+
+def candidates(graph: Graph, resource: MoAA, results: Mapping[str, StageResult]) -> list[Identity]:
+    """Stages without a result whose inputs are all known: look for their manifests, add what is found, ask again."""
+    open_stages = [stage for stage in graph.stages.values() if stage.id not in results]
+    return [identity for stage in open_stages if (identity := identify(stage, resource, results))]
+
+
+def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
+    """What to start and what to stop."""
+    retries, suspended = resource.spec.failures.retries, resource.spec.suspend
+    identities = {identity.stage.id: identity for identity in candidates(graph, resource, world.results)}
+    stop = tuple(
+        name
+        for name, fingerprint in world.running.items()
+        if suspended or name not in identities or identities[name].fingerprint != fingerprint
+    )
+    failed = {
+        name: _verdict(failure)
+        for name, identity in identities.items()
+        if (failure := world.failures.get(identity.fingerprint))
+        and name not in world.running
+        and (failure.is_permanent or failure.attempts > retries)
+    }
+    training = any(name in world.running for name, stage in graph.stages.items() if stage.kind in TRAINING)
+    start: list[Identity] = []
+    waiting: dict[str, str] = {}
+    for stage in graph.stages.values():
+        if stage.id in world.results or stage.id in failed or (stage.id in world.running and stage.id not in stop):
+            continue
+        identity = identities.get(stage.id)
+        if reason := _held(stage, identity, stop, suspended=suspended, training=training):
+            waiting[stage.id] = reason
+        elif identity is None:
+            waiting[stage.id] = _missing(stage, world, failed)
+        else:
+            start.append(identity)
+            training = training or stage.kind in TRAINING
+    return Decision(
+        start=tuple(start),
+        stop=stop,
+        waiting=waiting,
+        failed=failed,
+        is_finished=all(name in world.results for name in graph.stages),
+        is_stuck=bool(failed) and not start and not world.running and not suspended,
+    )
+
+
+def _held(
+    stage: Stage, identity: Identity | None, stop: tuple[str, ...], *, suspended: bool, training: bool
+) -> str | None:
+    """Why a stage must not start although its inputs may be there."""
+    if stage.id in stop:
+        return "its running attempt is being stopped"
+    if suspended:
+        return "spec.suspend is true"
+    if identity is not None and stage.kind in TRAINING and training:
+        return "another training runs"
+    return None
+
+
+def _missing(stage: Stage, world: World, failed: Mapping[str, str]) -> str:
+    missing = [need for need in stage.needs if need not in world.results]
+    broken = [need for need in missing if need in failed]
+    return f"{broken[0]} has failed" if broken else f"needs {', '.join(missing)}"
+
+
+def _verdict(failure: Failure) -> str:
+    return (
+        failure.error if failure.is_permanent else f"{failure.attempts} attempts failed, the last with: {failure.error}"
+    )
+
+
+def servers_needed(stages: Iterable[Stage], resource: MoAA) -> tuple[str, ...]:
+    """Models that we must serve while these stages run, in need order; endpoints are served by others."""
+    names = dict.fromkeys(name for stage in stages for name in stage.serves)
+    return tuple(name for name in names if made_by(name) or resource.spec.model(name).endpoint is None)
+
+
+def servers_ahead(graph: Graph, resource: MoAA, results: Mapping[str, StageResult]) -> tuple[str, ...]:
+    """Models of the stages that come before the next training, in need order: worth keeping up between two stages.
+
+    A training needs the machines, so what lies behind it is no reason to keep a server.
+    """
+    ahead: list[Stage] = []
+    for stage in graph.stages.values():
+        if stage.id in results:
+            continue
+        if stage.kind in TRAINING:
+            break
+        ahead.append(stage)
+    return servers_needed(ahead, resource)
+
+
+def servers_to_release(
+    up: Iterable[str], graph: Graph, resource: MoAA, results: Mapping[str, StageResult], running: Iterable[str]
+) -> tuple[str, ...]:
+    """Of the servers that are up, those that neither a running stage nor one before the next training asks."""
+    now = servers_needed((graph.stages[name] for name in running if name in graph.stages), resource)
+    wanted = {*now, *servers_ahead(graph, resource, results)}
+    return tuple(name for name in up if name not in wanted)
+
+
+def next_in_turn(stage: Stage, waiting: Mapping[str, int], last: str | None) -> str | None:
+    """Schedule InTurn: the model to serve next, given how many rows wait for each; None when none waits.
+
+    Cyclic in the order in which rows need the models, so that every visit is followed by the models that its answers
+    feed; a mixture over several turns takes one cycle a turn.
+    """
+    order = list(stage.serves)
+    turned = order.index(last) + 1 if last in order else 0
+    return next((name for name in order[turned:] + order[:turned] if waiting.get(name, 0) > 0), None)

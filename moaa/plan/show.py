@@ -1,0 +1,127 @@
+"""What `moaa validate` and `moaa plan` print, as text: the CLI adds the file and the store, nothing else."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import groupby
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moaa.api import MoAA
+from moaa.api.check import warnings
+from moaa.plan.estimate import Estimate, estimate, total
+from moaa.plan.explain import Repeat, sentences
+from moaa.plan.graph import STAGE_DATA, build
+from moaa.plan.ready import Decision, World, decide
+from moaa.plan.stage import Graph, Stage, StageResult
+
+UNKNOWN = "?"
+
+
+def validate_text(resource: MoAA) -> str:
+    """Of a resource that has loaded: what it is, and advice. Errors are `ResourceError`'s own text."""
+    spec, graph = resource.spec, build(resource)
+    iterations = f"{spec.iterations} iteration{'s' if spec.iterations != 1 else ''}"
+    lines = [
+        f"{resource.metadata.name} is valid: {len(spec.models)} models, student {spec.student}, {iterations}, "
+        f"{len(graph.stages)} stages"
+    ]
+    lines += [f"warning: {sentence}" for sentence in warnings(resource)]
+    return "\n".join(lines)
+
+
+def plan_view(
+    resource: MoAA,
+    results: Mapping[str, StageResult],
+    *,
+    graph: Graph | None = None,
+    repeated: Sequence[Repeat] = (),
+    running: Iterable[str] = (),
+) -> RenderableType:
+    """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
+
+    `graph` and `results` come from `moaa.plan.survey`. Row counts that stage-data has found replace assumed ones.
+    """
+    graph = graph or build(resource)
+    counts = (
+        {name: output.rows for name, output in results[STAGE_DATA].outputs.items()} if STAGE_DATA in results else {}
+    )
+    parts = {part.stage: part for part in estimate(resource, counts)}
+    decision = decide(graph, resource, World(results))
+    table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("status")
+    for name in ("rows", "calls", "tokens in", "tokens out", "GPU-h", "USD"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("models")
+    shown, left = _shown(graph, results)
+    for stage in shown:
+        status = "running" if stage.id in running else _status(stage, results, decision)
+        table.add_row(stage.id, status, *_figures(parts.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
+    if left:
+        table.add_row(
+            f"{left[0].id} …", "waiting", "", "", "", "", "", "", f"{len(left)} more stages up to {left[-1].id}"
+        )
+    open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
+    table.add_section()
+    table.add_row("left to do", "", *_figures(total(open_parts)))
+    return Group(table, *(Text(line) for line in _notes(resource, open_parts, repeated)))
+
+
+def plan_text(view: RenderableType, *, width: int = 120) -> str:
+    """A view as plain text, for a file, a pipe or a test."""
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as capture:
+        console.print(view)
+    return capture.get()
+
+
+def _shown(graph: Graph, results: Mapping[str, StageResult]) -> tuple[list[Stage], list[Stage]]:
+    """Stages up to the end of the first iteration in which nothing is done yet, and the others."""
+    shown: list[Stage] = []
+    left: list[Stage] = []
+    untouched = False
+    for iteration, group in groupby(graph.stages.values(), key=lambda stage: stage.iteration):
+        stages = list(group)
+        (left if untouched else shown).extend(stages)
+        untouched = untouched or (iteration > 0 and not any(stage.id in results for stage in stages))
+    return shown, left
+
+
+def _status(stage: Stage, results: Mapping[str, StageResult], decision: Decision) -> str:
+    if stage.id in results:
+        return "done"
+    if any(identity.stage.id == stage.id for identity in decision.start):
+        return "ready"
+    return f"waiting: {decision.waiting[stage.id]}"
+
+
+def _figures(part: Estimate) -> Iterator[str]:
+    tokens_in = part.prompt_tokens if part.prompt_tokens is not None else part.trained_tokens
+    yield _number(part.rows) if part.stage != "total" else ""
+    yield _number(part.calls)
+    yield _number(tokens_in)
+    yield _number(part.completion_tokens) if part.trained_tokens is None or part.stage == "total" else ""
+    yield UNKNOWN if part.gpu_hours is None else f"{part.gpu_hours:.1f}"
+    yield UNKNOWN if part.usd is None else f"{part.usd.quantize(Decimal('0.01')):,}"
+
+
+def _number(value: int | None) -> str:
+    """`61,135`, `305k`, `137M`, `2.1B`; nothing for 0."""
+    if value is None:
+        return UNKNOWN
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if value >= 100 * unit or (value >= unit and unit > 10**3):
+            return f"{value / unit:.1f}{name}" if value < 10 * unit else f"{value / unit:.0f}{name}"
+    return f"{value:,}" if value else ""
+
+
+def _notes(resource: MoAA, parts: Sequence[Estimate], repeated: Sequence[Repeat]) -> Iterator[str]:
+    yield from (f"edit: {line}" for line in sentences(list(repeated)))
+    if any(part.rows is None for part in parts):
+        yield "?: a source without limit has unknown rows until stage-data has counted them"
+    elif total(parts).usd is None:
+        yield "USD ?: give spec.cost.gpuHourUsd, and price to every endpoint"
+    yield "Estimates rest on the assumptions in moaa/plan/estimate.py; GPU-hours are good to about a factor of two."
+    yield from (f"warning: {sentence}" for sentence in warnings(resource))
