@@ -27,7 +27,7 @@ class Scale:
     def label(self, tick: float) -> str:
         """The tick as text, with as many decimals as the distance between ticks needs.
 
-        All labels of a scale share one unit: 5000 is "5,000" where the scale ends at 8000, "5 k" where it ends at 40000.
+        All labels of a scale share one unit: 5000 is "5,000" where the scale ends at 8000, "5 k" where at 40000.
         """
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else abs(tick) or 1.0
         largest = max(abs(self.low), abs(self.high))

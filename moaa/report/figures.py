@@ -77,16 +77,20 @@ def progress_figures(view: RunView, summary: Summary) -> list[Figure]:
     """Scores from stage to stage, one figure a benchmark."""
     found = []
     for name, scores in _by_benchmark(summary.scores):
-        steps = [
-            Step(label, _hundred(s and s.value), _hundred(s and s.low), _hundred(s and s.high),
-                 f"{100 * s.value:.1f}" if s else "", is_kept=kept)
-            for label, s, kept in _students(view, summary, scores)
-        ]
+        steps = [_score_step(label, score, is_kept=kept) for label, score, kept in _students(view, summary, scores)]
         mixture = next((100 * s.value for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
         title = f"{name}: {scores[0].metric} by iteration, %"
-        caption = f"{_used(scores[0])} Filled: promoted, joined by the line. Hollow: measured, not promoted."
+        use = "Read by the gate." if scores[0].use == "selection" else "Read by no decision."
+        caption = f"{use} Filled: promoted, joined by the line. Hollow: measured, not promoted."
         found.append(_progress(title, caption, steps, mixture, bounds=(0, 100)))
     return found
+
+
+def _score_step(label: str, score: ScoreSummary | None, *, is_kept: bool) -> Step:
+    if score is None:
+        return Step(label, None)
+    low, high = _hundred(score.low), _hundred(score.high)
+    return Step(label, 100 * score.value, low, high, f"{100 * score.value:.1f}", is_kept=is_kept)
 
 
 def length_figures(view: RunView, summary: Summary) -> list[Figure]:
@@ -94,7 +98,9 @@ def length_figures(view: RunView, summary: Summary) -> list[Figure]:
     found = []
     for name, scores in _by_benchmark(summary.scores):
         steps = [
-            Step(label, s and s.mean_length, text=wording.count(s.mean_length) if s else "", series=2, is_kept=kept)
+            Step(label, s.mean_length, text=wording.count(s.mean_length), series=2, is_kept=kept)
+            if s
+            else Step(label, None)
             for label, s, kept in _students(view, summary, scores)
         ]
         mixture = next((s.mean_length for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
@@ -154,7 +160,9 @@ def order_figure(judges: Sequence[OrderSummary]) -> Figure:
         for j in judges
     ]
     title = "Verdicts in both orders"
-    caption = "Each two answers are judged twice with their places swapped. What follows the place counts half for each."
+    caption = (
+        "Each two answers are judged twice with their places swapped. What follows the place counts half for each."
+    )
     names = ("same winner both times", "first place won both", "second place won both", "no verdict")
     return _bars(title, caption, bars, names, (0, 4, 3, 6))
 
@@ -189,13 +197,13 @@ def curve_figures(view: RunView) -> list[Figure]:
             "DPO reward margin",
             "β times how much more the policy than ref_model prefers chosen to rejected.",
             dpo,
-            lambda r: r.get("rewards_margin"),
+            lambda r: r.get("reward_margin"),
         ),
         (
             "DPO reward accuracy",
             "Part of the pairs whose chosen answer has the higher reward; ½ is chance.",
             dpo,
-            lambda r: r.get("rewards_accuracy"),
+            lambda r: r.get("reward_accuracy"),
         ),
     ]
     found = []
@@ -312,9 +320,3 @@ def _interval_text(score: ScoreSummary) -> str:
     if score.low is None or score.high is None:
         return f"{100 * score.value:.1f}"
     return f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
-
-
-def _used(score: ScoreSummary) -> str:
-    if score.use == "selection":
-        return "Read by the gate."
-    return "Read by no decision."

@@ -60,11 +60,14 @@ def _reason(view: RunView, candidates: Sequence[CandidateSummary], *, is_previou
     if won is None or won.gain is None:
         return "The scores behind the choice could not be read, so the report cannot retrace it."
     figures = [_figure(c.gain, gate.rule) for c in compared if c.gain]
-    is_best = len(figures) > 1 and _figure(won.gain, gate.rule) == max(figures, key=lambda f: f if f is not None else -2.0)
+    is_best = len(figures) > 1 and _figure(won.gain, gate.rule) == max(
+        figures, key=lambda f: f if f is not None else -2.0
+    )
     best = ", the highest of the candidates," if is_best else ","
     text = f"Its {what} over the previous student, {_told(won.gain, gate.rule)}{best} reaches the {bar}."
     if won.gain.low is not None and won.gain.low <= 0:
-        text += f" The interval, {wording.interval(won.gain.low, won.gain.high)}, holds zero: the gain may be chance, and rule Mean accepts that."
+        spread = wording.interval(won.gain.low, won.gain.high)
+        text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {gate.rule} accepts that."
     return text
 
 

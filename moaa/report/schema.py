@@ -64,7 +64,8 @@ class StageSummary(Record):
     gpu_hours: Figure | None = None
     """Estimate: work time × GPUs that the resource gives the stage; start-up and idle time are not in it."""
     usd: Figure | None = None
-    """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at the endpoints' prices; null where a price is missing."""
+    """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at endpoints' prices; null where a price is missing, and
+    where nothing with a price was used."""
     reused_from: str | None = None
     """The other run that made it, where its manifest was found rather than made."""
     problem: str | None = None
@@ -169,8 +170,8 @@ class TrainingSummary(Record):
     first_loss: Figure
     last_loss: Figure
     tokens: int
-    rewards_accuracy: Figure | None = None
-    rewards_margin: Figure | None = None
+    reward_accuracy: Figure | None = None
+    reward_margin: Figure | None = None
 
 
 class CandidateSummary(Record):

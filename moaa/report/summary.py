@@ -23,6 +23,9 @@ from moaa.report.students import promoted, promotions, student_label
 from moaa.report.view import RunView, StageView
 from moaa.store.manifest import TokenUsage
 
+NAMED = 8
+"""Waiting stages that are named; the others are counted."""
+
 
 def summarise(view: RunView) -> Summary:
     """Every figure of the report. The same view gives the same summary, to the byte once written."""
@@ -65,6 +68,7 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
         is_start=now == spec.student,
         closed=closed,
         progress=(done, len(view.stages)),
+        failed=[s.stage.id for s in view.stages if s.status == "failed"],
         confidence=100 * float(spec.evaluation.confidence),
         against_mixture=measure.gains_over_mixture(view),
     )
@@ -160,8 +164,8 @@ def _training(view: RunView, stage: StageView) -> TrainingSummary | None:
         first_loss=curve[0]["loss"],
         last_loss=last["loss"],
         tokens=last["tokens"],
-        rewards_accuracy=last.get("rewards_accuracy"),
-        rewards_margin=last.get("rewards_margin"),
+        reward_accuracy=last.get("reward_accuracy"),
+        reward_margin=last.get("reward_margin"),
     )
 
 
@@ -196,9 +200,13 @@ def missing(view: RunView) -> list[str]:
     for stage in view.stages:
         if stage.status == "failed":
             found.append(f"{stage.stage.id} failed: {stage.problem or 'no reason was recorded'}.")
-        elif stage.status != "done":
-            what = "has started but is not done" if stage.status == "started" else "waits for the stages it needs"
-            found.append(f"{stage.stage.id} {what}.")
+        elif stage.status == "started":
+            found.append(f"{stage.stage.id} has started but is not done.")
+    if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:
+        more = f" and {wording.plural(len(waiting) - NAMED, 'other')}" if len(waiting) > NAMED else ""
+        found.append(
+            f"Not begun, since what they need is not there or nothing runs: {', '.join(waiting[:NAMED])}{more}."
+        )
     for stage in view.stages:
         if stage.manifest and stage.stage.kind in TRAINING and not view.curves.get(stage.stage.id):
             found.append(f"{stage.stage.id} left no training curve.")

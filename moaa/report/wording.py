@@ -76,6 +76,7 @@ def headline(
     is_start: bool,
     closed: int,
     progress: tuple[int, int],
+    failed: Sequence[str],
     confidence: float,
     against_mixture: Sequence[GainSummary],
 ) -> Headline:
@@ -87,9 +88,12 @@ def headline(
     done, total = progress
     chosen_by = [g for g in gains if g.use == "selection"]
     evidence = [g for g in gains if g.use == "report"] or chosen_by
-    conclusion, verdict = _conclude(evidence, promoted=promoted, is_start=is_start, closed=closed, confidence=confidence)
+    conclusion, verdict = _conclude(
+        evidence, promoted=promoted, is_start=is_start, closed=closed, confidence=confidence
+    )
     if conclusion == "Open":
-        verdict = f"The run is still open: {done} of {plural(total, 'stage')} done, no student promoted yet."
+        state = f"The run has stopped, {' and '.join(failed)} failed" if failed else "The run is still open"
+        verdict = f"{state}: {done} of {plural(total, 'stage')} done, no student promoted yet."
     elif done < total:
         verdict = f"So far, with {done} of {plural(total, 'stage')} done: {verdict[0].lower()}{verdict[1:]}"
     if evidence and conclusion not in ("Open", "NotPromoted"):
@@ -124,7 +128,10 @@ def _conclude(
     if is_start:
         return "NotPromoted", "No trained student passed the gate: the student is what it was at the start."
     if not gains:
-        return "NotMeasured", f"The student is now {promoted}; nothing measured says whether it is better than the start."
+        return (
+            "NotMeasured",
+            f"The student is now {promoted}; nothing measured says whether it is better than the start.",
+        )
     better = [g for g in gains if g.low is not None and g.low > 0]
     worse = [g for g in gains if g.high is not None and g.high < 0]
     first = gain_text((better or worse or list(gains))[0], confidence)

@@ -29,25 +29,51 @@ RESOURCE = {
         "seed": 7,
         "storage": {"uri": "s3://lab-runs/moaa"},
         "models": [
-            {"name": "wizardlm", "source": "hf://alpindale/WizardLM-2-8x22B", "license": "apache-2.0",
-             "serving": {"gpus": 8}},
-            {"name": "qwen2-72b", "source": "hf://Qwen/Qwen2-72B-Instruct", "license": "tongyi-qianwen",
-             "serving": {"gpus": 4}},
+            {
+                "name": "wizardlm",
+                "source": "hf://alpindale/WizardLM-2-8x22B",
+                "license": "apache-2.0",
+                "serving": {"gpus": 8},
+            },
+            {
+                "name": "qwen2-72b",
+                "source": "hf://Qwen/Qwen2-72B-Instruct",
+                "license": "tongyi-qianwen",
+                "serving": {"gpus": 4},
+            },
             {"name": "gemma2-27b", "source": "hf://google/gemma-2-27b-it", "license": "gemma", "serving": {"gpus": 2}},
-            {"name": "qwen15-110b", "source": "hf://Qwen/Qwen1.5-110B-Chat", "license": "tongyi-qianwen",
-             "serving": {"gpus": 8}},
-            {"name": "gpt-judge", "endpoint": {"url": "https://api.example.com/v1", "model": "judge-large",
-             "price": {"inputUsdPerMillion": "2.5", "outputUsdPerMillion": "10"}}},
-            {"name": "llama", "source": "hf://meta-llama/Llama-3.1-8B-Instruct", "license": "llama3.1",
-             "revision": "0e9e39f249a16976918f6564b8830bc894c89659", "serving": {"gpus": 1}},
+            {
+                "name": "qwen15-110b",
+                "source": "hf://Qwen/Qwen1.5-110B-Chat",
+                "license": "tongyi-qianwen",
+                "serving": {"gpus": 8},
+            },
+            {
+                "name": "gpt-judge",
+                "endpoint": {
+                    "url": "https://api.example.com/v1",
+                    "model": "judge-large",
+                    "price": {"inputUsdPerMillion": "2.5", "outputUsdPerMillion": "10"},
+                },
+            },
+            {
+                "name": "llama",
+                "source": "hf://meta-llama/Llama-3.1-8B-Instruct",
+                "license": "llama3.1",
+                "revision": "0e9e39f249a16976918f6564b8830bc894c89659",
+                "serving": {"gpus": 1},
+            },
         ],
         "student": "llama",
         "mixture": {
             "layers": [{"proposers": [{"model": "wizardlm"}, {"model": "qwen2-72b"}, {"model": "gemma2-27b"}]}],
             "aggregator": {"model": "qwen15-110b"},
         },
-        "judge": {"method": "Panel", "judges": [{"model": "gemma2-27b"}, {"model": "qwen2-72b"}, {"model": "wizardlm"}],
-                  "criteria": 0},
+        "judge": {
+            "method": "Panel",
+            "judges": [{"model": "gemma2-27b"}, {"model": "qwen2-72b"}, {"model": "wizardlm"}],
+            "criteria": 0,
+        },
         "data": {
             "sft": [{"source": "hf://datasets/HuggingFaceH4/ultrafeedback_binarized", "limit": 30000}],
             "preference": [{"source": "hf://datasets/HuggingFaceH4/ultrafeedback_binarized", "limit": 3000}],
@@ -60,8 +86,12 @@ RESOURCE = {
         "evaluation": {
             "selection": [{"name": "math", "type": "ExactMatch", "source": "s3://lab-data/math.jsonl"}],
             "report": [
-                {"name": "arena", "type": "Pairwise", "source": "s3://lab-data/arena.jsonl",
-                 "judge": {"method": "Single", "aggregator": {"model": "gpt-judge"}, "criteria": 3}},
+                {
+                    "name": "arena",
+                    "type": "Pairwise",
+                    "source": "s3://lab-data/arena.jsonl",
+                    "judge": {"method": "Single", "aggregator": {"model": "gpt-judge"}, "criteria": 3},
+                },
             ],
         },
         "iterations": 2,
@@ -69,8 +99,16 @@ RESOURCE = {
     },
 }
 SKILL = {"math": 0.36, "arena": 0.5}
-GAINS = {"sft": 0.06, "dpo": 0.115, "base": 0.0, "wizardlm": 0.1, "qwen2-72b": 0.14, "gemma2-27b": 0.06,
-         "aggregator": 0.12, "mixture": 0.2}
+GAINS = {
+    "sft": 0.06,
+    "dpo": 0.115,
+    "base": 0.0,
+    "wizardlm": 0.1,
+    "qwen2-72b": 0.14,
+    "gemma2-27b": 0.06,
+    "aggregator": 0.12,
+    "mixture": 0.2,
+}
 WINNERS = {1: 2, 2: 2}
 """By iteration, which candidate the gate would choose from the scores below."""
 LONG = "supercalifragilistic" * 40
@@ -115,7 +153,9 @@ def run_in_progress(last_done: str = "i1-judge") -> RunView:
         if stage.stage.id in done:
             stages.append(stage)
         elif len(stages) == len(done):
-            stages.append(StageView(stage.stage, "failed", attempts=3, problem="spec.training.dpo.batchSize: out of memory"))
+            stages.append(
+                StageView(stage.stage, "failed", attempts=3, problem="spec.training.dpo.batchSize: out of memory")
+            )
         else:
             stages.append(StageView(stage.stage, "waiting"))
     return replace(
@@ -138,9 +178,20 @@ def not_started(world: MoAA | None = None) -> RunView:
 
 def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
     chance = random.Random(stage.id)
-    seconds = {Kind.GENERATE: 41000.0, Kind.SFT: 9100.0, Kind.SAMPLE: 1900.0, Kind.JUDGE: 30500.0, Kind.DPO: 4200.0,
-               Kind.EVALUATE: 2600.0, Kind.RESOLVE: 14.0, Kind.STAGE_DATA: 210.0, Kind.PROMOTE: 1.2}[stage.kind]
-    rows = {Kind.GENERATE: 30000, Kind.SFT: 29988, Kind.SAMPLE: 3000, Kind.JUDGE: 3000, Kind.DPO: 2700}.get(stage.kind, 300)
+    seconds = {
+        Kind.GENERATE: 41000.0,
+        Kind.SFT: 9100.0,
+        Kind.SAMPLE: 1900.0,
+        Kind.JUDGE: 30500.0,
+        Kind.DPO: 4200.0,
+        Kind.EVALUATE: 2600.0,
+        Kind.RESOLVE: 14.0,
+        Kind.STAGE_DATA: 210.0,
+        Kind.PROMOTE: 1.2,
+    }[stage.kind]
+    rows = {Kind.GENERATE: 30000, Kind.SFT: 29988, Kind.SAMPLE: 3000, Kind.JUDGE: 3000, Kind.DPO: 2700}.get(
+        stage.kind, 300
+    )
     outputs = {"model": Output(digest=digest(f"weights of {stage.id}"))} if stage.kind in (Kind.SFT, Kind.DPO) else {}
     if stage.kind is Kind.PROMOTE:
         winner = stage.candidates[WINNERS[stage.iteration]]
@@ -159,8 +210,12 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
         rows_in=rows,
         failures={"too-long": 9, "no-verdict": 3} if stage.kind in (Kind.GENERATE, Kind.JUDGE) else {},
         usage={
-            name: TokenUsage(calls=calls, reused=calls // 40, prompt_tokens=calls * chance.randrange(400, 2600),
-                             completion_tokens=calls * chance.randrange(150, 700))
+            name: TokenUsage(
+                calls=calls,
+                reused=calls // 40,
+                prompt_tokens=calls * chance.randrange(400, 2600),
+                completion_tokens=calls * chance.randrange(150, 700),
+            )
             for name in stage.serves
         },
         models={m.name: digest(m.name) for m in world.spec.models} if stage.kind is Kind.RESOLVE else {},
@@ -182,11 +237,17 @@ def _scores(world: MoAA, stage: Stage) -> Iterable[ScoreRow]:
                 ease = random.Random(f"{benchmark.name} {i}").gauss(0, 0.28)
                 chance = random.Random(f"{benchmark.name} {i} {label} {stage.iteration}")
                 right = chance.random() < min(max(skill + ease, 0.02), 0.98)
-                score = float(right) if benchmark.type == "ExactMatch" or label == "base" else (right + chance.randrange(2)) / 2
+                score = (
+                    float(right)
+                    if benchmark.type == "ExactMatch" or label == "base"
+                    else (right + chance.randrange(2)) / 2
+                )
                 if benchmark.type == "Pairwise" and label == "base":
                     score = 0.5
                 length = 900 + 350 * GAINS[label] / 0.08 + 120 * stage.iteration + chance.gauss(0, 200)
-                yield ScoreRow(benchmark=benchmark.name, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0))
+                yield ScoreRow(
+                    benchmark=benchmark.name, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0)
+                )
 
 
 def rankings(iteration: int) -> list[RankingRow]:
@@ -198,20 +259,35 @@ def ranking(number: int, chance: random.Random) -> RankingRow:
     worth = [chance.gauss(0, 1) for _ in range(5)]
     comparisons = []
     for a, b in combinations(range(5), 2):
-        votes = [[_vote(worth[a] - worth[b], 0.35, chance), _vote(worth[a] - worth[b], -0.35, chance)] for _ in range(3)]
+        votes = [
+            [_vote(worth[a] - worth[b], 0.35, chance), _vote(worth[a] - worth[b], -0.35, chance)] for _ in range(3)
+        ]
         comparisons.append(
-            Comparison(a=a, b=b, criteria=["Accuracy", "Clarity", "Depth"] if number % 2 else ["Helpfulness"],
-                       forward=_majority([v[0] for v in votes]), backward=_majority([v[1] for v in votes]), votes=votes)
+            Comparison(
+                a=a,
+                b=b,
+                criteria=["Accuracy", "Clarity", "Depth"] if number % 2 else ["Helpfulness"],
+                forward=_majority([v[0] for v in votes]),
+                backward=_majority([v[1] for v in votes]),
+                votes=votes,
+            )
         )
     points = _points(comparisons)
     outcome = "pair" if max(points) > min(points) else "tie"
     if number % 23 == 5:
         outcome = "equal-texts"
-    samples = [f"Sample {i + 1} for prompt {number}. " + "It weighs both sides before it answers. " * (1 + i) for i in range(5)]
+    samples = [
+        f"Sample {i + 1} for prompt {number}. " + "It weighs both sides before it answers. " * (1 + i) for i in range(5)
+    ]
     return RankingRow(
         id=f"p{number:05d}",
-        messages=[{"role": "user", "content": f"Prompt {number}: which of two bridges carries the heavier lorry, and why?"}],
-        samples=samples, points=list(points), comparisons=comparisons, outcome=outcome,
+        messages=[
+            {"role": "user", "content": f"Prompt {number}: which of two bridges carries the heavier lorry, and why?"}
+        ],
+        samples=samples,
+        points=list(points),
+        comparisons=comparisons,
+        outcome=outcome,
     )
 
 
@@ -240,8 +316,14 @@ def _points(comparisons: list[Comparison]) -> list[float]:
 def pair_of(row: RankingRow) -> PairRow:
     points = [p or 0.0 for p in row["points"]]
     best, worst = points.index(max(points)), points.index(min(points))
-    return PairRow(id=row["id"], messages=row["messages"], chosen=row["samples"][best], rejected=row["samples"][worst],
-                   chosen_points=points[best], rejected_points=points[worst])
+    return PairRow(
+        id=row["id"],
+        messages=row["messages"],
+        chosen=row["samples"][best],
+        rejected=row["samples"][worst],
+        chosen_points=points[best],
+        rejected_points=points[worst],
+    )
 
 
 def _curve(stage: Stage) -> tuple[CurveRow, ...]:
@@ -250,13 +332,15 @@ def _curve(stage: Stage) -> tuple[CurveRow, ...]:
     steps = 700 if stage.kind is Kind.SFT else 46
     for step in range(1, steps + 1):
         share = step / steps
-        common = CurveRow(step=step, epoch=3 * share, learning_rate=8e-6 * (1 - share), tokens=step * 200_000, loss=0.0)
+        common = CurveRow(
+            step=step, epoch=3 * share, learning_rate=8e-6 * (1 - share), tokens=step * 200_000, loss=0.0, grad_norm=1.0
+        )
         if stage.kind is Kind.SFT:
             common["loss"] = 0.74 + 0.5 * math.exp(-6 * share) - 0.06 * stage.iteration + chance.gauss(0, 0.02)
         else:
             common["loss"] = 0.693 - 0.11 * share * stage.iteration**0.5 + chance.gauss(0, 0.008)
-            common["rewards_accuracy"] = min(0.98, 0.5 + 0.24 * share + chance.gauss(0, 0.03))
-            common["rewards_margin"] = 0.4 * share * stage.iteration**0.5 + chance.gauss(0, 0.02)
+            common["reward_accuracy"] = min(0.98, 0.5 + 0.24 * share + chance.gauss(0, 0.03))
+            common["reward_margin"] = 0.4 * share * stage.iteration**0.5 + chance.gauss(0, 0.02)
         rows.append(common)
     return tuple(rows)
 
@@ -266,13 +350,19 @@ def conversations() -> tuple[ConversationRow, ...]:
         id="uf-018233",
         messages=[
             {"role": "user", "content": "Why does a stone skip on water?"},
-            {"role": "assistant", "content": "A flat stone skips because, for a few hundredths of a second, the water cannot get "
-             "out of its way.\n\nThree things have to come together:\n\n1. Speed. The stone must push water down faster than it "
-             "can flow aside.\n2. Angle. About 20° between stone and surface gives the most bounces.\n3. Spin. It keeps the "
-             "angle, as a gyroscope would.\n\nEach bounce takes some speed; when too little is left, the stone sinks."},
+            {
+                "role": "assistant",
+                "content": "A flat stone skips because, for a few hundredths of a second, the water cannot get "
+                "out of its way.\n\nThree things have to come together:\n\n1. Speed. The stone must push water down "
+                "faster than it can flow aside.\n2. Angle. About 20° gives the most bounces.\n3. Spin. It keeps "
+                "the angle, as a gyroscope would.\n\nEach bounce takes some speed, and in the end the stone sinks.",
+            },
             {"role": "user", "content": "And on Mars?"},
-            {"role": "assistant", "content": "With liquid water it would skip further: weight is 38 % of Earth's, so each bounce "
-             "costs less height. The missing piece is the water: at 6 hPa it boils and freezes at once."},
+            {
+                "role": "assistant",
+                "content": "With liquid water it would skip further: weight is 38 % of Earth's, so each bounce "
+                "costs less height. The missing piece is the water: at 6 hPa it boils and freezes at once.",
+            },
         ],
         proposals=[
             {"path": f"turn{turn}/layer0/p{i}/s0", "model": model, "text": text}
@@ -280,14 +370,16 @@ def conversations() -> tuple[ConversationRow, ...]:
             for i, (model, text) in enumerate(texts)
         ],
         missing=1,
+        shortened=0,
     )
     return (plain, hostile())
 
 
 def hostile() -> ConversationRow:
-    """Text that tries to break a page: markup, scripts, entities, right-to-left, emoji, endless words, odd characters."""
+    """Text that tries to break a page: markup, scripts, entities, right-to-left, emoji, endless words, controls."""
     attack = (
-        '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'></div></section><style>body{display:none}</style>'
+        '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'></div></section>'
+        "<style>body{display:none}</style>"
         " {{ 7*7 }} {% raw %} &lt;b&gt; &amp;\x00\x1b[31m\u2028\ud800 \u202eevil\u202c "
     )
     rtl = "السلام عليكم ورحمة الله. שלום עולם, מה שלומך היום? 👩‍👩‍👧‍👦🏳️‍🌈 ✅ 漢字かな交じり文も少し。"
@@ -304,25 +396,54 @@ def hostile() -> ConversationRow:
             {"path": "turn1/layer0/p2/s0", "model": "gemma2-27b", "text": "x" * 9000},
         ],
         missing=0,
+        shortened=2,
     )
 
 
 _PROPOSED = (
-    ("wizardlm", "A stone skips because of surface tension, which acts like a skin. Throw it flat and fast, with spin."),
-    ("qwen2-72b", "When a flat, spinning stone meets the water at a small angle it pushes water down and backwards. The reaction "
-     "lifts it. The best angle between stone and surface is about 20 degrees."),
-    ("gemma2-27b", "Spin keeps the stone from tumbling: a gyroscopic effect. Speed supplies the lift. Every hop costs energy, "
-     "so the hops become shorter until the stone sinks."),
+    (
+        "wizardlm",
+        "A stone skips because of surface tension, which acts like a skin. Throw it flat and fast, with spin.",
+    ),
+    (
+        "qwen2-72b",
+        "When a flat, spinning stone meets the water at a small angle it pushes water down and backwards. The reaction "
+        "lifts it. The best angle between stone and surface is about 20 degrees.",
+    ),
+    (
+        "gemma2-27b",
+        "Spin keeps the stone from tumbling: a gyroscopic effect. Speed supplies the lift. Every hop costs energy, "
+        "so the hops become shorter until the stone sinks.",
+    ),
 )
 _PROPOSED_LATER = (
     ("qwen2-72b", "Gravity on Mars is 38 % of ours, so a stone would skip further on water of the same kind."),
-    ("gemma2-27b", "There is no stable liquid water on the surface: pressure is about 6 hPa, so it would boil and freeze."),
+    (
+        "gemma2-27b",
+        "There is no stable liquid water on the surface: pressure is about 6 hPa, so it would boil and freeze.",
+    ),
 )
 
 
 def contrast() -> Contrast:
-    before = AnswerRow(benchmark="arena", model="base", id="q0007", sample=0, prompt="Name a prime between 90 and 100.",
-                       text="91 is a prime number.", gold=None, score=0.0)
-    after = AnswerRow(benchmark="arena", model="dpo", id="q0007", sample=0, prompt="Name a prime between 90 and 100.",
-                      text="97. It has no divisor among 2, 3, 5 and 7, and 11² is above 100.", gold=None, score=1.0)
+    before = AnswerRow(
+        benchmark="arena",
+        model="base",
+        id="q0007",
+        sample=0,
+        prompt="Name a prime between 90 and 100.",
+        text="91 is a prime number.",
+        gold=None,
+        score=0.0,
+    )
+    after = AnswerRow(
+        benchmark="arena",
+        model="dpo",
+        id="q0007",
+        sample=0,
+        prompt="Name a prime between 90 and 100.",
+        text="97. It has no divisor among 2, 3, 5 and 7, and 11² is above 100.",
+        gold=None,
+        score=1.0,
+    )
     return Contrast(before, after)
