@@ -16,7 +16,7 @@ from moaa.local.jobs import JobFiles
 from moaa.local.machine import Capacity
 from moaa.local.servers import ServerSpec
 
-FAKE_JOB = '''
+FAKE_JOB = """
 import hashlib, json, os, signal, sys, time
 job = json.load(open(sys.argv[1]))
 root, control = sys.argv[2], sys.argv[3]
@@ -96,9 +96,9 @@ os.makedirs(os.path.join(root, path), exist_ok=True)
 temporary = os.path.join(root, path, ".manifest")
 json.dump(manifest, open(temporary, "w"))
 os.replace(temporary, os.path.join(root, path, "manifest.json"))
-'''
+"""
 
-FAKE_SERVER = '''
+FAKE_SERVER = """
 import http.server, json, os, sys
 port, mode, name, control = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 with open(os.path.join(control, "servers.txt"), "a") as out:
@@ -127,7 +127,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
-'''
+"""
 
 FAST = [sys.executable, "-I", "-S", "-c"]
 

@@ -181,7 +181,9 @@ async def test_killed_job_is_tried_again(fake: FakeMachine) -> None:
     await until((fake.control / "waiting").exists)
     os.kill(fake.runs()[-1]["pid"], signal.SIGKILL)
     _, events = await task
-    assert "was ended by signal 9; the machine may have run out of memory" in events.of("stage_attempt_failed", "error")[0]
+    assert (
+        "was ended by signal 9; the machine may have run out of memory" in events.of("stage_attempt_failed", "error")[0]
+    )
     assert fake.stages().count("i1-generate") == 2
 
 
