@@ -32,6 +32,7 @@ class Example:
     system: str
     turns: list[Turn]
     missing: int
+    shortened: int
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,15 @@ def cut(text: str) -> str:
     return f"{text[:MAX_CHARS]}… ({len(text) - MAX_CHARS:,} more characters)"
 
 
-def score_lines(view: RunView, summary: Summary) -> list[ScoreLine]:
-    """Rows of the score table with names for readers."""
+def score_groups(view: RunView, summary: Summary) -> list[tuple[str, list[ScoreLine]]]:
+    """The score table: benchmarks, and in each the models in graph order with names for readers."""
     kept = {p.promoted for p in summary.promotions}
-    lines = []
+    groups: dict[str, list[ScoreLine]] = {}
     for score in summary.scores:
         stage = view.of(score.stage)
         label = model_label(view, stage, score.model) if stage else score.model
-        lines.append(ScoreLine(label, score, label in kept))
-    return lines
+        groups.setdefault(f"{score.benchmark}, {score.metric}", []).append(ScoreLine(label, score, label in kept))
+    return list(groups.items())
 
 
 def example(stage: str, row: ConversationRow) -> Example:
@@ -144,7 +145,7 @@ def example(stage: str, row: ConversationRow) -> Example:
             number = len(turns) + 1
             turns.append(Turn(number, "\n\n".join(asked), proposals(row, number), message["content"]))
             asked = []
-    return Example(stage, row["id"], system, turns, row["missing"])
+    return Example(stage, row["id"], system, turns, row["missing"], row["shortened"])
 
 
 def proposals(row: ConversationRow, turn: int) -> list[list[tuple[str, str]]]:
@@ -160,7 +161,11 @@ def proposals(row: ConversationRow, turn: int) -> list[list[tuple[str, str]]]:
 def verdicts(view: RunView) -> list[Verdict]:
     """The clearest, the closest and a dropped prompt of the last judge stage that has any."""
     for stage, tally in reversed(list(view.tallies.items())):
-        rows = [("The clearest pair", tally.clearest), ("The closest pair", tally.closest), ("A prompt without a pair", tally.dropped)]
+        rows = [
+            ("The clearest pair", tally.clearest),
+            ("The closest pair", tally.closest),
+            ("A prompt without a pair", tally.dropped),
+        ]
         pairs = view.pairs.get(stage, {})
         found = [verdict(title, stage, row, pairs.get(row["id"])) for title, row in rows if row is not None]
         if len(found) > 1 and found[0].id == found[1].id:
@@ -188,4 +193,3 @@ def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Ve
     criteria = list(dict.fromkeys(c for comparison in row["comparisons"] for c in comparison["criteria"]))
     prompt = next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")
     return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"])
-
