@@ -194,7 +194,7 @@ async def test_a_missing_source_is_named(tmp_path: Path) -> None:
 async def test_a_token_that_was_not_given_is_named(tmp_path: Path) -> None:
     source = {"source": "hf://datasets/o/n", "tokenSecret": {"name": "hub", "key": "token"}, "limit": 1}
     bench = Bench(tmp_path, data={"sft": [source], "preference": [source]})
-    with pytest.raises(DataError, match=r"sft-0\.tokenSecret: MOAA_SECRET_HUB_TOKEN is not set"):
+    with pytest.raises(DataError, match=r"spec\.data\.sft\[0\]\.tokenSecret: MOAA_SECRET_HUB_TOKEN is not set"):
         await bench.run(resolve, "i0-resolve")
 
 
