@@ -16,7 +16,7 @@ from moaa.local.jobs import JobFiles
 from moaa.local.machine import Capacity
 from moaa.local.servers import ServerSpec
 
-FAKE_JOB = '''
+FAKE_JOB = """
 import hashlib, json, os, signal, sys, time
 job = json.load(open(sys.argv[1]))
 root, control = sys.argv[2], sys.argv[3]
@@ -96,9 +96,9 @@ os.makedirs(os.path.join(root, path), exist_ok=True)
 temporary = os.path.join(root, path, ".manifest")
 json.dump(manifest, open(temporary, "w"))
 os.replace(temporary, os.path.join(root, path, "manifest.json"))
-'''
+"""
 
-FAKE_SERVER = '''
+FAKE_SERVER = """
 import http.server, json, os, sys
 port, mode, name, control = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 with open(os.path.join(control, "servers.txt"), "a") as out:
@@ -127,7 +127,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
-'''
+"""
 
 FAST = [sys.executable, "-I", "-S", "-c"]
 
@@ -141,6 +141,8 @@ class FakeMachine:
         self.control = folder / "control"
         for path in (self.root, self.control):
             path.mkdir(parents=True, exist_ok=True)
+        self.modes: dict[str, str] = {}
+        """How servers behave, by name: serves, dies, never (ready), mute (refuses chats)."""
         self.script({})
 
     def script(self, behaviours: Mapping[str, Sequence[str]]) -> None:
@@ -169,9 +171,13 @@ class FakeMachine:
         return [*FAST, FAKE_JOB, str(files.job), str(self.root), str(self.control)]
 
     def launch(
-        self, spec: ServerSpec, *, port: int, gpus: Sequence[str], modes: Mapping[str, str] | None = None
+        self,
+        spec: ServerSpec,
+        *,
+        port: int,
+        gpus: Sequence[str],  # noqa: ARG002  the protocol's
     ) -> tuple[list[str], dict[str, str]]:
-        mode = (modes or {}).get(spec.name, "serves")
+        mode = self.modes.get(spec.name, "serves")
         return [*FAST, FAKE_SERVER, str(port), mode, spec.name, str(self.control)], {}
 
     def settings(self, *, memory_gib: float = 64.0, until: str | None = None) -> Settings:

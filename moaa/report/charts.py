@@ -140,9 +140,7 @@ def interval_plot(
         if dot.low is not None and dot.high is not None:
             parts.append(_whisker(x(dot.low), y, x(dot.high), y, dot.series))
         hint = f"{dot.label}: {dot.text}"
-        parts.append(
-            marker(x(dot.value), y, series=dot.series, shape=dot.shape, is_hollow=dot.is_hollow, hint=hint)
-        )
+        parts.append(marker(x(dot.value), y, series=dot.series, shape=dot.shape, is_hollow=dot.is_hollow, hint=hint))
     return frame(parts, title=title, desc=desc, width=width, height=bottom + 22)
 
 
@@ -186,12 +184,11 @@ def progress_chart(
         if s.low is not None and s.high is not None:
             parts.append(_whisker(px, y(s.low), px, y(s.high), s.series))
         hint = f"{' '.join(s.label.split())}: {s.text}"
-        parts.append(
-            marker(px, y(s.value), series=s.series, shape="circle", is_hollow=not s.is_kept, hint=hint)
-        )
+        parts.append(marker(px, y(s.value), series=s.series, shape="circle", is_hollow=not s.is_kept, hint=hint))
         if shows_values:
-            parts.append(text_at(px, y(s.high if s.high is not None else s.value) - 9, s.text, anchor="middle",
-                                 classes="value"))
+            parts.append(
+                text_at(px, y(s.high if s.high is not None else s.value) - 9, s.text, anchor="middle", classes="value")
+            )
     return frame(parts, title=title, desc=desc, width=width, height=height)
 
 
@@ -211,12 +208,14 @@ def line_chart(
     top = 12.0 + 20 * rows
     y = make_scale(
         [v for line in lines for _, v in line.points],
-        height - 40, top, count=4, include=(0.0,) if zero_label is not None else (), bounds=bounds,
+        height - 40,
+        top,
+        count=4,
+        include=(0.0,) if zero_label is not None else (),
+        bounds=bounds,
     )
     left = max(text_width(y.label(t), 12) for t in y.ticks) + 12
-    x = make_scale(
-        [v for line in lines for v, _ in line.points], left, width - 14, count=4 if width < NARROW_PX else 6
-    )
+    x = make_scale([v for line in lines for v, _ in line.points], left, width - 14, count=4 if width < NARROW_PX else 6)
     parts = legend + _horizontal_grid(y, left, width)
     if zero_label is not None:
         parts.append(line_at(left, y(0), width, y(0), "zero"))
@@ -260,7 +259,9 @@ def stacked_bars(
                 f' class="bar s{colour % NUM_SERIES}"><title>{escape(f"{bar.label}: {name} {share}")}</title></rect>'
             )
             if span > text_width(share, 12) + 8:
-                parts.append(text_at(x + span / 2, y + 15.5, share, anchor="middle", classes=f"on s{colour % NUM_SERIES}"))
+                parts.append(
+                    text_at(x + span / 2, y + 15.5, share, anchor="middle", classes=f"on s{colour % NUM_SERIES}")
+                )
             x += span
     return frame(parts, title=title, desc=desc, width=width, height=top + pitch * len(bars) + 4)
 

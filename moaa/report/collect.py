@@ -73,9 +73,7 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {error}."))
 
 
-async def _stages(
-    resource: MoAA, store: Store, records: Mapping[str, list[AttemptRecord]]
-) -> tuple[StageView, ...]:
+async def _stages(resource: MoAA, store: Store, records: Mapping[str, list[AttemptRecord]]) -> tuple[StageView, ...]:
     """Every stage of the graph with its manifest, where its inputs are known and it has one."""
     results: dict[str, StageResult] = {}
     found = []

@@ -152,7 +152,9 @@ def order_figure(judges: Sequence[OrderSummary]) -> Figure:
         for j in judges
     ]
     title = "Verdicts in both orders"
-    caption = "Each two answers are judged twice with their places swapped. What follows the place counts half for each."
+    caption = (
+        "Each two answers are judged twice with their places swapped. What follows the place counts half for each."
+    )
     names = ("same winner both times", "first place won both", "second place won both", "no verdict")
     return _bars(title, caption, bars, names, (0, 4, 3, 6))
 

@@ -73,9 +73,7 @@ def _length_controlled(view: RunView, benchmark: AnyBenchmark, rows: Sequence[Sc
     shared = [r for r in rows if r["id"] in lengths]
     if not shared:
         return None
-    return lc_win_rate(
-        [r["score"] for r in shared], [r["length"] for r in shared], [lengths[r["id"]] for r in shared]
-    )
+    return lc_win_rate([r["score"] for r in shared], [r["length"] for r in shared], [lengths[r["id"]] for r in shared])
 
 
 def _baseline_label(spec: MoAASpec, benchmark: Pairwise) -> str:

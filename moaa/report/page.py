@@ -160,7 +160,11 @@ def proposals(row: ConversationRow, turn: int) -> list[list[tuple[str, str]]]:
 def verdicts(view: RunView) -> list[Verdict]:
     """The clearest, the closest and a dropped prompt of the last judge stage that has any."""
     for stage, tally in reversed(list(view.tallies.items())):
-        rows = [("The clearest pair", tally.clearest), ("The closest pair", tally.closest), ("A prompt without a pair", tally.dropped)]
+        rows = [
+            ("The clearest pair", tally.clearest),
+            ("The closest pair", tally.closest),
+            ("A prompt without a pair", tally.dropped),
+        ]
         pairs = view.pairs.get(stage, {})
         found = [verdict(title, stage, row, pairs.get(row["id"])) for title, row in rows if row is not None]
         if len(found) > 1 and found[0].id == found[1].id:
@@ -188,4 +192,3 @@ def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Ve
     criteria = list(dict.fromkeys(c for comparison in row["comparisons"] for c in comparison["criteria"]))
     prompt = next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")
     return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"])
-

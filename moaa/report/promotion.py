@@ -54,8 +54,10 @@ def _reason(view: RunView, candidates: Sequence[CandidateSummary], *, is_previou
     trained = [c for c in candidates if c.gain is not None]
     if is_previous:
         told = "; ".join(f"{c.label} {_told(c.gain, gate.rule)}" for c in trained if c.gain)
-        return f"The previous student stays: {what} of no candidate reached {bar} ({told})." if told else (
-            "The previous student stays: no candidate has scores to compare."
+        return (
+            f"The previous student stays: {what} of no candidate reached {bar} ({told})."
+            if told
+            else ("The previous student stays: no candidate has scores to compare.")
         )
     won = next((c for c in trained if c.is_promoted), None)
     if won is None or won.gain is None:

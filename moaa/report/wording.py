@@ -80,7 +80,9 @@ def headline(
     """
     done, total = progress
     evidence = [g for g in gains if g.use == "report"] or list(gains)
-    conclusion, verdict = _conclude(evidence, promoted=promoted, is_start=is_start, closed=closed, confidence=confidence)
+    conclusion, verdict = _conclude(
+        evidence, promoted=promoted, is_start=is_start, closed=closed, confidence=confidence
+    )
     if conclusion == "Open":
         verdict = f"The run is still open: {done} of {plural(total, 'stage')} done, no student promoted yet."
     elif done < total:
@@ -107,7 +109,10 @@ def _conclude(
     if is_start:
         return "NotPromoted", "No trained student passed the gate: the student is what it was at the start."
     if not gains:
-        return "NotMeasured", f"The student is now {promoted}; nothing measured says whether it is better than the start."
+        return (
+            "NotMeasured",
+            f"The student is now {promoted}; nothing measured says whether it is better than the start.",
+        )
     better = [g for g in gains if g.low is not None and g.low > 0]
     worse = [g for g in gains if g.high is not None and g.high < 0]
     first = gain_text((better or worse or list(gains))[0], confidence)
