@@ -18,7 +18,7 @@ from moaa.plan.slices import tables
 from moaa.plan.stage import StageJob
 from moaa.store.tables import TableRows
 from moaa_jobs.context import Context
-from moaa_jobs.finishing import is_done, publish
+from moaa_jobs.finishing import finished, publish
 from moaa_jobs.opening import Origins
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         DataError: a source is missing, refused or malformed.
         StoreError: a source's server did not answer; worth another attempt.
     """
-    if await is_done(context):
+    if await finished(context):
         return
     started = datetime.now(UTC)
     spec = context.resource.spec
@@ -48,7 +48,6 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         rows_in=len(models),
         metrics={"models.unpinned": sum(not model["is_pinned"] for model in models)},
         models={model["name"]: model["digest"] for model in models},
-        licenses={model["name"]: model["license"] for model in models if model["license"]},
     )
 
 
