@@ -101,10 +101,9 @@ def version(_options: argparse.Namespace) -> int:
 
 def validate(options: argparse.Namespace) -> int:
     from moaa.api.load import load
-    from moaa.plan.graph import build
+    from moaa.plan.show import validate_text
 
-    resource = load(options.file)
-    _print(f"{options.file}: valid; {resource.run_name} has {len(build(resource).stages)} stages")
+    _print(validate_text(load(options.file)))
     return EXIT_OK
 
 
@@ -112,11 +111,10 @@ def plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from moaa.api.load import load
-    from moaa.local.plan_text import plan_text, survey
+    from moaa.local.plan_view import read_plan
 
     resource = load(options.file)
-    surveyed = asyncio.run(_with_store(resource, lambda store: survey(resource, store)))
-    Console().print(plan_text(resource, surveyed))
+    Console().print(asyncio.run(_with_store(resource, lambda store: read_plan(resource, store))))
     return EXIT_OK
 
 
@@ -181,3 +179,7 @@ async def _with_store(resource: "MoAA", use: "Callable[[Store], Coroutine[Any, A
         return await use(store)
     finally:
         await store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

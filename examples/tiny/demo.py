@@ -51,7 +51,9 @@ def main() -> int:
     print("\nClaims (examples/tiny/claims.yaml), this run alone; benchmarks/ has those over several seeds:")
     for line in asyncio.run(verdicts()):
         print(f"  {line}")
-    print(f"\nDemo done in {(time.monotonic() - started) / 60:.1f} minutes; report: {options.workdir}/report/report.html")
+    print(
+        f"\nDemo done in {(time.monotonic() - started) / 60:.1f} minutes; report: {options.workdir}/report/report.html"
+    )
     return 0
 
 

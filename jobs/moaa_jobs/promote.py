@@ -14,17 +14,17 @@ import pyarrow as pa
 
 from moaa.data.rows import ScoreRow
 from moaa.data.schemas import SCORES
-from moaa.errors import StageError
 from moaa.evaluate.gate import Decision, decide
 from moaa.evaluate.plan import BASE
 from moaa.evaluate.statistics import Scores
+from moaa.plan.explain import IterationRecord
 from moaa.plan.graph import BASE_EVALUATE, RESOLVE, made_by, stage_id
 from moaa.plan.stage import Kind, Output, StageJob
-from moaa.store.manifest import ObjectRef
-from moaa.store.shards import read_manifest, read_table
+from moaa.store.manifest import ObjectRef, StageManifest
 from moaa.store.tables import TableRows
 from moaa_jobs.context import Context, Permanent
-from moaa_jobs.finishing import is_done, publish
+from moaa_jobs.finishing import finished, publish
+from moaa_jobs.inputs import manifest_of, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,14 @@ async def run(job: StageJob, context: Context) -> None:
         Permanent: the students share no scored question of a selection benchmark.
         StageError: a manifest that the plan named is not in the store.
     """
-    if await is_done(context):
-        return
+    manifest = await finished(context)
+    if manifest is None:
+        manifest = await _promote(job, context)
+    # Written again when it is there: a killed attempt may have left the manifest without the record.
+    await context.store.put(f"runs/{job.run}/iterations/{job.iteration}.json", record_of(job, manifest))
+
+
+async def _promote(job: StageJob, context: Context) -> StageManifest:
     started = datetime.now(UTC)
     scores = {name: await _score_rows(name, job, context) for name in job.candidates}
     decision = _decide(scores, job, context)
@@ -58,7 +64,7 @@ async def run(job: StageJob, context: Context) -> None:
     tables = {"gains": TableRows(_gain_rows(decision, job.candidates, winner), GAINS)}
     if scores[winner] is not None:
         tables["scores"] = TableRows(scores[winner] or [], SCORES)
-    await publish(
+    return await publish(
         context,
         iter([tables]),
         main_table="gains",
@@ -68,6 +74,15 @@ async def run(job: StageJob, context: Context) -> None:
         outputs={"model": output},
         files={"model": files} if files else {},
     )
+
+
+def record_of(job: StageJob, manifest: StageManifest) -> bytes:
+    """The iteration as it was closed: results of its stages, this one included, and the resource they came from."""
+    stages = {name: result for name, result in job.results.items() if name.startswith(f"i{job.iteration}-")}
+    record = IterationRecord(
+        iteration=job.iteration, stages={**stages, job.stage: manifest.result()}, resource=job.resource
+    )
+    return record.model_dump_json(by_alias=True, indent=2).encode()
 
 
 def _decide(scores: Mapping[str, list[ScoreRow] | None], job: StageJob, context: Context) -> Decision:
@@ -109,10 +124,7 @@ async def _score_rows(candidate: str, job: StageJob, context: Context) -> list[S
     result = job.results.get(stage)
     if result is None or "scores" not in result.outputs:
         return None
-    manifest = await read_manifest(context.store, result.path)
-    if manifest is None:
-        raise StageError(f"{job.stage}: the manifest of {stage} is not in the store; run {stage} again")
-    rows = cast(list[ScoreRow], await read_table(context.store, manifest, "scores"))
+    rows = cast(list[ScoreRow], await rows_of(context, stage, "scores"))
     return [row for row in rows if label is None or row["model"] == label]
 
 
@@ -121,9 +133,7 @@ async def _model(winner: str, job: StageJob, context: Context) -> tuple[Output, 
     maker = made_by(winner)
     if maker is None:
         return Output(digest=job.results[RESOLVE].models[winner]), []
-    manifest = await read_manifest(context.store, job.results[maker].path)
-    if manifest is None:
-        raise StageError(f"{job.stage}: the manifest of {maker} is not in the store; run {maker} again")
+    manifest = await manifest_of(context, maker)
     return manifest.outputs["model"], manifest.files.get("model", [])
 
 

@@ -12,13 +12,14 @@ from functools import partial
 from moaa.api.models import Model
 from moaa.data.hashing import digest_of
 from moaa.data.pins import MODELS, PINNED_FILES, PINNED_MODELS, ModelRow, pin_rows
+from moaa.data.slices import field_of
 from moaa.data.sources import choose_files
 from moaa.errors import DataError
 from moaa.plan.slices import tables
 from moaa.plan.stage import StageJob
 from moaa.store.tables import TableRows
 from moaa_jobs.context import Context
-from moaa_jobs.finishing import is_done, publish
+from moaa_jobs.finishing import finished, publish
 from moaa_jobs.opening import Origins
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,17 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         DataError: a source is missing, refused or malformed.
         StoreError: a source's server did not answer; worth another attempt.
     """
-    if await is_done(context):
+    if await finished(context):
         return
     started = datetime.now(UTC)
     spec = context.resource.spec
     origins = Origins(spec.storage)
     try:
-        sources, models = await _pin_sources(context, origins), [await _pin_model(m, origins) for m in spec.models]
+        sources = await _pin_sources(context, origins)
+        models: list[ModelRow] = []
+        for model in spec.models:
+            context.progress.update(message=f"pinning {model.name}", rows_done=len(models), rows_total=len(spec.models))
+            models.append(await _pin_model(model, origins))
     finally:
         await origins.close()
     await publish(
@@ -48,7 +53,6 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         rows_in=len(models),
         metrics={"models.unpinned": sum(not model["is_pinned"] for model in models)},
         models={model["name"]: model["digest"] for model in models},
-        licenses={model["name"]: model["license"] for model in models if model["license"]},
     )
 
 
@@ -57,7 +61,8 @@ async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRow
     pinned: dict[str, TableRows] = {}
     for done, (name, source) in enumerate(sources):
         context.progress.update(message=f"pinning {source.source}", rows_done=done, rows_total=len(sources))
-        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=name)
+        field = field_of(name)
+        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
         listing = await origin.pin(partial(choose_files, uri=source.source, split=source.split))
         logger.info("source_pinned table=%s files=%d digest=%s", name, len(listing.files), listing.digest[:12])
         pinned[name] = TableRows(pin_rows(listing), PINNED_FILES)
@@ -76,7 +81,7 @@ async def _pin_model(model: Model, origins: Origins) -> ModelRow:
         if source.startswith("pvc://"):  # mounted where it is served; this process cannot see it
             digest, is_pinned = digest_of({"source": source}), False
         else:
-            field = f"spec.models {model.name}"
+            field = f"spec.models, {model.name}"
             origin = origins.open(source, revision=model.revision, secret=model.token_secret, field=field)
             listing = await origin.pin(partial(_all_files, source))
             revision = listing.revision

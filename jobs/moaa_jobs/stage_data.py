@@ -21,16 +21,15 @@ from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.schemas import PROMPTS
 from moaa.data.shapes import Use
-from moaa.data.slices import positions
-from moaa.errors import StageError
+from moaa.data.slices import field_of, positions
 from moaa.plan.graph import RESOLVE
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Kind, StageJob
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import read_manifest, read_table, shard_count
+from moaa.store.shards import shard_count
 from moaa.store.tables import TableRows
 from moaa_jobs.context import Context
-from moaa_jobs.finishing import is_done, publish
+from moaa_jobs.finishing import finished, publish
+from moaa_jobs.inputs import rows_of
 from moaa_jobs.opening import Origins
 
 logger = logging.getLogger(__name__)
@@ -39,18 +38,18 @@ ROWS_PER_SHARD = 8192
 """Part of the format: row digests do not depend on it, object names do."""
 
 
-async def run(job: StageJob, context: Context) -> None:
+async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the entry points share one signature
     """Write the tables and the manifest of stage-data.
 
     Raises:
         DataError: a source changed since it was pinned, a file or row is wrong, or too few rows are left.
     """
-    if await is_done(context):
+    if await finished(context):
         return
     started = datetime.now(UTC)
     origins = Origins(context.resource.spec.storage)
     try:
-        sources = await _fetch(job, context, origins)
+        sources = await _fetch(context, origins)
     finally:
         await origins.close()
     with ExitStack() as stack:
@@ -91,17 +90,17 @@ async def _prepare(stack: ExitStack, sources: list[TableSource], context: Contex
         stop.set()
 
 
-async def _fetch(job: StageJob, context: Context, origins: Origins) -> list[TableSource]:
+async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
     """The pinned files of every source on this machine."""
-    pins = await _manifest(job, context)
     fetched: list[TableSource] = []
     for name, source in tables(context.resource):
         context.progress.update(message=f"fetching {source.source}")
-        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=name)
+        field = field_of(name)
+        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
         folder = context.work_dir / name
         folder.mkdir(exist_ok=True)
         files: list[tuple[Path, str]] = []
-        for row in cast(list[PinnedFileRow], await read_table(context.store, pins, name)):
+        for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, name)):
             local = await origin.fetch(pinned_file(row), row["revision"], folder)
             files.append((local, _name(source.source, row["name"])))
         limit = source.limit if isinstance(source, Benchmark) else None
@@ -123,14 +122,6 @@ def _use(source: DataSource) -> Use:
         case SftSource():
             return Use.GIVEN if source.answers is Answers.GIVEN else Use.MIXTURE
     return Use.PREFERENCE
-
-
-async def _manifest(job: StageJob, context: Context) -> StageManifest:
-    result = job.results.get(RESOLVE)
-    manifest = await read_manifest(context.store, result.path) if result else None
-    if manifest is None:
-        raise StageError(f"{job.stage}: the manifest of {RESOLVE} is not in the store; run {RESOLVE} again")
-    return manifest
 
 
 def check_enough(resource: MoAA, rows: Mapping[str, int]) -> None:

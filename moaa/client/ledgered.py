@@ -1,16 +1,19 @@
 """The real `Caller`: a call is looked up in the ledger first and sent only when it was never finished before.
 
 Always true: an answer is recorded before its caller sees it, so no later call rests on an answer that the ledger does
-not know; a call that failed for good is recorded like an answer, so that a resumed run agrees with the first; a
-failure that may pass (`TRANSIENT`) is not, so that another attempt tries again.
+not know; equal calls of one row that are under way together are sent once; a call that failed for good is recorded
+like an answer, so that a resumed run agrees with the first; a failure that may pass (`TRANSIENT`) is not, so that
+another attempt tries again.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.client.budget import NO_WINDOWS, Windows, completion_tokens
+from moaa.client.budget import Windows, completion_tokens
 from moaa.client.calls import Conversation, Reply
 from moaa.client.outcome import TRANSIENT
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
@@ -44,9 +47,11 @@ class Calls:
     digests: Mapping[str, str]
     """Content digest of every model that may be asked, served now or not."""
     run_seed: int
-    windows: Windows = field(default_factory=lambda: NO_WINDOWS)
+    windows: Windows
     """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""
     usage: Usage = field(default_factory=Usage)
+    under_way: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """One lock for each call under way, so that items of one row (subjects of an evaluation) share an answer."""
 
     def of(self, row: str) -> "LedgeredCaller":
         """The caller of one row."""
@@ -83,14 +88,16 @@ class LedgeredCaller:
             seed=sampling_seed(run_seed=calls.run_seed, row=self._row, path=path, key=key),
         )
         identity = request_hash(request, model_digest=digest, run_seed=calls.run_seed, key=key)
-        known = await calls.ledger.lookup(self._row, path, identity)
-        if known is not None:
-            calls.usage.add(known, sent=False)
-            return _replayed(known)
-        entry = await self._send(path, model, identity, request)
-        await calls.ledger.record(entry)
-        calls.usage.add(entry, sent=True)
-        return _replayed(entry)
+        lock = calls.under_way.setdefault((self._row, path, identity), asyncio.Lock())
+        async with lock:
+            known = await calls.ledger.lookup(self._row, path, identity)
+            if known is not None:
+                calls.usage.add(known, sent=False)
+                return _replayed(known)
+            entry = await self._send(path, model, identity, request)
+            await calls.ledger.record(entry)
+            calls.usage.add(entry, sent=True)
+            return _replayed(entry)
 
     async def _send(self, path: str, model: str, identity: str, request: ChatRequest) -> Entry:
         try:

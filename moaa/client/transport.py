@@ -8,7 +8,7 @@ from typing import Self
 import aiohttp
 
 from moaa.client.calls import Conversation, Reply
-from moaa.client.outcome import HttpFailure, Permanent, Retry, is_retryable
+from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable
 from moaa.client.policy import Policy
 from moaa.client.replicas import Address
 from moaa.client.request import ChatRequest
@@ -61,13 +61,14 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - the retry boundary: is_retryable re-raises what is our mistake
             return is_retryable(error)
         now = asyncio.get_running_loop().time()
-        self.last_response = now
         if status == 200:
             outcome = parse_completion(payload)
         else:
             outcome = is_retryable(HttpFailure(status, payload.decode("utf-8", "replace"), retry_after))
         if not isinstance(outcome, Retry):
-            self.last_success = now
+            self.last_response = self.last_success = now
+        elif outcome.trouble is not Trouble.DISCONNECTED:  # the last words of a dying server are no answer
+            self.last_response = now
         return outcome
 
     async def _exchange(self, address: Address, body: bytes) -> tuple[int, bytes, str | None]:

@@ -19,13 +19,19 @@ class _Counts:
 class Usage:
     """Finished calls and their tokens.
 
-    A call is `sent` when a server answered it now, `replayed` when an earlier attempt of this stage had made it, and
-    `reused` when it comes from another fingerprint's ledger: then its tokens were spent there and are not counted.
+    Each call counts once, however many items of a row ask for it. A call is `sent` when a server answered it now,
+    `replayed` when an earlier attempt of this stage had made it, and `reused` when it comes from another
+    fingerprint's ledger: then its tokens were spent there and are not counted.
     """
 
     _models: dict[str, _Counts] = field(default_factory=dict)
+    _seen: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, entry: Entry, *, sent: bool) -> None:
+        identity = (entry.row, entry.path, entry.key)
+        if identity in self._seen:
+            return
+        self._seen.add(identity)
         counts = self._models.setdefault(entry.model, _Counts())
         if entry.reused:
             counts.reused += 1

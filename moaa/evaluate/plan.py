@@ -2,8 +2,10 @@
 
 | stage | labels |
 |---|---|
-| iteration 0 | `base`; with `members`: every other proposer by its name, `aggregator` unless it is the student, `mixture` |
+| iteration 0 | `base`; with `members` every other proposer by its name, `aggregator`, `mixture` |
 | later | `sft` or `dpo`, the student of that iteration |
+
+A model with two parts is measured once, under the first of `base`, `aggregator` and its name that applies to it.
 """
 
 from dataclasses import dataclass

@@ -20,18 +20,19 @@ from moaa.local.catalogue import Catalogue, VllmLaunch
 from moaa.local.events import Notify, ignore
 from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
-from moaa.local.observe import newly_done
 from moaa.local.pool import Pool
 from moaa.local.process import Guards
 from moaa.local.servers import Launch
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
-from moaa.plan.explain import pin_closed
+from moaa.plan.explain import IterationRecord, pin_closed
 from moaa.plan.graph import build
 from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
 from moaa.plan.stage import Graph, Identity, Kind, StageResult
+from moaa.plan.survey import survey
 from moaa.store.base import Store
 from moaa.store.manifest import StageManifest
 from moaa.store.preflight import preflight
+from moaa.store.shards import read_manifest
 
 QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
 """Stages that leave most of the machine idle: the time to start the next servers."""
@@ -78,8 +79,8 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
     settings.cache.mkdir(parents=True, exist_ok=True)
     with exclusive(settings.folder):
         closed = await records.read_iterations(store, records.run_id(resource))
-        graph, results = pin_closed(build(resource), closed)
-        return await _Runner(resource, store, wanted(graph, settings.until), results, settings, notify).run()
+        graph, _ = pin_closed(build(resource), closed)
+        return await _Runner(resource, store, wanted(graph, settings.until), closed, settings, notify).run()
 
 
 def wanted(graph: Graph, until: str | None) -> Graph:
@@ -103,14 +104,17 @@ class _Runner:
         resource: MoAA,
         store: Store,
         graph: Graph,
-        results: Mapping[str, StageResult],
+        closed: Mapping[int, IterationRecord],
         settings: Settings,
         notify: Notify,
     ) -> None:
         self._resource = resource
         self._store = store
         self._graph = graph
-        self._results = dict(results)
+        self._closed = closed
+        self._results: dict[str, StageResult] = {}
+        self._found: dict[str, StageResult] = {}
+        """Every manifest read so far, by fingerprint."""
         self._settings = settings
         self._notify = notify
         self._made: list[str] = []
@@ -118,7 +122,7 @@ class _Runner:
         self._running: dict[str, tuple[Identity, asyncio.Task[StageManifest | Failed]]] = {}
 
     async def run(self) -> Finished:
-        await self._observe()
+        await self._survey()
         self._notify(
             "run_started",
             run=records.run_id(self._resource),
@@ -168,7 +172,7 @@ class _Runner:
                 if task.done():
                     del self._running[identity.stage.id]
                     await self._account(identity, task.result())
-            await self._observe()
+            await self._survey()
         if decision.failed:
             raise StageError(_verdict(decision))
 
@@ -197,12 +201,20 @@ class _Runner:
         else:
             self._notify("stage_attempt_failed", stage=stage, error=ended.error, attempts_left=left)
 
-    async def _observe(self) -> None:
-        """Take up manifests that are there already, of an earlier runner or of another run over the same inputs."""
-        for manifest in await newly_done(self._graph, self._resource, self._store, self._results, skip=self._running):
-            await self._take(manifest, reused=True)
+    async def _survey(self) -> None:
+        """What is done now: also by an earlier runner, or in another run over the same inputs."""
+
+        async def look_up(identity: Identity) -> StageResult | None:
+            if identity.fingerprint not in self._found and identity.stage.id not in self._running:
+                manifest = await read_manifest(self._store, identity.path)
+                if manifest is not None:
+                    await self._take(manifest, reused=True)
+            return self._found.get(identity.fingerprint)
+
+        _, self._results = await survey(self._graph, self._resource, look_up, records=self._closed)
 
     async def _take(self, manifest: StageManifest, *, reused: bool) -> None:
+        self._found[manifest.fingerprint] = manifest.result()
         self._results[manifest.stage] = manifest.result()
         if manifest.iteration > 0:
             await records.write_iteration(self._store, self._resource, manifest.iteration, self._results)
@@ -237,9 +249,7 @@ class _Runner:
             log_folder=settings.folder / "logs",
             notify=self._notify,
         )
-        catalogue = Catalogue(
-            self._resource, store=self._store, cache=settings.cache, environment=settings.environment
-        )
+        catalogue = Catalogue(self._resource, store=self._store, cache=settings.cache, environment=settings.environment)
         return Surroundings(
             resource=self._resource,
             store=self._store,

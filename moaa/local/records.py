@@ -76,7 +76,9 @@ async def read_iterations(store: Store, run: str) -> dict[int, IterationRecord]:
         try:
             record = IterationRecord.model_validate_json(await store.get(entry.key))
         except ValidationError as error:
-            raise StoreError(f"{store.uri}/{entry.key} is not a record of an iteration; restore or delete it") from error
+            raise StoreError(
+                f"{store.uri}/{entry.key} is not a record of an iteration; restore or delete it"
+            ) from error
         found[record.iteration] = record
     return found
 

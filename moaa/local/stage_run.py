@@ -239,7 +239,7 @@ def _choose(
     if around.resource.spec.serving.schedule is Schedule.IN_TURN:
         at_once = 1
         turn = next_in_turn(stage, waiting, last)
-        order = [turn, *order] if turn in specs else order
+        order = [turn, *order] if turn is not None and turn in specs else order
     unique = _by_key({name: specs[name] for name in order})
     chosen = budget.choose(
         list(unique),

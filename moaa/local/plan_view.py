@@ -1,0 +1,32 @@
+"""What `moaa plan` shows: the store's answer put into the plan's own words."""
+
+from rich.console import RenderableType
+
+from moaa.api import MoAA
+from moaa.local.records import read_iterations, run_id
+from moaa.plan.explain import repeats
+from moaa.plan.graph import build
+from moaa.plan.show import plan_view
+from moaa.plan.stage import Identity, StageResult
+from moaa.plan.survey import survey
+from moaa.store.base import Store
+from moaa.store.shards import read_manifest
+
+
+async def read_plan(resource: MoAA, store: Store) -> RenderableType:
+    """Stages, what is done, what is left and what it takes, and what an edit repeats. Raises StoreError."""
+    records = await read_iterations(store, run_id(resource))
+
+    async def look_up(identity: Identity) -> StageResult | None:
+        manifest = await read_manifest(store, identity.path)
+        return None if manifest is None else manifest.result()
+
+    graph, results = await survey(build(resource), resource, look_up, records=records)
+    last = {name: result for record in records.values() for name, result in record.stages.items()}
+    documents = {
+        name: manifest.document
+        for name, result in last.items()
+        if name not in results and (manifest := await read_manifest(store, result.path)) is not None
+    }
+    repeated = repeats(graph, resource, results, last=last, documents=documents)
+    return plan_view(resource, results, graph=graph, repeated=repeated)

@@ -1,0 +1,230 @@
+"""Whole runs against small real processes: what is started, in which order, with which models, and what is left."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local_helpers import FakeMachine
+from moaa.api import MoAA
+from moaa.errors import StageError, UsageError
+from moaa.local import guard, records
+from moaa.local.executor import Finished, execute
+from moaa.local.lock import exclusive
+from moaa.store.open import open_store
+
+MIXTURE_STAGES = ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeMachine:
+    return FakeMachine(tmp_path)
+
+
+class Events:
+    """Keeps what happened."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        self.seen.append((event, fields))
+
+    def of(self, event: str, field: str) -> list[Any]:
+        return [fields[field] for name, fields in self.seen if name == event]
+
+
+async def carry_out(fake: FakeMachine, resource: MoAA, **settings: Any) -> tuple[Finished, Events]:
+    events = Events()
+    finished = await execute(resource, open_store(resource.spec.storage), fake.settings(**settings), events)
+    return finished, events
+
+
+def none_alive(pids: list[int]) -> bool:
+    table = guard.process_table()
+    return not any(pid in table and table[pid][1] not in "ZX" for pid in pids)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():  # noqa: ASYNC110  other processes cannot set an Event
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def test_every_stage_runs_once_in_order_with_its_models(fake: FakeMachine) -> None:
+    finished, events = await carry_out(fake, fake.resource())
+    assert fake.stages() == MIXTURE_STAGES
+    assert list(finished.made) == MIXTURE_STAGES
+    assert fake.runs()[2]["up"] == ["a", "b", "c"]
+    assert sorted(fake.servers()) == ["a", "b", "c"]
+    assert events.of("stage_done", "stage") == MIXTURE_STAGES
+    assert none_alive(fake.pids())
+
+
+async def test_second_run_has_nothing_to_do_and_starts_nothing(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource())
+    count = len(fake.pids())
+    finished, events = await carry_out(fake, fake.resource())
+    assert finished.made == ()
+    assert set(finished.results) >= set(MIXTURE_STAGES)
+    assert len(fake.pids()) == count
+    assert events.of("run_ended", "done") == [5]
+
+
+async def test_until_stops_after_that_stage(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource(), until="i0-stage-data")
+    assert fake.stages() == MIXTURE_STAGES[:2]
+
+
+async def test_until_an_unknown_stage_names_the_stages(fake: FakeMachine) -> None:
+    with pytest.raises(UsageError, match="i1-dpo: there is no such stage; the stages are i0-resolve, "):
+        await carry_out(fake, fake.resource(), until="i1-dpo")
+
+
+async def test_crash_is_tried_again_and_recorded(fake: FakeMachine) -> None:
+    fake.script({"i0-stage-data": ["crash", "silent"]})
+    resource = fake.resource(mixture=False)
+    _, events = await carry_out(fake, resource)
+    assert fake.stages().count("i0-stage-data") == 3
+    assert events.of("stage_attempt_failed", "attempts_left") == [2, 1]
+    attempts = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
+    outcomes = [(a.outcome, a.error) for a in attempts if a.stage == "i0-stage-data"]
+    assert outcomes == [("Crashed", "it broke"), ("Done", ""), ("Done", "")]
+
+
+async def test_retries_are_bounded(fake: FakeMachine) -> None:
+    fake.script({"i0-stage-data": ["crash"] * 9})
+    with pytest.raises(StageError, match="3 attempts failed, the last with: it broke"):
+        await carry_out(fake, fake.resource(mixture=False))
+    assert fake.stages().count("i0-stage-data") == 3
+
+
+async def test_permanent_failure_is_not_tried_again_and_says_what_was_not_done(fake: FakeMachine) -> None:
+    fake.script({"i0-stage-data": ["permanent"]})
+    with pytest.raises(StageError) as caught:
+        await carry_out(fake, fake.resource(mixture=False))
+    assert fake.stages() == ["i0-resolve", "i0-stage-data"]
+    assert "i0-stage-data: column `messages` is missing" in str(caught.value)
+    assert "not done because of that: i1-generate, i1-sft, i1-promote" in str(caught.value)
+
+
+async def test_failed_stage_lets_independent_ones_finish(fake: FakeMachine) -> None:
+    fake.script({"i0-evaluate": ["permanent"]})
+    with pytest.raises(StageError, match="i0-evaluate"):
+        await carry_out(fake, fake.resource(evaluation=True))
+    assert "i1-sft" in fake.stages()
+
+
+async def test_fenced_job_says_that_another_runner_is_there(fake: FakeMachine) -> None:
+    fake.script({"i0-resolve": ["fenced"]})
+    with pytest.raises(StageError, match="another runner has taken it over"):
+        await carry_out(fake, fake.resource())
+
+
+async def test_models_that_do_not_fit_together_take_turns(fake: FakeMachine) -> None:
+    # 2 GiB a server and 0.7 GiB for the job: two servers at a time, and room for training.
+    _, events = await carry_out(fake, fake.resource(), memory_gib=5.0)
+    up = [run["up"] for run in fake.runs() if run["stage"] == "i1-generate"]
+    assert up[0] == ["a", "b"]
+    assert "c" in up[1]
+    assert len(up[1]) == 2
+    assert events.of("stage_deferred", "waiting") == [{"c": 4}]
+
+
+async def test_in_turn_serves_one_model_at_a_time(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource(serving={"schedule": "InTurn"}))
+    assert [run["up"] for run in fake.runs() if run["stage"] == "i1-generate"] == [["a"], ["b"], ["c"]]
+
+
+async def test_rows_that_wait_forever_end_the_stage(fake: FakeMachine) -> None:
+    fake.script({"i1-generate": ["stuck"] * 20})
+    with pytest.raises(StageError, match=r"rows wait for b \(3\), and serving each of its models in turn"):
+        await carry_out(fake, fake.resource())
+    assert fake.stages().count("i1-generate") == 4  # one, and a cycle over three models
+
+
+async def test_model_larger_than_the_machine_is_told_at_once(fake: FakeMachine) -> None:
+    with pytest.raises(StageError, match=r"model a does not fit: .* needs 2.7 GiB"):
+        await carry_out(fake, fake.resource(failures={"retries": 0}), memory_gib=2.5)
+
+
+async def test_base_student_and_proposer_share_one_server(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource(evaluation=True), until="i0-evaluate")
+    assert fake.servers().count("a") == 1
+
+
+async def test_cancelled_run_stops_its_job_in_order_and_the_next_goes_on(fake: FakeMachine) -> None:
+    fake.script({"i1-generate": ["wait"]})
+    resource = fake.resource()
+    task = asyncio.create_task(carry_out(fake, resource))
+    await until((fake.control / "waiting").exists)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (fake.control / "stopped").exists()
+    assert none_alive(fake.pids())
+    attempts = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
+    assert [a.outcome for a in attempts if a.stage == "i1-generate"] == ["Stopped"]
+    finished, _ = await carry_out(fake, resource)
+    assert list(finished.made) == MIXTURE_STAGES[2:]
+
+
+async def test_killed_job_is_tried_again(fake: FakeMachine) -> None:
+    fake.script({"i1-generate": ["wait"]})
+    task = asyncio.create_task(carry_out(fake, fake.resource()))
+    await until((fake.control / "waiting").exists)
+    os.kill(fake.runs()[-1]["pid"], signal.SIGKILL)
+    _, events = await task
+    assert (
+        "was ended by signal 9; the machine may have run out of memory" in events.of("stage_attempt_failed", "error")[0]
+    )
+    assert fake.stages().count("i1-generate") == 2
+
+
+async def test_killed_server_comes_back_on_its_port_while_the_job_runs(fake: FakeMachine) -> None:
+    fake.script({"i1-generate": ["wait"]})
+    events = Events()
+    resource = fake.resource()
+    task = asyncio.create_task(execute(resource, open_store(resource.spec.storage), fake.settings(), events))
+    await until((fake.control / "waiting").exists)
+    os.kill(fake.pids()[fake.servers().index("b")], signal.SIGKILL)
+    await until(lambda: events.of("server_ready", "model").count("b") == 2)
+    (fake.control / "go").touch()
+    await task
+    assert events.of("server_died", "model") == ["b"]
+    assert fake.stages().count("i1-generate") == 1
+    ports = [fields["port"] for name, fields in events.seen if name == "server_starting" and fields["model"] == "b"]
+    assert len(set(ports)) == 1
+
+
+async def test_edit_of_a_closed_iteration_repeats_nothing(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource(mixture=False))
+    edited = fake.resource(
+        mixture=False,
+        training={"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4, "epochs": "9"}},
+    )
+    finished, _ = await carry_out(fake, edited)
+    assert finished.made == ()
+
+
+async def test_edit_of_the_open_iteration_repeats_what_it_changes(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource(mixture=False), until="i1-sft")
+    edited = fake.resource(
+        mixture=False,
+        training={"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4, "epochs": "9"}},
+    )
+    finished, _ = await carry_out(fake, edited)
+    assert finished.made == ("i1-sft", "i1-promote")
+
+
+async def test_two_runners_in_one_folder_are_told_apart(fake: FakeMachine) -> None:
+    settings = fake.settings()
+    settings.folder.mkdir()
+    with exclusive(settings.folder), pytest.raises(UsageError, match=f"process {os.getpid()}"):
+        await carry_out(fake, fake.resource())
