@@ -143,7 +143,8 @@ class FakeMachine:
             path.mkdir(parents=True, exist_ok=True)
         self.modes: dict[str, str] = {}
         """How servers behave, by name: serves, dies, never (ready), mute (refuses chats)."""
-        self.script({})
+        if not (self.control / "script.json").exists():
+            self.script({})
 
     def script(self, behaviours: Mapping[str, Sequence[str]]) -> None:
         (self.control / "script.json").write_text(json.dumps(behaviours))
