@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -63,7 +62,9 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
     env = vllm.environment(os.environ, serving=serving, gpus=(), cache=folder)
     log = folder / "server.log"
     with log.open("wb") as output:
-        server = subprocess.Popen(arguments, env=env, stdout=output, stderr=output, start_new_session=True)
+        server = await asyncio.create_subprocess_exec(
+            *arguments, env=env, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         made = Target("tiny", (f"http://localhost:{port}/v1",), "tiny", 16)
         # The client itself waits for the server to come up, as it does for one that restarts.
@@ -75,7 +76,8 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
         yield made
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        await asyncio.to_thread(server.wait, 60)
+        async with asyncio.timeout(60):
+            await server.wait()
 
 
 async def test_equal_seeds_give_equal_answers_and_others_do_not(target: Target) -> None:
