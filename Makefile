@@ -25,7 +25,7 @@ setup: .venv/.synced ## Install everything into .venv
 
 .PHONY: demo
 demo: setup ## Two full iterations with real models on this machine, then the report and its claims
-	$(PY) examples/tiny/demo.py --workdir $(WORKDIR)
+	$(PY) -m examples.tiny.demo --workdir $(WORKDIR)
 
 .PHONY: test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed and S3
@@ -50,4 +50,4 @@ format: setup ## Put the code in shape
 
 .PHONY: soak
 soak: setup ## Kills of every kind against the tiny loop; takes about an hour
-	$(PY) benchmarks/soak.py --workdir runs/soak
+	$(PY) -m benchmarks.soak --workdir runs/soak

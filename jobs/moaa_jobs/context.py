@@ -1,9 +1,12 @@
 """What every stage's entry point is handed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from moaa.api import MoAA
+from moaa.api.defaults import effective
 from moaa.plan.stage import StageJob
 from moaa.store.base import Store
 from moaa_jobs.progress import Progress
@@ -19,6 +22,11 @@ class Context:
     """Scratch of this stage; exists and is writable."""
     progress: Progress
     settings: JobSettings
+
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        """The effective prompt templates."""
+        return effective(self.resource.spec.prompts)
 
 
 class Permanent(Exception):

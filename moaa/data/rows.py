@@ -37,6 +37,8 @@ class ConversationRow(TypedDict):
     """What the aggregator read, all turns and layers."""
     missing: int
     """Proposals that failed."""
+    shortened: int
+    """Proposals cut to fit a reader's context window, counted once a reader."""
 
 
 class SampleRow(TypedDict):

@@ -40,6 +40,7 @@ CONVERSATIONS = pa.schema(
         _field("messages", _MESSAGES),
         _field("proposals", _PROPOSALS),
         _field("missing", pa.int32()),
+        _field("shortened", pa.int32()),
     ]
 )
 """ConversationRow."""

@@ -86,7 +86,7 @@ def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
         if reason := _held(stage, identity, stop, suspended=suspended, training=training):
             waiting[stage.id] = reason
         elif identity is None:
-            waiting[stage.id] = _missing(stage, world, failed)
+            waiting[stage.id] = _missing(stage, graph, world, failed)
         else:
             start.append(identity)
             training = training or stage.kind in TRAINING
@@ -113,10 +113,16 @@ def _held(
     return None
 
 
-def _missing(stage: Stage, world: World, failed: Mapping[str, str]) -> str:
+def _missing(stage: Stage, graph: Graph, world: World, failed: Mapping[str, str]) -> str:
     missing = [need for need in stage.needs if need not in world.results]
     broken = [need for need in missing if need in failed]
-    return f"{broken[0]} has failed" if broken else f"needs {', '.join(missing)}"
+    if broken:
+        return f"{broken[0]} has failed"
+    earlier: set[str] = set()
+    for name in reversed(graph.stages):  # later stages first, so that one pass finds every ancestor
+        if name in missing or name in earlier:
+            earlier.update(graph.stages[name].needs)
+    return f"needs {', '.join(need for need in missing if need not in earlier)}"
 
 
 def _verdict(failure: Failure) -> str:

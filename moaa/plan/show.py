@@ -14,6 +14,7 @@ from moaa.plan.estimate import Estimate, estimate, total
 from moaa.plan.explain import Repeat, sentences
 from moaa.plan.graph import STAGE_DATA, build
 from moaa.plan.ready import Decision, World, decide
+from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Stage, StageResult
 
 UNKNOWN = "?"
@@ -36,18 +37,19 @@ def plan_view(
     results: Mapping[str, StageResult],
     *,
     graph: Graph | None = None,
+    counts: Mapping[str, int] | None = None,
     repeated: Sequence[Repeat] = (),
     running: Iterable[str] = (),
 ) -> RenderableType:
     """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
 
-    `graph` and `results` come from `moaa.plan.survey`. Row counts that stage-data has found replace assumed ones.
+    `graph` and `results` come from `moaa.plan.survey`. `counts` are rows of tables (`sft-0`) as the user knows them;
+    what stage-data has counted replaces them.
     """
     graph = graph or build(resource)
-    counts = (
-        {name: output.rows for name, output in results[STAGE_DATA].outputs.items()} if STAGE_DATA in results else {}
-    )
-    parts = {part.stage: part for part in estimate(resource, counts)}
+    staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
+    known = {**(counts or {}), **{name: output.rows for name, output in staged.items()}}
+    parts = {part.stage: part for part in estimate(resource, known)}
     decision = decide(graph, resource, World(results))
     table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
     table.add_column("stage", no_wrap=True)
@@ -66,7 +68,7 @@ def plan_view(
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
     table.add_section()
     table.add_row("left to do", "", *_figures(total(open_parts)))
-    return Group(table, *(Text(line) for line in _notes(resource, open_parts, repeated)))
+    return Group(table, *(Text(line) for line in _notes(resource, open_parts, repeated, known)))
 
 
 def plan_text(view: RenderableType, *, width: int = 120) -> str:
@@ -98,13 +100,16 @@ def _status(stage: Stage, results: Mapping[str, StageResult], decision: Decision
 
 
 def _figures(part: Estimate) -> Iterator[str]:
-    tokens_in = part.prompt_tokens if part.prompt_tokens is not None else part.trained_tokens
-    yield _number(part.rows) if part.stage != "total" else ""
+    """Cells of one stage or the total; empty where the stage has nothing of the kind."""
+    is_total, is_training = part.stage == "total", part.trained_tokens is not None
+    is_unknown = part.rows is None and not is_total
+    read = part.trained_tokens if is_training and not is_total else part.prompt_tokens
+    yield "" if is_total else _number(part.rows)
     yield _number(part.calls)
-    yield _number(tokens_in)
-    yield _number(part.completion_tokens) if part.trained_tokens is None or part.stage == "total" else ""
-    yield UNKNOWN if part.gpu_hours is None else f"{part.gpu_hours:.1f}"
-    yield UNKNOWN if part.usd is None else f"{part.usd.quantize(Decimal('0.01')):,}"
+    yield _number(read) if read is not None or is_unknown else ""
+    yield _number(part.completion_tokens) if part.completion_tokens is not None or is_unknown else ""
+    yield UNKNOWN if part.gpu_hours is None else f"{part.gpu_hours:.1f}" if part.gpu_hours else ""
+    yield UNKNOWN if part.usd is None else f"{part.usd.quantize(Decimal('0.01')):,}" if part.usd else ""
 
 
 def _number(value: int | None) -> str:
@@ -117,11 +122,14 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
-def _notes(resource: MoAA, parts: Sequence[Estimate], repeated: Sequence[Repeat]) -> Iterator[str]:
+def _notes(
+    resource: MoAA, parts: Sequence[Estimate], repeated: Sequence[Repeat], known: Mapping[str, int]
+) -> Iterator[str]:
     yield from (f"edit: {line}" for line in sentences(list(repeated)))
-    if any(part.rows is None for part in parts):
-        yield "?: a source without limit has unknown rows until stage-data has counted them"
+    unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
+    if unknown:
+        yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"
     elif total(parts).usd is None:
-        yield "USD ?: give spec.cost.gpuHourUsd, and price to every endpoint"
+        yield "USD ?: give spec.cost.gpuHourUsd, and endpoints their price"
     yield "Estimates rest on the assumptions in moaa/plan/estimate.py; GPU-hours are good to about a factor of two."
     yield from (f"warning: {sentence}" for sentence in warnings(resource))

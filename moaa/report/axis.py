@@ -25,9 +25,16 @@ class Scale:
         return self.start_px + min(max(share, 0.0), 1.0) * (self.end_px - self.start_px)
 
     def label(self, tick: float) -> str:
-        """The tick as text, with as many decimals as the distance between ticks needs."""
+        """The tick as text, with as many decimals as the distance between ticks needs.
+
+        All labels of a scale share one unit: 5000 is "5,000" where the scale ends at 8000, "5 k" where at 40000.
+        """
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else abs(tick) or 1.0
-        return tick_text(tick, step)
+        largest = max(abs(self.low), abs(self.high))
+        for start, unit, suffix in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
+            if largest >= start:
+                return _decimal(tick / unit, step / unit) + (suffix if tick else "")
+        return _decimal(tick, step)
 
 
 def nice_step(span: float, count: int) -> float:
@@ -46,15 +53,16 @@ def make_scale(
     end_px: float,
     *,
     count: int = 5,
-    include: Sequence[float] = (),
     bounds: tuple[float, float] | None = None,
+    is_snug: bool = False,
 ) -> Scale:
-    """A scale whose ends are ticks and that holds every finite value and everything in `include`.
+    """A scale whose ends are ticks and that holds every finite value.
 
     `bounds` is what the quantity can reach at most: the scale never goes beyond it. Equal values get a span around
-    them, so that a single point stands in the middle. No values: 0 to 1.
+    them, so that a single point stands in the middle. No values: 0 to 1. A snug scale ends at the outermost values
+    instead of at ticks.
     """
-    known = [v for v in (*values, *include) if math.isfinite(v)] or [0.0, 1.0]
+    known = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
     if high - low < 1e-12:
         margin = abs(low) * 0.1 or 0.5
@@ -64,32 +72,27 @@ def make_scale(
         if high - low < 1e-12:  # all values lie on one bound
             low, high = bounds
     step = nice_step(high - low, count)
+    if is_snug:
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        return Scale(low, high, start_px, end_px, tuple(round(i * step, 12) for i in range(first, last + 1)))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(round(i * step, 12) for i in range(first, last + 1))
     return Scale(ticks[0], ticks[-1], start_px, end_px, ticks)
 
 
-def tick_text(value: float, step: float) -> str:
-    """Decimals from the step; thousands as k and millions as M once the step allows it: 1500 at 500 is 1.5k."""
-    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit and step >= unit / 10:
-            return f"{_trim(value / unit, step / unit)}{suffix}"
-    if value and step < 1e-4:
-        return f"{value:.0e}"
-    return _trim(value, step)
-
-
-def _trim(value: float, step: float) -> str:
+def _decimal(value: float, step: float) -> str:
+    if step < 1e-4:
+        return f"{value:.0e}" if value else "0"
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     if abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6:  # 0.25 needs one more than its power says
         decimals += 1
-    text = f"{value:.{decimals}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
+    text = f"{value:,.{decimals}f}"
+    return text.replace("-", "−") if value else text.lstrip("-")
 
 
 def text_width(text: str, size_px: float = 13.0) -> float:
     """Roughly how wide a sans-serif draws the text. Wide (CJK, emoji) characters count as a full em."""
-    ems = sum(1.0 if east_asian_width(c) in "WF" else 0.3 if c in " .,:;'|il!" else 0.58 for c in text)
+    ems = sum(1.0 if east_asian_width(c) in "WF" else 0.3 if c in " .,:;'|il!" else 0.6 for c in text)
     return ems * size_px
 
 

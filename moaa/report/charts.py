@@ -1,22 +1,33 @@
 """Charts as SVG text, drawn by plain functions: values in, one `<svg>` out, nothing read and nothing random.
 
-Colours and fonts are the page's: elements carry classes (`s0` to `s6` for series, `axis`, `grid`, `muted`), so that light,
-dark and print need no second drawing. Colour never stands alone: shapes, labels or the table beside a chart say the
-same. Every chart has a title and a description for screen readers. All text is escaped here.
+Colours and fonts are the page's: elements carry classes (`s0` to `s6` for series, `grid`, `muted`), so that light, dark
+and print need no second drawing. Colour never stands alone: shapes, labels or the table beside a chart say the same.
+Every chart has a title and a description for screen readers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
 
-from moaa.report.axis import Scale, fit, make_scale, text_width
+from moaa.report.axis import fit, make_scale, text_width
+from moaa.report.svg import (
+    NUM_SERIES,
+    Shape,
+    frame,
+    horizontal_grid,
+    legend_of,
+    line_at,
+    marker,
+    number,
+    path_through,
+    room_for_ticks,
+    text_at,
+    vertical_grid,
+    whisker,
+)
 
 NARROW_PX = 460
 """Below this width labels stand above their row and the number of ticks shrinks."""
-NUM_SERIES = 7
-
-Shape = Literal["circle", "square", "diamond"]
 
 
 @dataclass(frozen=True)
@@ -65,63 +76,29 @@ class Bar:
     text: str = ""
 
 
-def number(value: float) -> str:
-    """A coordinate: at most one decimal, so that files stay small and equal on every machine."""
-    return f"{value:.1f}".rstrip("0").rstrip(".")
-
-
-def text_at(x: float, y: float, text: str, *, anchor: str = "start", classes: str = "") -> str:
-    style = f' class="{classes}"' if classes else ""
-    position = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text x="{number(x)}" y="{number(y)}"{position}{style}>{escape(text)}</text>'
-
-
-def line_at(x1: float, y1: float, x2: float, y2: float, classes: str) -> str:
-    return f'<line x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}" class="{classes}"/>'
-
-
-def marker(x: float, y: float, *, series: int, shape: Shape, is_hollow: bool, hint: str = "") -> str:
-    classes = f"dot s{series % NUM_SERIES}" + (" hollow" if is_hollow else "")
-    title = f"<title>{escape(hint)}</title>" if hint else ""
-    if shape == "circle":
-        return f'<circle cx="{number(x)}" cy="{number(y)}" r="5.5" class="{classes}">{title}</circle>'
-    if shape == "square":
-        corner = f'x="{number(x - 5)}" y="{number(y - 5)}"'
-        return f'<rect {corner} width="10" height="10" rx="1" class="{classes}">{title}</rect>'
-    points = " ".join(f"{number(x + dx)},{number(y + dy)}" for dx, dy in ((0, -7), (7, 0), (0, 7), (-7, 0)))
-    return f'<polygon points="{points}" class="{classes}">{title}</polygon>'
-
-
-def frame(parts: Sequence[str], *, title: str, desc: str, width: int, height: float) -> str:
-    """The `<svg>` around a chart's parts."""
-    return (
-        f'<svg viewBox="0 0 {width} {number(height)}" width="{width}" height="{number(height)}" role="img">'
-        f"<title>{escape(title)}</title><desc>{escape(desc)}</desc>{''.join(parts)}</svg>"
-    )
-
-
 def interval_plot(
     dots: Sequence[Dot],
     *,
     title: str,
     desc: str,
     width: int,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: tuple[float, float] | None = None,
     zero_label: str | None = None,
 ) -> str:
     """Values with their intervals, one row each. With `zero_label` a line marks 0: what lies on it is no change."""
     is_narrow = width < NARROW_PX
     pitch = 44 if is_narrow else 30
-    label_px = 0.0 if is_narrow else min(0.38 * width, max((text_width(d.label) for d in dots), default=0) + 20)
+    label_px = 0.0 if is_narrow else min(0.4 * width, max((text_width(d.label) for d in dots), default=0) + 20)
     text_px = 0.0 if is_narrow else max((text_width(d.text, 12.5) for d in dots), default=0) + 14
     spread = [v for d in dots for v in (d.low, d.value, d.high) if v is not None]
-    include = (0.0,) if zero_label is not None else ()
+    spread += [0.0] if zero_label is not None or not dots else []
+    margin = 0.06 * (max(spread) - min(spread))
     top = 22.0 if zero_label else 8.0
-    x = make_scale(
-        spread, label_px + 8, width - text_px - 10, count=4 if is_narrow else 6, include=include, bounds=bounds
-    )
+    left, right = label_px + 8, width - text_px - 12
+    ends = [min(spread) - margin, max(spread) + margin]
+    x = make_scale(ends, left, right, count=room_for_ticks(left, right), bounds=bounds, is_snug=True)
     bottom = top + pitch * len(dots)
-    parts = _vertical_grid(x, top, bottom)
+    parts = vertical_grid(x, top, bottom)
     if zero_label is not None:
         anchor = "middle" if 0.15 < (x(0) - x.start_px) / (x.end_px - x.start_px) < 0.85 else "start"
         parts += [
@@ -138,7 +115,7 @@ def interval_plot(
             parts.append(text_at(0, y + 4.5, fit(dot.label, label_px - 8)))
             parts.append(text_at(width, y + 4.5, dot.text, anchor="end", classes="value"))
         if dot.low is not None and dot.high is not None:
-            parts.append(_whisker(x(dot.low), y, x(dot.high), y, dot.series))
+            parts.append(whisker(x(dot.low), y, x(dot.high), y, dot.series))
         hint = f"{dot.label}: {dot.text}"
         parts.append(marker(x(dot.value), y, series=dot.series, shape=dot.shape, is_hollow=dot.is_hollow, hint=hint))
     return frame(parts, title=title, desc=desc, width=width, height=bottom + 22)
@@ -151,7 +128,7 @@ def progress_chart(
     desc: str,
     width: int,
     height: int = 250,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
 ) -> str:
     """Values of one quantity from step to step, with intervals; the line joins those that were kept.
@@ -159,18 +136,19 @@ def progress_chart(
     `reference` is a value to compare with and its name, drawn as a dashed line.
     """
     spread = [v for s in steps for v in (s.low, s.value, s.high) if v is not None]
-    y = make_scale(spread, height - 46, 18, count=4, include=[reference[0]] if reference else [], bounds=bounds)
+    spread += [reference[0]] if reference else []
+    y = make_scale(spread, height - 46, 18, count=4, bounds=bounds)
     left = max(text_width(y.label(t), 12) for t in y.ticks) + 12
     pitch = (width - left - 8) / max(len(steps), 1)
-    parts = _horizontal_grid(y, left, width)
+    parts = horizontal_grid(y, left, width)
     if reference:
         parts.append(line_at(left, y(reference[0]), width, y(reference[0]), "reference"))
         above = y(reference[0]) - 5 if y(reference[0]) > 26 else y(reference[0]) + 14
-        parts.append(text_at(width, above, reference[1], anchor="end", classes="muted small"))
+        parts.append(text_at(left + 4, above, reference[1], classes="muted small"))
     places = [(left + pitch * (i + 0.5), s) for i, s in enumerate(steps)]
     path = [(px, y(s.value)) for px, s in places if s.is_kept and s.value is not None]
     if len(path) > 1:
-        parts.append(_path(path, "path kept"))
+        parts.append(path_through(path, f"path kept s{places[0][1].series % NUM_SERIES}"))
     widest = max((text_width(part, 12) for s in steps for part in s.label.split("\n")), default=1)
     every = max(1, -(-int(widest + 8) // max(int(pitch), 1)))
     shows_values = pitch > max((text_width(s.text, 12) for s in steps), default=0) + 6
@@ -182,7 +160,7 @@ def progress_chart(
             parts.append(text_at(px, y(y.low) - 6, "not yet", anchor="middle", classes="muted small"))
             continue
         if s.low is not None and s.high is not None:
-            parts.append(_whisker(px, y(s.low), px, y(s.high), s.series))
+            parts.append(whisker(px, y(s.low), px, y(s.high), s.series))
         hint = f"{' '.join(s.label.split())}: {s.text}"
         parts.append(marker(px, y(s.value), series=s.series, shape="circle", is_hollow=not s.is_kept, hint=hint))
         if shows_values:
@@ -201,24 +179,15 @@ def line_chart(
     height: int = 230,
     x_label: str,
     bounds: tuple[float, float] | None = None,
-    zero_label: str | None = None,
 ) -> str:
     """Curves over a common axis, with their names above them."""
-    rows, legend = _legend([line.label for line in lines], [line.series for line in lines], width)
+    rows, legend = legend_of([line.label for line in lines], [line.series for line in lines], width)
     top = 12.0 + 20 * rows
-    y = make_scale(
-        [v for line in lines for _, v in line.points],
-        height - 40,
-        top,
-        count=4,
-        include=(0.0,) if zero_label is not None else (),
-        bounds=bounds,
-    )
+    y = make_scale([v for line in lines for _, v in line.points], height - 40, top, count=4, bounds=bounds)
     left = max(text_width(y.label(t), 12) for t in y.ticks) + 12
-    x = make_scale([v for line in lines for v, _ in line.points], left, width - 14, count=4 if width < NARROW_PX else 6)
-    parts = legend + _horizontal_grid(y, left, width)
-    if zero_label is not None:
-        parts.append(line_at(left, y(0), width, y(0), "zero"))
+    steps = [v for line in lines for v, _ in line.points]
+    x = make_scale(steps, left, width - 14, count=room_for_ticks(left, width), is_snug=True)
+    parts = legend + horizontal_grid(y, left, width)
     for tick in x.ticks:
         parts.append(text_at(x(tick), height - 22, x.label(tick), anchor="middle", classes="muted"))
     parts.append(text_at(width, height - 5, x_label, anchor="end", classes="muted small"))
@@ -227,7 +196,7 @@ def line_chart(
         if len(points) == 1:
             parts.append(marker(*points[0], series=line.series, shape="circle", is_hollow=False, hint=line.label))
         elif points:
-            parts.append(_path(points, f"path s{line.series % NUM_SERIES}"))
+            parts.append(path_through(points, f"path s{line.series % NUM_SERIES}"))
     return frame(parts, title=title, desc=desc, width=width, height=height)
 
 
@@ -236,10 +205,10 @@ def stacked_bars(
 ) -> str:
     """Bars cut into named parts, each bar drawn over the full width: the parts are shares of their own bar."""
     colours = list(series) if series is not None else list(range(len(names)))
-    rows, legend = _legend(names, colours, width)
+    rows, legend = legend_of(names, colours, width)
     is_narrow = width < NARROW_PX
     label_px = 0.0 if is_narrow else min(0.3 * width, max((text_width(b.label) for b in bars), default=0) + 14)
-    text_px = 0.0 if is_narrow else max((text_width(b.text, 12.5) for b in bars), default=0) + 12
+    text_px = 0.0 if is_narrow else max((text_width(b.text, 12.5) for b in bars), default=0) + 16
     pitch, top = (50 if is_narrow else 34), 8.0 + 20 * rows
     room = width - label_px - text_px
     parts = list(legend)
@@ -264,41 +233,3 @@ def stacked_bars(
                 )
             x += span
     return frame(parts, title=title, desc=desc, width=width, height=top + pitch * len(bars) + 4)
-
-
-def _legend(names: Sequence[str], series: Sequence[int], width: int) -> tuple[int, list[str]]:
-    """Swatches with names, wrapped to the width: the number of lines and the parts."""
-    parts: list[str] = []
-    x, row = 0.0, 0
-    for name, colour in zip(names, series, strict=True):
-        shown = fit(name, width - 30)
-        room = 18 + text_width(shown, 12.5) + 14
-        if x and x + room > width:
-            x, row = 0.0, row + 1
-        y = 12 + 20 * row
-        parts.append(
-            f'<rect x="{number(x)}" y="{number(y - 9)}" width="12" height="12" rx="2"'
-            f' class="bar s{colour % NUM_SERIES}"/>'
-        )
-        parts.append(text_at(x + 18, y + 1.5, shown, classes="legend"))
-        x += room
-    return (row + 1 if names else 0), parts
-
-
-def _vertical_grid(x: Scale, top: float, bottom: float) -> list[str]:
-    parts = [line_at(x(t), top, x(t), bottom, "grid") for t in x.ticks]
-    return parts + [text_at(x(t), bottom + 16, x.label(t), anchor="middle", classes="muted") for t in x.ticks]
-
-
-def _horizontal_grid(y: Scale, left: float, right: float) -> list[str]:
-    parts = [line_at(left, y(t), right, y(t), "grid") for t in y.ticks]
-    return parts + [text_at(left - 8, y(t) + 4, y.label(t), anchor="end", classes="muted") for t in y.ticks]
-
-
-def _whisker(x1: float, y1: float, x2: float, y2: float, series: int) -> str:
-    return line_at(x1, y1, x2, y2, f"whisker s{series % NUM_SERIES}")
-
-
-def _path(points: Sequence[tuple[float, float]], classes: str) -> str:
-    moves = "L".join(f"{number(x)} {number(y)}" for x, y in points)
-    return f'<path d="M{moves}" class="{classes}"/>'

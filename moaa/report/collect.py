@@ -5,7 +5,7 @@ cannot be read does not stop the report: it is named in `RunView.unreadable`. A 
 read stops it, since nothing that follows from that stage could be told.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -16,9 +16,10 @@ from moaa.api import MoAA
 from moaa.data.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.errors import StoreError
 from moaa.evaluate.plan import BASE
-from moaa.plan.fingerprint import identify
+from moaa.plan.explain import IterationRecord
 from moaa.plan.graph import BASE_EVALUATE, build
-from moaa.plan.stage import TRAINING, Identity, Kind, Stage, StageResult, ledger_path
+from moaa.plan.stage import TRAINING, Identity, Kind, Stage, StageResult
+from moaa.plan.survey import survey
 from moaa.report.contrast import benchmark_shown, largest_changes
 from moaa.report.judging import Tally, tally_pairs, tally_rankings
 from moaa.report.students import promoted, scores_of
@@ -39,6 +40,7 @@ class AttemptRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
 
     stage: str
+    fingerprint: str
     seconds: float
     """From the start of its servers to the end of the job."""
     outcome: str
@@ -54,7 +56,7 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         StageError: a manifest lacks an output that a later stage reads.
     """
     records, problems = await _records(store, run)
-    view = RunView(resource, run, await _stages(resource, store, records), unreadable=tuple(problems))
+    view = RunView(resource, run, await _stages(resource, store, run, records), unreadable=tuple(problems))
     view, scores = await _read(view, {Kind.EVALUATE}, lambda m: _scores(store, m))
     view = replace(view, scores=scores)
     view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m))
@@ -73,39 +75,73 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {error}."))
 
 
-async def _stages(resource: MoAA, store: Store, records: Mapping[str, list[AttemptRecord]]) -> tuple[StageView, ...]:
-    """Every stage of the graph with its manifest, where its inputs are known and it has one."""
-    results: dict[str, StageResult] = {}
+async def _stages(
+    resource: MoAA, store: Store, run: str, records: Mapping[str, list[AttemptRecord]]
+) -> tuple[StageView, ...]:
+    """Every stage of the graph; those of closed iterations as they were recorded, whatever was edited since."""
+    manifests: dict[str, StageManifest] = {}
+    identities: dict[str, Identity] = {}
+
+    async def look_up(identity: Identity) -> StageResult | None:
+        identities[identity.stage.id] = identity
+        manifest = await read_manifest(store, identity.path)
+        if manifest is None:
+            return None
+        manifests[identity.stage.id] = manifest
+        return manifest.result()
+
+    closed = await _iterations(store, run)
+    graph, results = await survey(build(resource), resource, look_up, records=closed)
     found = []
-    for stage in build(resource).stages.values():
-        identity = identify(stage, resource, results)
-        manifest = await read_manifest(store, identity.path) if identity else None
-        if manifest is not None:
-            results[stage.id] = manifest.result()
-        found.append(await _stage(store, stage, identity, manifest, records.get(stage.id, [])))
+    for stage in graph.stages.values():
+        manifest, result = manifests.get(stage.id), results.get(stage.id)
+        if manifest is None and result is not None:
+            manifest = await read_manifest(store, result.path)
+        path = result.path if result else identities[stage.id].path if stage.id in identities else None
+        mine = records.get(stage.id, [])
+        found.append(await _stage(store, stage, path, manifest, mine, retries=resource.spec.failures.retries))
     return tuple(found)
 
 
 async def _stage(
     store: Store,
     stage: Stage,
-    identity: Identity | None,
+    path: str | None,
     manifest: StageManifest | None,
-    records: list[AttemptRecord],
+    records: Sequence[AttemptRecord],
+    *,
+    retries: int,
 ) -> StageView:
+    """`path` is the stage's folder; None while its inputs are not known."""
     wall = sum(r.seconds for r in records) if records else None
-    if identity is None:
+    if path is None:
         return StageView(stage, "waiting", wall_seconds=wall)
-    attempts = await _attempts(store, identity.path)
+    attempts = await _attempts(store, path)
     if manifest is not None:
         return StageView(stage, "done", manifest, max(attempts, manifest.attempt), wall_seconds=wall)
-    last = records[-1] if records else None
-    status: StageStatus = "waiting"
-    if last and last.outcome == "Permanent":
-        status = "failed"
-    elif attempts or last or await _holds(store, ledger_path(stage.kind, identity.inputs) + "/"):
-        status = "started"
-    return StageView(stage, status, attempts=attempts, problem=last.error if last else "", wall_seconds=wall)
+    present = [r for r in records if r.fingerprint.startswith(path.rpartition("/")[2])]
+    status = _status(present, attempts=attempts, retries=retries)
+    problem = present[-1].error if present else ""
+    return StageView(stage, status, attempts=attempts, wall_seconds=wall, problem=problem)
+
+
+def _status(records: Sequence[AttemptRecord], *, attempts: int, retries: int) -> StageStatus:
+    """Of a stage without a manifest, from the attempts under its present fingerprint, as `moaa.plan.ready` counts."""
+    if any(r.outcome == "Permanent" for r in records) or sum(r.outcome == "Crashed" for r in records) > retries:
+        return "failed"
+    return "started" if attempts or records else "waiting"
+
+
+async def _iterations(store: Store, run: str) -> dict[int, IterationRecord]:
+    """What the run's iterations made so far. Raises StoreError: a record is there but unreadable."""
+    found: dict[int, IterationRecord] = {}
+    async for entry in store.list(f"runs/{run}/iterations/"):
+        try:
+            record = IterationRecord.model_validate_json(await store.get(entry.key))
+        except ValidationError as error:
+            raise StoreError(f"{store.uri}/{entry.key}: not a record of an iteration; restore or delete it") from error
+        found[record.iteration] = record
+    return found
 
 
 async def _attempts(store: Store, stage_path: str) -> int:
@@ -113,12 +149,6 @@ async def _attempts(store: Store, stage_path: str) -> int:
     prefix = f"{stage_path}/attempts/"
     names = [found.key.rpartition("/")[2].removesuffix(".json") async for found in store.list(prefix)]
     return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
-async def _holds(store: Store, prefix: str) -> bool:
-    async for _ in store.list(prefix):
-        return True
-    return False
 
 
 async def _records(store: Store, run: str) -> tuple[dict[str, list[AttemptRecord]], list[str]]:

@@ -54,8 +54,8 @@ def gain_figure(gains: Sequence[GainSummary], title: str, zero_label: str) -> Fi
         Dot(
             label=f"{g.benchmark} ({g.use})",
             value=100 * g.value,
-            low=None if g.low is None else 100 * g.low,
-            high=None if g.high is None else 100 * g.high,
+            low=_hundred(g.low),
+            high=_hundred(g.high),
             text=f"{wording.points(g.value)} ({wording.interval(g.low, g.high)})",
             series=0 if (g.low or 0) > 0 else 1 if (g.high or 0) < 0 else 6,
             shape="diamond",
@@ -77,15 +77,20 @@ def progress_figures(view: RunView, summary: Summary) -> list[Figure]:
     """Scores from stage to stage, one figure a benchmark."""
     found = []
     for name, scores in _by_benchmark(summary.scores):
-        steps = [
-            Step(label, s and s.value, s and s.low, s and s.high, s and wording.percent(s.value) or "", 0, kept)
-            for label, s, kept in _students(view, summary, scores)
-        ]
-        mixture = next((s.value for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
-        title = f"{name}: {scores[0].metric} by iteration"
-        caption = f"{_used(scores[0])} Filled: promoted, joined by the line. Hollow: measured, not promoted."
-        found.append(_progress(title, caption, steps, mixture, bounds=(0, 1)))
+        steps = [_score_step(label, score, is_kept=kept) for label, score, kept in _students(view, summary, scores)]
+        mixture = next((100 * s.value for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
+        title = f"{name}: {scores[0].metric} by iteration, %"
+        use = "Read by the gate." if scores[0].use == "selection" else "Read by no decision."
+        caption = f"{use} Filled: promoted, joined by the line. Hollow: measured, not promoted."
+        found.append(_progress(title, caption, steps, mixture, bounds=(0, 100)))
     return found
+
+
+def _score_step(label: str, score: ScoreSummary | None, *, is_kept: bool) -> Step:
+    if score is None:
+        return Step(label, None)
+    low, high = _hundred(score.low), _hundred(score.high)
+    return Step(label, 100 * score.value, low, high, f"{100 * score.value:.1f}", is_kept=is_kept)
 
 
 def length_figures(view: RunView, summary: Summary) -> list[Figure]:
@@ -93,7 +98,9 @@ def length_figures(view: RunView, summary: Summary) -> list[Figure]:
     found = []
     for name, scores in _by_benchmark(summary.scores):
         steps = [
-            Step(label, s and s.mean_length, text=wording.count(s.mean_length) if s else "", series=2, is_kept=kept)
+            Step(label, s.mean_length, text=wording.count(s.mean_length), series=2, is_kept=kept)
+            if s
+            else Step(label, None)
             for label, s, kept in _students(view, summary, scores)
         ]
         mixture = next((s.mean_length for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
@@ -116,12 +123,13 @@ def member_figures(view: RunView, summary: Summary) -> list[Figure]:
             if score.iteration and not is_now:
                 continue
             shape, series = _look(score, is_now=is_now)
-            dots.append(Dot(label, score.value, score.low, score.high, _interval_text(score), series, shape))
+            low, high = _hundred(score.low), _hundred(score.high)
+            dots.append(Dot(label, 100 * score.value, low, high, _interval_text(score), series, shape))
         if len(dots) < 2:
             continue
         dots.sort(key=lambda d: -d.value)
         title = f"{name}: the mixture, its members, the student"
-        caption = f"{scores[0].metric.capitalize()}. Diamond: mixture. Square: student. Circle: a member alone."
+        caption = f"{scores[0].metric.capitalize()}, %. Diamond: mixture. Square: student. Circle: a member alone."
         found.append(figure(title, caption, _interval_drawer(dots, title)))
     return found
 
@@ -145,7 +153,7 @@ def order_figure(judges: Sequence[OrderSummary]) -> Figure:
     """How far verdicts depend on which answer stood first."""
     bars = [
         Bar(
-            f"{j.iteration} · {j.judge}",
+            f"iter. {j.iteration} · {j.judge}",
             (float(j.agreed), float(j.first_place_won), float(j.second_place_won), float(j.no_verdict)),
             wording.plural(j.comparisons, "comparison"),
         )
@@ -189,13 +197,13 @@ def curve_figures(view: RunView) -> list[Figure]:
             "DPO reward margin",
             "β times how much more the policy than ref_model prefers chosen to rejected.",
             dpo,
-            lambda r: r.get("rewards_margin"),
+            lambda r: r.get("reward_margin"),
         ),
         (
             "DPO reward accuracy",
             "Part of the pairs whose chosen answer has the higher reward; ½ is chance.",
             dpo,
-            lambda r: r.get("rewards_accuracy"),
+            lambda r: r.get("reward_accuracy"),
         ),
     ]
     found = []
@@ -269,7 +277,7 @@ def _progress(
 
 def _interval_drawer(dots: Sequence[Dot], title: str) -> Callable[[int], str]:
     desc = "; ".join(f"{d.label}: {d.text}" for d in dots)
-    return lambda width: charts.interval_plot(dots, title=title, desc=desc, width=width)
+    return lambda width: charts.interval_plot(dots, title=title, desc=desc, width=width, bounds=(0, 100))
 
 
 def _bars(
@@ -304,13 +312,11 @@ def _by_benchmark(scores: Sequence[ScoreSummary]) -> Iterable[tuple[str, list[Sc
         yield name, [s for s in scores if s.benchmark == name]
 
 
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
 def _interval_text(score: ScoreSummary) -> str:
     if score.low is None or score.high is None:
         return f"{100 * score.value:.1f}"
     return f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
-
-
-def _used(score: ScoreSummary) -> str:
-    if score.use == "selection":
-        return "Read by the gate."
-    return "Read by no decision."

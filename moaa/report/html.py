@@ -49,6 +49,7 @@ def render(view: RunView, summary: Summary) -> str:
         "seconds": wording.seconds,
         "count": wording.count,
         "dollars": wording.dollars,
+        "decimal": wording.decimal,
         "cut": page.cut,
     }
     environment.globals |= {"plural": wording.plural, "interval": wording.interval}
@@ -61,7 +62,7 @@ def render(view: RunView, summary: Summary) -> str:
         resource_json=json.dumps(resource, indent=2, ensure_ascii=False),
         totals=page.totals(summary.stages),
         usage_lines=page.usage_lines(view),
-        score_lines=page.score_lines(view, summary),
+        score_groups=page.score_groups(view, summary),
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
         verdicts=page.verdicts(view),
         **_figures(view, summary),

@@ -32,6 +32,7 @@ class Example:
     system: str
     turns: list[Turn]
     missing: int
+    shortened: int
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,15 @@ def cut(text: str) -> str:
     return f"{text[:MAX_CHARS]}… ({len(text) - MAX_CHARS:,} more characters)"
 
 
-def score_lines(view: RunView, summary: Summary) -> list[ScoreLine]:
-    """Rows of the score table with names for readers."""
+def score_groups(view: RunView, summary: Summary) -> list[tuple[str, list[ScoreLine]]]:
+    """The score table: benchmarks, and in each the models in graph order with names for readers."""
     kept = {p.promoted for p in summary.promotions}
-    lines = []
+    groups: dict[str, list[ScoreLine]] = {}
     for score in summary.scores:
         stage = view.of(score.stage)
         label = model_label(view, stage, score.model) if stage else score.model
-        lines.append(ScoreLine(label, score, label in kept))
-    return lines
+        groups.setdefault(f"{score.benchmark}, {score.metric}", []).append(ScoreLine(label, score, label in kept))
+    return list(groups.items())
 
 
 def example(stage: str, row: ConversationRow) -> Example:
@@ -144,7 +145,7 @@ def example(stage: str, row: ConversationRow) -> Example:
             number = len(turns) + 1
             turns.append(Turn(number, "\n\n".join(asked), proposals(row, number), message["content"]))
             asked = []
-    return Example(stage, row["id"], system, turns, row["missing"])
+    return Example(stage, row["id"], system, turns, row["missing"], row["shortened"])
 
 
 def proposals(row: ConversationRow, turn: int) -> list[list[tuple[str, str]]]:

@@ -46,26 +46,35 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
 
 
 def _reason(view: RunView, candidates: Sequence[CandidateSummary], *, is_previous: bool) -> str:
-    gate = view.resource.spec.evaluation.gate
-    if not view.resource.spec.evaluation.selection:
+    spec = view.resource.spec
+    gate = spec.evaluation.gate
+    if not spec.evaluation.selection:
         return "No selection benchmark is declared, so the last trained student goes on without being compared."
-    what = "the mean gain" if gate.rule is GateRule.MEAN else "the lower end of the gain's interval"
-    bar = f"{wording.points(float(gate.min_gain))} points"
-    trained = [c for c in candidates if c.gain is not None]
+    what = "mean gain" if gate.rule is GateRule.MEAN else "lower end of the gain's interval"
+    bar = f"{100 * float(gate.min_gain):.1f} points that the gate asks for"
+    compared = [c for c in candidates if c.gain is not None]
     if is_previous:
-        told = "; ".join(f"{c.label} {_told(c.gain, gate.rule)}" for c in trained if c.gain)
-        return (
-            f"The previous student stays: {what} of no candidate reached {bar} ({told})."
-            if told
-            else ("The previous student stays: no candidate has scores to compare.")
-        )
-    won = next((c for c in trained if c.is_promoted), None)
+        told = "; ".join(f"{c.label}: {_told(c.gain, gate.rule)}" for c in compared if c.gain)
+        return f"The previous student stays: no candidate's {what} reaches the {bar} ({told or 'none was measured'})."
+    won = next((c for c in compared if c.is_promoted), None)
     if won is None or won.gain is None:
-        return "The chosen student's scores are not readable, so the report cannot retrace the decision."
-    others = "" if len(trained) < 2 else ", the largest of the candidates"
-    return f"{won.label} is promoted: {what} over the previous student is {_told(won.gain, gate.rule)}, which reaches {bar}{others}."
+        return "The scores behind the choice could not be read, so the report cannot retrace it."
+    figures = [_figure(c.gain, gate.rule) for c in compared if c.gain]
+    is_best = len(figures) > 1 and _figure(won.gain, gate.rule) == max(
+        figures, key=lambda f: f if f is not None else -2.0
+    )
+    best = ", the highest of the candidates," if is_best else ","
+    text = f"Its {what} over the previous student, {_told(won.gain, gate.rule)}{best} reaches the {bar}."
+    if won.gain.low is not None and won.gain.low <= 0:
+        spread = wording.interval(won.gain.low, won.gain.high)
+        text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {gate.rule} accepts that."
+    return text
+
+
+def _figure(gain: GainSummary, rule: GateRule) -> float | None:
+    return gain.value if rule is GateRule.MEAN else gain.low
 
 
 def _told(gain: GainSummary, rule: GateRule) -> str:
-    figure = gain.value if rule is GateRule.MEAN else gain.low
-    return "unknown (too few prompts)" if figure is None else f"{wording.points(figure)} points"
+    figure = _figure(gain, rule)
+    return "unknown, too few prompts" if figure is None else f"{wording.points(figure)} points"

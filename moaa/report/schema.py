@@ -55,6 +55,7 @@ class StageSummary(Record):
     rows: int | None = None
     """Rows it worked on."""
     prompt_tokens: int | None = None
+    """Null for stages that ask no model."""
     completion_tokens: int | None = None
     calls: int | None = None
     reused_calls: int | None = None
@@ -63,7 +64,8 @@ class StageSummary(Record):
     gpu_hours: Figure | None = None
     """Estimate: work time × GPUs that the resource gives the stage; start-up and idle time are not in it."""
     usd: Figure | None = None
-    """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at the endpoints' prices; null where a price is missing."""
+    """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at endpoints' prices; null where a price is missing, and
+    where nothing with a price was used."""
     reused_from: str | None = None
     """The other run that made it, where its manifest was found rather than made."""
     problem: str | None = None
@@ -126,6 +128,9 @@ class OrderSummary(Record):
     stage: str
     iteration: int
     judge: str
+    """A model's name, or the method's."""
+    is_method: bool
+    """The verdicts that rank answers, as opposed to those of one judge of a panel."""
     comparisons: int
     agreed: int
     first_place_won: int
@@ -165,8 +170,8 @@ class TrainingSummary(Record):
     first_loss: Figure
     last_loss: Figure
     tokens: int
-    rewards_accuracy: Figure | None = None
-    rewards_margin: Figure | None = None
+    reward_accuracy: Figure | None = None
+    reward_margin: Figure | None = None
 
 
 class CandidateSummary(Record):

@@ -82,7 +82,7 @@ def model_label(view: RunView, stage: StageView, model: str) -> str:
     if model == MIXTURE:
         return "the mixture"
     if model == AGGREGATOR and spec.mixture is not None:
-        return f"{spec.mixture.aggregator.model} (aggregator alone)"
+        return f"{spec.mixture.aggregator.model} (aggregator)"
     return next((m.name for m in spec.models if label_of(m.name) == model), model)
 
 

@@ -21,6 +21,10 @@ from moaa.report.schema import (
 )
 from moaa.report.students import promoted, promotions, student_label
 from moaa.report.view import RunView, StageView
+from moaa.store.manifest import TokenUsage
+
+NAMED = 8
+"""Waiting stages that are named; the others are counted."""
 
 
 def summarise(view: RunView) -> Summary:
@@ -64,6 +68,7 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
         is_start=now == spec.student,
         closed=closed,
         progress=(done, len(view.stages)),
+        failed=[s.stage.id for s in view.stages if s.status == "failed"],
         confidence=100 * float(spec.evaluation.confidence),
         against_mixture=measure.gains_over_mixture(view),
     )
@@ -82,15 +87,15 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
     )
     if manifest is None:
         return common
-    usage = list(manifest.usage.values())
+    usage = sum(manifest.usage.values(), TokenUsage()) if manifest.usage else None
     return common.model_copy(
         update={
             "seconds": manifest.seconds,
             "rows": manifest.rows_in,
-            "prompt_tokens": sum(u.prompt_tokens for u in usage),
-            "completion_tokens": sum(u.completion_tokens for u in usage),
-            "calls": sum(u.calls for u in usage),
-            "reused_calls": sum(u.reused for u in usage),
+            "prompt_tokens": usage and usage.prompt_tokens,
+            "completion_tokens": usage and usage.completion_tokens,
+            "calls": usage and usage.calls,
+            "reused_calls": usage and usage.reused,
             "gpu_hours": gpu_hours(spec, stage.stage, manifest),
             "usd": usd(spec, stage.stage, manifest),
             "reused_from": manifest.run if manifest.run != view.run else None,
@@ -119,21 +124,22 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 
 def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
     judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
-    method = f"method {judge.method}" if judge else "method"
-    found = [_order(stage, method, tally.verdicts, agreement=None)]
+    method = str(judge.method) if judge else "unknown"
+    found = [_order(stage, method, tally.verdicts, agreement=None, is_method=True)]
     names = [j.model for j in judge.judges] if judge else []
     for i, alone in enumerate(tally.judges):
         name = names[i] if i < len(names) else f"judge {i + 1}"
         share = tally.sided[i] / tally.compared[i] if tally.compared[i] else None
-        found.append(_order(stage, name, alone, agreement=share))
+        found.append(_order(stage, name, alone, agreement=share, is_method=False))
     return found
 
 
-def _order(stage: StageView, judge: str, orders: Orders, *, agreement: float | None) -> OrderSummary:
+def _order(stage: StageView, judge: str, orders: Orders, *, agreement: float | None, is_method: bool) -> OrderSummary:
     return OrderSummary(
         stage=stage.stage.id,
         iteration=stage.stage.iteration,
         judge=judge,
+        is_method=is_method,
         comparisons=orders.valid + orders.missing,
         agreed=orders.agreed,
         first_place_won=orders.first,
@@ -158,8 +164,8 @@ def _training(view: RunView, stage: StageView) -> TrainingSummary | None:
         first_loss=curve[0]["loss"],
         last_loss=last["loss"],
         tokens=last["tokens"],
-        rewards_accuracy=last.get("rewards_accuracy"),
-        rewards_margin=last.get("rewards_margin"),
+        reward_accuracy=last.get("reward_accuracy"),
+        reward_margin=last.get("reward_margin"),
     )
 
 
@@ -194,9 +200,13 @@ def missing(view: RunView) -> list[str]:
     for stage in view.stages:
         if stage.status == "failed":
             found.append(f"{stage.stage.id} failed: {stage.problem or 'no reason was recorded'}.")
-        elif stage.status != "done":
-            what = "has started but is not done" if stage.status == "started" else "waits for the stages it needs"
-            found.append(f"{stage.stage.id} {what}.")
+        elif stage.status == "started":
+            found.append(f"{stage.stage.id} has started but is not done.")
+    if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:
+        more = f" and {wording.plural(len(waiting) - NAMED, 'other')}" if len(waiting) > NAMED else ""
+        found.append(
+            f"Not begun, since what they need is not there or nothing runs: {', '.join(waiting[:NAMED])}{more}."
+        )
     for stage in view.stages:
         if stage.manifest and stage.stage.kind in TRAINING and not view.curves.get(stage.stage.id):
             found.append(f"{stage.stage.id} left no training curve.")

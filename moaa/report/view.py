@@ -25,9 +25,11 @@ class CurveRow(TypedDict):
     epoch: float
     loss: float
     learning_rate: float
+    grad_norm: float
     tokens: int
-    rewards_accuracy: NotRequired[float | None]
-    rewards_margin: NotRequired[float | None]
+    """Seen so far."""
+    reward_accuracy: NotRequired[float | None]
+    reward_margin: NotRequired[float | None]
 
 
 @dataclass(frozen=True)

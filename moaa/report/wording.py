@@ -1,13 +1,14 @@
 """Numbers and findings as a person would say them. Every sentence claims what the figures show and no more."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from moaa.report.schema import GainSummary, Headline
 
 
 def percent(value: float) -> str:
-    """0.4375 is "43.8 %"."""
-    return f"{100 * value:.1f} %"
+    """0.4375 is "43.8 %", with a space that no line ends at."""
+    return f"{100 * value:.1f}\u00a0%"
 
 
 def points(value: float) -> str:
@@ -17,7 +18,7 @@ def points(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """5 is "5 s", 90 is "1 min 30 s", 7500 is "2 h 5 min", 100000 is "1 d 3 h 47 min"."""
+    """5 is "5 s", 90 is "1 min 30 s", 7500 is "2 h 5 min", 100000 is "1 d 3 h"."""
     if value < 60:
         return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
     total = round(value)
@@ -25,7 +26,7 @@ def seconds(value: float) -> str:
     hours, rest = divmod(rest, 3600)
     minutes, left = divmod(rest, 60)
     if days:
-        return f"{days} d {hours} h {minutes} min"
+        return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
@@ -40,6 +41,11 @@ def count(value: float) -> str:
 
 def dollars(value: float) -> str:
     return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
+
+
+def decimal(value: Decimal) -> str:
+    """0.01 is "0.01", 0.000008 is "8e-6"."""
+    return f"{value.normalize():e}" if abs(value) < Decimal("0.001") and value else f"{value.normalize():f}"
 
 
 def plural(number: int, noun: str) -> str:
@@ -70,6 +76,7 @@ def headline(
     is_start: bool,
     closed: int,
     progress: tuple[int, int],
+    failed: Sequence[str],
     confidence: float,
     against_mixture: Sequence[GainSummary],
 ) -> Headline:
@@ -79,16 +86,18 @@ def headline(
     flatters it. `progress` is stages done and in all; `closed` counts finished promotions; `confidence` is in percent.
     """
     done, total = progress
-    evidence = [g for g in gains if g.use == "report"] or list(gains)
+    chosen_by = [g for g in gains if g.use == "selection"]
+    evidence = [g for g in gains if g.use == "report"] or chosen_by
     conclusion, verdict = _conclude(
         evidence, promoted=promoted, is_start=is_start, closed=closed, confidence=confidence
     )
     if conclusion == "Open":
-        verdict = f"The run is still open: {done} of {plural(total, 'stage')} done, no student promoted yet."
+        state = f"The run has stopped, {' and '.join(failed)} failed" if failed else "The run is still open"
+        verdict = f"{state}: {done} of {plural(total, 'stage')} done, no student promoted yet."
     elif done < total:
         verdict = f"So far, with {done} of {plural(total, 'stage')} done: {verdict[0].lower()}{verdict[1:]}"
-    if evidence and all(g.use == "selection" for g in evidence) and conclusion in ("Better", "Mixed"):
-        verdict += " The same prompts chose this student, which flatters it a little; benchmarks under evaluation.report would not."
+    if evidence and conclusion not in ("Open", "NotPromoted"):
+        verdict += _aside(chosen_by, is_evidence=evidence is chosen_by, confidence=confidence)
     return Headline.model_validate(
         {
             "conclusion": conclusion,
@@ -98,6 +107,16 @@ def headline(
             "against_mixture": list(against_mixture),
         }
     )
+
+
+def _aside(chosen_by: Sequence[GainSummary], *, is_evidence: bool, confidence: float) -> str:
+    """What is to be said of the benchmarks that chose the student."""
+    if not chosen_by:
+        return ""
+    if is_evidence:
+        return " The gate chose this student by the same prompts, which flatters it a little."
+    told = "; ".join(gain_text(g, confidence) for g in chosen_by)
+    return f" On what the gate reads: {told}."
 
 
 def _conclude(

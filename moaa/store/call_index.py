@@ -4,13 +4,12 @@
 nothing behind.
 """
 
-import hashlib
 import os
 import tempfile
 from typing import NamedTuple
 
 from moaa.errors import StoreError
-from moaa.store.segments import Entry, Pin
+from moaa.store.segments import Line
 
 
 class _Place(NamedTuple):
@@ -44,14 +43,13 @@ class CallIndex:
     def close(self) -> None:
         self._text.close()
 
-    def remember(self, chain: str, line: bytes, record: Entry | Pin) -> None:
+    def remember(self, chain: str, line: Line) -> None:
         """Take in a line read from `chain`; the own chain must come before all others."""
-        call = call_digest(record.row, record.path, record.key)
-        if isinstance(record, Pin):
+        if line.pinned is not None:
             if chain == self._chain:
-                self._pins.setdefault(call, record.chain)
-        elif call not in self._places and (chain == self._chain or self._pins.get(call, chain) == chain):
-            self._keep(call, line, chain)
+                self._pins.setdefault(line.call, line.pinned)
+        elif line.call not in self._places and (chain == self._chain or self._pins.get(line.call, chain) == chain):
+            self._keep(line.call, line.raw, chain)
 
     def add(self, call: bytes, line: bytes) -> bool:
         """Take in an outcome of the own chain. False: the call has one, and it stays."""
@@ -85,8 +83,3 @@ class CallIndex:
             raise StoreError(f"{folder}: no space left; {remedy}")
         self._places[call] = _Place(self._end, len(line), chain)
         self._end += len(line)
-
-
-def call_digest(row: str, path: str, key: str) -> bytes:
-    """16 bytes that stand for one call. The parts hold no NUL: ids and paths are printable, keys are hex."""
-    return hashlib.sha256("\0".join((row, path, key)).encode()).digest()[:16]

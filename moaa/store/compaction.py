@@ -31,33 +31,36 @@ def choose_run(segments: Sequence[Segment], max_bytes: int) -> tuple[int, int] |
     return best
 
 
+async def list_segments(store: Store, prefix: str) -> list[Segment]:
+    """Every segment under the prefix, of one chain or several, needed or not."""
+    return [parse_segment_key(found.key, found.size_bytes) async for found in store.list(prefix)]
+
+
 async def merge(
     store: Store, folder: str, segments: Sequence[Segment], run: tuple[int, int], writer: str
 ) -> list[Segment]:
-    """Merge `segments[run[0]:run[1]]` of one chain; returns the chain's segments afterwards.
+    """Write `segments[run[0]:run[1]]` of one chain as one; returns the chain's segments afterwards.
 
     Raises:
-        StoreError: the store fails; the chain is as readable as before.
+        StoreError: the store fails, or somebody else removed a segment; the chain is as readable as before.
     """
     start, stop = run
     merged = segments[start:stop]
     lines: list[bytes] = []
     for segment in merged:
-        records = await asyncio.to_thread(decode_segment, segment.key, await store.get(segment.key))
-        lines += [line for line, _ in records]
+        decoded = await asyncio.to_thread(decode_segment, segment.key, await store.get(segment.key))
+        lines += [line.raw for line in decoded]
     first, last = merged[0].first, merged[-1].last
     key = segment_key(folder, merged[0].chain, first, last)
     body = await asyncio.to_thread(encode_segment, {"format": 1, "merged": len(merged), "writer": writer}, lines)
-    with contextlib.suppress(AlreadyExists):  # a fenced attempt merged the same segments; the lines are the same
+    with contextlib.suppress(AlreadyExists):  # an earlier attempt merged the same segments; the lines are the same
         await store.put_if_absent(key, body)
-    result = Segment(key, merged[0].chain, first, last, len(body))
-    await _delete_covered(store, folder, result)
-    return [*segments[:start], result, *segments[stop:]]
+    return [*segments[:start], Segment(key, merged[0].chain, first, last, len(body)), *segments[stop:]]
 
 
-async def _delete_covered(store: Store, folder: str, merged: Segment) -> None:
-    """Also what earlier kills left behind, hence the listing."""
-    async for found in store.list(f"{folder}/{merged.chain}-"):
-        segment = parse_segment_key(found.key, found.size_bytes)
-        if segment.key != merged.key and merged.covers(segment):
+async def delete_superfluous(store: Store, listed: Sequence[Segment], needed: Sequence[Segment]) -> None:
+    """Delete those of `listed` that one of `needed` covers; `needed` must be durable."""
+    keys = {segment.key for segment in needed}
+    for segment in listed:
+        if segment.key not in keys and any(other.covers(segment) for other in needed):
             await store.delete(segment.key)

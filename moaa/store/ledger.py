@@ -24,17 +24,17 @@ from typing import Self
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, Fenced, NotFound, StoreError
-from moaa.store import compaction
 from moaa.store.base import Store
-from moaa.store.call_index import CallIndex, call_digest
+from moaa.store.call_index import CallIndex
+from moaa.store.compaction import choose_run, delete_superfluous, list_segments, merge
 from moaa.store.fencing import Token
 from moaa.store.segments import (
     Entry,
     Pin,
     Segment,
+    call_digest,
     decode_segment,
     encode_segment,
-    parse_segment_key,
     readable_order,
     segment_key,
 )
@@ -59,7 +59,7 @@ class LedgerLimits:
     max_failed_flushes: int = 5
     max_segments: int = 64
     """A chain longer than this is compacted."""
-    max_merged_bytes: int = 32 * 1024 * 1024
+    max_merged_bytes: int = 16 * 1024 * 1024
     """Compressed size up to which segments are merged."""
 
 
@@ -84,7 +84,7 @@ class Ledger:
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
-        self._error: StoreError | None = None
+        self._fenced: Fenced | None = None
 
     @classmethod
     async def load(
@@ -155,7 +155,7 @@ class Ledger:
                     await self._write_next()
                 await self._compact()
             except Fenced as fenced:
-                self._error = fenced
+                self._fenced = fenced
                 raise
 
     async def close(self) -> None:
@@ -166,8 +166,7 @@ class Ledger:
         """
         if self._flusher is not None:
             self._flusher.cancel()
-            await asyncio.gather(self._flusher, return_exceptions=True)
-            self._flusher = None
+            await asyncio.wait({self._flusher})
         try:
             await self.flush()
         finally:
@@ -207,8 +206,7 @@ class Ledger:
     async def _read_all(self) -> None:
         self._calls.clear()
         chains: dict[str, list[Segment]] = {self._chain: []}
-        async for found in self._store.list(f"{self._folder}/"):
-            segment = parse_segment_key(found.key, found.size_bytes)
+        for segment in await list_segments(self._store, f"{self._folder}/"):
             chains.setdefault(segment.chain, []).append(segment)
         self._segments = readable_order(chains.pop(self._chain))
         await self._read(self._segments)
@@ -220,9 +218,8 @@ class Ledger:
             batch = segments[start : start + _LOAD_AHEAD]
             bodies = await map_bounded([segment.key for segment in batch], self._store.get, at_once=_LOAD_AHEAD)
             for segment, body in zip(batch, bodies, strict=True):
-                records = await asyncio.to_thread(decode_segment, segment.key, body)
-                for line, record in records:
-                    self._calls.remember(segment.chain, line, record)
+                for line in await asyncio.to_thread(decode_segment, segment.key, body):
+                    self._calls.remember(segment.chain, line)
 
     async def _seal(self) -> None:
         """Take the next number, so that no earlier attempt can. Raises AlreadyExists: one was faster."""
@@ -272,11 +269,22 @@ class Ledger:
         self._unconfirmed = None
 
     async def _compact(self) -> None:
-        if len(self._segments) > self._limits.max_segments:
-            run = compaction.choose_run(self._segments, self._limits.max_merged_bytes)
+        """Shorten a long chain. A failure is put off to a later flush: the chain is as readable as before."""
+        if len(self._segments) <= self._limits.max_segments:
+            return
+        try:
+            await self._token.check()
+            # Listed anew: an earlier attempt's last compaction may have removed what is remembered here.
+            listed = await list_segments(self._store, f"{self._folder}/{self._chain}-")
+            self._segments = readable_order(listed)
+            run = choose_run(self._segments, self._limits.max_merged_bytes)
             if run is not None:
-                await self._token.check()
-                self._segments = await compaction.merge(self._store, self._folder, self._segments, run, self._writer)
+                self._segments = await merge(self._store, self._folder, self._segments, run, self._writer)
+                await delete_superfluous(self._store, listed, self._segments)
+        except Fenced:
+            raise
+        except StoreError as error:
+            log.warning("ledger_not_compacted shard=%s error=%s", self._token.shard, error)
 
     async def _flush_regularly(self) -> None:
         failed = 0
@@ -293,10 +301,12 @@ class Ledger:
             except StoreError as error:
                 failed += 1
                 if isinstance(error, Fenced) or failed >= self._limits.max_failed_flushes:
-                    self._error = error
-                    return
+                    raise
                 log.warning("ledger_flush_failed shard=%s tries=%d error=%s", self._token.shard, failed, error)
 
     def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
+        """Tell a worker what the background flush ran into."""
+        if self._fenced is not None:
+            raise self._fenced
+        if self._flusher is not None and self._flusher.done() and not self._flusher.cancelled():
+            self._flusher.result()

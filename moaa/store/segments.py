@@ -9,11 +9,12 @@ A torn segment cannot come about by a kill: both stores show an object whole or 
 damaged or edited, and is an error that names it, never something to skip: skipping would change which answer wins.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -101,6 +102,16 @@ class Segment:
         return self.first <= other.first and other.last <= self.last
 
 
+class Line(NamedTuple):
+    """One line of a segment, as far as an index needs it."""
+
+    raw: bytes
+    call: bytes
+    """`call_digest` of the call it is about."""
+    pinned: str | None
+    """Of a pin: the chain it names; None for an entry."""
+
+
 def segment_key(folder: str, chain: str, first: int, last: int) -> str:
     """`folder` is `<ledger>/<shard>`."""
     return f"{folder}/{chain}-{first:06d}-{last:06d}.jsonl.zst"
@@ -148,23 +159,30 @@ def encode_segment(header: dict[str, object], lines: Sequence[bytes]) -> bytes:
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(body)
 
 
-def decode_segment(key: str, body: bytes) -> list[tuple[bytes, Entry | Pin]]:
-    """The lines after the header, each raw and parsed.
+def decode_segment(key: str, body: bytes) -> list[Line]:
+    """The lines after the header, each checked; texts are not kept beside the raw line.
 
     Raises:
         StoreError: it is damaged; names the object and the line.
     """
     remedy = "restore the object, or delete it and all later segments of its chain (their calls are made again)"
     try:
-        lines = zstandard.ZstdDecompressor().decompress(body).split(b"\n")
+        raw_lines = zstandard.ZstdDecompressor().decompress(body).split(b"\n")
     except zstandard.ZstdError as error:
         raise StoreError(f"{key}: not a readable ledger segment ({error}); {remedy}") from error
-    if len(lines) < 2 or lines[-1] != b"":
+    if len(raw_lines) < 2 or raw_lines[-1] != b"":
         raise StoreError(f"{key}: the ledger segment has no header or no last line end; {remedy}")
-    records: list[tuple[bytes, Entry | Pin]] = []
-    for number, line in enumerate(lines[1:-1], start=2):
+    lines: list[Line] = []
+    for number, raw in enumerate(raw_lines[1:-1], start=2):
         try:
-            records.append((line, _RECORD.validate_json(line)))
+            record = _RECORD.validate_json(raw)
         except ValueError as error:
             raise StoreError(f"{key}: line {number} is not a ledger entry ({error}); {remedy}") from error
-    return records
+        pinned = record.chain if isinstance(record, Pin) else None
+        lines.append(Line(raw, call_digest(record.row, record.path, record.key), pinned))
+    return lines
+
+
+def call_digest(row: str, path: str, key: str) -> bytes:
+    """16 bytes that stand for one call."""
+    return hashlib.sha256(json.dumps([row, path, key]).encode()).digest()[:16]

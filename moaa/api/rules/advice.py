@@ -88,4 +88,13 @@ def trained_on_the_test(spec: Node) -> Iterator[str]:
             )
 
 
-ADVICE = (idle, judges_apart, lengths, samples_differ, twins, trained_on_the_test)
+def verdict_markers(spec: Node) -> Iterator[str]:
+    """A general model has to be told the labels; one that was trained as a judge may know them."""
+    for name in ("metaJudge", "single"):
+        prompt = spec.at("prompts", name)
+        missing = [mark for mark in ("[[A]]", "[[B]]") if prompt.text and mark not in prompt.text]
+        if missing:
+            yield f"{prompt.name}: never asks for {' and '.join(missing)}, and only those are verdicts"
+
+
+ADVICE = (idle, judges_apart, lengths, samples_differ, twins, trained_on_the_test, verdict_markers)

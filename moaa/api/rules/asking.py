@@ -112,16 +112,6 @@ def student_joins_once(spec: Node) -> Iterator[Problem]:
                 )
 
 
-def verdict_markers(spec: Node) -> Iterator[Problem]:
-    for name in ("metaJudge", "single"):
-        prompt = spec.at("prompts", name)
-        missing = [mark for mark in ("[[A]]", "[[B]]") if prompt.text and mark not in prompt.text]
-        if missing:
-            yield Problem(
-                prompt.name, "", f"never asks for {' and '.join(missing)}, and only those are verdicts; add them"
-            )
-
-
 def benchmarks(spec: Node) -> Iterator[Problem]:
     seen: dict[str, Node] = {}
     for benchmark in benchmark_nodes(spec):
@@ -137,6 +127,5 @@ RULES = (
     token_limits,
     mixture_and_judge_present,
     student_joins_once,
-    verdict_markers,
     benchmarks,
 )

@@ -1,0 +1,1 @@
+"""Worked examples; the tests import what they share with them."""

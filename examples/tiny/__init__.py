@@ -1,0 +1,1 @@
+"""A world of real but tiny language models, in which every claim can be measured on two CPU cores."""

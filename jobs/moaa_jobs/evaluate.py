@@ -1,0 +1,129 @@
+"""evaluate: every subject answers every evaluation prompt, and each answer is scored.
+
+An item is one prompt for one subject. Items of the same prompt share a ledger row, so answers that another subject or
+an earlier evaluation already has (a Pairwise baseline's above all) are never asked for again.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+from moaa.evaluate.exact_match import score
+from moaa.evaluate.plan import How, Subject, subjects
+
+from moaa.api.evaluation import AnyBenchmark, Pairwise
+from moaa.api.mixture import Judge, Mixture
+from moaa.client.budget import Windows
+from moaa.client.calls import Caller
+from moaa.data.rows import AnswerRow, PromptRow, ScoreRow
+from moaa.data.schemas import ANSWERS, SCORES
+from moaa.errors import CallError
+from moaa.judge.row import judge_pair
+from moaa.mixture.alone import answer_alone
+from moaa.mixture.row import answer_conversation
+from moaa.plan.graph import STAGE_DATA, benchmarks, resolved_judge, resolved_mixture
+from moaa.plan.stage import Stage, StageJob
+from moaa_jobs.context import Context
+from moaa_jobs.inputs import rows_of, stage_of
+from moaa_jobs.models import windows_of
+from moaa_jobs.rows import Item, Rows, RowStage, run_rows
+
+ROWS_PER_SHARD = 256
+
+NO_VERDICT = "no-verdict"
+"""Reason of a row whose comparison with the baseline could not be read."""
+
+
+async def run(job: StageJob, context: Context) -> None:
+    """Writes `answers` and `scores`: one score for each prompt, benchmark and subject."""
+    stage = stage_of(job)
+    measured = subjects(context.resource, stage)
+    bench = _Bench(context, stage, await windows_of(context))
+    items: list[Item] = []
+    for benchmark in benchmarks(context.resource.spec):
+        rows = cast("list[PromptRow]", await rows_of(context, STAGE_DATA, f"eval-{benchmark.name}"))
+        # Row by row, so that a shard holds the same prompts whoever is measured.
+        items += [bench.item(benchmark, row, subject) for row in rows for subject in measured]
+    await run_rows(
+        context,
+        RowStage(
+            items=items,
+            items_per_shard=ROWS_PER_SHARD * len(measured),
+            schemas={"answers": ANSWERS, "scores": SCORES},
+            main_table="scores",
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    context: Context
+    stage: Stage
+    windows: Windows
+
+    def item(self, benchmark: AnyBenchmark, row: PromptRow, subject: Subject) -> Item:
+        async def work(caller: Caller) -> Rows:
+            texts = [await self._answer(benchmark, row, subject, k, caller) for k in range(benchmark.samples)]
+            scores = [await self._score(benchmark, row, text, k, caller) for k, text in enumerate(texts)]
+            answers = [
+                AnswerRow(
+                    benchmark=benchmark.name,
+                    model=subject.label,
+                    id=row["id"],
+                    sample=k,
+                    prompt=row["messages"][-1]["content"],
+                    text=text,
+                    gold=row["answer"],
+                    score=scores[k],
+                )
+                for k, text in enumerate(texts)
+            ]
+            total = ScoreRow(
+                benchmark=benchmark.name,
+                model=subject.label,
+                id=row["id"],
+                score=sum(scores) / len(scores),
+                length=sum(map(len, texts)) / len(texts),
+            )
+            return {"answers": answers, "scores": [total]}
+
+        return Item(f"{benchmark.name}/{row['id']}", work)
+
+    async def _answer(
+        self, benchmark: AnyBenchmark, row: PromptRow, subject: Subject, sample: int, caller: Caller
+    ) -> str:
+        """The last turn of the subject's answer."""
+        path = f"s{sample}/"
+        if subject.how is How.MIXTURE:
+            answered = await answer_conversation(
+                row["messages"], self._mixture, self.context.prompts, caller, windows=self.windows, path=path
+            )
+            return answered.messages[-1]["content"]
+        messages = await answer_alone(row["messages"], subject.model, benchmark.sampling, caller, path=path)
+        return messages[-1]["content"]
+
+    async def _score(self, benchmark: AnyBenchmark, row: PromptRow, text: str, sample: int, caller: Caller) -> float:
+        if not isinstance(benchmark, Pairwise):
+            assert row["answer"] is not None  # stage-data refuses an ExactMatch row without one
+            return score(text, row["answer"])
+        spec = self.context.resource.spec
+        baseline = spec.student if benchmark.baseline == "$base" else benchmark.baseline
+        path = f"s{sample}/"
+        messages = await answer_alone(row["messages"], baseline, benchmark.sampling, caller, path=path)
+        judge: Judge = resolved_judge(benchmark.judge, self.context.resource, self.stage)
+        won = await judge_pair(
+            row["messages"],
+            text,
+            messages[-1]["content"],
+            judge,
+            self.context.prompts,
+            caller,
+            windows=self.windows,
+            path=path,
+        )
+        if won is None:
+            raise CallError(NO_VERDICT, f"row {row['id']}: no readable verdict against {baseline}")
+        return won
+
+    @property
+    def _mixture(self) -> Mixture:
+        return resolved_mixture(self.context.resource, self.stage)

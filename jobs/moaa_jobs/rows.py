@@ -1,0 +1,306 @@
+"""Runs a stage whose work is model calls: items through a bounded window, a ledger and a manifest a shard.
+
+Items flow independently: there is no barrier between them, and none between shards. An item ends in one of three ways:
+its rows; a failure with a reason, which is counted; or deferred, because a model it needs is not being served. A shard
+without deferred items is published; when any were deferred the stage ends with `Deferred` and what could be done is
+in the ledgers. Membership and order of items and shards depend on the stage's inputs only.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from moaa.client.budget import Windows
+from moaa.client.calls import Caller
+from moaa.client.ledgered import Calls
+from moaa.client.outcome import TRANSIENT
+from moaa.client.pool import Clients
+from moaa.errors import CallError, Fenced, ModelAbsent, StageError
+from moaa.plan.stage import ledger_path, stage_path
+from moaa.store.fencing import Token, claim
+from moaa.store.ledger import Ledger
+from moaa.store.manifest import StageManifest
+from moaa.store.shards import (
+    StageTotals,
+    finalise,
+    publish_shard,
+    read_manifest,
+    read_shards,
+    shard_name,
+    shard_names,
+    shard_slice,
+)
+from moaa.store.tables import TableRows
+from moaa_jobs.context import Context, Deferred, Permanent
+from moaa_jobs.models import targets, windows_of
+from moaa_jobs.provenance import build_manifest
+
+logger = logging.getLogger(__name__)
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""What one item adds to each table."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of work. Items with the same `row` share ledger entries of equal calls."""
+
+    row: str
+    work: Callable[[Caller], Awaitable[Rows]]
+
+
+@dataclass(frozen=True)
+class RowStage:
+    items: Sequence[Item]
+    items_per_shard: int
+    """From the inputs only, like everything that decides membership."""
+    schemas: Mapping[str, pa.Schema]
+    """Of every table the stage writes."""
+    main_table: str
+    """Has exactly one row for each item that did not fail."""
+
+
+@dataclass
+class _Shard:
+    name: str
+    items: Sequence[Item]
+    token: Token
+    ledger: Ledger
+    calls: Calls
+    started: float
+    remaining: int
+    done: list[Rows | None]
+    failures: Counter[str] = field(default_factory=Counter)
+    deferred: int = 0
+
+
+_Queue = asyncio.Queue[tuple[_Shard, int] | None]
+"""Items to be worked on; None tells a worker that there are no more."""
+
+
+class _Run:
+    """State of one job process; all of it may be lost."""
+
+    def __init__(self, context: Context, stage: RowStage) -> None:
+        job = context.job
+        self.context = context
+        self.stage = stage
+        self.path = stage_path(job.kind, job.inputs, job.fingerprint)
+        self.ledgers = ledger_path(job.kind, job.inputs)
+        self.names = shard_names(len(stage.items), stage.items_per_shard)
+        self.open: dict[str, _Shard] = {}
+        self.waiting: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.calls: list[Calls] = []
+        self.rows_done = 0
+
+    async def work_on(self, shards: Sequence[int]) -> None:
+        """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
+        window = max(1, self.context.settings.rows_in_flight)
+        queue: _Queue = asyncio.Queue(maxsize=window)
+        windows = await windows_of(self.context)
+        async with Clients(targets(self.context)) as clients:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._feed(shards, queue, window, clients, windows))
+                    for _ in range(window):
+                        group.create_task(self._drain(queue))
+            except BaseExceptionGroup as errors:
+                raise first_leaf(errors) from errors
+            finally:
+                await self._close_all()
+
+    async def _feed(
+        self, shards: Sequence[int], queue: _Queue, window: int, clients: Clients, windows: Windows
+    ) -> None:
+        for index in shards:
+            shard = await self._open_shard(index, clients, windows)
+            for position in range(len(shard.items)):
+                await queue.put((shard, position))
+            if not shard.items:
+                await self._end_shard(shard)
+        for _ in range(window):
+            await queue.put(None)
+
+    async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
+        token = await claim(self.context.store, self.path, shard_name(index))
+        ledger = await Ledger.load(self.context.store, self.ledgers, token)
+        items = self.stage.items[shard_slice(index, len(self.stage.items), self.stage.items_per_shard)]
+        calls = Calls(
+            clients=clients,
+            ledger=ledger,
+            digests=self.context.job.models,
+            run_seed=self.context.resource.spec.seed,
+            windows=windows,
+        )
+        shard = _Shard(
+            shard_name(index), items, token, ledger, calls, time.monotonic(), len(items), [None] * len(items)
+        )
+        self.calls.append(calls)
+        self.open[shard.name] = shard
+        return shard
+
+    async def _drain(self, queue: _Queue) -> None:
+        while (task := await queue.get()) is not None:
+            shard, position = task
+            await self._run_item(shard, position)
+            shard.remaining -= 1
+            if shard.remaining == 0:
+                await self._end_shard(shard)
+
+    async def _run_item(self, shard: _Shard, position: int) -> None:
+        item = shard.items[position]
+        try:
+            shard.done[position] = await item.work(shard.calls.of(item.row))
+        except CallError as error:
+            shard.failures[error.reason] += 1
+            self.failures[error.reason] += 1
+            logger.debug("row_failed row=%s reason=%s error=%s", item.row, error.reason, error)
+            self._check_failures()
+        except ModelAbsent as absent:
+            shard.deferred += 1
+            self.waiting[absent.model] += 1
+        self.rows_done += 1
+        self.report()
+
+    async def _end_shard(self, shard: _Shard) -> None:
+        """All items of the shard are accounted for: make its ledger durable, then publish it if none waits."""
+        await shard.ledger.close()
+        del self.open[shard.name]
+        if shard.deferred:
+            return
+        tables = {
+            name: TableRows([row for rows in shard.done if rows is not None for row in rows.get(name, ())], schema)
+            for name, schema in self.stage.schemas.items()
+        }
+        manifest = await publish_shard(
+            self.context.store,
+            self.path,
+            shard.token,
+            tables,
+            main_table=self.stage.main_table,
+            rows_in=len(shard.items),
+            failures=shard.failures,
+            usage=shard.calls.usage.by_model(),
+            seconds=time.monotonic() - shard.started,
+        )
+        shard.done = []
+        logger.info(
+            "shard_published stage=%s shard=%s attempt=%d rows=%d failed=%d",
+            self.context.job.stage,
+            shard.name,
+            manifest.attempt,
+            manifest.rows[self.stage.main_table],
+            sum(manifest.failures.values()),
+        )
+
+    async def _close_all(self) -> None:
+        """After an error or SIGTERM: keep what was answered. A fenced ledger writes nothing."""
+        for shard in list(self.open.values()):
+            try:
+                await shard.ledger.close()
+            except Fenced:
+                logger.warning("ledger_fenced shard=%s", shard.name)
+        self.open.clear()
+
+    def _check_failures(self) -> None:
+        check_failures(self.context, len(self.stage.items), self.failures)
+
+    def report(self) -> None:
+        self.context.progress.update(
+            rows_done=self.rows_done,
+            rows_total=len(self.stage.items),
+            failed=sum(self.failures.values()),
+            waiting=dict(self.waiting),
+            calls=sum(c.usage.sent for c in self.calls),
+            calls_reused=sum(c.usage.from_ledger for c in self.calls),
+            prompt_tokens=sum(c.usage.prompt_tokens for c in self.calls),
+            completion_tokens=sum(c.usage.completion_tokens for c in self.calls),
+        )
+
+
+async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
+    """Work on the settings' shard, or on all of them and finalise. Returns the manifest when the stage is done.
+
+    Raises:
+        Deferred: items wait for models that are not served.
+        Permanent: more items failed than spec.failures.maxFraction tolerates.
+        Fenced, StoreError, ServerError: see `moaa.errors`; ledgers are flushed as far as possible first.
+    """
+    started = datetime.now(UTC)
+    run = _Run(context, stage)
+    existing = await read_manifest(context.store, run.path)
+    if existing is not None:
+        return existing
+    finished = await read_shards(context.store, run.path, run.names)
+    wanted = range(len(run.names)) if context.settings.shard is None else [context.settings.shard]
+    todo = [index for index in wanted if run.names[index] not in finished]
+    run.rows_done = sum(shard.rows_in for shard in finished.values())
+    for shard in finished.values():
+        run.failures.update(shard.failures)
+    run.report()
+    if todo:
+        await run.work_on(todo)
+    if run.waiting:
+        run.report()
+        raise Deferred(dict(run.waiting))
+    if context.settings.shard is not None:
+        return None
+    return await _finalise(run, started)
+
+
+async def _finalise(run: _Run, started: datetime) -> StageManifest:
+    context = run.context
+
+    def build(totals: StageTotals) -> StageManifest:
+        check_failures(context, totals.rows_in, totals.failures)
+        return build_manifest(
+            context.job,
+            context.resource,
+            attempt=totals.attempt,
+            outputs=totals.outputs,
+            tables=totals.tables,
+            rows_in=totals.rows_in,
+            failures=totals.failures,
+            usage=totals.usage,
+            started=started,
+            seconds=totals.seconds,
+        )
+
+    return await finalise(context.store, run.path, run.names, main_table=run.stage.main_table, build=build)
+
+
+def check_failures(context: Context, total: int, reasons: Mapping[str, int]) -> None:
+    """Whether more rows failed than spec.failures.maxFraction tolerates.
+
+    Raises:
+        Permanent: those that would fail again are too many by themselves.
+        StageError: too many with those that may pass (time-outs, server errors); another attempt may do better.
+    """
+    allowed = context.resource.spec.failures.max_fraction
+    failed = sum(reasons.values())
+    if failed <= allowed * total:
+        return
+    counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+    message = (
+        f"{context.job.stage}: {failed} of {total} rows failed ({counts}), more than spec.failures.maxFraction "
+        f"{allowed} allows; mend the cause, or raise it to accept the loss"
+    )
+    lasting = sum(count for reason, count in reasons.items() if reason not in TRANSIENT)
+    if lasting > allowed * total:
+        raise Permanent(message)
+    raise StageError(message)
+
+
+def first_leaf(error: BaseException) -> BaseException:
+    """The first exception that is no group; the others were caused by its cancellation or are like it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,119 @@
+"""Ray for one training stage: the cluster, the run on it, and the end of both.
+
+On Kubernetes a RayJob has made the cluster and RAY_ADDRESS says so. Elsewhere a small one is started on this machine
+and ended with the job: its processes die with the driver, kill -9 included.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moaa.api.training import TrainingResources
+from moaa_jobs.training.checkpoints import KEEP
+from moaa_jobs.training.config import LoopConfig
+
+logger = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 80 * 1024 * 1024
+"""Ray's least, nearly; nothing of size passes through it."""
+PROCESS_GROUP_TIMEOUT_S = 7200
+"""Gathering and saving a large ZeRO-3 model takes longer than torch's ten minutes."""
+_DRIVER_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Train's own gauges go to a Prometheus nobody reads here.
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+_LOCAL_ENVIRONMENT = {
+    # One machine is not preempted in part; the watcher would be one more process.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_enable_metrics_collection": "0",
+}
+
+
+class RaySettings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
+    """Set in a RayJob's driver; None starts Ray on this machine."""
+
+
+@contextmanager
+def ray_cluster(resources: TrainingResources, settings: RaySettings) -> Iterator[None]:
+    """Ray, connected; disconnected or ended afterwards."""
+    for name, value in (_DRIVER_ENVIRONMENT | ({} if settings.ray_address else _LOCAL_ENVIRONMENT)).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if settings.ray_address:
+        ray.init(address="auto", **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    # Sockets lie in it, and their paths must stay under 107 bytes: not in the stage's scratch folder.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=resources.workers * resources.cpus_per_worker,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=folder,
+            **quiet,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fit(config: LoopConfig) -> dict[str, Any]:
+    """Run the loop on the workers until it ends well; what rank 0 returned.
+
+    A lost worker restarts the group from the last complete checkpoint, `max_failures` times. Blocks.
+
+    Raises:
+        ray.train.TrainingFailedError: it failed more often.
+    """
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from moaa_jobs.training.keeper import CheckpointKeeper
+    from moaa_jobs.training.loop import train_loop
+    from moaa_jobs.training.storage import file_system
+
+    resources = config.resource.spec.training.resources
+    filesystem, root = file_system(config.resource.spec.storage)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"config": config.model_dump_json()},
+        torch_config=TorchConfig(backend="nccl" if config.on_gpu else "gloo", timeout_s=PROCESS_GROUP_TIMEOUT_S),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=config.on_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker}
+            | ({"GPU": resources.gpus_per_worker} if config.on_gpu else {}),
+        ),
+        run_config=RunConfig(
+            name=config.run_name,
+            storage_path=f"{root}/{config.checkpoints}",
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=KEEP),
+            callbacks=[CheckpointKeeper()],
+        ),
+    )
+    value = trainer.fit().return_value
+    assert isinstance(value, dict), "rank 0 returns its result"
+    return value

@@ -1,0 +1,117 @@
+"""One worker's surroundings: where it stands, its files, its voice. Entry point of every Ray Train worker.
+
+Local files lie in `scratch` of the machine: `student`, `ref-model` and `tokens.arrow` are brought by one worker a
+machine, `output` is emptied first, since a worker group that is restarted finds the files of the one before.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moaa.store.base import Store
+from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key
+
+
+def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
+    """Train as `raw["config"]` (a `LoopConfig` as JSON) says; rank 0 returns a `LoopResult` as JSON values."""
+    config = LoopConfig.model_validate_json(raw["config"])
+    prepare_environment(on_gpu=config.on_gpu)
+    with asyncio.Runner() as runner:
+        worker = Worker.create(config, runner)
+        try:
+            with worker.phase("imports"):
+                from moaa_jobs.training.session import Session
+            worker.report(LoopProgress(phase="loading"))
+            with worker.phase("fetch"):
+                worker.fetch()
+            result = Session(worker).run()
+            return result.model_dump(mode="json") if result else None
+        finally:
+            worker.close()
+
+
+def prepare_environment(*, on_gpu: bool) -> None:
+    """What the heavy libraries read when they are imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not on_gpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+
+
+@dataclass
+class Worker:
+    config: LoopConfig
+    store: Store
+    runner: asyncio.Runner
+    rank: int
+    local_rank: int
+    local_ranks: range
+    """World ranks on this machine."""
+    scratch: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    resumed_step: int = 0
+
+    @staticmethod
+    def create(config: LoopConfig, runner: asyncio.Runner) -> "Worker":
+        import ray.train
+
+        from moaa.store.open import StoreSettings, open_store
+
+        async def connect() -> Store:
+            return open_store(config.resource.spec.storage, StoreSettings())
+
+        context = ray.train.get_context()
+        first = context.get_world_rank() - context.get_local_rank()
+        return Worker(
+            config=config,
+            store=runner.run(connect()),
+            runner=runner,
+            rank=context.get_world_rank(),
+            local_rank=context.get_local_rank(),
+            local_ranks=range(first, first + context.get_local_world_size()),
+            scratch=Path(tempfile.gettempdir()) / f"moaa-{config.run_name}",
+        )
+
+    def close(self) -> None:
+        self.runner.run(self.store.close())
+        if self.local_rank == 0:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def fetch(self) -> None:
+        import torch.distributed as dist
+
+        if self.local_rank == 0:
+            self.runner.run(self._fetch())
+        dist.barrier()
+
+    async def _fetch(self) -> None:
+        from moaa_jobs.training import weights
+
+        config = self.config
+        shutil.rmtree(self.scratch / "output", ignore_errors=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})
+        for name, source in wanted.items():
+            folder = await weights.bring(source, self.store, config.resource, self.scratch)
+            (self.scratch / name).unlink(missing_ok=True)
+            (self.scratch / name).symlink_to(folder)
+        await self.store.download(config.tokens_key, self.scratch / "tokens.arrow")
+
+    def report(self, progress: LoopProgress) -> None:
+        """Leave `progress` for the driver; rank 0 only."""
+        if self.rank == 0:
+            body = progress.model_copy(update={"resumed_step": self.resumed_step}).model_dump_json().encode()
+            self.runner.run(self.store.put(progress_key(self.config), body))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 2)

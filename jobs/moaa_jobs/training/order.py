@@ -1,0 +1,102 @@
+"""Which rows each optimiser step holds, and how they are laid out over workers and micro-steps. Pure.
+
+The rows of a step depend on seed, row count, batch size and epochs only, never on workers or packing: a run that goes
+on with another number of workers trains on the same batches. Every batch is full. A *bin* is what one worker holds at
+a time; a step has accumulation × workers bins, in the order in which the sampler hands them out.
+"""
+
+import heapq
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+Batch = list[int]
+"""Row indices of one optimiser step."""
+
+
+def count_steps(rows: int, *, epochs: Decimal, batch_size: int) -> int:
+    return math.ceil(epochs * rows / batch_size)
+
+
+def batches(rows: int, *, epochs: Decimal, batch_size: int, seed: int) -> list[Batch]:
+    """Row indices of every step.
+
+    The stream of rows is one permutation after another; the last batch is filled from the permutation that follows, so
+    fewer than `batch_size` rows are seen once more than `epochs` asks for, and none is dropped.
+    """
+    needed = count_steps(rows, epochs=epochs, batch_size=batch_size) * batch_size
+    stream: list[int] = []
+    epoch = 0
+    while len(stream) < needed:
+        permutation = list(range(rows))
+        random.Random(f"{seed}/{epoch}").shuffle(permutation)
+        stream += permutation
+        epoch += 1
+    return [stream[i : i + batch_size] for i in range(0, needed, batch_size)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Bins of all steps: `bins[(step * accumulation + micro_step) * workers + worker]` is a list of rows."""
+
+    bins: list[list[int]]
+    accumulation: int
+    """Micro-steps of each optimiser step."""
+
+
+def lay_out(steps: Sequence[Batch], *, workers: int, micro_batch_size: int) -> Layout:
+    """Bins of `micro_batch_size` rows each. The batch size is divisible by workers × micro_batch_size (checked in the
+    resource)."""
+    bins = [batch[i : i + micro_batch_size] for batch in steps for i in range(0, len(batch), micro_batch_size)]
+    return Layout(bins=bins, accumulation=len(steps[0]) // (workers * micro_batch_size))
+
+
+def pack(
+    steps: Sequence[Batch], *, lengths: Sequence[int], workers: int, micro_batch_size: int, max_length: int
+) -> Layout:
+    """Bins of at most micro_batch_size × max_length tokens, as few micro-steps as will do, evenly filled.
+
+    A step holds the same rows as without packing, so the gradient is the same; only the padding and the short
+    micro-steps go. The number of micro-steps must be one for all steps, so it is what the fullest step needs.
+    """
+    capacity = micro_batch_size * max_length
+    most = len(steps[0]) // (workers * micro_batch_size)
+    fullest = max(sum(lengths[row] for row in batch) for batch in steps)
+    for accumulation in range(max(1, math.ceil(fullest / (workers * capacity))), most):
+        bins: list[list[int]] = []
+        for batch in steps:
+            filled = _fill(batch, lengths, accumulation * workers, capacity)
+            if filled is None:
+                break
+            bins += filled
+        else:
+            return Layout(bins=bins, accumulation=accumulation)
+    return lay_out(steps, workers=workers, micro_batch_size=micro_batch_size)
+
+
+def _fill(batch: Batch, lengths: Sequence[int], count: int, capacity: int) -> list[list[int]] | None:
+    """`count` bins, each longest remaining row into the emptiest bin; None when one would overflow.
+
+    Neighbouring bins are alike in size, so that the workers of one micro-step finish together.
+    """
+    heap: list[tuple[int, int]] = [(0, i) for i in range(count)]
+    bins: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for row in sorted(batch, key=lambda row: (-lengths[row], row)):
+        load, i = heapq.heappop(heap)
+        loads[i] = load + lengths[row]
+        if loads[i] > capacity:
+            return None
+        bins[i].append(row)
+        heapq.heappush(heap, (loads[i], i))
+    return [bins[i] for i in sorted(range(count), key=lambda i: (-loads[i], i))]
+
+
+def learning_rate_factor(step: int, *, steps: int, warmup_steps: int) -> float:
+    """Linear warm-up, then half a cosine to 0 at `steps`; multiplies the peak learning rate of step `step` (from 0)."""
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))

@@ -1,0 +1,224 @@
+"""The driver of both training stages: tokenise and check, train on Ray, publish.
+
+Every mistake a user can make shows here, before a worker starts: a failure in a worker is Ray Train's to repair and is
+tried again. The stage's one shard is `train`; its fencing token is what an earlier attempt that still runs loses by.
+"""
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from moaa.errors import Fenced, NotFound, StageError
+from moaa.plan.stage import Kind, StageJob
+from moaa.store.fencing import Token, claim
+from moaa.store.shards import read_manifest, read_table
+from moaa_jobs.context import Context, Permanent
+from moaa_jobs.training import publish, token_table, weights
+from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
+from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
+from moaa_jobs.training.config import LoopConfig, LoopProgress, LoopResult, checkpoint_folder, progress_key
+from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
+from moaa_jobs.training.tokens import Failed
+
+logger = logging.getLogger(__name__)
+
+SHARD = "train"
+ROWS_AT_ONCE = 128
+"""Rows encoded between two looks at the clock."""
+POLL_S = 1.0
+FENCE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where the two kinds differ before training."""
+
+    kind: Kind
+    source: str
+    """Kind of the stage that wrote the rows."""
+    table: str
+    encode: Callable[..., Any]
+    """A row to its encoded form or `Failed` (`tokens.py`)."""
+    to_table: Callable[[Sequence[Any]], pa.Table]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The encoded rows and what became of the others."""
+
+    table: pa.Table
+    rows_in: int
+    failures: dict[str, int]
+
+
+async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
+    """Run the stage to its manifest.
+
+    Raises:
+        DataError, Permanent: the user's mistake, or too many rows failed.
+        Fenced: a later attempt has taken over.
+        StageError: training failed more often than maxFailures allows; another attempt may help.
+    """
+    started, begun = datetime.now(UTC), time.monotonic()
+    stage_path = publish.path_of(job)
+    _check_resources(context)
+    if await read_manifest(context.store, stage_path) is not None:
+        logger.info("stage_done_before stage=%s", job.stage)
+        return
+    token = await claim(context.store, stage_path, SHARD)
+    rows = await _encode_rows(job, context, recipe)
+    config = await _configure(job, context, recipe, token, rows)
+    try:
+        result = await _train_on_ray(config, context, token)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, context.work_dir / "weights", ignore_errors=True)
+    await publish.finish(
+        context, config, result, token,
+        rows_in=rows.rows_in, failures=rows.failures, started=started, seconds=time.monotonic() - begun,
+    )  # fmt: skip
+    await remove_checkpoints(context.store, config.checkpoints)
+
+
+def _check_resources(context: Context) -> None:
+    gpus = context.resource.spec.training.resources.gpus_per_worker
+    if gpus > 1:
+        raise Permanent(
+            f"spec.training.resources.gpusPerWorker: {gpus}, but a worker drives one GPU; multiply workers by {gpus} "
+            "and write gpusPerWorker: 1"
+        )
+
+
+async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
+    """The input table, encoded. Raises Permanent: too many rows failed, or none is left."""
+    source = job.results.get(f"i{job.iteration}-{recipe.source}")
+    manifest = await read_manifest(context.store, source.path) if source else None
+    if manifest is None:
+        raise StageError(f"{job.stage}: stage i{job.iteration}-{recipe.source} is not finished; it comes first")
+    rows = await read_table(context.store, manifest, recipe.table)
+    assert job.student is not None, "every training stage has a student"
+    student = weights.find(job.student, job, context.resource)
+    folder = await weights.bring(
+        student, context.store, context.resource, context.work_dir / "weights", weights.all_but_weights
+    )
+    tokenizer = await asyncio.to_thread(load_tokenizer, folder)
+    ends = stop_ids(folder, tokenizer)
+    spec = publish.optimization(context.resource, recipe.kind)
+
+    def encode_all(part: Sequence[Any]) -> list[Any]:
+        return [recipe.encode(tokenizer, row, stop_ids=ends, max_length=spec.max_length) for row in part]
+
+    encoded: list[Any] = []
+    failed: list[Failed] = []
+    for i in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[i : i + ROWS_AT_ONCE]
+        for item in await asyncio.to_thread(encode_all, part):
+            (failed if isinstance(item, Failed) else encoded).append(item)
+        context.progress.update(rows_done=i + len(part), rows_total=len(rows), failed=len(failed), message="tokenising")
+    _check_failures(context, job.stage, len(rows), failed)
+    return Rows(recipe.to_table(encoded), len(rows), _count(failed))
+
+
+def _count(failed: Sequence[Failed]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in failed:
+        logger.info("row_failed id=%s reason=%s", row.id, row.reason)
+        counts[row.reason] = counts.get(row.reason, 0) + 1
+    return counts
+
+
+def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Failed]) -> None:
+    allowed = context.resource.spec.failures.max_fraction * rows
+    if rows == len(failed):
+        raise Permanent(f"{stage}: no row is left to train on, of {rows}; raise maxLength or look at the answers")
+    if len(failed) > allowed:
+        raise Permanent(
+            f"{stage}: {len(failed)} of {rows} rows cannot be trained on (first: {failed[0].id!r}, {failed[0].reason}); "
+            f"spec.failures.maxFraction allows {int(allowed)}; raise maxLength or maxFraction, or drop the rows"
+        )
+
+
+async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Token, rows: Rows) -> LoopConfig:
+    """Put the encoded rows into the store and say what the workers need to know."""
+    resource, stage_path = context.resource, token.stage_path
+    checkpoints = checkpoint_folder(stage_path)
+    run_name = f"{job.fingerprint[:8]}-{token.attempt}"
+    body = await asyncio.to_thread(token_table.to_bytes, rows.table)
+    tokens_key = f"{checkpoints}/{run_name}-tokens.arrow"
+    await context.store.put(tokens_key, body)
+    spec = publish.optimization(resource, recipe.kind)
+    resume = await find_resume(
+        context.store, checkpoints, workers=resource.spec.training.resources.workers, zero_stage=spec.zero_stage
+    )
+    if resume is not None:
+        logger.info(
+            "training_resumes step=%d checkpoint=%s weights_only=%s", resume.step, resume.folder, resume.weights_only
+        )
+    assert job.student is not None, "every training stage has a student"
+    return LoopConfig(
+        resource=resource,
+        kind=recipe.kind,
+        stage_path=stage_path,
+        run_name=run_name,
+        attempt=token.attempt,
+        student=weights.find(job.student, job, resource),
+        ref_model=weights.find(job.ref_model, job, resource) if job.ref_model else None,
+        tokens_key=tokens_key,
+        tokens_digest=await asyncio.to_thread(token_table.content_digest, rows.table),
+        resume=resume,
+    )
+
+
+async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> LoopResult:
+    from ray.train import TrainingFailedError
+
+    settings = RaySettings()
+    with ray_cluster(context.resource.spec.training.resources, settings):
+        training = asyncio.ensure_future(asyncio.to_thread(fit, config))
+        try:
+            await _watch(training, config, context, token)
+            value = training.result()
+        except TrainingFailedError as error:
+            raise StageError(f"{config.run_name}: training failed: {error}") from error
+    if "fenced" in value:
+        raise Fenced(str(value["fenced"]))
+    return LoopResult.model_validate(value)
+
+
+async def _watch(
+    training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, context: Context, token: Token
+) -> None:
+    """Show what rank 0 reports until training ends. Raises Fenced: a later attempt has taken over."""
+    looked = time.monotonic()
+    while not (await asyncio.wait([training], timeout=POLL_S))[0]:
+        progress = await _read_progress(config, context)
+        if progress is not None:
+            _show(progress, context)
+        if time.monotonic() - looked >= FENCE_EVERY_S:
+            looked = time.monotonic()
+            await token.check()
+
+
+async def _read_progress(config: LoopConfig, context: Context) -> LoopProgress | None:
+    try:
+        return LoopProgress.model_validate_json(await context.store.get(progress_key(config)))
+    except (NotFound, ValidationError):
+        return None  # no worker has come so far
+
+
+def _show(progress: LoopProgress, context: Context) -> None:
+    figures: dict[str, object] = {"message": progress.phase}
+    if progress.phase in ("training", "exporting"):
+        figures |= {"step": progress.step, "steps": progress.steps}
+    if progress.loss is not None:
+        figures["loss"] = round(progress.loss, 5)
+    if progress.tokens_per_s is not None:
+        figures["tokens_per_s"] = round(progress.tokens_per_s, 1)
+    context.progress.update(**figures)

@@ -1,0 +1,131 @@
+"""The real `Caller`: a call is looked up in the ledger first and sent only when it was never finished before.
+
+Always true: an answer is recorded before its caller sees it, so no later call rests on an answer that the ledger does
+not know; equal calls of one row that are under way together are sent once; a call that failed for good is recorded
+like an answer, so that a resumed run agrees with the first; a failure that may pass (`TRANSIENT`) is not, so that
+another attempt tries again.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from moaa.api.mixture import JudgeModel, Sampling
+from moaa.client.budget import Windows, completion_tokens
+from moaa.client.calls import Conversation, Reply
+from moaa.client.outcome import TRANSIENT
+from moaa.client.request import ChatRequest, request_hash, sampling_seed
+from moaa.client.usage import Usage
+from moaa.errors import CallError, StageError
+from moaa.store.segments import Answer, Entry, Failure
+
+
+class CallLog(Protocol):
+    """What is needed of the ledger (`moaa.store.ledger.Ledger`)."""
+
+    async def lookup(self, row: str, path: str, request_hash: str) -> Entry | None: ...
+
+    async def record(self, entry: Entry) -> None: ...
+
+
+class Completer(Protocol):
+    """What is needed of the clients (`moaa.client.pool.Clients`)."""
+
+    async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+        """Raises CallError, ServerError, ModelAbsent."""
+        ...
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What the callers of a shard's rows share."""
+
+    clients: Completer
+    ledger: CallLog
+    digests: Mapping[str, str]
+    """Content digest of every model that may be asked, served now or not."""
+    run_seed: int
+    windows: Windows
+    """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""
+    usage: Usage = field(default_factory=Usage)
+    under_way: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """One lock for each call under way, so that items of one row (subjects of an evaluation) share an answer."""
+
+    def of(self, row: str) -> "LedgeredCaller":
+        """The caller of one row."""
+        return LedgeredCaller(row, self)
+
+
+class LedgeredCaller:
+    """Asks models on behalf of one row; see `moaa.client.calls.Caller`."""
+
+    def __init__(self, row: str, calls: Calls) -> None:
+        self._row = row
+        self._calls = calls
+
+    async def call(
+        self, path: str, model: str, messages: Conversation, sampling: Sampling | JudgeModel, *, key: str = ""
+    ) -> Reply:
+        """See `Caller.call`.
+
+        Raises:
+            CallError, ModelAbsent: as there.
+            ServerError: the model's servers are gone.
+            StoreError: the ledger cannot be written (Fenced: a newer attempt owns the shard).
+            StageError: the stage does not know the model, a mistake of the plan.
+        """
+        calls = self._calls
+        digest = calls.digests.get(model)
+        if digest is None:
+            raise StageError(f"row {self._row!r}, call {path!r}: the stage was given no digest of model {model!r}")
+        request = ChatRequest(
+            messages=messages,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=completion_tokens(calls.windows.get(model), messages, max_tokens=sampling.max_tokens),
+            seed=sampling_seed(run_seed=calls.run_seed, row=self._row, path=path, key=key),
+        )
+        identity = request_hash(request, model_digest=digest, run_seed=calls.run_seed, key=key)
+        lock = calls.under_way.setdefault((self._row, path, identity), asyncio.Lock())
+        async with lock:
+            known = await calls.ledger.lookup(self._row, path, identity)
+            if known is not None:
+                calls.usage.add(known, sent=False)
+                return _replayed(known)
+            entry = await self._send(path, model, identity, request)
+            await calls.ledger.record(entry)
+            calls.usage.add(entry, sent=True)
+            return _replayed(entry)
+
+    async def _send(self, path: str, model: str, identity: str, request: ChatRequest) -> Entry:
+        try:
+            reply = await self._calls.clients.complete(model, request, affinity=self._row)
+        except CallError as error:
+            if error.reason in TRANSIENT:
+                raise
+            failure = Failure(reason=str(error.reason), message=str(error))
+            return Entry(row=self._row, path=path, key=identity, model=model, failure=failure)
+        return Entry(
+            row=self._row,
+            path=path,
+            key=identity,
+            model=model,
+            answer=Answer(text=reply.text, finish_reason=reply.finish_reason),
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+        )
+
+
+def _replayed(entry: Entry) -> Reply:
+    """The recorded outcome, as the caller would have seen it. Raises CallError: it was a failure."""
+    if entry.failure is not None:
+        raise CallError(entry.failure.reason, entry.failure.message)
+    assert entry.answer is not None, "an entry holds an answer or a failure"
+    return Reply(
+        entry.answer.text,
+        entry.answer.finish_reason,
+        prompt_tokens=entry.prompt_tokens,
+        completion_tokens=entry.completion_tokens,
+    )

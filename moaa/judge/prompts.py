@@ -1,0 +1,75 @@
+"""The judge's prompts, filled: what is asked about one pair of answers in one order. Pure.
+
+Every prompt is a single user message, so that it needs no system role and shares its beginning with the other prompts
+about the same pair and order (see `moaa.api.defaults`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from moaa.api.mixture import Criterion
+from moaa.api.prompts import render
+from moaa.client.calls import Conversation, Message
+
+_LABELS = {"system": "System instructions", "user": "User", "assistant": "Assistant"}
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """A question and two answers in the order in which a judge sees them."""
+
+    question: str
+    first: str
+    """Called A in prompts."""
+    second: str
+    """Called B."""
+
+
+def question_text(messages: Conversation) -> str:
+    """The conversation as `{question}`: a single user turn is its content, anything longer is told by role labels.
+
+    Assistant turns after the last user turn are no part of the question.
+    """
+    last = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=len(messages) - 1)
+    turns = messages[: last + 1]
+    if len(turns) == 1 and turns[0]["role"] == "user":
+        return turns[0]["content"]
+    return "\n\n".join(f"[{_LABELS[m['role']]}]\n{m['content']}" for m in turns)
+
+
+def criteria_list(criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> str:
+    """The criteria as `{criteria}`."""
+    return "".join(
+        render(prompts["criterion"], {"number": str(number), "name": c.name, "definition": c.definition})
+        for number, c in enumerate(criteria, start=1)
+    )
+
+
+def criteria_messages(
+    pair: Ordered, choices: Sequence[Criterion], *, count: int, prompts: Mapping[str, str]
+) -> list[Message]:
+    return _user(prompts["criteria"], pair, {"criteria": criteria_list(choices, prompts), "count": str(count)})
+
+
+def judge_messages(pair: Ordered, criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> list[Message]:
+    return _user(prompts["judge"], pair, {"criteria": criteria_list(criteria, prompts)})
+
+
+def single_messages(pair: Ordered, criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> list[Message]:
+    return _user(prompts["single"], pair, {"criteria": criteria_list(criteria, prompts)})
+
+
+def meta_messages(
+    pair: Ordered, criteria: Sequence[Criterion], evaluations: Sequence[str], prompts: Mapping[str, str]
+) -> list[Message]:
+    entries = [
+        render(prompts["evaluation"], {"number": str(number), "text": text})
+        for number, text in enumerate(evaluations, start=1)
+    ]
+    values = {"criteria": criteria_list(criteria, prompts), "evaluations": "".join(entries)}
+    return _user(prompts["meta_judge"], pair, values)
+
+
+def _user(template: str, pair: Ordered, values: Mapping[str, str]) -> list[Message]:
+    content = render(template, {"question": pair.question, "answer_a": pair.first, "answer_b": pair.second, **values})
+    return [Message(role="user", content=content)]

@@ -1,0 +1,108 @@
+"""From comparisons to a ranking, and from a ranking to a preference pair. Pure (paper §4.1; the rules are ours).
+
+Each comparison gives 1, ½ or 0 points; a sample's points are divided by its valid comparisons. Two equal texts share
+the point without being judged. Best is the highest and worst the lowest; samples that draw are told apart by
+the points they took from each other, then by the lower index, never by length.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from types import MappingProxyType
+
+from moaa.data.rows import Comparison
+from moaa.judge.panel import panel_score
+
+PAIR = "pair"
+TIE = "tie"
+EQUAL_TEXTS = "equal-texts"
+TOO_FEW_VERDICTS = "too-few-verdicts"
+
+_HALF = Fraction(1, 2)
+_POINTS: Mapping[int, Fraction] = MappingProxyType({0: Fraction(0), 1: _HALF, 2: Fraction(1)})
+
+
+@dataclass(frozen=True)
+class Ranking:
+    points: tuple[float | None, ...]
+    """Points ÷ valid comparisons of each sample, in [0, 1]; None where too few were valid."""
+    outcome: str
+    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`."""
+    chosen: int | None = None
+    rejected: int | None = None
+
+
+def pair_score(comparison: Comparison) -> float | None:
+    """Points of a: 1 or 0 when both orders agree, ½ when they disagree, None when an order has no outcome."""
+    if comparison["votes"]:
+        return panel_score(comparison["votes"])
+    forward, backward = comparison["forward"], comparison["backward"]
+    if forward is None or backward is None:
+        return None
+    return (forward + backward) / 2
+
+
+def needed(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The unordered pairs (a, b), a < b, that have to be judged: all but those with equal texts."""
+    return ((a, b) for a, b in combinations(range(len(texts)), 2) if texts[a] != texts[b])
+
+
+def rank(texts: Sequence[str], comparisons: Sequence[Comparison]) -> Ranking:
+    """Rank the samples `texts` by `comparisons` between them.
+
+    One comparison of a sample may have failed; a sample with fewer valid ones (below n - 2, or none at all) drops the
+    prompt, since its points would be those of another contest.
+
+    Raises:
+        ValueError: fewer than two samples, or a comparison of samples that are not there.
+    """
+    n = len(texts)
+    if n < 2:
+        raise ValueError(f"{n} samples: a ranking needs two")
+    scores = _scores(texts, comparisons)
+    totals: list[Fraction | None] = []
+    for i in range(n):
+        valid = [scores[i, j] for j in range(n) if (i, j) in scores]
+        totals.append(sum(valid, Fraction(0)) / len(valid) if len(valid) >= max(1, n - 2) else None)
+    points = tuple(None if t is None else float(t) for t in totals)
+    known = [t for t in totals if t is not None]
+    if len(set(texts)) == 1:
+        return Ranking(points, EQUAL_TEXTS)
+    if len(known) < n:
+        return Ranking(points, TOO_FEW_VERDICTS)
+    best, worst = max(known), min(known)
+    if best == worst:
+        return Ranking(points, TIE)
+    chosen = _settle([i for i in range(n) if known[i] == best], scores, highest=True)
+    rejected = _settle([i for i in range(n) if known[i] == worst], scores, highest=False)
+    if texts[chosen] == texts[rejected]:
+        return Ranking(points, EQUAL_TEXTS)
+    return Ranking(points, PAIR, chosen, rejected)
+
+
+def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tuple[int, int], Fraction]:
+    """Points of i against j by (i, j); pairs without a valid comparison are not in it."""
+    scores: dict[tuple[int, int], Fraction] = {}
+    for a, b in combinations(range(len(texts)), 2):
+        if texts[a] == texts[b]:
+            scores[a, b] = scores[b, a] = _HALF
+    for comparison in comparisons:
+        a, b = comparison["a"], comparison["b"]
+        if not 0 <= a < b < len(texts):
+            raise ValueError(f"comparison of samples {a} and {b}: the row has samples 0 to {len(texts) - 1}, and a < b")
+        score = pair_score(comparison)
+        if score is not None:
+            scores[a, b] = _POINTS[round(2 * score)]
+            scores[b, a] = 1 - scores[a, b]
+    return scores
+
+
+def _settle(tied: Sequence[int], scores: Mapping[tuple[int, int], Fraction], *, highest: bool) -> int:
+    """One of the samples with equal points: by their points against each other, then the lower index."""
+
+    def among(i: int) -> Fraction:
+        return sum((scores.get((i, j), _HALF) for j in tied if j != i), Fraction(0))
+
+    sign = -1 if highest else 1
+    return min(tied, key=lambda i: (sign * among(i), i))

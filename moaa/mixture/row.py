@@ -1,0 +1,158 @@
+"""One conversation through the mixture: layers of proposers, then the aggregator, turn by turn (paper §3.1).
+
+Everything a row needs of the world is a `Caller`; with equal replies the result is equal, whatever the timing.
+Calls are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from 0; two identical proposers have
+different names, so they never share an answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from moaa.api.mixture import Layer, Mixture, Proposer
+from moaa.client.budget import NO_WINDOWS, Windows
+from moaa.client.calls import Caller, Conversation, Message
+from moaa.client.fitted import call_fitted
+from moaa.client.gather import gather_calls
+from moaa.data.rows import ConversationRow, ProposalRecord
+from moaa.errors import CallError
+from moaa.mixture.prompts import aggregate_messages
+from moaa.mixture.turns import answer_turns
+
+TOO_FEW_PROPOSALS = "too-few-proposals"
+"""Reason of a row whose layer has fewer usable proposals than `minProposals`."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A conversation that the mixture has answered."""
+
+    messages: list[Message]
+    """Ends with an assistant turn."""
+    proposals: list[ProposalRecord]
+    missing: int
+    """Proposals that failed, over all turns and layers."""
+    shortened: int
+    """Proposals that some reader got shortened, counted once a reader."""
+
+    def row(self, id: str) -> ConversationRow:
+        return ConversationRow(
+            id=id,
+            messages=self.messages,
+            proposals=self.proposals,
+            missing=self.missing,
+            shortened=self.shortened,
+        )
+
+
+@dataclass
+class _Notes:
+    """What is counted on the way."""
+
+    proposals: list[ProposalRecord]
+    missing: int = 0
+    shortened: int = 0
+
+
+async def answer_conversation(
+    messages: Conversation,
+    mixture: Mixture,
+    prompts: Mapping[str, str],
+    caller: Caller,
+    *,
+    windows: Windows = NO_WINDOWS,
+    path: str = "",
+) -> Answered:
+    """Every user turn of `messages` answered by the mixture.
+
+    `mixture` names models as `caller` knows them (`$student` is replaced); `prompts` are the effective templates;
+    `path` goes before every call's name, for rows that are answered more than once (`s1/`).
+
+    Raises:
+        CallError: the row fails: too few proposals in a layer, or the aggregator's call.
+        ModelAbsent: raised after every call that can be made now was made.
+    """
+    notes = _Notes(proposals=[])
+
+    async def answer(turn: int, history: Conversation) -> str:
+        place = f"{path}turn{turn}"
+        proposals: list[str] = []
+        for number, layer in enumerate(mixture.layers):
+            proposals = await _run_layer(
+                layer,
+                history,
+                proposals,
+                prompts,
+                caller,
+                place=f"{place}/layer{number}",
+                least=mixture.min_proposals,
+                windows=windows,
+                notes=notes,
+            )
+        aggregator = mixture.aggregator
+        reply, shortened = await call_fitted(
+            caller,
+            f"{place}/aggregate",
+            aggregator.model,
+            proposals,
+            lambda texts: aggregate_messages(history, texts, prompts),
+            aggregator,
+            windows=windows,
+        )
+        notes.shortened += shortened
+        return reply.text
+
+    answered = await answer_turns(messages, answer)
+    return Answered(answered, notes.proposals, notes.missing, notes.shortened)
+
+
+async def _run_layer(
+    layer: Layer,
+    history: Conversation,
+    previous: Sequence[str],
+    prompts: Mapping[str, str],
+    caller: Caller,
+    *,
+    place: str,
+    least: int,
+    windows: Windows,
+    notes: _Notes,
+) -> list[str]:
+    """The usable proposals of one layer, in the order of proposers and samples; `previous` are the layer before's."""
+    asked = [
+        (f"{place}/p{i}/s{j}", proposer) for i, proposer in enumerate(layer.proposers) for j in range(proposer.samples)
+    ]
+
+    async def propose(name: str, proposer: Proposer) -> tuple[str, int]:
+        if not previous:
+            reply = await caller.call(name, proposer.model, history, proposer)
+            return reply.text, 0
+        reply, shortened = await call_fitted(
+            caller,
+            name,
+            proposer.model,
+            previous,
+            lambda texts: aggregate_messages(history, texts, prompts),
+            proposer,
+            windows=windows,
+        )
+        return reply.text, shortened
+
+    results = await gather_calls(propose(name, proposer) for name, proposer in asked)
+    usable: list[str] = []
+    failure: CallError | None = None
+    for (name, proposer), result in zip(asked, results, strict=True):
+        if isinstance(result, CallError):
+            failure = failure or result
+            notes.missing += 1
+            continue
+        text, shortened = result
+        notes.shortened += shortened
+        notes.proposals.append(ProposalRecord(path=name, model=proposer.model, text=text))
+        usable.append(text)
+    if len(usable) < least:
+        why = f"; the first that failed: {failure}" if failure is not None else ""
+        raise CallError(
+            TOO_FEW_PROPOSALS,
+            f"{place}: {len(usable)} of {len(asked)} proposals are usable and minProposals is {least}{why}",
+        )
+    return usable

@@ -1,0 +1,158 @@
+"""Who wins a promotion, and whom an evaluation measures."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from moaa.api import MoAA
+from moaa.api.evaluation import Evaluation, ExactMatch, Gate, GateRule
+from moaa.evaluate.exact_match import score
+from moaa.evaluate.gate import decide
+from moaa.evaluate.plan import How, Subject, subjects
+from moaa.plan.graph import build
+
+
+def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
+    selection = [ExactMatch(name=n, type="ExactMatch", source="file:///d/e.jsonl") for n in names]
+    return Evaluation(selection=list(selection), gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
+
+
+def scores(*values: float) -> dict[str, dict[str, float]]:
+    return {"m": {str(i): value for i, value in enumerate(values)}}
+
+
+OLD = scores(0.5, 0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "rule", "min_gain", "winner"),
+    [
+        pytest.param({"sft": scores(1, 1, 0.5, 0.5)}, "Mean", "0", "sft", id="better"),
+        pytest.param({"sft": scores(0, 0.5, 0.5, 0.5)}, "Mean", "0", None, id="worse"),
+        pytest.param({"sft": scores(0.5, 0.5, 1, 0)}, "Mean", "0", "sft", id="equal reaches a gain of 0"),
+        pytest.param({"sft": scores(0.5, 0.5, 1, 0)}, "Mean", "0.001", None, id="equal does not reach more"),
+        pytest.param({"sft": scores(0.5, 0.5, 0.5, 0.4)}, "Mean", "-0.05", "sft", id="a tolerated loss"),
+        pytest.param({"sft": OLD, "dpo": scores(1, 0.5, 0.5, 0.5)}, "Mean", "0", "dpo", id="the best that passes"),
+        pytest.param({"sft": scores(1, 0.5, 0.5, 0.5), "dpo": OLD}, "Mean", "0", "sft", id="the best, first"),
+        pytest.param({"sft": scores(1, 0.5, 0.5, 0.5), "dpo": scores(0.5, 0.5, 0.5, 1)}, "Mean", "0", "sft", id="tie"),
+        pytest.param(
+            {"sft": scores(0.6, 0.7, 0.8, 0.3)}, "Mean", "0.1", "sft", id="a sum of floats just below its value"
+        ),
+        pytest.param({"sft": scores(1, 1, 0, 0.6)}, "LowerBound", "0", None, id="better on average only"),
+        pytest.param({"sft": scores(0.7, 0.8, 0.6, 0.9)}, "LowerBound", "0.05", "sft", id="shown to be better"),
+    ],
+)
+def test_gate(candidates: dict[str, Any], rule: str, min_gain: str, winner: str | None) -> None:
+    decision = decide(OLD, candidates, evaluation(GateRule(rule), min_gain))
+    assert decision.winner == winner
+    assert list(decision.gains) == list(candidates)
+
+
+def test_a_bound_that_one_question_cannot_give_never_passes() -> None:
+    one = {"m": {"0": 0.0}}
+    better = {"m": {"0": 1.0}}
+    assert decide(one, {"sft": better}, evaluation(GateRule.LOWER_BOUND, "-1")).winner is None
+    assert decide(one, {"sft": better}, evaluation(GateRule.MEAN)).winner == "sft"
+
+
+def test_without_selection_the_last_trained_wins() -> None:
+    assert decide({}, {"sft": {}, "dpo": {}}, Evaluation()).winner == "dpo"
+
+
+def test_a_benchmark_without_scores_is_not_a_zero() -> None:
+    with pytest.raises(ValueError, match="benchmark m: no question"):
+        decide({"m": {}}, {"sft": scores(1.0)}, evaluation())
+    with pytest.raises(ValueError, match="at least one candidate"):
+        decide(OLD, {}, evaluation())
+
+
+def test_selection_benchmarks_weigh_the_same() -> None:
+    old = {"m": {"1": 0.5, "2": 0.5}, "n": {"1": 0.5}}
+    new = {"m": {"1": 1.0, "2": 1.0}, "n": {"1": 0.25}}
+    decision = decide(old, {"sft": new}, evaluation(names=("m", "n")))
+    assert decision.gains["sft"].mean == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "expected"), [("42", "42", 1.0), (" 42\n", "42 ", 1.0), ("42.", "42", 0.0), ("A", "a", 0.0)]
+)
+def test_exact_match(answer: str, gold: str, expected: float) -> None:
+    assert score(answer, gold) == expected
+
+
+def resource(*, members: bool = True, student: str = "llama", baseline: str = "$base", training: Any = None) -> MoAA:
+    judge = {"method": "Single", "aggregator": {"model": "judge"}}
+    return MoAA.model_validate(
+        {
+            "apiVersion": "moaa.dev/v1alpha1",
+            "kind": "MoAA",
+            "metadata": {"name": "m"},
+            "spec": {
+                "storage": {"uri": "file:///d"},
+                "models": [
+                    {"name": n, "source": f"file:///{n}"} for n in ("llama", "wizard", "qwen", "judge", "mixture")
+                ],
+                "student": student,
+                "mixture": {
+                    "layers": [{"proposers": [{"model": "wizard"}, {"model": "llama"}, {"model": "mixture"}]}],
+                    "aggregator": {"model": "qwen"},
+                },
+                "judge": judge,
+                "data": {"sft": [{"source": "file:///d/s.jsonl"}], "preference": [{"source": "file:///d/p.jsonl"}]},
+                "training": training or {"sft": {"precision": "BF16"}, "dpo": {}},
+                "evaluation": {
+                    "members": members,
+                    "selection": [
+                        {
+                            "name": "w",
+                            "type": "Pairwise",
+                            "source": "file:///d/e.jsonl",
+                            "baseline": baseline,
+                            "judge": judge,
+                        }
+                    ],
+                },
+            },
+        }
+    )
+
+
+def measured(moaa: MoAA, stage: str) -> list[Subject]:
+    return subjects(moaa, build(moaa).stages[stage])
+
+
+def test_iteration_0_measures_everyone_once() -> None:
+    assert measured(resource(), "i0-evaluate") == [
+        Subject("base", How.ALONE, "llama"),
+        Subject("wizard", How.ALONE, "wizard"),
+        Subject("model-mixture", How.ALONE, "mixture"),
+        Subject("aggregator", How.ALONE, "qwen"),
+        Subject("mixture", How.MIXTURE, "qwen"),
+    ]
+
+
+def test_a_baseline_is_measured_where_the_mixture_is_not() -> None:
+    found = measured(resource(members=False, baseline="judge"), "i0-evaluate")
+    assert found == [Subject("base", How.ALONE, "llama"), Subject("judge", How.ALONE, "judge")]
+    assert [s.label for s in measured(resource(baseline="qwen"), "i0-evaluate")].count("aggregator") == 1
+
+
+@pytest.mark.parametrize(("stage", "label"), [("i1-evaluate-sft", "sft"), ("i1-evaluate-dpo", "dpo")])
+def test_later_iterations_measure_their_student(stage: str, label: str) -> None:
+    assert measured(resource(), stage) == [Subject(label, How.ALONE, f"@i1-{label}")]
+
+
+def test_every_subject_is_served() -> None:
+    for moaa in (resource(), resource(members=False, baseline="judge"), resource(student="qwen")):
+        stage = build(moaa).stages["i0-evaluate"]
+        found = subjects(moaa, stage)
+        assert {s.model for s in found} <= set(stage.serves)
+        assert len({s.label for s in found}) == len(found)
+        alone = [s.model for s in found if s.how is How.ALONE]
+        assert len(set(alone)) == len(alone)
+
+
+def test_a_stage_that_measures_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="names no student"):
+        measured(resource(), "i1-judge")

@@ -1,0 +1,408 @@
+"""resolve, stage-data and promote end to end, on a store in a folder."""
+
+import asyncio
+import json
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa.api import MoAA
+from moaa.data.rows import ScoreRow
+from moaa.data.schemas import SCORES
+from moaa.errors import DataError
+from moaa.plan.explain import IterationRecord
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.stage import Output, StageJob, StageResult
+from moaa.store.directory import DirectoryStore
+from moaa.store.manifest import ObjectRef, ShardManifest, StageManifest
+from moaa.store.shards import publish_shard, read_manifest, read_table
+from moaa.store.tables import TableRows
+from moaa_jobs import promote, resolve, stage_data
+from moaa_jobs.context import Context, Permanent
+from moaa_jobs.finishing import publish
+from moaa_jobs.progress import Progress
+from moaa_jobs.settings import JobSettings
+
+RUN = "default-m-1234"
+
+
+def jsonl(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"file://{path}"
+
+
+class Bench:
+    """A resource, a store, and the results so far."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.folder = folder
+        (folder / "weights").mkdir(exist_ok=True)
+        (folder / "weights" / "config.json").write_text("{}")
+        files = folder / "data"
+        files.mkdir(exist_ok=True)
+        spec: dict[str, Any] = {
+            "seed": 3,
+            "storage": {"uri": f"file://{folder}/store"},
+            "models": [
+                {"name": "llama", "source": f"file://{folder}/weights", "license": "llama3"},
+                {"name": "volume", "source": "pvc://claim/folder"},
+                {"name": "judge", "endpoint": {"url": "http://h/v1", "model": "j"}},
+            ],
+            "student": "llama",
+            "mixture": {"layers": [{"proposers": [{"model": "volume"}]}], "aggregator": {"model": "volume"}},
+            "judge": {"method": "Single", "aggregator": {"model": "judge"}},
+            "data": {
+                "sft": [
+                    {
+                        "source": jsonl(files / "s.jsonl", [{"id": i, "prompt": f"sft {i}"} for i in range(12)]),
+                        "limit": 4,
+                    },
+                ],
+                "preference": [
+                    {"source": jsonl(files / "p.jsonl", [{"prompt": f"pref {i}"} for i in range(6)]), "limit": 3}
+                ],
+            },
+            "training": {"sft": {"precision": "BF16"}, "dpo": {}},
+            "evaluation": {
+                "selection": [
+                    {
+                        "name": "e",
+                        "type": "ExactMatch",
+                        "source": jsonl(files / "e.jsonl", [{"id": "q", "prompt": "SFT 3", "answer": 4}]),
+                    }
+                ]
+            },
+            "iterations": 2,
+        }
+        self.resource = MoAA.model_validate(
+            {"apiVersion": "moaa.dev/v1alpha1", "kind": "MoAA", "metadata": {"name": "m"}, "spec": {**spec, **changes}}
+        )
+        (folder / "store").mkdir(exist_ok=True)
+        self.store = DirectoryStore(folder / "store")
+        self.store.prepare()
+        self.results: dict[str, StageResult] = {}
+
+    def context(self, stage: str) -> Context:
+        node = build(self.resource).stages[stage]
+        identity = identify(node, self.resource, self.results)
+        assert identity is not None, f"{stage} needs {node.needs}"
+        job = StageJob(
+            run=RUN,
+            resource=self.resource.model_dump(mode="json", by_alias=True),
+            stage=stage,
+            kind=node.kind,
+            iteration=node.iteration,
+            student=node.student,
+            candidates=node.candidates,
+            inputs=identity.inputs,
+            fingerprint=identity.fingerprint,
+            document=dict(identity.document),
+            results=self.results,
+        )
+        work = self.folder / "work" / stage
+        work.mkdir(parents=True, exist_ok=True)
+        return Context(
+            job=job,
+            resource=self.resource,
+            store=self.store,
+            work_dir=work,
+            progress=Progress(stage, None),
+            settings=JobSettings(job=Path("unused")),
+        )
+
+    async def run(self, module: Any, stage: str) -> StageManifest:
+        context = self.context(stage)
+        await module.run(context.job, context)
+        return await self.took(context)
+
+    async def took(self, context: Context) -> StageManifest:
+        path = f"stages/{context.job.kind}/{context.job.inputs[:32]}/{context.job.fingerprint[:32]}"
+        manifest = await read_manifest(self.store, path)
+        assert manifest is not None
+        self.results[context.job.stage] = manifest.result()
+        return manifest
+
+    async def pretend(self, stage: str, scores: dict[str, dict[str, float]] | None = None) -> StageManifest:
+        """A finished stage: evaluate with these scores by label and question, any other with a folder of weights."""
+        context = self.context(stage)
+        rows = [
+            ScoreRow(benchmark="e", model=label, id=row_id, score=score, length=1.0)
+            for label, found in (scores or {}).items()
+            for row_id, score in found.items()
+        ]
+        ref = ObjectRef(key=f"stages/x/{stage}/model/config.json", size_bytes=2, sha256="a" * 64)
+        made = Output(digest=stage.encode().hex().ljust(64, "0"), uri=f"stages/x/{stage}/model")
+        await publish(
+            context,
+            iter([{"scores": TableRows(rows, SCORES)}]),
+            main_table="scores",
+            started=datetime.now(UTC),
+            rows_in=len(rows),
+            outputs={} if scores else {"model": made, "conversations": made, "samples": made, "pairs": made},
+            files={} if scores else {"model": [ref]},
+        )
+        return await self.took(context)
+
+    async def up_to_training(self) -> None:
+        await self.run(resolve, "i0-resolve")
+        await self.run(stage_data, "i0-stage-data")
+        await self.pretend("i0-evaluate", {"base": {"1": 0.0, "2": 0.5}, "volume": {"1": 1.0, "2": 1.0}})
+
+
+async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    manifest = await bench.run(resolve, "i0-resolve")
+    assert set(manifest.outputs) == {"sft-0", "preference-0", "eval-e", "models"}
+    assert set(manifest.models) == {"llama", "volume", "judge"}
+    assert manifest.metrics == {"models.unpinned": 2}
+    assert manifest.licenses == {"llama": "llama3"}
+    models = {row["name"]: row for row in await read_table(bench.store, manifest, "models")}
+    assert [models[n]["is_pinned"] for n in ("llama", "volume", "judge")] == [True, False, False]
+    [pinned] = await read_table(bench.store, manifest, "sft-0")
+    assert (pinned["name"], pinned["revision"]) == ("s.jsonl", None)
+    assert pinned["digest"].startswith("sha256:")
+
+
+async def test_a_models_digest_is_that_of_its_folder(tmp_path: Path) -> None:
+    one = (await Bench(tmp_path).run(resolve, "i0-resolve")).models["llama"]
+    from moaa.store.folders import folder_digest
+
+    assert one == folder_digest({"config.json": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"})
+
+
+async def test_files_elsewhere_with_the_same_content_pin_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = await Bench(tmp_path / "a").run(resolve, "i0-resolve")
+    other = await Bench(tmp_path / "b").run(resolve, "i0-resolve")
+    assert {n: o.digest for n, o in one.outputs.items() if n != "models"} == {
+        n: o.digest for n, o in other.outputs.items() if n != "models"
+    }
+
+
+async def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "data" / "p.jsonl").unlink()
+    with pytest.raises(DataError, match=r"file:///.*/p\.jsonl: there is no such file"):
+        await bench.run(resolve, "i0-resolve")
+
+
+async def test_a_token_that_was_not_given_is_named(tmp_path: Path) -> None:
+    source = {"source": "hf://datasets/o/n", "tokenSecret": {"name": "hub", "key": "token"}, "limit": 1}
+    bench = Bench(tmp_path, data={"sft": [source], "preference": [source]})
+    with pytest.raises(DataError, match=r"spec\.data\.sft\[0\]\.tokenSecret: MOAA_SECRET_HUB_TOKEN is not set"):
+        await bench.run(resolve, "i0-resolve")
+
+
+async def test_stage_data_writes_permuted_tables_and_counts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.run(resolve, "i0-resolve")
+    manifest = await bench.run(stage_data, "i0-stage-data")
+    rows = await read_table(bench.store, manifest, "sft-0")
+    assert {r["id"] for r in rows} == {str(i) for i in range(12)} - {"3"}, "3 is the evaluation prompt"
+    assert [r["id"] for r in rows] != sorted((r["id"] for r in rows), key=int)
+    assert manifest.outputs["sft-0"].rows == 11
+    assert manifest.rows_in == 19
+    assert {k: v for k, v in manifest.metrics.items() if k.startswith("sft-0")} == {
+        "sft-0.read": 12,
+        "sft-0.duplicates": 0,
+        "sft-0.contaminated": 1,
+        "sft-0.overLimit": 0,
+        "sft-0.rows": 11,
+    }
+    assert (await read_table(bench.store, manifest, "eval-e")) == [
+        {"id": "q", "messages": [{"role": "user", "content": "SFT 3"}], "answer": "4"}
+    ]
+    assert not list((tmp_path / "work" / "i0-stage-data").glob("*.spool"))
+
+
+async def test_a_second_attempt_writes_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.run(resolve, "i0-resolve")
+    first = await bench.run(stage_data, "i0-stage-data")
+    for file in (tmp_path / "data").iterdir():
+        file.unlink()
+    assert await bench.run(stage_data, "i0-stage-data") == first
+
+
+async def test_shards_hold_a_fixed_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Bench(tmp_path)
+    await whole.run(resolve, "i0-resolve")
+    expected = await read_table(whole.store, await whole.run(stage_data, "i0-stage-data"), "sft-0")
+    monkeypatch.setattr(stage_data, "ROWS_PER_SHARD", 5)
+    whole.store = DirectoryStore(tmp_path / "other")
+    whole.store.prepare()
+    whole.results.clear()
+    await whole.run(resolve, "i0-resolve")
+    manifest = await whole.run(stage_data, "i0-stage-data")
+    assert len(manifest.tables["sft-0"]) == 3
+    assert await read_table(whole.store, manifest, "sft-0") == expected
+
+
+class Killed(BaseException):
+    """Passes through whatever catches exceptions, as a kill does."""
+
+
+async def test_killed_between_any_two_shards_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_data, "ROWS_PER_SHARD", 5)
+    bench = Bench(tmp_path)
+    await bench.run(resolve, "i0-resolve")
+    whole = await bench.run(stage_data, "i0-stage-data")
+    for survivors in range(4):
+        store = DirectoryStore(tmp_path / f"killed-{survivors}")
+        store.prepare()
+        bench.store = store
+        await bench.run(resolve, "i0-resolve")
+        published = 0
+
+        async def killed(*args: Any, **options: Any) -> ShardManifest:
+            nonlocal published
+            published += 1
+            if published > survivors:  # noqa: B023  called within this pass only
+                raise Killed
+            return await publish_shard(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("moaa_jobs.finishing.publish_shard", killed)
+            if survivors < 3:
+                context = bench.context("i0-stage-data")
+                task = asyncio.ensure_future(stage_data.run(context.job, context))
+                with pytest.raises(Killed):
+                    await task
+        resumed = await bench.run(stage_data, "i0-stage-data")
+        assert resumed.outputs == whole.outputs
+        assert len(resumed.tables["sft-0"]) == 3
+
+
+async def test_a_stopped_stage_stops_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": i, "prompt": f"sft {i}"} for i in range(3000)]
+    bench = Bench(tmp_path)
+    jsonl(tmp_path / "data" / "s.jsonl", list(rows))
+    await bench.run(resolve, "i0-resolve")
+    context = bench.context("i0-stage-data")
+    reports: list[int] = []
+    reading, stopped = threading.Event(), threading.Event()
+
+    def update(**figures: object) -> None:
+        if "rows_done" in figures:
+            reports.append(int(str(figures["rows_done"])))
+            reading.set()
+            stopped.wait(10)
+
+    monkeypatch.setattr(context.progress, "update", update)
+    task = asyncio.ensure_future(stage_data.run(context.job, context))
+    await asyncio.to_thread(reading.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stopped.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert reports == [256]
+    assert not list((tmp_path / "store" / "stages" / "stage-data").rglob("manifest.json"))
+
+
+async def test_a_source_that_changed_after_it_was_pinned_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.run(resolve, "i0-resolve")
+    with (tmp_path / "data" / "s.jsonl").open("a") as file:
+        file.write('{"prompt": "new"}\n')
+    with pytest.raises(DataError, match=r"s\.jsonl: found sha256:.* was pinned when the run resolved its sources"):
+        await bench.run(stage_data, "i0-stage-data")
+
+
+async def test_too_few_rows_for_the_last_iteration_is_found_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, iterations=3)
+    await bench.run(resolve, "i0-resolve")
+    with pytest.raises(
+        DataError, match=r"spec\.data\.sft\[0\]\.limit: 4 rows from row 8 on are needed, and there are 11"
+    ):
+        await bench.run(stage_data, "i0-stage-data")
+
+
+async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.up_to_training()
+    for stage in ("i1-generate", "i1-sft", "i1-sample", "i1-judge", "i1-dpo"):
+        await bench.pretend(stage)
+    await bench.pretend("i1-evaluate-sft", {"sft": {"1": 1.0, "2": 1.0}})
+    await bench.pretend("i1-evaluate-dpo", {"dpo": {"1": 0.5, "2": 0.5}})
+    first = await bench.run(promote, "i1-promote")
+    assert first.outputs["model"] == bench.results["i1-sft"].outputs["model"]
+    assert [ref.key for ref in first.files["model"]] == ["stages/x/i1-sft/model/config.json"]
+    assert first.metrics["gain.i1-sft"] == 0.75
+    assert first.metrics["promoted"] == 1
+    assert {r["model"] for r in await read_table(bench.store, first, "scores")} == {"sft"}
+    gains = {r["candidate"]: r for r in await read_table(bench.store, first, "gains")}
+    assert [(n, r["gain"], r["is_winner"]) for n, r in gains.items()] == [
+        ("llama", None, False),
+        ("@i1-sft", 0.75, True),
+        ("@i1-dpo", 0.25, False),
+    ]
+    record = IterationRecord.model_validate_json(await bench.store.get(f"runs/{RUN}/iterations/1.json"))
+    assert record.is_closed
+    assert record.stages["i1-sft"] == bench.results["i1-sft"]
+    assert not [name for name in record.stages if not name.startswith("i1-")]
+
+    for stage in ("i2-generate", "i2-sft", "i2-sample", "i2-judge", "i2-dpo"):
+        await bench.pretend(stage)
+    await bench.pretend("i2-evaluate-sft", {"sft": {"1": 0.5, "2": 0.5}})
+    await bench.pretend("i2-evaluate-dpo", {"dpo": {"1": 1.0, "2": 0.5}})
+    second = await bench.run(promote, "i2-promote")
+    assert second.metrics["promoted"] == 0
+    assert second.outputs["model"] == first.outputs["model"], "the one promoted before stays"
+    assert second.files == first.files
+    assert await read_table(bench.store, second, "scores") == await read_table(bench.store, first, "scores")
+
+
+async def test_the_base_may_stay(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, training={"sft": {"precision": "BF16"}}, judge=None)
+    await bench.up_to_training()
+    for stage in ("i1-generate", "i1-sft"):
+        await bench.pretend(stage)
+    await bench.pretend("i1-evaluate-sft", {"sft": {"1": 0.0, "2": 0.0}})
+    manifest = await bench.run(promote, "i1-promote")
+    assert manifest.outputs["model"] == Output(digest=bench.results["i0-resolve"].models["llama"])
+    assert manifest.files == {}
+    assert [(r["model"], r["score"]) for r in await read_table(bench.store, manifest, "scores")] == [
+        ("base", 0.0),
+        ("base", 0.5),
+    ]
+
+
+async def test_without_benchmarks_the_last_trained_is_promoted(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, evaluation={})
+    await bench.run(resolve, "i0-resolve")
+    await bench.run(stage_data, "i0-stage-data")
+    for stage in ("i1-generate", "i1-sft", "i1-sample", "i1-judge", "i1-dpo"):
+        await bench.pretend(stage)
+    manifest = await bench.run(promote, "i1-promote")
+    assert manifest.outputs["model"] == bench.results["i1-dpo"].outputs["model"]
+    assert "scores" not in manifest.outputs
+
+
+async def test_students_without_a_common_question_are_not_compared(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, training={"sft": {"precision": "BF16"}}, judge=None)
+    await bench.up_to_training()
+    for stage in ("i1-generate", "i1-sft"):
+        await bench.pretend(stage)
+    await bench.pretend("i1-evaluate-sft", {"sft": {"9": 0.0}})
+    with pytest.raises(Permanent, match=r"i1-promote: llama cannot be compared with @i1-sft: benchmark e: no question"):
+        await bench.run(promote, "i1-promote")
+
+
+async def test_a_lost_record_is_written_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, evaluation={}, training={"sft": {"precision": "BF16"}}, judge=None)
+    await bench.run(resolve, "i0-resolve")
+    await bench.run(stage_data, "i0-stage-data")
+    for stage in ("i1-generate", "i1-sft"):
+        await bench.pretend(stage)
+    await bench.run(promote, "i1-promote")
+    key = f"runs/{RUN}/iterations/1.json"
+    body = await bench.store.get(key)
+    await bench.store.delete(key)
+    await bench.run(promote, "i1-promote")
+    assert await bench.store.get(key) == body

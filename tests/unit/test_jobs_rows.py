@@ -1,0 +1,241 @@
+"""The runner of row stages: every row once, whatever is killed, absent or fails."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from aiohttp import web
+
+from moaa.api import MoAA
+from moaa.api.mixture import Sampling
+from moaa.client.calls import Caller
+from moaa.errors import Fenced
+from moaa.plan.stage import Kind, StageJob, stage_path
+from moaa.store.directory import DirectoryStore
+from moaa.store.fencing import claim
+from moaa.store.shards import read_manifest, read_table
+from moaa_jobs.context import Context, Deferred, Permanent
+from moaa_jobs.progress import Progress
+from moaa_jobs.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.settings import JobSettings
+from tests.endpoint import Endpoint, serve
+
+SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+SAMPLING = Sampling(max_tokens=8)
+
+
+def resource(folder: Path, *, max_fraction: str = "0") -> MoAA:
+    return MoAA.model_validate(
+        {
+            "apiVersion": "moaa.dev/v1alpha1",
+            "kind": "MoAA",
+            "metadata": {"name": "rows"},
+            "spec": {
+                "storage": {"uri": f"file://{folder}/store"},
+                "models": [{"name": name, "source": f"file://{folder}/{name}"} for name in ("first", "second")],
+                "student": "first",
+                "data": {},
+                "training": {"sft": {}},
+                "failures": {"maxFraction": max_fraction},
+            },
+        }
+    )
+
+
+def context(folder: Path, endpoints: Mapping[str, str], **changes: Any) -> Context:
+    declared = resource(folder, **changes)
+    job = StageJob(
+        run="default-rows-local",
+        resource=json.loads(declared.model_dump_json(by_alias=True)),
+        stage="i1-generate",
+        kind=Kind.GENERATE,
+        iteration=1,
+        serves=("first", "second"),
+        inputs="a" * 64,
+        fingerprint="b" * 64,
+        document={},
+        results={},
+        models={"first": "1" * 64, "second": "2" * 64},
+        endpoints={name: [url] for name, url in endpoints.items()},
+    )
+    return Context(
+        job=job,
+        resource=declared,
+        store=DirectoryStore(folder / "store"),
+        work_dir=folder,
+        progress=Progress("i1-generate", folder / "progress.json"),
+        settings=JobSettings(job=folder / "job.json", rows_in_flight=4),
+    )
+
+
+def stage(rows: int, *, per_shard: int = 4) -> RowStage:
+    def item(row: str) -> Item:
+        async def work(caller: Caller) -> Rows:
+            one = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+            two = await caller.call("two", "second", [{"role": "user", "content": one.text}], SAMPLING)
+            return {"texts": [{"id": row, "text": two.text}]}
+
+        return Item(row, work)
+
+    return RowStage(
+        items=[item(f"r{i}") for i in range(rows)],
+        items_per_shard=per_shard,
+        schemas={"texts": SCHEMA},
+        main_table="texts",
+    )
+
+
+def echo(body: dict[str, Any]) -> str:
+    return f"{body['model']}({body['messages'][0]['content']})"
+
+
+async def rows_of(ctx: Context) -> list[dict[str, Any]]:
+    path = stage_path(ctx.job.kind, ctx.job.inputs, ctx.job.fingerprint)
+    manifest = await read_manifest(ctx.store, path)
+    assert manifest is not None
+    return await read_table(ctx.store, manifest, "texts")
+
+
+def expected(rows: int) -> list[dict[str, str]]:
+    return [{"id": f"r{i}", "text": f"second(first(r{i}))"} for i in range(rows)]
+
+
+def most_often(endpoint: Endpoint) -> int:
+    return max(endpoint.count().values(), default=0)
+
+
+async def test_rows_come_out_in_input_order_and_a_second_run_sends_nothing(tmp_path: Path) -> None:
+    async with serve(echo) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url, "second": endpoint.url})
+        manifest = await run_rows(ctx, stage(10))
+        assert manifest is not None
+        assert manifest.rows_in == 10
+        assert manifest.usage["first"].calls == 10
+        assert await rows_of(ctx) == expected(10)
+        sent = len(endpoint.requests)
+        assert sent == 20
+        await run_rows(ctx, stage(10))
+        assert len(endpoint.requests) == sent
+
+
+async def test_a_stage_without_rows_ends_like_any_other(tmp_path: Path) -> None:
+    ctx = context(tmp_path, {})
+    manifest = await run_rows(ctx, stage(0))
+    assert manifest is not None
+    assert manifest.outputs["texts"].rows == 0
+
+
+async def test_rows_wait_for_a_model_that_is_not_served(tmp_path: Path) -> None:
+    async with serve(echo) as endpoint:
+        with pytest.raises(Deferred) as first:
+            await run_rows(context(tmp_path, {"second": endpoint.url}), stage(10))
+        assert first.value.waiting == {"first": 10}
+        assert endpoint.requests == []
+        with pytest.raises(Deferred) as second:
+            await run_rows(context(tmp_path, {"first": endpoint.url}), stage(10))
+        assert second.value.waiting == {"second": 10}
+        ctx = context(tmp_path, {"second": endpoint.url})
+        await run_rows(ctx, stage(10))
+        assert await rows_of(ctx) == expected(10)
+        assert len(endpoint.requests) == 20
+        assert most_often(endpoint) == 1
+
+
+async def test_after_a_crash_only_what_was_not_answered_is_sent(tmp_path: Path) -> None:
+    class Crash(Exception):
+        pass
+
+    def item(row: str, crashes: bool) -> Item:
+        async def work(caller: Caller) -> Rows:
+            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+            if crashes and row == "r6":
+                raise Crash
+            return {"texts": [{"id": row, "text": reply.text}]}
+
+        return Item(row, work)
+
+    def crashing(crashes: bool) -> RowStage:
+        items = [item(f"r{i}", crashes) for i in range(10)]
+        return RowStage(items=items, items_per_shard=4, schemas={"texts": SCHEMA}, main_table="texts")
+
+    async with serve(echo) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url})
+        with pytest.raises(Crash):
+            await run_rows(ctx, crashing(True))
+        await run_rows(ctx, crashing(False))
+        assert [row["id"] for row in await rows_of(ctx)] == [f"r{i}" for i in range(10)]
+        # A request cut off by the crash may be sent again; one that was answered may not.
+        answered = {b["messages"][0]["content"] for b in endpoint.requests[:6]}
+        repeated = [json.loads(body) for body, count in endpoint.count().items() if count > 1]
+        assert len(repeated) <= 4
+        assert all(b["messages"][0]["content"] not in {"r0", "r1", "r2"} for b in repeated), answered
+
+
+async def test_a_zombie_changes_nothing(tmp_path: Path) -> None:
+    path = stage_path(Kind.GENERATE, "a" * 64, "b" * 64)
+    taken_over = False
+
+    async with serve(echo) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url})
+
+        def item(row: str, zombie: bool) -> Item:
+            async def work(caller: Caller) -> Rows:
+                nonlocal taken_over
+                reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+                if zombie and not taken_over:
+                    taken_over = True
+                    await claim(ctx.store, path, "00000")
+                return {"texts": [{"id": row, "text": f"{reply.text}{'!' if zombie else ''}"}]}
+
+            return Item(row, work)
+
+        def shard(zombie: bool) -> RowStage:
+            return RowStage(
+                items=[item(f"r{i}", zombie) for i in range(4)],
+                items_per_shard=4,
+                schemas={"texts": SCHEMA},
+                main_table="texts",
+            )
+
+        with pytest.raises(Fenced):
+            await run_rows(ctx, shard(True))
+        await run_rows(ctx, shard(False))
+        assert [row["text"] for row in await rows_of(ctx)] == [f"first(r{i})" for i in range(4)]
+
+
+@pytest.mark.parametrize(("max_fraction", "passes"), [("0.1", True), ("0.05", False)])
+async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
+    tmp_path: Path, max_fraction: str, passes: bool
+) -> None:
+    def refuse_one(body: dict[str, Any]) -> str:
+        if body["messages"][0]["content"] == "r3":
+            raise web.HTTPBadRequest(text='{"error": {"message": "maximum context length is 8 tokens"}}')
+        return echo(body)
+
+    async with serve(refuse_one) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url, "second": endpoint.url}, max_fraction=max_fraction)
+        if passes:
+            manifest = await run_rows(ctx, stage(10))
+            assert manifest is not None
+            assert manifest.failures == {"context-length": 1}
+            assert [row["id"] for row in await rows_of(ctx)] == [f"r{i}" for i in range(10) if i != 3]
+        else:
+            with pytest.raises(Permanent, match=r"1 of 10 rows failed \(context-length: 1\).*maxFraction"):
+                await run_rows(ctx, stage(10))
+
+
+async def test_one_shard_alone_does_not_finalise(tmp_path: Path) -> None:
+    async with serve(echo) as endpoint:
+        endpoints = {"first": endpoint.url, "second": endpoint.url}
+        whole = context(tmp_path, endpoints)
+        for shard in range(3):
+            settings = JobSettings(job=tmp_path / "job.json", shard=shard)
+            one = Context(whole.job, whole.resource, whole.store, tmp_path, whole.progress, settings)
+            assert await run_rows(one, stage(10)) is None
+        sent = len(endpoint.requests)
+        assert await run_rows(whole, stage(10)) is not None
+        assert len(endpoint.requests) == sent
+        assert await rows_of(whole) == expected(10)
