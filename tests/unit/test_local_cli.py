@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def fake(tmp_path: Path) -> FakeMachine:
     return FakeMachine(tmp_path)
 
 
-def write(fake: FakeMachine, **changes: object) -> Path:
+def write(fake: FakeMachine, **changes: Any) -> Path:
     file = fake.folder / "demo.json"
     file.write_text(fake.resource(**changes).model_dump_json(by_alias=True, exclude_unset=True))
     return file
