@@ -111,7 +111,7 @@ GAINS = {
     "aggregator": 0.12,
     "mixture": 0.2,
 }
-PROMPTS = 400
+PROMPTS = 240
 WINNERS = {1: 2, 2: 2}
 """By iteration, which candidate the gate would choose from the scores below."""
 LONG = "supercalifragilistic" * 40

@@ -6,7 +6,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
-
 from report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
 
 from moaa.report.html import render
