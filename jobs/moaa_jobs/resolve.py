@@ -12,6 +12,7 @@ from functools import partial
 from moaa.api.models import Model
 from moaa.data.hashing import digest_of
 from moaa.data.pins import MODELS, PINNED_FILES, PINNED_MODELS, ModelRow, pin_rows
+from moaa.data.slices import field_of
 from moaa.data.sources import choose_files
 from moaa.errors import DataError
 from moaa.plan.slices import tables
@@ -37,9 +38,14 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     spec = context.resource.spec
     origins = Origins(spec.storage)
     try:
-        sources, models = await _pin_sources(context, origins), [await _pin_model(m, origins) for m in spec.models]
+        sources = await _pin_sources(context, origins)
+        models: list[ModelRow] = []
+        for model in spec.models:
+            context.progress.update(message=f"pinning {model.name}", rows_done=len(models), rows_total=len(spec.models))
+            models.append(await _pin_model(model, origins))
     finally:
         await origins.close()
+    context.progress.update(message="", rows_done=len(models))
     await publish(
         context,
         iter([{**sources, MODELS: TableRows(models, PINNED_MODELS)}]),
@@ -56,7 +62,8 @@ async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRow
     pinned: dict[str, TableRows] = {}
     for done, (name, source) in enumerate(sources):
         context.progress.update(message=f"pinning {source.source}", rows_done=done, rows_total=len(sources))
-        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=name)
+        field = field_of(name)
+        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
         listing = await origin.pin(partial(choose_files, uri=source.source, split=source.split))
         logger.info("source_pinned table=%s files=%d digest=%s", name, len(listing.files), listing.digest[:12])
         pinned[name] = TableRows(pin_rows(listing), PINNED_FILES)
@@ -75,7 +82,7 @@ async def _pin_model(model: Model, origins: Origins) -> ModelRow:
         if source.startswith("pvc://"):  # mounted where it is served; this process cannot see it
             digest, is_pinned = digest_of({"source": source}), False
         else:
-            field = f"spec.models {model.name}"
+            field = f"spec.models, {model.name}"
             origin = origins.open(source, revision=model.revision, secret=model.token_secret, field=field)
             listing = await origin.pin(partial(_all_files, source))
             revision = listing.revision

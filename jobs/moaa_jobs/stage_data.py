@@ -21,7 +21,7 @@ from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.schemas import PROMPTS
 from moaa.data.shapes import Use
-from moaa.data.slices import positions
+from moaa.data.slices import field_of, positions
 from moaa.plan.graph import RESOLVE
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Kind, StageJob
@@ -95,7 +95,8 @@ async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
     fetched: list[TableSource] = []
     for name, source in tables(context.resource):
         context.progress.update(message=f"fetching {source.source}")
-        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=name)
+        field = field_of(name)
+        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
         folder = context.work_dir / name
         folder.mkdir(exist_ok=True)
         files: list[tuple[Path, str]] = []

@@ -14,7 +14,7 @@ class DataSource(Spec):
     """One data set: hf://datasets/owner/name, s3://bucket/key or file:///path; .jsonl, .json or .parquet.
 
     Column shapes that are understood without being told: `messages`; `conversations` (from/value); `prompt` with
-    optional `response`/`completion`; `instruction` with optional `input` and `output`.
+    optional `response`/`completion`, or with `chosen`; `instruction` with optional `input` and `output`.
     """
 
     source: DataUri

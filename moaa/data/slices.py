@@ -10,14 +10,19 @@ from moaa.errors import DataError
 from moaa.plan.slices import Slice
 
 
+def field_of(table: str) -> str:
+    """Where the resource declares a table's source: `sft-0` is spec.data.sft[0]."""
+    group, _, rest = table.partition("-")
+    return f"spec.evaluation, benchmark {rest}" if group == "eval" else f"spec.data.{group}[{rest}]"
+
+
 def positions(part: Slice, num_rows: int) -> range:
     """Positions a slice takes; with reuse they run past the end and position p stands for row p mod `num_rows`.
 
     Raises:
         DataError: the table has no rows, or too few.
     """
-    group, _, k = part.table.rpartition("-")
-    field = f"spec.data.{group}[{k}]"
+    field = field_of(part.table)
     if not num_rows:
         raise DataError(f"{field}: no row is left after deduplication and decontamination; give other data")
     end = max(num_rows, part.offset) if part.limit is None else part.offset + part.limit

@@ -40,7 +40,7 @@ def decide(
         for name, scores in candidates.items()
     }
     figures = {
-        name: estimate.mean if evaluation.gate.rule is GateRule.MEAN else estimate.low
+        name: _rounded(estimate.mean if evaluation.gate.rule is GateRule.MEAN else estimate.low)
         for name, estimate in gains.items()
     }
     floor = float(evaluation.gate.min_gain)
@@ -51,6 +51,11 @@ def decide(
         return Decision(None, gains, f"no {what} reaches {floor:+.4f}: {seen}")
     winner = max(passing, key=passing.__getitem__)  # the first of equals
     return Decision(winner, gains, f"{winner}: {what} {passing[winner]:+.4f} reaches {floor:+.4f}")
+
+
+def _rounded(figure: float | None) -> float | None:
+    """Without the last digits of floats, so that 3/10 reaches 0.3 and equal gains tie whatever the order of sums."""
+    return None if figure is None else round(figure, 12)
 
 
 def _figure(figure: float | None) -> str:

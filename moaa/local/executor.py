@@ -257,6 +257,7 @@ class _Runner:
             catalogue=catalogue,
             guards=guards,
             folder=settings.folder,
+            cache=settings.cache,
             environment=settings.environment,
             job_command=settings.job_command,
             notify=self._notify,

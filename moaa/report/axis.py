@@ -7,6 +7,8 @@ from unicodedata import east_asian_width
 
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 """Mantissas a reader divides by in the head."""
+SMALLEST_SPAN = 1e-9
+"""Values closer than this are one value: nothing a report shows is that small."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,12 @@ def make_scale(
     """
     known = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
-    if high - low < 1e-12:
-        margin = abs(low) * 0.1 or 0.5
+    if high - low < SMALLEST_SPAN:
+        margin = 0.1 * abs(low) if abs(low) > SMALLEST_SPAN else 0.5
         low, high = low - margin, high + margin
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
-        if high - low < 1e-12:  # all values lie on one bound
+        if high - low < SMALLEST_SPAN:  # all values lie on one bound
             low, high = bounds
     step = nice_step(high - low, count)
     if is_snug:

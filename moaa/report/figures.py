@@ -15,6 +15,7 @@ from moaa.report import charts, wording
 from moaa.report.charts import Bar, Dot, Line, Step
 from moaa.report.schema import GainSummary, OrderSummary, PairSummary, ScoreSummary, Summary
 from moaa.report.students import model_label, student_label
+from moaa.report.svg import Shape
 from moaa.report.view import CurveRow, RunView
 
 FULL_PX, HALF_PX, NARROW_PX = 1040, 510, 330
@@ -301,7 +302,7 @@ def _bars(
     )
 
 
-def _look(score: ScoreSummary, *, is_now: bool) -> tuple[charts.Shape, int]:
+def _look(score: ScoreSummary, *, is_now: bool) -> tuple[Shape, int]:
     if is_now or score.model == BASE:
         return "square", 0
     return ("diamond", 1) if score.model == MIXTURE else ("circle", 6)

@@ -76,30 +76,24 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
 
 def _stage(view: RunView, stage: StageView) -> StageSummary:
     manifest, spec = stage.manifest, view.resource.spec
-    common = StageSummary(
+    usage = sum(manifest.usage.values(), TokenUsage()) if manifest and manifest.usage else None
+    return StageSummary(
         id=stage.stage.id,
         kind=str(stage.stage.kind),
         iteration=stage.stage.iteration,
         status=stage.status,
-        attempts=stage.attempts,
+        seconds=manifest.seconds if manifest else None,
         wall_seconds=stage.wall_seconds,
+        rows=manifest.rows_in if manifest else None,
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        calls=usage.calls if usage else None,
+        reused_calls=usage.reused if usage else None,
+        attempts=stage.attempts,
+        gpu_hours=gpu_hours(spec, stage.stage, manifest) if manifest else None,
+        usd=usd(spec, stage.stage, manifest) if manifest else None,
+        reused_from=manifest.run if manifest and manifest.run != view.run else None,
         problem=stage.problem or None,
-    )
-    if manifest is None:
-        return common
-    usage = sum(manifest.usage.values(), TokenUsage()) if manifest.usage else None
-    return common.model_copy(
-        update={
-            "seconds": manifest.seconds,
-            "rows": manifest.rows_in,
-            "prompt_tokens": usage and usage.prompt_tokens,
-            "completion_tokens": usage and usage.completion_tokens,
-            "calls": usage and usage.calls,
-            "reused_calls": usage and usage.reused,
-            "gpu_hours": gpu_hours(spec, stage.stage, manifest),
-            "usd": usd(spec, stage.stage, manifest),
-            "reused_from": manifest.run if manifest.run != view.run else None,
-        }
     )
 
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from itertools import combinations
 
@@ -84,6 +85,7 @@ RESOURCE = {
             "dpo": {"epochs": "2"},
         },
         "evaluation": {
+            "bootstrap": 200,
             "selection": [{"name": "math", "type": "ExactMatch", "source": "s3://lab-data/math.jsonl"}],
             "report": [
                 {
@@ -109,6 +111,7 @@ GAINS = {
     "aggregator": 0.12,
     "mixture": 0.2,
 }
+PROMPTS = 400
 WINNERS = {1: 2, 2: 2}
 """By iteration, which candidate the gate would choose from the scores below."""
 LONG = "supercalifragilistic" * 40
@@ -232,24 +235,27 @@ def _scores(world: MoAA, stage: Stage) -> Iterable[ScoreRow]:
     labels = [stage.id.rpartition("-")[2]] if stage.iteration else list(GAINS)[2:]
     for benchmark in [*world.spec.evaluation.selection, *world.spec.evaluation.report]:
         for label in labels:
-            skill = SKILL[benchmark.name] + GAINS[label] + 0.05 * max(stage.iteration - 1, 0)
-            for i in range(400):
-                ease = random.Random(f"{benchmark.name} {i}").gauss(0, 0.28)
-                chance = random.Random(f"{benchmark.name} {i} {label} {stage.iteration}")
-                right = chance.random() < min(max(skill + ease, 0.02), 0.98)
-                score = (
-                    float(right)
-                    if benchmark.type == "ExactMatch" or label == "base"
-                    else (right + chance.randrange(2)) / 2
-                )
-                if benchmark.type == "Pairwise" and label == "base":
-                    score = 0.5
-                length = 900 + 350 * GAINS[label] / 0.08 + 120 * stage.iteration + chance.gauss(0, 200)
-                yield ScoreRow(
-                    benchmark=benchmark.name, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0)
-                )
+            yield from _score_rows(benchmark.name, label, stage.iteration)
 
 
+@cache
+def _score_rows(benchmark: str, label: str, iteration: int) -> tuple[ScoreRow, ...]:
+    """Prompts differ in how easy they are, for every model alike; `arena` is a win rate against the start."""
+    skill = SKILL[benchmark] + GAINS[label] + 0.05 * max(iteration - 1, 0)
+    rows = []
+    for i in range(PROMPTS):
+        ease = random.Random(f"{benchmark} {i}").gauss(0, 0.28)
+        chance = random.Random(f"{benchmark} {i} {label} {iteration}")
+        right = chance.random() < min(max(skill + ease, 0.02), 0.98)
+        score = float(right) if benchmark == "math" else (right + chance.randrange(2)) / 2
+        if benchmark == "arena" and label == "base":
+            score = 0.5
+        length = 900 + 350 * GAINS[label] / 0.08 + 120 * iteration + chance.gauss(0, 200)
+        rows.append(ScoreRow(benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0)))
+    return tuple(rows)
+
+
+@cache
 def rankings(iteration: int) -> list[RankingRow]:
     return [ranking(i, random.Random(f"{iteration} {i}")) for i in range(120)]
 

@@ -36,6 +36,9 @@ OLD = scores(0.5, 0.5, 0.5, 0.5)
         pytest.param({"sft": OLD, "dpo": scores(1, 0.5, 0.5, 0.5)}, "Mean", "0", "dpo", id="the best that passes"),
         pytest.param({"sft": scores(1, 0.5, 0.5, 0.5), "dpo": OLD}, "Mean", "0", "sft", id="the best, first"),
         pytest.param({"sft": scores(1, 0.5, 0.5, 0.5), "dpo": scores(0.5, 0.5, 0.5, 1)}, "Mean", "0", "sft", id="tie"),
+        pytest.param(
+            {"sft": scores(0.6, 0.7, 0.8, 0.3)}, "Mean", "0.1", "sft", id="a sum of floats just below its value"
+        ),
         pytest.param({"sft": scores(1, 1, 0, 0.6)}, "LowerBound", "0", None, id="better on average only"),
         pytest.param({"sft": scores(0.7, 0.8, 0.6, 0.9)}, "LowerBound", "0.05", "sft", id="shown to be better"),
     ],

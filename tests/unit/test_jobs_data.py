@@ -1,6 +1,8 @@
 """resolve, stage-data and promote end to end, on a store in a folder."""
 
+import asyncio
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.stage import Output, StageJob, StageResult
 from moaa.store.directory import DirectoryStore
-from moaa.store.manifest import ObjectRef, StageManifest
-from moaa.store.shards import read_manifest, read_table
+from moaa.store.manifest import ObjectRef, ShardManifest, StageManifest
+from moaa.store.shards import publish_shard, read_manifest, read_table
 from moaa.store.tables import TableRows
 from moaa_jobs import promote, resolve, stage_data
 from moaa_jobs.context import Context, Permanent
@@ -151,6 +153,11 @@ class Bench:
         await self.pretend("i0-evaluate", {"base": {"1": 0.0, "2": 0.5}, "volume": {"1": 1.0, "2": 1.0}})
 
 
+def test_a_job_reads_the_resource_with_all_its_defaults(tmp_path: Path) -> None:
+    resource = Bench(tmp_path).resource
+    assert MoAA.model_validate(resource.model_dump(mode="json", by_alias=True)) == resource
+
+
 async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     manifest = await bench.run(resolve, "i0-resolve")
@@ -192,7 +199,7 @@ async def test_a_missing_source_is_named(tmp_path: Path) -> None:
 async def test_a_token_that_was_not_given_is_named(tmp_path: Path) -> None:
     source = {"source": "hf://datasets/o/n", "tokenSecret": {"name": "hub", "key": "token"}, "limit": 1}
     bench = Bench(tmp_path, data={"sft": [source], "preference": [source]})
-    with pytest.raises(DataError, match=r"sft-0\.tokenSecret: MOAA_SECRET_HUB_TOKEN is not set"):
+    with pytest.raises(DataError, match=r"spec\.data\.sft\[0\]\.tokenSecret: MOAA_SECRET_HUB_TOKEN is not set"):
         await bench.run(resolve, "i0-resolve")
 
 
@@ -239,6 +246,68 @@ async def test_shards_hold_a_fixed_number_of_rows(tmp_path: Path, monkeypatch: p
     manifest = await whole.run(stage_data, "i0-stage-data")
     assert len(manifest.tables["sft-0"]) == 3
     assert await read_table(whole.store, manifest, "sft-0") == expected
+
+
+class Killed(BaseException):
+    """Passes through whatever catches exceptions, as a kill does."""
+
+
+async def test_killed_between_any_two_shards_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_data, "ROWS_PER_SHARD", 5)
+    bench = Bench(tmp_path)
+    await bench.run(resolve, "i0-resolve")
+    whole = await bench.run(stage_data, "i0-stage-data")
+    for survivors in range(4):
+        store = DirectoryStore(tmp_path / f"killed-{survivors}")
+        store.prepare()
+        bench.store = store
+        await bench.run(resolve, "i0-resolve")
+        published = 0
+
+        async def killed(*args: Any, **options: Any) -> ShardManifest:
+            nonlocal published
+            published += 1
+            if published > survivors:  # noqa: B023  called within this pass only
+                raise Killed
+            return await publish_shard(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("moaa_jobs.finishing.publish_shard", killed)
+            if survivors < 3:
+                context = bench.context("i0-stage-data")
+                task = asyncio.ensure_future(stage_data.run(context.job, context))
+                with pytest.raises(Killed):
+                    await task
+        resumed = await bench.run(stage_data, "i0-stage-data")
+        assert resumed.outputs == whole.outputs
+        assert len(resumed.tables["sft-0"]) == 3
+
+
+async def test_a_stopped_stage_stops_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": i, "prompt": f"sft {i}"} for i in range(3000)]
+    bench = Bench(tmp_path)
+    jsonl(tmp_path / "data" / "s.jsonl", list(rows))
+    await bench.run(resolve, "i0-resolve")
+    context = bench.context("i0-stage-data")
+    reports: list[int] = []
+    reading, stopped = threading.Event(), threading.Event()
+
+    def update(**figures: object) -> None:
+        if "rows_done" in figures:
+            reports.append(int(str(figures["rows_done"])))
+            reading.set()
+            stopped.wait(10)
+
+    monkeypatch.setattr(context.progress, "update", update)
+    task = asyncio.ensure_future(stage_data.run(context.job, context))
+    await asyncio.to_thread(reading.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stopped.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert reports == [256]
+    assert not list((tmp_path / "store" / "stages" / "stage-data").rglob("manifest.json"))
 
 
 async def test_a_source_that_changed_after_it_was_pinned_is_refused(tmp_path: Path) -> None:

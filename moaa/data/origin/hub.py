@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError, whichever HTTP library is beneath
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -26,9 +26,9 @@ TIMEOUT_S = 60.0
 
 
 class HubOrigin:
-    def __init__(self, uri: str, *, revision: str | None, token: SecretStr | None) -> None:
-        """`revision` is a branch, tag or commit; None is the default branch. `token` None leaves it to the library
-        (HF_TOKEN or a login)."""
+    def __init__(self, uri: str, *, revision: str | None, token: SecretStr | None, endpoint: str | None = None) -> None:
+        """`revision` is a branch, tag or commit; None is the default branch. `token` and `endpoint` None leave it to
+        the library (HF_TOKEN or a login; HF_ENDPOINT or the Hub)."""
         rest = uri.removeprefix("hf://")
         self._uri = uri
         self._kind = "dataset" if rest.startswith("datasets/") else "model"
@@ -40,6 +40,7 @@ class HubOrigin:
         self._folder = "".join(f"{part}/" for part in parts[2:])
         self._revision = revision
         self._token = token
+        self._endpoint = endpoint
 
     async def pin(self, select: Select) -> Listing:
         return await asyncio.to_thread(self._pin, select)
@@ -48,7 +49,7 @@ class HubOrigin:
         return await asyncio.to_thread(self._download, file, revision, folder)
 
     def _pin(self, select: Select) -> Listing:
-        api = HfApi(token=self._secret())
+        api = HfApi(endpoint=self._endpoint, token=self._secret())
         with self._errors():
             describe = api.dataset_info if self._kind == "dataset" else api.model_info
             answer = describe(self._repo, revision=self._revision, files_metadata=True, timeout=TIMEOUT_S)
@@ -67,6 +68,7 @@ class HubOrigin:
                 revision=revision,
                 local_dir=folder,
                 token=self._secret(),
+                endpoint=self._endpoint,
             )
         size = Path(str(path)).stat().st_size
         if size != file.size_bytes:
@@ -97,7 +99,7 @@ class HubOrigin:
             raise changed(self._uri, file, "nothing") from error
         except HFValidationError as error:
             raise DataError(f"{self._uri}: {error}; correct source") from error
-        except (HfHubHTTPError, OSError) as error:
+        except (HTTPError, OSError) as error:  # the client's own failures are no OSError; the Hub's answers are both
             raise StoreError(f"{self._uri}: the Hub did not answer as expected: {error}") from error
 
 

@@ -1,0 +1,190 @@
+"""The page: self-contained, nothing of a user's text acts as markup, every part is there, gaps are said."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+
+from report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
+
+from moaa.report.html import render
+from moaa.report.page import MAX_CHARS, cut, example
+from moaa.report.summary import summarise
+from moaa.report.view import RunView, StageView
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+SVG_LEAVES = {"line", "rect", "path", "circle", "polygon"}
+
+
+class Page(HTMLParser):
+    """Counts tags, checks that they nest, and keeps what a reader sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.headings: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002  HTMLParser's
+        self.tags[tag] += 1
+        assert tag in SVG_LEAVES
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.seen.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.seen)
+
+
+def page_of(view: RunView) -> tuple[str, Page]:
+    text = render(view, summarise(view))
+    return text, Page(text)
+
+
+FINISHED_TEXT, FINISHED = page_of(finished_run())
+
+
+def test_nothing_is_loaded_and_nothing_runs() -> None:
+    assert FINISHED.tags["script"] == FINISHED.tags["iframe"] == FINISHED.tags["img"] == 0
+    assert not [a for a in FINISHED.attributes if a[1].startswith("on")]
+    targets = [value for _, name, value in FINISHED.attributes if name in ("href", "src", "srcset", "action", "data")]
+    assert all(t.startswith("#") or t == "data:," for t in targets)
+    style = FINISHED_TEXT[FINISHED_TEXT.index("<style>") : FINISHED_TEXT.index("</style>")]
+    assert "@import" not in style
+    assert "url(" not in style
+    assert "default-src 'none'" in FINISHED_TEXT
+
+
+def test_hostile_text_is_shown_and_does_nothing() -> None:
+    assert '<script>document.title="owned"</script>' in FINISHED.text, "shown as it was written"
+    assert "{{ 7*7 }} {% raw %}" in FINISHED.text
+    assert "&lt;b&gt; &amp;" in FINISHED.text, "entities in an answer stay what the model wrote"
+    assert FINISHED.tags["style"] == 1
+    assert FINISHED.tags["title"] > 1, "of the page and of every chart"
+    assert LONG in FINISHED.text
+    assert "السلام عليكم" in FINISHED.text
+
+
+def test_text_that_html_cannot_hold_is_replaced() -> None:
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u2028]", FINISHED_TEXT)
+    FINISHED_TEXT.encode("utf-8")
+    assert "\ufffd\ufffd[31m" in FINISHED.text
+
+
+def test_texts_have_their_own_direction() -> None:
+    shown = [value for tag, name, value in FINISHED.attributes if (tag, name) == ("div", "class") and value == "text"]
+    directions = [value for tag, name, value in FINISHED.attributes if (tag, name) == ("div", "dir")]
+    assert len(shown) == len(directions) > 10
+    assert set(directions) == {"auto"}
+
+
+def test_endless_texts_are_cut_and_say_so() -> None:
+    assert cut("x" * MAX_CHARS) == "x" * MAX_CHARS
+    assert cut("x" * 9000).endswith("… (5,000 more characters)")
+    assert "… (5,000 more characters)" in FINISHED.text
+
+
+def test_sections_and_their_links_match() -> None:
+    anchors = [value for tag, name, value in FINISHED.attributes if (tag, name) == ("section", "id")]
+    links = [value[1:] for tag, name, value in FINISHED.attributes if (tag, name) == ("a", "href") and value != "#main"]
+    assert links == anchors
+    assert len(set(anchors)) == len(anchors)
+
+
+def test_headings_descend_one_level_at_a_time() -> None:
+    levels = [int(h[1]) for h in FINISHED.headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_tables_say_what_their_headers_head() -> None:
+    assert FINISHED.tags["caption"] == FINISHED.tags["table"]
+    assert FINISHED.tags["th"] == len([a for a in FINISHED.attributes if a[:2] == ("th", "scope")])
+
+
+def test_charts_have_titles_and_both_widths() -> None:
+    assert FINISHED.tags["svg"] == 2 * FINISHED.tags["figure"] == FINISHED.tags["desc"]
+
+
+def test_the_verdict_and_the_decision_are_there() -> None:
+    view = finished_run()
+    summary = summarise(view)
+    assert summary.headline.verdict in FINISHED.text
+    for promotion in summary.promotions:
+        assert promotion.reason in FINISHED.text
+    assert "Nothing is missing" in FINISHED.text
+
+
+def test_chosen_and_rejected_are_those_of_the_pair() -> None:
+    view = finished_run()
+    clearest = view.tallies["i2-judge"].clearest
+    assert clearest is not None
+    pair = view.pairs["i2-judge"][clearest["id"]]
+    chosen = re.search(r"✓ chosen, sample (\d)", FINISHED.text)
+    assert chosen
+    assert clearest["samples"][int(chosen[1]) - 1] == pair["chosen"]
+
+
+def test_a_partial_report_says_so() -> None:
+    _, page = page_of(run_in_progress())
+    assert "This report is partial." in page.text
+    assert "8 of 19 stages are done" in page.text
+    assert "stopped by a failure" in page.text
+    assert "spec.training.dpo.batchSize: out of memory" in page.text
+    assert "No iteration is closed yet" in page.text
+
+
+def test_a_report_before_the_first_stage() -> None:
+    _, page = page_of(not_started())
+    for phrase in (
+        "in progress",
+        "Nothing has been measured yet",
+        "No conversations yet",
+        "No training stage is done yet",
+    ):
+        assert phrase in page.text
+
+
+def test_parts_that_a_run_does_not_have_leave_no_empty_section() -> None:
+    world = resource(training={"sft": {}, "resources": {"workers": 8}}, judge=None, evaluation={})
+    view = replace(not_started(world), conversations={"i1-generate": (hostile(),)})
+    _, page = page_of(view)
+    anchors = [value for tag, name, value in page.attributes if (tag, name) == ("section", "id")]
+    assert not {"judging", "verdicts", "lengths", "answers"} & set(anchors)
+
+
+def test_a_hostile_problem_is_escaped() -> None:
+    view = run_in_progress()
+    broken = tuple(
+        StageView(s.stage, "failed", problem="</p><script>1</script>\ud800") if s.status == "failed" else s
+        for s in view.stages
+    )
+    _, page = page_of(replace(view, stages=broken))
+    assert page.tags["script"] == 0
+
+
+def test_turns_without_proposals_are_the_datas_own() -> None:
+    shown = example("i1-generate", {**hostile(), "proposals": []})
+    assert [t.layers for t in shown.turns] == [[]]
+    assert shown.system.startswith("Answer </title>")

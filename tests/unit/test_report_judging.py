@@ -1,0 +1,99 @@
+"""Counting verdicts: what two orders say together, panels, and that parts of a table add up to the whole."""
+
+import random
+
+import pytest
+from report_world import pair_of, ranking, rankings
+
+from moaa.data.rows import Comparison, RankingRow
+from moaa.report.judging import Orders, Tally, margin, matrix, orders, tally_pairs, tally_rankings
+
+
+def row(*comparisons: Comparison, outcome: str = "pair", points: list[float | None] | None = None) -> RankingRow:
+    samples = ["short", "a longer answer", "third"]
+    return RankingRow(
+        id="r1", messages=[], samples=samples, points=points or [1.0, 0.5, 0.0], comparisons=list(comparisons),
+        outcome=outcome,
+    )  # fmt: skip
+
+
+def comparison(
+    a: int, b: int, forward: int | None, backward: int | None, votes: list[list[int | None]] | None = None
+) -> Comparison:
+    return Comparison(a=a, b=b, criteria=["Accuracy"], forward=forward, backward=backward, votes=votes or [])
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "expected"),
+    [
+        (1, 1, Orders(agreed=1)),
+        (0, 0, Orders(agreed=1)),
+        (1, 0, Orders(first=1)),
+        (0, 1, Orders(second=1)),
+        (None, 1, Orders(missing=1)),
+        (0, None, Orders(missing=1)),
+        (None, None, Orders(missing=1)),
+    ],
+)
+def test_two_orders_say_together(forward: int | None, backward: int | None, expected: Orders) -> None:
+    assert orders(forward, backward) == expected
+
+
+def test_consistency_leaves_missing_verdicts_out() -> None:
+    assert Orders(agreed=3, first=1, missing=6).consistency == 0.75
+    assert Orders(missing=6).consistency is None, "no valid comparison is not a consistency of 0"
+
+
+def test_a_ranking_is_counted() -> None:
+    tally = tally_rankings([row(comparison(0, 1, 1, 1), comparison(0, 2, 1, 0), comparison(1, 2, None, 1))])
+    assert tally.verdicts == Orders(agreed=1, first=1, missing=1)
+    assert tally.failed_verdicts == 1, "of six verdicts one is missing"
+    assert tally.criteria == {"Accuracy": 3}
+    assert tally.outcomes == {"pair": 1}
+
+
+def test_judges_of_a_panel_are_counted_by_themselves() -> None:
+    votes: list[list[int | None]] = [[1, 1], [0, 0], [1, 0]]
+    tally = tally_rankings([row(comparison(0, 1, 1, 1, votes))])
+    assert tally.judges == (Orders(agreed=1), Orders(agreed=1), Orders(first=1))
+    assert tally.compared == (1, 1, 0), "an undecided judge can neither side with the panel nor against it"
+    assert tally.sided == (1, 0, 0)
+
+
+def test_pairs_are_measured() -> None:
+    first = pair_of(ranking(0, random.Random(1)))
+    first |= {"chosen": "long answer", "rejected": "short", "chosen_points": 0.75, "rejected_points": 0.25}
+    tally = tally_pairs([first])
+    assert (tally.pairs, tally.margin, tally.chosen_chars, tally.rejected_chars) == (1, 0.5, 11, 5)
+    assert tally.longer_chosen == 1
+
+
+def test_samples_are_the_extremes_and_the_first_dropped_prompt() -> None:
+    clear, close = row(points=[1.0, 0.5, 0.0]), row(points=[0.6, 0.5, 0.4])
+    dropped = row(outcome="tie", points=[0.5, 0.5, 0.5])
+    equal = row(outcome="equal-texts", points=[None, None, None])
+    tally = tally_rankings([equal, close, dropped, clear])
+    assert (tally.clearest, tally.closest, tally.dropped) == (clear, close, dropped)
+
+
+def test_the_matrix_mirrors_itself() -> None:
+    table = matrix(row(comparison(0, 1, 1, 1), comparison(0, 2, 1, 0), comparison(1, 2, None, 1)))
+    assert table == {(0, 1): 1, (1, 0): 0, (0, 2): 0.5, (2, 0): 0.5}
+
+
+def test_a_margin_needs_two_scored_samples() -> None:
+    assert margin(row(points=[1.0, None, 0.25])) == 0.75
+    assert margin(row(points=[None, None, 1.0])) == 0
+
+
+ROWS = rankings(1)[:24]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 23, 24])
+def test_shards_add_up_to_the_table(cut: int) -> None:
+    pairs = [pair_of(r) for r in ROWS if r["outcome"] == "pair"]
+    whole = tally_rankings(ROWS)
+    parts = tally_rankings(ROWS[:cut]) + tally_rankings(ROWS[cut:])
+    assert parts == whole
+    assert (tally_pairs(pairs[:cut]) + tally_pairs(pairs[cut:])).margin == pytest.approx(tally_pairs(pairs).margin)
+    assert Tally() + whole == whole == whole + Tally()

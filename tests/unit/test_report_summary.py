@@ -1,0 +1,211 @@
+"""summary.json: figures that follow from the rows, a stable form, and honest gaps."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from report_world import RUN, digest, finished_run, not_started, resource, run_in_progress
+
+from moaa.plan.stage import Output
+from moaa.report.costs import gpu_hours, gpus, usd
+from moaa.report.provenance import public_resource, without_secrets
+from moaa.report.schema import Summary
+from moaa.report.students import promoted, student_label
+from moaa.report.summary import summarise
+from moaa.report.view import RunView, StageView
+from moaa.store.manifest import TokenUsage
+
+FINISHED = finished_run()
+SUMMARY = summarise(FINISHED)
+
+
+def stage(view: RunView, name: str) -> StageView:
+    found = view.of(name)
+    assert found is not None
+    return found
+
+
+def with_stage(view: RunView, changed: StageView) -> RunView:
+    return replace(view, stages=tuple(changed if s.stage.id == changed.stage.id else s for s in view.stages))
+
+
+def test_the_form_is_the_promised_one() -> None:
+    document = json.loads(SUMMARY.to_json())
+    assert document["format"] == "moaa.dev/summary/v1"
+    assert {
+        "id",
+        "kind",
+        "iteration",
+        "status",
+        "seconds",
+        "rows",
+        "promptTokens",
+        "completionTokens",
+        "attempts",
+    } <= set(document["stages"][0])
+    assert {"iteration", "model", "benchmark", "metric", "value", "low", "high", "n"} <= set(document["scores"][0])
+    assert {"failures", "versions", "pairs", "judges", "training", "models", "lineage", "missing"} <= set(document)
+
+
+def test_the_schema_is_closed_and_holds_every_field() -> None:
+    schema = Summary.model_json_schema(by_alias=True)
+    objects = [schema, *schema["$defs"].values()]
+    assert all(o["additionalProperties"] is False for o in objects if o.get("type") == "object")
+    assert Summary.model_validate_json(SUMMARY.to_json()) == SUMMARY
+
+
+def test_the_same_run_gives_the_same_bytes() -> None:
+    assert summarise(finished_run()).to_json() == SUMMARY.to_json()
+
+
+def test_stages_are_in_the_order_of_the_graph() -> None:
+    assert [s.id for s in SUMMARY.stages] == [s.stage.id for s in FINISHED.stages]
+    assert SUMMARY.run.is_complete
+    assert SUMMARY.run.iterations_closed == 2
+
+
+def test_scores_are_means_of_their_rows() -> None:
+    rows = [r for r in FINISHED.scores["i1-evaluate-dpo"] if r["benchmark"] == "math"]
+    found = next(s for s in SUMMARY.scores if s.stage == "i1-evaluate-dpo" and s.benchmark == "math")
+    assert found.value == pytest.approx(sum(r["score"] for r in rows) / 400, abs=1e-6)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+    assert (found.n, found.metric, found.use) == (400, "exact match", "selection")
+
+
+def test_the_gain_is_paired() -> None:
+    found = next(g for g in SUMMARY.headline.gains if g.benchmark == "math")
+    before = {
+        r["id"]: r["score"] for r in FINISHED.scores["i0-evaluate"] if (r["benchmark"], r["model"]) == ("math", "base")
+    }
+    after = {r["id"]: r["score"] for r in FINISHED.scores["i2-evaluate-dpo"] if r["benchmark"] == "math"}
+    assert found.value == pytest.approx(sum(after[i] - before[i] for i in before) / 400, abs=1e-6)
+    assert (found.baseline, found.candidate) == ("start (llama)", "iteration 2 DPO")
+
+
+def test_win_rates_come_with_their_length_controlled_form() -> None:
+    assert all((s.length_controlled is None) == (s.metric == "exact match") for s in SUMMARY.scores)
+
+
+def test_the_promoted_student_is_read_off_the_weights() -> None:
+    assert promoted(FINISHED) == "@i2-dpo"
+    close = stage(FINISHED, "i2-promote")
+    assert close.manifest is not None
+    stays = close.manifest.with_(outputs={"model": Output(digest=digest("weights of i1-dpo"))})
+    kept = with_stage(FINISHED, replace(close, manifest=stays))
+    assert promoted(kept) == "@i1-dpo", "the previous student stayed"
+    last = summarise(kept).promotions[-1]
+    assert last.promoted == "iteration 1 DPO"
+    assert last.reason.startswith("The previous student stays: no candidate's mean gain reaches the 0.0 points")
+
+
+def test_a_promotion_within_noise_says_so() -> None:
+    first = SUMMARY.promotions[0]
+    won = next(c for c in first.candidates if c.is_promoted)
+    assert won.gain is not None
+    assert won.gain.low is not None
+    assert ("holds zero" in first.reason) == (won.gain.low <= 0)
+    assert f"{100 * won.gain.value:+.1f} points, the highest of the candidates" in first.reason
+
+
+def test_pairs_and_judges() -> None:
+    pairs = SUMMARY.pairs[0]
+    assert pairs.prompts == 120 == pairs.kept + sum(pairs.dropped.values())
+    assert pairs.verdicts == 2400
+    whole, *alone = [j for j in SUMMARY.judges if j.stage == "i1-judge"]
+    assert (whole.judge, whole.is_method) == ("Panel", True)
+    assert [j.judge for j in alone] == ["gemma2-27b", "qwen2-72b", "wizardlm"]
+    assert all(
+        j.agreed + j.first_place_won + j.second_place_won + j.no_verdict == j.comparisons for j in [whole, *alone]
+    )
+    assert all(j.agreement is not None for j in alone)
+
+
+def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
+    spec = FINISHED.resource.spec
+    judged = stage(FINISHED, "i1-evaluate-sft")
+    assert judged.manifest is not None
+    usage = {"gpt-judge": TokenUsage(calls=1, prompt_tokens=2_000_000, completion_tokens=100_000)}
+    manifest = judged.manifest.with_(seconds=7200.0, usage=usage)
+    assert gpus(spec, judged.stage) == 1, "the student's one GPU; the endpoint has none of ours"
+    assert gpu_hours(spec, judged.stage, manifest) == 2
+    assert usd(spec, judged.stage, manifest) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
+
+
+def test_a_missing_price_is_no_price_of_zero() -> None:
+    view = finished_run(resource(cost={}))
+    summary = summarise(view)
+    assert next(s for s in summary.stages if s.id == "i1-sft").usd is None
+    assert "Cost is incomplete: spec.cost.gpuHourUsd is not stated." in summary.missing
+
+
+def test_work_of_another_run_is_named() -> None:
+    made = stage(FINISHED, "i1-generate")
+    assert made.manifest is not None
+    reused = with_stage(FINISHED, replace(made, manifest=made.manifest.with_(run="research-other-local")))
+    found = {s.id: s.reused_from for s in summarise(reused).stages}
+    assert found["i1-generate"] == "research-other-local"
+    assert found["i1-sft"] is None
+    assert made.manifest.run == RUN
+
+
+def test_lineage_names_teachers_and_their_licences() -> None:
+    sft, dpo = SUMMARY.lineage[:2]
+    assert sft.teachers == ["wizardlm", "qwen2-72b", "gemma2-27b", "qwen15-110b"]
+    assert sft.licenses == ["llama3.1", "apache-2.0", "tongyi-qianwen", "gemma"]
+    assert dpo.parent == "iteration 1 SFT"
+    assert SUMMARY.lineage[2].parent == "iteration 1 DPO", "iteration 2 starts from whom iteration 1 promoted"
+    assert next(m for m in SUMMARY.models if m.name == "gpt-judge").license is None
+
+
+def test_roles() -> None:
+    roles = {m.name: m.roles for m in SUMMARY.models}
+    assert roles["llama"] == ["student"]
+    assert roles["wizardlm"] == ["proposer", "judge"]
+    assert roles["gpt-judge"] == ["evaluation judge"]
+
+
+def test_a_run_in_progress_is_partial_and_says_so() -> None:
+    summary = summarise(run_in_progress())
+    assert summary.headline.conclusion == "Open"
+    assert not summary.run.is_complete
+    status = {s.id: s.status for s in summary.stages}
+    assert (status["i1-judge"], status["i1-dpo"], status["i2-sft"]) == ("done", "failed", "waiting")
+    assert any(m.startswith("i1-dpo failed: spec.training.dpo.batchSize") for m in summary.missing)
+    assert any(m.startswith("Not begun") and "i1-promote" in m for m in summary.missing)
+    assert next(s for s in summary.stages if s.id == "i1-dpo").seconds is None
+
+
+def test_a_run_that_has_not_begun() -> None:
+    summary = summarise(not_started())
+    assert summary.scores == []
+    assert summary.headline.promoted == "start (llama)"
+    assert summary.models[0].digest is None
+
+
+def test_no_benchmark_is_said_to_be_missing() -> None:
+    summary = summarise(finished_run(resource(evaluation={})))
+    assert summary.headline.conclusion == "NotMeasured"
+    assert any("No benchmark is declared" in m for m in summary.missing)
+    assert "without being compared" in summary.promotions[0].reason
+
+
+@pytest.mark.parametrize(
+    ("student", "label"),
+    [("llama", "start (llama)"), ("@i3-sft", "iteration 3 SFT"), ("other", "other"), (None, "an earlier student")],
+)
+def test_labels_of_students(student: str | None, label: str) -> None:
+    assert student_label(student, "llama") == label
+
+
+def test_secrets_in_urls_and_pod_templates_stay_out() -> None:
+    assert without_secrets("https://user:key@host:8443/v1?api_key=s3cret#x") == "https://host:8443/v1"
+    models = [
+        {"name": "llama", "source": "hf://a/b", "serving": {"template": {"spec": {"env": "s3cret"}}}},
+        {"name": "far", "endpoint": {"url": "https://me:s3cret@host/v1", "model": "m"}},
+    ]
+    evaluation = {"selection": [{"name": "math", "type": "ExactMatch", "source": "file:///x.jsonl"}]}
+    world = resource(models=models, mixture=None, judge=None, training={"sft": {}}, evaluation=evaluation, data={})
+    assert "s3cret" not in json.dumps(public_resource(world))
+    assert "https://host/v1" in json.dumps(public_resource(world))
