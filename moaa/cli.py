@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from moaa.store.base import Store
 
 ResultT = TypeVar("ResultT")
+PIPE_COLUMNS = 140
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EPILOG = """\
 exit codes:
@@ -114,7 +115,9 @@ def plan(options: argparse.Namespace) -> int:
     from moaa.local.plan_view import read_plan
 
     resource = load(options.file)
-    Console().print(asyncio.run(_with_store(resource, lambda store: read_plan(resource, store))))
+    # A pipe tells no width, and 80 columns would cut the table.
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    console.print(asyncio.run(_with_store(resource, lambda store: read_plan(resource, store))))
     return EXIT_OK
 
 

@@ -141,7 +141,10 @@ class FakeMachine:
         self.control = folder / "control"
         for path in (self.root, self.control):
             path.mkdir(parents=True, exist_ok=True)
-        self.script({})
+        self.modes: dict[str, str] = {}
+        """How servers behave, by name: serves, dies, never (ready), mute (refuses chats)."""
+        if not (self.control / "script.json").exists():
+            self.script({})
 
     def script(self, behaviours: Mapping[str, Sequence[str]]) -> None:
         (self.control / "script.json").write_text(json.dumps(behaviours))
@@ -169,9 +172,13 @@ class FakeMachine:
         return [*FAST, FAKE_JOB, str(files.job), str(self.root), str(self.control)]
 
     def launch(
-        self, spec: ServerSpec, *, port: int, gpus: Sequence[str], modes: Mapping[str, str] | None = None
+        self,
+        spec: ServerSpec,
+        *,
+        port: int,
+        gpus: Sequence[str],  # noqa: ARG002  the protocol's
     ) -> tuple[list[str], dict[str, str]]:
-        mode = (modes or {}).get(spec.name, "serves")
+        mode = self.modes.get(spec.name, "serves")
         return [*FAST, FAKE_SERVER, str(port), mode, spec.name, str(self.control)], {}
 
     def settings(self, *, memory_gib: float = 64.0, until: str | None = None) -> Settings:

@@ -45,6 +45,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
             models.append(await _pin_model(model, origins))
     finally:
         await origins.close()
+    context.progress.update(message="", rows_done=len(models))
     await publish(
         context,
         iter([{**sources, MODELS: TableRows(models, PINNED_MODELS)}]),

@@ -73,7 +73,7 @@ class Model(Spec):
     def _one_origin(self) -> Self:
         if (self.source is None) == (self.endpoint is None):
             raise ValueError("give exactly one of source (we serve it) and endpoint (somebody else does)")
-        if self.endpoint is not None and "serving" in self.model_fields_set:
+        if self.endpoint is not None and self.serving != Serving():
             raise ValueError("serving has no effect on an endpoint; remove it")
         return self
 

@@ -33,7 +33,8 @@ def line(event: str, fields: Mapping[str, object]) -> str:
     >>> line("stage_done", {"stage": "i1-sft", "seconds": 3.0})
     'stage_done stage=i1-sft seconds=3.0'
     """
-    return " ".join([event, *(f"{name}={_text(value)}" for name, value in fields.items() if value not in ({}, (), ""))])
+    shown = {name: value for name, value in fields.items() if value not in ({}, (), [], "")}
+    return " ".join([event, *(f"{name}={_text(value)}" for name, value in shown.items())])
 
 
 def _text(value: object) -> str:

@@ -257,6 +257,7 @@ class _Runner:
             catalogue=catalogue,
             guards=guards,
             folder=settings.folder,
+            cache=settings.cache,
             environment=settings.environment,
             job_command=settings.job_command,
             notify=self._notify,
@@ -265,7 +266,7 @@ class _Runner:
 
 def _verdict(decision: Decision) -> str:
     """What failed, and what did not come to its turn because of it."""
-    lines = [f"{stage}: {error}" for stage, error in decision.failed.items()]
+    lines = [f"{stage}: {error.removeprefix(f'{stage}: ')}" for stage, error in decision.failed.items()]
     if decision.waiting:
         lines.append(f"not done because of that: {', '.join(decision.waiting)}")
     return "\n".join([*lines, "what was finished is kept; running it again goes on from there"])

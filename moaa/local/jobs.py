@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from moaa.local.bytecode import keep_bytecode
 from moaa.local.process import Guarded, Guards, tail
 from moaa.plan.stage import StageJob
 
@@ -63,10 +64,10 @@ def command(files: JobFiles) -> list[str]:
     return [sys.executable, "-m", "moaa_jobs", "--job", str(files.job)]
 
 
-def environment(inherited: Mapping[str, str], files: JobFiles, *, gpus: tuple[str, ...]) -> dict[str, str]:
+def environment(inherited: Mapping[str, str], files: JobFiles, *, gpus: tuple[str, ...], cache: Path) -> dict[str, str]:
     """The job's environment, secrets included: it reads them itself."""
     return {
-        **inherited,
+        **keep_bytecode(inherited, cache=cache),
         "MOAA_WORK_DIR": str(files.scratch),
         "MOAA_PROGRESS_FILE": str(files.progress),
         "CUDA_VISIBLE_DEVICES": ",".join(gpus),

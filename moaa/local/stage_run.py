@@ -50,6 +50,8 @@ class Surroundings:
     guards: Guards
     folder: Path
     """Logs, job files and scratch; nothing durable."""
+    cache: Path
+    """What runs share: weights and bytecode."""
     environment: Mapping[str, str]
     job_command: JobCommand
     notify: Notify
@@ -194,7 +196,7 @@ async def _run(
             files,
             guards=around.guards,
             argv=around.job_command(files),
-            env=jobs.environment(around.environment, files, gpus=lease.gpus),
+            env=jobs.environment(around.environment, files, gpus=lease.gpus, cache=around.cache),
         )
         around.notify("stage_started", stage=stage.id, models=list(together), log=str(files.log))
         try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moaa.api.models import Serving
+from moaa.local.bytecode import keep_bytecode
 
 KV_CACHE_MIN_BYTES = 128 * 1024**2
 KV_CACHE_MAX_BYTES = 4 * 1024**3
@@ -86,15 +87,4 @@ def environment(inherited: Mapping[str, str], *, serving: Serving, gpus: Sequenc
     env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if serving.gpus == 0:
         env |= {name: inherited.get(name, value) for name, value in CPU_ENVIRONMENT.items()}
-    return env
-
-
-def keep_bytecode(inherited: Mapping[str, str], *, cache: Path) -> dict[str, str]:
-    """The environment with compiled modules kept under `cache` where it forbids writing them beside the sources.
-
-    Compiling costs a server 13 s on each start; whoever sets PYTHONDONTWRITEBYTECODE wants clean source folders.
-    """
-    env = dict(inherited)
-    if env.pop("PYTHONDONTWRITEBYTECODE", ""):
-        env.setdefault("PYTHONPYCACHEPREFIX", str(cache / "bytecode"))
     return env

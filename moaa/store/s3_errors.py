@@ -17,6 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 Meaning = Literal["missing", "taken", "conflict", "unknown", "permanent"]
 
@@ -26,6 +27,14 @@ RETRYABLE_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "Intern
 IN_TRANSIT = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody"})
 """The body was damaged on its way; the server refused it."""
 
+_TRANSPORT = (
+    OSError,
+    BotoConnectionError,  # refused, unreachable, no name, TLS
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+    CredentialRetrievalError,
+)
 _CREDENTIALS = (
     "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment or the Secret of spec.storage.secret, or a "
     "cloud identity to spec.serviceAccountName"
@@ -37,6 +46,7 @@ _REMEDIES = {
         "s3:DeleteObject and s3:AbortMultipartUpload below its prefix"
     ),
     "InvalidAccessKeyId": f"spec.storage.secret: the server does not know the access key; {_CREDENTIALS}",
+    "XAdminUserNotFound": f"spec.storage.secret: the server does not know the access key; {_CREDENTIALS}",  # versitygw
     "SignatureDoesNotMatch": f"spec.storage.secret: the secret key does not belong to the access key; {_CREDENTIALS}",
     "ExpiredToken": "spec.storage.secret: the session token has expired; renew it",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
@@ -62,8 +72,7 @@ def sort_error(error: ClientError | BotoCoreError | OSError) -> Outcome:
         return _sort_answer(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return Outcome("permanent", f"spec.storage.secret: no complete credentials were found; {_CREDENTIALS}")
-    transport = HTTPClientError | IncompleteReadError | ResponseStreamingError | CredentialRetrievalError
-    if isinstance(error, transport | OSError):
+    if isinstance(error, _TRANSPORT):
         return Outcome("unknown", f"{type(error).__name__}: {error}; check spec.storage.endpoint and the network")
     return Outcome("permanent", f"spec.storage: {type(error).__name__}: {error}")
 

@@ -5,6 +5,7 @@ on the call (a conditional PUT that timed out may have succeeded), so it is deci
 """
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
@@ -127,7 +130,9 @@ def connect(account: S3Account, limits: S3Limits) -> "S3Client":
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client(
+    session = botocore.session.Session()
+    session.register_component("data_loader", _api_descriptions())
+    return boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=account.endpoint,
         region_name=account.region or ("us-east-1" if account.endpoint else None),
@@ -136,3 +141,9 @@ def connect(account: S3Account, limits: S3Limits) -> "S3Client":
         aws_session_token=session_token,
         config=config,
     )
+
+
+@functools.cache
+def _api_descriptions() -> botocore.loaders.Loader:
+    """Shared by all sessions: reading the descriptions of S3 takes most of the time of making a client."""
+    return botocore.loaders.create_loader()

@@ -153,6 +153,11 @@ class Bench:
         await self.pretend("i0-evaluate", {"base": {"1": 0.0, "2": 0.5}, "volume": {"1": 1.0, "2": 1.0}})
 
 
+def test_a_job_reads_the_resource_with_all_its_defaults(tmp_path: Path) -> None:
+    resource = Bench(tmp_path).resource
+    assert MoAA.model_validate(resource.model_dump(mode="json", by_alias=True)) == resource
+
+
 async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     manifest = await bench.run(resolve, "i0-resolve")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.local_helpers import FakeMachine
 from moaa.api import MoAA
 from moaa.errors import StageError, UsageError
 from moaa.local import guard, records
 from moaa.local.executor import Finished, execute
 from moaa.local.lock import exclusive
 from moaa.store.open import open_store
+from tests.local_helpers import FakeMachine
 
 MIXTURE_STAGES = ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]
 
@@ -52,7 +52,7 @@ def none_alive(pids: list[int]) -> bool:
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not condition():  # noqa: ASYNC110  other processes cannot set an Event
+    while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
 

@@ -1,0 +1,175 @@
+"""The command as a process: exit codes, messages, signals, and a run that was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa import __version__, cli
+from moaa.local import guard
+from tests.local_helpers import FakeMachine
+
+RUN_WITH_FAKES = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import moaa.local.options
+    from moaa import cli
+    from tests.local_helpers import FakeMachine
+    fake = FakeMachine(Path(sys.argv[1]))
+    moaa.local.options.settings_of = lambda resource, options, until: fake.settings(until=until)
+    sys.exit(cli.main(sys.argv[2:]))
+    """
+)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeMachine:
+    return FakeMachine(tmp_path)
+
+
+def write(fake: FakeMachine, **changes: Any) -> Path:
+    file = fake.folder / "demo.json"
+    file.write_text(fake.resource(**changes).model_dump_json(by_alias=True, exclude_unset=True))
+    return file
+
+
+def start(fake: FakeMachine, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", RUN_WITH_FAKES, str(fake.folder), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def gone(fake: FakeMachine) -> bool:
+    table = guard.process_table()
+    return not any(pid in table and table[pid][1] not in "ZX" for pid in fake.pids())
+
+
+def test_help_imports_nothing_heavy_and_explains_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["run", "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert "--memory-gib N" in text
+    assert "130  interrupted" in text
+    listed = subprocess.run(
+        [sys.executable, "-c", "import moaa.cli, sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert not {"pydantic", "rich", "aiohttp", "pyarrow", "boto3"} & set(listed.stdout.split())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == cli.EXIT_OK
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_validate_tells_mistakes_on_stderr_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("apiVersion: moaa.dev/v1alpha1\nkind: MoAA\nmetadata: {name: Demo}\nspec: {}\n")
+    assert cli.main(["validate", str(file)]) == cli.EXIT_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith(f"moaa: {file}: ")
+    assert "metadata.name" in error
+    assert "Traceback" not in error
+
+
+def test_validate_and_plan_of_a_good_file(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(write(fake))
+    assert cli.main(["validate", file]) == cli.EXIT_OK
+    assert "demo is valid" in capsys.readouterr().out
+    assert cli.main(["plan", file]) == cli.EXIT_OK
+    text = capsys.readouterr().out
+    assert "i0-resolve" in text
+    assert "ready" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory-gib", "lots"], "--memory-gib (or MOAA_MEMORY_GIB): lots is wrong"),
+        (["--memory-gib", "-1"], "--memory-gib (or MOAA_MEMORY_GIB): -1 is wrong"),
+        (["--gpus", "99"], "--gpus 99: the machine shows"),
+        (["--until", "i7-dpo"], "--until i7-dpo: there is no such stage"),
+    ],
+)
+def test_wrong_options_exit_with_2_and_name_the_option(
+    fake: FakeMachine, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    workdir = ["--workdir", str(fake.folder / "work")]
+    assert cli.main(["run", str(write(fake)), *workdir, *arguments]) == cli.EXIT_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from moaa.local.options import read_options
+
+    monkeypatch.setenv("MOAA_MEMORY_GIB", "7.5")
+    monkeypatch.setenv("MOAA_GPUS", "1")
+    options = read_options({"memory_gib": "3", "gpus": None, "workdir": None})
+    assert (options.memory_gib, options.gpus, options.workdir) == (3.0, 1, None)
+
+
+def test_suspended_resource_starts_nothing(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", str(write(fake, suspend=True))]) == cli.EXIT_OK
+    assert "suspend is true" in capsys.readouterr().out
+
+
+def test_run_tells_every_event_as_json_and_fails_with_1(fake: FakeMachine) -> None:
+    fake.script({"i0-stage-data": ["permanent"]})
+    with start(fake, "run", str(write(fake)), "--json") as run:
+        out, error = run.communicate(timeout=60)
+    assert run.returncode == cli.EXIT_FAILED
+    events = [json.loads(line)["event"] for line in out.splitlines()]
+    assert events[:2] == ["run_started", "stage_queued"]
+    assert "stage_failed" in events
+    assert error.startswith("moaa: i0-stage-data: column `messages` is missing")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_in_order_with_130_and_the_next_run_finishes(fake: FakeMachine, number: int) -> None:
+    fake.script({"i1-generate": ["wait"]})
+    file = str(write(fake))
+    with start(fake, "run", file) as run:
+        wait_until((fake.control / "waiting").exists)
+        run.send_signal(number)
+        _, error = run.communicate(timeout=60)
+    assert run.returncode == cli.EXIT_INTERRUPTED
+    assert error == "moaa: interrupted; run the same command again to go on\n"
+    assert (fake.control / "stopped").exists()
+    assert gone(fake)
+    with start(fake, "run", file, "--until", "i1-generate") as run:
+        out, error = run.communicate(timeout=60)
+    assert run.returncode == cli.EXIT_OK, error
+    assert "done up to i1-generate: 1 stages in this run" in out
+
+
+def test_killed_run_leaves_no_process_and_the_next_run_finishes(fake: FakeMachine) -> None:
+    fake.script({"i1-generate": ["wait"]})
+    file = str(write(fake))
+    with start(fake, "run", file) as run:
+        wait_until((fake.control / "waiting").exists)
+        run.kill()
+    wait_until(lambda: gone(fake))
+    with start(fake, "run", file, "--until", "i1-generate") as run:
+        _, error = run.communicate(timeout=60)
+    assert run.returncode == cli.EXIT_OK, error
+    with start(fake, "run", file, "--until", "i1-generate") as run:
+        out, error = run.communicate(timeout=60)
+    assert "nothing to do up to i1-generate: all 3 stages are done" in out

@@ -1,0 +1,91 @@
+"""What a watcher sees: JSON lines, plain lines, the live table."""
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+from moaa.local.board import Board, Status
+from moaa.local.progress import JsonLines, PlainLines, display, render, summary
+
+NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+RUN: list[tuple[str, dict[str, Any]]] = [
+    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "reused": True}),
+    ("run_started", {"run": "default-demo-local", "storage": "file:///s", "stages": ["i0-resolve", "i1-generate"]}),
+    ("stage_queued", {"stage": "i1-generate", "models": ["a"]}),
+    ("server_starting", {"model": "a", "log": "/l", "port": 1}),
+    ("server_ready", {"model": "a", "seconds": 20.0}),
+    ("stage_started", {"stage": "i1-generate", "models": ["a"], "log": "/l"}),
+    ("stage_progress", {"stage": "i1-generate", "rows_done": 3, "rows_total": 12, "eta_s": 61.0}),
+]
+
+
+def test_json_lines_carry_every_event() -> None:
+    out = io.StringIO()
+    show = JsonLines(out, now=lambda: NOON)
+    for event, fields in RUN:
+        show(event, **fields)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [event for event, _ in RUN]
+    assert lines[0] == {"time": "2026-01-02T12:00:00.000+00:00", "event": "stage_done", **RUN[0][1]}
+
+
+def test_plain_lines_tell_progress_at_most_every_15_seconds() -> None:
+    out, clock = io.StringIO(), [0.0]
+    show = PlainLines(out, now=lambda: NOON, clock=lambda: clock[0])
+    for moment in (0.0, 1.0, 14.0, 15.0):
+        clock[0] = moment
+        show("stage_progress", stage="i1-sft", step=int(moment))
+    show("stage_done", stage="i1-sft", seconds=20.0, rows=0, reused=False)
+    assert out.getvalue().splitlines() == [
+        "12:00:00 stage_progress stage=i1-sft step=0",
+        "12:00:00 stage_progress stage=i1-sft step=15",
+        "12:00:00 stage_done stage=i1-sft seconds=20.0 rows=0 reused=False",
+    ]
+
+
+def test_board_keeps_stages_that_were_done_before_the_start() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in RUN:
+        board(event, **fields)
+    assert [line.status for line in board.stages.values()] == [Status.REUSED, Status.RUNNING]
+    assert board.servers == {"a": "ready"}
+    board("server_stopping", model="a")
+    assert board.servers == {}
+
+
+def test_table_shows_stage_progress_and_servers() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in RUN:
+        board(event, **fields)
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(render(board))
+    text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert "✓ i0-resolve" in text
+    assert "3/12 rows  1m01s left" in text
+    assert "servers  a (ready)" in text
+
+
+def test_failed_attempt_shows_its_error_until_the_next_one_starts() -> None:
+    board = Board(clock=lambda: 5.0)
+    board("stage_attempt_failed", stage="i1-sft", error="it broke", attempts_left=2)
+    assert (board.stages["i1-sft"].status, board.stages["i1-sft"].error) == (Status.RETRYING, "it broke")
+    board("stage_started", stage="i1-sft", models=[], log="/l")
+    assert board.stages["i1-sft"].error == ""
+
+
+def test_training_shows_steps_and_loss() -> None:
+    board = Board(clock=lambda: 5.0)
+    board("stage_started", stage="i1-sft", models=[], log="/l")
+    board("stage_progress", stage="i1-sft", step=4, steps=10, loss=1.23456)
+    assert summary(board.stages["i1-sft"]) == "step 4/10  loss 1.235"
+
+
+def test_a_pipe_gets_plain_lines_and_asked_for_json_gets_json() -> None:
+    for as_json, first in ((False, ":"), (True, "{")):
+        console = Console(file=io.StringIO())
+        with display(as_json=as_json, console=console) as show:
+            show("run_stopping", signal="SIGINT")
+        assert first in console.file.getvalue()[:3]  # type: ignore[attr-defined]  # a StringIO
