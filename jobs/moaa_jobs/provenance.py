@@ -63,7 +63,9 @@ def build_manifest(
         rows_in=rows_in,
         failures=dict(failures or {}),
         usage=dict(usage or {}),
-        models=dict(models if models is not None else {name: job.models[name] for name in involved if name in job.models}),
+        models=dict(
+            models if models is not None else {name: job.models[name] for name in involved if name in job.models}
+        ),
         licenses=licenses(resource, involved),
         metrics=dict(metrics or {}),
         started=started,
