@@ -96,7 +96,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "for hf:// sources only",
     ),
     "served endpoint": (
-        {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}, "serving": {}}},
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}, "serving": {"gpus": 2}}},
         "spec.models[0]",
         "serving has no effect on an endpoint",
     ),
