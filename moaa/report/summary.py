@@ -25,6 +25,7 @@ from moaa.store.manifest import TokenUsage
 
 NAMED = 8
 """Waiting stages that are named; the others are counted."""
+LINE_CHARS = 300
 
 
 def summarise(view: RunView) -> Summary:
@@ -193,7 +194,7 @@ def missing(view: RunView) -> list[str]:
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:
         if stage.status == "failed":
-            found.append(f"{stage.stage.id} failed: {(stage.problem or 'no reason was recorded').rstrip('.')}.")
+            found.append(f"{stage.stage.id} failed: {_first_line(stage.problem)}.")
         elif stage.status == "started":
             found.append(f"{stage.stage.id} has started but is not done.")
     if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:
@@ -205,3 +206,9 @@ def missing(view: RunView) -> list[str]:
         if view.curves.get(stage.stage.id) == ():
             found.append(f"{stage.stage.id} left no training curve.")
     return found
+
+
+def _first_line(problem: str) -> str:
+    """The sentence of a problem without the log lines that may follow it."""
+    line = problem.strip().partition("\n")[0].rstrip(".;:")
+    return (line if len(line) <= LINE_CHARS else f"{line[:LINE_CHARS]}…") or "no reason was recorded"

@@ -177,6 +177,21 @@ def test_a_run_in_progress_is_partial_and_says_so() -> None:
     assert next(s for s in summary.stages if s.id == "i1-dpo").seconds is None
 
 
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("out of memory.", "i1-dpo failed: out of memory."),
+        ("the job ended; its last lines:\n  line 1\n  line 2", "i1-dpo failed: the job ended; its last lines."),
+        ("", "i1-dpo failed: no reason was recorded."),
+        ("x" * 400, f"i1-dpo failed: {'x' * 300}…."),
+    ],
+)
+def test_a_failure_is_told_in_one_line(problem: str, told: str) -> None:
+    view = run_in_progress()
+    failed = replace(stage(view, "i1-dpo"), problem=problem)
+    assert told in summarise(with_stage(view, failed)).missing
+
+
 def test_a_run_that_has_not_begun() -> None:
     summary = summarise(not_started())
     assert summary.scores == []
