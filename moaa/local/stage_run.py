@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from moaa.api import MoAA
 from moaa.api.resource import Schedule
-from moaa.errors import ServerError
+from moaa.errors import DataError, ServerError
 from moaa.local import budget, jobs, needs, records
 from moaa.local.catalogue import Catalogue
 from moaa.local.events import Notify
@@ -144,6 +144,8 @@ async def _recorded_run(
         outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
         outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
+    except DataError as error:
+        outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
     except asyncio.CancelledError:
         await asyncio.shield(_record(identity, timing, around, outcome=None))
         raise
@@ -177,7 +179,7 @@ async def _run(
     around: Surroundings,
     timing: _Timing,
 ) -> Outcome:
-    """One run of the job with the servers that can be up together. Raises ServerError."""
+    """One run of the job with the servers that can be up together. Raises ServerError, DataError (for good)."""
     stage = identity.stage
     specs = await around.catalogue.servers(stage.serves, results)
     student_gib = (
