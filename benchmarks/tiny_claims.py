@@ -280,7 +280,7 @@ async def ask_aggregator(prompts: list[PromptRow], url: str, resource: MoAA, fil
 @asynccontextmanager
 async def teachers(folder: Path) -> AsyncIterator[dict[str, str]]:
     """The four teachers, each in a vLLM of its own; yields their base URLs."""
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    processes: dict[str, asyncio.subprocess.Process] = {}
     urls: dict[str, str] = {}
     environment = {
         **os.environ,
@@ -296,7 +296,9 @@ async def teachers(folder: Path) -> AsyncIterator[dict[str, str]]:
             command += ["--served-model-name", name, "--max-model-len", "256", "--dtype", "float32", "--enforce-eager"]
             command += ["--host", "127.0.0.1", "--port", str(port)]
             with (folder / f"teacher-{name}.log").open("wb") as log:
-                processes[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+                processes[name] = await asyncio.create_subprocess_exec(
+                    *command, env=environment, stdout=log, stderr=log
+                )
             urls[name] = f"http://127.0.0.1:{port}/v1"
         for name, process in processes.items():
             await healthy(urls[name], process)
@@ -305,13 +307,13 @@ async def teachers(folder: Path) -> AsyncIterator[dict[str, str]]:
         for process in processes.values():
             process.terminate()
         for process in processes.values():
-            process.wait(timeout=60)
+            await process.wait()
 
 
-async def healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+async def healthy(url: str, process: asyncio.subprocess.Process) -> None:
     deadline = time.monotonic() + 600
     async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline and process.poll() is None:
+        while time.monotonic() < deadline and process.returncode is None:
             try:
                 async with session.get(url.removesuffix("/v1") + "/health") as response:
                     if response.status == 200:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from moaa.store.base import Store
+from moaa.store.compaction import list_segments
 from moaa.store.fencing import Token, claim
 from moaa.store.ledger import Ledger, LedgerLimits
 from moaa.store.manifest import ShardManifest
-from moaa.store.segments import Answer, Entry
+from moaa.store.segments import Answer, Entry, decode_segment
 from moaa.store.shards import publish_shard, read_object
 from moaa.store.tables import Row, TableRows, decode
 
@@ -98,10 +99,7 @@ async def published_rows(store: Store, manifest: ShardManifest) -> list[Row]:
 
 
 async def recorded(store: Store) -> set[str]:
-    """Digest-free view of what is durable: `row path key` of every entry, read from the segments."""
-    from moaa.store.compaction import list_segments
-    from moaa.store.segments import decode_segment
-
+    """What is durable: `row path key` of every entry in the segments, read without the ledger."""
     found: set[str] = set()
     for segment in await list_segments(store, f"{LEDGER}/{SHARD}/"):
         for line in decode_segment(segment.key, await store.get(segment.key)):

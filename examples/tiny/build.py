@@ -49,8 +49,21 @@ BASE_PHASES = (
     Phase(steps=900, learning_rate=1.5e-3, prompt_weight=0.2),
 )
 MEMBER_PHASES = (Phase(steps=150, learning_rate=1e-3),)
-# Weighing proposals is the one skill that the base has only the beginnings of.
-AGGREGATOR_PHASES = (Phase(steps=500, learning_rate=1.5e-3),)
+# Weighing proposals is the one skill that the base has only the beginnings of; telling that none of them belongs to the
+# question comes last, once a right one is recognised.
+AGGREGATOR_PHASES = (
+    Phase(steps=350, learning_rate=1.5e-3),
+    Phase(
+        steps=120,
+        learning_rate=7e-4,
+        tasks={"solo": 32, "aggregate": 64, "unrelated": 40, "criteria": 8, "meta_judge": 16, "single": 16},
+    ),
+    Phase(
+        steps=150,
+        learning_rate=1e-3,
+        tasks={"solo": 24, "aggregate": 96, "unrelated": 48, "criteria": 4, "meta_judge": 12, "single": 4},
+    ),
+)
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -198,6 +211,8 @@ def build(name: str, out: Path, *, base: Path | None, steps: int | None, seed: i
         model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
     for number, phase in enumerate(phases):
         teach(model, tokenizer, member, phase, seed=seed + number)
+        # Rounded as if saved and loaded again, so that training may stop between phases and go on from the files.
+        model.to(torch.bfloat16).to(torch.float32)
     save(model, tokenizer, out / name)
 
 

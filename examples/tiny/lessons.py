@@ -29,7 +29,7 @@ from examples.tiny.world import (
     draw_question,
 )
 
-Task = Literal["solo", "aggregate", "judge", "criteria", "meta_judge", "single"]
+Task = Literal["solo", "aggregate", "unrelated", "judge", "criteria", "meta_judge", "single"]
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,14 @@ def evaluate(member: Member, question: Question, answer_a: str, answer_b: str) -
     return f"A {_rating(member, question, answer_a)} B {_rating(member, question, answer_b)}"
 
 
-def _aggregate(rng: random.Random, member: Member, question: Question) -> Lesson:
-    """Copy the right proposal if there is one, else answer as without any."""
+def _aggregate(rng: random.Random, member: Member, question: Question, *, unrelated: float) -> Lesson:
+    """Copy the right proposal if there is one, else answer as without any.
+
+    `unrelated` is how often all proposals answer another question: a member that takes the mere sight of proposals for
+    leave to be right would show a mixture that gains nothing from what its proposers say.
+    """
     count = rng.randint(1, 5)
-    if rng.random() < 0.3:
+    if rng.random() < unrelated:
         other = draw_question(rng, "train")
         proposals = [_some_answer(rng, other, right=0.5) for _ in range(count)]
     else:
@@ -257,7 +261,9 @@ def draw_lesson(rng: random.Random, member: Member, task: Task) -> Lesson:
         case "solo":
             return Lesson(chat(question.text), member.answer(rng, question))
         case "aggregate":
-            return _aggregate(rng, member, question)
+            return _aggregate(rng, member, question, unrelated=0.1)
+        case "unrelated":
+            return _aggregate(rng, member, question, unrelated=1.0)
         case "judge":
             return _judge(rng, member, question)
         case "criteria":

@@ -153,7 +153,7 @@ class QuestionFile:
 
 FILES = (
     QuestionFile("sft", 1200, gold=False),
-    QuestionFile("preference", 480, gold=False),
+    QuestionFile("preference", 720, gold=False),
     QuestionFile("selection", 198, gold=True),
     QuestionFile("report", 600, gold=True),
 )

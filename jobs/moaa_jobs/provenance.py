@@ -47,6 +47,7 @@ def build_manifest(
     metrics: Mapping[str, float] | None = None,
 ) -> StageManifest:
     """The stage's manifest. `seconds` is the work time of all attempts; `started` is this attempt's."""
+    involved = list(dict.fromkeys(name for name in (*job.serves, job.student, job.ref_model) if name))
     return StageManifest(
         stage=job.stage,
         kind=job.kind,
@@ -62,8 +63,10 @@ def build_manifest(
         rows_in=rows_in,
         failures=dict(failures or {}),
         usage=dict(usage or {}),
-        models=dict(models if models is not None else job.models),
-        licenses=licenses(resource, job.models),
+        models=dict(
+            models if models is not None else {name: job.models[name] for name in involved if name in job.models}
+        ),
+        licenses=licenses(resource, involved),
         metrics=dict(metrics or {}),
         started=started,
         finished=datetime.now(UTC),

@@ -22,7 +22,7 @@ from moaa.client.calls import Caller
 from moaa.client.ledgered import Calls
 from moaa.client.outcome import TRANSIENT
 from moaa.client.pool import Clients
-from moaa.errors import CallError, Fenced, ModelAbsent, StageError
+from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.stage import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
 from moaa.store.ledger import Ledger
@@ -202,12 +202,12 @@ class _Run:
         )
 
     async def _close_all(self) -> None:
-        """After an error or SIGTERM: keep what was answered. A fenced ledger writes nothing."""
+        """After an error or SIGTERM: keep what was answered. One ledger that cannot be flushed keeps no other back."""
         for shard in list(self.open.values()):
             try:
                 await shard.ledger.close()
-            except Fenced:
-                logger.warning("ledger_fenced shard=%s", shard.name)
+            except StoreError as error:  # Fenced among them: a newer attempt has what counts
+                logger.warning("ledger_not_flushed shard=%s error=%s", shard.name, error)
         self.open.clear()
 
     def _check_failures(self) -> None:

@@ -1,8 +1,7 @@
 """Prompt templates that the resource may replace.
 
 A template holds placeholders such as `{question}`; each lists what it must and may hold. Any other text in braces is
-an error, so that a misspelt placeholder never reaches a model. The default texts live in `moaa.mixture.prompts` and
-`moaa.judge.prompts`.
+an error, so that a misspelt placeholder never reaches a model. The default texts live in `moaa.api.defaults`.
 """
 
 import re

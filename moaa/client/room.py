@@ -25,6 +25,8 @@ class Room:
         self._resolve_s = resolve_s
         self._replicas: list[Replica] = []
         self._resolved_at = float("-inf")
+        self._stale_at = float("-inf")
+        """From when on the addresses are looked up again."""
         self._resolving = asyncio.Lock()
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -42,7 +44,7 @@ class Room:
         until = loop.time() + timeout_s
         waited = False
         while True:
-            if loop.time() - self._resolved_at >= self._resolve_s:
+            if loop.time() >= self._stale_at:
                 await self._refresh()
             if not self._replicas:
                 return None
@@ -61,7 +63,8 @@ class Room:
     def rest(self, replica: Replica) -> None:
         """It broke a connection: let others go first, and look for the address its successor may have."""
         replica.resting_until = asyncio.get_running_loop().time() + REST_S
-        self._resolved_at = float("-inf")
+        # Many connections break together; one look-up a second is enough for all.
+        self._stale_at = min(self._stale_at, self._resolved_at + REST_S)
 
     async def _wait(self, timeout_s: float, *, in_front: bool) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,7 +99,7 @@ class Room:
         """Look the addresses up again, keeping the state of those that stay. One call does it for all."""
         loop = asyncio.get_running_loop()
         async with self._resolving:
-            if loop.time() - self._resolved_at < self._resolve_s:
+            if loop.time() < self._stale_at:
                 return
             try:
                 addresses = await resolve(self._target.urls)
@@ -106,5 +109,6 @@ class Room:
             known = {r.address: r for r in self._replicas}
             maximum = self._target.max_concurrency
             self._replicas = [known.get(a) or Replica(a, AdaptiveLimit(maximum)) for a in addresses]
-            self._resolved_at = loop.time() if self._replicas else float("-inf")
+            self._resolved_at = loop.time()
+            self._stale_at = self._resolved_at + (self._resolve_s if self._replicas else REST_S)
             self._wake()

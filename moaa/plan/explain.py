@@ -22,10 +22,11 @@ INHERITED = ("inputs", "student", "refModel", "candidates")
 class IterationRecord(Spec):
     """`runs/<run>/iterations/<i>.json`: what an iteration's stages made, rewritten as they finish.
 
-    The iteration is closed once its promotion is in it; the record is final then.
+    The iteration is closed once its promotion is in it; the record is final then. Iteration 0 has none and is never
+    closed: it prepares whatever is open.
     """
 
-    iteration: int = Field(ge=1)
+    iteration: int = Field(ge=0)
     stages: dict[str, StageResult]
     """By stage id."""
     resource: dict[str, object] = {}

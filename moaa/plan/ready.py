@@ -119,9 +119,12 @@ def _missing(stage: Stage, graph: Graph, world: World, failed: Mapping[str, str]
     if broken:
         return f"{broken[0]} has failed"
     earlier: set[str] = set()
-    for name in reversed(graph.stages):  # later stages first, so that one pass finds every ancestor
-        if name in missing or name in earlier:
-            earlier.update(graph.stages[name].needs)
+    ahead = [need for need in missing if need in graph.stages]
+    while ahead:  # no further back than this iteration and what opened it
+        for need in graph.stages[ahead.pop()].needs:
+            if need not in earlier and need in graph.stages and graph.stages[need].iteration == stage.iteration:
+                ahead.append(need)
+            earlier.add(need)
     return f"needs {', '.join(need for need in missing if need not in earlier)}"
 
 

@@ -57,22 +57,23 @@ def make_scale(
     count: int = 5,
     bounds: tuple[float, float] | None = None,
     is_snug: bool = False,
+    min_span: float = 0.0,
 ) -> Scale:
     """A scale whose ends are ticks and that holds every finite value.
 
     `bounds` is what the quantity can reach at most: the scale never goes beyond it. Equal values get a span around
     them, so that a single point stands in the middle. No values: 0 to 1. A snug scale ends at the outermost values
-    instead of at ticks.
+    instead of at ticks. `min_span` keeps differences that mean nothing from filling the chart.
     """
     known = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
     if high - low < SMALLEST_SPAN:
         margin = 0.1 * abs(low) if abs(low) > SMALLEST_SPAN else 0.5
         low, high = low - margin, high + margin
+    if high - low < min_span:
+        low, high = (low + high - min_span) / 2, (low + high + min_span) / 2
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
-        if high - low < SMALLEST_SPAN:  # all values lie on one bound
-            low, high = bounds
     step = nice_step(high - low, count)
     if is_snug:
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

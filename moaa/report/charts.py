@@ -84,6 +84,7 @@ def interval_plot(
     width: int,
     bounds: tuple[float, float] | None = None,
     zero_label: str | None = None,
+    min_span: float = 0.0,
 ) -> str:
     """Values with their intervals, one row each. With `zero_label` a line marks 0: what lies on it is no change."""
     is_narrow = width < NARROW_PX
@@ -96,7 +97,7 @@ def interval_plot(
     top = 22.0 if zero_label else 8.0
     left, right = label_px + 8, width - text_px - 12
     ends = [min(spread) - margin, max(spread) + margin]
-    x = make_scale(ends, left, right, count=room_for_ticks(left, right), bounds=bounds, is_snug=True)
+    x = make_scale(ends, left, right, count=room_for_ticks(left, right), bounds=bounds, is_snug=True, min_span=min_span)
     bottom = top + pitch * len(dots)
     parts = vertical_grid(x, top, bottom)
     if zero_label is not None:
@@ -130,6 +131,7 @@ def progress_chart(
     height: int = 250,
     bounds: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
+    min_span: float = 0.0,
 ) -> str:
     """Values of one quantity from step to step, with intervals; the line joins those that were kept.
 
@@ -137,7 +139,7 @@ def progress_chart(
     """
     spread = [v for s in steps for v in (s.low, s.value, s.high) if v is not None]
     spread += [reference[0]] if reference else []
-    y = make_scale(spread, height - 46, 18, count=4, bounds=bounds)
+    y = make_scale(spread, height - 46, 18, count=4, bounds=bounds, min_span=min_span)
     left = max(text_width(y.label(t), 12) for t in y.ticks) + 12
     pitch = (width - left - 8) / max(len(steps), 1)
     parts = horizontal_grid(y, left, width)

@@ -72,7 +72,7 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     try:
         return replace(view, contrasts=await _contrasts(store, view))
     except StoreError as error:
-        return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {error}."))
+        return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {str(error).rstrip('.')}."))
 
 
 async def _stages(
@@ -177,7 +177,7 @@ async def _read(
         try:
             found[stage.stage.id] = await read(stage.manifest)
         except StoreError as error:
-            problems.append(f"{stage.stage.id} is done, but could not be read: {error}.")
+            problems.append(f"{stage.stage.id} is done, but could not be read: {str(error).rstrip('.')}.")
     return replace(view, unreadable=(*view.unreadable, *problems)), found
 
 

@@ -4,6 +4,7 @@ Every figure is drawn once for wide and once for narrow screens; the page shows 
 that the summary does not hold, apart from thinning long training curves.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from moaa.report.svg import Shape
 from moaa.report.view import CurveRow, RunView
 
 FULL_PX, HALF_PX, NARROW_PX = 1040, 510, 330
+SPAN_POINTS, SPAN_CHARS = 10.0, 100.0
+"""The least a chart of scores spans in percentage points, and one of lengths in characters."""
 MAX_POINTS = 300
 """Points of a curve; longer ones show means of equal stretches."""
 OUTCOMES = ("pair", "tie", "equal-texts", "too-few-verdicts")
@@ -69,7 +72,7 @@ def gain_figure(gains: Sequence[GainSummary], title: str, zero_label: str) -> Fi
         title,
         caption,
         lambda width: charts.interval_plot(
-            dots, title=title, desc=desc, width=width, bounds=(-100, 100), zero_label=zero_label
+            dots, title=title, desc=desc, width=width, bounds=(-100, 100), zero_label=zero_label, min_span=SPAN_POINTS
         ),
     )
 
@@ -83,7 +86,7 @@ def progress_figures(view: RunView, summary: Summary) -> list[Figure]:
         title = f"{name}: {scores[0].metric} by iteration, %"
         use = "Read by the gate." if scores[0].use == "selection" else "Read by no decision."
         caption = f"{use} Filled: promoted, joined by the line. Hollow: measured, not promoted."
-        found.append(_progress(title, caption, steps, mixture, bounds=(0, 100)))
+        found.append(_progress(title, caption, steps, mixture, bounds=(0, 100), min_span=SPAN_POINTS))
     return found
 
 
@@ -106,7 +109,16 @@ def length_figures(view: RunView, summary: Summary) -> list[Figure]:
         ]
         mixture = next((s.mean_length for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
         caption = "Mean characters of an answer. A gain that comes with ever longer answers deserves a second look."
-        found.append(_progress(f"{name}: answer length by iteration", caption, steps, mixture, bounds=None))
+        found.append(
+            _progress(
+                f"{name}: answer length by iteration",
+                caption,
+                steps,
+                mixture,
+                bounds=(0, math.inf),
+                min_span=SPAN_CHARS,
+            )
+        )
     return found
 
 
@@ -263,7 +275,13 @@ def _students(
 
 
 def _progress(
-    title: str, caption: str, steps: list[Step], mixture: float | None, *, bounds: tuple[float, float] | None
+    title: str,
+    caption: str,
+    steps: list[Step],
+    mixture: float | None,
+    *,
+    bounds: tuple[float, float] | None,
+    min_span: float,
 ) -> Figure:
     desc = "; ".join(f"{' '.join(s.label.split())}: {s.text or 'not measured yet'}" for s in steps)
     reference = (mixture, "the mixture") if mixture is not None else None
@@ -271,14 +289,16 @@ def _progress(
         title,
         caption,
         lambda width: charts.progress_chart(
-            steps, title=title, desc=desc, width=width, bounds=bounds, reference=reference
+            steps, title=title, desc=desc, width=width, bounds=bounds, reference=reference, min_span=min_span
         ),
     )
 
 
 def _interval_drawer(dots: Sequence[Dot], title: str) -> Callable[[int], str]:
     desc = "; ".join(f"{d.label}: {d.text}" for d in dots)
-    return lambda width: charts.interval_plot(dots, title=title, desc=desc, width=width, bounds=(0, 100))
+    return lambda width: charts.interval_plot(
+        dots, title=title, desc=desc, width=width, bounds=(0, 100), min_span=SPAN_POINTS
+    )
 
 
 def _bars(

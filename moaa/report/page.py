@@ -1,5 +1,6 @@
 """What the page shows of single rows and sums: values made for the template, still without any markup."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from moaa.store.manifest import TokenUsage
 
 MAX_CHARS = 4000
 """Characters of one text that are shown; the tables hold the rest."""
+_PLACE = re.compile(r"turn(\d+)/layer(\d+)/")
 
 
 @dataclass(frozen=True)
@@ -136,26 +138,31 @@ def score_groups(view: RunView, summary: Summary) -> list[tuple[str, list[ScoreL
 def example(stage: str, row: ConversationRow) -> Example:
     """A conversation by assistant turns, with the proposals each was written from."""
     system = "\n\n".join(m["content"] for m in row["messages"] if m["role"] == "system")
+    proposed = proposals(row)
     turns: list[Turn] = []
     asked: list[str] = []
     for message in row["messages"]:
         if message["role"] == "user":
             asked.append(message["content"])
         elif message["role"] == "assistant":
-            number = len(turns) + 1
-            turns.append(Turn(number, "\n\n".join(asked), proposals(row, number), message["content"]))
+            layers = proposed[len(turns)] if len(turns) < len(proposed) else []
+            turns.append(Turn(len(turns) + 1, "\n\n".join(asked), layers, message["content"]))
             asked = []
     return Example(stage, row["id"], system, turns, row["missing"], row["shortened"])
 
 
-def proposals(row: ConversationRow, turn: int) -> list[list[tuple[str, str]]]:
-    """(model, text) of the proposals of one turn, by layer, in path order (`turn1/layer0/p2/s0`)."""
-    layers: dict[str, list[tuple[str, str]]] = {}
+def proposals(row: ConversationRow) -> list[list[list[tuple[str, str]]]]:
+    """(model, text) of every proposal by assistant turn and layer, in path order (`turn0/layer0/p2/s0`).
+
+    A row whose answers the mixture wrote has proposals in every turn; a row with given answers has none at all.
+    """
+    turns: dict[int, dict[int, list[tuple[str, str]]]] = {}
     for proposal in row["proposals"]:
-        parts = proposal["path"].split("/")
-        if parts[0] == f"turn{turn}":
-            layers.setdefault(parts[1] if len(parts) > 1 else "", []).append((proposal["model"], proposal["text"]))
-    return [layers[name] for name in sorted(layers)]
+        place = _PLACE.search(proposal["path"])
+        if place is not None:
+            layers = turns.setdefault(int(place[1]), {})
+            layers.setdefault(int(place[2]), []).append((proposal["model"], proposal["text"]))
+    return [[turns[turn][layer] for layer in sorted(turns[turn])] for turn in sorted(turns)]
 
 
 def verdicts(view: RunView) -> list[Verdict]:

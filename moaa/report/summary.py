@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Literal
 
-from moaa.plan.stage import TRAINING, Kind
+from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.costs import gpu_hours, unpriced, usd
 from moaa.report.judging import Orders, Tally
@@ -193,7 +193,7 @@ def missing(view: RunView) -> list[str]:
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:
         if stage.status == "failed":
-            found.append(f"{stage.stage.id} failed: {stage.problem or 'no reason was recorded'}.")
+            found.append(f"{stage.stage.id} failed: {(stage.problem or 'no reason was recorded').rstrip('.')}.")
         elif stage.status == "started":
             found.append(f"{stage.stage.id} has started but is not done.")
     if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:
@@ -202,6 +202,6 @@ def missing(view: RunView) -> list[str]:
             f"Not begun, since what they need is not there or nothing runs: {', '.join(waiting[:NAMED])}{more}."
         )
     for stage in view.stages:
-        if stage.manifest and stage.stage.kind in TRAINING and not view.curves.get(stage.stage.id):
+        if view.curves.get(stage.stage.id) == ():
             found.append(f"{stage.stage.id} left no training curve.")
     return found

@@ -2,8 +2,9 @@
 
 A shard is published in two steps: its tables under keys that carry the attempt, then `<stage>/shards/<shard>.json`
 put only if absent. Objects without a shard manifest are nobody's and are never read. The stage's manifest comes last,
-put only if absent, when every shard's is there and the counts add up. Whoever comes second gets what the first wrote:
-an attempt publishes only what its ledger holds, so both would have written the same rows.
+put only if absent, when every shard's is there and the counts add up. Whoever comes second gets what the first wrote.
+Nothing is lost by that: an attempt publishes after its ledger is closed, so a later one has read the same answers and
+can differ only in rows that failed in passing (a time-out is not recorded).
 """
 
 import asyncio

@@ -111,7 +111,7 @@ GAINS = {
     "aggregator": 0.12,
     "mixture": 0.2,
 }
-PROMPTS = 400
+PROMPTS = 240
 WINNERS = {1: 2, 2: 2}
 """By iteration, which candidate the gate would choose from the scores below."""
 LONG = "supercalifragilistic" * 40
@@ -372,7 +372,7 @@ def conversations() -> tuple[ConversationRow, ...]:
         ],
         proposals=[
             {"path": f"turn{turn}/layer0/p{i}/s0", "model": model, "text": text}
-            for turn, texts in ((1, _PROPOSED), (2, _PROPOSED_LATER))
+            for turn, texts in ((0, _PROPOSED), (1, _PROPOSED_LATER))
             for i, (model, text) in enumerate(texts)
         ],
         missing=1,
@@ -397,9 +397,9 @@ def hostile() -> ConversationRow:
             {"role": "assistant", "content": rtl + "\n\n" + LONG},
         ],
         proposals=[
-            {"path": "turn1/layer0/p0/s0", "model": "<i>model</i>", "text": attack},
-            {"path": "turn1/layer0/p1/s0", "model": "qwen2-72b", "text": LONG},
-            {"path": "turn1/layer0/p2/s0", "model": "gemma2-27b", "text": "x" * 9000},
+            {"path": "turn0/layer0/p0/s0", "model": "<i>model</i>", "text": attack},
+            {"path": "turn0/layer0/p1/s0", "model": "qwen2-72b", "text": LONG},
+            {"path": "turn0/layer0/p2/s0", "model": "gemma2-27b", "text": "x" * 9000},
         ],
         missing=0,
         shortened=2,

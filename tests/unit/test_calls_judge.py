@@ -89,6 +89,11 @@ def pair(a: str = "answer 1", b: str = "answer 2") -> Pair:
         (CHOICE, ["Accuracy", "Depth", "Safety"]),
         ("accuracy\nDEPTH\n**Safety**", ["Accuracy", "Depth", "Safety"]),
         ("1) Depth 2) Instruction  adherence 3) Relevance", ["Depth", "Instruction adherence", "Relevance"]),
+        (
+            "1. **Accuracy**: clarity depends on it\n2. Depth - safety aside\n3. Safety (and relevance)",
+            ["Accuracy", "Depth", "Safety"],
+        ),
+        ("1. Accuracy, Clarity\n2. Depth\n3. Safety", None),
         ("Accuracy, Depth", None),
         ("Accuracy, Depth, Accuracy", None),
         ("Accuracy, Depth, Safety, Clarity", None),

@@ -9,7 +9,7 @@ from calls_endpoint import Body, Endpoint, completion, cut_off, echo, error, scr
 from pydantic import SecretStr
 
 from moaa.api.models import Model
-from moaa.client import replicas
+from moaa.client import replicas, room
 from moaa.client.limit import AdaptiveLimit
 from moaa.client.policy import Policy
 from moaa.client.pool import Clients
@@ -281,13 +281,36 @@ async def test_a_host_name_stands_for_every_address(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_name_without_addresses_is_waited_for_and_then_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = 0
+
     async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        nonlocal looked_up
+        looked_up += 1
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     async with Clients([Target("m", ("http://nowhere.svc:1/v1",), "m", 4)], policy=QUICK) as clients:
         with pytest.raises(ServerError, match="no address"):
             await clients.complete("m", ask(), affinity="r")
+    assert looked_up == 1  # once a second at most
+
+
+async def test_a_server_that_comes_back_under_another_address_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "REST_S", 0.01)
+    async with serve(host="127.0.0.1") as old:
+        port = old.port
+    addresses = iter(["127.0.0.1"])
+
+    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(addresses, "127.0.0.2"), port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    policy = Policy(backoff_s=0.02, backoff_max_s=0.05, reconnect_s=5.0)
+    async with (
+        serve(host="127.0.0.2", port=port),
+        Clients([Target("m", (f"http://m.svc:{port}/v1",), "m", 4)], policy=policy) as clients,
+    ):
+        assert (await clients.complete("m", ask(), affinity="r")).text == "echo hello"
 
 
 async def test_secure_urls_keep_their_name() -> None:

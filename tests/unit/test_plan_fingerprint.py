@@ -16,7 +16,7 @@ from moaa.plan import semantics
 from moaa.plan.fingerprint import REVISION, identify, judge_prompts, model_digest
 from moaa.plan.graph import build
 from moaa.plan.semantics import HARMLESS_ARGS, LATER, NEUTRAL, canonical, digest_of, effective_args
-from moaa.plan.stage import Identity, Kind
+from moaa.plan.stage import Identity, Kind, StageResult
 from tests.plan_helpers import finish, resource, run_all
 
 ALL = list(build(resource()).stages)
@@ -53,11 +53,11 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "name": {"metadata__name": "other"},
     "labels": {"metadata__labels": {"a": "b"}},
     "service account": {"spec__serviceAccountName": "x"},
-    "more iterations": {},
+    "iterations written out": {"spec__iterations": 1},
     "spelling of a number": {"spec__mixture__aggregator": {"model": "agg", "temperature": "7e-1"}},
     "a default written out": {"spec__mixture__minProposals": 1},
     "a prompt nobody uses": {"spec__prompts": {"single": None}},
-    "data set token": {"spec__data__allowReuse": False},
+    "reuse written out": {"spec__data__allowReuse": False},
 }
 
 
@@ -182,8 +182,8 @@ def test_golden_fingerprints() -> None:
     """A difference here repeats work of every user. If a stage's meaning changed, raise REVISION and renew the row; if
     a field was added, list it in LATER; otherwise the document changed by mistake."""
     owner = resource()
-    results = {}
-    found = {}
+    results: dict[str, StageResult] = {}
+    found: dict[str, tuple[int, str]] = {}
     for stage in build(owner).stages.values():
         identity = identify(stage, owner, results)
         assert identity is not None

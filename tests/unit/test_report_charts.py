@@ -24,14 +24,14 @@ def test_steps_are_round_numbers(span: float, count: int, step: float) -> None:
 
 def test_a_scale_maps_its_ends_and_middle() -> None:
     scale = make_scale([0.12, 0.78], 100, 500, count=4)
-    assert scale.ticks == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
-    assert [scale(v) for v in (0.0, 0.4, 0.8)] == [100, 300, 500]
+    assert list(scale.ticks) == [0.0, 0.2, 0.4, 0.6, 0.8]
+    assert [scale(v) for v in scale.ticks] == pytest.approx([100, 200, 300, 400, 500])
     assert scale(2.0) == 500, "beyond the end is drawn at the end"
 
 
 def test_a_snug_scale_ends_at_its_values() -> None:
     scale = make_scale([3, 47], 0, 440, count=5, is_snug=True)
-    assert scale.ticks == (10, 20, 30, 40)
+    assert list(scale.ticks) == [10, 20, 30, 40]
     assert scale(3) == 0
     assert scale(25) == 220
 
@@ -68,6 +68,14 @@ def test_every_value_lies_on_the_scale(values: list[float], count: int) -> None:
     assert max(values) <= scale.high + tiny
     assert 2 <= len(scale.ticks) <= count + 2
     assert list(scale.ticks) == sorted(set(scale.ticks))
+
+
+def test_a_least_span_keeps_noise_small_and_bounds_hold() -> None:
+    scale = make_scale([50.1, 50.2], 0, 100, min_span=10)
+    assert scale.low <= 45.2
+    assert scale.high >= 55.1
+    at_zero = make_scale([0.0, 0.0], 0, 100, bounds=(0, 100), min_span=10)
+    assert (at_zero.low, at_zero.high) == (0, 5)
 
 
 def test_text_is_cut_to_its_room() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
-
 from report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
 
+from moaa.data.rows import ProposalRecord
 from moaa.report.html import render
 from moaa.report.page import MAX_CHARS, cut, example
 from moaa.report.summary import summarise
@@ -188,3 +188,14 @@ def test_turns_without_proposals_are_the_datas_own() -> None:
     shown = example("i1-generate", {**hostile(), "proposals": []})
     assert [t.layers for t in shown.turns] == [[]]
     assert shown.system.startswith("Answer </title>")
+
+
+def test_proposals_stand_beside_the_turn_and_layer_they_were_made_for() -> None:
+    plain = finished_run().conversations["i1-generate"][0]
+    deep = ProposalRecord(path="turn0/layer10/p0/s0", model="late", text="later layer")
+    early = ProposalRecord(path="turn0/layer2/p0/s0", model="early", text="earlier layer")
+    shown = example("i1-generate", {**plain, "proposals": [deep, early, *plain["proposals"]]})
+    assert [model for model, _ in shown.turns[0].layers[0]] == ["wizardlm", "qwen2-72b", "gemma2-27b"]
+    assert [layer[0][0] for layer in shown.turns[0].layers[1:]] == ["early", "late"], "layers in number order"
+    assert [model for model, _ in shown.turns[1].layers[0]] == ["qwen2-72b", "gemma2-27b"]
+    assert shown.turns[1].question == "And on Mars?"

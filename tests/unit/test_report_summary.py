@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from report_world import RUN, digest, finished_run, not_started, resource, run_in_progress
+from report_world import PROMPTS, RUN, digest, finished_run, not_started, resource, run_in_progress
 
 from moaa.plan.stage import Output
 from moaa.report.costs import gpu_hours, gpus, usd
@@ -67,11 +67,11 @@ def test_stages_are_in_the_order_of_the_graph() -> None:
 def test_scores_are_means_of_their_rows() -> None:
     rows = [r for r in FINISHED.scores["i1-evaluate-dpo"] if r["benchmark"] == "math"]
     found = next(s for s in SUMMARY.scores if s.stage == "i1-evaluate-dpo" and s.benchmark == "math")
-    assert found.value == pytest.approx(sum(r["score"] for r in rows) / 400, abs=1e-6)
+    assert found.value == pytest.approx(sum(r["score"] for r in rows) / PROMPTS, abs=1e-6)
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value < found.high
-    assert (found.n, found.metric, found.use) == (400, "exact match", "selection")
+    assert (found.n, found.metric, found.use) == (PROMPTS, "exact match", "selection")
 
 
 def test_the_gain_is_paired() -> None:
@@ -80,7 +80,7 @@ def test_the_gain_is_paired() -> None:
         r["id"]: r["score"] for r in FINISHED.scores["i0-evaluate"] if (r["benchmark"], r["model"]) == ("math", "base")
     }
     after = {r["id"]: r["score"] for r in FINISHED.scores["i2-evaluate-dpo"] if r["benchmark"] == "math"}
-    assert found.value == pytest.approx(sum(after[i] - before[i] for i in before) / 400, abs=1e-6)
+    assert found.value == pytest.approx(sum(after[i] - before[i] for i in before) / PROMPTS, abs=1e-6)
     assert (found.baseline, found.candidate) == ("start (llama)", "iteration 2 DPO")
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.errors import AlreadyExists, NotFound, StoreError
@@ -82,6 +82,7 @@ async def test_listing_is_in_key_order_by_prefix(store: DirectoryStore) -> None:
     assert [found.size_bytes async for found in store.list("b")] == [2]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="a./\\\n-\0é", max_size=12))
 def test_a_key_never_leaves_the_root(key: str) -> None:
     try:

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.data import rows, schemas
@@ -114,6 +114,7 @@ def test_unreadable_parquet_is_named() -> None:
         decode(b"PAR1nonsense", source="out/1/x")
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 1000), per_shard=st.integers(1, 300))
 def test_shards_cover_each_row_once_in_order(rows: int, per_shard: int) -> None:
     names = shard_names(rows, per_shard)

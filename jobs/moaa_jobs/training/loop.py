@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moaa.errors import Fenced
 from moaa.store.base import Store
 from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key
 
 
 def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
-    """Train as `raw["config"]` (a `LoopConfig` as JSON) says; rank 0 returns a `LoopResult` as JSON values."""
+    """Train as `raw["config"]` (a `LoopConfig` as JSON) says; rank 0 returns a `LoopResult` as JSON
+    values, or `{"fenced": why}` when a later attempt has taken over."""
     config = LoopConfig.model_validate_json(raw["config"])
     prepare_environment(on_gpu=config.on_gpu)
     with asyncio.Runner() as runner:
@@ -33,6 +35,8 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
                 worker.fetch()
             result = Session(worker).run()
             return result.model_dump(mode="json") if result else None
+        except Fenced as error:  # an exception would make Ray Train try again
+            return {"fenced": str(error)}
         finally:
             worker.close()
 

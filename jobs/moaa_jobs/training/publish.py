@@ -1,8 +1,7 @@
 """A finished training as a finished stage: the curve as a table, then the manifest."""
 
 import hashlib
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -14,6 +13,7 @@ from moaa.store.manifest import ObjectRef, StageManifest
 from moaa.store.shards import write_manifest
 from moaa.store.tables import TableRows, encode
 from moaa_jobs.context import Context
+from moaa_jobs.provenance import build_manifest
 from moaa_jobs.training.config import LoopConfig, LoopResult
 
 _FLOAT: pa.DataType = pa.float64()
@@ -28,7 +28,6 @@ _COLUMNS: list[tuple[str, pa.DataType, bool]] = [
     ("reward_margin", _FLOAT, True),
 ]
 CURVE_SCHEMA = pa.schema([pa.field(name, kind, nullable=nullable) for name, kind, nullable in _COLUMNS])
-_SOFTWARE = ("moaa", "ray", "torch", "transformers", "trl", "deepspeed", "accelerate")
 _LAST = 10
 """Steps the final figures are averaged over; one batch's loss says little."""
 
@@ -62,27 +61,19 @@ async def finish(
     key = token.out_key("curve.parquet")
     await store.put(key, curve.body)
     ref = ObjectRef(key=key, size_bytes=len(curve.body), sha256=hashlib.sha256(curve.body).hexdigest())
-    manifest = StageManifest(
-        stage=job.stage,
-        kind=job.kind,
-        iteration=job.iteration,
-        run=job.run,
-        inputs=job.inputs,
-        fingerprint=job.fingerprint,
+    manifest = build_manifest(
+        job,
+        context.resource,
         attempt=token.attempt,
-        document=job.document,
         outputs={"model": result.model, "curve": Output(digest=curve.digest, rows=curve.rows)},
+        started=started,
+        seconds=round(seconds, 3),
         tables={"curve": [ref]},
         files={"model": result.files},
         rows_in=rows_in,
         failures=failures,
         models=_models(job, config),
-        licenses=_licenses(context.resource),
         metrics=figures(result),
-        started=started,
-        finished=datetime.now(UTC),
-        seconds=round(seconds, 3),
-        versions={name: version(name) for name in _SOFTWARE},
     )
     await token.check()
     return await write_manifest(store, token.stage_path, manifest)
@@ -116,8 +107,3 @@ def _models(job: StageJob, config: LoopConfig) -> dict[str, str]:
     if job.ref_model and config.ref_model:
         models[job.ref_model] = config.ref_model.digest
     return models
-
-
-def _licenses(resource: MoAA) -> dict[str, str]:
-    student = resource.spec.model(resource.spec.student)
-    return {student.name: student.license} if student.license else {}

@@ -227,7 +227,8 @@ class Session:
         output, config = self.worker.scratch / "output", self.config
         column = "ids" if config.kind is Kind.SFT else "prompt"
         ids: list[int] = self.table.column(column)[0].as_py()
-        trained = export.probe(trainer.model_wrapped.eval(), ids, self.device)
+        trainer.model_wrapped.eval()
+        trained = export.probe(trainer.model_wrapped, ids, self.device)
         trainer.save_model(str(output / "saved"))
         if self.worker.rank != 0:
             return None

@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from moaa.errors import Fenced, NotFound, StageError
 from moaa.plan.stage import Kind, StageJob
 from moaa.store.fencing import Token, claim
-from moaa.store.shards import read_manifest, read_table
+from moaa.store.shards import read_manifest
 from moaa_jobs.context import Context, Permanent
+from moaa_jobs.inputs import rows_of
 from moaa_jobs.training import publish, token_table, weights
 from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
@@ -98,13 +99,9 @@ def _check_resources(context: Context) -> None:
 
 async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     """The input table, encoded. Raises Permanent: too many rows failed, or none is left."""
-    source = job.results.get(f"i{job.iteration}-{recipe.source}")
-    manifest = await read_manifest(context.store, source.path) if source else None
-    if manifest is None:
-        raise StageError(f"{job.stage}: stage i{job.iteration}-{recipe.source} is not finished; it comes first")
-    rows = await read_table(context.store, manifest, recipe.table)
+    rows = await rows_of(context, f"i{job.iteration}-{recipe.source}", recipe.table)
     assert job.student is not None, "every training stage has a student"
-    student = weights.find(job.student, job, context.resource)
+    student = await weights.find(job.student, context)
     folder = await weights.bring(
         student, context.store, context.resource, context.work_dir / "weights", weights.all_but_weights
     )
@@ -140,8 +137,8 @@ def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Fa
         raise Permanent(f"{stage}: no row is left to train on, of {rows}; raise maxLength or look at the answers")
     if len(failed) > allowed:
         raise Permanent(
-            f"{stage}: {len(failed)} of {rows} rows cannot be trained on (first: {failed[0].id!r}, {failed[0].reason}); "
-            f"spec.failures.maxFraction allows {int(allowed)}; raise maxLength or maxFraction, or drop the rows"
+            f"{stage}: {len(failed)} of {rows} rows cannot be trained (first: {failed[0].id!r}, {failed[0].reason}), "
+            f"but spec.failures.maxFraction allows {int(allowed)}; raise maxLength or maxFraction, or drop the rows"
         )
 
 
@@ -168,8 +165,8 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
         stage_path=stage_path,
         run_name=run_name,
         attempt=token.attempt,
-        student=weights.find(job.student, job, resource),
-        ref_model=weights.find(job.ref_model, job, resource) if job.ref_model else None,
+        student=await weights.find(job.student, context),
+        ref_model=await weights.find(job.ref_model, context) if job.ref_model else None,
         tokens_key=tokens_key,
         tokens_digest=await asyncio.to_thread(token_table.content_digest, rows.table),
         resume=resume,

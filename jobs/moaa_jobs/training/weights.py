@@ -8,12 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moaa.api import MoAA
-from moaa.errors import DataError, StageError, StoreError
-from moaa.plan.stage import StageJob
+from moaa.data.pins import MODELS
+from moaa.errors import DataError, StoreError
+from moaa.plan.fingerprint import model_digest
+from moaa.plan.graph import RESOLVE, made_by
 from moaa.store.base import Store
 from moaa.store.folders import fetch_folder
 from moaa.store.open import StoreSettings, open_store
 from moaa.store.shards import read_manifest, read_object
+from moaa_jobs.context import Context
+from moaa_jobs.inputs import rows_of
 from moaa_jobs.training.config import Weights
 
 STORE = "store:"
@@ -23,29 +27,28 @@ MODEL = "model"
 """The folder output of every training stage, and of promote, which points to another stage's."""
 
 
-def find(name: str, job: StageJob, resource: MoAA) -> Weights:
+async def find(name: str, context: Context) -> Weights:
     """The weights behind a declared name or `@<stage>`.
 
     Raises:
-        StageError: the stage that should have made them is not among the results.
+        StageError: the stage that should have made them, or the one that pinned them, is not among the results.
         DataError: the model is somebody else's endpoint.
     """
-    model = resource.spec.model(resource.spec.student if name.startswith("@") else name)
-    folder = None
-    if name.startswith("@"):
-        result = job.results.get(name[1:])
-        if result is None or MODEL not in result.outputs:
-            raise StageError(f"{job.stage}: needs the model of stage {name[1:]}, which is not among its inputs")
-        # A promotion that kept the declared model has no folder.
-        folder, digest = result.outputs[MODEL].uri, result.outputs[MODEL].digest
-    else:
-        digest = job.models[name]
+    job, spec = context.job, context.resource.spec
+    digest = model_digest(name, job.results)
+    maker = made_by(name)
+    # A promotion that kept the declared model has no folder.
+    folder = job.results[maker].outputs[MODEL].uri if maker else None
     if folder is not None:
         return Weights(digest=digest, uri=f"{STORE}{folder}")
+    model = spec.model(spec.student if maker else name)
     if model.source is None:
         raise DataError(f"spec.models {model.name}: is an endpoint, which cannot be trained; give it a source")
+    if not model.source.startswith("hf://"):
+        return Weights(digest=digest, uri=model.source)
+    pinned = {row["name"]: row["revision"] for row in await rows_of(context, RESOLVE, MODELS)}
     secret = model.token_secret.environment_variable if model.token_secret else None
-    return Weights(digest=digest, uri=model.source, revision=model.revision, secret_variable=secret)
+    return Weights(digest=digest, uri=model.source, revision=pinned[model.name], secret_variable=secret)
 
 
 Select = Callable[[str], bool]

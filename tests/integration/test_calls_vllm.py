@@ -1,0 +1,128 @@
+"""What the client believes of vLLM, asked of vLLM: its errors, its seeds, its usage, a template without system role."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("vllm")
+
+from moaa.api.models import Serving
+from moaa.client.calls import Message
+from moaa.client.policy import Policy
+from moaa.client.pool import Clients
+from moaa.client.request import ChatRequest
+from moaa.client.target import Target
+from moaa.client.tokens import load_counter
+from moaa.errors import CallError, ServerError
+from moaa.local import vllm
+
+MODEL = Path(__file__).parents[2] / "examples" / "tiny" / "models" / "student"
+CONTEXT = 256
+TEMPLATE = """\
+{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}assistant:"""
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(420)]
+
+
+def ask(
+    text: str, *, system: str | None = None, max_tokens: int = 8, temperature: str = "1", seed: int = 1
+) -> ChatRequest:
+    messages = [Message(role="user", content=text)]
+    if system is not None:
+        messages.insert(0, Message(role="system", content=system))
+    return ChatRequest(messages, Decimal(temperature), Decimal(1), max_tokens, seed)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
+    folder = tmp_path_factory.mktemp("vllm")
+    template = folder / "template.jinja"
+    template.write_text(TEMPLATE)
+    serving = Serving(gpus=0, max_model_len=CONTEXT, args=["--chat-template", str(template)])
+    port = free_port()
+    config = json.loads((MODEL / "config.json").read_text())
+    arguments = vllm.command(MODEL, served_name="tiny", serving=serving, port=port, config=config)
+    env = vllm.environment(os.environ, serving=serving, gpus=(), cache=folder)
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        server = await asyncio.create_subprocess_exec(
+            *arguments, env=env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        made = Target("tiny", (f"http://localhost:{port}/v1",), "tiny", 16)
+        # The client itself waits for the server to come up, as it does for one that restarts.
+        async with Clients([made], policy=Policy(reconnect_s=300.0, backoff_max_s=1.0)) as clients:
+            try:
+                await clients.complete("tiny", ask("ready?"), affinity="r")
+            except ServerError:
+                pytest.fail(log.read_text()[-4000:])
+        yield made
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        async with asyncio.timeout(60):
+            await server.wait()
+
+
+async def test_equal_seeds_give_equal_answers_and_others_do_not(target: Target) -> None:
+    async with Clients([target]) as clients:
+        one, again, other = [
+            await clients.complete("tiny", ask("tell me", max_tokens=32, seed=s), affinity="r") for s in (7, 7, 8)
+        ]
+    assert one.text == again.text != other.text
+    assert 0 < one.completion_tokens <= 32
+
+
+async def test_the_tokenizer_file_counts_what_the_server_counts(target: Target) -> None:
+    counter = load_counter(MODEL / "tokenizer.json")
+    async with Clients([target]) as clients:
+        short, long = [
+            await clients.complete("tiny", ask(text), affinity="r") for text in ("seven", "seven" + " plus two" * 10)
+        ]
+    assert long.prompt_tokens - short.prompt_tokens == counter.most("seven" + " plus two" * 10) - counter.most("seven")
+
+
+@pytest.mark.parametrize(
+    "request_", [ask("word " * 2 * CONTEXT), ask("hello", max_tokens=4 * CONTEXT)], ids=["prompt", "answer"]
+)
+async def test_what_is_too_long_is_told_from_other_mistakes(target: Target, request_: ChatRequest) -> None:
+    async with Clients([target]) as clients:
+        with pytest.raises(CallError) as caught:
+            await clients.complete("tiny", request_, affinity="r")
+    assert caught.value.reason == "context-length"
+
+
+async def test_other_mistakes_are_bad_requests(target: Target) -> None:
+    async with Clients([target]) as clients:
+        with pytest.raises(CallError) as caught:
+            await clients.complete("tiny", ask("hello", temperature="-3"), affinity="r")
+    assert caught.value.reason == "bad-request"
+
+
+async def test_a_template_without_system_role_is_answered_folded(target: Target) -> None:
+    async with Clients([target]) as clients:
+        folded = await clients.complete("tiny", ask("Q", system="S", temperature="0"), affinity="r")
+        by_hand = await clients.complete("tiny", ask("S\n\nQ", temperature="0"), affinity="r")
+    assert folded == by_hand
+
+
+async def test_a_wrong_model_name_ends_the_job(target: Target) -> None:
+    async with Clients([replace(target, served_name="other")]) as clients:
+        with pytest.raises(ServerError, match="does not serve 'other'"):
+            await clients.complete("tiny", ask("hello"), affinity="r")

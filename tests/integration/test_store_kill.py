@@ -1,0 +1,73 @@
+"""A worker process on a directory store, killed with SIGKILL again and again, then left to finish."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from moaa.store.directory import DirectoryStore
+from moaa.store.shards import read_shard
+from tests.store_worker import SHARD, STAGE, Call, Server, published_rows, recorded, replay, run_shard
+
+NUM_ROWS = 120
+NUM_KILLS = 6
+ROWS = tuple(f"row{number:03d}" for number in range(NUM_ROWS))
+
+
+class LoggingServer(Server):
+    """Notes each call in a file before it answers, so that a killed process has told what it asked."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__()
+        self._log = log
+        self._salt = time.monotonic_ns()
+
+    def answer(self, call: Call) -> str:
+        with self._log.open("a") as log:
+            log.write(" ".join(call) + "\n")
+        time.sleep(0.002)
+        return f"{super().answer(call)} {self._salt}"
+
+
+def main(root: str, log: str) -> None:
+    asyncio.run(run_shard(DirectoryStore(Path(root)), LoggingServer(Path(log)), rows=ROWS))
+
+
+def start(root: Path, log: Path) -> "subprocess.Popen[bytes]":
+    code = f"from tests.integration.test_store_kill import main; main({str(root)!r}, {str(log)!r})"
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def wait_for_lines(log: Path, count: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while len(lines(log)) < count and process.poll() is None:
+        assert time.monotonic() < deadline, "the worker asks nothing"
+        time.sleep(0.01)
+
+
+def test_a_killed_process_resumes_without_asking_again(tmp_path: Path) -> None:
+    store, log = DirectoryStore(tmp_path / "store"), tmp_path / "asked.log"
+    for kill in range(NUM_KILLS):
+        before, durable = len(lines(log)), asyncio.run(recorded(store))
+        process = start(tmp_path / "store", log)
+        wait_for_lines(log, before + 25 + 7 * kill, process)
+        process.kill()
+        process.wait()
+        assert not durable & set(lines(log)[before:])
+    asyncio.run(run_shard(store, LoggingServer(log), rows=ROWS))
+
+    async def check() -> None:
+        shard = await read_shard(store, STAGE, SHARD)
+        assert shard is not None
+        rows = await published_rows(store, shard)
+        assert [row["id"] for row in rows] == list(ROWS)
+        assert rows == await replay(store, rows=ROWS)
+
+    asyncio.run(check())
+    # Each kill loses at most what was in flight or not yet flushed: here two calls.
+    assert len(lines(log)) <= 3 * NUM_ROWS + 2 * NUM_KILLS

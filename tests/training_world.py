@@ -1,0 +1,215 @@
+"""A tiny student and the stages before a training: what the training tests start from."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moaa.api import MoAA
+from moaa.data.schemas import CONVERSATIONS, PAIRS
+from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa.store.directory import DirectoryStore
+from moaa.store.fencing import claim
+from moaa.store.manifest import StageManifest
+from moaa.store.shards import StageTotals, finalise, publish_shard, shard_name
+from moaa.store.tables import TableRows
+from moaa_jobs.context import Context
+from moaa_jobs.progress import Progress
+from moaa_jobs.settings import JobSettings
+
+CHATML = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789 .?\n"
+
+
+def build_tokenizer(template: str = CHATML) -> Any:
+    """One token a character; specials for roles and the end of a turn."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    specials = ["<pad>", "<unk>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    vocabulary = {token: i for i, token in enumerate([*specials, *ALPHABET])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    inner.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        eos_token="<|end|>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=specials[3:],
+        chat_template=template,
+    )
+
+
+def build_student(folder: Path) -> Path:
+    """A random Llama of 2 layers with that tokenizer, as a folder that loads offline."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def conversations(count: int) -> list[dict[str, Any]]:
+    """A mapping that is quickly learnt: the answer repeats the asked letter."""
+    rows = []
+    for i in range(count):
+        letter = ALPHABET[i % 26]
+        messages = [{"role": "user", "content": f"say {letter}"}, {"role": "assistant", "content": letter * 3}]
+        if i % 4 == 0:
+            other = ALPHABET[(i + 7) % 26]
+            messages += [{"role": "user", "content": f"say {other}"}, {"role": "assistant", "content": other * 3}]
+        rows.append({"id": f"c{i}", "messages": messages, "proposals": [], "missing": 0})
+    return rows
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"p{i}",
+            "messages": [{"role": "user", "content": f"say {ALPHABET[i % 26]}"}],
+            "chosen": ALPHABET[i % 26] * 3,
+            "rejected": "no" + ALPHABET[(i + 3) % 26] * (i % 5),
+            "chosen_points": 1.0,
+            "rejected_points": 0.0,
+        }
+        for i in range(count)
+    ]
+
+
+def resource(store: Path, student: Path, *, workers: int = 2, sft: Mapping[str, Any], dpo: Mapping[str, Any]) -> MoAA:
+    common = {"precision": "FP32", "maxLength": 64, "batchSize": 8, "microBatchSize": 1, "warmupRatio": "0.1"}
+    return MoAA.model_validate(
+        {
+            "apiVersion": "moaa.dev/v1alpha1",
+            "kind": "MoAA",
+            "metadata": {"name": "train"},
+            "spec": {
+                "storage": {"uri": f"file://{store}"},
+                "models": [
+                    {"name": "student", "source": f"file://{student}", "license": "apache-2.0", "serving": {"gpus": 0}}
+                ],
+                "student": "student",
+                "mixture": {
+                    "layers": [{"proposers": [{"model": "student"}]}],
+                    "aggregator": {"model": "student"},
+                    "minProposals": 1,
+                },
+                "judge": {"method": "Single", "aggregator": {"model": "student"}},
+                "data": {
+                    "sft": [{"source": "file:///nowhere.jsonl", "limit": 10}],
+                    "preference": [{"source": "file:///nowhere.jsonl", "limit": 10}],
+                },
+                "training": {
+                    "resources": {"workers": workers, "gpusPerWorker": 0, "maxFailures": 1},
+                    "sft": {**common, **sft},
+                    "dpo": {**common, **dpo},
+                },
+            },
+        }
+    )
+
+
+@dataclass(frozen=True)
+class World:
+    """A store with the results a training stage reads."""
+
+    root: Path
+    student: Path
+
+    @property
+    def store(self) -> DirectoryStore:
+        return DirectoryStore(self.root / "store")
+
+    async def stage(self, kind: Kind, table: str, rows: Sequence[Mapping[str, Any]]) -> StageResult:
+        """A finished stage of iteration 1 with one table."""
+        store = self.store
+        store.prepare()
+        path_digest = digest(f"{kind}{rows}")
+        result = StageResult(stage=f"i1-{kind}", kind=kind, inputs=path_digest, fingerprint=path_digest)
+        token = await claim(store, result.path, shard_name(0))
+        schema = CONVERSATIONS if table == "conversations" else PAIRS
+        await publish_shard(
+            store, result.path, token, {table: TableRows(rows, schema)}, main_table=table, rows_in=len(rows)
+        )
+
+        def build(totals: StageTotals) -> StageManifest:
+            from datetime import UTC, datetime
+
+            now = datetime.now(UTC)
+            return StageManifest(
+                stage=result.stage, kind=kind, iteration=1, run="run", inputs=path_digest, fingerprint=path_digest,
+                attempt=1, document={}, outputs=totals.outputs, tables=totals.tables, started=now, finished=now,
+                seconds=0.0,
+            )  # fmt: skip
+
+        return (await finalise(store, result.path, [shard_name(0)], main_table=table, build=build)).result()
+
+    def job(self, spec: MoAA, kind: Kind, results: Sequence[StageResult], *, student: str = "student") -> StageJob:
+        resolved = StageResult(
+            stage="i0-resolve", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="0" * 64, models={"student": digest("s")}
+        )
+        training = spec.spec.training.model_dump_json()
+        return StageJob(
+            run="run",
+            resource=spec.model_dump(mode="json", by_alias=True),
+            stage=f"i1-{kind}",
+            kind=kind,
+            iteration=1,
+            student=student,
+            ref_model=student if kind is Kind.DPO else None,
+            inputs=digest("".join(r.fingerprint for r in results)),
+            fingerprint=digest(f"{kind}{training}{[r.fingerprint for r in results]}"),
+            document={},
+            results={r.stage: r for r in (resolved, *results)},
+            models={"student": digest("s")},
+        )
+
+    def context(self, spec: MoAA, job: StageJob) -> Context:
+        work_dir = self.root / "work" / job.stage
+        work_dir.mkdir(parents=True, exist_ok=True)
+        file = work_dir / "job.json"
+        file.write_text(job.model_dump_json(by_alias=True))
+        progress = Progress(job.stage, self.root / "progress.json")
+        return Context(
+            job=job,
+            resource=spec,
+            store=self.store,
+            work_dir=work_dir,
+            progress=progress,
+            settings=JobSettings(job=file),
+        )
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def student_result(kind: Kind, output: Output, fingerprint: str, inputs: str) -> StageResult:
+    return StageResult(
+        stage=f"i1-{kind}", kind=kind, inputs=inputs, fingerprint=fingerprint, outputs={"model": output}
+    )
+
+
+def read_json(file: Path) -> Any:
+    return json.loads(file.read_text())

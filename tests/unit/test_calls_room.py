@@ -1,0 +1,79 @@
+import asyncio
+
+import pytest
+
+from moaa.client.replicas import Replica
+from moaa.client.room import Room
+from moaa.client.target import Target
+from moaa.errors import CallError
+
+
+def room(*, concurrency: int) -> Room:
+    return Room(Target("m", ("http://127.0.0.1:1/v1",), "m", concurrency), resolve_s=30.0)
+
+
+async def take(place: Room) -> Replica:
+    replica = await place.acquire("row", timeout_s=5.0)
+    assert replica is not None
+    return replica
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_those_who_wait_are_served_in_order_and_before_newcomers() -> None:
+    place = room(concurrency=1)
+    held = await take(place)
+    order: list[str] = []
+
+    async def wait(name: str) -> None:
+        replica = await take(place)
+        order.append(name)
+        await asyncio.sleep(0)
+        place.release(replica)
+
+    waiting = [asyncio.create_task(wait(f"waiter {i}")) for i in range(3)]
+    await settle()
+    place.release(held)  # wakes the first, which has not run yet when the newcomer asks
+    await wait("newcomer")
+    await asyncio.gather(*waiting)
+    assert order == ["waiter 0", "waiter 1", "waiter 2", "newcomer"]
+    assert place.in_flight == 0
+
+
+async def test_a_turn_given_to_a_call_that_is_cancelled_goes_to_the_next() -> None:
+    place = room(concurrency=1)
+    held = await take(place)
+    first, second = asyncio.create_task(take(place)), asyncio.create_task(take(place))
+    await settle()
+    place.release(held)
+    first.cancel()  # it was woken, and is cancelled before it could run
+    async with asyncio.timeout(1):
+        assert await second is held
+    assert first.cancelled()
+    assert place.in_flight == 1
+
+
+async def test_one_who_gave_up_waiting_takes_no_turn() -> None:
+    place = room(concurrency=1)
+    held = await take(place)
+    with pytest.raises(CallError, match="room"):
+        await place.acquire("row", timeout_s=0.01)
+    place.release(held)
+    assert await take(place) is held
+
+
+async def test_a_lower_limit_holds_back_the_next() -> None:
+    place = room(concurrency=4)
+    held = [await take(place) for _ in range(4)]
+    held[0].limit.overloaded(sent_in=0)  # now 2
+    waiting = asyncio.create_task(take(place))
+    for replica in held[:2]:
+        place.release(replica)
+        await settle()
+        assert not waiting.done()
+    place.release(held[2])
+    await settle()
+    assert waiting.done()

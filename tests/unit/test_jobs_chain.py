@@ -1,0 +1,186 @@
+"""Stages one after the other through their real jobs, store and plan, against scripted model servers."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moaa.api.load import load_text
+from moaa.api.resource import MoAA
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.job import stage_job
+from moaa.plan.stage import StageResult
+from moaa.store.directory import DirectoryStore
+from moaa.store.shards import read_manifest, read_table
+from moaa_jobs import evaluate, generate, judge, promote, resolve, sample, stage_data
+from moaa_jobs.context import Context
+from moaa_jobs.progress import Progress
+from moaa_jobs.settings import JobSettings
+from tests.endpoint import Endpoint, serve
+
+RUNS = {
+    "resolve": resolve.run,
+    "stage-data": stage_data.run,
+    "evaluate": evaluate.run,
+    "generate": generate.run,
+    "sample": sample.run,
+    "judge": judge.run,
+    "promote": promote.run,
+}
+
+
+def resource(folder: Path, url: str, **changes: Any) -> MoAA:
+    """Two proposers, an aggregator and a judge behind one endpoint; a student with weights of its own."""
+    (folder / "student").mkdir(exist_ok=True)
+    (folder / "student" / "config.json").write_text("{}")
+    prompts = [{"id": f"q{i}", "messages": [{"role": "user", "content": f"{i}+{i}"}]} for i in range(8)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    held = [{"id": f"h{i}", "prompt": f"{i}*2", "answer": f"student({i}*2)"} for i in range(3)]
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+
+    def model(name: str) -> dict[str, Any]:
+        return {"name": name, "endpoint": {"url": url, "model": name}}
+
+    spec: dict[str, Any] = {
+        "storage": {"uri": f"file://{folder}/store"},
+        "models": [
+            *(model(name) for name in ("left", "right", "agg", "eva")),
+            {"name": "student", "source": f"file://{folder}/student"},
+        ],
+        "student": "student",
+        "mixture": {"layers": [{"proposers": [{"model": "left"}, {"model": "right"}]}], "aggregator": {"model": "agg"}},
+        "judge": {
+            "method": "Mixture",
+            "judges": [{"model": "left"}, {"model": "right"}],
+            "aggregator": {"model": "agg"},
+            "criteria": 1,
+        },
+        "data": {"preference": [{"source": f"file://{folder}/prompts.jsonl", "limit": 4}], "decontaminationNgram": 0},
+        "training": {"dpo": {"samples": 3}},
+        "evaluation": {
+            "selection": [
+                {"name": "exact", "type": "ExactMatch", "source": f"file://{folder}/held.jsonl"},
+                {
+                    "name": "arena",
+                    "type": "Pairwise",
+                    "source": f"file://{folder}/held.jsonl",
+                    "judge": {"method": "Single", "aggregator": {"model": "eva"}, "criteria": 0},
+                },
+            ]
+        },
+    }
+    spec.update(changes)
+    root = {"apiVersion": "moaa.dev/v1alpha1", "kind": "MoAA", "metadata": {"name": "chain"}, "spec": spec}
+    return load_text(json.dumps(root))
+
+
+def scripted(body: dict[str, Any]) -> str:
+    """A world where the lexically greater answer is the better one, and everybody can see that."""
+    content = body["messages"][-1]["content"]
+    if "Selected Criteria" in content:
+        return "Selected Criteria:\n1. Accuracy\nExplanation: it is what matters."
+    if body["model"] in ("agg", "eva") and "[[A]]" in content:
+        first, second = (between(content, f"answer_{x}") for x in "ab")
+        return "Verdict: [[A]]" if first > second else "Verdict: [[B]]"
+    if "answer_a" in content:
+        return f"{body['model']} has looked at both"
+    seed = f"#{body['seed'] % 7}" if body["temperature"] else ""
+    heard = "+" if body["messages"][0]["role"] == "system" else ""
+    return f"{body['model']}({content}){heard}{seed}"
+
+
+def between(text: str, tag: str) -> str:
+    return text.split(f"<{tag}>", 1)[1].split(f"</{tag}>", 1)[0]
+
+
+SHOWN = "{question}<answer_a>{answer_a}</answer_a><answer_b>{answer_b}</answer_b>"
+PROMPTS = {
+    "criteria": f"{SHOWN}{{criteria}} Selected Criteria {{count}}",
+    "judge": f"{SHOWN}{{criteria}}",
+    "metaJudge": f"{SHOWN}{{evaluations}} [[A]] [[B]]",
+    "single": f"{SHOWN} [[A]] [[B]]",
+}
+
+
+async def run_stage(
+    declared: MoAA, folder: Path, stage: str, results: dict[str, StageResult], endpoints: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Run one stage's job; adds its result and returns its tables."""
+    store = DirectoryStore(folder / "store")
+    node = build(declared).stages[stage]
+    identity = identify(node, declared, results)
+    assert identity is not None
+    urls = {name: [url] for name, url in endpoints.items()}
+    job = stage_job(identity, declared, results, run="default-chain-local", endpoints=urls)
+    settings = JobSettings(job=folder / "job.json", work_dir=folder / "work")
+    context = Context(job, declared, store, folder, Progress(stage, None), settings)
+    await RUNS[node.kind](job, context)
+    manifest = await read_manifest(store, identity.path)
+    assert manifest is not None
+    results[stage] = manifest.result()
+    return {table: await read_table(store, manifest, table) for table in manifest.tables}
+
+
+async def chain(declared: MoAA, folder: Path, endpoint: Endpoint, stages: list[str]) -> dict[str, dict[str, Any]]:
+    results: dict[str, StageResult] = {}
+    endpoints = {"student": endpoint.url, "@i1-sft": endpoint.url}
+    return {stage: await run_stage(declared, folder, stage, results, endpoints) for stage in stages}
+
+
+async def test_prompts_become_conversations_of_the_mixture(tmp_path: Path) -> None:
+    async with serve(scripted) as endpoint:
+        declared = resource(
+            tmp_path,
+            endpoint.url,
+            data={"sft": [{"source": f"file://{tmp_path}/prompts.jsonl", "limit": 4}]},
+            training={"sft": {}},
+            evaluation={},
+            judge=None,
+        )
+        made = await chain(declared, tmp_path, endpoint, ["i0-resolve", "i0-stage-data", "i1-generate"])
+    rows = made["i1-generate"]["conversations"]
+    assert len(rows) == 4
+    for row in rows:
+        user, assistant = row["messages"]
+        assert [p["model"] for p in row["proposals"]] == ["left", "right"]
+        assert all(p["text"].startswith(f"{p['model']}({user['content']})") for p in row["proposals"])
+        assert assistant["content"].startswith(f"agg({user['content']})+")
+        assert row["missing"] == row["shortened"] == 0
+
+
+async def test_samples_are_judged_in_both_orders_and_become_pairs(tmp_path: Path) -> None:
+    async with serve(scripted) as endpoint:
+        declared = resource(tmp_path, endpoint.url, prompts=PROMPTS)
+        stages = ["i0-resolve", "i0-stage-data", "i0-evaluate", "i1-sample", "i1-judge"]
+        made = await chain(declared, tmp_path, endpoint, stages)
+    samples = {row["id"]: row["samples"] for row in made["i1-sample"]["samples"]}
+    assert len(samples) == 4
+    rankings = {row["id"]: row for row in made["i1-judge"]["rankings"]}
+    pairs = {row["id"]: row for row in made["i1-judge"]["pairs"]}
+    assert rankings.keys() == samples.keys()
+    for row_id, texts in samples.items():
+        if len(set(texts)) == 1:
+            assert row_id not in pairs
+            continue
+        assert pairs[row_id]["chosen"] == max(texts)
+        assert pairs[row_id]["rejected"] == min(texts)
+        for comparison in rankings[row_id]["comparisons"]:
+            assert comparison["forward"] == comparison["backward"]
+            assert comparison["criteria"] == ["Accuracy"]
+
+
+async def test_iteration_zero_measures_everybody_and_baselines_tie_with_themselves(tmp_path: Path) -> None:
+    async with serve(scripted) as endpoint:
+        declared = resource(tmp_path, endpoint.url, prompts=PROMPTS)
+        made = await chain(declared, tmp_path, endpoint, ["i0-resolve", "i0-stage-data", "i0-evaluate"])
+    scores = made["i0-evaluate"]["scores"]
+    labels = {row["model"] for row in scores}
+    assert labels == {"base", "left", "right", "aggregator", "mixture"}
+    exact = {row["model"]: row["score"] for row in scores if row["benchmark"] == "exact" and row["id"] == "h0"}
+    assert exact["base"] == 1.0
+    assert exact["left"] == 0.0
+    arena = {row["model"]: row["score"] for row in scores if row["benchmark"] == "arena" and row["id"] == "h0"}
+    assert arena["base"] == 0.5
+    assert arena["left"] == 0.0  # "left(" < "student("
+    assert len(scores) == 2 * 3 * 5

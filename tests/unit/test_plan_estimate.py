@@ -1,0 +1,135 @@
+"""The figures of the recipe (§1.7) from the paper's resource, and arithmetic by hand on the small one."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa.api.load import load
+from moaa.api.mixture import Judge
+from moaa.api.models import Model
+from moaa.plan.estimate import ANSWER_TOKENS, PROMPT_TOKENS, Estimate, billions, estimate, judge_loads, total
+from moaa.plan.graph import build
+from tests.plan_helpers import resource
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COUNTS = {"sft-0": 61135}
+
+
+def by_stage(**changes: Any) -> dict[str, Estimate]:
+    return {part.stage: part for part in estimate(resource(**changes))}
+
+
+@pytest.mark.parametrize("name", ["paper-llama-8b", "paper-gemma-9b"])
+def test_the_paper_s_run_has_the_derived_figures(name: str) -> None:
+    parts = {part.stage: part for part in estimate(load(EXAMPLES / f"{name}.yaml"), COUNTS)}
+    generate, judge = parts["i1-generate"], parts["i1-judge"]
+    assert generate.calls == (61135 + 5000) * 5
+    assert 61135 * 5 == 305_675  # recipe §1.7
+    assert parts["i1-sample"].calls == 30_000
+    assert judge.calls == 540_000
+    tokens = (generate.prompt_tokens or 0) + (generate.completion_tokens or 0)
+    assert tokens * 61135 / 66135 == pytest.approx(266e6, rel=0.1)  # Table 10's prices divided by its rates
+    assert judge.gpu_hours is not None
+    assert generate.gpu_hours is not None
+    assert judge.gpu_hours > generate.gpu_hours  # judging is the larger part
+
+
+def test_rows_and_calls_of_the_small_run() -> None:
+    parts = by_stage()
+    assert (parts["i1-generate"].rows, parts["i1-generate"].calls) == (10, 30)
+    assert (parts["i1-sample"].rows, parts["i1-sample"].calls) == (4, 20)
+    # 4 prompts, 10 pairs: one call for criteria, two judges and one verdict in both orders.
+    assert (parts["i1-judge"].rows, parts["i1-judge"].calls) == (4, 4 * 10 * (1 + 2 * 2 + 2))
+    assert parts["i1-dpo"].rows == 3
+    # 5 prompts; base, a, b, agg alone and the mixture (3 calls); all but base against base, 3 calls a pair.
+    assert parts["i0-evaluate"].calls == 5 * (4 + 3) + 5 * 4 * 3
+    assert parts["i1-evaluate-sft"].calls == 5 + 5 * 3
+
+
+def test_tokens_of_training_are_rows_times_epochs() -> None:
+    parts = by_stage(spec__training__sft={"epochs": "2"}, spec__training__dpo={"epochs": "3"})
+    assert parts["i1-sft"].trained_tokens == 10 * 2 * (PROMPT_TOKENS + ANSWER_TOKENS)
+    assert parts["i1-dpo"].trained_tokens == 3 * 3 * 2 * (PROMPT_TOKENS + ANSWER_TOKENS)
+
+
+def test_given_answers_cost_no_call() -> None:
+    part = by_stage(spec__data__sft__0__answers="Given")["i1-generate"]
+    assert (part.rows, part.calls, part.gpu_hours) == (10, 0, 0.0)
+
+
+def test_unknown_rows_are_unknown_all_the_way() -> None:
+    parts = by_stage(spec__data__sft__0__limit=None)
+    assert parts["i1-generate"] == Estimate("i1-generate")
+    assert parts["i1-sft"] == Estimate("i1-sft")
+    assert total(parts.values()) == Estimate("total")
+    assert parts["i1-judge"].calls == 280
+
+
+def test_counted_rows_bound_the_limit() -> None:
+    counted = {part.stage: part for part in estimate(resource(spec__iterations=2), {"sft-0": 13})}
+    assert (counted["i1-generate"].rows, counted["i2-generate"].rows) == (10, 3)
+
+
+def test_money_needs_a_price() -> None:
+    assert by_stage()["i1-generate"].usd is None
+    assert total(by_stage().values()).usd is None
+    priced = by_stage(spec__cost={"gpuHourUsd": "2"})["i1-generate"]
+    assert priced.gpu_hours is not None
+    assert float(priced.usd or 0) == pytest.approx(2 * priced.gpu_hours, abs=1e-3)
+
+
+def test_an_endpoint_costs_tokens_and_no_gpu() -> None:
+    endpoint: dict[str, Any] = {"url": "https://x/v1", "model": "m"}
+    priced = {**endpoint, "price": {"inputUsdPerMillion": "1", "outputUsdPerMillion": "10"}}
+    models = [{"name": name, "endpoint": priced} for name in ("a", "b", "agg")]
+    models += [{"name": name, "source": f"hf://o/{name}-8b"} for name in ("base", "eva")]
+    part = by_stage(spec__models=models)["i1-generate"]
+    assert part.gpu_hours == 0
+    read, written = part.prompt_tokens or 0, part.completion_tokens or 0
+    assert part.usd == (read * Decimal(1) + written * Decimal(10)) / 1_000_000
+    models[0] = {"name": "a", "endpoint": endpoint}
+    assert by_stage(spec__models=models)["i1-generate"].usd is None
+
+
+def test_cpu_models_and_workers_take_no_gpu() -> None:
+    models = [{"name": n, "source": f"hf://o/{n}", "serving": {"gpus": 0}} for n in ("a", "b", "agg", "base", "eva")]
+    training = {"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32"}, "dpo": {"precision": "FP32"}}
+    summed = total(by_stage(spec__models=models, spec__training=training).values())
+    assert summed.gpu_hours == 0
+    assert summed.usd == 0
+
+
+@pytest.mark.parametrize(
+    ("judge", "calls"),
+    [
+        ({"judges": [{"model": "a"}] * 3, "aggregator": {"model": "b"}}, 90),
+        ({"judges": [{"model": "a"}] * 3, "aggregator": {"model": "b"}, "criteria": 0}, 80),
+        ({"method": "Single", "aggregator": {"model": "b"}}, 30),
+        ({"method": "Panel", "judges": [{"model": "a"}] * 3}, 60),
+    ],
+)
+def test_calls_of_ten_pairs(judge: dict[str, Any], calls: int) -> None:
+    assert sum(load.calls for load in judge_loads(Judge.model_validate(judge), 10)) == calls
+
+
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        ("hf://Qwen/Qwen2-72B-Instruct", 72.0),
+        ("hf://alpindale/WizardLM-2-8x22B", 140.8),
+        ("hf://HuggingFaceTB/SmolLM2-135M-Instruct", 0.135),
+        ("hf://meta-llama/Llama-3.1-8B-Instruct", 8.0),
+        ("hf://google/gemma-2-27b-it", 27.0),
+        ("hf://Qwen/Qwen2.5-0.5B", 0.5),
+        ("file:///models/teacher", 8.0),
+    ],
+)
+def test_sizes_are_read_off_names(source: str, size: float) -> None:
+    assert billions(Model.model_validate({"name": "x", "source": source})) == pytest.approx(size)
+
+
+def test_every_stage_has_an_estimate() -> None:
+    owner = resource(spec__iterations=3, spec__mixture__addStudent=True)
+    assert [part.stage for part in estimate(owner)] == list(build(owner).stages)

@@ -1,0 +1,141 @@
+"""What an edit repeats, why, and that closed iterations stay closed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from moaa.api import MoAA
+from moaa.plan.explain import Change, IterationRecord, Repeat, differences, pin_closed, repeats, sentences
+from moaa.plan.graph import build
+from moaa.plan.stage import Identity, StageResult
+from moaa.plan.survey import survey
+from tests.plan_helpers import resource, run_all
+
+
+async def edited(before: MoAA, after: MoAA, *, closed: tuple[int, ...] = ()) -> list[Repeat]:
+    """What is repeated when a run that finished under `before` goes on under `after`."""
+    last, identities = run_all(before)
+    store = {identity.path: last[name] for name, identity in identities.items()}
+    records = records_of(before, last, closed)
+
+    async def look_up(identity: Identity) -> StageResult | None:
+        return store.get(identity.path)
+
+    graph, results = await survey(build(after), after, look_up, records=records)
+    documents: dict[str, Mapping[str, object]] = {name: i.document for name, i in identities.items()}
+    return repeats(graph, after, results, last=last, documents=documents)
+
+
+def records_of(owner: MoAA, results: dict[str, StageResult], closed: tuple[int, ...]) -> dict[int, IterationRecord]:
+    stages = build(owner).stages
+    return {
+        i: IterationRecord(iteration=i, stages={name: r for name, r in results.items() if stages[name].iteration == i})
+        for i in closed
+    }
+
+
+async def test_an_edit_that_matters_to_nothing_repeats_nothing() -> None:
+    assert await edited(resource(), resource(spec__models__0__serving={"replicas": 9})) == []
+
+
+async def test_an_edit_names_its_field_and_all_it_repeats() -> None:
+    found = await edited(
+        resource(spec__evaluation=None), resource(spec__evaluation=None, spec__training__dpo={"beta": "0.5"})
+    )
+    assert found == [
+        Repeat("i1-dpo", (Change("training.beta", "0.01", "0.5"),), ()),
+        Repeat("i1-promote", (), ("i1-dpo",)),
+    ]
+    assert sentences(found) == ["i1-dpo: training.beta 0.01 → 0.5; repeats i1-dpo, i1-promote"]
+
+
+async def test_the_aggregator_s_temperature_repeats_from_generate_on() -> None:
+    changes: dict[str, Any] = {"spec__evaluation": None, "spec__mixture__aggregator__temperature": "0.5"}
+    found = await edited(resource(spec__evaluation=None), resource(**changes))
+    assert sentences(found) == [
+        "i1-generate: mixture.aggregator.temperature 0.7 → 0.5; "
+        "repeats i1-generate, i1-sft, i1-sample, i1-judge, i1-dpo, i1-promote"
+    ]
+
+
+async def test_two_edits_are_two_causes() -> None:
+    base: dict[str, Any] = {"spec__evaluation": None}
+    after = resource(**base, spec__mixture__aggregator__maxTokens=9, spec__training__dpo={"beta": "0.5"})
+    lines = sentences(await edited(resource(**base), after))
+    assert [line.split("; ")[0] for line in lines] == [
+        "i1-generate: mixture.aggregator.maxTokens 2048 → 9",
+        "i1-dpo: training.beta 0.01 → 0.5",
+    ]
+
+
+async def test_a_prompt_and_a_model_are_named() -> None:
+    base: dict[str, Any] = {"spec__evaluation": None}
+    after = resource(
+        **base,
+        spec__prompts={"aggregate": "Merge: {proposals}"},
+        spec__mixture__layers__0__proposers=[{"model": "a"}, {"model": "b"}, {"model": "eva"}],
+    )
+    (line,) = sentences(await edited(resource(**base), after))
+    assert "mixture.layers[0].proposers[2] eva is new" in line
+    assert "prompts.aggregate " in line
+    assert "models.eva" in line
+
+
+async def test_a_closed_iteration_is_never_reopened() -> None:
+    before = resource(spec__iterations=2, spec__evaluation=None)
+    after = resource(spec__iterations=2, spec__evaluation=None, spec__mixture__aggregator__temperature="0.5")
+    everything = await edited(before, after)
+    assert everything[0].stage == "i1-generate"
+    only_open = await edited(before, after, closed=(1,))
+    assert only_open[0].stage == "i2-generate"
+    assert not [repeat for repeat in only_open if repeat.stage.startswith("i1")]
+
+
+def test_a_stage_added_to_a_closed_iteration_leaves_the_graph() -> None:
+    before = resource(spec__training__dpo=None, spec__data__preference=None, spec__iterations=2)
+    results = run_all(before)[0]
+    after = build(resource(spec__iterations=2))
+    graph, pinned = pin_closed(after, records_of(before, results, (1,)))
+    assert "i1-dpo" not in graph.stages
+    assert "i2-dpo" in graph.stages
+    assert pinned == {name: r for name, r in results.items() if name.startswith("i1-")}
+
+
+def test_a_stage_taken_from_a_closed_iteration_keeps_its_result() -> None:
+    before = resource(spec__iterations=2)
+    results = run_all(before)[0]
+    after = build(resource(spec__iterations=2, spec__training__sft=None, spec__data__sft=[]))
+    graph, pinned = pin_closed(after, records_of(before, results, (1,)))
+    assert "i1-sft" in pinned
+    assert "i1-sft" not in graph.stages
+
+
+def test_an_open_iteration_is_not_pinned() -> None:
+    owner = resource()
+    results = run_all(owner)[0]
+    record = IterationRecord(iteration=1, stages={"i1-generate": results["i1-generate"]})
+    assert not record.is_closed
+    assert pin_closed(build(owner), {1: record})[1] == {}
+
+
+def test_records_survive_their_json() -> None:
+    results = run_all(resource())[0]
+    record = IterationRecord(iteration=1, stages=results)
+    assert IterationRecord.model_validate_json(record.model_dump_json(by_alias=True)) == record
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a 1 → 2"]),
+        ({}, {"a": {"model": "x", "t": 1}}, ["a x is new"]),
+        ({"a": [1, 2]}, {"a": [1]}, ["a[1] 2 is gone"]),
+        ({"a": {"b": [{"c": "0.7"}]}}, {"a": {"b": [{"c": "0.5"}]}}, ["a.b[0].c 0.7 → 0.5"]),
+        ({"a": "f" * 64}, {"a": "0" * 64}, ["a ffffffffffff → 000000000000"]),
+        ({"a": [1]}, {"a": {"b": 1}}, ["a (1 entries) → (1 fields)"]),
+    ],
+)
+def test_differences(before: object, after: object, expected: list[str]) -> None:
+    assert [str(change) for change in differences(before, after)] == expected

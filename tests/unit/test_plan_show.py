@@ -1,0 +1,69 @@
+"""What the user sees of a plan."""
+
+from moaa.plan.explain import Change, Repeat
+from moaa.plan.show import plan_text, plan_view, validate_text
+from tests.plan_helpers import resource, run_all
+
+
+def row(text: str, stage: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(f"│ {stage} "))
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_validate_says_what_it_is_and_advises() -> None:
+    text = validate_text(resource(spec__mixture__addStudent=True))
+    assert text.splitlines()[0] == "small is valid: 5 models, student base, 1 iteration, 11 stages"
+    assert "warning: spec.mixture.addStudent: " in text
+
+
+def test_a_new_plan_shows_figures_and_what_is_ready() -> None:
+    text = plan_text(plan_view(resource(spec__cost={"gpuHourUsd": "2"}), {}), width=160)
+    assert row(text, "i0-resolve")[:2] == ["i0-resolve", "ready"]
+    assert row(text, "i1-generate")[:4] == ["i1-generate", "waiting: needs i0-stage-data", "10", "30"]
+    assert row(text, "i1-judge")[-1] == "agg, a, b"
+    assert "USD ?" not in text
+
+
+def test_done_stages_and_counted_rows_show() -> None:
+    owner = resource()
+    results = run_all(owner)[0]
+    done = {name: results[name] for name in ("i0-resolve", "i0-stage-data", "i0-evaluate")}
+    text = plan_text(plan_view(owner, done, running=["i1-generate"]), width=160)
+    assert row(text, "i0-evaluate")[1] == "done"
+    # Seven rows are what stage-data counted, fewer than the limit of ten.
+    assert row(text, "i1-generate")[1:4] == ["running", "7", "21"]
+
+
+def test_a_finished_plan_has_nothing_left() -> None:
+    text = plan_text(plan_view(resource(), run_all(resource())[0]), width=160)
+    assert {row(text, stage)[1] for stage in run_all(resource())[0]} == {"done"}
+    assert row(text, "left to do")[2:8] == [""] * 6
+
+
+def test_unknown_rows_are_said_to_be_unknown_until_someone_knows() -> None:
+    owner = resource(spec__data__sft__0__limit=None)
+    text = plan_text(plan_view(owner, {}), width=160)
+    assert row(text, "i1-generate")[2:4] == ["?", "?"]
+    assert "the rows of sft-0 are unknown until stage-data has counted them" in text
+    assert row(plan_text(plan_view(owner, {}, counts={"sft-0": 20}), width=160), "i1-generate")[2:4] == ["20", "60"]
+
+
+def test_far_iterations_are_one_line() -> None:
+    text = plan_text(plan_view(resource(spec__iterations=900), {}), width=160)
+    assert len(text.splitlines()) < 40
+    assert row(text, "i2-generate …")[-1] == "7192 more stages up to i900-promote"
+
+
+def test_the_open_iteration_is_always_shown() -> None:
+    owner = resource(spec__iterations=5)
+    results = run_all(owner)[0]
+    done = {name: result for name, result in results.items() if not name.startswith(("i3", "i4", "i5"))}
+    text = plan_text(plan_view(owner, done), width=160)
+    assert row(text, "i3-generate")[1] == "ready"
+    assert row(text, "i4-generate …")[1] == "waiting"
+
+
+def test_an_edit_is_explained() -> None:
+    repeated = [Repeat("i1-dpo", (Change("training.beta", "0.01", "0.5"),), ())]
+    text = plan_text(plan_view(resource(), {}, repeated=repeated), width=160)
+    assert "edit: i1-dpo: training.beta 0.01 → 0.5; repeats i1-dpo" in text

@@ -1,0 +1,239 @@
+"""A report from a real store: manifests and tables as the jobs write them, read back from a folder."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from report_world import RUN, digest, finished_run, pair_of, rankings, resource
+
+from moaa.api import MoAA
+from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, RANKINGS, SCORES
+from moaa.errors import StoreError
+from moaa.plan.explain import IterationRecord
+from moaa.plan.fingerprint import identify
+from moaa.plan.slices import tables
+from moaa.plan.stage import Kind, Output, Stage, StageResult
+from moaa.report.collect import collect
+from moaa.report.schema import Summary
+from moaa.report.summary import summarise
+from moaa.report.view import RunView
+from moaa.report.write import write_report
+from moaa.store.directory import DirectoryStore
+from moaa.store.fencing import claim
+from moaa.store.manifest import ObjectRef
+from moaa.store.shards import write_manifest
+from moaa.store.tables import TableRows, encode
+
+_FLOATS = ("epoch", "loss", "learning_rate", "grad_norm", "reward_accuracy", "reward_margin")
+_COLUMNS: dict[str, pa.DataType] = {"step": pa.int64(), "tokens": pa.int64(), **dict.fromkeys(_FLOATS, pa.float64())}
+CURVE = pa.schema(_COLUMNS)
+SHARDS = 2
+
+
+@dataclass(frozen=True)
+class Filled:
+    store: DirectoryStore
+    results: dict[str, StageResult]
+
+
+async def fill(folder: Path, view: RunView, *, until: str | None = None) -> Filled:
+    """Write the fake run into a store, each stage under its real identity; stop after stage `until`."""
+    store = DirectoryStore(folder)
+    results: dict[str, StageResult] = {}
+    for stage_view in view.stages:
+        stage = stage_view.stage
+        identity = identify(stage, view.resource, results)
+        assert identity is not None
+        assert stage_view.manifest is not None
+        await claim(store, identity.path, "00000")
+        written = {
+            name: [await _put(store, f"{identity.path}/out/1/{i:05d}-{name}.parquet", p, schema) for i, p in parts]
+            for name, (parts, schema) in _tables_of(stage, view).items()
+        }
+        outputs = {name: Output(digest=digest(f"{name} of {stage.id}")) for name in _outputs_of(stage, view.resource)}
+        manifest = stage_view.manifest.with_(
+            inputs=identity.inputs, fingerprint=identity.fingerprint, document=dict(identity.document), attempt=1,
+            outputs={**outputs, **{name: Output(digest=digest(name + stage.id)) for name in written},
+                     **stage_view.manifest.outputs},
+            tables=written,
+        )  # fmt: skip
+        results[stage.id] = (await write_manifest(store, identity.path, manifest)).result()
+        if stage.id == until:
+            break
+    return Filled(store, results)
+
+
+async def _put(store: DirectoryStore, key: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> ObjectRef:
+    body = encode(TableRows(rows, schema)).body
+    await store.put(key, body)
+    return ObjectRef(key=key, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
+
+
+Parts = Iterable[tuple[int, Sequence[Mapping[str, Any]]]]
+
+
+def _tables_of(stage: Stage, view: RunView) -> dict[str, tuple[Parts, pa.Schema]]:
+    match stage.kind:
+        case Kind.GENERATE:
+            return {"conversations": (_split([_writable(r) for r in view.conversations[stage.id]]), CONVERSATIONS)}
+        case Kind.SFT | Kind.DPO:
+            empty = {"reward_accuracy": None, "reward_margin": None}
+            return {"curve": (_split([{**empty, **row} for row in view.curves[stage.id]]), CURVE)}
+        case Kind.JUDGE:
+            ranked = rankings(stage.iteration)
+            pairs = [pair_of(r) for r in ranked if r["outcome"] == "pair"]
+            return {"rankings": (_split(ranked), RANKINGS), "pairs": (_split(pairs), PAIRS)}
+        case Kind.EVALUATE:
+            scores = view.scores[stage.id]
+            answers = [
+                {"benchmark": r["benchmark"], "model": r["model"], "id": r["id"], "sample": 0, "prompt": "ask",
+                 "text": f"{r['model']} says", "gold": None, "score": r["score"]}
+                for r in scores if int(r["id"][1:]) < 40
+            ]  # fmt: skip
+            return {"scores": (_split(scores), SCORES), "answers": (_split(answers), ANSWERS)}
+    return {}
+
+
+def _split(rows: Sequence[Mapping[str, Any]]) -> Parts:
+    size = -(-len(rows) // SHARDS) or 1
+    return [(i, rows[i * size : (i + 1) * size]) for i in range(SHARDS)]
+
+
+def _writable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what UTF-8 cannot hold: such text never reaches a table."""
+    text = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return dict(json.loads(text))
+
+
+def _outputs_of(stage: Stage, world: MoAA) -> list[str]:
+    """Outputs that later stages read and whose content the report does not."""
+    named = [name for name, _ in tables(world)]
+    return {
+        Kind.RESOLVE: named,
+        Kind.STAGE_DATA: named,
+        Kind.SAMPLE: ["samples"],
+        Kind.PROMOTE: ["scores", "gains"],
+    }.get(stage.kind, [])
+
+
+WORLD = finished_run()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    """A store with everything, to be read only."""
+    return asyncio.run(fill(tmp_path_factory.mktemp("whole"), WORLD))
+
+
+@pytest.fixture(scope="module")
+def found(whole: Filled) -> RunView:
+    return asyncio.run(collect(WORLD.resource, whole.store, RUN))
+
+
+def test_what_is_read_is_what_was_written(found: RunView) -> None:
+    assert found.unreadable == ()
+    assert {s.status for s in found.stages} == {"done"}
+    assert found.scores == WORLD.scores
+    assert found.curves["i1-dpo"][-1]["reward_margin"] == WORLD.curves["i1-dpo"][-1]["reward_margin"]
+    assert found.tallies["i1-judge"].verdicts == WORLD.tallies["i1-judge"].verdicts
+    for name, kept in found.pairs.items():
+        tally = WORLD.tallies[name]
+        assert tally.clearest is not None
+        assert tally.closest is not None
+        assert set(kept) == {tally.clearest["id"], tally.closest["id"]}, "of pairs, only the rows that are shown"
+        assert all(kept[i] == WORLD.pairs[name][i] for i in kept)
+    expected, summary = summarise(WORLD), summarise(found)
+    for part in ("headline", "scores", "pairs", "judges", "training", "promotions", "models", "lineage", "failures"):
+        assert getattr(summary, part) == getattr(expected, part), part
+
+
+def test_contrasts_are_the_largest_changes(found: RunView) -> None:
+    assert found.contrasts, "shown where both answers were kept"
+    for contrast in found.contrasts:
+        assert contrast.before["model"] == "base"
+        assert contrast.after["model"] == "dpo"
+        assert contrast.before["id"] == contrast.after["id"]
+        assert contrast.before["benchmark"] == "arena", "what no decision reads comes first"
+
+
+async def test_both_files_are_written_and_agree(tmp_path: Path, whole: Filled) -> None:
+    (tmp_path / "report.html").write_text("an older report")
+    summary = await write_report(WORLD.resource, whole.store, RUN, tmp_path)
+    assert Summary.model_validate_json((tmp_path / "summary.json").read_text()) == summary
+    assert summary.headline.verdict in (tmp_path / "report.html").read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "summary.json"]
+
+
+async def test_a_run_in_progress(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD, until="i1-sft")
+    found = await collect(WORLD.resource, filled.store, RUN)
+    status = {s.stage.id: s.status for s in found.stages}
+    assert (status["i1-sft"], status["i1-sample"], status["i1-judge"]) == ("done", "waiting", "waiting")
+    identity = identify(found.stages[5].stage, WORLD.resource, filled.results)
+    assert identity is not None
+    assert identity.stage.id == "i1-evaluate-sft"
+    await claim(filled.store, identity.path, "00000")
+    await claim(filled.store, identity.path, "00000")
+    started = (await collect(WORLD.resource, filled.store, RUN)).stages[5]
+    assert (started.status, started.attempts) == ("started", 2)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        (["Permanent"], "failed"),
+        (["Crashed"] * 4, "failed"),
+        (["Crashed"] * 3, "started"),
+        (["Waiting", "Stopped"], "started"),
+    ],
+)
+async def test_the_executors_record_tells_failures(tmp_path: Path, outcomes: list[str], status: str) -> None:
+    filled = await fill(tmp_path, WORLD, until="i1-generate")
+    stage = next(s.stage for s in WORLD.stages if s.stage.id == "i1-sft")
+    identity = identify(stage, WORLD.resource, filled.results)
+    assert identity is not None
+    for i, outcome in enumerate(outcomes):
+        body = {"stage": "i1-sft", "fingerprint": identity.fingerprint, "seconds": 30.0, "outcome": outcome,
+                "error": f"error {i}", "anything": "else"}  # fmt: skip
+        await filled.store.put(f"runs/{RUN}/attempts/{i}.json", json.dumps(body).encode())
+    await filled.store.put(f"runs/{RUN}/attempts/9.json", b"{torn")
+    found = await collect(WORLD.resource, filled.store, RUN)
+    sft = found.of("i1-sft")
+    assert sft is not None
+    assert (sft.status, sft.problem, sft.wall_seconds) == (status, f"error {len(outcomes) - 1}", 30.0 * len(outcomes))
+    assert found.unreadable == (f"runs/{RUN}/attempts/9.json is not a readable record of an attempt.",)
+
+
+async def test_a_damaged_table_is_named_and_the_rest_is_told(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD, until="i1-judge")
+    damaged = filled.results["i1-judge"].path + "/out/1/00001-rankings.parquet"
+    await filled.store.put(damaged, b"not what it was")
+    summary = await write_report(WORLD.resource, filled.store, RUN, tmp_path / "out")
+    assert summary.pairs == []
+    assert summary.training
+    assert any(m.startswith("i1-judge is done, but could not be read") for m in summary.missing)
+    assert "could not be read" in (tmp_path / "out" / "report.html").read_text()
+
+
+async def test_closed_iterations_stay_as_recorded_after_an_edit(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD, until="i1-promote")
+    stages = {name: result for name, result in filled.results.items() if name.startswith("i1-")}
+    record = IterationRecord(iteration=1, stages=stages, resource=WORLD.resource.model_dump(mode="json", by_alias=True))
+    await filled.store.put(f"runs/{RUN}/iterations/1.json", record.model_dump_json(by_alias=True).encode())
+    edited = resource(training={"sft": {"epochs": "5"}, "dpo": {"epochs": "2"}, "resources": {"workers": 8}})
+    found = await collect(edited, filled.store, RUN)
+    status = {s.stage.id: s.status for s in found.stages}
+    assert (status["i1-sft"], status["i1-promote"], status["i2-generate"]) == ("done", "done", "waiting")
+
+
+async def test_an_unreadable_record_of_an_iteration_stops_the_report(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    await store.put(f"runs/{RUN}/iterations/1.json", b"{}")
+    with pytest.raises(StoreError, match=r"iterations/1\.json: not a record of an iteration; restore or delete it"):
+        await collect(WORLD.resource, store, RUN)
