@@ -87,7 +87,9 @@ if job["kind"] == "promote":
     outputs["model"] = job["results"]["i1-sft"]["outputs"]["model"]
 models = {}
 if job["kind"] == "resolve":
-    models = {m["name"]: digest(m["name"]) for m in job["resource"]["spec"]["models"]}
+    for model in job["resource"]["spec"]["models"]:
+        body = open(model["source"].removeprefix("file://") + "/config.json", "rb").read()
+        models[model["name"]] = digest(f"config.json\\t{hashlib.sha256(body).hexdigest()}\\n")
 manifest = {"stage": stage, "kind": job["kind"], "iteration": job["iteration"], "run": job["run"],
             "inputs": job["inputs"], "fingerprint": job["fingerprint"], "attempt": number + 1,
             "document": job["document"], "outputs": outputs, "files": files, "models": models,
@@ -199,7 +201,7 @@ class FakeMachine:
         for name in ("a", "b", "c"):
             weights = self.folder / "weights" / name
             weights.mkdir(parents=True, exist_ok=True)
-            (weights / "config.json").write_text("{}")
+            (weights / "config.json").write_text(json.dumps({"_name_or_path": name}))
             models.append({"name": name, "source": f"file://{weights}", "serving": {"gpus": 0, "memoryGib": "2"}})
         answers = "Mixture" if mixture else "Given"
         spec: dict[str, Any] = {

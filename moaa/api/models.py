@@ -45,7 +45,8 @@ class Serving(Spec):
     startup_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     """Minutes from scheduling until the first completion must succeed."""
     memory_gib: Positive | None = None
-    """Memory of one replica when it is served on a CPU; None: 1.5 GiB plus twice the weights."""
+    """Memory of one replica when it is served on a CPU; None: 1.5 GiB, twice the weights, and room for 16 full
+    conversations."""
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
     """Most requests in flight a replica."""
     args: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=64)] = []

@@ -27,7 +27,7 @@ class StageLine:
     models: tuple[str, ...] = ()
     error: str = ""
     seconds: float | None = None
-    """Work time over all attempts; None until it is done."""
+    """None until it is done."""
     rows: int = 0
     started: float | None = None
     """Clock of the first attempt of this runner."""
@@ -88,4 +88,6 @@ class Board:
                 line.error = str(fields["error"])
             case "done":
                 line.status = Status.REUSED if fields["reused"] else Status.DONE
-                line.seconds, line.rows, line.figures = fields["seconds"], fields["rows"], {}
+                line.rows, line.figures = fields["rows"], {}
+                # What it took here, servers included; of an earlier runner only the jobs' own time is known.
+                line.seconds = fields["seconds"] if line.started is None else self._clock() - line.started

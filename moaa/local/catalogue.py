@@ -53,8 +53,7 @@ class Catalogue:
         """The servers we run for `names`; somebody else's endpoints are left out.
 
         Raises:
-            ServerError: weights are missing or cannot be served here.
-            StoreError: they could not be fetched.
+            DataError, ServerError, StoreError: as `weights.bring`.
         """
         specs: dict[str, ServerSpec] = {}
         for name in names:

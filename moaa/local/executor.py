@@ -8,6 +8,7 @@ A stage that fails for good does not stop the others: the run ends when nothing 
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -231,7 +232,8 @@ class _Runner:
             known = {*self._results, *self._running}
             following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.needs)]
             names = servers_needed(following, self._resource)
-            around.pool.warm(list((await around.catalogue.known_servers(names, self._results)).values()))
+            with contextlib.suppress(MoaaError):  # the stage that needs them will say so
+                around.pool.warm(list((await around.catalogue.known_servers(names, self._results)).values()))
 
     async def _cancel_running(self) -> None:
         tasks = [task for _, task in self._running.values()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moaa.local.bytecode import keep_bytecode
-from moaa.local.process import Guarded, Guards, tail
+from moaa.local.process import Guarded, Guards, quoted
 from moaa.plan.stage import StageJob
 
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
@@ -112,8 +112,7 @@ def _error(exit_code: int, log_tail: list[str]) -> str:
             return str(last["error"])
     how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with exit code {exit_code}"
     hint = "; the machine may have run out of memory" if exit_code == 137 else ""
-    lines = "\n".join(f"    {line}" for line in log_tail)
-    return f"the job {how}{hint}; its last lines:\n{lines}"
+    return f"the job {how}{hint}; its last lines:\n{quoted(log_tail)}"
 
 
 class JobRun:
@@ -144,7 +143,7 @@ class JobRun:
     async def wait(self) -> Outcome:
         code = await self._process.wait()
         seconds = time.monotonic() - self._started
-        return classify(code, seconds=seconds, log_tail=tail(self._files.log), progress=self.progress)
+        return classify(code, seconds=seconds, log_tail=self._process.last_lines(), progress=self.progress)
 
     async def stop(self) -> None:
         """SIGTERM, the grace, SIGKILL; returns when nothing of it is left."""

@@ -16,7 +16,7 @@ from moaa.local import budget
 from moaa.local.events import Notify, ignore
 from moaa.local.machine import NOTHING, Capacity, Demand
 from moaa.local.process import Guards
-from moaa.local.servers import Launch, Server, ServerSpec
+from moaa.local.servers import Launch, Server, ServerSpec, free_port
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,13 @@ class Pool:
     def _start(self, spec: ServerSpec) -> None:
         gpus = self._free_gpus(spec.demand.gpus)
         server = Server(
-            spec, gpus=gpus, guards=self._guards, launch=self._launch, folder=self._log_folder, notify=self._notify
+            spec,
+            gpus=gpus,
+            guards=self._guards,
+            launch=self._launch,
+            folder=self._log_folder,
+            port=free_port([other.port for other in [*self._servers.values(), *self._leaving]]),
+            notify=self._notify,
         )
         self._servers[spec.key] = server
         server.start(self._tasks)

@@ -15,17 +15,23 @@ from pathlib import Path
 
 from moaa.local import guard
 
+MAX_SHOWN_CHARS = 400
 LOG_TAIL_BYTES = 32 * 1024
 """How far from its end a log is read for an error message."""
 
 
-def tail(log: Path, *, lines: int = 15) -> list[str]:
-    """The last lines of a log that hold anything, oldest first; none when there is no log."""
+def tail(log: Path, *, since: int = 0, lines: int = 15) -> list[str]:
+    """The last lines of a log that hold anything, whole and oldest first, from byte `since` on; none without a log."""
     with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+        file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace")
-        return [line.rstrip()[:400] for line in text.splitlines() if line.strip()][-lines:]
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
     return []
+
+
+def quoted(lines: Sequence[str]) -> str:
+    """Lines of a log as a part of an error message: indented, and cut where they are very long."""
+    return "\n".join(f"    {line[:MAX_SHOWN_CHARS]}" for line in lines)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Guarded:
     name: str
     process: asyncio.subprocess.Process
     log: Path
+    log_start: int
+    """Size of the log when this command began: what is before is an earlier one's."""
     grace_s: float
 
     @property
@@ -45,6 +53,10 @@ class Guarded:
     @property
     def is_running(self) -> bool:
         return self.process.returncode is None
+
+    def last_lines(self) -> list[str]:
+        """The end of what this command wrote."""
+        return tail(self.log, since=self.log_start)
 
     async def wait(self) -> int:
         """The command's exit code; 128 + n when signal n ended it or its guard."""
@@ -105,17 +117,26 @@ class Guards:
         supervised = [sys.executable, "-I", "-S", guard.__file__, "--parent-fd", str(self._read_fd)]
         supervised += ["--grace-s", str(grace_s), "--", *command]
         with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *supervised,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(env),
-                cwd=cwd,
-                pass_fds=[self._read_fd],
-                start_new_session=True,
+            log_start = output.tell()
+            spawning = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
+                    *supervised,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=dict(env),
+                    cwd=cwd,
+                    pass_fds=[self._read_fd],
+                    start_new_session=True,
+                )
             )
-        started = Guarded(name=name, process=process, log=log, grace_s=grace_s)
+            try:
+                process = await asyncio.shield(spawning)
+            except asyncio.CancelledError:
+                # Whoever asked has gone; the process must not live on unowned.
+                await Guarded(name, await spawning, log, log_start, grace_s).stop()
+                raise
+        started = Guarded(name, process, log, log_start, grace_s)
         self._started = [*(other for other in self._started if other.is_running), started]
         return started
 

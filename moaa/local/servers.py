@@ -5,10 +5,12 @@ ever rendered. Its port stays the same over restarts, so that a job whose calls 
 """
 
 import asyncio
+import contextlib
 import json
+import random
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +21,7 @@ from moaa.api.models import Serving
 from moaa.errors import ServerError
 from moaa.local.events import Notify, ignore
 from moaa.local.machine import Demand
-from moaa.local.process import Guarded, Guards, tail
+from moaa.local.process import Guarded, Guards, quoted
 
 MAX_RESTARTS = 3
 """A server that died this often while it served is not started again by itself."""
@@ -27,6 +29,8 @@ POLL_S = 0.25
 CANARY_TIMEOUT_S = 120.0
 """For one token: the first request may still compile something."""
 STOP_GRACE_S = 15.0
+PORTS = (20000, 32768)
+PORT_TRIES = 200
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,23 @@ class Launch(Protocol):
     def __call__(self, spec: ServerSpec, *, port: int, gpus: Sequence[str]) -> tuple[list[str], dict[str, str]]: ...
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(taken: Collection[int] = ()) -> int:
+    """A TCP port of 127.0.0.1 that nobody uses now, other than those `taken` by servers that have not bound theirs yet.
+
+    Below the range from which the kernel takes the near ends of connections (32768 and up): the polls that wait for
+    the server would sooner or later occupy its port, or connect to themselves.
+
+    Raises:
+        ServerError: none was found in many tries.
+    """
+    for _ in range(PORT_TRIES):
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            if port not in taken:
+                return port
+    raise ServerError(f"no free TCP port between {PORTS[0]} and {PORTS[1]} in {PORT_TRIES} tries; end what uses them")
 
 
 class Server:
@@ -69,11 +84,12 @@ class Server:
         guards: Guards,
         launch: Launch,
         folder: Path,
+        port: int,
         notify: Notify = ignore,
     ) -> None:
         self.spec = spec
         self.gpus = tuple(gpus)
-        self.port = free_port()
+        self.port = port
         self.ready: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         """Seconds until the first completion, or the ServerError that ended the start."""
         self.broken: asyncio.Future[ServerError] = asyncio.get_running_loop().create_future()
@@ -120,7 +136,7 @@ class Server:
                 if not self.ready.done():
                     self.ready.set_result(seconds)
                 code = await process.wait()
-                problem = ServerError(self._describe(f"died with exit code {code} while serving"))
+                problem = self._error(process, f"died with exit code {code} while serving")
             except ServerError as error:
                 problem = error
             finally:
@@ -143,26 +159,22 @@ class Server:
     async def _until_ready(self, process: Guarded) -> None:
         """Raises ServerError: it ended, or gave no completion in time."""
         ended = asyncio.ensure_future(process.wait())
-        proven = asyncio.ensure_future(self._prove())
+        proven = asyncio.ensure_future(self._prove(process))
         try:
             await asyncio.wait({ended, proven}, timeout=self.spec.startup_s, return_when=asyncio.FIRST_COMPLETED)
             if proven.done():
                 proven.result()
             elif ended.done():
-                raise ServerError(self._describe(f"ended with exit code {ended.result()} before it was ready"))
+                raise self._error(process, f"ended with exit code {ended.result()} before it was ready")
             else:
-                raise ServerError(
-                    self._describe(
-                        f"gave no completion in {self.spec.startup_s:.0f} s; raise serving.startupMinutes "
-                        "if it only needs longer"
-                    )
-                )
+                waited = f"gave no completion in {self.spec.startup_s:.0f} s"
+                raise self._error(process, f"{waited}; raise serving.startupMinutes if it only needs longer")
         finally:
             for task in (ended, proven):
                 task.cancel()
             await asyncio.gather(ended, proven, return_exceptions=True)
 
-    async def _prove(self) -> None:
+    async def _prove(self, process: Guarded) -> None:
         """Wait for /health, then for one token. Raises ServerError: it answers but cannot complete a chat."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CANARY_TIMEOUT_S)) as session:
             while not await self._is_healthy(session):  # noqa: ASYNC110  another process cannot set an Event
@@ -172,11 +184,10 @@ class Server:
                 async with session.post(f"{self.url}/chat/completions", json=body) as response:
                     text = await response.text()
                     if response.status != 200 or not json.loads(text).get("choices"):
-                        raise ServerError(
-                            self._describe(f"is up but answered its first chat with {response.status}: {text[:500]}")
-                        )
+                        what = f"is up but answered its first chat with {response.status}: {text[:500]}"
+                        raise self._error(process, what)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise ServerError(self._describe(f"is up but failed its first chat: {error!r}")) from error
+                raise self._error(process, f"is up but failed its first chat: {error!r}") from error
 
     async def _is_healthy(self, session: aiohttp.ClientSession) -> bool:
         try:
@@ -185,6 +196,6 @@ class Server:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    def _describe(self, what: str) -> str:
-        lines = "\n".join(f"    {line}" for line in tail(self.log))
-        return f"server of {self.spec.name} {what}\n  last lines of {self.log}:\n{lines}"
+    def _error(self, process: Guarded, what: str) -> ServerError:
+        lines = quoted(process.last_lines())
+        return ServerError(f"server of {self.spec.name} {what}\n  last lines of {self.log}:\n{lines}")

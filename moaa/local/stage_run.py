@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moaa.api import MoAA
-from moaa.api.resource import Schedule
-from moaa.errors import ServerError
-from moaa.local import budget, jobs, needs, records
+from moaa.errors import DataError, ServerError
+from moaa.local import jobs, needs, records
 from moaa.local.catalogue import Catalogue
 from moaa.local.events import Notify
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
-from moaa.local.machine import Demand
 from moaa.local.pool import Lease, Pool
 from moaa.local.process import Guards
 from moaa.local.servers import ServerSpec
+from moaa.local.turns import Cycle, by_key, choose_servers
 from moaa.plan.fingerprint import model_digest
-from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
 from moaa.store.base import Store
 from moaa.store.manifest import StageManifest
@@ -55,24 +53,6 @@ class Surroundings:
     environment: Mapping[str, str]
     job_command: JobCommand
     notify: Notify
-
-
-@dataclass
-class Cycle:
-    """Tells whether rows that wait for models still get somewhere."""
-
-    models: int
-    seen: set[str] = field(default_factory=set)
-    idle_runs: int = 0
-
-    def is_stuck(self, outcome: Outcome) -> bool:
-        """True when as many runs in a row as there are models brought nothing new: every model had its turn."""
-        figures = outcome.progress
-        names = ("rows_done", "failed", "calls", "calls_reused")
-        state = repr([sorted(outcome.waiting.items()), *(figures.get(name) for name in names)])
-        self.idle_runs = self.idle_runs + 1 if state in self.seen else 0
-        self.seen.add(state)
-        return self.idle_runs >= max(self.models, 1)
 
 
 @dataclass(frozen=True)
@@ -144,6 +124,8 @@ async def _recorded_run(
         outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
         outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
+    except DataError as error:
+        outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
     except asyncio.CancelledError:
         await asyncio.shield(_record(identity, timing, around, outcome=None))
         raise
@@ -177,16 +159,17 @@ async def _run(
     around: Surroundings,
     timing: _Timing,
 ) -> Outcome:
-    """One run of the job with the servers that can be up together. Raises ServerError."""
+    """One run of the job with the servers that can be up together. Raises ServerError, DataError (for good)."""
     stage = identity.stage
     specs = await around.catalogue.servers(stage.serves, results)
     student_gib = (
         await around.catalogue.size_gib(stage.student, results) if stage.kind in TRAINING and stage.student else 0
     )
     demand = needs.job(stage, around.resource, student_gib=student_gib)
-    together = _choose(stage, specs, waiting, last, demand, around)
+    schedule = around.resource.spec.serving.schedule
+    together = choose_servers(stage, specs, waiting, last, job=demand, pool=around.pool, schedule=schedule)
     around.notify("stage_queued", stage=stage.id, models=list(together))
-    async with around.pool.lease(list(_by_key(together).values()), job=demand) as lease:
+    async with around.pool.lease(list(by_key(together).values()), job=demand) as lease:
         timing.servers = tuple(together)
         timing.job_clock = time.monotonic()
         job = _job(identity, results, together, lease, around)
@@ -224,41 +207,6 @@ async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) 
         for task in (ended, broken):
             task.cancel()
         await asyncio.gather(ended, broken, return_exceptions=True)
-
-
-def _choose(
-    stage: Stage,
-    specs: Mapping[str, ServerSpec],
-    waiting: Mapping[str, int],
-    last: str | None,
-    job: Demand,
-    around: Surroundings,
-) -> dict[str, ServerSpec]:
-    """The models to serve to the next run of a job, by the names the stage uses. Raises ServerError."""
-    up = {name for name, spec in specs.items() if spec.key in around.pool.up}
-    order = budget.preference(list(specs), waiting=waiting, up=up)
-    at_once = None
-    if around.resource.spec.serving.schedule is Schedule.IN_TURN:
-        at_once = 1
-        turn = next_in_turn(stage, waiting, last)
-        order = [turn, *order] if turn is not None and turn in specs else order
-    unique = _by_key({name: specs[name] for name in order})
-    chosen = budget.choose(
-        list(unique),
-        {key: spec.demand for key, spec in unique.items()},
-        around.pool.capacity,
-        beside=job,
-        at_once=at_once,
-        names={key: spec.name for key, spec in unique.items()},
-    )
-    return {name: spec for name, spec in specs.items() if spec.key in chosen}
-
-
-def _by_key(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
-    unique: dict[str, ServerSpec] = {}
-    for spec in specs.values():
-        unique.setdefault(spec.key, spec)
-    return unique
 
 
 def _job(

@@ -14,7 +14,7 @@ from moaa.local.bytecode import keep_bytecode
 
 KV_CACHE_MIN_BYTES = 128 * 1024**2
 KV_CACHE_MAX_BYTES = 4 * 1024**3
-KV_CACHE_SEQUENCES = 64
+KV_CACHE_SEQUENCES = 16
 """Full-length conversations the cache of a CPU server holds, within the bounds above."""
 BYTES_PER_VALUE = {"float32": 4, "float16": 2, "bfloat16": 2}
 SECRET_PREFIXES = ("MOAA_SECRET_", "AWS_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

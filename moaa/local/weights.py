@@ -12,10 +12,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from moaa.api import MoAA
 from moaa.api.models import Endpoint, Model, Serving
-from moaa.errors import ServerError
+from moaa.data.origin.local import LocalOrigin
+from moaa.errors import DataError, ServerError
 from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import made_by
 from moaa.plan.stage import TRAINING, StageResult
@@ -69,7 +71,8 @@ async def bring(
     """The folder with the weights on this machine, after a download where needed. `token` is for the Hub.
 
     Raises:
-        ServerError: there is no such folder, or the source cannot be served on one machine.
+        DataError: the source cannot be served on one machine, or is not what the run pinned.
+        ServerError: the Hub or the bucket does not give it.
         StoreError: a download failed, or what lies in the store is not what was trained.
     """
     target = cache / "weights" / weights.digest[:32]
@@ -79,12 +82,7 @@ async def bring(
     scheme, _, rest = (model.source or "").partition("://")
     match scheme:
         case "file":
-            folder = Path(rest)
-            if not (folder / "config.json").is_file():
-                raise ServerError(
-                    f"spec.models {model.name}: {folder} has no config.json; source must be a model's folder"
-                )
-            return folder
+            return await _unchanged(weights, Path(unquote(rest)))
         case "hf":
             return await asyncio.to_thread(_from_hub, rest, weights.commit or model.revision, cache / "hub", token)
         case "s3":
@@ -94,9 +92,20 @@ async def bring(
             finally:
                 await remote.close()
         case _:
-            raise ServerError(
+            raise DataError(
                 f"spec.models {model.name}: {model.source} exists only on Kubernetes; use file://, s3:// or hf:// here"
             )
+
+
+async def _unchanged(weights: Weights, folder: Path) -> Path:
+    """The folder of a file:// source if it still holds what resolve pinned; everything rests on that digest."""
+    listing = await LocalOrigin(str(weights.model.source), folder).pin(list)
+    if listing.digest != weights.digest:
+        raise DataError(
+            f"spec.models {weights.model.name}: {folder} is not what it was when the run resolved its models; "
+            "put the files back, or give the new ones a folder of their own and name that in source"
+        )
+    return folder
 
 
 async def _student(prefix: str, results: Results, *, store: Store, target: Path) -> Path:

@@ -8,7 +8,7 @@ from moaa.errors import ServerError, UsageError
 from moaa.local import budget, machine, needs
 from moaa.local.jobs import End, Outcome, classify
 from moaa.local.machine import Capacity, Demand
-from moaa.local.stage_run import Cycle
+from moaa.local.turns import Cycle
 
 GIB2 = Demand(2.0)
 NAMES = {"a": "a", "b": "b", "c": "c"}

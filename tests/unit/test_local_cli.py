@@ -15,6 +15,7 @@ import pytest
 
 from moaa import __version__, cli
 from moaa.local import guard
+from moaa.local.executor import Settings
 from tests.local_helpers import FakeMachine
 
 RUN_WITH_FAKES = textwrap.dedent(
@@ -131,22 +132,43 @@ def test_suspended_resource_starts_nothing(fake: FakeMachine, capsys: pytest.Cap
     assert "suspend is true" in capsys.readouterr().out
 
 
-def test_run_tells_every_event_as_json_and_fails_with_1(fake: FakeMachine) -> None:
-    fake.script({"i0-stage-data": ["permanent"]})
-    with start(fake, "run", str(write(fake)), "--json") as run:
-        out, error = run.communicate(timeout=60)
-    assert run.returncode == cli.EXIT_FAILED
+@pytest.fixture
+def in_process(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    """`moaa run` in this process, with fake jobs and servers."""
+
+    def settings_of(_resource: object, _options: object, *, until: str | None) -> Settings:
+        return fake.settings(until=until)
+
+    monkeypatch.setattr("moaa.local.options.settings_of", settings_of)
+    return fake
+
+
+def test_run_tells_every_event_as_json_and_fails_with_1(
+    in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_process.script({"i0-stage-data": ["permanent"]})
+    assert cli.main(["run", str(write(in_process)), "--json"]) == cli.EXIT_FAILED
+    out, error = capsys.readouterr()
     events = [json.loads(line)["event"] for line in out.splitlines()]
     assert events[:2] == ["run_started", "stage_queued"]
     assert "stage_failed" in events
-    assert error.startswith("moaa: i0-stage-data: column `messages` is missing")
+    assert error.startswith("moaa: i0-stage-data: column `messages` is missing\n")
+
+
+def test_finished_run_says_that_there_is_nothing_to_do(
+    in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", str(write(in_process)), "--until", "i0-stage-data"]
+    assert cli.main(arguments) == cli.EXIT_OK
+    assert "done up to i0-stage-data: 2 stages in this run" in capsys.readouterr().out
+    assert cli.main(arguments) == cli.EXIT_OK
+    assert "nothing to do up to i0-stage-data: all 2 stages are done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_in_order_with_130_and_the_next_run_finishes(fake: FakeMachine, number: int) -> None:
-    fake.script({"i1-generate": ["wait"]})
-    file = str(write(fake))
-    with start(fake, "run", file) as run:
+def test_signal_stops_the_run_in_order_with_130(fake: FakeMachine, number: int) -> None:
+    fake.script({"i0-resolve": ["wait"]})
+    with start(fake, "run", str(write(fake))) as run:
         wait_until((fake.control / "waiting").exists)
         run.send_signal(number)
         _, error = run.communicate(timeout=60)
@@ -154,22 +176,14 @@ def test_signal_stops_in_order_with_130_and_the_next_run_finishes(fake: FakeMach
     assert error == "moaa: interrupted; run the same command again to go on\n"
     assert (fake.control / "stopped").exists()
     assert gone(fake)
-    with start(fake, "run", file, "--until", "i1-generate") as run:
-        out, error = run.communicate(timeout=60)
-    assert run.returncode == cli.EXIT_OK, error
-    assert "done up to i1-generate: 1 stages in this run" in out
 
 
-def test_killed_run_leaves_no_process_and_the_next_run_finishes(fake: FakeMachine) -> None:
-    fake.script({"i1-generate": ["wait"]})
-    file = str(write(fake))
-    with start(fake, "run", file) as run:
-        wait_until((fake.control / "waiting").exists)
+def test_killed_run_leaves_no_process_and_the_next_run_goes_on(in_process: FakeMachine) -> None:
+    in_process.script({"i1-generate": ["wait"]})
+    file = str(write(in_process))
+    with start(in_process, "run", file) as run:
+        wait_until((in_process.control / "waiting").exists)
         run.kill()
-    wait_until(lambda: gone(fake))
-    with start(fake, "run", file, "--until", "i1-generate") as run:
-        _, error = run.communicate(timeout=60)
-    assert run.returncode == cli.EXIT_OK, error
-    with start(fake, "run", file, "--until", "i1-generate") as run:
-        out, error = run.communicate(timeout=60)
-    assert "nothing to do up to i1-generate: all 3 stages are done" in out
+    wait_until(lambda: gone(in_process))
+    assert cli.main(["run", file, "--until", "i1-generate"]) == cli.EXIT_OK
+    assert in_process.stages() == ["i0-resolve", "i0-stage-data", "i1-generate", "i1-generate"]

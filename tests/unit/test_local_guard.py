@@ -189,3 +189,4 @@ def test_tail_gives_the_last_lines_that_hold_anything(tmp_path: Path) -> None:
     assert process.tail(log) == []
     log.write_text("".join(f"line {k}\n\n" for k in range(5000)))
     assert process.tail(log, lines=2) == ["line 4998", "line 4999"]
+    assert process.tail(log, since=log.stat().st_size) == []

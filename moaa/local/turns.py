@@ -1,0 +1,74 @@
+"""Which models are served to the next run of a job, and whether rows that wait for models still get somewhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from moaa.api.resource import Schedule
+from moaa.local import budget
+from moaa.local.jobs import Outcome
+from moaa.local.machine import Demand
+from moaa.local.pool import Pool
+from moaa.local.servers import ServerSpec
+from moaa.plan.ready import next_in_turn
+from moaa.plan.stage import Stage
+
+
+@dataclass
+class Cycle:
+    """Tells whether rows that wait for models still get somewhere."""
+
+    models: int
+    seen: set[str] = field(default_factory=set)
+    idle_runs: int = 0
+
+    def is_stuck(self, outcome: Outcome) -> bool:
+        """True when as many runs in a row as there are models brought nothing new: every model had its turn."""
+        figures = outcome.progress
+        names = ("rows_done", "failed", "calls", "calls_reused")
+        state = repr([sorted(outcome.waiting.items()), *(figures.get(name) for name in names)])
+        self.idle_runs = self.idle_runs + 1 if state in self.seen else 0
+        self.seen.add(state)
+        return self.idle_runs >= max(self.models, 1)
+
+
+def choose_servers(
+    stage: Stage,
+    specs: Mapping[str, ServerSpec],
+    waiting: Mapping[str, int],
+    last: str | None,
+    *,
+    job: Demand,
+    pool: Pool,
+    schedule: Schedule,
+) -> dict[str, ServerSpec]:
+    """The models to serve to the next run of a job, by the names the stage uses.
+
+    `waiting` counts rows by model, `last` had its turn before.
+
+    Raises:
+        ServerError: a model does not fit even alone.
+    """
+    up = {name for name, spec in specs.items() if spec.key in pool.up}
+    order = budget.preference(list(specs), waiting=waiting, up=up)
+    at_once = None
+    if schedule is Schedule.IN_TURN:
+        at_once = 1
+        turn = next_in_turn(stage, waiting, last)
+        order = [turn, *order] if turn is not None and turn in specs else order
+    unique = by_key({name: specs[name] for name in order})
+    chosen = budget.choose(
+        list(unique),
+        {key: spec.demand for key, spec in unique.items()},
+        pool.capacity,
+        beside=job,
+        at_once=at_once,
+        names={key: spec.name for key, spec in unique.items()},
+    )
+    return {name: spec for name, spec in specs.items() if spec.key in chosen}
+
+
+def by_key(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
+    unique: dict[str, ServerSpec] = {}
+    for spec in specs.values():
+        unique.setdefault(spec.key, spec)
+    return unique
