@@ -38,7 +38,7 @@ def scores_text(summary: Summary) -> RenderableType:
                 score.model,
                 score.benchmark,
                 f"{score.value:.3f}",
-                f"{score.low:.3f} to {score.high:.3f}",
+                "–" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}",
                 str(score.n),
             )
         parts.append(table)
