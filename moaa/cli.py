@@ -95,6 +95,11 @@ def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def _columns() -> int | None:
+    """A pipe tells no width, and 80 columns would cut tables."""
+    return None if sys.stdout.isatty() else PIPE_COLUMNS
+
+
 def version(_options: argparse.Namespace) -> int:
     _print(__version__)
     return EXIT_OK
@@ -115,8 +120,7 @@ def plan(options: argparse.Namespace) -> int:
     from moaa.local.plan_view import read_plan
 
     resource = load(options.file)
-    # A pipe tells no width, and 80 columns would cut the table.
-    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    console = Console(width=_columns())
     console.print(asyncio.run(_with_store(resource, lambda store: read_plan(resource, store))))
     return EXIT_OK
 
@@ -141,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     flags = {name: getattr(options, name) for name in ("workdir", "memory_gib", "gpus")}
     settings = settings_of(resource, read_options(flags), until=options.until)
     become_subreaper()
-    console = Console()
+    console = Console(width=_columns())
 
     async def carry_out(store: "Store") -> None:
         with display(as_json=options.json, console=console) as notify:

@@ -163,6 +163,13 @@ async def test_weights_that_changed_since_the_start_are_not_served(fake: FakeMac
     assert "i1-generate" not in fake.stages()
 
 
+async def test_trained_student_is_served_from_the_store(fake: FakeMachine) -> None:
+    finished, _ = await carry_out(fake, fake.resource(mixture=False, evaluation=True))
+    assert fake.servers() == ["a", "student-i1-sft"]
+    assert [run["up"] for run in fake.runs() if run["stage"] == "i1-evaluate-sft"] == [["@i1-sft"]]
+    assert "i1-promote" in finished.made
+
+
 async def test_base_student_and_proposer_share_one_server(fake: FakeMachine) -> None:
     await carry_out(fake, fake.resource(evaluation=True), until="i0-evaluate")
     assert fake.servers().count("a") == 1
