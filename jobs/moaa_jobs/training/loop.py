@@ -18,6 +18,7 @@ from typing import Any
 from moaa.errors import Fenced
 from moaa.store.base import Store
 from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key
+from moaa_jobs.training.process_group import join, leave
 
 
 def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
@@ -25,6 +26,7 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
     values, or `{"fenced": why}` when a later attempt has taken over."""
     config = LoopConfig.model_validate_json(raw["config"])
     prepare_environment(on_gpu=config.on_gpu)
+    join(on_gpu=config.on_gpu)
     with asyncio.Runner() as runner:
         worker = Worker.create(config, runner)
         try:
@@ -39,6 +41,7 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
             return {"fenced": str(error)}
         finally:
             worker.close()
+            leave()
 
 
 def prepare_environment(*, on_gpu: bool) -> None:
@@ -47,6 +50,8 @@ def prepare_environment(*, on_gpu: bool) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
+        # DeepSpeed decorates an optimiser we do not use with torch.compile, which imports a whole compiler.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
 @dataclass

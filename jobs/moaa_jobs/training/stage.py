@@ -177,7 +177,7 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
     from ray.train import TrainingFailedError
 
     settings = RaySettings()
-    with ray_cluster(context.resource.spec.training.resources, settings):
+    with ray_cluster(context.resource.spec.training.resources, settings, cache=context.settings.work_dir):
         training = asyncio.ensure_future(asyncio.to_thread(fit, config))
         try:
             await _watch(training, config, context, token)
