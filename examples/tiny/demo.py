@@ -23,7 +23,7 @@ RESOURCE = HERE / "moaa.yaml"
 
 def moaa(*arguments: str) -> int:
     """Run the command line as a user would."""
-    return subprocess.run([sys.executable, "-m", "moaa.cli", *arguments], check=False).returncode
+    return subprocess.run([Path(sys.executable).with_name("moaa"), *arguments], check=False).returncode
 
 
 async def verdicts() -> list[str]:
