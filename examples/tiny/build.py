@@ -4,7 +4,8 @@
     python -m examples.tiny.build --model proposer-a --out /tmp/models --base examples/tiny/models/base
 
 First one base model learns the operations, right and wrong rules alike, and the form of every task; each member of the
-cast is then taught from it. The same seed, thread count and versions give the same weights.
+cast is then taught from it. Lessons, their order and the first weights follow from the seed; a rebuild has the same
+skills, though not always the same bits.
 """
 
 from __future__ import annotations
