@@ -118,7 +118,8 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
         part = rows[i : i + ROWS_AT_ONCE]
         for item in await asyncio.to_thread(encode_all, part):
             (failed if isinstance(item, Failed) else encoded).append(item)
-        context.progress.update(rows_done=i + len(part), rows_total=len(rows), failed=len(failed), message="tokenising")
+        # Not as rows_done: what is left of the stage is counted in steps.
+        context.progress.update(failed=len(failed), message=f"tokenising {i + len(part)} of {len(rows)} rows")
     _check_failures(context, job.stage, len(rows), failed)
     return Rows(recipe.to_table(encoded), len(rows), _count(failed))
 
