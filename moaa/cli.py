@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from moaa import __version__
-from moaa.errors import DataError, MoaaError, ResourceError, UsageError
+from moaa.errors import DataError, MoaaError, ResourceError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from moaa.api import MoAA
@@ -47,7 +47,14 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("validate", "check a resource and report every mistake at once")
-    add("plan", "show the stages of a run: which are done, what is left to do, and which models each needs")
+    plan = add("plan", "show the stages of a run: which are done, what is left to do, and which models each needs")
+    plan.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="TABLE=N",
+        help="rows of a table not staged yet, as sft-0=61135 for the first source of data.sft; repeatable",
+    )
     run = add("run", "carry out a resource on this machine, from where it stands")
     run.add_argument("--until", metavar="STAGE", help="stop when this stage is done, for example i1-sft")
     run.add_argument("--json", action="store_true", help="print every event as a JSON line instead of a table")
@@ -118,11 +125,25 @@ def plan(options: argparse.Namespace) -> int:
 
     from moaa.api.load import load
     from moaa.local.plan_view import read_plan
+    from moaa.plan.show import plan_view
 
     resource = load(options.file)
+    counts = dict(map(_row_count, options.rows))
     console = Console(width=_columns())
-    console.print(asyncio.run(_with_store(resource, lambda store: read_plan(resource, store))))
+    try:
+        view = asyncio.run(_with_store(resource, lambda store: read_plan(resource, store, counts)))
+    except StoreError as error:  # a plan helps most before there is a bucket
+        _print(f"the store cannot be read, so this is the plan of a run that has not begun: {error}\n")
+        view = plan_view(resource, {}, counts=counts)
+    console.print(view)
     return EXIT_OK
+
+
+def _row_count(text: str) -> tuple[str, int]:
+    table, _, count = text.partition("=")
+    if not table or not count.isdecimal():
+        raise UsageError(f"--rows {text}: write a table and its number of rows, for example sft-0=61135")
+    return table, int(count)
 
 
 def run(options: argparse.Namespace) -> int:
