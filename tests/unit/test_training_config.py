@@ -10,7 +10,7 @@ from moaa.api.resource import Storage
 from moaa.api.training import Sft
 from moaa.plan.stage import Kind, Output
 from moaa_jobs.training import token_table
-from moaa_jobs.training.config import CurveRow, LoopConfig, LoopResult, Weights
+from moaa_jobs.training.config import CurveRow, LoopConfig, LoopResult, Weights, remove_others
 from moaa_jobs.training.deepspeed import scoring_config, training_config
 from moaa_jobs.training.publish import figures
 from moaa_jobs.training.ref_logps import part_rows
@@ -120,3 +120,10 @@ def test_figures_average_the_end_of_the_curve() -> None:
     assert found["final_loss"] == 2.0
     assert found["final_reward_margin"] == 6.5
     assert (found["resumed_step"], found["packing"], found["tokens"], found["seconds_train"]) == (5.0, 1.0, 110.0, 3.5)
+
+
+def test_what_killed_attempts_left_is_removed(tmp_path: Path) -> None:
+    for name in ("moaa-abcd-1", "moaa-abcd-2", "moaa-abce-1", "other"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    remove_others(tmp_path / "moaa-abcd-2", "abcd-2")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["moaa-abcd-2", "moaa-abce-1", "other"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from moaa.errors import Fenced
 from moaa.store.base import Store
-from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key
+from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key, remove_others
 from moaa_jobs.training.process_group import join, leave
 
 
@@ -104,6 +104,7 @@ class Worker:
         from moaa_jobs.training import weights
 
         config = self.config
+        remove_others(self.scratch, config.run_name)
         shutil.rmtree(self.scratch / "output", ignore_errors=True)
         self.scratch.mkdir(parents=True, exist_ok=True)
         wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})

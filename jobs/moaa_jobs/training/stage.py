@@ -25,7 +25,7 @@ from moaa_jobs.inputs import rows_of
 from moaa_jobs.training import publish, token_table, weights
 from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
-from moaa_jobs.training.config import LoopConfig, LoopProgress, LoopResult, checkpoint_folder, progress_key
+from moaa_jobs.training.config import LoopConfig, LoopProgress, LoopResult, checkpoint_folder, progress_key, run_name
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.tokens import Failed
 
@@ -147,9 +147,9 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
     """Put the encoded rows into the store and say what the workers need to know."""
     resource, stage_path = context.resource, token.stage_path
     checkpoints = checkpoint_folder(stage_path)
-    run_name = f"{job.fingerprint[:8]}-{token.attempt}"
+    name = run_name(job.fingerprint, token.attempt)
     body = await asyncio.to_thread(token_table.to_bytes, rows.table)
-    tokens_key = f"{checkpoints}/{run_name}-tokens.arrow"
+    tokens_key = f"{checkpoints}/{name}-tokens.arrow"
     await context.store.put(tokens_key, body)
     spec = publish.optimization(resource, recipe.kind)
     resume = await find_resume(
@@ -164,7 +164,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
         resource=resource,
         kind=recipe.kind,
         stage_path=stage_path,
-        run_name=run_name,
+        run_name=name,
         attempt=token.attempt,
         student=await weights.find(job.student, context),
         ref_model=await weights.find(job.ref_model, context) if job.ref_model else None,
@@ -177,8 +177,8 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
 async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> LoopResult:
     from ray.train import TrainingFailedError
 
-    settings = RaySettings()
-    with ray_cluster(context.resource.spec.training.resources, settings, cache=context.settings.work_dir):
+    resources, cache = context.resource.spec.training.resources, context.settings.work_dir
+    with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
         training = asyncio.ensure_future(asyncio.to_thread(fit, config))
         try:
             await _watch(training, config, context, token)
