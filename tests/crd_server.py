@@ -154,3 +154,28 @@ def broken(value: Any, old: Any, schema: Schema, path: Path = ()) -> Iterator[Re
     if isinstance(value, list):
         for i, item in enumerate(value):
             yield from broken(item, None, schema.get("items", {}), (*path, i))
+
+
+def refused(document: Schema) -> list[Refusal]:
+    """By the schema, by rules, or by the strict validation of fields that kubectl asks for."""
+    fields = [Refusal(path, "unknown field", "strict") for path in unknown(document, root_schema())]
+    return [*fields, *admit(document)[1]]
+
+
+def places(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Every schema with its path; `[]` is an entry of a list."""
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from places(inner, f"{path}.{name}")
+    if "items" in schema:
+        yield from places(schema["items"], f"{path}[]")
+
+
+def rules(schema: Schema, times: int = 1, path: str = "") -> Iterator[tuple[str, Schema, dict[str, str], int]]:
+    """Every rule with its place, the place's schema and how often it may run on one resource."""
+    for rule in schema.get(RULES, []):
+        yield path, schema, rule, times
+    for name, inner in schema.get("properties", {}).items():
+        yield from rules(inner, times, f"{path}.{name}")
+    if "items" in schema:
+        yield from rules(schema["items"], times * schema["maxItems"], f"{path}[]")

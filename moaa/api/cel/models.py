@@ -64,8 +64,8 @@ RULES: Rules = {
     Serving: (
         Rule(
             _own_args(),
-            "args sets what other fields say (source, revision, tokenSecret, maxModelLen, gpus, maxConcurrency) or what "
-            "the executor sets; remove that argument",
+            "args sets what other fields say (source, revision, tokenSecret, maxModelLen, gpus, maxConcurrency) or "
+            "what the executor sets; remove that argument",
             ".args",
             Reason.FORBIDDEN,
         ),

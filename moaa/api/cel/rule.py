@@ -1,7 +1,7 @@
 """One CEL rule of the CRD, and the few expressions that several rules share.
 
 Only what Kubernetes 1.29 knows. An API server refuses a CRD whose rules may cost too much, and estimates that from
-maxItems and maxLength; sizes of computed strings it does not know, so no rule joins strings or splits them.
+maxItems and maxLength; sizes of computed strings it does not know, so no rule splits strings or joins lists of them.
 """
 
 from dataclasses import dataclass
