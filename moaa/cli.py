@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--gpus", metavar="N", help="use only the first N GPUs (MOAA_GPUS; default: all that are visible)")
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to (default: ./NAME-report)")
+    add("crd", "print the CustomResourceDefinition that lets a Kubernetes cluster know the resource", file=False)
     add("version", "print the version", file=False)
     return top
 
@@ -109,6 +110,13 @@ def _columns() -> int | None:
 
 def version(_options: argparse.Namespace) -> int:
     _print(__version__)
+    return EXIT_OK
+
+
+def crd(_options: argparse.Namespace) -> int:
+    from moaa.api.crd import crd_yaml
+
+    sys.stdout.write(crd_yaml())
     return EXIT_OK
 
 
@@ -195,6 +203,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": plan,
     "run": run,
     "report": report,
+    "crd": crd,
     "version": version,
 }
 

@@ -1,4 +1,4 @@
-"""Whole training jobs on a real Ray, killed where it hurts: a worker, the job itself, with one and with two workers.
+"""Whole training jobs on a real Ray, stopped where it hurts: a worker killed, the job killed, the job told to stop.
 
 One module-wide story keeps the number of Ray starts low: two SFT runs of the same rows, one under ZeRO-2 that loses a
 worker, one under ZeRO-3 whose job is killed and started again, must end alike; DPO then starts from the first.
@@ -202,7 +202,7 @@ def test_a_killed_job_goes_on_where_its_newest_checkpoint_is(
         assert (value - theirs[name]).abs().max() < 1e-3, name
 
 
-def test_dpo_raises_margins_and_survives_a_change_of_workers(
+def test_dpo_raises_margins_and_survives_a_stop_and_a_change_of_workers(
     lost_worker: tuple[StageJob, StageManifest, list[dict[str, Any]]], world: World
 ) -> None:
     _, student, _ = lost_worker
@@ -214,7 +214,9 @@ def test_dpo_raises_margins_and_survives_a_change_of_workers(
     assert jobs[1][1].fingerprint == jobs[2][1].fingerprint
     first = start(world, *jobs[2])
     first.wait_for_checkpoint()
-    first.kill()
+    first.process.terminate()
+    assert first.process.wait(JOB_S) == 143
+    assert not first.descendants()
     scored = sorted(first.stage.glob("checkpoints/ref-logps/*"))
     assert len(scored) == 3
     second = start(world, *jobs[1])

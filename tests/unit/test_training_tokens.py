@@ -39,7 +39,13 @@ TURNS = [("user", "hi"), ("assistant", "abc"), ("user", "more?"), ("assistant", 
 
 
 def conversation(*turns: tuple[str, str], id: str = "r1") -> Any:
-    return {"id": id, "messages": [{"role": r, "content": c} for r, c in turns], "proposals": [], "missing": 0}
+    return {
+        "id": id,
+        "messages": [{"role": r, "content": c} for r, c in turns],
+        "proposals": [],
+        "missing": 0,
+        "shortened": 0,
+    }
 
 
 def encode(tokenizer: Any, row: Any, max_length: int = 200) -> Encoded | Failed:

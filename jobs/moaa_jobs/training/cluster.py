@@ -16,6 +16,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moaa.api.training import TrainingResources
+from moaa.errors import StageError
 from moaa_jobs.training.checkpoints import KEEP
 from moaa_jobs.training.config import LoopConfig, remove_others
 
@@ -92,6 +93,7 @@ def fit(config: LoopConfig) -> dict[str, Any]:
 
     Raises:
         ray.train.TrainingFailedError: it failed more often.
+        StageError: Ray ended.
     """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
@@ -122,6 +124,9 @@ def fit(config: LoopConfig) -> dict[str, Any]:
             callbacks=[CheckpointKeeper()],
         ),
     )
-    value = trainer.fit().return_value
+    try:
+        value = trainer.fit().return_value
+    except SystemExit as error:  # how ray.get ends when Ray is shut down under it; the job must not end with 0
+        raise StageError(f"{config.run_name}: Ray ended while training") from error
     assert isinstance(value, dict), "rank 0 returns its result"
     return value

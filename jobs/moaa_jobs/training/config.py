@@ -5,6 +5,7 @@ machine), and no secret: workers read those from their own environment.
 """
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -134,6 +135,11 @@ class LoopProgress(_Message):
 def run_name(fingerprint: str, attempt: int) -> str:
     """Of an attempt's Ray run and its scratch folders; never used twice."""
     return f"{fingerprint[:8]}-{attempt}"
+
+
+def scratch_folder(run_name: str) -> Path:
+    """Where the workers of a machine keep local files; the same on every machine."""
+    return Path(tempfile.gettempdir()) / f"moaa-{run_name}"
 
 
 def remove_others(folder: Path, run_name: str) -> None:

@@ -7,6 +7,7 @@ tried again. The stage's one shard is `train`; its fencing token is what an earl
 import asyncio
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,15 @@ from moaa_jobs.inputs import rows_of
 from moaa_jobs.training import publish, token_table, weights
 from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
-from moaa_jobs.training.config import LoopConfig, LoopProgress, LoopResult, checkpoint_folder, progress_key, run_name
+from moaa_jobs.training.config import (
+    LoopConfig,
+    LoopProgress,
+    LoopResult,
+    checkpoint_folder,
+    progress_key,
+    run_name,
+    scratch_folder,
+)
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.tokens import Failed
 
@@ -178,16 +187,30 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
     from ray.train import TrainingFailedError
 
     resources, cache = context.resource.spec.training.resources, context.settings.work_dir
-    with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
-        training = asyncio.ensure_future(asyncio.to_thread(fit, config))
-        try:
+    training: asyncio.Future[dict[str, Any]] | None = None
+    try:
+        with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
+            _stop_on_sigterm()
+            training = asyncio.ensure_future(asyncio.to_thread(fit, config))
             await _watch(training, config, context, token)
             value = training.result()
-        except TrainingFailedError as error:
-            raise StageError(f"{config.run_name}: training failed: {error}") from error
+    except TrainingFailedError as error:
+        raise StageError(f"{config.run_name}: training failed: {error}") from error
+    finally:
+        if training is not None:
+            # When this task was stopped, the thread ends because Ray has; its error is a consequence.
+            await asyncio.gather(training, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, scratch_folder(config.run_name), ignore_errors=True)
     if "fenced" in value:
         raise Fenced(str(value["fenced"]))
     return LoopResult.model_validate(value)
+
+
+def _stop_on_sigterm() -> None:
+    """Once more, after Ray is connected: it replaces the process's handler with one that aborts without cleaning up."""
+    task = asyncio.current_task()
+    assert task is not None, "runs in a coroutine"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _watch(
