@@ -108,7 +108,13 @@ def _check_resources(context: Context) -> None:
 
 async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     """The input table, encoded. Raises Permanent: too many rows failed, or none is left."""
-    rows = await rows_of(context, f"i{job.iteration}-{recipe.source}", recipe.table)
+    maker = f"i{job.iteration}-{recipe.source}"
+    rows = await rows_of(context, maker, recipe.table)
+    if not rows:
+        raise Permanent(
+            f"{job.stage}: {maker} left no row in its table {recipe.table} to train on; `moaa report` counts what became "
+            "of its prompts"
+        )
     assert job.student is not None, "every training stage has a student"
     student = await weights.find(job.student, context)
     folder = await weights.bring(
