@@ -1,0 +1,130 @@
+"""What a run shows of itself in `status`: written by the operator, for people and for the plan.
+
+Everything is bounded; the whole record is in the store. Nothing here is a decision of its own: the store and the
+objects of the run can give it again. Fields a newer operator may have written are passed over when an older one reads.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from moaa.api.attempts import StageAttempts
+from moaa.api.base import Spec
+
+SUCCEEDED = "Succeeded"
+"""The condition a run is read by: True when it is done, False when it has failed for good, Unknown until then. Its
+reason is the column REASON."""
+
+MAX_STAGES = 64
+"""Iteration 0 has three stages, any other at most eight; kept are those of iterations 0, the last closed and the open
+one, and the promote of each iteration in between as far as there is room."""
+MAX_HISTORY = 10
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+StageId = Annotated[str, StringConstraints(pattern=r"^i[0-9]+-[a-z]([a-z-]*[a-z])?$", max_length=32)]
+Short = Annotated[str, StringConstraints(max_length=64)]
+StorePath = Annotated[str, StringConstraints(max_length=512)]
+
+
+class Observed(Spec):
+    """Base of what is read back from a cluster."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Phase(StrEnum):
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Condition(Observed):
+    """One observation about the run, with the moment it last became true or false."""
+
+    type: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]*$", max_length=64)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
+    """One word for programs and for the column REASON."""
+    message: Annotated[str, StringConstraints(max_length=4096)] = ""
+    """For people: what was seen, in which object, and what to do."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """metadata.generation of the resource this is about."""
+    last_transition_time: datetime
+
+
+class StageOutput(Observed):
+    """One thing a finished stage wrote: rows or a folder."""
+
+    name: Short
+    digest: Digest
+    rows: Annotated[int, Field(ge=0)] = 0
+    uri: StorePath | None = None
+    """Of a folder, relative to the store's root; None: a table, whose objects the manifest names."""
+
+
+class PinnedModel(Observed):
+    """A declared model and the digest its weights had when the run resolved it."""
+
+    name: Short
+    digest: Digest
+
+
+class StageStatus(Observed):
+    """A finished stage: what later stages and the plan need to know of its manifest."""
+
+    stage: StageId
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z-]*[a-z])?$", max_length=32)]
+    inputs: Digest
+    fingerprint: Digest
+    attempt: Annotated[int, Field(ge=1)] = 1
+    outputs: Annotated[list[StageOutput], Field(max_length=128)] = []
+    models: Annotated[list[PinnedModel], Field(max_length=64)] = []
+    """Of resolve only."""
+
+
+class Promoted(Observed):
+    """The student that was promoted last."""
+
+    uri: StorePath | None = None
+    """Folder of its weights, relative to the store's root; None: the declared student, untrained."""
+    digest: Digest
+
+
+class ClosedIteration(Observed):
+    """One closed iteration."""
+
+    iteration: Annotated[int, Field(ge=1, le=1000)]
+    stage: StageId | None = None
+    """Which stage's student was promoted; None: the declared one stayed."""
+    score: Short | None = None
+    """The promoted student's score on the selection benchmarks, for people."""
+    closed: datetime
+
+
+class MoAAStatus(Observed):
+    """What the operator last saw; never an input."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """metadata.generation that all of this is about."""
+    phase: Phase | None = None
+    """For display, derived from the conditions."""
+    iteration: Short | None = None
+    """The open iteration of all, 1/3; iteration 0 measures what is there before training."""
+    stage: StageId | None = None
+    """The stage that runs now, or the one that waits."""
+    progress: Short | None = None
+    """How far that stage is and how long it still takes, for people."""
+    score: Short | None = None
+    """Of the promoted student on the selection benchmarks, for people."""
+    conditions: Annotated[list[Condition], Field(max_length=16)] = []
+    stages: Annotated[list[StageStatus], Field(max_length=MAX_STAGES)] = []
+    """Finished stages, oldest first; others are in the store."""
+    attempts: Annotated[list[StageAttempts], Field(max_length=MAX_STAGES)] = []
+    """Stages that have no result: the attempt under way and how those before it ended."""
+    promoted: Promoted | None = None
+    history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
+    """The last closed iterations, oldest first; all of them are in the store."""
