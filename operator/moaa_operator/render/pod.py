@@ -7,10 +7,12 @@ not mounted.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from string import ascii_letters
 from typing import Any
 
 from moaa.api import MoAA
-from moaa.api.base import SecretKey
+from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
 from moaa_operator.render.labels import STAY_ANNOTATIONS, Manifest
 from moaa_operator.settings import Settings
@@ -96,6 +98,16 @@ def job_volume(config_map: str) -> Manifest:
 
 def job_mount() -> Manifest:
     return {"name": "job", "mountPath": JOB_FOLDER, "readOnly": True}
+
+
+def times(quantity: str, factor: int) -> str:
+    """A Kubernetes quantity, multiplied.
+
+    >>> times("500m", 3), times("2.5Gi", 2), times("8", 4)
+    ('1500m', '5Gi', '32')
+    """
+    number = quantity.rstrip(ascii_letters)
+    return f"{decimal_text(Decimal(number) * factor)}{quantity[len(number) :]}"
 
 
 def requests_with_memory_limit(cpu: str, memory: str) -> Manifest:

@@ -131,37 +131,37 @@ class _Parts:
             settings,
             env=self._environment,
             mounts=[pod.job_mount()],
+            # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
             resources=pod.requests_as_limits(settings.head_cpu, settings.head_memory),
         )
         return self._pod(container, volumes=[pod.job_volume(self._name)], terminationGracePeriodSeconds=GRACE_S)
 
     def worker_group(self) -> Manifest:
-        wanted = self._resource.spec.training.resources
-        cpus = str(wanted.cpus_per_worker)
-        memory = f"{decimal_text(wanted.memory_gib)}Gi" if wanted.memory_gib else self._settings.worker_memory
+        """A fixed number of equal pods, each with as many workers as may share a machine."""
+        wanted, settings = self._resource.spec.training.resources, self._settings
+        together = workers_per_pod(wanted, settings)
+        pods, gpus = wanted.workers // together, together * wanted.gpus_per_worker
+        cpu = str(wanted.cpus_per_worker) if "cpus_per_worker" in wanted.model_fields_set else settings.worker_cpu
+        memory = f"{decimal_text(wanted.memory_gib)}Gi" if wanted.memory_gib else settings.worker_memory
         container = pod.container(
             WORKER,
-            self._settings.train_image,
-            self._settings,
+            settings.train_image,
+            settings,
             env=self._environment,
-            resources=pod.requests_as_limits(cpus, memory, wanted.gpus_per_worker),
+            resources=pod.requests_as_limits(pod.times(cpu, together), pod.times(memory, together), gpus),
             # NVIDIA's hook writes into the root file system when it adds the driver.
-            read_only=wanted.gpus_per_worker == 0,
+            read_only=gpus == 0,
         )
-        tolerations = [dict(pod.NVIDIA_TOLERATION)] if wanted.gpus_per_worker else []
-        template = self._pod(
-            container,
-            terminationGracePeriodSeconds=GRACE_S,
-            **({"tolerations": tolerations} if tolerations else {}),
-        )
+        tolerations = {"tolerations": [dict(pod.NVIDIA_TOLERATION)]} if gpus else {}
+        template = self._pod(container, terminationGracePeriodSeconds=GRACE_S, **tolerations)
         return {
             "groupName": "workers",
-            "replicas": wanted.workers,
-            "minReplicas": wanted.workers,
-            "maxReplicas": wanted.workers,
+            "replicas": pods,
+            "minReplicas": pods,
+            "maxReplicas": pods,
             "rayStartParams": {
-                "num-cpus": cpus,
-                "num-gpus": str(wanted.gpus_per_worker),
+                "num-cpus": str(together * wanted.cpus_per_worker),
+                "num-gpus": str(gpus),
                 "object-store-memory": OBJECT_STORE_BYTES,
             },
             "template": merge(template, wanted.template, TEMPLATE_PATH, own=frozenset({WORKER})),
@@ -177,6 +177,14 @@ class _Parts:
             priority_class=self._settings.training_priority_class,
             **more,
         )
+
+
+def workers_per_pod(resources: TrainingResources, settings: Settings) -> int:
+    """The most that the settings allow and that divides the workers; 1 without GPUs, which nothing ties together."""
+    if resources.gpus_per_worker == 0:
+        return 1
+    most = min(settings.training_workers_per_pod, resources.workers)
+    return next(n for n in range(most, 0, -1) if resources.workers % n == 0)
 
 
 def _accelerator(resources: TrainingResources) -> dict[str, str]:

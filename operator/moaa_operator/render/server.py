@@ -70,6 +70,7 @@ def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings
                 "weights": told.model_dump(mode="json"),
                 "serving": model.serving.model_dump(mode="json"),
                 "account": resource.spec.service_account_name,
+                "scheduleMinutes": resource.spec.serving.schedule_minutes,
             },
             extra_labels={SERVER_LABEL: name},
             annotations=marks,
@@ -191,7 +192,7 @@ def _weights_container(told: BringWeights, settings: Settings) -> Manifest:
         settings,
         command=["python", "-m", "moaa_jobs.fetch"],
         env=[
-            *pod.variables({"MOAA_FETCH": told.model_dump_json(by_alias=True, exclude_none=True)}),
+            *pod.variables({"MOAA_FETCH": told.model_dump_json(by_alias=True, exclude_defaults=True)}),
             *pod.storage_variables(told.storage),
             *pod.secret_variables([secret] if secret else []),
         ],
