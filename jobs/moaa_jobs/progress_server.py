@@ -33,7 +33,8 @@ def shown_on(port: int | None, figures: Figures, *, host: str = "") -> Iterator[
         yield None
         return
     server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, name="progress", daemon=True)
+    # The interval is what ending takes at most; the half second that is usual would be every job's.
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="progress", daemon=True)
     thread.start()
     try:
         yield server.server_address[1]

@@ -16,6 +16,7 @@ from moaa.store.base import Store
 from moaa.store.folders import fetch_folder
 from moaa.store.open import StoreSettings, open_store
 from moaa.store.shards import read_manifest, read_object
+from moaa.store.tasks import map_bounded
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import rows_of
 from moaa_jobs.training.config import Weights
@@ -23,6 +24,7 @@ from moaa_jobs.training.config import Weights
 STORE = "store:"
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 """Weights once: safetensors, not the same again in other formats."""
+_FILES_AT_ONCE = 4
 MODEL = "model"
 """The folder output of every training stage, and of promote, which points to another stage's."""
 
@@ -113,9 +115,12 @@ async def _from_bucket(uri: str, storage: Storage, target: Path, select: Select)
         keys = [found.key async for found in bucket.list("")]
         if "config.json" not in keys:
             raise DataError(f"{uri}: has no config.json; source must be a model's folder")
-        for key in filter(select, keys):
+
+        async def fetch(key: str) -> None:
             (partial / key).parent.mkdir(parents=True, exist_ok=True)
             await bucket.download(key, partial / key)
+
+        await map_bounded(filter(select, keys), fetch, at_once=_FILES_AT_ONCE)
         partial.rename(target)
     finally:
         await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
