@@ -76,6 +76,9 @@ def command(
         # Compiled mode needs a C++ compiler and Python's headers and takes minutes; eager is enough on a CPU.
         arguments += ["--enforce-eager", "--dtype", cpu_dtype(config)]
         arguments += ["--kv-cache-memory-bytes", str(kv_cache_bytes(config, serving.max_model_len))]
+        # A prompt prefilled in pieces makes vLLM 0.32 rewind the sampler of a request with a seed, which CPU samplers
+        # cannot do: "CPU Generator does not use offset" ends the engine. All our requests have seeds.
+        arguments += ["--no-enable-chunked-prefill"]
     return [*arguments, *serving.args]
 
 

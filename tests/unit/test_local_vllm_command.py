@@ -28,7 +28,7 @@ def test_cpu_server_runs_eagerly_with_the_weights_own_type() -> None:
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", "/models/m"),
         *("--served-model-name", "m", "--max-model-len", "1024", "--host", "127.0.0.1", "--port", "8123"),
         *("--max-num-seqs", "8", "--disable-uvicorn-access-log", "--enforce-eager", "--dtype", "float32"),
-        *("--kv-cache-memory-bytes", str(vllm.KV_CACHE_MIN_BYTES)),
+        *("--kv-cache-memory-bytes", str(vllm.KV_CACHE_MIN_BYTES), "--no-enable-chunked-prefill"),
     ]
 
 
