@@ -294,7 +294,7 @@ async def teachers(folder: Path) -> AsyncIterator[dict[str, str]]:
             port = 18100 + number
             command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", f"{TINY}/models/{name}"]
             command += ["--served-model-name", name, "--max-model-len", "256", "--dtype", "float32", "--enforce-eager"]
-            command += ["--host", "127.0.0.1", "--port", str(port)]
+            command += ["--host", "127.0.0.1", "--port", str(port), "--no-enable-chunked-prefill"]
             with (folder / f"teacher-{name}.log").open("wb") as log:
                 processes[name] = await asyncio.create_subprocess_exec(
                     *command, env=environment, stdout=log, stderr=log

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from moaa import __version__
-from moaa.errors import DataError, MoaaError, ResourceError, UsageError
+from moaa.errors import DataError, MoaaError, ResourceError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from moaa.api import MoAA
@@ -49,7 +49,14 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("validate", "check a resource and report every mistake at once")
-    add("plan", "show the stages of a run: which are done, what is left to do, and which models each needs")
+    plan = add("plan", "show the stages of a run: which are done, what is left to do, and which models each needs")
+    plan.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="TABLE=N",
+        help="rows of a table not staged yet, as sft-0=61135 for the first source of data.sft; repeatable",
+    )
     run = add("run", "carry out a resource on this machine, from where it stands")
     run.add_argument("--until", metavar="STAGE", help="stop when this stage is done, for example i1-sft")
     run.add_argument("--json", action="store_true", help="print every event as a JSON line instead of a table")
@@ -67,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add("render", "print every Kubernetes object that the operator would create, for review; nothing is applied")
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to (default: ./NAME-report)")
+    add("crd", "print the CustomResourceDefinition that lets a Kubernetes cluster know the resource", file=False)
     add("version", "print the version", file=False)
     return top
 
@@ -108,6 +116,13 @@ def version(_options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def crd(_options: argparse.Namespace) -> int:
+    from moaa.api.crd import crd_yaml
+
+    sys.stdout.write(crd_yaml())
+    return EXIT_OK
+
+
 def validate(options: argparse.Namespace) -> int:
     from moaa.api.load import load
     from moaa.plan.show import validate_text
@@ -121,11 +136,25 @@ def plan(options: argparse.Namespace) -> int:
 
     from moaa.api.load import load
     from moaa.local.plan_view import read_plan
+    from moaa.plan.show import plan_view
 
     resource = load(options.file)
+    counts = dict(map(_row_count, options.rows))
     console = Console(width=_columns())
-    console.print(asyncio.run(_with_store(resource, lambda store: read_plan(resource, store))))
+    try:
+        view = asyncio.run(_with_store(resource, lambda store: read_plan(resource, store, counts)))
+    except StoreError as error:  # a plan helps most before there is a bucket
+        _print(f"the store cannot be read, so this is the plan of a run that has not begun: {error}\n")
+        view = plan_view(resource, {}, counts=counts)
+    console.print(view)
     return EXIT_OK
+
+
+def _row_count(text: str) -> tuple[str, int]:
+    table, _, count = text.partition("=")
+    if not table or not count.isdecimal():
+        raise UsageError(f"--rows {text}: write a table and its number of rows, for example sft-0=61135")
+    return table, int(count)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -185,6 +214,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "render": render,
     "report": report,
+    "crd": crd,
     "version": version,
 }
 

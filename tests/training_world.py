@@ -79,7 +79,7 @@ def conversations(count: int) -> list[dict[str, Any]]:
         if i % 4 == 0:
             other = ALPHABET[(i + 7) % 26]
             messages += [{"role": "user", "content": f"say {other}"}, {"role": "assistant", "content": other * 3}]
-        rows.append({"id": f"c{i}", "messages": messages, "proposals": [], "missing": 0})
+        rows.append({"id": f"c{i}", "messages": messages, "proposals": [], "missing": 0, "shortened": 0})
     return rows
 
 
@@ -167,9 +167,14 @@ class World:
 
     def job(self, spec: MoAA, kind: Kind, results: Sequence[StageResult], *, student: str = "student") -> StageJob:
         resolved = StageResult(
-            stage="i0-resolve", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="0" * 64, models={"student": digest("s")}
+            stage="i0-resolve",
+            kind=Kind.RESOLVE,
+            inputs="0" * 64,
+            fingerprint="0" * 64,
+            models={"student": digest("s")},
         )
-        training = spec.spec.training.model_dump_json()
+        part = spec.spec.training.sft if kind is Kind.SFT else spec.spec.training.dpo
+        assert part is not None
         return StageJob(
             run="run",
             resource=spec.model_dump(mode="json", by_alias=True),
@@ -179,7 +184,7 @@ class World:
             student=student,
             ref_model=student if kind is Kind.DPO else None,
             inputs=digest("".join(r.fingerprint for r in results)),
-            fingerprint=digest(f"{kind}{training}{[r.fingerprint for r in results]}"),
+            fingerprint=digest(f"{kind}{part.model_dump_json()}{[r.fingerprint for r in results]}"),
             document={},
             results={r.stage: r for r in (resolved, *results)},
             models={"student": digest("s")},
@@ -206,9 +211,7 @@ def digest(text: str) -> str:
 
 
 def student_result(kind: Kind, output: Output, fingerprint: str, inputs: str) -> StageResult:
-    return StageResult(
-        stage=f"i1-{kind}", kind=kind, inputs=inputs, fingerprint=fingerprint, outputs={"model": output}
-    )
+    return StageResult(stage=f"i1-{kind}", kind=kind, inputs=inputs, fingerprint=fingerprint, outputs={"model": output})
 
 
 def read_json(file: Path) -> Any:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 
 DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$"
+DECIMAL_MAX_LENGTH = 32
+"""Characters of a number."""
 
 
 class Spec(BaseModel):
@@ -30,6 +32,8 @@ def _decimal(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError('must be a number in quotes, for example "0.7"')
     text = str(value).strip()
+    if isinstance(value, str) and len(text) > DECIMAL_MAX_LENGTH:
+        raise ValueError(f"must have at most {DECIMAL_MAX_LENGTH} characters")
     if not re.match(DECIMAL_PATTERN, text) and not isinstance(value, float | Decimal):
         raise ValueError('must be a number in quotes, for example "0.7" or "8e-6"')
     try:
@@ -50,7 +54,7 @@ Number = Annotated[
     Decimal,
     BeforeValidator(_decimal),
     PlainSerializer(decimal_text, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": 32}),
+    WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": DECIMAL_MAX_LENGTH}),
 ]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]

@@ -225,7 +225,10 @@ class _Runner:
     async def _plan_ahead(self, around: Surroundings) -> None:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""
         left = [stage for stage in self._graph.stages.values() if stage.id not in self._results]
-        upcoming = await around.catalogue.keys(servers_needed(left, self._resource), self._results)
+        needed = servers_needed(left, self._resource)
+        # Whom a promotion will choose is not known yet; the newest student is the likeliest, and is up already.
+        likely = [stage.candidates[-1] for stage in left if stage.candidates and f"@{stage.id}" in needed]
+        upcoming = await around.catalogue.keys([*needed, *likely], self._results)
         around.pool.upcoming = list(dict.fromkeys(upcoming))
         await around.pool.retire()
         if all(identity.stage.kind in QUICK for identity, _ in self._running.values()):

@@ -1,5 +1,7 @@
 """What `moaa plan` shows: the store's answer put into the plan's own words."""
 
+from collections.abc import Mapping
+
 from rich.console import RenderableType
 
 from moaa.api import MoAA
@@ -13,8 +15,11 @@ from moaa.store.base import Store
 from moaa.store.shards import read_manifest
 
 
-async def read_plan(resource: MoAA, store: Store) -> RenderableType:
-    """Stages, what is done, what is left and what it takes, and what an edit repeats. Raises StoreError."""
+async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int]) -> RenderableType:
+    """Stages, what is done, what is left and what it takes, and what an edit repeats.
+
+    `counts` are rows of tables that are not staged yet. Raises StoreError.
+    """
     records = await read_iterations(store, run_id(resource))
 
     async def look_up(identity: Identity) -> StageResult | None:
@@ -29,4 +34,4 @@ async def read_plan(resource: MoAA, store: Store) -> RenderableType:
         if name not in results and (manifest := await read_manifest(store, result.path)) is not None
     }
     repeated = repeats(graph, resource, results, last=last, documents=documents)
-    return plan_view(resource, results, graph=graph, repeated=repeated)
+    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated)

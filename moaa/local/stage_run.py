@@ -22,7 +22,7 @@ from moaa.local.pool import Lease, Pool
 from moaa.local.process import Guards
 from moaa.local.servers import ServerSpec
 from moaa.local.turns import Cycle, by_key, choose_servers
-from moaa.plan.fingerprint import model_digest
+from moaa.plan.job import stage_job
 from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
 from moaa.store.base import Store
 from moaa.store.manifest import StageManifest
@@ -216,24 +216,12 @@ def _job(
     lease: Lease,
     around: Surroundings,
 ) -> StageJob:
-    stage = identity.stage
-    named = dict.fromkeys([*stage.serves, *(name for name in (stage.student, stage.ref_model) if name)])
     servers = {name: lease.servers[spec.key] for name, spec in together.items()}
-    return StageJob(
+    return stage_job(
+        identity,
+        around.resource,
+        results,
         run=records.run_id(around.resource),
-        resource=around.resource.model_dump(mode="json", by_alias=True, exclude_unset=True),
-        stage=stage.id,
-        kind=stage.kind,
-        iteration=stage.iteration,
-        student=stage.student,
-        ref_model=stage.ref_model,
-        candidates=stage.candidates,
-        serves=stage.serves,
-        inputs=identity.inputs,
-        fingerprint=identity.fingerprint,
-        document=dict(identity.document),
-        results=dict(results),
-        models={name: model_digest(name, results) for name in named},
         endpoints={name: [server.url] for name, server in servers.items()},
         served_names={name: server.spec.name for name, server in servers.items()},
     )

@@ -1,6 +1,7 @@
 """One real vLLM on a CPU: started as the runner starts it, asked, killed and brought back, stopped without a trace."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import sysconfig
@@ -54,8 +55,9 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def complete(url: str, model: str) -> dict[str, Any]:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8, "temperature": 0}
+async def complete(url: str, model: str, text: str = "Hi", **sampling: Any) -> dict[str, Any]:
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 8, "temperature": 0}
+    body |= sampling
     async with aiohttp.ClientSession() as session, session.post(f"{url}/chat/completions", json=body) as response:
         assert response.status == 200, await response.text()
         answer: dict[str, Any] = await response.json()
@@ -68,7 +70,7 @@ async def test_vllm_serves_comes_back_after_kill_and_leaves_nothing(tiny_llama: 
     def notify(event: str, /, **fields: object) -> None:
         happened.append((event, fields))
 
-    serving = Serving(gpus=0, max_model_len=512, max_concurrency=8)
+    serving = Serving(gpus=0, max_model_len=512, max_concurrency=64)
     spec = ServerSpec("tiny", "tiny", tiny_llama, serving, Demand(2.0), startup_s=400.0)
     guards = Guards()
     async with asyncio.TaskGroup() as tasks:
@@ -84,6 +86,10 @@ async def test_vllm_serves_comes_back_after_kill_and_leaves_nothing(tiny_llama: 
             server = lease.servers["tiny"]
             answer = await complete(server.url, "tiny")
             assert answer["usage"]["completion_tokens"] >= 1
+            # More prompt tokens at once than a step takes, from requests with seeds: ended the engine once.
+            texts = [hashlib.sha512(str(k).encode()).hexdigest() * 2 for k in range(64)]
+            flood = [complete(server.url, "tiny", text, seed=k, temperature=1) for k, text in enumerate(texts)]
+            assert len(await asyncio.gather(*flood)) == 64
             below = guard.descendants(os.getpid())
             engine = max(below, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
             os.kill(engine, signal.SIGKILL)

@@ -30,7 +30,8 @@ def test_cpu_server_runs_eagerly_with_the_weights_own_type() -> None:
         *("--host", "127.0.0.1", "--port", "8123"),
         *("--dtype", "float32", "--kv-cache-memory-bytes", str(serving.KV_CACHE_MIN_BYTES)),
         *("--served-model-name", "m", "--max-model-len", "1024"),
-        *("--max-num-seqs", "8", "--disable-uvicorn-access-log", "--enforce-eager"),
+        *("--max-num-seqs", "8", "--disable-uvicorn-access-log"),
+        *("--enforce-eager", "--no-enable-chunked-prefill"),
     ]
 
 

@@ -52,7 +52,9 @@ def test_a_finished_run_has_nothing_to_start() -> None:
     decision = decide(build(resource()), resource(), World(run_all(resource())[0]))
     assert decision.is_finished
     assert not decision.is_stuck
-    assert not (decision.start or decision.stop or decision.waiting)
+    assert decision.start == ()
+    assert decision.stop == ()
+    assert decision.waiting == {}
 
 
 def test_what_runs_is_not_started_again() -> None:

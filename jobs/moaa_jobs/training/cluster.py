@@ -1,13 +1,12 @@
 """Ray for one training stage: the cluster, the run on it, and the end of both.
 
 On Kubernetes a RayJob has made the cluster and RAY_ADDRESS says so. Elsewhere a small one is started on this machine
-and ended with the job: its processes die with the driver, kill -9 included.
+and ended with the job: its processes end with the driver, kill -9 included (its two agents within a minute).
 """
 
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moaa.api.training import TrainingResources
+from moaa.errors import StageError
 from moaa_jobs.training.checkpoints import KEEP
-from moaa_jobs.training.config import LoopConfig
+from moaa_jobs.training.config import LoopConfig, remove_others
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class RaySettings(BaseSettings):
 
 
 @contextmanager
-def ray_cluster(resources: TrainingResources, settings: RaySettings, *, cache: Path) -> Iterator[None]:
+def ray_cluster(run_name: str, resources: TrainingResources, settings: RaySettings, *, cache: Path) -> Iterator[None]:
     """Ray, connected; disconnected or ended afterwards. `cache` may keep what makes the next start faster."""
     for name, value in (_DRIVER_ENVIRONMENT | ({} if settings.ray_address else _LOCAL_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
@@ -61,7 +61,8 @@ def ray_cluster(resources: TrainingResources, settings: RaySettings, *, cache: P
             ray.shutdown()
         return
     # Sockets lie in it, and their paths must stay under 107 bytes: not in the stage's scratch folder.
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    folder = Path(f"/tmp/moaa-ray-{run_name}")
+    remove_others(folder, run_name)
     _cache_bytecode(cache)
     try:
         ray.init(
@@ -69,7 +70,7 @@ def ray_cluster(resources: TrainingResources, settings: RaySettings, *, cache: P
             num_cpus=resources.workers * resources.cpus_per_worker,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
-            _temp_dir=folder,
+            _temp_dir=str(folder),
             **quiet,
         )
         yield
@@ -92,6 +93,7 @@ def fit(config: LoopConfig) -> dict[str, Any]:
 
     Raises:
         ray.train.TrainingFailedError: it failed more often.
+        StageError: Ray ended.
     """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
@@ -122,6 +124,9 @@ def fit(config: LoopConfig) -> dict[str, Any]:
             callbacks=[CheckpointKeeper()],
         ),
     )
-    value = trainer.fit().return_value
+    try:
+        value = trainer.fit().return_value
+    except SystemExit as error:  # how ray.get ends when Ray is shut down under it; the job must not end with 0
+        raise StageError(f"{config.run_name}: Ray ended while training") from error
     assert isinstance(value, dict), "rank 0 returns its result"
     return value

@@ -4,6 +4,9 @@ No local path of the driver is in it, except for sources the user declared as fi
 machine), and no secret: workers read those from their own environment.
 """
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,6 +130,24 @@ class LoopProgress(_Message):
     loss: float | None = None
     tokens_per_s: float | None = None
     resumed_step: int = 0
+
+
+def run_name(fingerprint: str, attempt: int) -> str:
+    """Of an attempt's Ray run and its scratch folders; never used twice."""
+    return f"{fingerprint[:8]}-{attempt}"
+
+
+def scratch_folder(run_name: str) -> Path:
+    """Where the workers of a machine keep local files; the same on every machine."""
+    return Path(tempfile.gettempdir()) / f"moaa-{run_name}"
+
+
+def remove_others(folder: Path, run_name: str) -> None:
+    """Remove what killed attempts of the same stage left beside `folder`, whose name ends with `run_name`."""
+    prefix = folder.name.removesuffix(run_name) + run_name.partition("-")[0]
+    for other in folder.parent.glob(f"{prefix}-*"):
+        if other.name != folder.name:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def progress_key(config: LoopConfig) -> str:

@@ -7,7 +7,6 @@ machine, `output` is emptied first, since a worker group that is restarted finds
 import asyncio
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 
 from moaa.errors import Fenced
 from moaa.store.base import Store
-from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key
+from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key, remove_others, scratch_folder
 from moaa_jobs.training.process_group import join, leave
 
 
@@ -85,7 +84,7 @@ class Worker:
             rank=context.get_world_rank(),
             local_rank=context.get_local_rank(),
             local_ranks=range(first, first + context.get_local_world_size()),
-            scratch=Path(tempfile.gettempdir()) / f"moaa-{config.run_name}",
+            scratch=scratch_folder(config.run_name),
         )
 
     def close(self) -> None:
@@ -104,6 +103,7 @@ class Worker:
         from moaa_jobs.training import weights
 
         config = self.config
+        remove_others(self.scratch, config.run_name)
         shutil.rmtree(self.scratch / "output", ignore_errors=True)
         self.scratch.mkdir(parents=True, exist_ok=True)
         wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})

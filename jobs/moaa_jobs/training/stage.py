@@ -7,6 +7,7 @@ tried again. The stage's one shard is `train`; its fencing token is what an earl
 import asyncio
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,15 @@ from moaa_jobs.inputs import rows_of
 from moaa_jobs.training import publish, token_table, weights
 from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
-from moaa_jobs.training.config import LoopConfig, LoopProgress, LoopResult, checkpoint_folder, progress_key
+from moaa_jobs.training.config import (
+    LoopConfig,
+    LoopProgress,
+    LoopResult,
+    checkpoint_folder,
+    progress_key,
+    run_name,
+    scratch_folder,
+)
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.tokens import Failed
 
@@ -117,7 +126,8 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
         part = rows[i : i + ROWS_AT_ONCE]
         for item in await asyncio.to_thread(encode_all, part):
             (failed if isinstance(item, Failed) else encoded).append(item)
-        context.progress.update(rows_done=i + len(part), rows_total=len(rows), failed=len(failed), message="tokenising")
+        # Not as rows_done: what is left of the stage is counted in steps.
+        context.progress.update(failed=len(failed), message=f"tokenising {i + len(part)} of {len(rows)} rows")
     _check_failures(context, job.stage, len(rows), failed)
     return Rows(recipe.to_table(encoded), len(rows), _count(failed))
 
@@ -145,9 +155,9 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
     """Put the encoded rows into the store and say what the workers need to know."""
     resource, stage_path = context.resource, token.stage_path
     checkpoints = checkpoint_folder(stage_path)
-    run_name = f"{job.fingerprint[:8]}-{token.attempt}"
+    name = run_name(job.fingerprint, token.attempt)
     body = await asyncio.to_thread(token_table.to_bytes, rows.table)
-    tokens_key = f"{checkpoints}/{run_name}-tokens.arrow"
+    tokens_key = f"{checkpoints}/{name}-tokens.arrow"
     await context.store.put(tokens_key, body)
     spec = publish.optimization(resource, recipe.kind)
     resume = await find_resume(
@@ -162,7 +172,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
         resource=resource,
         kind=recipe.kind,
         stage_path=stage_path,
-        run_name=run_name,
+        run_name=name,
         attempt=token.attempt,
         student=await weights.find(job.student, context),
         ref_model=await weights.find(job.ref_model, context) if job.ref_model else None,
@@ -175,17 +185,31 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
 async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> LoopResult:
     from ray.train import TrainingFailedError
 
-    settings = RaySettings()
-    with ray_cluster(context.resource.spec.training.resources, settings, cache=context.settings.work_dir):
-        training = asyncio.ensure_future(asyncio.to_thread(fit, config))
-        try:
+    resources, cache = context.resource.spec.training.resources, context.settings.work_dir
+    training: asyncio.Future[dict[str, Any]] | None = None
+    try:
+        with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
+            _stop_on_sigterm()
+            training = asyncio.ensure_future(asyncio.to_thread(fit, config))
             await _watch(training, config, context, token)
             value = training.result()
-        except TrainingFailedError as error:
-            raise StageError(f"{config.run_name}: training failed: {error}") from error
+    except TrainingFailedError as error:
+        raise StageError(f"{config.run_name}: training failed: {error}") from error
+    finally:
+        if training is not None:
+            # When this task was stopped, the thread ends because Ray has; its error is a consequence.
+            await asyncio.gather(training, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, scratch_folder(config.run_name), ignore_errors=True)
     if "fenced" in value:
         raise Fenced(str(value["fenced"]))
     return LoopResult.model_validate(value)
+
+
+def _stop_on_sigterm() -> None:
+    """Once more, after Ray is connected: it replaces the process's handler with one that aborts without cleaning up."""
+    task = asyncio.current_task()
+    assert task is not None, "runs in a coroutine"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _watch(

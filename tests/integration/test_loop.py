@@ -1,0 +1,226 @@
+"""The thin slice with everything real: `moaa run` of a very small tiny resource, on S3, killed once on the way.
+
+vLLM serves the mixture and the students, Ray and DeepSpeed train, versitygw is the store. What a run leaves behind is
+read as a user reads it: exit codes, `summary.json`, and what the command says.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("vllm")
+pytest.importorskip("ray")
+
+from benchmarks.soak.processes import Kind, Process, alive, below, marked
+from benchmarks.tiny_claims import main_resource, manifests
+from moaa.api.load import load
+from moaa.plan.graph import build
+from moaa.store.manifest import StageManifest
+from moaa.store.open import open_store
+from moaa.store.shards import read_table
+from tests.integration.s3_server import run_s3_server
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("proposer-a", "proposer-b", "aggregator", "student")
+SFT_ROWS, PREFERENCE_ROWS, PROMPTS = 24, 12, 16
+RUN_TIMEOUT_S = 600
+GONE_S = 90.0
+NOTHING_TO_DO_S = 20.0
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+def write_resource(folder: Path, storage: Mapping[str, str]) -> Path:
+    """The resource with its storage on a line of its own; everything else is the same for every storage."""
+    document = main_resource(0, folder, {})
+    spec = document["spec"]
+    spec["storage"] = dict(storage)
+    spec["models"] = [model for model in spec["models"] if model["name"] in MODELS]
+    layer = spec["mixture"]["layers"][0]
+    layer["proposers"] = [part for part in layer["proposers"] if part["model"] in MODELS]
+    spec["mixture"] |= {"minProposals": 1, "addStudent": False}
+    spec["judge"] = {"method": "Single", "aggregator": {"model": "aggregator", "maxTokens": 8}, "criteria": 0}
+    spec["data"]["sft"][0]["limit"], spec["data"]["preference"][0]["limit"] = SFT_ROWS, PREFERENCE_ROWS
+    selection = {**spec["evaluation"]["selection"][0], "limit": PROMPTS}
+    spec["evaluation"] = {"selection": [selection], "members": False}
+    spec["training"]["sft"] |= {"epochs": "2", "batchSize": 8, "microBatchSize": 4, "checkpointSteps": 2}
+    spec["training"]["dpo"] |= {"samples": 2, "epochs": "2", "batchSize": 4, "microBatchSize": 2}
+    spec["iterations"] = 1
+    spec["failures"] = {"maxFraction": "0.5"}  # the tiny models sometimes answer nothing
+    file = folder / "loop.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The command line, with the environment of this session."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """The command's process; killed when it still runs at the end of the block."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "moaa.cli", *arguments],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def __call__(self, *arguments: str) -> str:
+        """What the command wrote, once it ended with 0."""
+        start = self.log.stat().st_size if self.log.exists() else 0
+        with self.started(*arguments) as process:
+            code = process.wait(RUN_TIMEOUT_S)
+        said = self.log.read_bytes()[start:].decode()
+        assert code == 0, said[-8000:]
+        return said
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "moaa.log"
+
+    def run(self, file: Path, *options: str) -> tuple[str, ...]:
+        return ("run", str(file), "--workdir", str(self.folder / "work"), *options)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not in {timeout_s:.0f} s"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A finished run on S3 that was killed once."""
+
+    file: Path
+    cli: Cli
+    left_behind: list[Process]
+    """Of what ran below the runner when it was killed, what was there `GONE_S` later."""
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    folder = tmp_path_factory.mktemp("loop")
+    with run_s3_server(folder / "s3") as s3, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        path = os.environ.get("PYTHONPATH", "")
+        cli = Cli(folder, {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'jobs'}:{path}"})
+        file = write_resource(folder, {"uri": f"s3://{s3.bucket}/loop"})
+        left = kill_while_training(cli, file)
+        cli(*cli.run(file))
+        yield Loop(file, cli, left)
+
+
+def kill_while_training(cli: Cli, file: Path) -> list[Process]:
+    """`moaa run`, killed with SIGKILL when a Ray Train worker is there; returns what outlives it."""
+    with cli.started(*cli.run(file)) as runner:
+
+        def trains() -> bool:
+            assert runner.poll() is None, cli.log.read_text()[-8000:]
+            return any(process.kind is Kind.WORKER for process in below(runner.pid))
+
+        wait_until(trains, RUN_TIMEOUT_S, "a Ray Train worker")
+        seen = below(runner.pid)
+    assert {Kind.WORKER, Kind.JOB, Kind.GUARD} <= {process.kind for process in seen}
+    deadline = time.monotonic() + GONE_S
+    while alive(seen) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return alive(seen)
+
+
+async def tables(file: Path, stages: list[str]) -> dict[str, list[str]]:
+    """Row ids of every table of the stages, as `<stage>/<table>`."""
+    declared = load(file)
+    found = await manifests(declared)
+    return {f"{s}/{t}": [row["id"] for row in await rows(file, found[s], t)] for s in stages for t in found[s].tables}
+
+
+async def rows(file: Path, manifest: StageManifest, table: str) -> list[dict[str, Any]]:
+    store = open_store(load(file).spec.storage)
+    try:
+        return await read_table(store, manifest, table)
+    finally:
+        await store.close()
+
+
+def test_a_killed_runner_leaves_no_process(loop: Loop) -> None:
+    assert loop.left_behind == []
+
+
+def test_the_report_has_every_stage_done_and_scores(loop: Loop) -> None:
+    loop.cli("report", str(loop.file), "--out", str(loop.cli.folder / "report"))
+    summary = json.loads((loop.cli.folder / "report" / "summary.json").read_text())
+    assert [stage["id"] for stage in summary["stages"]] == list(build(load(loop.file)).stages)
+    assert {stage["status"] for stage in summary["stages"]} == {"done"}
+    assert summary["run"]["isComplete"]
+    assert [(score["model"], score["n"]) for score in summary["scores"]] == [
+        ("base", PROMPTS),
+        ("sft", PROMPTS),
+        ("dpo", PROMPTS),
+    ]
+    assert all(0 <= score["value"] <= 1 for score in summary["scores"])
+
+
+def test_running_it_again_does_nothing_and_says_so(loop: Loop) -> None:
+    started = time.monotonic()
+    said = loop.cli(*loop.cli.run(loop.file))
+    assert time.monotonic() - started < NOTHING_TO_DO_S
+    stages = len(build(load(loop.file)).stages)
+    assert f"nothing to do: all {stages} stages are done" in said
+
+
+async def test_rows_follow_from_inputs_whatever_was_killed(loop: Loop) -> None:
+    found = await manifests(load(loop.file))
+    ids = await tables(loop.file, ["i0-stage-data", "i1-generate", "i1-sample", "i1-judge"])
+    assert len(set(ids["i0-stage-data/sft-0"])) == len(ids["i0-stage-data/sft-0"])
+    for stage, table, source, limit in (
+        ("i1-generate", "conversations", "sft-0", SFT_ROWS),
+        ("i1-sample", "samples", "preference-0", PREFERENCE_ROWS),
+    ):
+        expected = ids[f"i0-stage-data/{source}"][:limit]
+        made = ids[f"{stage}/{table}"]
+        assert made == [row for row in expected if row in set(made)]
+        assert len(made) == limit - sum(found[stage].failures.values())
+    assert ids["i1-judge/rankings"] == ids["i1-sample/samples"]
+    curve = [row["step"] for row in await rows(loop.file, found["i1-sft"], "curve")]
+    assert curve == list(range(1, len(curve) + 1))
+
+
+async def test_a_folder_in_place_of_a_bucket_gives_the_same_rows(loop: Loop, tmp_path: Path) -> None:
+    file = write_resource(tmp_path, {"uri": f"file://{tmp_path / 'store'}"})
+    texts = [one.read_text().splitlines() for one in (file, loop.file)]
+    assert sum(one != other for one, other in zip(*texts, strict=True)) == 1
+    cli = Cli(tmp_path, loop.cli.environment)
+    cli(*cli.run(file, "--until", "i1-generate"))
+    stages = ["i0-stage-data", "i1-generate"]
+    assert await tables(file, stages) == await tables(loop.file, stages)
+
+
+def test_nothing_of_the_runs_is_left(loop: Loop) -> None:
+    """Last, once every run of this file has ended."""
+    server = f"{loop.cli.folder}/s3"
+    left = [process for process in marked([f"{loop.cli.folder}/"]) if not any(server in part for part in process.argv)]
+    assert left == []

@@ -1,0 +1,242 @@
+"""Whole training jobs on a real Ray, stopped where it hurts: a worker killed, the job killed, the job told to stop.
+
+One module-wide story keeps the number of Ray starts low: two SFT runs of the same rows, one under ZeRO-2 that loses a
+worker, one under ZeRO-3 whose job is killed and started again, must end alike; DPO then starts from the first.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa.api import MoAA
+from moaa.plan.stage import Kind, StageJob
+from moaa.store.manifest import StageManifest
+from moaa.store.shards import read_manifest, read_table
+from tests.training_world import World, build_student, conversations, pairs, resource
+
+pytestmark = pytest.mark.timeout(900)
+
+SFT = {"epochs": "4", "learningRate": "4e-3", "checkpointSteps": 5, "packing": True}
+DPO = {"epochs": "3", "learningRate": "1e-3", "checkpointSteps": 5, "beta": "0.1", "zeroStage": 2}
+ROWS, STEPS = 80, 40
+JOB_S = 300.0
+
+
+@dataclass
+class Running:
+    """A job process and where its checkpoints lie."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    stage: Path
+
+    def wait_for(self, found: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + JOB_S
+        while not found():
+            assert self.process.poll() is None, f"the job ended before {what}:\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"no {what} in {JOB_S:.0f} s:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.1)
+
+    def wait_for_checkpoint(self) -> None:
+        self.wait_for(lambda: any(self.stage.glob("checkpoints/*/step-*.json")), "a checkpoint")
+
+    def end(self) -> None:
+        code = self.process.wait(JOB_S)
+        assert code == 0, f"exit code {code}:\n{self.log.read_text()[-3000:]}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def descendants(self) -> dict[int, str]:
+        return descendants(self.process.pid)
+
+
+def descendants(root: int) -> dict[int, str]:
+    """Command lines of all live processes below `root`, by process id."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                commands[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, IndexError):
+                continue
+    below = {root}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {pid: commands[pid] for pid in below - {root} if pid in commands}
+
+
+def start(world: World, spec: MoAA, job: StageJob) -> Running:
+    """`python -m moaa_jobs`, as an executor starts it."""
+    folder = world.root / "jobs" / f"{job.stage}-{time.monotonic_ns()}"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(job.model_dump_json(by_alias=True))
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "MOAA_WORK_DIR": str(world.root / "work"),
+        "MOAA_PROGRESS_FILE": str(world.root / f"{job.stage}-progress.json"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moaa_jobs", "--job", str(folder / "job.json")],
+            stdout=out, stderr=out, env=environment, cwd=folder,
+        )  # fmt: skip
+    return Running(process, log, world.root / "store" / path_of(job))
+
+
+def path_of(job: StageJob) -> str:
+    return f"stages/{job.kind}/{job.inputs[:32]}/{job.fingerprint[:32]}"
+
+
+def finished(world: World, job: StageJob) -> tuple[StageManifest, list[dict[str, Any]]]:
+    """Manifest and curve of a finished training."""
+
+    async def read() -> tuple[StageManifest, list[dict[str, Any]]]:
+        manifest = await read_manifest(world.store, path_of(job))
+        assert manifest is not None
+        return manifest, await read_table(world.store, manifest, "curve")
+
+    return asyncio.run(read())
+
+
+def weights(world: World, manifest: StageManifest) -> dict[str, Any]:
+    """Of the exported model, loaded as anybody would."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    uri = manifest.outputs["model"].uri
+    assert uri is not None
+    folder = world.root / "store" / uri
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    return dict(model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    root = tmp_path_factory.mktemp("train")
+    yield World(root, build_student(root / "student"))
+    left = descendants(os.getpid())
+    assert not left, f"processes left behind: {left}"
+
+
+def sft_job(world: World, zero_stage: int) -> tuple[MoAA, StageJob]:
+    spec = resource(world.root / "store", world.student, sft={**SFT, "zeroStage": zero_stage}, dpo=DPO)
+    made = asyncio.run(world.stage(Kind.GENERATE, "conversations", conversations(ROWS)))
+    return spec, world.job(spec, Kind.SFT, [made])
+
+
+@pytest.fixture(scope="module")
+def lost_worker(world: World) -> tuple[StageJob, StageManifest, list[dict[str, Any]]]:
+    """SFT under ZeRO-2 that loses a worker to kill -9 after its first checkpoint."""
+    spec, job = sft_job(world, 2)
+    running = start(world, spec, job)
+    running.wait_for_checkpoint()
+    workers = [pid for pid, command in running.descendants().items() if "RayTrainWorker" in command]
+    os.kill(workers[0], signal.SIGKILL)
+    running.end()
+    return job, *finished(world, job)
+
+
+def test_a_lost_worker_is_repaired_from_the_last_checkpoint(
+    lost_worker: tuple[StageJob, StageManifest, list[dict[str, Any]]], world: World
+) -> None:
+    job, manifest, curve = lost_worker
+    assert manifest.metrics["resumed_step"] >= 5
+    assert [row["step"] for row in curve] == list(range(1, STEPS + 1))
+    assert curve[-1]["loss"] < 0.5 * curve[0]["loss"]
+    assert manifest.attempt == 1
+    assert manifest.licenses == {"student": "apache-2.0"}
+    assert manifest.metrics["packing"] == 1.0
+    assert not (world.root / "store" / path_of(job) / "checkpoints").exists() or not any(
+        file.is_file() for file in (world.root / "store" / path_of(job) / "checkpoints").rglob("*")
+    )
+    progress = json.loads((world.root / "i1-sft-progress.json").read_text())
+    assert progress["steps"] == STEPS
+
+
+def test_a_killed_job_goes_on_where_its_newest_checkpoint_is(
+    lost_worker: tuple[StageJob, StageManifest, list[dict[str, Any]]], world: World
+) -> None:
+    spec, job = sft_job(world, 3)
+    first = start(world, spec, job)
+    first.wait_for_checkpoint()
+    below = first.descendants()
+    assert any("RayTrainWorker" in command for command in below.values())
+    first.kill()
+    second = start(world, spec, job)
+    second.end()
+    # Ray's agents notice last, after their own time-outs.
+    deadline = time.monotonic() + 90
+    while left := [command for pid, command in below.items() if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"Ray outlived its driver: {left}"
+        time.sleep(0.5)
+    manifest, curve = finished(world, job)
+    assert manifest.attempt == 2
+    assert manifest.metrics["resumed_step"] >= 5
+    assert "training_resumes" in second.log.read_text()
+
+    # The same rows, seed and world: neither the kills nor the ZeRO stage may show.
+    _, other, other_curve = lost_worker
+    assert [row["loss"] for row in curve] == pytest.approx([row["loss"] for row in other_curve], rel=1e-3)
+    assert [row["tokens"] for row in curve] == [row["tokens"] for row in other_curve]
+    mine, theirs = weights(world, manifest), weights(world, other)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert (value - theirs[name]).abs().max() < 1e-3, name
+
+
+def test_dpo_raises_margins_and_survives_a_stop_and_a_change_of_workers(
+    lost_worker: tuple[StageJob, StageManifest, list[dict[str, Any]]], world: World
+) -> None:
+    _, student, _ = lost_worker
+    made = asyncio.run(world.stage(Kind.JUDGE, "pairs", pairs(ROWS)))
+    jobs = {}
+    for workers in (2, 1):
+        spec = resource(world.root / "store", world.student, workers=workers, sft=SFT, dpo=DPO)
+        jobs[workers] = (spec, world.job(spec, Kind.DPO, [made, student.result()], student="@i1-sft"))
+    assert jobs[1][1].fingerprint == jobs[2][1].fingerprint
+    first = start(world, *jobs[2])
+    first.wait_for_checkpoint()
+    first.process.terminate()
+    assert first.process.wait(JOB_S) == 143
+    assert not first.descendants()
+    scored = sorted(first.stage.glob("checkpoints/ref-logps/*"))
+    assert len(scored) == 3
+    second = start(world, *jobs[1])
+    seen: set[Path] = set()
+
+    def look() -> bool:
+        seen.update(second.stage.glob("checkpoints/ref-logps/*"))
+        return second.process.poll() is not None
+
+    while not look():
+        time.sleep(0.1)
+    second.end()
+    assert sorted(seen) == scored, "the pairs were scored again"
+    manifest, curve = finished(world, jobs[1][1])
+    assert "resume_weights_only" in second.log.read_text()
+    assert manifest.metrics["resumed_step"] >= 5
+    assert [row["step"] for row in curve] == list(range(1, ROWS * 3 // 8 + 1))
+    assert curve[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert curve[0]["reward_margin"] == pytest.approx(0.0, abs=1e-4)
+    assert curve[-1]["reward_margin"] > 0.05
+    assert curve[-1]["reward_accuracy"] > 0.8
+    assert set(manifest.models) == {"@i1-sft"}
+    weights(world, manifest)

@@ -1,0 +1,212 @@
+"""Losses, log-probabilities and layouts against numbers computed by hand, with the real trainers in this process."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training_world import build_student, conversations, pairs, resource
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    # Libraries' own, at import and first use.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+ROWS = 16
+MAX_LENGTH = 64
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny student, and a process group of one."""
+    from moaa_jobs.training.loop import prepare_environment
+
+    prepare_environment(on_gpu=False)
+    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import deepspeed
+        import torch.distributed as dist
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        dist.init_process_group("gloo", rank=0, world_size=1)
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+        yield build_student(tmp_path_factory.mktemp("student") / "model")
+        dist.destroy_process_group()
+
+
+def sft_table(student: Path) -> Any:
+    from moaa_jobs.training.token_table import sft_table
+    from moaa_jobs.training.tokenizer import load_tokenizer
+    from moaa_jobs.training.tokens import Encoded, encode_conversation
+
+    tokenizer = load_tokenizer(student)
+    stops = frozenset({tokenizer.eos_token_id})
+    rows: list[Any] = [
+        encode_conversation(tokenizer, row, stop_ids=stops, max_length=MAX_LENGTH)  # type: ignore[arg-type]
+        for row in conversations(ROWS)
+    ]
+    assert all(isinstance(row, Encoded) for row in rows)
+    return sft_table(rows)
+
+
+def pair_table(student: Path) -> Any:
+    from moaa_jobs.training.token_table import pair_table
+    from moaa_jobs.training.tokenizer import load_tokenizer
+    from moaa_jobs.training.tokens import encode_pair
+
+    tokenizer = load_tokenizer(student)
+    stops = frozenset({tokenizer.eos_token_id})
+    rows: list[Any] = [
+        encode_pair(tokenizer, row, stop_ids=stops, max_length=MAX_LENGTH)  # type: ignore[arg-type]
+        for row in pairs(ROWS)
+    ]
+    return pair_table(rows)
+
+
+def logps_of(model: Any, ids: list[int]) -> Any:
+    """log p(token | what stands before it) of every token but the first: shape (T-1,)."""
+    import torch
+
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
+    return torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+
+
+def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) -> tuple[list[dict[str, float]], Any]:
+    """Two steps of 8 rows with real DeepSpeed; the log and the trained weights."""
+    from moaa_jobs.training import trainers
+    from moaa_jobs.training.order import batches, lay_out, pack
+    from moaa_jobs.training.token_table import row_lengths
+    from moaa_jobs.training.tokenizer import load_tokenizer
+
+    micro = 8 if layout == "one-micro-step" else 1
+    spec = resource(folder, student, workers=1, sft={"microBatchSize": micro, **changes}, dpo={}).spec.training.sft
+    assert spec is not None
+    steps = batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0)
+    where: dict[str, int] = {"workers": 1, "micro_batch_size": micro}
+    packed = layout == "packed"
+    bins = (
+        pack(steps, lengths=row_lengths(table), max_length=MAX_LENGTH, **where) if packed else lay_out(steps, **where)
+    )
+    args = trainers.arguments(
+        spec, output_dir=folder, steps=len(steps), accumulation=bins.accumulation, seed=0, on_gpu=False
+    )
+    trainer = trainers.build(
+        trainers.load_model(student, spec),
+        args,
+        bins=bins.bins,
+        collator=trainers.SftCollator(table, pad_id=0, packed=packed),
+        schedule=trainers.Schedule(steps=len(steps), warmup_steps=0),
+        tokenizer=load_tokenizer(student),
+        callbacks=[],
+    )
+    trainer.train()
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return log, {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
+
+
+def test_the_loss_is_the_mean_over_trained_tokens_only(student: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.order import batches
+
+    table = sft_table(student)
+    log, _ = train(student, table, tmp_path, "padded", learningRate="1e-9", zeroStage=2)
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    for entry, batch in zip(log, batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0), strict=True):
+        trained = []
+        for row in batch:
+            ids, spans = table.column("ids")[row].as_py(), table.column("spans")[row].as_py()
+            logps = logps_of(model, ids)
+            for start, end in zip(spans[::2], spans[1::2], strict=True):
+                trained += logps[start - 1 : end - 1].tolist()
+        assert entry["loss"] == pytest.approx(-sum(trained) / len(trained), rel=1e-5)
+
+
+def test_neither_micro_batches_nor_packing_change_the_result(student: Path, tmp_path: Path) -> None:
+    import torch
+
+    table = sft_table(student)
+    runs = {
+        layout: train(student, table, tmp_path / layout, layout, learningRate="1e-3", zeroStage=2)
+        for layout in ("padded", "one-micro-step", "packed")
+    }
+    log, weights = runs["padded"]
+    for other_log, other_weights in (runs["one-micro-step"], runs["packed"]):
+        for a, b in zip(log, other_log, strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+            assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+        for name, value in weights.items():
+            torch.testing.assert_close(other_weights[name], value, rtol=1e-3, atol=2e-5)
+
+
+def test_ref_logps_are_sums_over_the_answers_tokens(student: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    from moaa_jobs.training import ref_logps, trainers
+
+    table = pair_table(student)
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    expected = []
+    for row in table.to_pylist():
+        logps = [logps_of(model, row["prompt"] + row[name]) for name in ("chosen", "rejected")]
+        expected.append(tuple(float(part[len(row["prompt"]) - 1 :].sum()) for part in logps))
+    add_fused_lm_head(model)
+    scored: dict[int, tuple[float, float]] = {}
+    for rank in range(3):
+        rows, values = ref_logps.score(
+            model, table, trainers.PairCollator(table, pad_id=0, ref_logps=None),
+            rank=rank, workers=3, batch_size=4, device=torch.device("cpu"), report=lambda *_: None,
+        )  # fmt: skip
+        scored |= dict(zip(rows, values, strict=True))
+    assert [scored[row] for row in range(ROWS)] == [pytest.approx(pair, rel=1e-5) for pair in expected]
+
+
+def test_packing_is_refused_where_rows_would_see_each_other(student: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.scoring import packing_is_exact
+
+    spec = resource(student, student, sft={}, dpo={}).spec.training.sft
+    assert spec is not None
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+
+    def ignores_positions(**inputs: Any) -> Any:
+        return model(input_ids=inputs["input_ids"], use_cache=False)
+
+    ask: dict[str, Any] = {"vocabulary": 40, "spec": spec, "device": torch.device("cpu")}
+    assert packing_is_exact(model, **ask)
+    assert not packing_is_exact(ignores_positions, **ask)
+
+
+def test_an_export_that_does_not_give_the_trained_logits_is_refused(student: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training import export
+
+    spec = resource(student, student, sft={}, dpo={}).spec.training.sft
+    assert spec is not None
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    (student / "pytorch_model.bin").write_bytes(b"another copy of the weights")
+    model.save_pretrained(tmp_path / "saved")
+    export.arrange(tmp_path / "saved", student, tmp_path / "model", spec)
+    (student / "pytorch_model.bin").unlink()
+    kept = {file.name for file in (tmp_path / "model").iterdir()}
+    assert kept == {file.name for file in student.iterdir()}
+    for name in kept - {"model.safetensors", "config.json"}:
+        assert (tmp_path / "model" / name).read_bytes() == (student / name).read_bytes()
+    ids = [7, 8, 9, 10]
+    trained = export.probe(model, ids, torch.device("cpu"))
+    export.verify(tmp_path / "model", ids, trained, spec)
+    with pytest.raises(RuntimeError, match="logits differ"):
+        export.verify(tmp_path / "model", ids, trained + trained.abs().max(), spec)

@@ -1,0 +1,232 @@
+"""The CRD as a definition: a structural schema that a cluster takes, with rules that compile and cost little.
+
+No API server runs here: what one would say of the rules `tests.cel` and `tests.cel_cost` say.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moaa import cli
+from moaa.api.base import Spec
+from moaa.api.crd import crd, crd_yaml
+from moaa.api.schema import Additions, structural
+from tests import cel
+from tests.cel_cost import CRD_LIMIT, NAME_LENGTH, RULE_LIMIT, Estimator
+from tests.crd_server import Schema, broken, invalid, places, root_schema, rules, unknown
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden" / "moaas.moaa.dev.yaml"
+APPLY_LIMIT = 262_144
+"""Bytes of an annotation, in which `kubectl apply` keeps the object."""
+
+
+def test_the_golden_file_is_current() -> None:
+    assert crd_yaml() == GOLDEN.read_text(), f"look at the difference, then: moaa crd > {GOLDEN.relative_to(ROOT)}"
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["crd"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == crd()
+
+
+def test_the_names_and_the_version() -> None:
+    definition = crd()
+    spec = definition["spec"]
+    assert definition["apiVersion"] == "apiextensions.k8s.io/v1"
+    assert definition["metadata"]["name"] == f"{spec['names']['plural']}.{spec['group']}" == "moaas.moaa.dev"
+    assert spec["names"] == {
+        "kind": "MoAA",
+        "listKind": "MoAAList",
+        "plural": "moaas",
+        "singular": "moaa",
+        "shortNames": ["ma"],
+    }
+    assert [(v["name"], v["served"], v["storage"], v["subresources"]) for v in spec["versions"]] == [
+        ("v1alpha1", True, True, {"status": {}})
+    ]
+
+
+def test_it_fits_into_what_kubectl_apply_takes() -> None:
+    as_applied = json.dumps(crd(), separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(as_applied) < 80 * 1024
+    assert len(crd_yaml().encode()) < APPLY_LIMIT / 2
+
+
+KNOWN = {
+    "type", "description", "properties", "required", "items", "default", "enum", "pattern", "format", "minimum",
+    "maximum", "minLength", "maxLength", "minItems", "maxItems", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+}  # fmt: skip
+"""Keywords in use. None is among what a CRD forbids ($ref, definitions, patternProperties, uniqueItems, title, ...) or
+holds only in part (additionalProperties, oneOf, anyOf, allOf, not, nullable)."""
+
+
+def test_the_schema_is_structural() -> None:
+    for path, schema in places(root_schema()):
+        assert set(schema) <= KNOWN, path
+        assert schema["type"] in ("object", "array", "string", "integer", "boolean"), path
+        properties = schema.get("properties", {})
+        assert set(schema.get("required", [])) <= set(properties), path
+        assert not [name for name in schema.get("required", []) if "default" in properties[name]], path
+        if schema["type"] == "object":
+            assert properties or schema.get("x-kubernetes-preserve-unknown-fields") or path == ".metadata", path
+        for key in schema.get("x-kubernetes-list-map-keys", []):
+            assert key in schema["items"]["required"], path
+            assert schema["items"]["properties"][key]["type"] in ("string", "integer"), path
+        re.compile(schema.get("pattern", ""))
+        assert "(?" not in schema.get("pattern", ""), f"{path}: RE2 knows no look-around"
+    assert root_schema()["properties"]["metadata"] == {"type": "object"}
+
+
+def test_every_list_string_and_number_is_bounded() -> None:
+    for path, schema in places(root_schema()):
+        match schema["type"]:
+            case "array":
+                assert schema["maxItems"] > 0, path
+            case "string" if path not in (".apiVersion", ".kind"):
+                assert "maxLength" in schema or "enum" in schema or schema.get("format") == "date-time", path
+            case "integer":
+                assert "minimum" in schema, path
+
+
+def test_lists_whose_entries_have_names_are_maps() -> None:
+    found = {p: s["x-kubernetes-list-map-keys"] for p, s in places(root_schema()) if "x-kubernetes-list-map-keys" in s}
+    choices = "judge.criteriaChoices"
+    assert found == {
+        ".spec.models": ["name"],
+        f".spec.{choices}": ["name"],
+        ".spec.evaluation.selection": ["name"],
+        f".spec.evaluation.selection[].{choices}": ["name"],
+        ".spec.evaluation.report": ["name"],
+        f".spec.evaluation.report[].{choices}": ["name"],
+        ".status.conditions": ["type"],
+        ".status.stages": ["stage"],
+        ".status.stages[].outputs": ["name"],
+        ".status.stages[].models": ["name"],
+        ".status.history": ["iteration"],
+    }
+
+
+def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
+    spec = root_schema()["properties"]["spec"]["properties"]
+    assert spec["models"]["items"]["properties"]["serving"]["properties"]["gpus"] == {
+        "type": "integer",
+        "description": "GPUs a replica; 0 serves on the CPU.",
+        "minimum": 0,
+        "maximum": 64,
+        "default": 1,
+    }
+    assert spec["start"] == {"type": "string", "enum": ["Promoted", "Base"], "default": "Promoted"}
+    assert spec["data"]["properties"]["sft"]["items"]["properties"]["limit"]["description"].endswith(
+        "Absent: all rows, for one iteration only."
+    )
+    learning_rate = spec["training"]["properties"]["sft"]["properties"]["learningRate"]
+    assert (learning_rate["type"], learning_rate["default"]) == ("string", "0.000008")
+    assert "mixture" not in root_schema()["properties"]["spec"]["required"]
+    assert "default" not in spec["mixture"]
+
+
+def test_benchmarks_are_one_object_whose_type_says_which_fields_it_has() -> None:
+    benchmark = root_schema()["properties"]["spec"]["properties"]["evaluation"]["properties"]["report"]["items"]
+    assert benchmark["properties"]["type"]["enum"] == ["ExactMatch", "Pairwise"]
+    assert benchmark["required"] == ["source", "name", "type"]
+    assert "default" not in benchmark["properties"]["baseline"], "an ExactMatch would get one"
+    assert benchmark["properties"]["baseline"]["description"].startswith("Pairwise only. Whose answers")
+
+
+# Rules
+
+
+def test_every_rule_compiles_and_its_cost_is_far_below_the_limits() -> None:
+    name = {"type": "string", "maxLength": NAME_LENGTH // 4}
+    whole = root_schema()
+    root = {
+        **whole,
+        "properties": {**whole["properties"], "metadata": {"type": "object", "properties": {"name": name}}},
+    }
+    total = 0
+    for path, schema, rule, times in rules(root):
+        estimate = Estimator({"self": schema, "oldSelf": schema}).of(cel.parse(rule["rule"]))
+        assert estimate.schema["type"] == "boolean", (path, rule["rule"])
+        assert estimate.cost * times <= RULE_LIMIT / 4, (path, rule["rule"])
+        total += estimate.cost * times
+        if says := rule.get("messageExpression"):
+            message = Estimator({"self": schema}).of(cel.parse(says))
+            assert message.schema["type"] == "string", (path, says)
+            total += message.cost
+    assert total <= CRD_LIMIT / 4
+
+
+def test_every_rule_says_where_and_what_to_do() -> None:
+    for path, schema, rule, _ in rules(root_schema()):
+        message = rule["message"]
+        assert "\n" not in message + rule["rule"], path
+        assert len(message) <= 256
+        field = rule.get("fieldPath", "")
+        if field:
+            assert has_path(schema, field), (path, field)
+            assert field.rpartition(".")[2].lower() in message.lower() or "names" in message or "maxTokens" in message
+        assert re.search(r"[;,] |give ", message), f"{path}: {message!r} has no remedy"
+        assert set(rule) <= {"rule", "message", "messageExpression", "fieldPath", "reason"}
+        assert rule.get("reason", "FieldValueInvalid") in {
+            "FieldValueInvalid",
+            "FieldValueForbidden",
+            "FieldValueRequired",
+            "FieldValueDuplicate",
+        }
+
+
+def has_path(schema: Schema, path: str) -> bool:
+    for name in path.removeprefix(".").split("."):
+        if name not in schema.get("properties", {}):
+            return False
+        schema = schema["properties"][name]
+    return True
+
+
+def test_a_change_is_ruled_only_where_old_and_new_belong_together() -> None:
+    changed = [(path, rule["rule"]) for path, _, rule, _ in rules(root_schema()) if "oldSelf" in rule["rule"]]
+    assert sorted(changed) == [
+        (".spec", "self.seed == oldSelf.seed"),
+        (".spec", "self.student == oldSelf.student"),
+        (".spec.storage", "self.uri == oldSelf.uri"),
+    ]
+
+
+def test_every_default_is_valid_by_itself() -> None:
+    for path, schema in places(root_schema()):
+        if "default" in schema:
+            default = schema["default"]
+            assert list(unknown(default, schema)) == [], path
+            assert [*invalid(default, schema), *broken(default, default, schema)] == [], path
+
+
+def test_the_columns_are_those_of_the_documentation_and_read_what_is_there() -> None:
+    columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert " ".join(["NAME", *(column["name"].upper() for column in columns)]) == (
+        "NAME PHASE ITERATION STAGE PROGRESS SCORE REASON AGE"
+    )
+    for column in columns[:-1]:
+        path = re.sub(r"\[\?\(@\.type==\"Succeeded\"\)\]", "[]", column["jsonPath"])
+        assert dict(places(root_schema()))[path]["type"] == "string"
+
+
+# The generator
+
+
+class Odd(Spec):
+    ratio: float = 0.5
+
+
+class Mixed(Spec):
+    value: int | str
+
+
+@pytest.mark.parametrize(("kind", "place"), [(Odd, "Odd.ratio: float"), (Mixed, "Mixed.value: a union")])
+def test_a_type_that_a_crd_cannot_hold_is_named(kind: type[Spec], place: str) -> None:
+    with pytest.raises(TypeError, match=place):
+        structural(kind, Additions())

@@ -1,0 +1,355 @@
+"""What the CRD admits and refuses: what `moaa validate` refuses, near the same place, and nothing that it accepts."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moaa.api import MoAA
+from moaa.api.load import load, load_text
+from moaa.errors import ResourceError
+from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown
+from tests.plan_helpers import tree
+from tests.unit.test_api_load import BAD
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+TINY = Path(__file__).parents[2] / "examples" / "tiny" / "moaa.yaml"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_admitted_and_the_server_s_defaults_are_ours(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    assert list(unknown(document, root_schema())) == []
+    stored, refusals = admit(document)
+    assert refusals == []
+    assert as_resource(stored) == load(path)
+
+
+def test_the_tiny_resource_is_admitted_once_its_paths_are_absolute() -> None:
+    text = re.sub(r"file://\.\.?/", "file:///tiny/", TINY.read_text())
+    stored, refusals = admit(yaml.safe_load(text))
+    assert refusals == []
+    assert as_resource(stored) == load_text(text)
+
+
+def as_resource(stored: Schema) -> MoAA:
+    return MoAA.model_validate_json(json.dumps(stored), strict=True, by_alias=True, by_name=False)
+
+
+JUDGE = {"aggregator": {"model": "agg"}, "judges": [{"model": "a"}]}
+THREE = [{"model": "a"}, {"model": "b"}, {"model": "eva"}]
+POD = {
+    "metadata": {"labels": {"team": "x"}},
+    "spec": {
+        "nodeSelector": {"gpu": "h100"},
+        "volumes": [{"name": "cache", "emptyDir": {"sizeLimit": "1Gi"}}],
+        "containers": [{"name": "main", "securityContext": {"privileged": False, "runAsUser": 7}}],
+    },
+}
+GOOD: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "an endpoint": {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}}},
+    "an endpoint with an empty serving": {
+        "spec__models__0": {"name": "a", "serving": {}, "endpoint": {"url": "https://x:8/v1?a=b", "model": "m"}}
+    },
+    "a revision of a hub model": {
+        "spec__models__0": {
+            "name": "a",
+            "source": "hf://o/m",
+            "revision": "main",
+            "tokenSecret": {"name": "a", "key": "b"},
+        }
+    },
+    "a model in a bucket": {"spec__models__0__source": "s3://bucket/x"},
+    "other arguments": {"spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model"]}},
+    "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
+    "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
+    "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
+    "a student that judges": {"spec__judge": {**JUDGE, "judges": [{"model": "$student"}], "allowStudent": True}},
+    "no criteria chosen": {"spec__judge": {**JUDGE, "criteria": 0}},
+    "own criteria": {
+        "spec__judge": {**JUDGE, "criteria": 1, "criteriaChoices": [{"name": "Short", "definition": "d"}]},
+    },
+    "the student in the second layer": {
+        "spec__mixture__addStudent": True,
+        "spec__mixture__layers": [
+            {"proposers": [{"model": "a", "samples": 3}]},
+            {"proposers": [{"model": "$student"}, {"model": "b", "samples": 2}]},
+        ],
+        "spec__mixture__minProposals": 3,
+    },
+    "a baseline of its own": {"spec__evaluation__selection__0__baseline": "eva"},
+    "the base as baseline": {"spec__evaluation__selection__0__baseline": "$base"},
+    "an exact match": {
+        "spec__evaluation__report": [
+            {"name": "x", "type": "ExactMatch", "source": "s3://b/x.parquet", "sampling": {"maxTokens": 9}}
+        ]
+    },
+    "numbers": {
+        "spec__training__sft": {"epochs": "0.5", "learningRate": "1E-5", "warmupRatio": "0", "weightDecay": "1"},
+        "spec__mixture__aggregator": {"model": "agg", "temperature": "2", "topP": "0.95"},
+    },
+    "prompts": {
+        "spec__prompts": {
+            "aggregate": "Look: {proposals}\n{",
+            "proposal": "{number}) {text}\n",
+            "judge": "{question} {answer_a} {answer_b}",
+        }
+    },
+    "batches over workers": {
+        "spec__training__resources": {"workers": 4},
+        "spec__training__sft": {"batchSize": 24, "microBatchSize": 3},
+        "spec__training__dpo": {"batchSize": 8, "microBatchSize": 2},
+    },
+    "training on CPUs": {
+        "spec__training__resources": {"gpusPerWorker": 0},
+        "spec__training__sft": {"precision": "FP32"},
+        "spec__training__dpo": {"precision": "FP32"},
+    },
+    "iterations over the same rows": {
+        "spec__iterations": 2,
+        "spec__data__allowReuse": True,
+        "spec__data__sft": [{"source": "hf://datasets/o/d"}],
+    },
+    "iterations with limits": {"spec__iterations": 2},
+    "no mixture for given answers": {
+        "spec__mixture": None,
+        "spec__data__sft": [{"source": "hf://datasets/o/d/", "answers": "Given", "split": "x", "revision": "main"}],
+    },
+    "a loss is tolerated": {"spec__evaluation__gate": {"rule": "LowerBound", "minGain": "-0.02"}},
+    "storage in S3": {
+        "spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x", "region": "eu", "secret": {"name": "s"}}
+    },
+}
+
+
+@pytest.mark.parametrize("changes", GOOD.values(), ids=GOOD.keys())
+def test_what_moaa_validate_accepts_is_admitted(changes: dict[str, Any]) -> None:
+    document = tree(**changes)
+    stored, refusals = admit(document)
+    assert refusals == []
+    assert as_resource(stored) == load_text(yaml.safe_dump(document))
+
+
+def test_a_field_without_a_value_is_a_field_left_out() -> None:
+    document = tree()
+    document["spec"]["evaluation"] = None
+    assert admit(document)[0] == admit(tree(spec__evaluation=None))[0]
+
+
+NOT_IN_THE_CRD = {
+    "api version": "the server knows the resource by it",
+    "kind": "the server knows the resource by it",
+    "no name": "the server's own rule about metadata",
+    "name is a number": "the server's own rule about metadata",
+    "secrets that share a variable": "is about environment variables of `moaa run`",
+}
+
+
+MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "escalation in a template": (
+        {
+            "spec__training__resources": {
+                "template": {
+                    "spec": {
+                        "initContainers": [{"securityContext": {"allowPrivilegeEscalation": True, "procMount": "x"}}]
+                    }
+                }
+            }
+        },
+        "spec.training.resources.template.spec.initContainers[0].securityContext.allowPrivilegeEscalation",
+    ),
+    "the host in a template": (
+        {"spec__models__0__serving": {"template": {"spec": {"hostPID": True, "hostIPC": True, "serviceAccount": "x"}}}},
+        "spec.models[0].serving.template.spec.hostPID",
+    ),
+    "dpo batch does not divide": (
+        {"spec__training__resources": {"workers": 3}, "spec__training__sft": {"batchSize": 3}},
+        "spec.training.dpo.batchSize",
+    ),
+    "key in an address": (
+        {"spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3/?x=1&api_key=2"}},
+        "spec.storage.endpoint",
+    ),
+    "region of a folder": ({"spec__storage": {"uri": "file:///x", "region": "x"}}, "spec.storage.region"),
+    "judge longer than its window": (
+        {"spec__judge": {"method": "Single", "aggregator": {"model": "a", "maxTokens": 8192}}},
+        "spec.judge",
+    ),
+    "judge as student longer than its window": (
+        {
+            "spec__judge": {
+                "method": "Single",
+                "aggregator": {"model": "$student", "maxTokens": 8192},
+                "allowStudent": True,
+            }
+        },
+        "spec.judge",
+    ),
+    "student longer than its window": (
+        {"spec__mixture__addStudent": True, "spec__mixture__studentSampling": {"maxTokens": 8192}},
+        "spec.mixture.studentSampling.maxTokens",
+    ),
+    "answers in a report longer than the window": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "ExactMatch", "source": "file:///x.json", "sampling": {"maxTokens": 9000}}
+            ]
+        },
+        "spec.evaluation.report",
+    ),
+    "an unknown judge in a report": (
+        {
+            "spec__evaluation__report": [
+                {
+                    "name": "x",
+                    "type": "Pairwise",
+                    "source": "file:///x.json",
+                    "judge": {**JUDGE, "judges": [{"model": "z"}]},
+                }
+            ]
+        },
+        "spec.evaluation.report",
+    ),
+    "fields of another type": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "ExactMatch", "source": "file:///x.json", "judge": JUDGE, "baseline": "a"}
+            ]
+        },
+        "spec.evaluation.report[0].baseline",
+    ),
+    "token of a bucket's model": (
+        {"spec__models__0": {"name": "a", "source": "s3://b/m", "tokenSecret": {"name": "a", "key": "b"}}},
+        "spec.models[0].tokenSecret",
+    ),
+    "token of a file": (
+        {"spec__data__sft": [{"source": "file:///x.json", "limit": 1, "tokenSecret": {"name": "a", "key": "b"}}]},
+        "spec.data.sft[0].tokenSecret",
+    ),
+    "relative file": ({"spec__data__sft__0__source": "file://x.json"}, "spec.data.sft[0].source"),
+    "half a data set": ({"spec__data__sft__0__source": "hf://datasets/x"}, "spec.data.sft[0].source"),
+    "fraction over one": ({"spec__failures": {"maxFraction": "1.01"}}, "spec.failures.maxFraction"),
+    "top p of nothing": ({"spec__mixture__studentSampling": {"topP": "0"}}, "spec.mixture.studentSampling.topP"),
+    "full confidence": ({"spec__evaluation__confidence": "1"}, "spec.evaluation.confidence"),
+    "frozen samples": ({"spec__training__dpo": {"temperature": "0.0"}}, "spec.training.dpo.temperature"),
+    "below zero": ({"spec__training__sft": {"weightDecay": "-0.1"}}, "spec.training.sft.weightDecay"),
+    "a very long number": ({"spec__training__sft": {"weightDecay": "0." + "1" * 40}}, "spec.training.sft.weightDecay"),
+    "more criteria than there are": ({"spec__judge": {**JUDGE, "criteria": 9}}, "spec.judge.criteria"),
+    "criteria of one name": (
+        {
+            "spec__judge": {
+                **JUDGE,
+                "criteria": 1,
+                "criteriaChoices": [{"name": "A a", "definition": "x"}, {"name": "a A", "definition": "y"}],
+            }
+        },
+        "spec.judge.criteriaChoices",
+    ),
+    "student among the judges": ({"spec__judge": {**JUDGE, "judges": [{"model": "$student"}]}}, "spec.judge"),
+    "preference without limit": (
+        {"spec__iterations": 3, "spec__data__preference": [{"source": "file:///x.json"}]},
+        "spec.data.preference",
+    ),
+    "panel with an aggregator": (
+        {"spec__judge": {"method": "Panel", "judges": THREE, "aggregator": {"model": "a"}}},
+        "spec.judge.aggregator",
+    ),
+    "mixture without aggregator": ({"spec__judge": {"judges": THREE}}, "spec.judge.aggregator"),
+    "mixture without judges": ({"spec__judge": {"aggregator": {"model": "a"}}}, "spec.judge.judges"),
+    "text behind the last line": ({"spec__student": "base\n"}, "spec.student"),
+} | {
+    f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
+    for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+}
+
+EVERY_BAD = [
+    *((name, changes, path) for name, (changes, path, _) in BAD.items() if name not in NOT_IN_THE_CRD),
+    *((name, changes, path) for name, (changes, path) in MORE_BAD.items()),
+]
+
+
+@pytest.mark.parametrize(("changes", "path"), [case[1:] for case in EVERY_BAD], ids=[case[0] for case in EVERY_BAD])
+def test_what_moaa_validate_refuses_is_refused_near_its_place(changes: dict[str, Any], path: str) -> None:
+    document = tree(**changes)
+    with pytest.raises(ResourceError):
+        load_text(yaml.safe_dump(document))
+    found = refused(document)
+    assert [r for r in found if r.path.startswith(path) or path.startswith(r.path) or path in r.message], found
+    assert not [r for r in found if "fails:" in r.message and not invalid_at(document, r.path)]
+
+
+def invalid_at(document: Schema, path: str) -> bool:
+    """A rule may fail to run only where the schema has already refused the value."""
+    return any(refusal.path == path for refusal in invalid(complete(document), root_schema()))
+
+
+def test_every_rule_refuses_something_above_and_holds_for_what_is_right() -> None:
+    unused = {rule["rule"] for _, _, rule, _ in rules(root_schema()) if "oldSelf" not in rule["rule"]}
+    for _, changes, _ in EVERY_BAD:
+        stored = complete(tree(**changes))
+        if not isinstance(stored.get("spec"), dict) or list(invalid(stored, root_schema())):
+            continue
+        unused -= {refusal.about for refusal in broken(stored, None, root_schema())}
+    assert unused == set()
+
+
+@pytest.mark.parametrize("name", NOT_IN_THE_CRD)
+def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
+    changes, _, _ = BAD[name]
+    assert not [refusal for refusal in refused(tree(**changes)) if "metadata.name" not in refusal.about]
+
+
+SCHEMA_ALONE = {
+    "a list for a mapping": ({"spec__data": []}, "spec.data"),
+    "a number without quotes": ({"spec__training__sft": {"epochs": 3}}, "spec.training.sft.epochs"),
+    "a number that is none": ({"spec__training__sft": {"epochs": "3x"}}, "spec.training.sft.epochs"),
+    "a choice that is none": ({"spec__judge__method": "single"}, "spec.judge.method"),
+    "too many samples": ({"spec__training__dpo": {"samples": 65}}, "spec.training.dpo.samples"),
+    "too few samples": ({"spec__training__dpo": {"samples": 1}}, "spec.training.dpo.samples"),
+    "too many layers": ({"spec__mixture__layers": [{"proposers": [{"model": "a"}]}] * 9}, "spec.mixture.layers"),
+    "no proposers": ({"spec__mixture__layers": [{"proposers": []}]}, "spec.mixture.layers[0].proposers"),
+    "a proposer without model": (
+        {"spec__mixture__layers": [{"proposers": [{}]}]},
+        "spec.mixture.layers[0].proposers[0].model",
+    ),
+    "a placeholder of no student": ({"spec__judge__aggregator": {"model": "$me"}}, "spec.judge.aggregator.model"),
+    "a secret without key": ({"spec__models__0__tokenSecret": {"name": "x"}}, "spec.models[0].tokenSecret.key"),
+    "a long argument": ({"spec__models__0__serving": {"args": ["x" * 513]}}, "spec.models[0].serving.args[0]"),
+    "an address that is none": (
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "ftp://x", "model": "m"}}},
+        "spec.models[0].endpoint.url",
+    ),
+    "a long prompt": ({"spec__prompts": {"judge": "x" * 16385}}, "spec.prompts.judge"),
+    "no storage": ({"spec__storage": None}, "spec.storage"),
+    "no training": ({"spec__training": None}, "spec.training"),
+}
+
+
+@pytest.mark.parametrize(("changes", "path"), SCHEMA_ALONE.values(), ids=SCHEMA_ALONE.keys())
+def test_what_the_schema_alone_refuses(changes: dict[str, Any], path: str) -> None:
+    assert path in [refusal.path for refusal in invalid(complete(tree(**changes)), root_schema())]
+
+
+FIXED: dict[str, tuple[dict[str, Any], str]] = {
+    "storage.uri": ({"spec__storage": {"uri": "file:///elsewhere"}}, "spec.storage.uri"),
+    "student": ({"spec__student": "eva"}, "spec.student"),
+    "seed": ({"spec__seed": 1}, "spec.seed"),
+}
+
+
+@pytest.mark.parametrize(("changes", "path"), FIXED.values(), ids=FIXED.keys())
+def test_what_a_run_rests_on_cannot_change(changes: dict[str, Any], path: str) -> None:
+    _, refusals = admit(tree(**changes), before=tree())
+    assert [(r.path, "cannot change" in r.message) for r in refusals] == [(path, True)]
+    assert admit(tree(**changes))[1] == []
+
+
+def test_everything_else_can_change() -> None:
+    changed = tree(
+        spec__iterations=2, spec__mixture__aggregator={"model": "a", "temperature": "0.1"}, spec__suspend=True
+    )
+    assert admit(changed, before=tree())[1] == []

@@ -1,0 +1,59 @@
+"""The status: bounded, readable by older operators, and enough for the plan."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from moaa.api.status import MAX_STAGES, MoAAStatus, StageStatus
+from moaa.plan.stage import StageResult
+from tests.crd_server import refused
+from tests.plan_helpers import tree
+
+STATUS: dict[str, Any] = {
+    "observedGeneration": 2,
+    "phase": "Running",
+    "iteration": "1/3",
+    "stage": "i1-generate",
+    "progress": "61 % · 12 min left",
+    "score": "0.41 ± 0.03",
+    "conditions": [
+        {
+            "type": "Succeeded",
+            "status": "Unknown",
+            "reason": "StageRunning",
+            "message": "i1-generate: 610 of 1000 rows",
+            "observedGeneration": 2,
+            "lastTransitionTime": "2026-01-02T03:04:05Z",
+        }
+    ],
+    "stages": [
+        {
+            "stage": "i0-stage-data",
+            "kind": "stage-data",
+            "inputs": "a" * 64,
+            "fingerprint": "b" * 64,
+            "attempt": 1,
+            "outputs": [{"name": "sft-0", "digest": "c" * 64, "rows": 7}],
+            "models": [],
+        }
+    ],
+    "promoted": {"digest": "d" * 64},
+    "history": [{"iteration": 1, "stage": "i1-dpo", "score": "0.41", "closed": "2026-01-02T03:04:05Z"}],
+}
+
+
+def test_a_status_goes_in_and_comes_out_again() -> None:
+    assert refused({**tree(), "status": STATUS}) == []
+    status = MoAAStatus.model_validate({**STATUS, "added": "by a newer operator"})
+    assert status.conditions[0].last_transition_time == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert json.loads(status.model_dump_json(by_alias=True, exclude_none=True)) == STATUS
+
+
+def test_a_status_holds_what_the_plan_needs_of_a_stage() -> None:
+    assert set(StageStatus.model_fields) == set(StageResult.model_fields)
+
+
+def test_a_status_is_bounded() -> None:
+    stage = STATUS["stages"][0]
+    many = {**STATUS, "stages": [{**stage, "stage": f"i{i}-sft"} for i in range(MAX_STAGES + 1)]}
+    assert [r.path for r in refused({**tree(), "status": many})] == ["status.stages"]

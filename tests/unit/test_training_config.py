@@ -1,0 +1,129 @@
+"""DeepSpeed's configuration, the workers' configuration, token tables and the manifest's figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa.api.resource import Storage
+from moaa.api.training import Sft
+from moaa.plan.stage import Kind, Output
+from moaa_jobs.training import token_table
+from moaa_jobs.training.config import CurveRow, LoopConfig, LoopResult, Weights, remove_others
+from moaa_jobs.training.deepspeed import scoring_config, training_config
+from moaa_jobs.training.publish import figures
+from moaa_jobs.training.ref_logps import part_rows
+from moaa_jobs.training.storage import file_system
+from moaa_jobs.training.tokens import Encoded, EncodedPair
+from tests.training_world import resource
+
+
+def sft(**changes: Any) -> Sft:
+    return Sft.model_validate({"precision": "FP32", **changes})
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_deepspeed_leaves_batch_fields_to_transformers(stage: int, on_gpu: bool) -> None:
+    config = training_config(sft(zeroStage=stage), on_gpu=on_gpu)
+    assert config["zero_optimization"]["stage"] == stage
+    for name in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        assert config[name] == "auto"
+    assert config["zero_force_ds_cpu_optimizer"] is False
+    assert config["zero_optimization"].get("overlap_comm", False) is (on_gpu and stage > 0)
+    assert ("stage3_gather_16bit_weights_on_model_save" in config["zero_optimization"]) is (stage == 3)
+    json.dumps(config)
+
+
+def test_precision_is_one_of_two() -> None:
+    assert training_config(sft(precision="BF16"), on_gpu=True)["bf16"] == {"enabled": True}
+    assert training_config(sft(), on_gpu=False)["bf16"] == {"enabled": False}
+
+
+@pytest.mark.parametrize(("stage", "scoring"), [(0, 0), (2, 0), (3, 3)])
+def test_a_scoring_model_is_sharded_only_under_zero_3(stage: int, scoring: int) -> None:
+    assert scoring_config(sft(zeroStage=stage))["zero_optimization"] == {"stage": scoring}
+
+
+def test_workers_are_told_no_secret_and_no_path_of_the_driver(tmp_path: Path) -> None:
+    config = LoopConfig(
+        resource=resource(Path("/store"), Path("/student"), sft={}, dpo={}),
+        kind=Kind.SFT,
+        stage_path="stages/sft/a/b",
+        run_name="b-1",
+        attempt=1,
+        student=Weights(digest="0" * 64, uri="hf://owner/name", revision="c", secret_variable="MOAA_SECRET_A_B"),
+        tokens_key="stages/sft/a/b/checkpoints/b-1-tokens.arrow",
+        tokens_digest="0" * 64,
+    )
+    assert LoopConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.spec is config.resource.spec.training.sft
+    assert str(tmp_path) not in config.model_dump_json()
+
+
+def test_token_tables_keep_rows_as_they_were(tmp_path: Path) -> None:
+    rows = [Encoded("a", [5, 6, 7, 8], [(1, 2), (3, 4)]), Encoded("b", [9, 9], [(1, 2)])]
+    table = token_table.sft_table(rows)
+    file = tmp_path / "tokens.arrow"
+    file.write_bytes(token_table.to_bytes(table))
+    again = token_table.open_table(file)
+    assert again.to_pylist() == table.to_pylist()
+    assert token_table.row_lengths(again) == [4, 2]
+    assert token_table.content_digest(again) == token_table.content_digest(table)
+    assert token_table.content_digest(table) != token_table.content_digest(token_table.sft_table(rows[:1]))
+
+
+def test_labels_are_the_trained_tokens_and_nothing_else() -> None:
+    assert token_table.trained_labels([5, 6, 7, 8], [1, 2, 3, 4]) == [-100, 6, -100, 8]
+
+
+def test_a_pair_counts_both_of_its_sequences() -> None:
+    table = token_table.pair_table([EncodedPair("p", [1, 2, 3], [4, 5], [6])])
+    assert token_table.row_lengths(table) == [9]
+
+
+def test_ranks_share_the_rows_to_be_scored() -> None:
+    lengths = [3, 9, 1, 7, 5]
+    parts = [part_rows(lengths, rank=rank, workers=2) for rank in range(2)]
+    assert sorted(parts[0] + parts[1]) == [0, 1, 2, 3, 4]
+    assert parts[0] == [1, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("storage", "root"),
+    [
+        ({"uri": "file:///a/b"}, "/a/b"),
+        ({"uri": "s3://bucket/a/b", "endpoint": "http://host:7070", "region": "us-east-1"}, "bucket/a/b"),
+        ({"uri": "s3://bucket", "region": "us-east-1"}, "bucket"),
+    ],
+)
+def test_ray_finds_the_store_where_moaa_does(storage: dict[str, str], root: str) -> None:
+    filesystem, found = file_system(Storage.model_validate(storage))
+    assert found == root
+    assert filesystem.type_name == ("local" if storage["uri"].startswith("file") else "s3")
+
+
+def test_figures_average_the_end_of_the_curve() -> None:
+    def row(step: int, loss: float) -> CurveRow:
+        return CurveRow(
+            step=step, epoch=1.0, loss=loss, learning_rate=0.1, grad_norm=1.0, tokens=step * 10,
+            reward_accuracy=0.5, reward_margin=float(step),
+        )  # fmt: skip
+
+    curve = [row(1, 9.0), *(row(step, 2.0) for step in range(2, 12))]
+    result = LoopResult(
+        model=Output(digest="0" * 64), files=[], curve=curve, resumed_step=5, packed=True, seconds={"train": 3.5}
+    )
+    found = figures(result)
+    assert found["first_loss"] == 9.0
+    assert found["final_loss"] == 2.0
+    assert found["final_reward_margin"] == 6.5
+    assert (found["resumed_step"], found["packing"], found["tokens"], found["seconds_train"]) == (5.0, 1.0, 110.0, 3.5)
+
+
+def test_what_killed_attempts_left_is_removed(tmp_path: Path) -> None:
+    for name in ("moaa-abcd-1", "moaa-abcd-2", "moaa-abce-1", "other"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    remove_others(tmp_path / "moaa-abcd-2", "abcd-2")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["moaa-abcd-2", "moaa-abce-1", "other"]

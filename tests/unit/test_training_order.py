@@ -1,0 +1,79 @@
+"""Order, layout and schedule: same rows a step whatever the workers, every row once an epoch."""
+
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moaa_jobs.training.order import batches, lay_out, learning_rate_factor, pack
+
+
+@given(
+    rows=st.integers(1, 60),
+    epochs=st.decimals("0.2", "4", places=1),
+    batch_size=st.integers(1, 16),
+    seed=st.integers(0, 3),
+)
+def test_every_row_is_seen_as_often_as_every_other_give_or_take_one(
+    rows: int, epochs: Decimal, batch_size: int, seed: int
+) -> None:
+    steps = batches(rows, epochs=epochs, batch_size=batch_size, seed=seed)
+    assert all(len(batch) == batch_size for batch in steps)
+    seen = Counter(row for batch in steps for row in batch)
+    counts = [seen[row] for row in range(rows)]
+    assert max(counts) - min(counts) <= 1
+    assert sum(counts) - epochs * rows < batch_size
+    assert sum(counts) >= epochs * rows
+
+
+def test_order_depends_on_the_seed_only() -> None:
+    first = batches(20, epochs=Decimal(2), batch_size=5, seed=1)
+    assert first == batches(20, epochs=Decimal(2), batch_size=5, seed=1)
+    assert first != batches(20, epochs=Decimal(2), batch_size=5, seed=2)
+    assert first[:4] != first[4:]
+
+
+def test_bins_follow_each_other_as_the_sampler_hands_them_out() -> None:
+    layout = lay_out([[1, 2, 3, 4, 5, 6, 7, 8]], workers=2, micro_batch_size=2)
+    assert layout.accumulation == 2
+    assert layout.bins == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=16, max_size=40),
+    workers=st.sampled_from([1, 2, 4]),
+    micro=st.sampled_from([1, 2, 4]),
+)
+def test_packing_keeps_the_rows_of_every_step_within_capacity(lengths: list[int], workers: int, micro: int) -> None:
+    steps = batches(len(lengths), epochs=Decimal(2), batch_size=16, seed=0)
+    layout = pack(steps, lengths=lengths, workers=workers, micro_batch_size=micro, max_length=50)
+    plain = lay_out(steps, workers=workers, micro_batch_size=micro)
+    assert layout.accumulation <= plain.accumulation
+    of_step = layout.accumulation * workers
+    assert len(layout.bins) == len(steps) * of_step
+    for step, batch in enumerate(steps):
+        bins = layout.bins[step * of_step : (step + 1) * of_step]
+        assert sorted(row for item in bins for row in item) == sorted(batch)
+        assert all(item for item in bins)
+        assert all(sum(lengths[row] for row in item) <= micro * 50 for item in bins)
+
+
+def test_packing_takes_as_few_micro_steps_as_the_fullest_step_needs() -> None:
+    lengths = [10] * 16
+    layout = pack([list(range(16))], lengths=lengths, workers=2, micro_batch_size=1, max_length=40)
+    assert layout.accumulation == 2
+    assert all(len(item) == 4 for item in layout.bins)
+
+
+def test_the_learning_rate_warms_up_and_falls_as_half_a_cosine() -> None:
+    rates = [learning_rate_factor(step, steps=10, warmup_steps=2) for step in range(10)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[6] == pytest.approx(0.5)
+    assert rates == sorted(rates[:3]) + sorted(rates[3:], reverse=True)
+    assert learning_rate_factor(10, steps=10, warmup_steps=2) == pytest.approx(0.0)
+
+
+def test_without_warm_up_the_first_step_is_the_highest() -> None:
+    assert learning_rate_factor(0, steps=4, warmup_steps=0) == 1.0

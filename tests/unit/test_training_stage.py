@@ -1,0 +1,114 @@
+"""What the driver refuses before it starts a worker, and what it leaves alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa.errors import DataError
+from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa_jobs.context import Context, Permanent
+from moaa_jobs.training import sft, stage, weights
+from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
+from tests.training_world import World, build_tokenizer, conversations, digest, resource
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A student without weights: the driver must not look for them."""
+    student = tmp_path / "student"
+    build_tokenizer().save_pretrained(student)
+    (student / "config.json").write_text("{}")
+    return World(tmp_path, student)
+
+
+async def prepared(world: World, rows: list[dict[str, Any]], **changes: Any) -> tuple[StageJob, Context]:
+    spec = resource(world.root / "store", world.student, sft=changes, dpo={})
+    made = await world.stage(Kind.GENERATE, "conversations", rows)
+    job = world.job(spec, Kind.SFT, [made])
+    return job, world.context(spec, job)
+
+
+async def test_too_many_long_rows_are_permanent_and_named(world: World) -> None:
+    rows = conversations(10)
+    rows[3]["messages"][0]["content"] = "x" * 100
+    job, context = await prepared(world, rows)
+    with pytest.raises(Permanent, match=r"1 of 10 rows cannot be trained \(first: 'c3', too-long\).*allows 0"):
+        await sft.run(job, context)
+
+
+async def test_tolerated_failures_are_counted(world: World) -> None:
+    rows = conversations(100)
+    rows[3]["messages"][0]["content"] = "x" * 100
+    job, context = await prepared(world, rows)
+    encoded = await stage._encode_rows(job, context, sft.RECIPE)
+    assert (encoded.rows_in, encoded.table.num_rows, encoded.failures) == (100, 99, {"too-long": 1})
+
+
+async def test_no_row_left_is_permanent(world: World) -> None:
+    job, context = await prepared(world, [conversations(2)[0]], maxLength=16)
+    with pytest.raises(Permanent, match="no row is left to train on, of 1"):
+        await sft.run(job, context)
+
+
+async def test_a_worker_drives_one_gpu(world: World) -> None:
+    job, context = await prepared(world, conversations(2))
+    training = context.resource.spec.training
+    resources = training.resources.with_(gpus_per_worker=4)
+    spec = context.resource.spec.with_(training=training.with_(resources=resources))
+    changed = Context(**{**vars(context), "resource": context.resource.with_(spec=spec)})
+    with pytest.raises(Permanent, match=r"gpusPerWorker: 4.*multiply workers by 4"):
+        await sft.run(job, changed)
+
+
+async def test_a_finished_stage_is_not_run_again(world: World) -> None:
+    job, context = await prepared(world, conversations(2))
+    finished = await world.stage(Kind.GENERATE, "conversations", conversations(3))
+    body = await world.store.get(f"{finished.path}/manifest.json")
+    result = StageResult(stage=job.stage, kind=job.kind, inputs=job.inputs, fingerprint=job.fingerprint)
+    await world.store.put(f"{result.path}/manifest.json", body)
+    await sft.run(job, context)
+    assert [found.key async for found in world.store.list(f"{result.path}/")] == [f"{result.path}/manifest.json"]
+
+
+async def test_weights_are_found_by_name_by_stage_and_through_a_promotion(world: World) -> None:
+    job, context = await prepared(world, conversations(2))
+    folder = Output(digest=digest("sft"), uri="stages/sft/a/b/out/1/train-model")
+    made = {
+        "i1-sft": StageResult(
+            stage="i1-sft", kind=Kind.SFT, inputs=digest("i"), fingerprint=digest("f"), outputs={"model": folder}
+        ),
+        "i1-promote": StageResult(
+            stage="i1-promote", kind=Kind.PROMOTE, inputs=digest("i"), fingerprint=digest("f"),
+            outputs={"model": Output(digest=digest("s"))},
+        ),
+    }  # fmt: skip
+    context = Context(**{**vars(context), "job": job.with_(results={**job.results, **made})})
+    assert (await weights.find("student", context)).uri == f"file://{world.student}"
+    assert (await weights.find("@i1-sft", context)).uri == "store:stages/sft/a/b/out/1/train-model"
+    kept = await weights.find("@i1-promote", context)
+    assert (kept.uri, kept.digest) == (f"file://{world.student}", digest("s"))
+
+
+async def test_weights_that_are_not_there_are_the_users_to_correct(world: World) -> None:
+    _, context = await prepared(world, conversations(2))
+    (world.student / "config.json").unlink()
+    found = await weights.find("student", context)
+    with pytest.raises(DataError, match=r"has no config\.json"):
+        await weights.bring(found, context.store, context.resource, context.work_dir)
+
+
+def test_stop_ids_come_from_tokenizer_and_generation_config(world: World) -> None:
+    tokenizer = load_tokenizer(world.student)
+    assert stop_ids(world.student, tokenizer) == {tokenizer.eos_token_id}
+    (world.student / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
+    assert stop_ids(world.student, tokenizer) == {tokenizer.eos_token_id, 7, 8}
+
+
+def test_a_student_without_chat_template_is_refused(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="no chat template"):
+        load_tokenizer(tmp_path)

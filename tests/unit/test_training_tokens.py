@@ -1,0 +1,149 @@
+"""Tokens and loss masks on the families of chat templates there are, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from moaa.errors import DataError
+from moaa_jobs.training.tokens import (
+    STOP_IN_ANSWER,
+    TOO_LONG,
+    Encoded,
+    EncodedPair,
+    Failed,
+    encode_conversation,
+    encode_pair,
+)
+from tests.training_world import build_tokenizer
+
+GENERATION = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+TEMPLATES = {
+    # Each ends a turn with <|end|>, as <|im_end|>, <|eot_id|> or </s> do.
+    "break-after-turn": "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}" + GENERATION,
+    "nothing-after-turn": "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}" + GENERATION,
+    "bos-and-header": (
+        "<unk>{% for m in messages %}<|{{ m.role }}|>\n\n{{ m.content | trim }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n\n{% endif %}"
+    ),
+    "prompt-needs-no-marker": (
+        "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}<|end|>"
+        "{% else %}<|user|>{{ m.content }}<|user|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %} {% endif %}"
+    ),
+    "system-prompt-added": (
+        "{% if messages[0].role != 'system' %}<|system|>be kind<|end|>\n{% endif %}"
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}" + GENERATION
+    ),
+}
+TURNS = [("user", "hi"), ("assistant", "abc"), ("user", "more?"), ("assistant", "de f")]
+
+
+def conversation(*turns: tuple[str, str], id: str = "r1") -> Any:
+    return {
+        "id": id,
+        "messages": [{"role": r, "content": c} for r, c in turns],
+        "proposals": [],
+        "missing": 0,
+        "shortened": 0,
+    }
+
+
+def encode(tokenizer: Any, row: Any, max_length: int = 200) -> Encoded | Failed:
+    stops = frozenset({tokenizer.eos_token_id})
+    return encode_conversation(tokenizer, row, stop_ids=stops, max_length=max_length)
+
+
+def texts(tokenizer: Any, encoded: Encoded) -> list[str]:
+    return [tokenizer.decode(encoded.ids[start:end]) for start, end in encoded.spans]
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_every_assistant_turn_is_trained_with_its_end_and_nothing_else(template: str) -> None:
+    tokenizer = build_tokenizer(template)
+    encoded = encode(tokenizer, conversation(*TURNS))
+    assert isinstance(encoded, Encoded)
+    assert texts(tokenizer, encoded) == ["abc<|end|>", "de f<|end|>"]
+    assert encoded.spans[-1][1] == len(encoded.ids)
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_the_context_of_an_answer_is_what_is_served(template: str) -> None:
+    tokenizer = build_tokenizer(template)
+    row = conversation(*TURNS)
+    encoded = encode(tokenizer, row)
+    assert isinstance(encoded, Encoded)
+    for k, (start, _) in zip((1, 3), encoded.spans, strict=True):
+        served = tokenizer.apply_chat_template(row["messages"][:k], add_generation_prompt=True, return_dict=False)
+        assert encoded.ids[:start] == served
+
+
+def test_a_pair_shares_its_prompt_and_ends_both_answers() -> None:
+    tokenizer = build_tokenizer()
+    row: Any = {
+        "id": "p1",
+        "messages": [{"role": "user", "content": "hi"}],
+        "chosen": "yes",
+        "rejected": "no",
+        "chosen_points": 1.0,
+        "rejected_points": 0.0,
+    }
+    pair = encode_pair(tokenizer, row, stop_ids=frozenset({tokenizer.eos_token_id}), max_length=50)
+    assert isinstance(pair, EncodedPair)
+    assert tokenizer.decode(pair.prompt) == "<|user|>hi<|end|>\n<|assistant|>"
+    assert (tokenizer.decode(pair.chosen), tokenizer.decode(pair.rejected)) == ("yes<|end|>", "no<|end|>")
+    longest = len(pair.prompt) + len(pair.chosen)
+    stops = frozenset({tokenizer.eos_token_id})
+    assert isinstance(encode_pair(tokenizer, row, stop_ids=stops, max_length=longest), EncodedPair)
+    assert encode_pair(tokenizer, row, stop_ids=stops, max_length=longest - 1) == Failed("p1", TOO_LONG)
+
+
+def test_a_longer_row_is_a_failure_and_never_cut() -> None:
+    tokenizer = build_tokenizer()
+    row = conversation(*TURNS)
+    whole = encode(tokenizer, row)
+    assert isinstance(whole, Encoded)
+    assert encode(tokenizer, row, max_length=len(whole.ids)) == whole
+    assert encode(tokenizer, row, max_length=len(whole.ids) - 1) == Failed("r1", TOO_LONG)
+
+
+def test_an_answer_that_spells_the_end_of_a_turn_is_a_failure() -> None:
+    row = conversation(("user", "hi"), ("assistant", "a<|end|>b"))
+    assert encode(build_tokenizer(), row) == Failed("r1", STOP_IN_ANSWER)
+
+
+def test_a_question_may_spell_the_end_of_a_turn() -> None:
+    encoded = encode(build_tokenizer(), conversation(("user", "a<|end|>b"), ("assistant", "c")))
+    assert isinstance(encoded, Encoded)
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "complaint"),
+    [
+        (
+            "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+            "{% if add_generation_prompt %}<|assistant|>think {% endif %}",
+            TURNS[:2],
+            "not a prefix",
+        ),
+        (
+            "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}" + GENERATION,
+            TURNS[:2],
+            "no trained token",
+        ),
+        (
+            "{% for m in messages %}<|{{ m.role }}|>"
+            "{% if m.role == 'assistant' and not loop.last %}...{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}"
+            + GENERATION,
+            TURNS,
+            "renders assistant turn 1 differently",
+        ),
+        (TEMPLATES["break-after-turn"], [("user", "hi"), ("assistant", "")], "no trained token"),
+        (TEMPLATES["break-after-turn"], [("user", "hi")], "no assistant turn"),
+    ],
+    ids=["generation-prompt-differs", "no-end-of-turn", "history-rewritten", "empty-answer", "no-answer"],
+)
+def test_what_breaks_the_mask_is_an_error_that_names_the_row(
+    template: str, turns: list[tuple[str, str]], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=f"row 'r7'.*{complaint}"):
+        encode(build_tokenizer(template), conversation(*turns, id="r7"))
