@@ -63,8 +63,8 @@ def arguments(serving: Serving, *, served_name: str) -> list[str]:
     if serving.gpus:
         return [*fixed, "--tensor-parallel-size", str(serving.gpus), *serving.args]
     # Compiled mode needs a C++ compiler and Python's headers and takes minutes; eager is enough on a CPU.
-    # A prompt prefilled in pieces makes vLLM 0.32 rewind the sampler of a request with a seed, which CPU samplers cannot
-    # do: "CPU Generator does not use offset" ends the engine. All our requests have seeds.
+    # A prompt prefilled in pieces makes vLLM 0.32 rewind the sampler of a request with a seed, which CPU samplers
+    # cannot do: "CPU Generator does not use offset" ends the engine. All our requests have seeds.
     return [*fixed, "--enforce-eager", "--no-enable-chunked-prefill", *serving.args]
 
 
