@@ -18,6 +18,7 @@ from moaa.errors import DataError, Fenced, MoaaError, ResourceError
 from moaa.plan.stage import Kind, StageJob
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.progress import Progress
+from moaa_jobs.progress_server import shown_on
 from moaa_jobs.settings import JobSettings
 
 MODULES = {
@@ -51,7 +52,8 @@ async def run(settings: JobSettings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     logger.info("stage_started stage=%s fingerprint=%s", job.stage, job.fingerprint[:12])
     try:
-        await task
+        with shown_on(settings.progress_port, lambda: progress.figures):
+            await task
         logger.info("stage_ended stage=%s", job.stage)
     finally:
         progress.finish()

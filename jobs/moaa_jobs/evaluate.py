@@ -20,13 +20,12 @@ from moaa.judge.row import judge_pair
 from moaa.mixture.alone import answer_alone
 from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import STAGE_DATA, benchmarks, resolved_judge, resolved_mixture
-from moaa.plan.stage import Stage, StageJob
+from moaa.plan.shards import ROWS_PER_SHARD
+from moaa.plan.stage import Kind, Stage, StageJob
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import rows_of, stage_of
 from moaa_jobs.models import windows_of
 from moaa_jobs.rows import Item, Rows, RowStage, run_rows
-
-ROWS_PER_SHARD = 256
 
 NO_VERDICT = "no-verdict"
 """Reason of a row whose comparison with the baseline could not be read."""
@@ -46,7 +45,7 @@ async def run(job: StageJob, context: Context) -> None:
         context,
         RowStage(
             items=items,
-            items_per_shard=ROWS_PER_SHARD * len(measured),
+            items_per_shard=ROWS_PER_SHARD[Kind.EVALUATE] * len(measured),
             schemas={"answers": ANSWERS, "scores": SCORES},
             main_table="scores",
         ),

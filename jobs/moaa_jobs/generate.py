@@ -10,13 +10,12 @@ from moaa.data.rows import ConversationRow, PromptRow
 from moaa.data.schemas import CONVERSATIONS
 from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import resolved_mixture, uses_mixture
+from moaa.plan.shards import ROWS_PER_SHARD
 from moaa.plan.stage import Kind, StageJob
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import read_slices, stage_of
 from moaa_jobs.models import windows_of
 from moaa_jobs.rows import Item, Rows, RowStage, run_rows
-
-ROWS_PER_SHARD = 512
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -35,7 +34,7 @@ async def run(job: StageJob, context: Context) -> None:
         context,
         RowStage(
             items=items,
-            items_per_shard=ROWS_PER_SHARD,
+            items_per_shard=ROWS_PER_SHARD[Kind.GENERATE],
             schemas={"conversations": CONVERSATIONS},
             main_table="conversations",
         ),

@@ -7,14 +7,12 @@ from moaa.data.rows import SampleRow
 from moaa.data.schemas import PAIRS, RANKINGS
 from moaa.judge.row import judge_row, to_pair
 from moaa.plan.graph import resolved_judge, stage_id
+from moaa.plan.shards import ROWS_PER_SHARD
 from moaa.plan.stage import Kind, StageJob
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import rows_of, stage_of
 from moaa_jobs.models import windows_of
 from moaa_jobs.rows import Item, Rows, RowStage, run_rows
-
-ROWS_PER_SHARD = 64
-"""A prompt costs about a hundred calls (docs/architecture.md, "Judging"), so shards are small."""
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -37,7 +35,7 @@ async def run(job: StageJob, context: Context) -> None:
         context,
         RowStage(
             items=[item(row) for row in samples],
-            items_per_shard=ROWS_PER_SHARD,
+            items_per_shard=ROWS_PER_SHARD[Kind.JUDGE],
             schemas={"rankings": RANKINGS, "pairs": PAIRS},
             main_table="rankings",
         ),

@@ -6,12 +6,11 @@ from moaa.data.rows import PromptRow, SampleRow
 from moaa.data.schemas import SAMPLES
 from moaa.mixture.alone import sample_answers
 from moaa.mixture.turns import prompt_of
+from moaa.plan.shards import ROWS_PER_SHARD
 from moaa.plan.stage import Kind, StageJob
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import read_slices
 from moaa_jobs.rows import Item, Rows, RowStage, run_rows
-
-ROWS_PER_SHARD = 256
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -23,7 +22,9 @@ async def run(job: StageJob, context: Context) -> None:
     items = [_item(row, job.student, dpo) for rows in tables for row in rows]
     await run_rows(
         context,
-        RowStage(items=items, items_per_shard=ROWS_PER_SHARD, schemas={"samples": SAMPLES}, main_table="samples"),
+        RowStage(
+            items=items, items_per_shard=ROWS_PER_SHARD[Kind.SAMPLE], schemas={"samples": SAMPLES}, main_table="samples"
+        ),
     )
 
 

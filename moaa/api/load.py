@@ -6,7 +6,7 @@ unknown field.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
@@ -75,6 +75,21 @@ def load_text(text: str, *, file: str = "resource", folder: FilePath | None = No
     problems += [problem for problem in check_document(root) if problem.path not in {p.path for p in problems}]
     if resource is None or problems:
         raise ResourceError(file, _in_file_order(problems, document))
+    return resource
+
+
+def load_document(document: Mapping[str, object], *, name: str = "resource") -> MoAA:
+    """The same for a resource as an API server holds it; what the server added is passed over.
+
+    Raises:
+        ResourceError: the resource holds mistakes; `name` stands for the file.
+    """
+    root = _without_server_fields(dict(document))
+    resource, errors = _parse(root)
+    problems = _translate(root, errors)
+    problems += [problem for problem in check_document(root) if problem.path not in {p.path for p in problems}]
+    if resource is None or problems:
+        raise ResourceError(name, problems)
     return resource
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from moaa.api.attempts import StageAttempts
 from moaa.api.base import Spec
 
 SUCCEEDED = "Succeeded"
@@ -122,6 +123,8 @@ class MoAAStatus(Observed):
     conditions: Annotated[list[Condition], Field(max_length=16)] = []
     stages: Annotated[list[StageStatus], Field(max_length=MAX_STAGES)] = []
     """Finished stages, oldest first; others are in the store."""
+    attempts: Annotated[list[StageAttempts], Field(max_length=MAX_STAGES)] = []
+    """Stages that have no result: the attempt under way and how those before it ended."""
     promoted: Promoted | None = None
     history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
     """The last closed iterations, oldest first; all of them are in the store."""

@@ -107,9 +107,8 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
         )
     assert job.student is not None, "every training stage has a student"
     student = await weights.find(job.student, context)
-    folder = await weights.bring(
-        student, context.store, context.resource, context.work_dir / "weights", weights.all_but_weights
-    )
+    storage = context.resource.spec.storage
+    folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
     tokenizer = await asyncio.to_thread(load_tokenizer, folder)
     ends = stop_ids(folder, tokenizer)
     spec = publish.optimization(context.resource, recipe.kind)

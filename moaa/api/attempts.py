@@ -1,0 +1,73 @@
+"""How far a run is with a stage that has no result: what the operator must not forget between two looks.
+
+Everything else an operator needs is in the objects of the cluster. An entry goes when its stage has a result.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from moaa.api.base import Spec
+
+Rows = Annotated[int, Field(ge=0)]
+Name = Annotated[str, StringConstraints(max_length=64)]
+
+
+class Step(StrEnum):
+    """Where an attempt is. Before and between attempts there is none."""
+
+    SERVERS = "Servers"
+    """Its model servers come up."""
+    WORK = "Work"
+    """Its Job or RayJob runs."""
+    FINALISE = "Finalise"
+    """Its work is done; the manifest is being written and read."""
+
+
+class WaitingRows(Spec):
+    """Rows of an unfinished stage that wait for a model."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: Name
+    rows: Rows
+
+
+class StageAttempts(Spec):
+    """The attempts of one stage under one fingerprint; an edit that changes the fingerprint starts anew."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    stage: Name
+    """A stage's id, or `preflight` or `inspect`, which ask the store on the operator's behalf."""
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+    attempt: Rows = 0
+    """Number of the attempt under way, or of the last one; 0 before the first."""
+    step: Step | None = None
+    """None: nothing of it runs."""
+    since: datetime | None = None
+    """When the step began."""
+    failures: Rows = 0
+    """Attempts that failed since the resource was last edited."""
+    is_permanent: bool = False
+    """Trying again cannot help."""
+    reason: Name = ""
+    """One word for how the last attempt ended."""
+    message: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """How the last attempt ended, for people."""
+    retry_after: datetime | None = None
+    """The next attempt begins no sooner."""
+    is_checked: bool = False
+    """Of a stage: the store is known to have no manifest of it. Of preflight: the store has passed."""
+    generation: Rows = 0
+    """metadata.generation that the failures count for."""
+    releases: Rows = 0
+    """How often its servers found no machine in time and were all released."""
+    turn: Name | None = None
+    """InTurn: the model that is served now, or was last."""
+    waiting: Annotated[list[WaitingRows], Field(max_length=64)] = []
+    """InTurn: rows that waited for models when the last turn ended."""
+    idle_turns: Rows = 0
+    """InTurn: turns in a row that sent no call."""

@@ -1,0 +1,199 @@
+"""The loop around the decision: take a key, read, decide, act, write the status, look again.
+
+Design: threads (one for each informer, a few workers) around the official synchronous client. The work of a key is a
+handful of requests; a thread that waits for one costs nothing, and there is no second flavour of I/O. Keys are
+namespace and name of a MoAA; the queue sees to it that none is worked on twice at once.
+
+The MoAA itself is read from the server, not from the informer's copy: its status is the only memory of ended attempts,
+and a decision on an old one could run an attempt again. Children come from the copies; one that is not in the copy yet
+is made again and found to exist.
+
+One pass: apply and create; then one status write, guarded by the resource version that was read; then, only if that
+succeeded, deletions and events. An error pushes the key back exponentially and becomes an Event of the MoAA.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from moaa_operator import apply, events, status
+from moaa_operator.api import CHILDREN, EVENT, MOAA, RAYJOB, Api, Kind, Object
+from moaa_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
+from moaa_operator.events import Event
+from moaa_operator.informer import Informer
+from moaa_operator.metrics import Metrics
+from moaa_operator.observe import Observed, observe, owner_of
+from moaa_operator.owner import RUN_LABEL, Owner
+from moaa_operator.queue import WorkQueue
+from moaa_operator.reconcile import Desired, reconcile
+from moaa_operator.renderer import Renderer
+from moaa_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+
+def now_utc() -> datetime:
+    """Whole seconds: Kubernetes keeps no more, and a status must read back as it was written."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Caches:
+    """The informers' copies of what belongs to runs, in every watched namespace."""
+
+    def __init__(self, informers: list[Informer]) -> None:
+        self.informers = informers
+
+    @property
+    def are_synced(self) -> bool:
+        return all(informer.is_synced for informer in self.informers)
+
+    def has_kind(self, kind: Kind) -> bool:
+        return not any(informer.is_absent for informer in self.informers if informer.kind is kind)
+
+    def runs(self) -> list[Key]:
+        """Every MoAA there is."""
+        return [_key(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]
+
+    def children(self, owner: Owner) -> Mapping[str, list[Object]]:
+        """The run's objects by kind."""
+        found: dict[str, list[Object]] = {kind.kind: [] for kind in CHILDREN}
+        for informer in self.informers:
+            if informer.kind is MOAA or informer.namespace not in (None, owner.namespace):
+                continue
+            found[informer.kind.kind] += [
+                item
+                for item in informer.all()
+                if item["metadata"].get("namespace") == owner.namespace and _run(item) == owner.name
+            ]
+        return found
+
+
+def _run(item: Object) -> str | None:
+    return (item["metadata"].get("labels") or {}).get(RUN_LABEL)
+
+
+def _key(item: Object) -> Key:
+    return str(item["metadata"]["namespace"]), str(item["metadata"]["name"])
+
+
+def key_of(item: Object) -> Key | None:
+    """The MoAA that an object makes worth a look; None: it is nobody's."""
+    if item.get("kind") == MOAA.kind:
+        return _key(item)
+    run = _run(item)
+    return (str(item["metadata"].get("namespace") or ""), run) if run else None
+
+
+class Controller:
+    """Works on keys until its queue is closed."""
+
+    def __init__(
+        self,
+        api: Api,
+        caches: Caches,
+        queue: WorkQueue[Key],
+        *,
+        settings: Settings,
+        render: Renderer,
+        metrics: Metrics,
+        now: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._api = api
+        self._caches = caches
+        self._queue = queue
+        self._settings = settings
+        self._render = render
+        self._metrics = metrics
+        self._now = now
+
+    def work(self) -> None:
+        """One worker: until the queue is closed."""
+        while (key := self._queue.take()) is not None:
+            try:
+                self.handle(key)
+            finally:
+                self._queue.done(key)
+
+    def handle(self, key: Key) -> None:
+        """One look at one key. The one place where any error is caught: what it means is decided here."""
+        started = time.monotonic()
+        result = "ok"
+        try:
+            after_s = self._pass(key)
+        except Conflict as error:
+            result = "conflict"
+            logger.info("reconcile_conflict run=%s/%s error=%s", *key, error)
+            self._queue.failed(key)
+        except (ApiError, apply.NameTaken) as error:
+            result = "error"
+            wait_s = error.retry_after_s if isinstance(error, ApiError) else None
+            delay_s = self._queue.failed(key, at_least_s=wait_s or 0.0)
+            logger.warning("reconcile_failed run=%s/%s retry_s=%.1f error=%s", *key, delay_s, error)
+            self._tell_failure(key, error)
+        except Exception:  # a bug must not end the worker; the key comes again
+            result = "bug"
+            delay_s = self._queue.failed(key)
+            logger.exception("reconcile_crashed run=%s/%s retry_s=%.1f", *key, delay_s)
+        else:
+            self._queue.succeeded(key)
+            if after_s is None:
+                self._queue.forget(key)
+            else:
+                self._queue.add_after(key, after_s)
+        self._metrics.reconciled(result, time.monotonic() - started)
+
+    def _pass(self, key: Key) -> float | None:
+        """Seconds until the next look, None when there is nothing left to look at. Raises ApiError, NameTaken."""
+        try:
+            document = self._api.get(MOAA, *key)
+        except NotFound:
+            self._metrics.forget(key)
+            return None
+        owner = owner_of(document)
+        observed = observe(document, self._caches.children(owner), has_kuberay=self._caches.has_kind(RAYJOB))
+        desired = reconcile(observed, now=self._now(), settings=self._settings, render=self._render)
+        apply.apply(self._api, owner, desired.apply)
+        apply.create(self._api, owner, desired.create)
+        document = self._write_status(document, observed, desired)
+        apply.delete(self._api, owner, desired.delete)
+        self._tell(owner, document, events.between(observed.status, desired.status))
+        self._metrics.observed(key, desired.status)
+        return desired.requeue_after_s
+
+    def _write_status(self, document: Object, observed: Observed, desired: Desired) -> Object:
+        """Only when it says something new. Raises Conflict: somebody wrote the MoAA since it was read."""
+        body = status.document(desired.status)
+        if body == status.document(observed.status) and document.get("status"):
+            return document
+        written = self._api.replace_status(MOAA, observed.owner.namespace, {**document, "status": body})
+        self._metrics.status_written()
+        return written
+
+    def _tell(self, owner: Owner, document: Object, found: list[Event]) -> None:
+        """Events are for people: one that cannot be sent is logged and no reason to fail."""
+        version = str(document["metadata"].get("resourceVersion") or "")
+        for event in found:
+            logger.info("event run=%s/%s reason=%s %s", owner.namespace, owner.name, event.reason, event.message)
+            body = events.manifest(event, owner, resource_version=version, now=self._now())
+            try:
+                self._api.create(EVENT, owner.namespace, body)
+            except AlreadyExists:
+                continue
+            except ApiError as error:
+                logger.warning("event_not_sent run=%s/%s error=%s", owner.namespace, owner.name, error)
+
+    def _tell_failure(self, key: Key, error: Exception) -> None:
+        """What the API server refuses (a quota, Pod Security, rights) is for a person to mend."""
+        item = next((i.get(*key) for i in self._caches.informers if i.kind is MOAA and i.get(*key)), None)
+        if item is None or not self._is_news(key):
+            return
+        reason = error.reason if isinstance(error, ApiError) else "NameTaken"
+        generation = item["metadata"].get("generation")
+        self._tell(owner_of(item), item, [Event("Warning", reason, str(error), f"failure {generation}")])
+
+    def _is_news(self, key: Key) -> bool:
+        """One Event for a row of equal failures, not one for each try; a passing hiccup gives none."""
+        return self._queue.errors(key) in (3, 10, 30, 100)

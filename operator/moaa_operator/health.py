@@ -1,0 +1,69 @@
+"""Small HTTP servers: /healthz and /readyz for the kubelet, /metrics for Prometheus.
+
+/healthz is 200 while every worker and informer thread lives: what is dead there never comes back, so the pod is to be
+started again. /readyz is 200 once the copies of the cluster are complete (for a replica that waits for its turn: once
+it reaches the lease). Neither asks the API server: when that is down, a restart helps nobody.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+logger = logging.getLogger(__name__)
+
+Check = Callable[[], str | None]
+"""None when all is well, else what is wrong."""
+Page = Callable[[], tuple[int, str, bytes]]
+"""Status, content type, body."""
+
+
+def page_of(check: Check) -> Page:
+    def answer() -> tuple[int, str, bytes]:
+        wrong = check()
+        return (200, "text/plain", b"ok\n") if wrong is None else (503, "text/plain", f"{wrong}\n".encode())
+
+    return answer
+
+
+def metrics_page(registry: CollectorRegistry) -> Page:
+    return lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry))
+
+
+class Pages:
+    """A server of a few pages on one port; port 0 takes a free one."""
+
+    def __init__(self, host: str, port: int, pages: dict[str, Page]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10
+
+            def do_GET(self) -> None:
+                page = pages.get(self.path.partition("?")[0])
+                code, kind, body = page() if page else (404, "text/plain", b"not found\n")
+                self.send_response(code)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                logger.debug("http %s", format % args)
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name=f"http-{port}", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

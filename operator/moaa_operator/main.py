@@ -1,0 +1,168 @@
+"""`python -m moaa_operator`: connect, take the lease, fill the copies, work until told to stop.
+
+SIGTERM and SIGINT end it in order: no new key is taken, those under way are finished (each is a few requests), the
+lease is given back. A lost lease ends the process at once: another replica works by then, and the kubelet starts this
+one again as a candidate. Killed at any other moment it leaves nothing that the next one does not find out by looking.
+"""
+
+import importlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from typing import cast
+
+from moaa_operator import health, logs
+from moaa_operator.api import CHILDREN, MOAA, Api, Object, connect
+from moaa_operator.controller import Caches, Controller, Key, key_of
+from moaa_operator.informer import Informer, Timing
+from moaa_operator.leader import Elector, LeaseTiming
+from moaa_operator.metrics import Metrics
+from moaa_operator.owner import RUN_LABEL
+from moaa_operator.queue import Backoff, WorkQueue
+from moaa_operator.renderer import Renderer
+from moaa_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EXIT_LEASE_LOST = 1
+DRAIN_S = 25.0
+"""Kubernetes kills 30 s after SIGTERM."""
+
+
+class Operator:
+    """Everything that runs in one process. `start` once, then `stop`."""
+
+    def __init__(self, api: Api, settings: Settings, render: Renderer) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        backoff = Backoff(settings.backoff_s, settings.backoff_max_s)
+        self._queue: WorkQueue[Key] = WorkQueue(backoff, clock=time.monotonic)
+        self._informers = [
+            Informer(
+                api,
+                kind,
+                namespace,
+                on_change=self._on_change,
+                backoff=backoff,
+                selector=None if kind is MOAA else RUN_LABEL,
+                timing=Timing(settings.watch_timeout_s, settings.watch_silence_s),
+            )
+            for namespace in settings.watch_namespaces or (None,)
+            for kind in (MOAA, *CHILDREN)
+        ]
+        self.caches = Caches(self._informers)
+        self._controller = Controller(
+            api, self.caches, self._queue, settings=settings, render=render, metrics=self.metrics
+        )
+        self._workers: list[threading.Thread] = []
+        self._stopped = threading.Event()
+        self.metrics.watch(self._informers, self._queue.__len__)
+
+    def start(self) -> None:
+        """Fill the copies; workers begin when they are complete, since a missing child would be made again."""
+        for informer in self._informers:
+            informer.start()
+        threading.Thread(target=self._start_workers, name="start", daemon=True).start()
+
+    def stop(self) -> bool:
+        """Finish the keys under way; False when some took too long."""
+        self._stopped.set()
+        self._queue.close()
+        deadline = time.monotonic() + DRAIN_S
+        for worker in self._workers:
+            worker.join(max(deadline - time.monotonic(), 0.0))
+        for informer in self._informers:
+            informer.stop()
+        return not any(worker.is_alive() for worker in self._workers)
+
+    def health(self) -> str | None:
+        """What is dead, for /healthz."""
+        dead = [worker.name for worker in self._workers if not worker.is_alive()]
+        dead += [informer.kind.plural for informer in self._informers if informer.is_dead]
+        return f"dead threads: {', '.join(dead)}" if dead and not self._stopped.is_set() else None
+
+    def readiness(self) -> str | None:
+        missing = [informer.kind.plural for informer in self._informers if not informer.is_synced]
+        return f"not listed yet: {', '.join(missing)}" if missing else None
+
+    def _start_workers(self) -> None:
+        for informer in self._informers:
+            while not informer.wait_synced(1.0):
+                if self._stopped.is_set():
+                    return
+        logger.info("caches_synced runs=%d", len(self.caches.runs()))
+        for number in range(self.settings.workers):
+            worker = threading.Thread(target=self._controller.work, name=f"worker-{number}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
+    def _on_change(self, item: Object) -> None:
+        key = key_of(item)
+        if key is not None:
+            self._queue.add(key)
+
+
+def run(settings: Settings, api: Api, render: Renderer, stopped: threading.Event) -> int:
+    """Until `stopped`; the exit code."""
+    operator = Operator(api, settings, render)
+    lost = threading.Event()
+    elector = Elector(
+        api,
+        namespace=settings.namespace,
+        name=settings.lease_name,
+        identity=f"{socket.gethostname()}-{os.getpid()}",
+        timing=LeaseTiming(settings.lease_duration_s, settings.lease_renew_s, settings.lease_retry_s),
+        clock=time.monotonic,
+    )
+    is_started = threading.Event()
+    pages = health.Pages(
+        settings.health_host,
+        settings.health_port,
+        {
+            "/healthz": health.page_of(operator.health),
+            "/readyz": health.page_of(lambda: operator.readiness() if is_started.is_set() else None),
+        },
+    )
+    metrics = health.Pages(
+        settings.health_host, settings.metrics_port, {"/metrics": health.metrics_page(operator.metrics.registry)}
+    )
+    pages.start()
+    metrics.start()
+
+    def gained() -> None:
+        operator.metrics.is_leader.set(1)
+        is_started.set()
+        operator.start()
+
+    def on_lost() -> None:
+        lost.set()
+        stopped.set()
+
+    if settings.leader_election:
+        elector.run(stopped, on_gained=gained, on_lost=on_lost)
+    else:
+        gained()
+        stopped.wait()
+    if lost.is_set():
+        return EXIT_LEASE_LOST
+    is_drained = operator.stop()
+    elector.release()
+    pages.stop()
+    metrics.stop()
+    logger.info("operator_stopped drained=%s", is_drained)
+    return 0
+
+
+def main() -> int:
+    settings = Settings()
+    logs.set_up(settings.log_level, settings.log_format)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    render = cast(Renderer, importlib.import_module("moaa_operator.render"))
+    api = connect(timeout_s=settings.request_timeout_s)
+    logger.info("operator_started namespaces=%s", ",".join(settings.watch_namespaces) or "all")
+    return run(settings, api, render, stopped)

@@ -1,0 +1,284 @@
+"""From the informers' copies to what a decision needs: one frozen value for each MoAA. Pure.
+
+Children are recognised by what rendering wrote on them (label of the run, role, stage; annotations with fingerprint,
+attempt and model) and by the owner's UID: a child of a deleted MoAA of the same name is nobody's and is passed over.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from moaa.api.status import MoAAStatus
+from moaa_operator import pods
+from moaa_operator.owner import (
+    ATTEMPT_ANNOTATION,
+    FINGERPRINT_ANNOTATION,
+    HASH_ANNOTATION,
+    MODEL_ANNOTATION,
+    ROLE_LABEL,
+    STAGE_LABEL,
+    Owner,
+)
+from moaa_operator.pods import Problem, Termination, moment
+
+Object = Mapping[str, Any]
+
+
+class Role(StrEnum):
+    """What a child is for: the value of ROLE_LABEL."""
+
+    SERVER = "server"
+    STAGE = "stage"
+    FINALISE = "finalise"
+    INSPECT = "inspect"
+    PREFLIGHT = "preflight"
+
+
+class End(StrEnum):
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One object, not just a name."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Child:
+    """A Job, RayJob or ConfigMap of one attempt of a stage, or of a check of the store."""
+
+    ref: Ref
+    role: str
+    stage: str
+    fingerprint: str
+    attempt: int
+    is_leaving: bool = False
+    end: End = End.RUNNING
+    created: datetime | None = None
+    terminations: tuple[Termination, ...] = ()
+    """How its containers ended, those that are still known."""
+    problem: Problem | None = None
+    """Why it does not go on, or how it failed in Kubernetes' words."""
+    progress: str = ""
+    """`3/8` shards; empty when there is nothing to count."""
+
+    @property
+    def is_work(self) -> bool:
+        """Runs something, other than a ConfigMap."""
+        return self.ref.kind != "ConfigMap"
+
+    @property
+    def is_live(self) -> bool:
+        """May still hold machines."""
+        return self.is_work and (self.end is End.RUNNING or self.is_leaving)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A model server's Deployment with its pods."""
+
+    ref: Ref
+    model: str
+    hash: str
+    is_ready: bool = False
+    """At least one replica answers."""
+    is_leaving: bool = False
+    created: datetime | None = None
+    unscheduled_since: datetime | None = None
+    """No replica has a machine; since when the first waits for one."""
+    scheduled_at: datetime | None = None
+    """When the first replica got its machine."""
+    restarts: int = 0
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything a decision about one MoAA rests on."""
+
+    owner: Owner
+    generation: int
+    document: Object
+    """The MoAA as the API server has it."""
+    status: MoAAStatus
+    is_leaving: bool = False
+    children: tuple[Child, ...] = ()
+    servers: tuple[Server, ...] = ()
+    services: Mapping[str, Ref] = field(default_factory=dict)
+    """Services of servers, by name."""
+    service_hashes: Mapping[str, str] = field(default_factory=dict)
+    has_kuberay: bool = True
+    """The cluster knows RayJobs."""
+
+
+def owner_of(document: Object) -> Owner:
+    meta = document["metadata"]
+    return Owner(name=str(meta["name"]), namespace=str(meta["namespace"]), uid=str(meta["uid"]))
+
+
+def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_kuberay: bool = True) -> Observed:
+    """`objects` are the run's objects by kind, its pods among them.
+
+    A status that no version of ours wrote counts as lost: what it said is found again.
+    """
+    owner = owner_of(document)
+    mine = {kind: [item for item in items if _is_owned(item, owner)] for kind, items in objects.items()}
+    found_pods = list(objects.get("Pod", ()))
+    services = mine.get("Service", [])
+    return Observed(
+        owner=owner,
+        generation=int(document["metadata"].get("generation") or 0),
+        document=document,
+        status=_status(document),
+        is_leaving=pods.is_leaving(document),
+        children=tuple(
+            child
+            for kind, read in (("Job", _job), ("RayJob", _rayjob), ("ConfigMap", _config_map))
+            for item in mine.get(kind, [])
+            if (child := read(item, found_pods)) is not None
+        ),
+        servers=tuple(_server(item, found_pods) for item in mine.get("Deployment", []) if _is_server(item)),
+        services={pods.name_of(s): _ref(s, "Service") for s in services if _is_server(s)},
+        service_hashes={pods.name_of(s): _annotation(s, HASH_ANNOTATION) for s in services if _is_server(s)},
+        has_kuberay=has_kuberay,
+    )
+
+
+def _status(document: Object) -> MoAAStatus:
+    try:
+        return MoAAStatus.model_validate(document.get("status") or {})
+    except ValueError:
+        return MoAAStatus()
+
+
+def _is_owned(item: Object, owner: Owner) -> bool:
+    return any(ref.get("uid") == owner.uid for ref in item["metadata"].get("ownerReferences") or ())
+
+
+def _is_server(item: Object) -> bool:
+    return _label(item, ROLE_LABEL) == Role.SERVER
+
+
+def _label(item: Object, name: str) -> str:
+    return str((item["metadata"].get("labels") or {}).get(name) or "")
+
+
+def _annotation(item: Object, name: str) -> str:
+    return str((item["metadata"].get("annotations") or {}).get(name) or "")
+
+
+def _ref(item: Object, kind: str) -> Ref:
+    return Ref(kind, pods.name_of(item), str(item["metadata"].get("uid") or ""))
+
+
+def _child(item: Object, kind: str, **state: Any) -> Child | None:
+    """None: it carries no attempt, so it is not a stage's."""
+    attempt, role = _annotation(item, ATTEMPT_ANNOTATION), _label(item, ROLE_LABEL)
+    if not attempt.isdigit() or role not in set(Role):
+        return None
+    return Child(
+        ref=_ref(item, kind),
+        role=role,
+        stage=_label(item, STAGE_LABEL) or role,
+        fingerprint=_annotation(item, FINGERPRINT_ANNOTATION),
+        attempt=int(attempt),
+        is_leaving=pods.is_leaving(item),
+        created=moment(item["metadata"].get("creationTimestamp")),
+        **state,
+    )
+
+
+def _config_map(item: Object, _pods: list[Object]) -> Child | None:
+    return _child(item, "ConfigMap")
+
+
+def _job(item: Object, all_pods: list[Object]) -> Child | None:
+    uid = item["metadata"].get("uid")
+    mine = [pod for pod in all_pods if any(r.get("uid") == uid for r in pod["metadata"].get("ownerReferences") or ())]
+    status, spec = item.get("status") or {}, item.get("spec") or {}
+    end, problem = End.RUNNING, pods.first_problem(mine)
+    if _holds(item, "Complete"):
+        end, problem = End.SUCCEEDED, None
+    elif failed := _holds(item, "Failed"):
+        reason = str(failed.get("reason") or "Failed")
+        end, problem = End.FAILED, Problem(reason, f"Job {pods.name_of(item)}: {failed.get('message') or reason}")
+    elif problem is None and (refused := _holds(item, "ReplicaFailure")):
+        problem = Problem(str(refused.get("reason") or "FailedCreate"), str(refused.get("message") or ""))
+    total = spec.get("completions")
+    return _child(
+        item,
+        "Job",
+        end=end,
+        problem=problem,
+        terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
+        progress=f"{status.get('succeeded') or 0}/{total}" if spec.get("completionMode") == "Indexed" else "",
+    )
+
+
+_EXIT_CODE = re.compile(r"exit code (\d+)")
+
+
+def _rayjob(item: Object, all_pods: list[Object]) -> Child | None:
+    status = item.get("status") or {}
+    deployment, ray = str(status.get("jobDeploymentStatus") or ""), str(status.get("jobStatus") or "")
+    message = str(status.get("message") or "")
+    cluster = status.get("rayClusterName")
+    mine = [pod for pod in all_pods if cluster and _label(pod, "ray.io/cluster") == cluster]
+    end, problem = End.RUNNING, pods.first_problem(mine)
+    ended: tuple[Termination, ...] = ()
+    if deployment in ("Complete", "Failed", "ValidationFailed"):
+        # A stopped Ray job ends as Complete, too: only its own status says that it succeeded.
+        end = End.SUCCEEDED if ray == "SUCCEEDED" and deployment == "Complete" else End.FAILED
+        reason = str(
+            status.get("reason") or ("ValidationFailed" if deployment == "ValidationFailed" else ray or "Failed")
+        )
+        problem = None if end is End.SUCCEEDED else Problem(reason, f"RayJob {pods.name_of(item)}: {message or reason}")
+        code = _EXIT_CODE.search(message)
+        if end is End.FAILED and (code or pods.parse_answer(message)):
+            ended = (Termination(int(code.group(1)) if code else 1, message),)
+    elif (item.get("spec") or {}).get("suspend"):
+        problem = Problem("Queued", f"RayJob {pods.name_of(item)} is suspended; its queue has not admitted it yet")
+    return _child(item, "RayJob", end=end, problem=problem, terminations=ended)
+
+
+def _server(item: Object, all_pods: list[Object]) -> Server:
+    selector = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    mine = [
+        pod
+        for pod in all_pods
+        if selector and selector.items() <= (pod["metadata"].get("labels") or {}).items() and not pods.is_leaving(pod)
+    ]
+    waiting = [since for pod in mine if (since := pods.unscheduled_since(pod))]
+    placed = [at for pod in mine if (at := pods.scheduled_at(pod))]
+    problem = pods.first_problem(mine)
+    refused = pods.condition(item, "ReplicaFailure")
+    if problem is None and refused is not None and refused.get("status") == "True":
+        problem = Problem(str(refused.get("reason") or "FailedCreate"), str(refused.get("message") or ""))
+    status = item.get("status") or {}
+    is_current = int(status.get("observedGeneration") or 0) >= int(item["metadata"].get("generation") or 0)
+    return Server(
+        ref=_ref(item, "Deployment"),
+        model=_annotation(item, MODEL_ANNOTATION),
+        hash=_annotation(item, HASH_ANNOTATION),
+        is_ready=is_current and int(status.get("readyReplicas") or 0) > 0,
+        is_leaving=pods.is_leaving(item),
+        created=moment(item["metadata"].get("creationTimestamp")),
+        unscheduled_since=min(waiting) if waiting and not placed else None,
+        scheduled_at=min(placed, default=None),
+        restarts=max(map(pods.restarts, mine), default=0),
+        problem=problem,
+    )
+
+
+def _holds(item: Object, name: str) -> Object | None:
+    found = pods.condition(item, name)
+    return found if found is not None and found.get("status") == "True" else None

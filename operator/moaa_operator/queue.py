@@ -1,0 +1,153 @@
+"""The work queue: keys that need a look, each at most once, none at the same time twice.
+
+Whatever happens to a run only adds its key; what is to be done is found out by looking. Invariants: a key is in the
+queue once however often it was added; a key added while somebody works on it is handed out again after that; errors of
+a key push its next turn back exponentially with jitter, a success forgets them; nothing else delays a key that was
+added. Any thread may call anything.
+"""
+
+import heapq
+import random
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Delay after the n-th error in a row: doubles from `first_s` to `max_s`, then takes off up to half of it."""
+
+    first_s: float
+    max_s: float
+    jitter: Callable[[], float] = field(default=random.random)
+    """In [0, 1)."""
+
+    def delay_s(self, errors: int) -> float:
+        whole = min(self.first_s * 2.0 ** min(errors - 1, 30), self.max_s)
+        return float(whole * (1 - self.jitter() / 2))
+
+
+class WorkQueue(Generic[KeyT]):
+    """Keys due now or later. `clock` gives seconds that only grow; tests move it by hand."""
+
+    def __init__(self, backoff: Backoff, *, clock: Callable[[], float]) -> None:
+        self._backoff = backoff
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._ready: dict[KeyT, None] = {}
+        """In the order in which they were added."""
+        self._due: dict[KeyT, float] = {}
+        self._heap: list[tuple[float, int, KeyT]] = []
+        self._count = 0
+        self._active: dict[KeyT, bool] = {}
+        """Keys somebody works on; True when they were added meanwhile."""
+        self._errors: dict[KeyT, int] = {}
+        self._is_closed = False
+
+    def add(self, key: KeyT) -> None:
+        """The key needs a look now, whatever delay was set for it."""
+        with self._changed:
+            self._due.pop(key, None)
+            if key in self._active:
+                self._active[key] = True
+            elif not self._is_closed:
+                self._ready[key] = None
+                self._changed.notify()
+
+    def add_after(self, key: KeyT, delay_s: float) -> None:
+        """The key needs a look in `delay_s`, or sooner when it was to have one sooner."""
+        with self._changed:
+            due = self._clock() + max(delay_s, 0.0)
+            if self._is_closed or key in self._ready or self._due.get(key, float("inf")) <= due:
+                return
+            self._due[key] = due
+            self._count += 1
+            heapq.heappush(self._heap, (due, self._count, key))
+            self._changed.notify()
+
+    def failed(self, key: KeyT, *, at_least_s: float = 0.0) -> float:
+        """Have another look after the key's backoff; returns the delay. Call before `done`."""
+        with self._changed:
+            self._errors[key] = self._errors.get(key, 0) + 1
+            delay_s = max(self._backoff.delay_s(self._errors[key]), at_least_s)
+        self.add_after(key, delay_s)
+        return delay_s
+
+    def succeeded(self, key: KeyT) -> None:
+        """Forget the key's errors."""
+        with self._changed:
+            self._errors.pop(key, None)
+
+    def errors(self, key: KeyT) -> int:
+        with self._changed:
+            return self._errors.get(key, 0)
+
+    def forget(self, key: KeyT) -> None:
+        """The key is gone for good: no turn is left for it."""
+        with self._changed:
+            for table in (self._errors, self._due, self._ready):
+                table.pop(key, None)
+            if key in self._active:
+                self._active[key] = False
+
+    def take(self, timeout_s: float | None = None) -> KeyT | None:
+        """The next key, which is the caller's until `done`; None when closed, or nothing came in `timeout_s`."""
+        deadline = None if timeout_s is None else self._clock() + timeout_s
+        with self._changed:
+            while True:
+                wait_s = self._promote()
+                if self._ready:
+                    key = next(iter(self._ready))
+                    del self._ready[key]
+                    self._active[key] = False
+                    return key
+                if self._is_closed:
+                    return None
+                if deadline is not None:
+                    left = deadline - self._clock()
+                    if left <= 0:
+                        return None
+                    wait_s = left if wait_s is None else min(wait_s, left)
+                self._changed.wait(wait_s)
+
+    def done(self, key: KeyT) -> None:
+        with self._changed:
+            if self._active.pop(key, False) and not self._is_closed:
+                self._due.pop(key, None)
+                self._ready[key] = None
+            self._changed.notify()
+
+    def close(self) -> None:
+        """No more keys are handed out; whoever waits returns."""
+        with self._changed:
+            self._is_closed = True
+            self._ready.clear()
+            self._due.clear()
+            self._changed.notify_all()
+
+    def __len__(self) -> int:
+        """Keys that wait for their turn now."""
+        with self._changed:
+            self._promote()
+            return len(self._ready)
+
+    def _promote(self) -> float | None:
+        """Move what is due to the ready keys; seconds until the next is due, or None."""
+        now = self._clock()
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) != due:  # added sooner, or forgotten
+                heapq.heappop(self._heap)
+                continue
+            if due > now:
+                return due - now
+            heapq.heappop(self._heap)
+            del self._due[key]
+            if key in self._active:
+                self._active[key] = True
+            else:
+                self._ready[key] = None
+        return None

@@ -1,0 +1,115 @@
+"""What the operator's environment says: variables MOAA_OPERATOR_<NAME>, set by the chart. Nothing else reads it.
+
+None of it is part of a fingerprint: another image or another default repeats no work.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _listed(value: object) -> object:
+    """`a, b` gives ("a", "b"); an empty text gives none."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+"""Names with commas between them."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class PullPolicy(StrEnum):
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class Settings(BaseSettings):
+    """How the operator works and what it renders."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOAA_OPERATOR_", frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
+
+    # What is rendered
+    jobs_image: str = "moaa-jobs:latest"
+    """Runs every stage but training."""
+    train_image: str = "moaa-train:latest"
+    """Runs sft and dpo: head, workers and submitter."""
+    vllm_image: str = "vllm/vllm-openai:v0.33.0"
+    """Serves models on GPUs."""
+    vllm_cpu_image: str = "vllm/vllm-openai-cpu:v0.33.0"
+    """Serves models whose `serving.gpus` is 0."""
+    image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    image_pull_secrets: Listed = ()
+    ray_version: str = "2.60.0"
+    """Of the Ray in `train_image`."""
+    job_priority_class: str | None = None
+    server_priority_class: str | None = None
+    training_priority_class: str | None = None
+    job_cpu: str = "1"
+    job_memory: str = "4Gi"
+    """Requests of a stage's pod; the memory is its limit, too."""
+    light_cpu: str = "250m"
+    light_memory: str = "1Gi"
+    """The same for finalise, inspect and preflight."""
+    server_cpu: str = "4"
+    server_memory: str = "32Gi"
+    """Of a model server on GPUs; `serving.template` overrides it."""
+    head_cpu: str = "2"
+    head_memory: str = "8Gi"
+    """Of the Ray head; less than 8Gi has been seen to run out of memory."""
+    worker_cpu: str = "8"
+    worker_memory: str = "64Gi"
+    """Of a training worker whose resource says nothing; requests equal limits, since Ray counts limits."""
+    training_workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
+    """Training workers on GPUs that share a pod, and so a machine and its NVLink: GPUs of different pods talk over the
+    network. Set it to the GPUs of one machine; a run with a number of workers it does not divide gets smaller pods."""
+    shards_at_once: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Pods of one Indexed Job that run at the same time."""
+    training_deadline_hours: Annotated[int, Field(ge=1)] = 24 * 14
+    """A RayJob that runs longer is ended and tried again."""
+
+    # How it works
+    watch_namespaces: Listed = ()
+    """None: every namespace, which needs a ClusterRole."""
+    namespace: str = "default"
+    """Where the operator runs: the lease is here."""
+    leader_election: bool = True
+    lease_name: str = "moaa-operator"
+    lease_duration_s: Seconds = 15.0
+    """Another replica takes over when the lease was not renewed for so long."""
+    lease_renew_s: Seconds = 10.0
+    """A leader that could not renew for so long stops."""
+    lease_retry_s: Seconds = 2.0
+    workers: Annotated[int, Field(ge=1, le=64)] = 4
+    """MoAAs reconciled at the same time."""
+    resync_active_s: Seconds = 30.0
+    """A run with work under way is looked at at least so often, watch or no watch."""
+    resync_idle_s: Seconds = 300.0
+    backoff_s: Seconds = 1.0
+    """First delay after an error of a reconcile; doubles up to `backoff_max_s`."""
+    backoff_max_s: Seconds = 300.0
+    retry_s: Seconds = 10.0
+    """First delay before another attempt of a stage; doubles up to `retry_max_s`."""
+    retry_max_s: Seconds = 900.0
+    request_timeout_s: Seconds = 30.0
+    watch_timeout_s: Seconds = 290.0
+    """A watch ends by itself after so long and is opened again."""
+    watch_silence_s: Seconds = 320.0
+    """A watch that says nothing at all for so long, not even that it ends, is dead."""
+    health_host: str = "0.0.0.0"
+    health_port: Port = 8081
+    """/healthz and /readyz."""
+    metrics_port: Port = 8080
+    """/metrics."""
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: str = "INFO"

@@ -1,0 +1,78 @@
+"""The status as it is written, from how the run stands. Pure; equal runs give equal statuses, so nothing is written
+when nothing has changed."""
+
+from datetime import datetime
+from typing import Any
+
+from moaa.api.attempts import Step
+from moaa.api.status import MAX_HISTORY, MAX_STAGES, ClosedIteration, MoAAStatus, Promoted
+from moaa.plan.graph import stage_id
+from moaa.plan.stage import TRAINING, Kind, StageResult
+from moaa_operator import conditions
+from moaa_operator.memory import bounded, iteration_of, last_closed, stage_status
+from moaa_operator.view import View
+
+
+def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
+    """What a refused resource has done so far stays as it was."""
+    found = conditions.conditions(view, before.conditions)
+    if view.resource is None:
+        begun = bool(before.stages or before.attempts)
+        return before.with_(
+            observed_generation=view.generation, conditions=found, phase=conditions.phase(found, has_begun=begun)
+        )
+    kept = {**view.aside, **view.results}
+    attempts = sorted(view.attempts.values(), key=lambda entry: entry.stage)
+    closed = last_closed(view.results)
+    stage = _shown_stage(view)
+    has_begun = bool(kept) or any(entry.attempt for entry in attempts)
+    return MoAAStatus(
+        observed_generation=view.generation,
+        phase=conditions.phase(found, has_begun=has_begun),
+        iteration=f"{min(closed + 1, view.resource.spec.iterations)}/{view.resource.spec.iterations}",
+        stage=stage,
+        progress=(view.progress.get(stage or "") or None),
+        score=before.score,
+        conditions=found,
+        stages=[stage_status(result) for result in bounded(kept)],
+        attempts=attempts[:MAX_STAGES],
+        promoted=_promoted(view) or before.promoted,
+        history=_history(view, before),
+    )
+
+
+def document(status: MoAAStatus) -> dict[str, Any]:
+    """As the API server stores it."""
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _shown_stage(view: View) -> str | None:
+    """The stage that is furthest at work, else the first that is not done."""
+    order = {Step.WORK: 0, Step.FINALISE: 1, Step.SERVERS: 2}
+    open_stages = [view.attempts[name] for name in view.graph.stages if name in view.attempts]
+    running = [entry for entry in open_stages if entry.step is not None]
+    if running:
+        return min(running, key=lambda entry: order[entry.step or Step.SERVERS]).stage
+    return next((name for name in view.graph.stages if name not in view.results), None)
+
+
+def _promoted(view: View) -> Promoted | None:
+    closed = last_closed(view.results)
+    result = view.results.get(stage_id(closed, Kind.PROMOTE)) if closed else None
+    if result is None or "model" not in result.outputs:
+        return None
+    return Promoted(uri=result.outputs["model"].uri, digest=result.outputs["model"].digest)
+
+
+def _history(view: View, before: MoAAStatus) -> list[ClosedIteration]:
+    known = {entry.iteration: entry for entry in before.history}
+    for name, result in view.results.items():
+        if result.kind is Kind.PROMOTE and iteration_of(name) not in known:
+            known[iteration_of(name)] = _closed(result, view, view.now)
+    return [known[i] for i in sorted(known)][-MAX_HISTORY:]
+
+
+def _closed(result: StageResult, view: View, now: datetime) -> ClosedIteration:
+    model = result.outputs.get("model")
+    made = [r.stage for r in view.results.values() if r.kind in TRAINING and model and r.outputs["model"] == model]
+    return ClosedIteration(iteration=iteration_of(result.stage), stage=made[0] if made else None, closed=now)

@@ -1,0 +1,42 @@
+"""How a run stands after a decision, in a form that status, conditions and events are written from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from moaa.api import MoAA
+from moaa.api.attempts import StageAttempts
+from moaa.plan.stage import Graph, StageResult
+from moaa_operator.pods import Problem
+
+
+@dataclass(frozen=True)
+class View:
+    """One run at one moment. Everything optional is None while it does not apply."""
+
+    generation: int
+    now: datetime
+    resource: MoAA | None
+    """None: the document is refused."""
+    refusal: str = ""
+    graph: Graph = field(default_factory=Graph)
+    results: Mapping[str, StageResult] = field(default_factory=dict)
+    """Those that hold."""
+    aside: Mapping[str, StageResult] = field(default_factory=dict)
+    attempts: Mapping[str, StageAttempts] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    is_finished: bool = False
+    is_stuck: bool = False
+    storage: StageAttempts | None = None
+    """The preflight."""
+    servers: Problem | None = None
+    """Why servers that a stage waits for are not up."""
+    are_servers_ready: bool | None = None
+    training: Problem | None = None
+    """Why the training that should run does not."""
+    is_training: bool = False
+    blocked: tuple[Problem, ...] = ()
+    """What waits for a person: nothing in the run itself will change it."""
+    progress: Mapping[str, str] = field(default_factory=dict)
+    """By stage, for people."""

@@ -1,0 +1,349 @@
+"""A cluster in memory for tests of the operator: it does what the API server and its controllers would, when told to."""
+
+import copy
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from moaa_operator.observe import Observed, observe
+from moaa_operator.owner import (
+    ATTEMPT_ANNOTATION,
+    FINGERPRINT_ANNOTATION,
+    HASH_ANNOTATION,
+    MODEL_ANNOTATION,
+    ROLE_LABEL,
+    RUN_LABEL,
+    STAGE_LABEL,
+    Owner,
+)
+from moaa_operator.reconcile import Desired, reconcile
+from moaa_operator.served import ServedModel
+from moaa_operator.settings import Settings
+from moaa_operator.status import document as status_document
+
+from moaa.api import MoAA
+from moaa.api.base import Spec
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.job import CheckAnswer, CheckJob
+from moaa.plan.semantics import digest_of
+from moaa.plan.stage import TRAINING, Identity, StageJob, StageResult, stage_path
+from tests.plan_helpers import finish, tree
+
+Object = dict[str, Any]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+OWNER = Owner("small", "team", "uid-1")
+SETTINGS = Settings(retry_s=10, retry_max_s=60)
+
+
+class FakeRender:
+    """The seam of `moaa_operator.render` with as little in the manifests as control looks at."""
+
+    def servers(
+        self, models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings
+    ) -> list[Object]:
+        found: list[Object] = []
+        for served in models:
+            name = self._server(served, owner)
+            model = resource.spec.model(resource.spec.student if served.name.startswith("@") else served.name)
+            notes = {
+                MODEL_ANNOTATION: served.name,
+                HASH_ANNOTATION: digest_of([served.digest, model.serving.model_dump(mode="json")]),
+            }
+            for kind in ("Service", "Deployment"):
+                made = _manifest(owner, kind, name, "server", notes)
+                if kind == "Deployment":
+                    made["spec"] = {"selector": {"matchLabels": {"server": name}}, "replicas": 1}
+                found.append(made)
+        return found
+
+    def server_url(self, model: ServedModel, owner: Owner) -> str:
+        return f"http://{self._server(model, owner)}.{owner.namespace}.svc:8000/v1"
+
+    def stage_children(
+        self, job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, shards: int | None, settings: Settings
+    ) -> list[Object]:
+        kind = "RayJob" if job.kind in TRAINING else "Job"
+        made = self._attempt(job, owner, kind, "stage", attempt)
+        made[1]["spec"] = {} if shards is None else {"completions": shards, "completionMode": "Indexed"}
+        return made
+
+    def finalise_children(
+        self, job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
+    ) -> list[Object]:
+        return self._attempt(job, owner, "Job", "finalise", attempt)
+
+    def inspect_children(
+        self, job: Spec, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
+    ) -> list[Object]:
+        return self._check(job, owner, "inspect", attempt)
+
+    def preflight_children(
+        self, job: Spec, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
+    ) -> list[Object]:
+        return self._check(job, owner, "preflight", attempt)
+
+    def _server(self, served: ServedModel, owner: Owner) -> str:
+        return f"{owner.name}-{served.served_name}-{served.digest[:6]}"
+
+    def _attempt(self, job: StageJob, owner: Owner, kind: str, role: str, attempt: int) -> list[Object]:
+        name = f"{owner.name}-{job.stage}-{role[0]}{attempt}-{job.fingerprint[:6]}"
+        notes = {FINGERPRINT_ANNOTATION: job.fingerprint, ATTEMPT_ANNOTATION: str(attempt)}
+        made = [_manifest(owner, k, name, role, notes, stage=job.stage) for k in ("ConfigMap", kind)]
+        made[0]["data"] = {"job.json": job.model_dump_json()}
+        return made
+
+    def _check(self, job: Spec, owner: Owner, role: str, attempt: int) -> list[Object]:
+        text = job.model_dump_json()
+        name = f"{owner.name}-{role}-a{attempt}-{digest_of(text)[:6]}"
+        made = [_manifest(owner, kind, name, role, {ATTEMPT_ANNOTATION: str(attempt)}) for kind in ("ConfigMap", "Job")]
+        made[0]["data"] = {"job.json": text}
+        return made
+
+
+def _manifest(owner: Owner, kind: str, name: str, role: str, notes: dict[str, str], stage: str = "") -> Object:
+    labels = {RUN_LABEL: owner.name, ROLE_LABEL: role, **({STAGE_LABEL: stage} if stage else {})}
+    about = {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": labels,
+        "annotations": dict(notes),
+        "ownerReferences": [dict(owner.reference)],
+    }
+    version = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "Job": "batch/v1", "RayJob": "ray.io/v1"}
+    return {"apiVersion": version[kind], "kind": kind, "metadata": about, "spec": {}}
+
+
+def stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Cluster:
+    """One MoAA and its objects. `manifests` is the store: what stages have finished, by fingerprint."""
+
+    def __init__(self, *, settings: Settings = SETTINGS, has_kuberay: bool = True, **changes: Any) -> None:
+        changes = {"spec__storage__uri": "s3://bucket/prefix", **changes}
+        document = tree(**changes)
+        document["metadata"] |= {"name": OWNER.name, "namespace": OWNER.namespace, "uid": OWNER.uid, "generation": 1}
+        self.document: Object = document
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.now = START
+        self.settings = settings
+        self.has_kuberay = has_kuberay
+        self.render = FakeRender()
+        self.manifests: dict[str, StageResult] = {}
+        self.created: list[str] = []
+        """Names of every Job and RayJob ever made, in order; a name twice was made again."""
+        self.uids = 0
+        self.desired: Desired | None = None
+
+    # What the operator does
+
+    def observed(self) -> Observed:
+        kinds: dict[str, list[Object]] = {}
+        for (kind, _), item in self.objects.items():
+            kinds.setdefault(kind, []).append(copy.deepcopy(item))
+        return observe(copy.deepcopy(self.document), kinds, has_kuberay=self.has_kuberay)
+
+    def decide(self) -> Desired:
+        self.desired = reconcile(self.observed(), now=self.now, settings=self.settings, render=self.render)
+        return self.desired
+
+    def step(self, *, dies: str = "") -> Desired:
+        """One pass; `dies` ends it after `apply` or `status`, as a kill would."""
+        desired = self.decide()
+        for manifest in (*desired.apply, *desired.create):
+            self._make(manifest)
+        if dies == "apply":
+            return desired
+        self.document["status"] = json.loads(json.dumps(status_document(desired.status)))
+        if dies == "status":
+            return desired
+        for ref in desired.delete:
+            found = self.objects.get((ref.kind, ref.name))
+            if found is not None and found["metadata"]["uid"] == ref.uid:
+                self.delete(ref.kind, ref.name)
+        return desired
+
+    def settle(self, limit: int = 20) -> Desired:
+        """Steps until nothing changes any more."""
+        for _ in range(limit):
+            before = (json.dumps(self.document.get("status")), sorted(self.objects))
+            desired = self.step()
+            if before == (json.dumps(self.document.get("status")), sorted(self.objects)):
+                return desired
+        raise AssertionError(f"no rest after {limit} steps")
+
+    def _make(self, manifest: Object) -> None:
+        place = manifest["kind"], manifest["metadata"]["name"]
+        item = copy.deepcopy(manifest)
+        if place in self.objects:
+            if manifest["kind"] in ("Deployment", "Service"):
+                self.objects[place]["metadata"]["annotations"] = item["metadata"]["annotations"]
+            return
+        self.uids += 1
+        item["metadata"] |= {"uid": f"child-{self.uids}", "creationTimestamp": stamp(self.now), "generation": 1}
+        self.objects[place] = item
+        if manifest["kind"] in ("Job", "RayJob"):
+            self.created.append(place[1])
+
+    # What Kubernetes and people do
+
+    def delete(self, kind: str, name: str) -> None:
+        """With what it owns."""
+        uid = self.objects.pop((kind, name))["metadata"]["uid"]
+        for place in list(self.objects):
+            if place in self.objects and any(
+                r["uid"] == uid for r in self.objects[place]["metadata"]["ownerReferences"]
+            ):
+                self.delete(*place)
+
+    def edit(self, **changes: Any) -> None:
+        fresh = tree(**{"spec__storage__uri": "s3://bucket/prefix", **changes})
+        self.document["spec"] = fresh["spec"]
+        self.document["metadata"]["generation"] += 1
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def of(self, kind: str, *, role: str | None = None, stage: str | None = None) -> list[Object]:
+        return [
+            item
+            for (k, _), item in self.objects.items()
+            if k == kind
+            and (role is None or item["metadata"]["labels"][ROLE_LABEL] == role)
+            and (stage is None or item["metadata"]["labels"].get(STAGE_LABEL) == stage)
+        ]
+
+    def running(self) -> list[Object]:
+        """Jobs and RayJobs that have not ended."""
+        return [item for item in (*self.of("Job"), *self.of("RayJob")) if not item.get("status")]
+
+    def servers_answer(self) -> None:
+        for item in self.of("Deployment"):
+            item["status"] = {"observedGeneration": 1, "readyReplicas": 1}
+
+    def server_pod(self, deployment: Object, **status: Any) -> Object:
+        """The one pod of a server, with this status."""
+        name = deployment["metadata"]["name"]
+        pod: Object = {
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{name}-pod",
+                "namespace": OWNER.namespace,
+                "labels": {"server": name, RUN_LABEL: OWNER.name, ROLE_LABEL: "server"},
+                "annotations": {},
+                "uid": f"pod-{name}",
+                "ownerReferences": [{"uid": deployment["metadata"]["uid"]}],
+            },
+            "status": status,
+        }
+        self.objects["Pod", pod["metadata"]["name"]] = pod
+        return pod
+
+    def end(self, item: Object, *, code: int = 0, message: str = "", reason: str = "") -> None:
+        """The Job or RayJob ends; `message` is what its container leaves."""
+        if item["kind"] == "RayJob":
+            ray = "SUCCEEDED" if code == 0 else "FAILED"
+            text = message if code == 0 else f"Job entrypoint command failed with exit code {code}, logs:\n{message}"
+            item["status"] = {
+                "jobDeploymentStatus": "Complete" if code == 0 else "Failed",
+                "jobStatus": ray,
+                "message": text,
+                "reason": reason or ("" if code == 0 else "AppFailed"),
+            }
+            return
+        name = item["metadata"]["name"]
+        ended = {"exitCode": code, "message": message, "reason": "Completed" if code == 0 else "Error"}
+        self.objects["Pod", f"{name}-pod"] = {
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{name}-pod",
+                "namespace": OWNER.namespace,
+                "labels": {RUN_LABEL: OWNER.name},
+                "annotations": {},
+                "uid": f"pod-{name}",
+                "ownerReferences": [{"uid": item["metadata"]["uid"]}],
+            },
+            "status": {"containerStatuses": [{"name": "job", "state": {"terminated": ended}}]},
+        }
+        kind = "Complete" if code == 0 else "Failed"
+        item["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason or "BackoffLimitExceeded"}]}
+
+    def job_of(self, item: Object) -> Any:
+        """What the Job reads."""
+        text = self.objects["ConfigMap", item["metadata"]["name"]]["data"]["job.json"]
+        role = item["metadata"]["labels"][ROLE_LABEL]
+        return (CheckJob if role in ("inspect", "preflight") else StageJob).model_validate_json(text)
+
+    def work(self, item: Object) -> None:
+        """The Job or RayJob does what its image would, and ends well."""
+        role = item["metadata"]["labels"][ROLE_LABEL]
+        if role == "preflight":
+            self.end(item, message="{}")
+        elif role == "inspect":
+            self.end(item, message=self._inspect(self.job_of(item)).model_dump_json(by_alias=True))
+        else:
+            job: StageJob = self.job_of(item)
+            whole = item["kind"] == "Job" and item["spec"].get("completionMode") != "Indexed"
+            if role == "stage" and not whole:
+                self.end(item)
+                return
+            result = self.manifests.setdefault(job.fingerprint, self._finished(job))
+            self.end(item, message=result.model_dump_json(by_alias=True))
+
+    def work_all(self) -> None:
+        for item in self.running():
+            self.work(item)
+
+    def run(self, limit: int = 200) -> None:
+        """Everything goes well until nothing is left to do."""
+        for _ in range(limit):
+            self.settle()
+            self.servers_answer()
+            if not self.running() and not self.of("Deployment"):
+                if self.phase in ("Succeeded", "Failed"):
+                    return
+                self.wait(60)
+            self.work_all()
+        raise AssertionError(f"not done after {limit} rounds: {self.status}")
+
+    def _finished(self, job: StageJob) -> StageResult:
+        resource = MoAA.model_validate(job.resource)
+        identity = Identity(build(resource).stages[job.stage], job.inputs, job.fingerprint, job.document)
+        assert stage_path(job.kind, job.inputs, job.fingerprint) == identity.path
+        return finish(identity, resource)
+
+    def _inspect(self, job: CheckJob) -> CheckAnswer:
+        resource = MoAA.model_validate(job.resource)
+        known, found, absent = dict(job.results), [], []
+        for stage in build(resource).stages.values():
+            identity = None if stage.id in known else identify(stage, resource, known)
+            if identity is None:
+                continue
+            if identity.fingerprint in self.manifests:
+                known[stage.id] = self.manifests[identity.fingerprint].with_(stage=stage.id)
+                found.append(known[stage.id])
+            else:
+                absent.append(identity.fingerprint)
+        return CheckAnswer(results=found[:3], absent=absent, is_complete=len(found) <= 3)
+
+    @property
+    def status(self) -> Object:
+        return dict(self.document.get("status") or {})
+
+    @property
+    def phase(self) -> str | None:
+        phase = self.status.get("phase")
+        return str(phase) if phase else None
+
+    def condition(self, kind: str) -> Object | None:
+        return next((dict(c) for c in self.status.get("conditions", ()) if c["type"] == kind), None)
+
+    def entry(self, stage: str) -> Object:
+        return next(dict(e) for e in self.status.get("attempts", ()) if e["stage"] == stage)
+
+    @property
+    def done(self) -> list[str]:
+        return [entry["stage"] for entry in self.status.get("stages", ())]
