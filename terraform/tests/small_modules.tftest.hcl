@@ -100,7 +100,7 @@ run "budgets_follow_the_tags" {
     error_message = "filters"
   }
   assert {
-    condition = alltrue([for b in aws_budgets_budget.this : { for n in b.notification : n.notification_type => n.threshold } == tomap({ ACTUAL = 80, FORECASTED = 100 }) &&
+    condition = alltrue([for b in aws_budgets_budget.this : toset([for n in b.notification : "${n.notification_type} ${n.threshold}"]) == toset(["ACTUAL 80", "FORECASTED 100"]) &&
     alltrue([for n in b.notification : n.subscriber_email_addresses == toset(["ops@example.com"])])])
     error_message = "mail at 80 % spent and at 100 % forecast"
   }
