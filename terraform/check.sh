@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Everything that can be checked without an AWS account: format, schema, tests, and that the tests see planted faults.
+# TF_PLUGIN_DIR: folder with the AWS provider, when it is not to be downloaded.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+if ! command -v terraform >/dev/null; then
+  echo "terraform/check.sh: terraform is not installed; version 1.11 or later is needed (tests override mocks in plans)" >&2
+  exit 1
+fi
+
+step() {
+  local name=$1 start
+  shift
+  start=$(date +%s)
+  echo "== $name"
+  "$@"
+  echo "== $name took $(($(date +%s) - start)) s"
+}
+
+init=(terraform init -backend=false -input=false -no-color)
+if [[ -n ${TF_PLUGIN_DIR:-} ]]; then
+  init+=("-plugin-dir=$TF_PLUGIN_DIR")
+fi
+
+step fmt terraform fmt -check -diff -recursive
+step init "${init[@]}"
+step validate terraform validate -no-color # with the tests' modules: each module and example as a root
+step test terraform test -no-color
+step planted-faults tests/planted-faults.sh

@@ -1,0 +1,52 @@
+# Three zones, a NAT gateway in each, two teams that cannot reach each other's runs, and 8-GPU nodes with EFA for
+# training: bought ahead as a capacity block when its id is given, else on demand in a placement group.
+locals {
+  zones = [for letter in ["a", "b", "c"] : "${var.region}${letter}"]
+
+  training = {
+    role           = "Training"
+    instance_types = ["p5.48xlarge"]
+    gpus           = 8
+    max_nodes      = 8
+    efa_interfaces = 32
+    zone           = coalesce(var.training_zone, local.zones[0])
+    local_nvme     = true # ZeRO offload and checkpoints on their way
+    disk_gib       = 300
+
+    capacity        = var.capacity_block_id == null ? "OnDemand" : "CapacityBlock"
+    reservation_id  = var.capacity_block_id
+    placement_group = var.capacity_block_id == null
+  }
+}
+
+module "moaa" {
+  source = "../.."
+
+  name        = "moaa-prod"
+  region      = var.region
+  zones       = local.zones
+  nat         = "PerZone"
+  bucket_name = var.bucket_name
+
+  admin_principal_arns  = var.admin_principal_arns
+  public_endpoint_cidrs = var.office_cidrs
+  log_retention_days    = 365
+  noncurrent_days       = 90
+
+  node_groups = {
+    system    = { role = "System", instance_types = ["m7i.xlarge"], min_nodes = 2, max_nodes = 4 }
+    inference = { role = "Inference", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 6, local_nvme = true, disk_gib = 300 }
+    training  = local.training
+    # The judges of one large run, so that its cost stands alone on the bill.
+    llama-judges = { role = "Inference", instance_types = ["g6e.48xlarge"], gpus = 8, max_nodes = 2, local_nvme = true, moaa = "llama-8b" }
+  }
+
+  run_namespaces = {
+    alignment = { prefix = "alignment" }
+    research  = { prefix = "teams/research" }
+  }
+
+  monthly_usd         = 200000
+  monthly_usd_by_moaa = { llama-8b = 40000 }
+  budget_emails       = var.budget_emails
+}

@@ -1,0 +1,35 @@
+variable "region" {
+  type    = string
+  default = "eu-west-1"
+}
+
+variable "bucket_name" {
+  description = "Globally unique."
+  type        = string
+}
+
+variable "admin_principal_arns" {
+  type = list(string)
+}
+
+variable "budget_emails" {
+  type = list(string)
+}
+
+variable "office_cidrs" {
+  description = "Networks from which kubectl is used; empty: from within the VPC only."
+  type        = list(string)
+  default     = []
+}
+
+variable "capacity_block_id" {
+  description = "cr-… of a capacity block for p5.48xlarge; null: on demand."
+  type        = string
+  default     = null
+}
+
+variable "training_zone" {
+  description = "Zone of the capacity block; null: the region's first."
+  type        = string
+  default     = null
+}

@@ -1,0 +1,17 @@
+variable "region" {
+  type    = string
+  default = "eu-west-1"
+}
+
+variable "bucket_name" {
+  description = "Globally unique."
+  type        = string
+}
+
+variable "admin_principal_arns" {
+  type = list(string)
+}
+
+variable "budget_emails" {
+  type = list(string)
+}

@@ -1,0 +1,3 @@
+output "names" {
+  value = sort(keys(aws_budgets_budget.this))
+}

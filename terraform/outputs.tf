@@ -1,0 +1,56 @@
+# `terraform output -raw chart_values > values.yaml` is everything the chart must know about this installation.
+output "chart_values" {
+  description = "Values of the Helm chart, YAML."
+  value = yamlencode({
+    region = var.region
+    images = merge(
+      { for image, repository in module.registry.repositories : image => { repository = repository } },
+      { vllm = { repository = var.vllm_image } },
+    )
+    runNamespaces = [for ns, n in var.run_namespaces : {
+      name                      = ns
+      storageUri                = "s3://${var.bucket_name}/${n.prefix}"
+      serviceAccountName        = n.service_account
+      servingServiceAccountName = n.serving_service_account
+    }]
+    weightsUri = "s3://${var.bucket_name}/${var.weights_prefix}"
+    # What pods of a role need to land on its shared nodes: one selector and the union of tolerations.
+    scheduling = { for role in ["system", "inference", "training"] : role => {
+      nodeSelector = { "moaa.dev/role" = role }
+      tolerations  = distinct(flatten([for g in module.node_groups.scheduling : g.tolerations if g.role == role && g.moaa == null]))
+    } }
+    # Nodes that belong to one MoAA: its pods need this instead.
+    dedicated = [for name, g in module.node_groups.scheduling : {
+      moaa = g.moaa, role = g.role, nodeGroup = name, nodeSelector = g.nodeSelector, tolerations = g.tolerations
+    } if g.moaa != null]
+    nodeGroups = [for name, g in module.node_groups.scheduling : {
+      name = name, role = g.role, gpus = g.gpus, efaInterfaces = g.efaInterfaces, spot = g.spot
+    }]
+  })
+}
+
+output "cluster_name" {
+  value = module.cluster.name
+}
+
+output "cluster_endpoint" {
+  value = module.cluster.endpoint
+}
+
+output "bucket_name" {
+  value = module.storage.bucket_name
+}
+
+output "repositories" {
+  description = "Where to push images, by name."
+  value       = module.registry.repositories
+}
+
+output "role_arns" {
+  description = "Roles of service accounts, by <namespace>/<component>."
+  value       = module.identity.role_arns
+}
+
+output "budgets" {
+  value = module.budget.names
+}

@@ -1,0 +1,191 @@
+# The bucket: closed, encrypted, versioned; its policy statement by statement; what may ever be deleted.
+mock_provider "aws" {}
+
+variables {
+  bucket_name = "example-moaa-store"
+  account_id  = "111122223333"
+  key_arn     = "arn:aws:kms:eu-west-1:111122223333:key/store"
+}
+
+run "bucket_is_closed_encrypted_and_versioned" {
+  command = plan
+  module { source = "./modules/storage" }
+  assert {
+    condition = (aws_s3_bucket_public_access_block.this.block_public_acls && aws_s3_bucket_public_access_block.this.block_public_policy &&
+    aws_s3_bucket_public_access_block.this.ignore_public_acls && aws_s3_bucket_public_access_block.this.restrict_public_buckets)
+    error_message = "the bucket is open to the public"
+  }
+  assert {
+    condition     = aws_s3_bucket_ownership_controls.this.rule[0].object_ownership == "BucketOwnerEnforced"
+    error_message = "ACLs must be off"
+  }
+  assert {
+    condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
+    error_message = "versions are not kept"
+  }
+  assert {
+    condition = alltrue([for rule in aws_s3_bucket_server_side_encryption_configuration.this.rule : rule.bucket_key_enabled &&
+    rule.apply_server_side_encryption_by_default[0].sse_algorithm == "aws:kms" && rule.apply_server_side_encryption_by_default[0].kms_master_key_id == var.key_arn])
+    error_message = "objects must be encrypted with our key"
+  }
+  assert {
+    condition     = aws_s3_bucket.this.force_destroy == false
+    error_message = "terraform destroy would delete every run"
+  }
+}
+
+run "policy_denies_and_grants_nothing" {
+  command = plan
+  module { source = "./modules/storage" }
+  assert {
+    condition     = alltrue([for s in jsondecode(aws_s3_bucket_policy.this.policy).Statement : s.Effect == "Deny" && s.Principal == "*" && length(s.Condition) > 0])
+    error_message = "a bucket policy that allows anything is a second place where rights are granted"
+  }
+  assert {
+    condition     = [for s in jsondecode(aws_s3_bucket_policy.this.policy).Statement : s.Sid] == ["TlsOnly", "Tls12OrLater", "ThisAccountOnly", "NoOtherEncryption", "NoOtherKey", "NeverReplaced"]
+    error_message = "a statement came or went; check it below"
+  }
+}
+
+run "policy_statement_by_statement" {
+  command = plan
+  module { source = "./modules/storage" }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.this.policy).Statement[0]) == jsonencode({
+      Sid       = "TlsOnly", Effect = "Deny", Principal = "*", Action = "s3:*"
+      Resource  = ["arn:aws:s3:::example-moaa-store", "arn:aws:s3:::example-moaa-store/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    })
+    error_message = "plain HTTP is not refused"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.this.policy).Statement[1]) == jsonencode({
+      Sid       = "Tls12OrLater", Effect = "Deny", Principal = "*", Action = "s3:*"
+      Resource  = ["arn:aws:s3:::example-moaa-store", "arn:aws:s3:::example-moaa-store/*"]
+      Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
+    })
+    error_message = "old TLS is not refused"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.this.policy).Statement[2]) == jsonencode({
+      Sid       = "ThisAccountOnly", Effect = "Deny", Principal = "*", Action = "s3:*"
+      Resource  = ["arn:aws:s3:::example-moaa-store", "arn:aws:s3:::example-moaa-store/*"]
+      Condition = { StringNotEquals = { "aws:PrincipalAccount" = "111122223333" }, Bool = { "aws:PrincipalIsAWSService" = "false" } }
+    })
+    error_message = "other accounts are not refused"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.this.policy).Statement[3]) == jsonencode({
+      Sid       = "NoOtherEncryption", Effect = "Deny", Principal = "*", Action = "s3:PutObject", Resource = "arn:aws:s3:::example-moaa-store/*"
+      Condition = { StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }, Null = { "s3:x-amz-server-side-encryption" = "false" } }
+    })
+    error_message = "other encryption is not refused"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.this.policy).Statement[4]) == jsonencode({
+      Sid = "NoOtherKey", Effect = "Deny", Principal = "*", Action = "s3:PutObject", Resource = "arn:aws:s3:::example-moaa-store/*"
+      Condition = {
+        StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "arn:aws:kms:eu-west-1:111122223333:key/store" }
+        Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
+      }
+    })
+    error_message = "another key is not refused"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.this.policy).Statement[5]) == jsonencode({
+      Sid = "NeverReplaced", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
+      Resource = [
+        "arn:aws:s3:::example-moaa-store/*/stages/*/manifest.json",
+        "arn:aws:s3:::example-moaa-store/*/stages/*/attempts/*",
+        "arn:aws:s3:::example-moaa-store/*/stages/*/shards/*",
+        "arn:aws:s3:::example-moaa-store/*/stages/*/ledger/*",
+      ]
+      Condition = { Null = { "s3:if-none-match" = "true" }, Bool = { "s3:ObjectCreationOperation" = "true" } }
+    })
+    error_message = "manifests, tokens, shards and ledgers may be replaced"
+  }
+}
+
+run "nothing_current_expires_without_its_tag" {
+  command = apply # what a rule leaves out is known only then
+  module { source = "./modules/storage" }
+  assert {
+    # A rule may delete current objects only where it is filtered by a tag with a key and a value.
+    condition = alltrue(flatten([for rule in aws_s3_bucket_lifecycle_configuration.this.rule : [for e in rule.expiration :
+      e.expired_object_delete_marker == true || try(length(rule.filter[0].tag[0].key) > 0 && length(rule.filter[0].tag[0].value) > 0, false)
+    ]]))
+    error_message = "a lifecycle rule deletes current objects by age: suspended runs would lose their stages"
+  }
+  assert {
+    condition     = alltrue([for rule in aws_s3_bucket_lifecycle_configuration.this.rule : length(rule.transition) == 0 && length(rule.noncurrent_version_transition) == 0])
+    error_message = "objects in archive classes cannot be read when a run goes on"
+  }
+  assert {
+    condition = { for rule in aws_s3_bucket_lifecycle_configuration.this.rule : rule.id => rule.status } == {
+      aborted-uploads = "Enabled", old-versions = "Enabled", empty-delete-markers = "Enabled", tagged-after-manifest = "Enabled"
+    }
+    error_message = "rules: ${jsonencode([for rule in aws_s3_bucket_lifecycle_configuration.this.rule : rule.id])}"
+  }
+  assert {
+    condition = (aws_s3_bucket_lifecycle_configuration.this.rule[0].abort_incomplete_multipart_upload[0].days_after_initiation == 7 &&
+      aws_s3_bucket_lifecycle_configuration.this.rule[1].noncurrent_version_expiration[0].noncurrent_days == 30 &&
+    aws_s3_bucket_lifecycle_configuration.this.rule[3].expiration[0].days == 7)
+    error_message = "days differ from the variables' defaults"
+  }
+}
+
+run "refuses_a_missing_key" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { key_arn = "" }
+  expect_failures = [var.key_arn]
+}
+
+run "refuses_an_alias_of_aws_as_key" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { key_arn = "alias/aws/s3" }
+  expect_failures = [var.key_arn]
+}
+
+run "refuses_a_dot_in_the_bucket_name" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { bucket_name = "example.moaa" }
+  expect_failures = [var.bucket_name]
+}
+
+run "refuses_a_wrong_account" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { account_id = "*" }
+  expect_failures = [var.account_id]
+}
+
+run "refuses_to_abort_uploads_of_today" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { abort_upload_days = 1 }
+  expect_failures = [var.abort_upload_days]
+}
+
+run "refuses_to_forget_versions_within_a_week" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { noncurrent_days = 1 }
+  expect_failures = [var.noncurrent_days]
+}
+
+run "refuses_zero_tagged_days" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { tagged_days = 0 }
+  expect_failures = [var.tagged_days]
+}
+
+run "refuses_an_empty_expiry_tag" {
+  command = plan
+  module { source = "./modules/storage" }
+  variables { expiry_tag = { key = "", value = "" } }
+  expect_failures = [var.expiry_tag]
+}
