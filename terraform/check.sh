@@ -9,6 +9,8 @@ if ! command -v terraform >/dev/null; then
   exit 1
 fi
 
+export TF_DATA_DIR=$PWD/.terraform # where the planted faults look for providers and modules, too
+
 step() {
   local name=$1 start
   shift
