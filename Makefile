@@ -43,6 +43,10 @@ lint: setup ## Format, lint, strict types, import contracts
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+.PHONY: terraform
+terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the AWS provider when it is not to be downloaded
+	terraform/check.sh
+
 .PHONY: format
 format: setup ## Put the code in shape
 	.venv/bin/ruff format .
