@@ -24,6 +24,8 @@ class JobSettings(BaseSettings):
     """Scratch; what lies here may be lost at any time."""
     progress_file: Path | None = None
     """Replaced about once a second with the job's progress; None writes none."""
+    termination_log: Path | None = None
+    """Where to leave the answer (`moaa.plan.answers`), at most 4,096 bytes; None leaves none."""
     shard: int | None = None
     """The one shard to work on; None works on all of them and finalises the stage."""
     rows_in_flight: int = 256
