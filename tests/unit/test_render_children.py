@@ -397,6 +397,28 @@ def test_workers_are_as_many_and_as_large_as_the_resource_says() -> None:
     assert "DS_ACCELERATOR" not in environment(container(manifest, "ray-worker"))
 
 
+@pytest.mark.parametrize(
+    ("allowed", "pods", "gpus", "cpu", "memory"),
+    [(1, 4, "1", "6", "48Gi"), (2, 2, "2", "12", "96Gi"), (3, 2, "2", "12", "96Gi"), (8, 1, "4", "24", "192Gi")],
+)
+def test_workers_on_gpus_share_a_pod_as_far_as_the_settings_allow(
+    allowed: int, pods: int, gpus: str, cpu: str, memory: str
+) -> None:
+    settings = SETTINGS.model_copy(update={"training_workers_per_pod": allowed})
+    job = job_of("i1-sft", MOAA)
+    manifest = find(render.stage_children(job, MOAA, OWNER, attempt=1, shards=None, settings=settings), "RayJob")
+    (group,) = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (pods, pods, pods)
+    assert group["rayStartParams"]["num-gpus"] == gpus
+    assert group["rayStartParams"]["num-cpus"] == cpu
+    limits = container(manifest, "ray-worker")["resources"]["limits"]
+    assert limits == {"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpus}
+
+
+def test_the_head_declares_no_port() -> None:
+    assert "ports" not in container(find(stage("i1-sft"), "RayJob"), "ray-head")
+
+
 def test_training_on_cpus_says_so() -> None:
     manifest = find(stage("i1-sft", on_cpu()), "RayJob")
     one = container(manifest, "ray-worker")

@@ -34,6 +34,7 @@ _SECURITY_FIXED: Mapping[str, tuple[object, ...]] = {
     "capabilities": ({"drop": ["ALL"]},),
     "seccompProfile": ({"type": "RuntimeDefault"},),
 }
+_UNCONFINING = ("container.apparmor.security.", "seccomp.security.", "container.seccomp.security.")
 OWN_LABELS = ("moaa.dev/", "app.kubernetes.io/managed-by", "kueue.x-k8s.io/")
 
 
@@ -73,6 +74,9 @@ def _metadata(given: Mapping[str, Any], at: str) -> Iterator[Problem]:
     for field in given:
         if field not in ("labels", "annotations"):
             yield Problem(f"{at}.{field}", "", "is not allowed in a pod template; labels and annotations are")
+    for name in _mapping(given, "annotations"):
+        if name.startswith(_UNCONFINING):
+            yield Problem(f"{at}.annotations[{name}]", "", "would weaken Pod Security 'restricted'; remove it")
     for name in _mapping(given, "labels"):
         if name.startswith(OWN_LABELS):
             yield Problem(f"{at}.labels[{name}]", "", _OURS)
