@@ -142,6 +142,25 @@ def test_an_upgrade_of_the_operator_changes_no_hash() -> None:
     assert [m["metadata"] for m in before] == [m["metadata"] for m in after]
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "is_edit"),
+    [
+        ("spec.models.0.serving.args", [], True),
+        ("spec.models.0.serving.template", {"spec": {"nodeSelector": {"a": "b"}}}, True),
+        ("spec.storage.region", "us-east-1", True),
+        ("spec.serviceAccountName", "other", True),
+        ("spec.models.0.license", "mit", False),
+        ("spec.training.sft.epochs", "1", False),
+        ("spec.models.1.serving.maxModelLen", 4096, False),
+        ("spec.models.0.serving.maxConcurrency", 256, False),  # the default, written out
+    ],
+)
+def test_a_servers_hash_follows_what_concerns_it(path: str, value: object, is_edit: bool) -> None:
+    before, after = (find(servers(one, "big"), "Deployment") for one in (MOAA, changed(path, value)))
+    hashes = {m["metadata"]["annotations"][HASH_ANNOTATION] for m in (before, after)}
+    assert len(hashes) == (2 if is_edit else 1)
+
+
 def test_more_replicas_change_the_deployment_alone_and_restart_nothing() -> None:
     before, after = (
         [*servers(one), *stage("i0-resolve", one), *stage("i1-generate", one, shards=3), *stage("i1-sft", one)]
