@@ -142,8 +142,8 @@ class Cluster:
     def observed(self) -> Observed:
         kinds: dict[str, list[Object]] = {}
         for (kind, _), item in self.objects.items():
-            kinds.setdefault(kind, []).append(copy.deepcopy(item))
-        return observe(copy.deepcopy(self.document), kinds, has_kuberay=self.has_kuberay)
+            kinds.setdefault(kind, []).append(item)
+        return observe(self.document, kinds, has_kuberay=self.has_kuberay)
 
     def decide(self) -> Desired:
         self.desired = reconcile(self.observed(), now=self.now, settings=self.settings, render=self.render)

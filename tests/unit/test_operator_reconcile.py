@@ -1,12 +1,17 @@
 """The decision about one run, as tables: what happens in the cluster, and what the operator makes of it."""
 
 import json
-from typing import Any
 
 import pytest
 
-from moaa.plan.stage import StageJob
-from tests.operator_helpers import OWNER, SETTINGS, Cluster, Object, stamp
+from moaa.api.status import MAX_STAGES
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.ready import World, decide
+from moaa.plan.stage import Kind, StageJob, StageResult
+from moaa_operator.memory import bounded, hold
+from tests.operator_helpers import SETTINGS, Cluster, Object, stamp
+from tests.plan_helpers import finish, resource
 
 STAGES = [
     "i0-resolve", "i0-stage-data", "i0-evaluate", "i1-generate", "i1-sft", "i1-evaluate-sft", "i1-sample", "i1-judge",
@@ -375,12 +380,20 @@ def test_an_equal_look_changes_nothing() -> None:
 
 
 def test_many_iterations_keep_a_bounded_status() -> None:
-    source: dict[str, Any] = {"sft": [{"source": "file:///sft.jsonl", "limit": 1}], "preference": []}
-    changes = {**SHORT, "spec__data": source, "spec__iterations": 80}
-    cluster = Cluster(**changes)
-    cluster.run(limit=2000)
-    assert cluster.phase == "Succeeded"
-    assert len(cluster.status["stages"]) <= 64
-    assert len(cluster.status["history"]) == 10
-    assert cluster.status["iteration"] == "80/80"
-    assert OWNER.name == "small"
+    owner = resource(
+        spec__training__dpo=None, spec__judge=None, spec__evaluation=None, spec__iterations=80,
+        spec__data={"sft": [{"source": "file:///sft.jsonl", "limit": 1}], "preference": []},
+    )  # fmt: skip
+    results: dict[str, StageResult] = {}
+    for stage in build(owner).stages.values():
+        identity = identify(stage, owner, results)
+        assert identity is not None
+        results[stage.id] = finish(identity, owner)
+        if stage.kind is Kind.PROMOTE and stage.iteration in (1, 40, 79):
+            kept = {result.stage: result for result in bounded(results)}
+            assert len(kept) <= MAX_STAGES
+            graph, held, aside = hold(owner, kept)
+            assert aside == {}
+            assert held == kept
+            ready = decide(graph, owner, World(held)).start
+            assert [i.stage.id for i in ready] == [f"i{stage.iteration + 1}-generate"]
