@@ -1,4 +1,5 @@
-"""`python -m moaa_jobs --job FILE`: run one stage, or one shard of it.
+"""`python -m moaa_jobs --job FILE`: run one stage, or one shard of it. `preflight` or `inspect` before `--job` asks the
+store instead (`moaa_jobs.check`).
 
 Exit codes: 0 done; 64 permanent failure, the last line on stderr says what to do; 69 fenced by a newer attempt;
 75 rows wait for models that are not served now; 143 stopped by SIGTERM; anything else is worth another attempt.
@@ -14,8 +15,9 @@ import sys
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
-from moaa.errors import DataError, Fenced, MoaaError, ResourceError
-from moaa.plan.stage import Kind, StageJob
+from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
+from moaa.plan.stage import Kind, StageJob, stage_path
+from moaa_jobs.answer import answer, answer_failure
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.progress import Progress
 from moaa_jobs.progress_server import shown_on
@@ -39,6 +41,7 @@ logger = logging.getLogger("moaa_jobs")
 async def run(settings: JobSettings) -> None:
     """Run the stage of `settings.job`. Imports only what this stage needs: a judging pod has no torch."""
     from moaa.store.open import StoreSettings, open_store
+    from moaa.store.shards import read_manifest
 
     job = StageJob.model_validate_json(settings.job.read_bytes())
     resource = MoAA.model_validate(job.resource)
@@ -54,7 +57,15 @@ async def run(settings: JobSettings) -> None:
     try:
         with shown_on(settings.progress_port, lambda: progress.figures):
             await task
+        if settings.shard is None and settings.termination_log is not None:
+            manifest = await read_manifest(store, stage_path(job.kind, job.inputs, job.fingerprint))
+            if manifest is None:
+                raise StageError(f"{job.stage}: ended without its manifest; run the stage again")
+            answer(settings.termination_log, manifest.result().model_dump(mode="json", by_alias=True))
         logger.info("stage_ended stage=%s", job.stage)
+    except Deferred as deferred:
+        answer(settings.termination_log, {"waiting": deferred.waiting, "calls": progress.figures.get("calls", 0)})
+        raise
     finally:
         progress.finish()
         await store.close()
@@ -64,27 +75,39 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr, force=True
     )
-    settings = CliApp.run(JobSettings)
+    check = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
+    settings = CliApp.run(JobSettings, cli_args=sys.argv[1 if check is None else 2 :])
     try:
-        asyncio.run(run(settings))
+        asyncio.run(run(settings) if check is None else _check(check, settings))
     except Deferred as deferred:
         logger.info("stage_deferred %s", json.dumps(deferred.waiting))
         return EXIT_DEFERRED
     except Fenced as error:
         logger.warning("stage_fenced %s", error)
+        answer_failure(settings.termination_log, str(error), permanent=False)
         return EXIT_FENCED
-    except (Permanent, DataError, ResourceError) as error:
-        return _report(error, permanent=True)
+    except (Permanent, DataError, ResourceError, UsageError) as error:
+        return _report(error, settings, permanent=True)
     except MoaaError as error:
-        return _report(error, permanent=False)
+        return _report(error, settings, permanent=False)
     except asyncio.CancelledError:
         logger.info("stage_stopped by=SIGTERM")
         return EXIT_STOPPED
     return 0
 
 
-def _report(error: Exception, *, permanent: bool) -> int:
-    """The last line on stderr, for whoever started the job."""
+async def _check(name: str, settings: JobSettings) -> None:
+    """Raises UsageError: there is no such check."""
+    from moaa_jobs.check import CHECKS
+
+    if name not in CHECKS:
+        raise UsageError(f"{name}: there is no such command; it is one of {', '.join(CHECKS)}, or none to run a stage")
+    await CHECKS[name](settings)
+
+
+def _report(error: Exception, settings: JobSettings, *, permanent: bool) -> int:
+    """The last line on stderr, for whoever started the job, and the answer."""
+    answer_failure(settings.termination_log, str(error), permanent=permanent)
     sys.stderr.write(json.dumps({"error": str(error), "permanent": permanent}) + "\n")
     return EXIT_PERMANENT if permanent else 1
 

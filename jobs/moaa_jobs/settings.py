@@ -26,6 +26,8 @@ class JobSettings(BaseSettings):
     """Replaced about once a second with the job's progress; None writes none."""
     progress_port: int | None = None
     """Show the same figures to `GET /progress` on this port; None listens nowhere."""
+    termination_log: Path | None = None
+    """Where to leave the answer (`moaa.plan.answers`), at most 4,096 bytes; None leaves none."""
     shard: int | None = None
     """The one shard to work on; None works on all of them and finalises the stage."""
     rows_in_flight: int = 256

@@ -13,6 +13,8 @@ from moaa.api.attempts import StageAttempts, Step, WaitingRows
 from moaa_operator.settings import Settings
 
 MAX_MESSAGE = 1000
+NO_MACHINE = "NoMachine"
+"""The reason of attempts whose servers were released."""
 
 
 def new(stage: str, fingerprint: str, generation: int) -> StageAttempts:
@@ -58,7 +60,7 @@ def failed(
     )
 
 
-def released(entry: StageAttempts, *, reason: str, message: str, now: datetime, minutes: float) -> StageAttempts:
+def released(entry: StageAttempts, *, message: str, now: datetime, minutes: float) -> StageAttempts:
     """Its servers found no machine in time. They come back after up to half of `minutes`, at another moment than those
     of other runs, so that two runs do not take turns at holding half of what each needs."""
     wait_s = 60 * minutes / 2 * spread(entry, entry.releases + 1)
@@ -66,9 +68,16 @@ def released(entry: StageAttempts, *, reason: str, message: str, now: datetime, 
         step=None,
         since=None,
         releases=entry.releases + 1,
-        reason=reason,
+        reason=NO_MACHINE,
         message=cut(message),
         retry_after=now + timedelta(seconds=wait_s),
+    )
+
+
+def is_released(entry: StageAttempts, *, now: datetime) -> bool:
+    """Its servers were given back and their time has not come again."""
+    return (
+        entry.step is None and entry.reason == NO_MACHINE and entry.retry_after is not None and entry.retry_after > now
     )
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from moaa.api.status import MoAAStatus
+from moaa.plan.answers import unpack
 from moaa_operator import pods
 from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
@@ -243,7 +244,7 @@ def _rayjob(item: Object, all_pods: list[Object]) -> Child | None:
         )
         problem = None if end is End.SUCCEEDED else Problem(reason, f"RayJob {pods.name_of(item)}: {message or reason}")
         code = _EXIT_CODE.search(message)
-        if end is End.FAILED and (code or pods.parse_answer(message)):
+        if end is End.FAILED and (code or unpack(message)):
             ended = (Termination(int(code.group(1)) if code else 1, message),)
     elif (item.get("spec") or {}).get("suspend"):
         problem = Problem("Queued", f"RayJob {pods.name_of(item)} is suspended; its queue has not admitted it yet")

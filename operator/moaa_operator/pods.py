@@ -4,11 +4,12 @@ A reason is one word for programs; a message is for people and keeps the words o
 image registry, the container's last lines).
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from moaa.plan.answers import unpack
 
 Object = Mapping[str, Any]
 
@@ -40,19 +41,7 @@ class Termination:
     @property
     def answer(self) -> Mapping[str, Any]:
         """The termination message as JSON; empty when it is something else."""
-        return parse_answer(self.message)
-
-
-def parse_answer(text: str) -> Mapping[str, Any]:
-    """The last line of `text` that is a JSON object; empty when none is."""
-    for line in reversed(text.strip().splitlines() or [""]):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            return found
-    return {}
+        return unpack(self.message)
 
 
 def moment(text: object) -> datetime | None:

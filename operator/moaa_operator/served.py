@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from moaa.api import MoAA
 from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import made_by
-from moaa.plan.stage import TRAINING, StageResult
+from moaa.plan.stage import TRAINING, Kind, StageResult
 
 PORT = 8000
 
@@ -63,7 +63,9 @@ def servers_of(names: Iterable[str], resource: MoAA, results: Mapping[str, Stage
 def _canonical(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> str:
     """The name under which the weights were made."""
     maker = made_by(name)
-    if maker is None or maker not in results or "model" not in results[maker].outputs:
+    if maker is None or maker not in results or results[maker].kind is not Kind.PROMOTE:
+        return name
+    if "model" not in results[maker].outputs:
         return name
     made = results[maker].outputs["model"]
     if made.uri is None:

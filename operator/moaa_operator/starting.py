@@ -76,9 +76,7 @@ def _wait(work: Work, entry: StageAttempts, servers: Servers) -> bool:
             _not_ready(work, found)
         case State.NO_MACHINE:
             minutes = work.resource.spec.serving.schedule_minutes
-            work.put(
-                attempts.released(entry, reason=found.reason, message=found.message, now=work.now, minutes=minutes)
-            )
+            work.put(attempts.released(entry, message=found.message, now=work.now, minutes=minutes))
             _not_ready(work, found)
             return False
         case State.BROKEN:
@@ -110,14 +108,26 @@ def _not_ready(work: Work, found: Gang) -> None:
 
 
 def _keep_ahead(work: Work) -> None:
-    """Servers that answer and that a stage before the next training asks stay up, so that they load once."""
+    """Servers that answer and that a stage before the next training asks stay up, so that they load once.
+
+    Not those of a stage that had to give its servers back: half of them would be in another run's way.
+    """
     if work.is_stuck or work.is_finished or work.resource.spec.serving.schedule is Schedule.IN_TURN:
         return
-    graph = Graph({name: stage for name, stage in work.graph.stages.items() if not _is_hopeless(work, name)})
+    hopeless = _hopeless(work)
+    graph = Graph({name: stage for name, stage in work.graph.stages.items() if name not in hopeless})
     names = servers_ahead(graph, work.resource, work.results)
     known = [name for name in names if made_by(name) is None or made_by(name) in work.results]
+    given_back = [
+        name
+        for entry in work.entries.values()
+        if entry.stage in graph.stages and attempts.is_released(entry, now=work.now)
+        for name in graph.stages[entry.stage].serves
+    ]
     try:
-        servers = work.deployments(list(servers_of(known, work.resource, work.results).values()))
+        ahead = servers_of(known, work.resource, work.results)
+        avoided = set(servers_of([n for n in given_back if n in known], work.resource, work.results).values())
+        servers = work.deployments([served for served in ahead.values() if served not in avoided])
     except MoaaError:  # the stage that asks it will say so
         return
     for manifests, server in servers.values():
@@ -125,16 +135,13 @@ def _keep_ahead(work: Work) -> None:
             _want(work, manifests, server)
 
 
-def _is_hopeless(work: Work, stage: str) -> bool:
-    """It failed for good, or something that it needs did."""
-    ahead = [stage]
-    while ahead:
-        name = ahead.pop()
-        if name in work.failed:
-            return True
-        if name in work.graph.stages and name not in work.results:
-            ahead += work.graph.stages[name].needs
-    return False
+def _hopeless(work: Work) -> set[str]:
+    """Stages that failed for good, or need one that did; the graph's order puts them after those they need."""
+    found: set[str] = set()
+    for name, stage in work.graph.stages.items():
+        if name in work.failed or (name not in work.results and found.intersection(stage.needs)):
+            found.add(name)
+    return found
 
 
 def _want(work: Work, manifests: list[Manifest], server: Server | None) -> None:

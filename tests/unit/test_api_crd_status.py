@@ -37,6 +37,24 @@ STATUS: dict[str, Any] = {
             "models": [],
         }
     ],
+    "attempts": [
+        {
+            "stage": "i1-generate",
+            "fingerprint": "e" * 64,
+            "attempt": 2,
+            "step": "Work",
+            "since": "2026-01-02T03:04:05Z",
+            "failures": 1,
+            "isPermanent": False,
+            "reason": "BackoffLimitExceeded",
+            "message": "shard 3: exit code 1",
+            "isChecked": True,
+            "generation": 2,
+            "releases": 0,
+            "waiting": [],
+            "idleTurns": 0,
+        }
+    ],
     "promoted": {"digest": "d" * 64},
     "history": [{"iteration": 1, "stage": "i1-dpo", "score": "0.41", "closed": "2026-01-02T03:04:05Z"}],
 }

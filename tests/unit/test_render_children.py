@@ -142,6 +142,25 @@ def test_an_upgrade_of_the_operator_changes_no_hash() -> None:
     assert [m["metadata"] for m in before] == [m["metadata"] for m in after]
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "is_edit"),
+    [
+        ("spec.models.0.serving.args", [], True),
+        ("spec.models.0.serving.template", {"spec": {"nodeSelector": {"a": "b"}}}, True),
+        ("spec.storage.region", "us-east-1", True),
+        ("spec.serviceAccountName", "other", True),
+        ("spec.models.0.license", "mit", False),
+        ("spec.training.sft.epochs", "1", False),
+        ("spec.models.1.serving.maxModelLen", 4096, False),
+        ("spec.models.0.serving.maxConcurrency", 256, False),  # the default, written out
+    ],
+)
+def test_a_servers_hash_follows_what_concerns_it(path: str, value: object, is_edit: bool) -> None:
+    before, after = (find(servers(one, "big"), "Deployment") for one in (MOAA, changed(path, value)))
+    hashes = {m["metadata"]["annotations"][HASH_ANNOTATION] for m in (before, after)}
+    assert len(hashes) == (2 if is_edit else 1)
+
+
 def test_more_replicas_change_the_deployment_alone_and_restart_nothing() -> None:
     before, after = (
         [*servers(one), *stage("i0-resolve", one), *stage("i1-generate", one, shards=3), *stage("i1-sft", one)]
@@ -395,6 +414,28 @@ def test_workers_are_as_many_and_as_large_as_the_resource_says() -> None:
     assert resources["limits"] == {"cpu": "6", "memory": "48Gi", "nvidia.com/gpu": "1"}
     assert resources["requests"] == resources["limits"]
     assert "DS_ACCELERATOR" not in environment(container(manifest, "ray-worker"))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "pods", "gpus", "cpu", "memory"),
+    [(1, 4, "1", "6", "48Gi"), (2, 2, "2", "12", "96Gi"), (3, 2, "2", "12", "96Gi"), (8, 1, "4", "24", "192Gi")],
+)
+def test_workers_on_gpus_share_a_pod_as_far_as_the_settings_allow(
+    allowed: int, pods: int, gpus: str, cpu: str, memory: str
+) -> None:
+    settings = SETTINGS.model_copy(update={"training_workers_per_pod": allowed})
+    job = job_of("i1-sft", MOAA)
+    manifest = find(render.stage_children(job, MOAA, OWNER, attempt=1, shards=None, settings=settings), "RayJob")
+    (group,) = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (pods, pods, pods)
+    assert group["rayStartParams"]["num-gpus"] == gpus
+    assert group["rayStartParams"]["num-cpus"] == cpu
+    limits = container(manifest, "ray-worker")["resources"]["limits"]
+    assert limits == {"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpus}
+
+
+def test_the_head_declares_no_port() -> None:
+    assert "ports" not in container(find(stage("i1-sft"), "RayJob"), "ray-head")
 
 
 def test_training_on_cpus_says_so() -> None:

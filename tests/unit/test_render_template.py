@@ -71,6 +71,11 @@ def test_a_volume_of_our_name_gets_the_templates_settings() -> None:
     assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "9Gi"}}]
 
 
+def test_a_volume_of_our_name_may_be_of_another_kind() -> None:
+    claim = {"name": "tmp", "persistentVolumeClaim": {"claimName": "scratch"}}
+    assert merged({"volumes": [claim]})["spec"]["volumes"] == [claim]
+
+
 def test_labels_and_annotations_join_ours() -> None:
     metadata = merged({}, labels={"team": "x"}, annotations={"stay": "false"})["metadata"]
     assert metadata == {"labels": {"a": "1", "team": "x"}, "annotations": {"stay": "false"}}
@@ -144,6 +149,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec": {"containers": [{"image": "x"}]}}, "t.spec.containers[0].name"),
     ({"spec": {"containers": [{"name": "vllm", "securityContext": None}]}}, "t.spec.containers[0].securityContext"),
     ({"metadata": {"labels": {"moaa.dev/run": "other"}}}, "t.metadata.labels[moaa.dev/run]"),
+    (
+        {"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/vllm": "unconfined"}}},
+        "t.metadata.annotations[container.apparmor.security.beta.kubernetes.io/vllm]",
+    ),
     ({"metadata": {"name": "x"}}, "t.metadata.name"),
     ({"nodeSelector": {}}, "t.nodeSelector"),
 ]

@@ -14,6 +14,7 @@ from moaa.plan.stage import TRAINING, StageJob
 from moaa_operator.owner import Owner
 from moaa_operator.render import job as jobs
 from moaa_operator.render import rayjob, server
+from moaa_operator.render.admission import refusals
 from moaa_operator.render.labels import Manifest, Role
 from moaa_operator.served import ServedModel
 from moaa_operator.settings import Settings
@@ -73,6 +74,7 @@ __all__ = [
     "finalise_children",
     "inspect_children",
     "preflight_children",
+    "refusals",
     "server_url",
     "servers",
     "stage_children",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import yaml
 
 from moaa.api import MoAA
+from moaa.errors import ResourceError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build, made_by
 from moaa.plan.job import check_job, stage_job
@@ -22,6 +23,7 @@ from moaa_operator.render import (
     Manifest,
     finalise_children,
     preflight_children,
+    refusals,
     server_url,
     servers,
     stage_children,
@@ -51,6 +53,9 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
     Raises:
         ResourceError: a template or a source that Kubernetes cannot carry out.
     """
+    problems = refusals(resource)
+    if problems:
+        raise ResourceError(f"MoAA {resource.metadata.namespace}/{resource.metadata.name}", problems)
     owner = Owner(resource.metadata.name, resource.metadata.namespace, UID)
     yield (
         f"# What the operator creates for MoAA {owner.namespace}/{owner.name}. UID, digests and what rests on them\n"

@@ -34,23 +34,22 @@ _SECURITY_FIXED: Mapping[str, tuple[object, ...]] = {
     "capabilities": ({"drop": ["ALL"]},),
     "seccompProfile": ({"type": "RuntimeDefault"},),
 }
+_UNCONFINING = ("container.apparmor.security.", "seccomp.security.", "container.seccomp.security.")
 OWN_LABELS = ("moaa.dev/", "app.kubernetes.io/managed-by", "kueue.x-k8s.io/")
 
 
 def refuse(template: Mapping[str, Any], path: str, *, own: frozenset[str]) -> None:
-    """Raise for everything in a template that may not be there.
-
-    `path` is where the resource has it; `own` are the names of the containers whose command is ours.
-
-    Raises:
-        ResourceError: every such place, with what to do instead.
-    """
-    problems = list(_template(template, path, own))
+    """Raises ResourceError: there is something in the template that may not be there (`refused`)."""
+    problems = list(refused(template, path, own=own))
     if problems:
         raise ResourceError("the resource", problems)
 
 
-def _template(template: Mapping[str, Any], path: str, own: frozenset[str]) -> Iterator[Problem]:
+def refused(template: Mapping[str, Any], path: str, *, own: frozenset[str]) -> Iterator[Problem]:
+    """Everything in a template that may not be there, with what to do instead.
+
+    `path` is where the resource has it; `own` are the names of the containers whose command is ours.
+    """
     for field in template:
         if field not in ("metadata", "spec"):
             yield Problem(f"{path}.{field}", "", "is no part of a pod template; write it under spec or metadata")
@@ -75,6 +74,9 @@ def _metadata(given: Mapping[str, Any], at: str) -> Iterator[Problem]:
     for field in given:
         if field not in ("labels", "annotations"):
             yield Problem(f"{at}.{field}", "", "is not allowed in a pod template; labels and annotations are")
+    for name in _mapping(given, "annotations"):
+        if name.startswith(_UNCONFINING):
+            yield Problem(f"{at}.annotations[{name}]", "", "would weaken Pod Security 'restricted'; remove it")
     for name in _mapping(given, "labels"):
         if name.startswith(OWN_LABELS):
             yield Problem(f"{at}.labels[{name}]", "", _OURS)

@@ -66,9 +66,12 @@ def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings
             owner,
             name,
             Role.SERVER,
+            # Without defaults: a field that a later version adds must not look like an edit.
             made_from={
-                "weights": told.model_dump(mode="json"),
-                "serving": model.serving.model_dump(mode="json"),
+                "weights": told.model_dump(
+                    mode="json", include={"storage", "model", "digest", "folder"}, exclude_defaults=True
+                ),
+                "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
                 "account": resource.spec.service_account_name,
                 "scheduleMinutes": resource.spec.serving.schedule_minutes,
             },

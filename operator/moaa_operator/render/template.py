@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moaa_operator.render.labels import Manifest
-from moaa_operator.render.refusals import refuse
+from moaa_operator.render.refusals import VOLUME_KINDS, refuse
 
 KEYS: Mapping[str, str] = {
     "containers": "name",
@@ -21,7 +21,8 @@ KEYS: Mapping[str, str] = {
     "ports": "containerPort",
 }
 ADDED = frozenset({"tolerations", "envFrom"})
-_SOURCE_OF_VALUE = frozenset({"value", "valueFrom"})
+_ONE_OF: Mapping[str, frozenset[str]] = {"env": frozenset({"value", "valueFrom"}), "volumes": VOLUME_KINDS}
+"""Of these fields an entry has one: the template's takes the place of ours."""
 
 
 def merge(pod: Manifest, template: Mapping[str, Any], path: str, *, own: frozenset[str]) -> Manifest:
@@ -51,19 +52,21 @@ def _value(field: str, ours: Any, theirs: Any) -> Any:
         case dict(), dict():
             return _object(ours, theirs)
         case list(), list() if field in KEYS:
-            return _by_key(ours, theirs, KEYS[field])
+            return _by_key(ours, theirs, KEYS[field], one_of=_ONE_OF.get(field, frozenset()))
         case list(), list() if field in ADDED:
             return [*ours, *(entry for entry in theirs if entry not in ours)]
     return theirs
 
 
-def _by_key(ours: list[Manifest], theirs: list[Manifest], key: str) -> list[Manifest]:
+def _by_key(
+    ours: list[Manifest], theirs: list[Manifest], key: str, *, one_of: frozenset[str] = frozenset()
+) -> list[Manifest]:
     """Ours first, in their order; entries of other keys after them."""
     merged = {entry.get(key): dict(entry) for entry in ours}
     for entry in theirs:
         name = entry.get(key)
         before = merged.get(name, {})
-        if before.keys() & _SOURCE_OF_VALUE and entry.keys() & _SOURCE_OF_VALUE:
-            before = {}  # a variable has one source: a value replaces a reference and the other way round
+        if entry.keys() & one_of and not before.keys() & entry.keys() & one_of:
+            before = {field: value for field, value in before.items() if field not in one_of}
         merged[name] = _object(before, entry)
     return list(merged.values())

@@ -1,0 +1,82 @@
+"""`python -m moaa_jobs preflight|inspect --job FILE`: questions about the store, for an operator that has no access.
+
+preflight proves that the store keeps its promises. inspect looks up every stage that follows from the results that are
+known, as far as there are manifests, and names those that could run and have none.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from moaa.api import MoAA
+from moaa.plan.answers import pack
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.job import CheckAnswer, CheckJob
+from moaa.plan.stage import StageResult
+from moaa.store.base import Store
+from moaa.store.open import StoreSettings, open_store
+from moaa.store.preflight import preflight as prove
+from moaa.store.shards import read_manifest
+from moaa_jobs.answer import answer
+from moaa_jobs.settings import JobSettings
+
+logger = logging.getLogger(__name__)
+
+
+async def preflight(settings: JobSettings) -> None:
+    """Raises StoreError: the store cannot be used; the text says why and what to do."""
+    _, store = _open(settings)
+    try:
+        await prove(store)
+    finally:
+        await store.close()
+    answer(settings.termination_log, {})
+    logger.info("preflight_passed store=%s", store.uri)
+
+
+async def inspect(settings: JobSettings) -> None:
+    """Raises StoreError: the store does not answer, or a manifest is unreadable."""
+    question, store = _open(settings)
+    try:
+        found = await look_up(store, MoAA.model_validate(question.resource), question.results)
+    finally:
+        await store.close()
+    answer(settings.termination_log, found.model_dump(mode="json", by_alias=True))
+    logger.info("inspected found=%d absent=%d complete=%s", len(found.results), len(found.absent), found.is_complete)
+
+
+async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]) -> CheckAnswer:
+    """What the store has beyond the known results, in graph order, as much of it as an answer holds."""
+    results = dict(known)
+    found: list[StageResult] = []
+    absent: list[str] = []
+    for stage in build(resource).stages.values():
+        identity = None if stage.id in results else identify(stage, resource, results)
+        if identity is None:
+            continue
+        manifest = await read_manifest(store, identity.path)
+        if manifest is None:
+            absent.append(identity.fingerprint)
+            continue
+        # The same work may have been done as a stage of another name.
+        results[stage.id] = manifest.result().with_(stage=stage.id)
+        found.append(results[stage.id])
+    return _fitting(found, absent)
+
+
+def _fitting(found: list[StageResult], absent: list[str]) -> CheckAnswer:
+    """At least one result, if there is any: an answer that does not advance would be asked for for ever."""
+    for kept in range(len(found), 0, -1):
+        candidate = CheckAnswer(results=found[:kept], absent=absent, is_complete=kept == len(found))
+        if pack(candidate.model_dump(mode="json", by_alias=True)) is not None:
+            return candidate
+    return CheckAnswer(results=found[:1], absent=absent, is_complete=len(found) <= 1)
+
+
+def _open(settings: JobSettings) -> tuple[CheckJob, Store]:
+    question = CheckJob.model_validate_json(settings.job.read_bytes())
+    return question, open_store(MoAA.model_validate(question.resource).spec.storage, StoreSettings())
+
+
+CHECKS: Mapping[str, Callable[[JobSettings], Awaitable[None]]] = {"preflight": preflight, "inspect": inspect}
+"""By the first argument of the command."""
