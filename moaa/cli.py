@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -69,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         help="memory for servers and jobs together (MOAA_MEMORY_GIB; default: what is free now, less 1)",
     )
     run.add_argument("--gpus", metavar="N", help="use only the first N GPUs (MOAA_GPUS; default: all that are visible)")
+    add("render", "print every Kubernetes object that the operator would create, for review; nothing is applied")
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to (default: ./NAME-report)")
     add("crd", "print the CustomResourceDefinition that lets a Kubernetes cluster know the resource", file=False)
@@ -186,6 +189,13 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def render(options: argparse.Namespace) -> int:
+    """The operator's own code prints them, in a process of its own: nothing in this package imports it."""
+    if importlib.util.find_spec("moaa_operator") is None:
+        raise UsageError("`moaa render` needs the operator, which is not installed; pip install 'moaa[operator]'")
+    return subprocess.run([sys.executable, "-m", "moaa_operator.render", str(options.file)], check=False).returncode
+
+
 def report(options: argparse.Namespace) -> int:
     from moaa.api.load import load
     from moaa.local.records import run_id
@@ -202,6 +212,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "validate": validate,
     "plan": plan,
     "run": run,
+    "render": render,
     "report": report,
     "crd": crd,
     "version": version,

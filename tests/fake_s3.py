@@ -140,7 +140,9 @@ class FakeS3:
         page, rest = keys[: self.page_size], keys[self.page_size :]
         more = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
         found = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key])}</Size></Contents>" for key in page
+            f"<Contents><Key>{escape(key)}</Key><ETag>{escape(_etag(self.objects[key]))}</ETag>"
+            f"<Size>{len(self.objects[key])}</Size></Contents>"
+            for key in page
         )
         return _xml(
             f"<ListBucketResult><IsTruncated>{str(bool(rest)).lower()}</IsTruncated>{more}{found}</ListBucketResult>"

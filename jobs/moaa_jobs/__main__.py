@@ -20,6 +20,7 @@ from moaa.plan.stage import Kind, StageJob, stage_path
 from moaa_jobs.answer import answer, answer_failure
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.progress import Progress
+from moaa_jobs.progress_server import shown_on
 from moaa_jobs.settings import JobSettings
 
 MODULES = {
@@ -54,7 +55,8 @@ async def run(settings: JobSettings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     logger.info("stage_started stage=%s fingerprint=%s", job.stage, job.fingerprint[:12])
     try:
-        await task
+        with shown_on(settings.progress_port, lambda: progress.figures):
+            await task
         if settings.shard is None and settings.termination_log is not None:
             manifest = await read_manifest(store, stage_path(job.kind, job.inputs, job.fingerprint))
             if manifest is None:

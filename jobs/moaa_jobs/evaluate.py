@@ -7,9 +7,6 @@ an earlier evaluation already has (a Pairwise baseline's above all) are never as
 from dataclasses import dataclass
 from typing import cast
 
-from moaa.evaluate.exact_match import score
-from moaa.evaluate.plan import How, Subject, subjects
-
 from moaa.api.evaluation import AnyBenchmark, Pairwise
 from moaa.api.mixture import Judge, Mixture
 from moaa.client.budget import Windows
@@ -17,6 +14,8 @@ from moaa.client.calls import Caller
 from moaa.data.rows import AnswerRow, PromptRow, ScoreRow
 from moaa.data.schemas import ANSWERS, SCORES
 from moaa.errors import CallError
+from moaa.evaluate.exact_match import score
+from moaa.evaluate.plan import How, Subject, subjects
 from moaa.judge.row import judge_pair
 from moaa.mixture.alone import answer_alone
 from moaa.mixture.row import answer_conversation

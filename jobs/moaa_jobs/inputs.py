@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import cast
 
-from moaa.data.slices import take
-
 from moaa.data.rows import PromptRow
+from moaa.data.slices import take
 from moaa.errors import StageError
 from moaa.plan.graph import STAGE_DATA
 from moaa.plan.slices import slice_rows

@@ -24,6 +24,8 @@ class JobSettings(BaseSettings):
     """Scratch; what lies here may be lost at any time."""
     progress_file: Path | None = None
     """Replaced about once a second with the job's progress; None writes none."""
+    progress_port: int | None = None
+    """Show the same figures to `GET /progress` on this port; None listens nowhere."""
     termination_log: Path | None = None
     """Where to leave the answer (`moaa.plan.answers`), at most 4,096 bytes; None leaves none."""
     shard: int | None = None

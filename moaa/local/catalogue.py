@@ -11,6 +11,7 @@ from moaa.local import needs, vllm, weights
 from moaa.local.servers import ServerSpec
 from moaa.local.weights import Weights
 from moaa.plan.graph import RESOLVE
+from moaa.plan.serving import kv_cache_bytes
 from moaa.plan.stage import StageResult
 from moaa.store.base import Store
 from moaa.store.shards import read_manifest, read_table
@@ -62,7 +63,7 @@ class Catalogue:
                 continue
             folder = await self._folder(found, results)
             serving = found.serving
-            cache_gib = vllm.kv_cache_bytes(weights.read_config(folder), serving.max_model_len) / 1024**3
+            cache_gib = kv_cache_bytes(weights.read_config(folder), serving.max_model_len) / 1024**3
             specs[name] = ServerSpec(
                 key=server_key(found),
                 name=served_name(name),

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     worker_cpu: str = "8"
     worker_memory: str = "64Gi"
     """Of a training worker whose resource says nothing; requests equal limits, since Ray counts limits."""
+    training_workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
+    """Training workers on GPUs that share a pod, and so a machine and its NVLink: GPUs of different pods talk over the
+    network. Set it to the GPUs of one machine; a run with a number of workers it does not divide gets smaller pods."""
     shards_at_once: Annotated[int, Field(ge=1, le=1000)] = 4
     """Pods of one Indexed Job that run at the same time."""
     training_deadline_hours: Annotated[int, Field(ge=1)] = 24 * 14

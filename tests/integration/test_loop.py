@@ -32,7 +32,7 @@ from tests.integration.s3_server import run_s3_server
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("proposer-a", "proposer-b", "aggregator", "student")
-SFT_ROWS, PREFERENCE_ROWS, PROMPTS = 24, 12, 16
+SFT_ROWS, PREFERENCE_ROWS, PROMPTS = 24, 16, 16
 RUN_TIMEOUT_S = 600
 GONE_S = 90.0
 NOTHING_TO_DO_S = 20.0
@@ -49,12 +49,13 @@ def write_resource(folder: Path, storage: Mapping[str, str]) -> Path:
     layer = spec["mixture"]["layers"][0]
     layer["proposers"] = [part for part in layer["proposers"] if part["model"] in MODELS]
     spec["mixture"] |= {"minProposals": 1, "addStudent": False}
-    spec["judge"] = {"method": "Single", "aggregator": {"model": "aggregator", "maxTokens": 8}, "criteria": 0}
+    judge = {name: spec["judge"][name] for name in ("aggregator", "criteriaChoices")}
+    spec["judge"] = {"method": "Single", "criteria": 0, **judge}
     spec["data"]["sft"][0]["limit"], spec["data"]["preference"][0]["limit"] = SFT_ROWS, PREFERENCE_ROWS
     selection = {**spec["evaluation"]["selection"][0], "limit": PROMPTS}
     spec["evaluation"] = {"selection": [selection], "members": False}
     spec["training"]["sft"] |= {"epochs": "2", "batchSize": 8, "microBatchSize": 4, "checkpointSteps": 2}
-    spec["training"]["dpo"] |= {"samples": 2, "epochs": "2", "batchSize": 4, "microBatchSize": 2}
+    spec["training"]["dpo"] |= {"samples": 3, "epochs": "2", "batchSize": 4, "microBatchSize": 2}
     spec["iterations"] = 1
     spec["failures"] = {"maxFraction": "0.5"}  # the tiny models sometimes answer nothing
     file = folder / "loop.yaml"

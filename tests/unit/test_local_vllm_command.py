@@ -9,6 +9,7 @@ from moaa.api.models import Serving
 from moaa.local import vllm
 from moaa.local.bytecode import keep_bytecode
 from moaa.local.catalogue import served_name
+from moaa.plan import serving
 
 LLAMA = {
     "num_hidden_layers": 2,
@@ -19,16 +20,18 @@ LLAMA = {
 }
 
 
-def command(serving: Serving) -> list[str]:
-    return vllm.command(Path("/models/m"), served_name="m", serving=serving, port=8123, config=LLAMA)
+def command(how: Serving) -> list[str]:
+    return vllm.command(Path("/models/m"), served_name="m", serving=how, port=8123, config=LLAMA)
 
 
 def test_cpu_server_runs_eagerly_with_the_weights_own_type() -> None:
     assert command(Serving(gpus=0, max_model_len=1024, max_concurrency=8)) == [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", "/models/m"),
-        *("--served-model-name", "m", "--max-model-len", "1024", "--host", "127.0.0.1", "--port", "8123"),
-        *("--max-num-seqs", "8", "--disable-uvicorn-access-log", "--enforce-eager", "--dtype", "float32"),
-        *("--kv-cache-memory-bytes", str(vllm.KV_CACHE_MIN_BYTES), "--no-enable-chunked-prefill"),
+        *("--host", "127.0.0.1", "--port", "8123"),
+        *("--dtype", "float32", "--kv-cache-memory-bytes", str(serving.KV_CACHE_MIN_BYTES)),
+        *("--served-model-name", "m", "--max-model-len", "1024"),
+        *("--max-num-seqs", "8", "--disable-uvicorn-access-log"),
+        *("--enforce-eager", "--no-enable-chunked-prefill"),
     ]
 
 
@@ -44,13 +47,14 @@ def test_own_arguments_come_last_and_so_win() -> None:
 
 def test_cache_holds_the_wanted_conversations_within_bounds() -> None:
     # 2 (key, value) × 2 layers × 2 heads × 32 values × 4 bytes = 1 KiB a token
-    assert vllm.kv_cache_bytes(LLAMA, 8192) == 1024 * 8192 * vllm.KV_CACHE_SEQUENCES
-    assert vllm.kv_cache_bytes(LLAMA, 128) == vllm.KV_CACHE_MIN_BYTES
-    assert vllm.kv_cache_bytes(LLAMA, 10**7) == vllm.KV_CACHE_MAX_BYTES
+    assert serving.kv_cache_bytes(LLAMA, 8192) == 1024 * 8192 * serving.KV_CACHE_SEQUENCES
+    assert serving.kv_cache_bytes(LLAMA, 128) == serving.KV_CACHE_MIN_BYTES
+    assert serving.kv_cache_bytes(LLAMA, 10**7) == serving.KV_CACHE_MAX_BYTES
     assert (
-        vllm.kv_cache_bytes({"text_config": LLAMA, "dtype": "float32"}, 8192) == 1024 * 8192 * vllm.KV_CACHE_SEQUENCES
+        serving.kv_cache_bytes({"text_config": LLAMA, "dtype": "float32"}, 8192)
+        == 1024 * 8192 * serving.KV_CACHE_SEQUENCES
     )
-    assert vllm.kv_cache_bytes({}, 8192) == vllm.KV_CACHE_MAX_BYTES
+    assert serving.kv_cache_bytes({}, 8192) == serving.KV_CACHE_MAX_BYTES
 
 
 def test_server_sees_no_secret_and_only_its_gpus(tmp_path: Path) -> None:

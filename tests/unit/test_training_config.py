@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs as pafs
 import pytest
 
 from moaa.api.resource import Storage
@@ -102,6 +103,23 @@ def test_ray_finds_the_store_where_moaa_does(storage: dict[str, str], root: str)
     filesystem, found = file_system(Storage.model_validate(storage))
     assert found == root
     assert filesystem.type_name == ("local" if storage["uri"].startswith("file") else "s3")
+
+
+@pytest.mark.parametrize("given", ["resource", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_s3_server_is_found_however_it_is_given(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    storage = {"uri": "s3://bucket/a", "region": "eu-west-3"}
+    if given == "resource":
+        storage["endpoint"] = "http://host:7070"
+    else:
+        monkeypatch.setenv(given, "http://host:7070")
+    filesystem, _ = file_system(Storage.model_validate(storage))
+    assert filesystem == pafs.S3FileSystem(region="eu-west-3", endpoint_override="host:7070", scheme="http")
+
+
+def test_a_folder_is_found_by_its_name_not_by_its_uri() -> None:
+    assert file_system(Storage(uri="file:///a%20b/c"))[1] == "/a b/c"
 
 
 def test_figures_average_the_end_of_the_curve() -> None:

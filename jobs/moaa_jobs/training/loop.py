@@ -108,7 +108,7 @@ class Worker:
         self.scratch.mkdir(parents=True, exist_ok=True)
         wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})
         for name, source in wanted.items():
-            folder = await weights.bring(source, self.store, config.resource, self.scratch)
+            folder = await weights.bring(source, self.store, config.resource.spec.storage, self.scratch)
             (self.scratch / name).unlink(missing_ok=True)
             (self.scratch / name).symlink_to(folder)
         await self.store.download(config.tokens_key, self.scratch / "tokens.arrow")

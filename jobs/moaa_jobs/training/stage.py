@@ -79,7 +79,6 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     """
     started, begun = datetime.now(UTC), time.monotonic()
     stage_path = publish.path_of(job)
-    _check_resources(context)
     if await read_manifest(context.store, stage_path) is not None:
         logger.info("stage_done_before stage=%s", job.stage)
         return
@@ -97,23 +96,19 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     await remove_checkpoints(context.store, config.checkpoints)
 
 
-def _check_resources(context: Context) -> None:
-    gpus = context.resource.spec.training.resources.gpus_per_worker
-    if gpus > 1:
-        raise Permanent(
-            f"spec.training.resources.gpusPerWorker: {gpus}, but a worker drives one GPU; multiply workers by {gpus} "
-            "and write gpusPerWorker: 1"
-        )
-
-
 async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     """The input table, encoded. Raises Permanent: too many rows failed, or none is left."""
-    rows = await rows_of(context, f"i{job.iteration}-{recipe.source}", recipe.table)
+    maker = f"i{job.iteration}-{recipe.source}"
+    rows = await rows_of(context, maker, recipe.table)
+    if not rows:
+        raise Permanent(
+            f"{job.stage}: {maker} left no row in its table {recipe.table} to train on; `moaa report` counts what "
+            "became of its prompts"
+        )
     assert job.student is not None, "every training stage has a student"
     student = await weights.find(job.student, context)
-    folder = await weights.bring(
-        student, context.store, context.resource, context.work_dir / "weights", weights.all_but_weights
-    )
+    storage = context.resource.spec.storage
+    folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
     tokenizer = await asyncio.to_thread(load_tokenizer, folder)
     ends = stop_ids(folder, tokenizer)
     spec = publish.optimization(context.resource, recipe.kind)

@@ -1,25 +1,28 @@
 """The store as Ray Train sees it: an Arrow file system and a path in it.
 
-Built explicitly, so that driver, controller and workers agree whatever is in their environment. Credentials are never
-part of it: each process takes its own from the environment or the cloud.
+Where the store is, is settled as `moaa.store.open` settles it: the resource, then the environment. Credentials are
+never part of it: each process takes its own from the environment or the cloud.
 """
 
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
 
 from moaa.api.resource import Storage
+from moaa.store.open import StoreSettings
 
 
 def file_system(storage: Storage) -> tuple[pafs.FileSystem, str]:
     """The file system of the store, and the store's root in it without a trailing slash."""
     parts = urlsplit(storage.uri)
     if parts.scheme == "file":
-        return pafs.LocalFileSystem(), parts.path.rstrip("/")
+        return pafs.LocalFileSystem(), unquote(parts.path).rstrip("/")
     root = f"{parts.netloc}{parts.path}".rstrip("/")
-    if storage.endpoint is None:
-        return pafs.S3FileSystem(region=storage.region), root
-    endpoint = urlsplit(storage.endpoint)
+    settings = StoreSettings()
+    region, url = storage.region or settings.region, storage.endpoint or settings.endpoint
+    if url is None:
+        return pafs.S3FileSystem(region=region), root
+    endpoint = urlsplit(url)
     scheme: Literal["http", "https"] = "http" if endpoint.scheme == "http" else "https"
-    return pafs.S3FileSystem(region=storage.region, endpoint_override=endpoint.netloc, scheme=scheme), root
+    return pafs.S3FileSystem(region=region, endpoint_override=endpoint.netloc, scheme=scheme), root

@@ -1,4 +1,4 @@
-"""Which weights a training stage starts from, and bringing them to the machine of a worker."""
+"""Which weights a training stage starts from, and bringing weights to the machine that trains or serves them."""
 
 import asyncio
 import fnmatch
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from moaa.api import MoAA
+from moaa.api.resource import Storage
 from moaa.data.pins import MODELS
 from moaa.errors import DataError, StoreError
 from moaa.plan.fingerprint import model_digest
@@ -16,13 +16,15 @@ from moaa.store.base import Store
 from moaa.store.folders import fetch_folder
 from moaa.store.open import StoreSettings, open_store
 from moaa.store.shards import read_manifest, read_object
+from moaa.store.tasks import map_bounded
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import rows_of
 from moaa_jobs.training.config import Weights
 
 STORE = "store:"
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 """Weights once: safetensors, not the same again in other formats."""
+_FILES_AT_ONCE = 4
 MODEL = "model"
 """The folder output of every training stage, and of promote, which points to another stage's."""
 
@@ -64,8 +66,8 @@ def all_but_weights(name: str) -> bool:
     return not fnmatch.fnmatch(name, "*.safetensors")
 
 
-async def bring(weights: Weights, store: Store, resource: MoAA, cache: Path, select: Select = everything) -> Path:
-    """The folder with the selected files on this machine; read-only.
+async def bring(weights: Weights, store: Store, storage: Storage, cache: Path, select: Select = everything) -> Path:
+    """The folder with the selected files on this machine; read-only. `storage` says how buckets are reached.
 
     Raises:
         DataError: there is no model where the resource says.
@@ -82,7 +84,7 @@ async def bring(weights: Weights, store: Store, resource: MoAA, cache: Path, sel
                 raise DataError(f"{weights.uri}: has no config.json; source must be a model's folder on every machine")
             return folder
         case "s3":
-            return await _from_bucket(weights.uri, resource, target, select)
+            return await _from_bucket(weights.uri, storage, target, select)
         case "hf":
             return await asyncio.to_thread(_from_hub, weights, cache, select)
     raise DataError(f"{weights.uri}: cannot be trained from here; use file://, s3:// or hf://")
@@ -103,19 +105,22 @@ async def _from_store(store: Store, folder: str, target: Path, select: Select) -
     return target
 
 
-async def _from_bucket(uri: str, resource: MoAA, target: Path, select: Select) -> Path:
+async def _from_bucket(uri: str, storage: Storage, target: Path, select: Select) -> Path:
     """Every selected object under the prefix; the folder gets its name when it is whole."""
     if target.is_dir():
         return target
-    bucket = open_store(resource.spec.storage.with_(uri=uri.rstrip("/")), StoreSettings())
+    bucket = open_store(storage.with_(uri=uri.rstrip("/")), StoreSettings())
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         keys = [found.key async for found in bucket.list("")]
         if "config.json" not in keys:
             raise DataError(f"{uri}: has no config.json; source must be a model's folder")
-        for key in filter(select, keys):
+
+        async def fetch(key: str) -> None:
             (partial / key).parent.mkdir(parents=True, exist_ok=True)
             await bucket.download(key, partial / key)
+
+        await map_bounded(filter(select, keys), fetch, at_once=_FILES_AT_ONCE)
         partial.rename(target)
     finally:
         await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)

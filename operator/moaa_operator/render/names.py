@@ -1,0 +1,49 @@
+"""Names of a run's objects: one formula for every kind of child.
+
+`<run>-<what>-<hash>`: for people, the run's name and what the child is; for uniqueness, six letters and digits of a
+digest over everything that tells two children apart: the resource's UID (a deleted run whose objects still go away
+must not be in the way of its successor), the kind of child, its stage, fingerprint and attempt. What is too long is cut
+before the hash, so that two long names never meet. Every name is a DNS-1035 label: a resource's name starts with a
+letter.
+"""
+
+import base64
+import hashlib
+import json
+
+from moaa_operator.owner import Owner
+
+MAX_RAYJOB = 47
+"""KubeRay refuses longer ones: it appends to them for the cluster, its pods and its Service."""
+MAX_NAME = 57
+"""Of everything else: a pod of an Indexed Job is called `<job>-<index>`, a label of 63 characters at most."""
+HASH_LENGTH = 6
+
+
+def child(owner: Owner, what: str, *identity: str, limit: int = MAX_NAME) -> str:
+    """The name of a child; equal for equal arguments, whoever asks and whenever.
+
+    `what` is lower case, digits and inner hyphens; `identity` is whatever else tells it apart.
+
+    >>> child(Owner("demo", "ns", "u"), "i1-sft-a1", "f" * 64)[:15]
+    'demo-i1-sft-a1-'
+    """
+    everything = json.dumps([owner.name, owner.uid, what, *identity])
+    digest = base64.b32encode(hashlib.sha256(everything.encode()).digest()).decode().lower()[:HASH_LENGTH]
+    readable = f"{owner.name}-{what}"[: limit - HASH_LENGTH - 1].rstrip("-")
+    return f"{readable}-{digest}"
+
+
+def attempt_of(owner: Owner, stage: str, fingerprint: str, attempt: int, *, limit: int = MAX_NAME) -> str:
+    """Objects of one attempt of a stage."""
+    return child(owner, f"{stage}-a{attempt}", "attempt", fingerprint, limit=limit)
+
+
+def finalise_of(owner: Owner, stage: str, fingerprint: str, attempt: int) -> str:
+    """The light Job that publishes the stage's manifest after an attempt."""
+    return child(owner, f"{stage}-a{attempt}-end", "finalise", fingerprint)
+
+
+def server_of(owner: Owner, model: str, digest: str) -> str:
+    """Deployment and Service of one model's weights."""
+    return child(owner, model, "server", digest)

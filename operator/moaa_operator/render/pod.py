@@ -1,0 +1,176 @@
+"""What every pod of a run has in common: who it is, what it may do, where it may write, what it is told.
+
+Pod Security `restricted` holds for each of them. The root file system is read-only (but for GPU servers, whose driver
+hook writes to it); `/tmp` and the home folder are emptyDirs. Secrets come by secretKeyRef, by name of Secret and key,
+so that no value is ever in an object we write. The service account gives the pod its cloud identity; its API token is
+not mounted.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from string import ascii_letters
+from typing import Any
+
+from moaa.api import MoAA
+from moaa.api.base import SecretKey, decimal_text
+from moaa.api.resource import Storage
+from moaa_operator.render.labels import STAY_ANNOTATIONS, Manifest
+from moaa_operator.settings import Settings
+
+USER = 1000
+"""Of the images: MoAA's own have it in /etc/passwd; others run under any number."""
+HOME = "/home/moaa"
+TMP = "/tmp"
+WORK_DIR = "/tmp/moaa"
+JOB_FOLDER = "/etc/moaa"
+JOB_FILE = "job.json"
+JOB_PATH = f"{JOB_FOLDER}/{JOB_FILE}"
+
+POD_SECURITY: Mapping[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+BASE_ENVIRONMENT: Mapping[str, str] = {
+    "HOME": HOME,
+    # Libraries ask for the user's name, which a number outside /etc/passwd has not.
+    "USER": "moaa",
+    "LOGNAME": "moaa",
+    "PYTHONUNBUFFERED": "1",
+}
+NVIDIA_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+
+def container_security(*, read_only: bool = True) -> Manifest:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": read_only,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def variables(values: Mapping[str, str]) -> list[Manifest]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def secret_variable(name: str, secret: str, key: str, *, optional: bool = False) -> Manifest:
+    reference = {"name": secret, "key": key} | ({"optional": True} if optional else {})
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def secret_variables(secrets: Sequence[SecretKey]) -> list[Manifest]:
+    """MOAA_SECRET_<NAME>_<KEY> for each, once."""
+    by_name = {secret.environment_variable: secret for secret in secrets}
+    return [secret_variable(name, secret.name, secret.key) for name, secret in by_name.items()]
+
+
+def storage_variables(storage: Storage) -> list[Manifest]:
+    """How the store is reached. The two keys come from the Secret, by name; without one the cloud identity serves."""
+    told = variables(
+        {
+            **({"AWS_ENDPOINT_URL": storage.endpoint} if storage.endpoint else {}),
+            **({"AWS_REGION": storage.region} if storage.region else {}),
+        }
+    )
+    if storage.secret is None:
+        return told
+    keys = [secret_variable(name, storage.secret.name, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    # Temporary keys come with a token; most Secrets hold none.
+    return [*told, *keys, secret_variable("AWS_SESSION_TOKEN", storage.secret.name, "AWS_SESSION_TOKEN", optional=True)]
+
+
+def scratch_volumes() -> list[Manifest]:
+    return [{"name": "tmp", "emptyDir": {}}, {"name": "home", "emptyDir": {}}]
+
+
+def scratch_mounts() -> list[Manifest]:
+    return [{"name": "tmp", "mountPath": TMP}, {"name": "home", "mountPath": HOME}]
+
+
+def job_volume(config_map: str) -> Manifest:
+    return {"name": "job", "configMap": {"name": config_map}}
+
+
+def job_mount() -> Manifest:
+    return {"name": "job", "mountPath": JOB_FOLDER, "readOnly": True}
+
+
+def times(quantity: str, factor: int) -> str:
+    """A Kubernetes quantity, multiplied.
+
+    >>> times("500m", 3), times("2.5Gi", 2), times("8", 4)
+    ('1500m', '5Gi', '32')
+    """
+    number = quantity.rstrip(ascii_letters)
+    return f"{decimal_text(Decimal(number) * factor)}{quantity[len(number) :]}"
+
+
+def requests_with_memory_limit(cpu: str, memory: str) -> Manifest:
+    """Memory is limited to what is asked for; CPU is not, so that idle cores serve whoever is there."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
+
+
+def requests_as_limits(cpu: str, memory: str, gpus: int = 0) -> Manifest:
+    """Ray counts limits and ignores requests."""
+    amounts = {"cpu": cpu, "memory": memory} | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
+    return {"requests": dict(amounts), "limits": dict(amounts)}
+
+
+def container(
+    name: str,
+    image: str,
+    settings: Settings,
+    *,
+    resources: Manifest,
+    command: Sequence[str] = (),
+    env: Sequence[Manifest] = (),
+    mounts: Sequence[Manifest] = (),
+    read_only: bool = True,
+    **more: Any,
+) -> Manifest:
+    """A container with the common environment, scratch folders and security; `more` are further fields."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": str(settings.image_pull_policy),
+        **({"command": list(command)} if command else {}),
+        "env": [*variables(BASE_ENVIRONMENT), *env],
+        "resources": resources,
+        "volumeMounts": [*scratch_mounts(), *mounts],
+        "securityContext": container_security(read_only=read_only),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **more,
+    }
+
+
+def pod_template(
+    resource: MoAA,
+    settings: Settings,
+    *,
+    labels: Mapping[str, str],
+    containers: Sequence[Manifest],
+    init_containers: Sequence[Manifest] = (),
+    volumes: Sequence[Manifest] = (),
+    priority_class: str | None = None,
+    **more: Any,
+) -> Manifest:
+    """Metadata and spec of a pod; `more` are further fields of its spec."""
+    spec: Manifest = {
+        "serviceAccountName": resource.spec.service_account_name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {**POD_SECURITY, "seccompProfile": dict(POD_SECURITY["seccompProfile"])},
+        **({"initContainers": list(init_containers)} if init_containers else {}),
+        "containers": list(containers),
+        "volumes": [*scratch_volumes(), *volumes],
+        **({"priorityClassName": priority_class} if priority_class else {}),
+        **more,
+    }
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return {"metadata": {"labels": dict(labels), "annotations": dict(STAY_ANNOTATIONS)}, "spec": spec}

@@ -1,0 +1,192 @@
+"""A RayJob: one attempt of sft or dpo on a Ray cluster of its own, gone as soon as the attempt ends.
+
+The driver runs beside the Ray head, which has no CPUs to give, so that everything else runs on the workers; their
+number is fixed. A lost worker in a live cluster is Ray Train's to repair; whatever ends the RayJob is the operator's,
+who makes a new one with a new name: KubeRay retries nothing here. The same image runs head, workers and submitter.
+
+KubeRay's rules that this keeps (`validation.go`, 1.6 and 1.7): a name of at most 47 characters; no TTL without
+shutdown; a suspended RayJob shuts down after it finishes. It adds /dev/shm itself.
+
+A template of the resource (`training.resources.template`) is for the workers and knows the container `ray-worker`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moaa.api import MoAA
+from moaa.api.base import decimal_text
+from moaa.api.training import TrainingResources
+from moaa.plan.stage import StageJob
+from moaa_operator.owner import Owner
+from moaa_operator.render import pod
+from moaa_operator.render.configmap import job_file
+from moaa_operator.render.job import job_variables, secrets_of, stage_marks
+from moaa_operator.render.labels import QUEUE_PREFIX, Manifest, Role, labels, metadata, queue_labels
+from moaa_operator.render.names import MAX_RAYJOB, attempt_of
+from moaa_operator.render.template import merge
+from moaa_operator.settings import Settings
+
+WORKER = "ray-worker"
+TEMPLATE_PATH = "spec.training.resources.template"
+OBJECT_STORE_BYTES = "100000000"
+"""Nothing of size passes through Ray's object store."""
+GRACE_S = 60
+"""A worker that is told to stop lets its checkpoint's upload finish."""
+SUBMITTER_CPU, SUBMITTER_MEMORY = "200m", "512Mi"
+"""It starts the driver and follows its log: 63 MiB were measured."""
+RAY_ENVIRONMENT: Mapping[str, str] = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Else equal lines of several workers are folded into one.
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+START_MINUTES = 60
+"""Beyond `serving.scheduleMinutes`, for images and Ray itself, before a RayJob that never ran is given up."""
+
+
+def ray_job(job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings) -> list[Manifest]:
+    """ConfigMap and RayJob of one attempt of a training stage.
+
+    Raises:
+        ResourceError: the workers' template says what it may not.
+    """
+    name = attempt_of(owner, job.stage, job.fingerprint, attempt, limit=MAX_RAYJOB)
+    marks, notes = stage_marks(job, attempt)
+    made_from = {"fingerprint": job.fingerprint, "attempt": attempt}
+    queued = queue_labels(resource)
+    about = metadata(owner, name, Role.STAGE, made_from=made_from, extra_labels={**marks, **queued}, annotations=notes)
+    parts = _Parts(job, resource, owner, settings, name, marks)
+    manifest = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": about,
+        "spec": {
+            # Kueue sets it itself for what it admits.
+            **({} if f"{QUEUE_PREFIX}queue-name" in queued else {"suspend": resource.spec.suspend}),
+            "submissionMode": "K8sJobMode",
+            # It lands in a shell line: nothing of the user's is in it.
+            "entrypoint": f"python -m moaa_jobs --job {pod.JOB_PATH}",
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": 0,
+            "backoffLimit": 0,
+            "preRunningDeadlineSeconds": 60 * (resource.spec.serving.schedule_minutes + START_MINUTES),
+            "activeDeadlineSeconds": 3600 * settings.training_deadline_hours,
+            "submitterConfig": {"backoffLimit": 0},
+            "submitterPodTemplate": parts.submitter(),
+            "rayClusterSpec": {
+                "rayVersion": settings.ray_version,
+                "headGroupSpec": {
+                    "rayStartParams": {
+                        "num-cpus": "0",
+                        "num-gpus": "0",
+                        "dashboard-host": "0.0.0.0",
+                        "object-store-memory": OBJECT_STORE_BYTES,
+                    },
+                    "template": parts.head(),
+                },
+                "workerGroupSpecs": [parts.worker_group()],
+            },
+        },
+    }
+    return [job_file(job, name, owner, Role.STAGE, extra_labels=marks, annotations=notes), manifest]
+
+
+class _Parts:
+    """Pod templates of one RayJob."""
+
+    def __init__(
+        self,
+        job: StageJob,
+        resource: MoAA,
+        owner: Owner,
+        settings: Settings,
+        name: str,
+        marks: Mapping[str, str],
+    ) -> None:
+        self._resource = resource
+        self._settings = settings
+        self._name = name
+        self._labels = labels(owner, Role.STAGE, marks)
+        self._environment = [
+            *pod.variables({**RAY_ENVIRONMENT, **_accelerator(resource.spec.training.resources)}),
+            *job_variables(resource, secrets_of(resource, job.kind)),
+        ]
+
+    def submitter(self) -> Manifest:
+        """KubeRay adds the command. It needs no secret: the driver runs on the head."""
+        container = pod.container(
+            "ray-job-submitter",
+            self._settings.train_image,
+            self._settings,
+            env=pod.variables(RAY_ENVIRONMENT),
+            resources=pod.requests_with_memory_limit(SUBMITTER_CPU, SUBMITTER_MEMORY),
+        )
+        return self._pod(container, restartPolicy="Never")
+
+    def head(self) -> Manifest:
+        settings = self._settings
+        container = pod.container(
+            "ray-head",
+            settings.train_image,
+            settings,
+            env=self._environment,
+            mounts=[pod.job_mount()],
+            # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
+            resources=pod.requests_as_limits(settings.head_cpu, settings.head_memory),
+        )
+        return self._pod(container, volumes=[pod.job_volume(self._name)], terminationGracePeriodSeconds=GRACE_S)
+
+    def worker_group(self) -> Manifest:
+        """A fixed number of equal pods, each with as many workers as may share a machine."""
+        wanted, settings = self._resource.spec.training.resources, self._settings
+        together = workers_per_pod(wanted, settings)
+        pods, gpus = wanted.workers // together, together * wanted.gpus_per_worker
+        cpu = str(wanted.cpus_per_worker) if "cpus_per_worker" in wanted.model_fields_set else settings.worker_cpu
+        memory = f"{decimal_text(wanted.memory_gib)}Gi" if wanted.memory_gib else settings.worker_memory
+        container = pod.container(
+            WORKER,
+            settings.train_image,
+            settings,
+            env=self._environment,
+            resources=pod.requests_as_limits(pod.times(cpu, together), pod.times(memory, together), gpus),
+            # NVIDIA's hook writes into the root file system when it adds the driver.
+            read_only=gpus == 0,
+        )
+        tolerations = {"tolerations": [dict(pod.NVIDIA_TOLERATION)]} if gpus else {}
+        template = self._pod(container, terminationGracePeriodSeconds=GRACE_S, **tolerations)
+        return {
+            "groupName": "workers",
+            "replicas": pods,
+            "minReplicas": pods,
+            "maxReplicas": pods,
+            "rayStartParams": {
+                "num-cpus": str(together * wanted.cpus_per_worker),
+                "num-gpus": str(gpus),
+                "object-store-memory": OBJECT_STORE_BYTES,
+            },
+            "template": merge(template, wanted.template, TEMPLATE_PATH, own=frozenset({WORKER})),
+        }
+
+    def _pod(self, container: Manifest, *, volumes: Sequence[Manifest] = (), **more: Any) -> Manifest:
+        return pod.pod_template(
+            self._resource,
+            self._settings,
+            labels=self._labels,
+            containers=[container],
+            volumes=volumes,
+            priority_class=self._settings.training_priority_class,
+            **more,
+        )
+
+
+def workers_per_pod(resources: TrainingResources, settings: Settings) -> int:
+    """The most that the settings allow and that divides the workers; 1 without GPUs, which nothing ties together."""
+    if resources.gpus_per_worker == 0:
+        return 1
+    most = min(settings.training_workers_per_pod, resources.workers)
+    return next(n for n in range(most, 0, -1) if resources.workers % n == 0)
+
+
+def _accelerator(resources: TrainingResources) -> dict[str, str]:
+    """Without GPUs DeepSpeed has to be told; with them it looks by itself."""
+    return {} if resources.gpus_per_worker else {"DS_ACCELERATOR": "cpu"}

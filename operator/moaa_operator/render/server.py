@@ -1,0 +1,252 @@
+"""A model server: a Deployment of vLLM and the headless Service that its replicas are found by.
+
+A pod first brings the weights (`python -m moaa_jobs.fetch`), then starts vLLM on them, offline and without any secret.
+It is ready when a real one-token completion came back on loopback (`canary.py`); readiness and liveness are `/health`
+from then on. A pod that is told to go first leaves the Service, then finishes what it has been asked.
+
+A template of the resource (`serving.template`) knows the containers `weights` and `vllm`.
+"""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+from moaa.api import MoAA
+from moaa.api.base import decimal_text
+from moaa.api.models import Model, Serving
+from moaa.errors import Problem, ResourceError
+from moaa.plan.graph import made_by
+from moaa.plan.serving import CPU_ENVIRONMENT, MODULE, QUIET, BringWeights, arguments
+from moaa_operator.owner import MODEL_ANNOTATION, RUN_LABEL, Owner
+from moaa_operator.render import pod
+from moaa_operator.render.labels import SERVER_LABEL, Manifest, Role, labels, metadata
+from moaa_operator.render.names import server_of
+from moaa_operator.render.template import merge
+from moaa_operator.served import PORT, ServedModel
+from moaa_operator.settings import Settings
+
+FOLDER = "/model"
+WEIGHTS = f"{FOLDER}/weights"
+OPTIONS = f"{FOLDER}/vllm.yaml"
+CLAIM = "/claim"
+"""Where a pvc:// source is mounted."""
+CONTAINERS = frozenset({"weights", "vllm"})
+PROBE_S = 10
+CANARY_TIMEOUT_S = 60
+LEAVE_S = 5
+"""Seconds between being told to go and refusing work: endpoints and clients notice first."""
+FINISH_S = 45
+"""Then requests under way may finish."""
+CANARY = Path(__file__).with_name("canary.py").read_text()
+
+
+def url(owner: Owner, served: ServedModel) -> str:
+    """Base URL (up to /v1) of a model's Service; it resolves to every ready replica."""
+    return f"http://{server_of(owner, served.served_name, served.digest)}.{owner.namespace}.svc:{PORT}/v1"
+
+
+def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings) -> list[Manifest]:
+    """Service and Deployment of one model.
+
+    Raises:
+        ResourceError: its weights cannot be had on Kubernetes, or its template says what it may not.
+    """
+    model = resource.spec.model(resource.spec.student if made_by(served.name) else served.name)
+    path = f"spec.models[{resource.spec.models.index(model)}]"
+    _check_source(model, served, path)
+    name = server_of(owner, served.served_name, served.digest)
+    selector = {RUN_LABEL: owner.name, SERVER_LABEL: name}
+    told = _bring(served, model, resource)
+    marks = {MODEL_ANNOTATION: served.name}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(
+            owner,
+            name,
+            Role.SERVER,
+            # Without defaults: a field that a later version adds must not look like an edit.
+            made_from={
+                "weights": told.model_dump(
+                    mode="json", include={"storage", "model", "digest", "folder"}, exclude_defaults=True
+                ),
+                "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
+                "account": resource.spec.service_account_name,
+                "scheduleMinutes": resource.spec.serving.schedule_minutes,
+            },
+            extra_labels={SERVER_LABEL: name},
+            annotations=marks,
+        ),
+        "spec": {
+            "replicas": model.serving.replicas,
+            # There may be no spare GPU for a second pod beside the first.
+            "strategy": {"type": "Recreate"},
+            "revisionHistoryLimit": 1,
+            "progressDeadlineSeconds": 60 * (resource.spec.serving.schedule_minutes + model.serving.startup_minutes),
+            "selector": {"matchLabels": selector},
+            "template": merge(
+                _pod(told, served, model, resource, owner, settings, name=name),
+                model.serving.template,
+                f"{path}.serving.template",
+                own=CONTAINERS,
+            ),
+        },
+    }
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(
+            owner, name, Role.SERVER, made_from=selector, extra_labels={SERVER_LABEL: name}, annotations=marks
+        ),
+        "spec": {
+            "clusterIP": "None",
+            "selector": selector,
+            "ports": [{"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}],
+        },
+    }
+    return [service, deployment]
+
+
+def servers(models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings) -> list[Manifest]:
+    """Of every model once, whatever it is called. Raises ResourceError as `server`."""
+    once = {server_of(owner, served.served_name, served.digest): served for served in models}
+    return [child for served in once.values() for child in server(served, resource, owner, settings)]
+
+
+def _check_source(model: Model, served: ServedModel, path: str) -> None:
+    if served.folder is None and (model.source or "").startswith("file://"):
+        remedy = "is a folder of one machine, which pods do not see; use hf://, s3:// or pvc:// on Kubernetes"
+        raise ResourceError("the resource", [Problem(f"{path}.source", str(model.source), remedy)])
+
+
+def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
+    """Only what bears on the weights and on the options that follow from them: editing replicas restarts nothing."""
+    serving = Serving(gpus=model.serving.gpus, max_model_len=model.serving.max_model_len)
+    claim = _claim(model.source) if served.folder is None else None
+    return BringWeights(
+        storage=resource.spec.storage,
+        model=model.with_(serving=serving, license=None),
+        digest=served.digest,
+        folder=served.folder,
+        claim=f"{CLAIM}/{claim[1]}".rstrip("/") if claim else None,
+        target=WEIGHTS,
+        options=OPTIONS,
+        deadline_s=60 * model.serving.startup_minutes,
+    )
+
+
+def _pod(
+    told: BringWeights,
+    served: ServedModel,
+    model: Model,
+    resource: MoAA,
+    owner: Owner,
+    settings: Settings,
+    *,
+    name: str,
+) -> Manifest:
+    serving = model.serving
+    return pod.pod_template(
+        resource,
+        settings,
+        labels=labels(owner, Role.SERVER, {SERVER_LABEL: name}),
+        init_containers=[_weights_container(told, settings)],
+        containers=[_vllm_container(told, served, serving, settings)],
+        volumes=_volumes(told, serving),
+        priority_class=settings.server_priority_class,
+        terminationGracePeriodSeconds=LEAVE_S + FINISH_S + 10,
+        **({"tolerations": [dict(pod.NVIDIA_TOLERATION)]} if serving.gpus else {}),
+    )
+
+
+def _claim(source: str | None) -> tuple[str, str] | None:
+    """Claim and folder of a pvc:// source; None for any other."""
+    if source is None or not source.startswith("pvc://"):
+        return None
+    claim, _, folder = unquote(source.removeprefix("pvc://")).partition("/")
+    return claim, folder.strip("/")
+
+
+def _volumes(told: BringWeights, serving: Serving) -> list[Manifest]:
+    volumes: list[Manifest] = [
+        {"name": "model", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shared_memory(serving)}},
+    ]
+    claim = _claim(told.model.source) if told.claim else None
+    if claim is not None:
+        volumes.append({"name": "claim", "persistentVolumeClaim": {"claimName": claim[0], "readOnly": True}})
+    return volumes
+
+
+def _mounts(told: BringWeights) -> list[Manifest]:
+    """The same in both containers, so that the link to the weights leads to the same place in each."""
+    mounts: list[Manifest] = [{"name": "model", "mountPath": FOLDER}]
+    if told.claim:
+        mounts.append({"name": "claim", "mountPath": CLAIM, "readOnly": True})
+    return mounts
+
+
+def _weights_container(told: BringWeights, settings: Settings) -> Manifest:
+    secret = told.model.token_secret
+    return pod.container(
+        "weights",
+        settings.jobs_image,
+        settings,
+        command=["python", "-m", "moaa_jobs.fetch"],
+        env=[
+            *pod.variables({"MOAA_FETCH": told.model_dump_json(by_alias=True, exclude_defaults=True)}),
+            *pod.storage_variables(told.storage),
+            *pod.secret_variables([secret] if secret else []),
+        ],
+        mounts=_mounts(told),
+        # Costs nothing: the container beside it, which comes after it, asks for more.
+        resources=pod.requests_with_memory_limit(settings.light_cpu, settings.job_memory),
+    )
+
+
+def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, settings: Settings) -> Manifest:
+    name = served.served_name
+    health = {"httpGet": {"path": "/health", "port": PORT}}
+    environment = {
+        **QUIET,
+        "VLLM_CACHE_ROOT": f"{pod.HOME}/.cache/vllm",
+        **(CPU_ENVIRONMENT if serving.gpus == 0 else {}),
+    }
+    command = ["python3", "-m", MODULE, "--config", OPTIONS, "--model", WEIGHTS, "--port", str(PORT)]
+    command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name)]
+    return pod.container(
+        "vllm",
+        settings.vllm_image if serving.gpus else settings.vllm_cpu_image,
+        settings,
+        command=command,
+        env=pod.variables(environment),
+        mounts=[*_mounts(told), {"name": "shm", "mountPath": "/dev/shm"}],
+        resources=_resources(serving, settings),
+        # NVIDIA's hook writes into the root file system when it adds the driver.
+        read_only=serving.gpus == 0,
+        ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        startupProbe={
+            "exec": {"command": ["python3", "-c", CANARY, str(PORT), name]},
+            "periodSeconds": PROBE_S,
+            "timeoutSeconds": CANARY_TIMEOUT_S,
+            "failureThreshold": math.ceil(60 * serving.startup_minutes / PROBE_S),
+        },
+        readinessProbe={**health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        livenessProbe={**health, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        lifecycle={"preStop": {"exec": {"command": ["/bin/sleep", str(LEAVE_S)]}}},
+    )
+
+
+def _resources(serving: Serving, settings: Settings) -> Manifest:
+    if serving.gpus == 0:
+        memory = f"{decimal_text(serving.memory_gib)}Gi" if serving.memory_gib is not None else settings.server_memory
+        return pod.requests_with_memory_limit(settings.server_cpu, memory)
+    resources = pod.requests_with_memory_limit(settings.server_cpu, settings.server_memory)
+    resources["limits"]["nvidia.com/gpu"] = str(serving.gpus)
+    return resources
+
+
+def _shared_memory(serving: Serving) -> str:
+    """vLLM's processes exchange tensors through it; it counts against the container's memory."""
+    return f"{max(1, 2 * serving.gpus)}Gi"

@@ -1,0 +1,51 @@
+"""A job's figures, as seen from outside its process."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+from moaa_jobs.progress import Progress
+from moaa_jobs.progress_server import shown_on
+
+
+def get(port: int, path: str = "/progress") -> dict[str, object]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        assert response.headers["Content-Type"] == "application/json"
+        return dict(json.load(response))
+
+
+def test_figures_are_those_of_the_moment() -> None:
+    progress = Progress("i1-generate", None)
+    with shown_on(0, lambda: progress.figures, host="127.0.0.1") as port:
+        assert port is not None
+        assert get(port) == {"stage": "i1-generate"}
+        progress.update(rows_done=3, rows_total=4)
+        assert get(port)["rows_done"] == 3
+
+
+def test_nothing_else_is_shown() -> None:
+    with shown_on(0, dict, host="127.0.0.1") as port:
+        assert port is not None
+        with pytest.raises(urllib.error.HTTPError, match="404") as raised:
+            get(port, "/")
+        raised.value.close()
+
+
+def test_without_a_port_nothing_listens() -> None:
+    with shown_on(None, dict) as port:
+        assert port is None
+
+
+def test_a_taken_port_costs_the_view_and_not_the_stage(caplog: pytest.LogCaptureFixture) -> None:
+    with shown_on(0, dict, host="127.0.0.1") as port, shown_on(port, dict, host="127.0.0.1") as second:
+        assert second is None
+    assert f"progress_not_shown port={port}" in caplog.text
+
+
+def test_the_port_is_free_afterwards() -> None:
+    with shown_on(0, dict, host="127.0.0.1") as port:
+        assert port is not None
+    with pytest.raises(OSError, match="refused"):
+        get(port)
