@@ -34,7 +34,7 @@ def pack(answer: Mapping[str, Any]) -> str | None:
 
 def unpack(text: str) -> Mapping[str, Any]:
     """The last line that is an answer; empty when none is, since a container may end with any words."""
-    for line in reversed(text.strip().splitlines()):
+    for line in reversed(text.strip("\n").split("\n")):  # not splitlines: JSON may hold other line breaks
         try:
             found = json.loads(line)
             if isinstance(found, dict) and isinstance(found.get(PACKED), str):

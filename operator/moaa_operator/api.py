@@ -180,7 +180,8 @@ class Api:
                 return response
             answer = response.response.data or b""
         except (client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Busy(0, "Unreachable", f"{method} {path}: {type(error).__name__}: {error}") from error
+            said = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
+            raise Busy(0, "Unreachable", f"{method} {path}: {type(said).__name__}: {said}") from error
         raise error_of(response.status, answer, retry_after=response.response.headers.get("Retry-After"))
 
 

@@ -135,7 +135,9 @@ class Informer:
     def _list(self) -> str:
         self.relists += 1
         items, version = self._api.list(self.kind, self.namespace, selector=self._selector)
-        fresh = {_place(item): item for item in items}
+        # The items of a list of built-in objects do not say what they are.
+        named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
+        fresh = {_place(item): {**named, **item} for item in items}
         with self._lock:
             before, self._objects = self._objects, fresh
         self._is_absent = False

@@ -78,6 +78,13 @@ class Operator:
             informer.stop()
         return not any(worker.is_alive() for worker in self._workers)
 
+    def abandon(self) -> None:
+        """Take no new key and finish none: another replica works now."""
+        self._stopped.set()
+        self._queue.close()
+        for informer in self._informers:
+            informer.stop()
+
     def health(self) -> str | None:
         """What is dead, for /healthz."""
         dead = [worker.name for worker in self._workers if not worker.is_alive()]
@@ -147,13 +154,30 @@ def run(settings: Settings, api: Api, render: Renderer, stopped: threading.Event
         gained()
         stopped.wait()
     if lost.is_set():
+        operator.abandon()
+        pages.stop()
+        metrics.stop()
         return EXIT_LEASE_LOST
-    is_drained = operator.stop()
-    elector.release()
+    is_drained = _drain(operator, elector if settings.leader_election else None)
     pages.stop()
     metrics.stop()
     logger.info("operator_stopped drained=%s", is_drained)
     return 0
+
+
+def _drain(operator: Operator, elector: Elector | None) -> bool:
+    """Finish what is under way, the lease kept meanwhile and given back after it."""
+    if elector is None:
+        return operator.stop()
+    is_drained: list[bool] = []
+    draining = threading.Thread(target=lambda: is_drained.append(operator.stop()), name="drain")
+    draining.start()
+    while draining.is_alive():
+        if elector.is_leader:
+            elector.step()
+        draining.join(1.0)
+    elector.release()
+    return is_drained == [True]
 
 
 def main() -> int:

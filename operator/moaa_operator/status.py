@@ -25,7 +25,7 @@ def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
     attempts = sorted(view.attempts.values(), key=lambda entry: entry.stage)
     closed = last_closed(view.results)
     stage = _shown_stage(view)
-    has_begun = bool(kept) or any(entry.attempt for entry in attempts)
+    has_begun = bool(kept) or any(entry.attempt for entry in attempts if entry.stage in view.graph.stages)
     return MoAAStatus(
         observed_generation=view.generation,
         phase=conditions.phase(found, has_begun=has_begun),

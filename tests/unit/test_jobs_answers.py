@@ -1,0 +1,172 @@
+"""What jobs say at their end: to the store by a manifest, to an operator without access to it by a short answer."""
+
+import json
+import random
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moaa.api import MoAA
+from moaa.errors import StageError
+from moaa.plan.answers import MAX_BYTES, failure, pack, unpack
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.job import CheckAnswer, check_job, stage_job
+from moaa.plan.stage import StageResult
+from moaa.store.directory import DirectoryStore
+from moaa.store.manifest import StageManifest
+from moaa_jobs import __main__ as entry
+from moaa_jobs.answer import answer
+from moaa_jobs.check import look_up
+from tests.plan_helpers import finish, resource, run_all, tree
+
+
+def small(folder: Path) -> MoAA:
+    """resolve, stage-data, generate with given answers, sft, promote; everything on this machine."""
+    (folder / "student").mkdir(exist_ok=True)
+    (folder / "student" / "config.json").write_text("{}")
+    rows = [{"prompt": f"{i}+{i}", "response": "x"} for i in range(5)]
+    (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    document = tree(
+        spec__storage={"uri": f"file://{folder}/store"},
+        spec__models=[{"name": "base", "source": f"file://{folder}/student"}],
+        spec__data={"sft": [{"source": f"file://{folder}/sft.jsonl", "answers": "Given"}], "preference": []},
+        spec__mixture=None,
+        spec__judge=None,
+        spec__evaluation=None,
+        spec__training__dpo=None,
+    )
+    return MoAA.model_validate(document)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, job: str, *command: str) -> tuple[int, Any]:
+    """Exit code and answer of `python -m moaa_jobs`."""
+    (folder / "job.json").write_text(job)
+    log = folder / "termination-log"
+    log.unlink(missing_ok=True)
+    monkeypatch.setenv("MOAA_WORK_DIR", str(folder / "work"))
+    monkeypatch.setenv("MOAA_TERMINATION_LOG", str(log))
+    monkeypatch.setattr(sys, "argv", ["moaa_jobs", *command, "--job", str(folder / "job.json")])
+    code = entry.main()
+    return code, unpack(log.read_text()) if log.exists() else None
+
+
+def test_a_stage_answers_with_its_result_and_inspect_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = small(tmp_path)
+    results: dict[str, StageResult] = {}
+    for stage in list(build(owner).stages.values())[:3]:
+        identity = identify(stage, owner, results)
+        assert identity is not None
+        code, said = run(monkeypatch, tmp_path, stage_job(identity, owner, results, run="r").model_dump_json())
+        assert code == 0
+        results[stage.id] = StageResult.model_validate(said)
+        assert results[stage.id].fingerprint == identity.fingerprint
+    assert results["i1-generate"].outputs["conversations"].rows == 5
+    code, said = run(monkeypatch, tmp_path, check_job(owner, {}, run="r").model_dump_json(), "inspect")
+    assert code == 0
+    found = CheckAnswer.model_validate(said)
+    assert [result.stage for result in found.results] == ["i0-resolve", "i0-stage-data", "i1-generate"]
+    assert found.results == list(results.values())
+    sft = identify(build(owner).stages["i1-sft"], owner, results)
+    assert sft is not None
+    assert found.absent == [sft.fingerprint]
+    assert found.is_complete
+
+
+def test_preflight_answers_and_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = check_job(small(tmp_path), {}, run="r")
+    assert run(monkeypatch, tmp_path, job.model_dump_json(), "preflight") == (0, {})
+    (tmp_path / "file").write_text("")
+    broken = check_job(small(tmp_path).with_(spec=small(tmp_path).spec.with_(
+        storage={"uri": f"file://{tmp_path}/file/store"})), {}, run="r")  # fmt: skip
+    code, said = run(monkeypatch, tmp_path, broken.model_dump_json(), "preflight")
+    assert code == 1
+    assert said["permanent"] is False
+    assert "file" in said["error"]
+
+
+def test_a_permanent_failure_and_an_unknown_command_answer_with_their_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = small(tmp_path)
+    (tmp_path / "sft.jsonl").unlink()
+    identity = identify(build(owner).stages["i0-resolve"], owner, {})
+    assert identity is not None
+    code, said = run(monkeypatch, tmp_path, stage_job(identity, owner, {}, run="r").model_dump_json())
+    assert (code, said["permanent"]) == (64, True)
+    assert "sft.jsonl" in said["error"]
+    code, said = run(monkeypatch, tmp_path, "{}", "inspekt")
+    assert code == 64
+    assert "preflight, inspect" in said["error"]
+
+
+async def test_inspect_answers_in_parts_that_fit(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.prepare()
+    owner = resource()
+    results, identities = run_all(owner)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for name, identity in identities.items():
+        done = dict(results[name])
+        manifest = StageManifest(
+            **done, run="r", iteration=identity.stage.iteration, document={}, started=now, finished=now, seconds=1
+        )
+        await store.put(f"{identity.path}/manifest.json", manifest.model_dump_json(by_alias=True).encode())
+    known: dict[str, StageResult] = {}
+    for _ in range(20):
+        found = await look_up(store, owner, known)
+        text = pack(found.model_dump(mode="json", by_alias=True))
+        assert text is not None
+        assert len(text) <= MAX_BYTES
+        known |= {result.stage: result for result in found.results}
+        if found.is_complete:
+            break
+    assert list(known) == list(results)
+
+
+def test_a_long_result_is_packed_and_one_that_is_too_long_is_an_error(tmp_path: Path) -> None:
+    digest = random.Random(0).randbytes
+
+    def models(count: int) -> dict[str, Any]:
+        return {"models": {f"some-model-{i}": digest(32).hex() for i in range(count)}}
+
+    text = pack(models(60))
+    assert text is not None
+    assert len(text) <= MAX_BYTES
+    assert len(unpack(text)["models"]) == 60
+    assert pack(models(200)) is None
+    with pytest.raises(StageError, match="declare fewer models"):
+        answer(tmp_path / "log", models(200))
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=200), max_size=8))
+def test_answers_come_back_as_they_went(said: dict[str, str]) -> None:
+    text = pack(said)
+    assert text is None or unpack(f"a line before\n{text}\n") == said
+
+
+@given(st.text(max_size=9000))
+def test_a_failure_always_fits_and_keeps_its_ends(error: str) -> None:
+    text = pack(failure(error, permanent=True))
+    assert text is not None
+    assert len(text.encode()) <= MAX_BYTES
+    assert unpack(text)["permanent"] is True
+    assert str(unpack(text)["error"])[:100] == error[:100]
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[1]", '{"zlib85": "???"}', "{"])
+def test_words_that_are_no_answer_are_none(text: str) -> None:
+    assert unpack(text) == {}
+
+
+def test_results_of_the_plan_fit_without_packing() -> None:
+    owner = resource()
+    for identity in run_all(owner)[1].values():
+        text = pack(finish(identity, owner).model_dump(mode="json", by_alias=True))
+        assert text is not None
+        assert "zlib85" not in text

@@ -1,0 +1,133 @@
+"""Statuses as Kubernetes and KubeRay write them, and what the operator tells people about them."""
+
+from typing import Any
+
+import pytest
+
+from moaa_operator.observe import End, observe
+from moaa_operator.pods import Termination, describe, problem, terminations, unscheduled_since
+from tests.operator_helpers import OWNER, Cluster
+
+Object = dict[str, Any]
+
+
+def pod(**status: Any) -> Object:
+    return {"metadata": {"name": "p", "annotations": {}}, "status": status}
+
+
+UNSCHEDULABLE = {
+    "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    "message": "0/5 nodes are available: 5 Insufficient nvidia.com/gpu. preemption: 0/5 nodes are available.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        pytest.param({"conditions": [UNSCHEDULABLE]}, "Unschedulable", "Insufficient nvidia.com/gpu", id="machine"),
+        pytest.param(
+            {"containerStatuses": [{"name": "vllm", "state": {"waiting": {
+                "reason": "ImagePullBackOff", "message": 'Back-off pulling image "vllm/nope"'}}}]},
+            "ImagePullBackOff", "vllm/nope", id="image",
+        ),
+        pytest.param(
+            {"initContainerStatuses": [{"name": "weights", "state": {"waiting": {
+                "reason": "CreateContainerConfigError", "message": 'secret "hub-token" not found'}}}]},
+            "CreateContainerConfigError", 'secret "hub-token" not found', id="secret",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "vllm", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": "torch: CUDA out of memory"}}}]},
+            "CrashLoopBackOff", "CUDA out of memory", id="last log line",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "vllm", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": ""}}}]},
+            "CrashLoopBackOff", "more memory than its limit", id="out of memory",
+        ),
+        pytest.param(
+            {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."},
+            "Evicted", "ephemeral-storage", id="evicted",
+        ),
+    ],
+)  # fmt: skip
+def test_why_a_pod_does_not_run(status: Object, reason: str, words: str) -> None:
+    found = problem(pod(**status))
+    assert found is not None
+    assert found.reason == reason
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"phase": "Running", "containerStatuses": [{"name": "c", "state": {"running": {}}}]},
+        {
+            "phase": "Pending",
+            "containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "ContainerCreating"}}}],
+        },
+        {"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 75}}}]},
+    ],
+)
+def test_a_pod_that_starts_runs_or_has_ended_has_no_problem(status: Object) -> None:
+    assert problem(pod(**status)) is None
+
+
+def test_since_when_a_pod_waits_for_a_machine() -> None:
+    since = unscheduled_since(pod(conditions=[UNSCHEDULABLE]))
+    assert since is not None
+    assert since.isoformat() == "2026-01-01T00:00:00+00:00"
+    assert unscheduled_since(pod(conditions=[{**UNSCHEDULABLE, "status": "True"}])) is None
+
+
+def test_the_end_of_an_index() -> None:
+    ended = {"exitCode": 75, "message": '{"waiting":{"a":3},"calls":7}', "reason": "Error"}
+    item = pod(containerStatuses=[{"name": "job", "state": {"terminated": ended}}])
+    item["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": "4"}
+    (found,) = terminations(item)
+    assert (found.index, found.exit_code, found.answer) == (4, 75, {"waiting": {"a": 3}, "calls": 7})
+
+
+def test_a_description_keeps_the_last_lines_of_a_long_log() -> None:
+    text = describe(Termination(1, "first line\n" + "x" * 5000 + "\nRuntimeError: what mattered"))
+    assert len(text) <= 1000
+    assert text.endswith("RuntimeError: what mattered")
+
+
+def rayjob(**status: Any) -> Any:
+    cluster = Cluster()
+    meta = {
+        "name": "r", "namespace": OWNER.namespace, "uid": "r1", "ownerReferences": [dict(OWNER.reference)],
+        "labels": {"moaa.dev/run": OWNER.name, "moaa.dev/role": "stage", "moaa.dev/stage": "i1-sft"},
+        "annotations": {"moaa.dev/fingerprint": "f" * 64, "moaa.dev/attempt": "1"},
+    }  # fmt: skip
+    item = {"kind": "RayJob", "metadata": meta, "spec": {"suspend": status.pop("suspend", False)}, "status": status}
+    pods = [{"metadata": {"name": "w", "labels": {"ray.io/cluster": "c"}}, "status": {"conditions": [UNSCHEDULABLE]}}]
+    (found,) = observe(cluster.document, {"RayJob": [item], "Pod": pods}).children
+    return found
+
+
+def test_a_rayjob_has_succeeded_only_when_ray_says_so() -> None:
+    assert rayjob(jobDeploymentStatus="Complete", jobStatus="SUCCEEDED").end is End.SUCCEEDED
+    stopped = rayjob(jobDeploymentStatus="Complete", jobStatus="STOPPED")
+    assert (stopped.end, stopped.problem.reason) == (End.FAILED, "STOPPED")
+    assert rayjob(jobDeploymentStatus="Running", jobStatus="SUCCEEDED").end is End.RUNNING
+
+
+def test_how_a_rayjob_failed() -> None:
+    refused = rayjob(jobDeploymentStatus="ValidationFailed", message="the name is too long")
+    assert (refused.end, refused.problem.reason) == (End.FAILED, "ValidationFailed")
+    message = 'Job entrypoint command failed with exit code 64, last logs:\n{"error":"no row is left","permanent":true}'
+    (ended,) = rayjob(
+        jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", message=message
+    ).terminations
+    assert (ended.exit_code, ended.answer["error"]) == (64, "no row is left")
+    late = rayjob(jobDeploymentStatus="Failed", reason="DeadlineExceeded", message="submitted too long ago")
+    assert (late.problem.reason, late.terminations) == ("DeadlineExceeded", ())
+
+
+def test_what_a_rayjob_waits_for() -> None:
+    waiting = rayjob(jobDeploymentStatus="Initializing", rayClusterName="c")
+    assert (waiting.end, waiting.problem.reason) == (End.RUNNING, "Unschedulable")
+    assert rayjob(jobDeploymentStatus="Suspended", suspend=True).problem.reason == "Queued"

@@ -1,0 +1,175 @@
+"""Watching over real HTTP with the real client: what breaks in between must cost nothing but time."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from moaa_operator.api import JOB, RAYJOB, Kind
+from moaa_operator.errors import AlreadyExists, Busy, Conflict, NotFound, Refused
+from moaa_operator.informer import Informer, Timing
+from moaa_operator.queue import Backoff
+from tests.operator_api_server import ApiServer, Fault
+
+Object = dict[str, Any]
+
+
+def job(name: str, **labels: str) -> Object:
+    meta = {"name": name, "namespace": "ns", "labels": {"moaa.dev/run": "r", **labels}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta}
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with ApiServer(absent=("rayjobs",)) as server:
+        yield server
+
+
+class Seen:
+    """An informer and the names it told of."""
+
+    def __init__(self, server: ApiServer, kind: Kind = JOB, timing: Timing | None = None) -> None:
+        self.names: list[str] = []
+        self.informer = Informer(
+            server.api(),
+            kind,
+            None,
+            on_change=lambda item: self.names.append(item["metadata"]["name"]),
+            backoff=Backoff(0.02, 0.1),
+            selector="moaa.dev/run",
+            timing=timing or Timing(30, 5),
+        )
+        self.informer.start()
+        assert self.informer.wait_synced(10)
+
+    @property
+    def known(self) -> set[str]:
+        return {item["metadata"]["name"] for item in self.informer.all()}
+
+
+@pytest.fixture
+def seen(server: ApiServer) -> Iterator[Seen]:
+    server.put(job("first"))
+    found = Seen(server)
+    yield found
+    found.informer.stop()
+
+
+def test_the_copy_follows_what_happens(server: ApiServer, seen: Seen) -> None:
+    assert seen.known == {"first"}
+    server.put(job("second"))
+    until(lambda: seen.known == {"first", "second"})
+    server.remove("jobs", "ns", "first")
+    until(lambda: seen.known == {"second"})
+    assert seen.names == ["first", "second", "first"]
+    found = seen.informer.get("ns", "second")
+    assert found is not None
+    assert found["kind"] == "Job"
+
+
+def test_objects_of_nobody_are_not_asked_for(server: ApiServer, seen: Seen) -> None:
+    other = job("other")
+    other["metadata"]["labels"] = {}
+    server.put(other)
+    server.put(job("second"))
+    until(lambda: "second" in seen.known)
+    assert "other" not in seen.known
+
+
+def test_long_lists_come_in_pages(server: ApiServer) -> None:
+    for i in range(7):
+        server.put(job(f"j{i}"))
+    items, version = server.api().list(JOB, None, limit=3)
+    assert len(items) == 7
+    assert version == str(server.version)
+
+
+def test_a_cut_watch_goes_on_where_it_was(server: ApiServer, seen: Seen) -> None:
+    server.put(job("second"))
+    until(lambda: "second" in seen.known)
+    server.cut_watches()
+    server.put(job("third"))
+    until(lambda: "third" in seen.known)
+    assert seen.informer.relists == 1
+    assert seen.names == ["first", "second", "third"]
+
+
+def test_an_expired_version_is_listed_anew_and_loses_no_deletion(server: ApiServer, seen: Seen) -> None:
+    server.put(job("second"))
+    until(lambda: "second" in seen.known)
+    server.remove("jobs", "ns", "first", silently=True)
+    server.expire()
+    until(lambda: seen.known == {"second"})
+    assert seen.names == ["first", "second", "first"]
+    assert seen.informer.relists == 2
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 403, 0])
+def test_a_server_that_fails_is_asked_again(server: ApiServer, seen: Seen, code: int) -> None:
+    server.faults = [Fault(lambda r: r.path.endswith("/jobs"), code) for _ in range(3)]
+    server.cut_watches()
+    server.put(job("second"))
+    until(lambda: "second" in seen.known)
+    assert seen.informer.errors >= 3
+    assert server.faults == []
+
+
+def test_retry_after_is_kept(server: ApiServer, seen: Seen) -> None:
+    server.faults = [Fault(lambda r: "watch" in r.query, 429, {"Retry-After": "1"})]
+    server.cut_watches()
+    until(lambda: not server.faults)
+    begun = time.monotonic()
+    server.put(job("second"))
+    until(lambda: "second" in seen.known)
+    assert time.monotonic() - begun > 0.8
+
+
+def test_a_watch_that_says_nothing_is_given_up(server: ApiServer) -> None:
+    found = Seen(server, timing=Timing(timeout_s=30, silence_s=0.2))
+    until(lambda: found.informer.errors >= 2)
+    server.put(job("late"))
+    until(lambda: "late" in found.known)
+    assert found.informer.relists == 1
+    found.informer.stop()
+
+
+def test_a_kind_that_is_not_there_is_empty_and_says_so(server: ApiServer) -> None:
+    found = Seen(server, RAYJOB)
+    assert found.informer.is_absent
+    assert found.informer.all() == []
+    found.informer.stop()
+
+
+def test_errors_are_told_apart(server: ApiServer) -> None:
+    api = server.api()
+    api.create(JOB, "ns", job("there"))
+    with pytest.raises(AlreadyExists):
+        api.create(JOB, "ns", job("there"))
+    with pytest.raises(NotFound):
+        api.get(JOB, "ns", "nowhere")
+    stale = api.get(JOB, "ns", "there")
+    stale["metadata"]["resourceVersion"] = "1"
+    with pytest.raises(Conflict):
+        api.replace(JOB, "ns", stale)
+    with pytest.raises(Conflict):
+        api.delete(JOB, "ns", "there", uid="another")
+    server.faults = [Fault(lambda *_: True, 422, reason="Invalid"), Fault(lambda *_: True, 0)]
+    with pytest.raises(Refused, match="Invalid"):
+        api.get(JOB, "ns", "there")
+    with pytest.raises(Busy):
+        api.get(JOB, "ns", "there")
+
+
+def test_nobody_listens() -> None:
+    with ApiServer() as server:
+        api = server.api(timeout_s=0.5)
+    with pytest.raises(Busy, match="Unreachable"):
+        api.get(JOB, "ns", "there")
