@@ -55,7 +55,7 @@ async def test_no_row_left_is_permanent(world: World) -> None:
 async def test_a_stage_that_was_left_nothing_says_by_whom(world: World) -> None:
     """maxLength, which mends rows that are too long, has nothing to do with it."""
     job, context = await prepared(world, [])
-    with pytest.raises(Permanent, match="i1-generate left no row in its table conversations.*moaa report"):
+    with pytest.raises(Permanent, match=r"i1-generate left no row in its table conversations .*moaa report"):
         await sft.run(job, context)
 
 

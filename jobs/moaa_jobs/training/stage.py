@@ -112,8 +112,8 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     rows = await rows_of(context, maker, recipe.table)
     if not rows:
         raise Permanent(
-            f"{job.stage}: {maker} left no row in its table {recipe.table} to train on; `moaa report` counts what became "
-            "of its prompts"
+            f"{job.stage}: {maker} left no row in its table {recipe.table} to train on; `moaa report` counts what "
+            "became of its prompts"
         )
     assert job.student is not None, "every training stage has a student"
     student = await weights.find(job.student, context)
