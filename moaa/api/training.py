@@ -13,8 +13,8 @@ class TrainingResources(Spec):
     """Ray Train workers. The worker count is part of a stage's meaning only through batchSize, which is global."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
-    gpus_per_worker: Annotated[int, Field(ge=0, le=16)] = 1
-    """0 trains on the CPU."""
+    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 1
+    """A Ray Train worker drives one GPU; 0 trains on the CPU."""
     cpus_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
     memory_gib: Positive | None = None
     """Memory of one worker, for the local budget and the pod's limit; None: decided by the executor."""

@@ -46,7 +46,8 @@ class Store(Protocol):
         ...
 
     async def delete(self, key: str) -> None:
-        """Remove; a missing key is no error. Only ledger compaction deletes."""
+        """Remove; a missing key is no error. Only what a manifest has made useless is deleted: merged ledger
+        segments and the checkpoints of a finished stage."""
         ...
 
     async def upload(self, key: str, file: Path) -> None:

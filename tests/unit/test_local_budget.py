@@ -104,8 +104,8 @@ def test_cpu_server_needs_its_base_its_cache_and_twice_its_weights() -> None:
 def test_training_needs_the_head_and_every_worker() -> None:
     resources = TrainingResources.model_validate({"workers": 2, "gpusPerWorker": 0, "memoryGib": "1.5"})
     assert needs.trainer(resources, weights_gib=5.0) == Demand(2.0 + 2 * 1.5)
-    gpus = TrainingResources.model_validate({"workers": 2, "gpusPerWorker": 4})
-    assert needs.trainer(gpus, weights_gib=5.0).gpus == 8
+    gpus = TrainingResources.model_validate({"workers": 2, "gpusPerWorker": 1})
+    assert needs.trainer(gpus, weights_gib=5.0).gpus == 2
 
 
 def waits(calls: int) -> Outcome:

@@ -55,18 +55,8 @@ async def test_no_row_left_is_permanent(world: World) -> None:
 async def test_a_stage_that_was_left_nothing_says_by_whom(world: World) -> None:
     """maxLength, which mends rows that are too long, has nothing to do with it."""
     job, context = await prepared(world, [])
-    with pytest.raises(Permanent, match=r"i1-generate left no row in its table conversations .*moaa report"):
+    with pytest.raises(Permanent, match=r"i1-generate left no row in its table conversations.*moaa report"):
         await sft.run(job, context)
-
-
-async def test_a_worker_drives_one_gpu(world: World) -> None:
-    job, context = await prepared(world, conversations(2))
-    training = context.resource.spec.training
-    resources = training.resources.with_(gpus_per_worker=4)
-    spec = context.resource.spec.with_(training=training.with_(resources=resources))
-    changed = Context(**{**vars(context), "resource": context.resource.with_(spec=spec)})
-    with pytest.raises(Permanent, match=r"gpusPerWorker: 4.*multiply workers by 4"):
-        await sft.run(job, changed)
 
 
 async def test_a_finished_stage_is_not_run_again(world: World) -> None:

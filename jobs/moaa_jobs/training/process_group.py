@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ray.train.backend import Backend, BackendConfig
 
 if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
 TIMEOUT_S = 7200
 """Gathering and saving a large ZeRO-3 model takes longer than torch's ten minutes."""
@@ -37,7 +37,7 @@ def join(*, on_gpu: bool) -> None:
     import torch
     import torch.distributed as dist
     from ray.train.collective import broadcast_from_rank_zero
-    from torch.distributed.distributed_c10d import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
@@ -67,7 +67,7 @@ def host_store(address: str) -> "TCPStore":
     A port that is only looked up and bound later is taken by others meanwhile where many processes run: then the worker
     group fails and starts over.
     """
-    from torch.distributed.distributed_c10d import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
     return TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=TIMEOUT_S))
 

@@ -79,7 +79,6 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     """
     started, begun = datetime.now(UTC), time.monotonic()
     stage_path = publish.path_of(job)
-    _check_resources(context)
     if await read_manifest(context.store, stage_path) is not None:
         logger.info("stage_done_before stage=%s", job.stage)
         return
@@ -95,15 +94,6 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
         rows_in=rows.rows_in, failures=rows.failures, started=started, seconds=time.monotonic() - begun,
     )  # fmt: skip
     await remove_checkpoints(context.store, config.checkpoints)
-
-
-def _check_resources(context: Context) -> None:
-    gpus = context.resource.spec.training.resources.gpus_per_worker
-    if gpus > 1:
-        raise Permanent(
-            f"spec.training.resources.gpusPerWorker: {gpus}, but a worker drives one GPU; multiply workers by {gpus} "
-            "and write gpusPerWorker: 1"
-        )
 
 
 async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
