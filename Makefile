@@ -30,7 +30,7 @@ demo: setup ## Two full iterations with real models on this machine, then the re
 .PHONY: test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed and S3
 	$(PY) -m pytest tests/unit -q
-	$(PY) -m pytest tests/integration -q
+	$(PY) -m pytest tests/integration -q --timeout 1200
 
 .PHONY: unit
 unit: setup ## Unit tests only
