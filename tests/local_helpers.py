@@ -187,7 +187,7 @@ class FakeMachine:
         return Settings(
             folder=self.folder / "work",
             cache=self.folder / "cache",
-            capacity=Capacity(memory_gib=memory_gib),
+            capacity=lambda: Capacity(memory_gib=memory_gib),
             until=until,
             retry_delay_s=0.0,
             environment={},

@@ -2,6 +2,7 @@
 
 | event | fields |
 |---|---|
+| run_waiting | earlier (process of a killed runner whose processes are not yet gone) |
 | run_started | run, storage, stages, done |
 | run_stopping | signal |
 | run_ended | done, stages |

@@ -10,7 +10,7 @@ A stage that fails for good does not stop the others: the run ends when nothing 
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class Settings:
     """Logs, job files and scratch of this run."""
     cache: Path
     """Weights, bytecode and compiled kernels, shared by runs."""
-    capacity: Capacity
+    capacity: Callable[[], Capacity]
+    """What the machine offers; asked once what an earlier runner left has gone."""
     until: str | None = None
     """The last stage to finish; None: all."""
     retry_delay_s: float = 2.0
@@ -57,6 +58,15 @@ class Settings:
     job_command: JobCommand = jobs.command
     launch: Launch | None = None
     """How servers are started; None: vLLM."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What a runner has of the machine."""
+
+    capacity: Capacity
+    lock_fd: int
+    """Of the folder's lock, for guards to inherit."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +83,16 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
 
     Raises:
         StageError: stages failed for good; what the others finished is in the store.
-        UsageError: another runner uses the folder, or `until` names no stage.
+        UsageError: another runner uses the folder, the machine lacks what is asked for, or `until` names no stage.
         StoreError: the store failed.
     """
     settings.folder.mkdir(parents=True, exist_ok=True)
     settings.cache.mkdir(parents=True, exist_ok=True)
-    with exclusive(settings.folder):
+    async with exclusive(settings.folder, notify) as lock_fd:
         closed = await records.read_iterations(store, records.run_id(resource))
         graph, _ = pin_closed(build(resource), closed)
-        return await _Runner(resource, store, wanted(graph, settings.until), closed, settings, notify).run()
+        hold = Hold(capacity=settings.capacity(), lock_fd=lock_fd)
+        return await _Runner(resource, store, wanted(graph, settings.until), closed, settings, hold, notify).run()
 
 
 def wanted(graph: Graph, until: str | None) -> Graph:
@@ -107,6 +118,7 @@ class _Runner:
         graph: Graph,
         closed: Mapping[int, IterationRecord],
         settings: Settings,
+        hold: Hold,
         notify: Notify,
     ) -> None:
         self._resource = resource
@@ -118,6 +130,7 @@ class _Runner:
         """Every manifest read so far, by fingerprint."""
         self._settings = settings
         self._notify = notify
+        self._hold = hold
         self._made: list[str] = []
         self._failures: dict[str, Failure] = {}
         self._running: dict[str, tuple[Identity, asyncio.Task[StageManifest | Failed]]] = {}
@@ -143,7 +156,7 @@ class _Runner:
         return sum(name in self._results for name in self._graph.stages)
 
     async def _run_the_rest(self) -> None:
-        guards = Guards()
+        guards = Guards(hold_fd=self._hold.lock_fd)
         failure: MoaaError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -247,7 +260,7 @@ class _Runner:
     def _surroundings(self, tasks: asyncio.TaskGroup, guards: Guards) -> Surroundings:
         settings = self._settings
         pool = Pool(
-            settings.capacity,
+            self._hold.capacity,
             tasks=tasks,
             guards=guards,
             launch=settings.launch or VllmLaunch(cache=settings.cache, inherited=settings.environment),

@@ -171,11 +171,14 @@ def watch(child: int, *, parent_fd: int, wakeup_fd: int, received: list[int], gr
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="guard", description="Run a command; end all it started when we go.")
     parser.add_argument("--parent-fd", type=int, required=True, help="read end of a pipe only the runner can write to")
+    parser.add_argument("--hold-fd", type=int, help="a lock's descriptor, held until nothing below the guard is left")
     parser.add_argument("--grace-s", type=float, default=20.0, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("command", nargs="+", metavar="CMD")
     options = parser.parse_args(argv)
 
-    os.set_inheritable(options.parent_fd, False)
+    for kept in (options.parent_fd, options.hold_fd):
+        if kept is not None:
+            os.set_inheritable(kept, False)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)

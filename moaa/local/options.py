@@ -1,6 +1,7 @@
 """What a user may say about how a run is carried out, by flags or the environment, and what follows from it."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,12 +45,12 @@ def cache_folder() -> Path:
 
 
 def settings_of(resource: MoAA, options: RunOptions, *, until: str | None) -> Settings:
-    """Settings of a run on this machine as it is now. Raises UsageError: the machine lacks what an option asks for."""
+    """Settings of a run on this machine."""
     cache = cache_folder()
     folder = options.workdir or cache / "runs" / resource.run_name
     return Settings(
         folder=folder.resolve(),
         cache=cache,
-        capacity=machine.capacity(memory_gib=options.memory_gib, gpus=options.gpus),
+        capacity=partial(machine.capacity, memory_gib=options.memory_gib, gpus=options.gpus),
         until=until,
     )

@@ -105,7 +105,9 @@ def _is_guard(pid: int) -> bool:
 class Guards:
     """Starts guarded commands; all of them end when this process does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hold_fd: int | None = None) -> None:
+        """`hold_fd`: a descriptor that every guard keeps open until nothing below it is left."""
+        self._hold_fd = hold_fd
         self._read_fd, self._write_fd = os.pipe()
         self._started: list[Guarded] = []
 
@@ -115,6 +117,10 @@ class Guards:
         """Start `command` with exactly `env`; its output is appended to `log`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         supervised = [sys.executable, "-I", "-S", guard.__file__, "--parent-fd", str(self._read_fd)]
+        kept = [self._read_fd]
+        if self._hold_fd is not None:
+            supervised += ["--hold-fd", str(self._hold_fd)]
+            kept.append(self._hold_fd)
         supervised += ["--grace-s", str(grace_s), "--", *command]
         with log.open("ab") as output:
             log_start = output.tell()
@@ -126,7 +132,7 @@ class Guards:
                     stderr=output,
                     env=dict(env),
                     cwd=cwd,
-                    pass_fds=[self._read_fd],
+                    pass_fds=kept,
                     start_new_session=True,
                 )
             )

@@ -32,12 +32,12 @@ from tests.integration.s3_server import run_s3_server
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("proposer-a", "proposer-b", "aggregator", "student")
-SFT_ROWS, PREFERENCE_ROWS, PROMPTS = 24, 16, 16
-RUN_TIMEOUT_S = 600
+SFT_ROWS, PREFERENCE_ROWS, PROMPTS = 24, 48, 16
+RUN_TIMEOUT_S = 1200
 GONE_S = 90.0
 NOTHING_TO_DO_S = 20.0
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = pytest.mark.timeout(3000)
 
 
 def write_resource(folder: Path, storage: Mapping[str, str]) -> Path:
@@ -55,7 +55,7 @@ def write_resource(folder: Path, storage: Mapping[str, str]) -> Path:
     selection = {**spec["evaluation"]["selection"][0], "limit": PROMPTS}
     spec["evaluation"] = {"selection": [selection], "members": False}
     spec["training"]["sft"] |= {"epochs": "2", "batchSize": 8, "microBatchSize": 4, "checkpointSteps": 2}
-    spec["training"]["dpo"] |= {"samples": 3, "epochs": "2", "batchSize": 4, "microBatchSize": 2}
+    spec["training"]["dpo"] |= {"samples": 4, "epochs": "2", "batchSize": 4, "microBatchSize": 2}
     spec["iterations"] = 1
     spec["failures"] = {"maxFraction": "0.5"}  # the tiny models sometimes answer nothing
     file = folder / "loop.yaml"

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from moaa.errors import StageError, UsageError
 from moaa.local import guard, records
 from moaa.local.executor import Finished, execute
 from moaa.local.lock import exclusive
+from moaa.local.machine import Capacity
 from moaa.store.open import open_store
 from tests.local_helpers import FakeMachine
 
@@ -243,5 +246,50 @@ async def test_edit_of_the_open_iteration_repeats_what_it_changes(fake: FakeMach
 async def test_two_runners_in_one_folder_are_told_apart(fake: FakeMachine) -> None:
     settings = fake.settings()
     settings.folder.mkdir()
-    with exclusive(settings.folder), pytest.raises(UsageError, match=f"process {os.getpid()}"):
-        await carry_out(fake, fake.resource())
+    async with exclusive(settings.folder):
+        with pytest.raises(UsageError, match=f"process {os.getpid()}"):
+            await carry_out(fake, fake.resource())
+
+
+EARLIER = """
+import asyncio, sys
+from pathlib import Path
+from moaa.local.lock import exclusive
+from moaa.local.machine import Capacity
+from moaa.local.process import Guards
+async def main():
+    folder, command = Path(sys.argv[1]), [sys.executable, "-I", "-S", "-c", sys.argv[2], sys.argv[1]]
+    async with exclusive(folder) as fd:
+        await Guards(hold_fd=fd).start("old", command, env={}, log=folder / "log", cwd=folder, grace_s=20.0)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+LINGERING = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit()))
+open(sys.argv[1] + "/old.part", "w").write(str(os.getpid()))
+os.rename(sys.argv[1] + "/old.part", sys.argv[1] + "/old.pid")
+signal.pause()
+"""
+
+
+async def test_a_runner_waits_for_what_a_killed_one_left(fake: FakeMachine) -> None:
+    settings = fake.settings()
+    settings.folder.mkdir()
+    earlier = await asyncio.create_subprocess_exec(sys.executable, "-c", EARLIER, str(settings.folder), LINGERING)
+    pid_file = settings.folder / "old.pid"
+    await until(pid_file.exists, timeout_s=30.0)
+    pid = int(pid_file.read_text())
+    earlier.kill()
+    await earlier.wait()
+    assert not none_alive([pid])
+    gone: list[bool] = []
+
+    def capacity() -> Capacity:
+        gone.append(none_alive([pid]))
+        return settings.capacity()
+
+    resource, events = fake.resource(mixture=False), Events()
+    await execute(resource, open_store(resource.spec.storage), replace(settings, capacity=capacity), events)
+    assert gone == [True]
+    assert events.of("run_waiting", "earlier") == [earlier.pid]

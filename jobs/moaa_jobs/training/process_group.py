@@ -5,10 +5,13 @@ seconds of CPU and a gigabyte of memory for two processes that never touch a ten
 """
 
 import os
-import socket
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from ray.train.backend import Backend, BackendConfig
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
 TIMEOUT_S = 7200
 """Gathering and saving a large ZeRO-3 model takes longer than torch's ten minutes."""
@@ -30,18 +33,22 @@ def join(*, on_gpu: bool) -> None:
     """Join the process group of this worker group; sets what torchrun would set. Every worker calls it once."""
     import ray.train
     import ray.train.torch
+    import ray.util
     import torch
     import torch.distributed as dist
     from ray.train.collective import broadcast_from_rank_zero
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
     context = ray.train.get_context()
-    address = broadcast_from_rank_zero(_free_address() if context.get_world_rank() == 0 else None)
+    rank, size = context.get_world_rank(), context.get_world_size()
+    hosted = host_store(ray.util.get_node_ip_address()) if rank == 0 else None
+    host, port = broadcast_from_rank_zero((hosted.host, hosted.port) if hosted else None)
     device = ray.train.torch.get_device()
     os.environ |= {
-        "MASTER_ADDR": address[0],
-        "MASTER_PORT": str(address[1]),
-        "RANK": str(context.get_world_rank()),
-        "WORLD_SIZE": str(context.get_world_size()),
+        "MASTER_ADDR": host,
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
         "LOCAL_RANK": str(context.get_local_rank()),
         "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
         "NODE_RANK": str(context.get_node_rank()),
@@ -49,7 +56,20 @@ def join(*, on_gpu: bool) -> None:
     }
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=TIMEOUT_S))
+    timeout = timedelta(seconds=TIMEOUT_S)
+    store = hosted or TCPStore(host, port, is_master=False, timeout=timeout)
+    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
+
+
+def host_store(address: str) -> "TCPStore":
+    """The store over which the workers meet, listening on a port of its own choice before anybody is told of it.
+
+    A port that is only looked up and bound later is taken by others meanwhile where many processes run: then the worker
+    group fails and starts over.
+    """
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
+
+    return TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=TIMEOUT_S))
 
 
 def leave() -> None:
@@ -57,14 +77,3 @@ def leave() -> None:
 
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _free_address() -> tuple[str, int]:
-    """This machine's address and a port that nobody listens on now."""
-    import ray.util
-
-    address: str = ray.util.get_node_ip_address()
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-    return address, port
