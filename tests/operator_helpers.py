@@ -27,6 +27,7 @@ from moaa_operator.owner import (
     Owner,
 )
 from moaa_operator.reconcile import Desired, reconcile
+from moaa_operator.renderer import Renderer
 from moaa_operator.served import ServedModel
 from moaa_operator.settings import Settings
 from moaa_operator.status import document as status_document
@@ -121,7 +122,14 @@ def stamp(moment: datetime) -> str:
 class Cluster:
     """One MoAA and its objects. `manifests` is the store: what stages have finished, by fingerprint."""
 
-    def __init__(self, *, settings: Settings = SETTINGS, has_kuberay: bool = True, **changes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings = SETTINGS,
+        has_kuberay: bool = True,
+        render: Renderer | None = None,
+        **changes: Any,
+    ) -> None:
         changes = {"spec__storage__uri": "s3://bucket/prefix", **changes}
         document = tree(**changes)
         document["metadata"] |= {"name": OWNER.name, "namespace": OWNER.namespace, "uid": OWNER.uid, "generation": 1}
@@ -130,7 +138,7 @@ class Cluster:
         self.now = START
         self.settings = settings
         self.has_kuberay = has_kuberay
-        self.render = FakeRender()
+        self.render: Renderer = render or FakeRender()
         self.manifests: dict[str, StageResult] = {}
         self.created: list[str] = []
         """Names of every Job and RayJob ever made, in order; a name twice was made again."""

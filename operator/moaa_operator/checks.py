@@ -10,7 +10,7 @@ from moaa.plan.job import CheckAnswer, check_job
 from moaa.plan.semantics import digest_of
 from moaa.plan.stage import Identity, StageResult
 from moaa_operator import attempts, harvest
-from moaa_operator.harvest import Failed
+from moaa_operator.harvest import Deferred, Failed
 from moaa_operator.pods import Problem
 from moaa_operator.work import INSPECT, PREFLIGHT, Work
 
@@ -44,6 +44,8 @@ def take_preflight(work: Work) -> None:
             return
         case Failed():
             work.fail(entry, ended.reason, ended.message)
+        case Deferred():
+            work.fail(entry, "Deferred", "the preflight ended as if rows waited; is the image of this version?")
         case _:
             work.put(attempts.idle(entry).with_(is_checked=True, failures=0, reason="", message="", retry_after=None))
 

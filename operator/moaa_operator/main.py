@@ -5,16 +5,14 @@ lease is given back. A lost lease ends the process at once: another replica work
 one again as a candidate. Killed at any other moment it leaves nothing that the next one does not find out by looking.
 """
 
-import importlib
 import logging
 import os
 import signal
 import socket
 import threading
 import time
-from typing import cast
 
-from moaa_operator import health, logs
+from moaa_operator import health, logs, render
 from moaa_operator.api import CHILDREN, MOAA, Api, Object, connect
 from moaa_operator.controller import Caches, Controller, Key, key_of
 from moaa_operator.informer import Informer, Timing
@@ -35,7 +33,7 @@ DRAIN_S = 25.0
 class Operator:
     """Everything that runs in one process. `start` once, then `stop`."""
 
-    def __init__(self, api: Api, settings: Settings, render: Renderer) -> None:
+    def __init__(self, api: Api, settings: Settings, renderer: Renderer) -> None:
         self.settings = settings
         self.metrics = Metrics()
         backoff = Backoff(settings.backoff_s, settings.backoff_max_s)
@@ -55,7 +53,7 @@ class Operator:
         ]
         self.caches = Caches(self._informers)
         self._controller = Controller(
-            api, self.caches, self._queue, settings=settings, render=render, metrics=self.metrics
+            api, self.caches, self._queue, settings=settings, render=renderer, metrics=self.metrics
         )
         self._workers: list[threading.Thread] = []
         self._stopped = threading.Event()
@@ -112,9 +110,9 @@ class Operator:
             self._queue.add(key)
 
 
-def run(settings: Settings, api: Api, render: Renderer, stopped: threading.Event) -> int:
+def run(settings: Settings, api: Api, renderer: Renderer, stopped: threading.Event) -> int:
     """Until `stopped`; the exit code."""
-    operator = Operator(api, settings, render)
+    operator = Operator(api, settings, renderer)
     lost = threading.Event()
     elector = Elector(
         api,
@@ -186,7 +184,6 @@ def main() -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    render = cast(Renderer, importlib.import_module("moaa_operator.render"))
     api = connect(timeout_s=settings.request_timeout_s)
     logger.info("operator_started namespaces=%s", ",".join(settings.watch_namespaces) or "all")
     return run(settings, api, render, stopped)

@@ -1,0 +1,68 @@
+"""Making children over real HTTP: twice is once, and what is somebody else's stays."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from moaa_operator import apply
+from moaa_operator.api import CONFIG_MAP, JOB
+from moaa_operator.observe import Ref
+from moaa_operator.owner import Owner
+from tests.operator_api_server import ApiServer
+
+Object = dict[str, Any]
+OWNER = Owner("small", "team", "uid-1")
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        yield server
+
+
+def child(kind: str, owner: Owner = OWNER, attempt: int = 1) -> Object:
+    meta = {
+        "name": "small-x", "namespace": owner.namespace, "ownerReferences": [dict(owner.reference)],
+        "annotations": {"moaa.dev/attempt": str(attempt), "moaa.dev/fingerprint": "f" * 64},
+    }  # fmt: skip
+    return {"apiVersion": "v1" if kind == "ConfigMap" else "batch/v1", "kind": kind, "metadata": meta}
+
+
+def test_what_is_there_already_is_a_success_and_the_file_comes_before_what_mounts_it(server: ApiServer) -> None:
+    api = server.api()
+    for _ in range(2):
+        apply.create(api, OWNER, [child("Job"), child("ConfigMap")])
+    made = [r.path.rpartition("/")[2] for r in server.requests if r.method == "POST"]
+    assert made == ["configmaps", "jobs", "configmaps", "jobs"]
+    assert len(server.find("jobs", "team")) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        pytest.param(child("Job", Owner("small", "team", "uid-0")), "belongs to somebody else", id="another run"),
+        pytest.param(child("Job", attempt=2), "belongs to somebody else", id="another attempt"),
+        pytest.param(
+            {**child("Job"), "metadata": {**child("Job")["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+            "on its way out",
+            id="being deleted",
+        ),
+    ],
+)
+def test_a_name_that_somebody_else_holds_is_an_error_that_names_it(
+    server: ApiServer, other: Object, words: str
+) -> None:
+    server.put(other)
+    with pytest.raises(apply.NameTaken, match=f"Job team/small-x.*{words}"):
+        apply.create(server.api(), OWNER, [child("Job")])
+
+
+def test_only_the_very_object_is_deleted_and_what_is_gone_is_no_error(server: ApiServer) -> None:
+    api = server.api()
+    made = server.put(child("Job"))
+    apply.delete(api, OWNER, [Ref("Job", "small-x", "another uid"), Ref("ConfigMap", "small-x", "gone")])
+    assert api.get(JOB, "team", "small-x")["metadata"]["uid"] == made["metadata"]["uid"]
+    apply.delete(api, OWNER, [Ref("Job", "small-x", made["metadata"]["uid"])])
+    assert server.find("jobs", "team") == []
+    assert server.find(CONFIG_MAP.plural, "team") == []
