@@ -1,0 +1,13 @@
+"""What all tests share: examples that hypothesis draws are the same in every run.
+
+A search that finds something new belongs into a soak or a developer's hands (`HYPOTHESIS_PROFILE=search`), not between
+a change and its landing.
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
