@@ -41,12 +41,14 @@ def failed(
     reason: str,
     message: str,
     is_permanent: bool,
-    generation: int,
     now: datetime,
     settings: Settings,
 ) -> StageAttempts:
-    """The attempt under way has failed; the next begins after a delay that doubles."""
-    failures = (entry.failures if entry.generation == generation else 0) + 1
+    """The attempt under way has failed; the next begins after a delay that doubles.
+
+    It counts for the generation it began under: an edit made while it ran has mended it, for all one knows.
+    """
+    failures = entry.failures + 1
     delay_s = min(settings.retry_s * 2.0 ** min(failures - 1, 20), settings.retry_max_s)
     return entry.with_(
         step=None,
@@ -56,7 +58,6 @@ def failed(
         reason=reason,
         message=cut(message),
         retry_after=now + timedelta(seconds=delay_s * spread(entry, failures)),
-        generation=generation,
     )
 
 

@@ -62,17 +62,10 @@ class Work:
 
     def fail(self, entry: StageAttempts, reason: str, message: str, *, is_permanent: bool = False) -> None:
         """The attempt under way has failed."""
-        self.put(
-            attempts.failed(
-                entry,
-                reason=reason,
-                message=message,
-                is_permanent=is_permanent,
-                generation=self.observed.generation,
-                now=self.now,
-                settings=self.settings,
-            )
+        failed = attempts.failed(
+            entry, reason=reason, message=message, is_permanent=is_permanent, now=self.now, settings=self.settings
         )
+        self.put(attempts.edited(failed, self.observed.generation))
 
     def begin(self, entry: StageAttempts, step: Step, *, turn: str | None = None) -> None:
         self.put(attempts.begin(entry, step, now=self.now, turn=turn))

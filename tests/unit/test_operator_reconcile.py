@@ -397,3 +397,15 @@ def test_many_iterations_keep_a_bounded_status() -> None:
             assert held == kept
             ready = decide(graph, owner, World(held)).start
             assert [i.stage.id for i in ready] == [f"i{stage.iteration + 1}-generate"]
+
+
+def test_a_failure_seen_after_an_edit_counts_for_what_was_edited() -> None:
+    cluster = Cluster()
+    cluster.step()
+    cluster.work(cluster.running()[0])
+    cluster.step()
+    (resolve,) = cluster.running()
+    cluster.end(resolve, code=64, message=json.dumps({"error": "no such thing", "permanent": True}))
+    cluster.edit(spec__cost={"gpuHourUsd": "2"})
+    cluster.run()
+    assert cluster.phase == "Succeeded"
