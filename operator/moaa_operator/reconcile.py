@@ -100,7 +100,8 @@ def _adopt(work: Work) -> None:
         if entry is not None and (entry.fingerprint != child.fingerprint or entry.attempt >= child.attempt):
             continue
         if entry is None:
-            entry = attempts.new(child.stage, child.fingerprint, work.observed.generation)
+            # Under which generation it began went with the status; its failure must not bar what an edit mended since.
+            entry = attempts.new(child.stage, child.fingerprint, generation=0)
         work.put(_adopted(entry, child, work.now))
 
 

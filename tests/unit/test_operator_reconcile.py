@@ -409,3 +409,16 @@ def test_a_failure_seen_after_an_edit_counts_for_what_was_edited() -> None:
     cluster.edit(spec__cost={"gpuHourUsd": "2"})
     cluster.run()
     assert cluster.phase == "Succeeded"
+
+
+def test_a_failure_found_after_the_status_was_lost_does_not_bar_an_edit() -> None:
+    cluster = Cluster()
+    cluster.step()
+    cluster.work(cluster.running()[0])
+    cluster.step()
+    (resolve,) = cluster.running()
+    cluster.end(resolve, code=64, message=json.dumps({"error": "no such thing", "permanent": True}))
+    cluster.document.pop("status")
+    cluster.edit(spec__cost={"gpuHourUsd": "2"})
+    cluster.run()
+    assert cluster.phase == "Succeeded"
