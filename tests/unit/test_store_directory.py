@@ -89,9 +89,9 @@ def test_a_key_never_leaves_the_root(key: str) -> None:
         check_key(key)
     except StoreError:
         return
-    path = os.path.normpath(f"/root/{key}")
-    assert path == f"/root/{key}"
-    assert path.startswith("/root/")
+    path = os.path.normpath(f"/base/{key}")
+    assert path == f"/base/{key}"
+    assert path.startswith("/base/")
 
 
 @pytest.mark.parametrize(
