@@ -15,6 +15,7 @@ from moaa.data.slices import take
 from moaa.evaluate.plan import subjects
 from moaa.judge.ask import RETRY_KEY
 from moaa.judge.row import to_pair
+from moaa.local.catalogue import served_name
 from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, stage_id
 from moaa.plan.slices import slice_rows
@@ -161,10 +162,11 @@ async def check_calls(
     store: DirectoryStore, resource: MoAA, results: Mapping[str, StageResult], asked: Iterable[Asked]
 ) -> CallFigures:
     """No request after its answer was durable, and none of the answers came from nowhere."""
-    by_seed: dict[int, list[Asked]] = defaultdict(list)
+    by_seed: dict[tuple[int, str], list[Asked]] = defaultdict(list)
+    digests = served_digests(resource, results)
     for request in asked:
         if "seed" in request.body:  # the canary of a server that starts has none
-            by_seed[request.body["seed"]].append(request)
+            by_seed[request.body["seed"], digests[request.body["model"]]].append(request)
     figures = CallFigures()
     async for found in store.list("stages/"):
         if "/ledger/" not in found.key:
@@ -178,10 +180,18 @@ async def check_calls(
     return figures
 
 
+def served_digests(resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, str]:
+    """Digest of the model behind every name in requests: students of different stages get equal requests otherwise."""
+    declared = {model.endpoint.model if model.endpoint else model.name: model.name for model in resource.spec.models}
+    students = [f"@{stage}" for stage, result in results.items() if "model" in result.outputs]
+    names = {**declared, **{served_name(student): student for student in students}}
+    return {served: model_digest(name, results) for served, name in names.items()}
+
+
 def _check_entry(
     entry: Entry,
     durable: float,
-    by_seed: Mapping[int, list[Asked]],
+    by_seed: Mapping[tuple[int, str], list[Asked]],
     resource: MoAA,
     results: Mapping[str, StageResult],
     figures: CallFigures,
@@ -190,7 +200,7 @@ def _check_entry(
     times = [
         request.at
         for key in CALL_KEYS
-        for request in by_seed.get(sampling_seed(run_seed=seed, row=entry.row, path=entry.path, key=key), ())
+        for request in by_seed.get((sampling_seed(run_seed=seed, row=entry.row, path=entry.path, key=key), digest), ())
         if _hash(request.body, model_digest=digest, run_seed=seed, key=key) == entry.key
     ]
     name = f"{entry.row} {entry.path} of {entry.model}"
