@@ -22,12 +22,16 @@ from moaa.plan.stage import Kind as StageKind
 from moaa.plan.stage import StageResult
 from moaa.store.directory import DirectoryStore
 from moaa.store.segments import Answer, Entry, encode_segment
-from tests.plan_helpers import resource
+from tests.plan_helpers import resource, sha
 
 DIGEST = "d" * 64
 RESULTS = {
     "i0-resolve": StageResult(
-        stage="i0-resolve", kind=StageKind.RESOLVE, inputs="0" * 64, fingerprint="1" * 64, models={"a": DIGEST}
+        stage="i0-resolve",
+        kind=StageKind.RESOLVE,
+        inputs="0" * 64,
+        fingerprint="1" * 64,
+        models={name: DIGEST if name == "a" else sha(name) for name in ("a", "b", "agg", "base", "eva")},
     )
 }
 
@@ -97,6 +101,13 @@ async def test_a_call_after_its_answer_was_durable_is_found(tmp_path: Path) -> N
     figures = await check_calls(store, resource(), RESULTS, [*asked, Asked(durable + 2, body("q", row="s", path="p"))])
     (problem,) = figures.problems
     assert problem.startswith("s p of a: asked again 2.0 s")
+
+
+async def test_the_same_question_to_another_model_answers_nothing(tmp_path: Path) -> None:
+    store, durable = await ledger(tmp_path, entry("q", row="r", path="p"))
+    asked = [Asked(durable - 9, body("q", row="r", path="p") | {"model": model}) for model in ("b", "a")]
+    figures = await check_calls(store, resource(), RESULTS, asked)
+    assert (figures.entries, figures.asked, figures.repeated, figures.problems) == (1, 1, 0, [])
 
 
 async def test_an_answer_that_nobody_asked_for_is_found(tmp_path: Path) -> None:
