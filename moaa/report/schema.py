@@ -237,6 +237,8 @@ class Summary(Record):
     models: list[ModelSummary]
     lineage: list[LineageSummary]
     failures: list[FailureSummary]
+    notes: list[str]
+    """Sentences: what went otherwise than the resource asks for, without a row being lost."""
     versions: dict[str, list[str]]
     """Software that ran, every version that took part."""
     missing: list[str]
