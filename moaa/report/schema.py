@@ -139,7 +139,8 @@ class OrderSummary(Record):
     position_consistency: Figure | None
     """agreed ÷ (comparisons − no verdict)."""
     agreement: Figure | None = None
-    """Panel: how often the judge sides with the panel where both are certain."""
+    """Panel only. Of a judge: how often it sides with the panel where both are certain; of the panel: how often two of
+    its judges who are both certain say the same."""
 
 
 class PairSummary(Record):

@@ -122,7 +122,8 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
     judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
     method = str(judge.method) if judge else "unknown"
-    found = [_order(stage, method, tally.verdicts, agreement=None, is_method=True)]
+    alike = tally.alike / tally.met if tally.met else None
+    found = [_order(stage, method, tally.verdicts, agreement=alike, is_method=True)]
     names = [j.model for j in judge.judges] if judge else []
     for i, alone in enumerate(tally.judges):
         name = names[i] if i < len(names) else f"judge {i + 1}"

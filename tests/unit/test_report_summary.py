@@ -120,7 +120,7 @@ def test_pairs_and_judges() -> None:
     assert all(
         j.agreed + j.first_place_won + j.second_place_won + j.no_verdict == j.comparisons for j in [whole, *alone]
     )
-    assert all(j.agreement is not None for j in alone)
+    assert all(j.agreement is not None for j in [whole, *alone])
 
 
 def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
