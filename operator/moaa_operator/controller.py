@@ -20,9 +20,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from moaa_operator import apply, events, status
-from moaa_operator.api import CHILDREN, EVENT, MOAA, RAYJOB, Api, Kind, Object
+from moaa_operator.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
 from moaa_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moaa_operator.events import Event
+from moaa_operator.figures import PodFigures
 from moaa_operator.informer import Informer
 from moaa_operator.metrics import Metrics
 from moaa_operator.observe import Observed, observe, owner_of
@@ -59,6 +60,10 @@ class Caches:
     def runs(self) -> list[Key]:
         """Every MoAA there is."""
         return [_key(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]
+
+    def pods(self) -> list[Object]:
+        """Of every run."""
+        return [item for informer in self.informers if informer.kind is POD for item in informer.all()]
 
     def children(self, owner: Owner) -> Mapping[str, list[Object]]:
         """The run's objects by kind."""
@@ -102,6 +107,7 @@ class Controller:
         settings: Settings,
         render: Renderer,
         metrics: Metrics,
+        figures: Callable[[Key], Mapping[str, PodFigures]] = lambda _: {},
         now: Callable[[], datetime] = now_utc,
     ) -> None:
         self._api = api
@@ -110,6 +116,7 @@ class Controller:
         self._settings = settings
         self._render = render
         self._metrics = metrics
+        self._figures = figures
         self._now = now
         self._warnings = Warnings(api)
 
@@ -167,7 +174,7 @@ class Controller:
         now = self._now()
         objects = dict(self._caches.children(owner))
         objects["Event"] = self._warnings.about(objects, now=now)
-        observed = observe(document, objects, has_kuberay=self._caches.has_kind(RAYJOB))
+        observed = observe(document, objects, has_kuberay=self._caches.has_kind(RAYJOB), figures=self._figures(key))
         desired = reconcile(observed, now=now, settings=self._settings, render=self._render)
         refusals = apply.apply(self._api, owner, desired.apply) | apply.create(self._api, owner, desired.create)
         if refusals:

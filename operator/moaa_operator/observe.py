@@ -11,9 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from moaa.api.status import MoAAStatus
+from moaa.api.status import MoAAStatus, StageProgress
 from moaa.plan.answers import unpack
 from moaa_operator import denied, pods
+from moaa_operator.figures import PodFigures, combine
 from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
@@ -71,8 +72,8 @@ class Child:
     """How its containers ended, those that are still known."""
     problem: Problem | None = None
     """Why it does not go on, or how it failed in Kubernetes' words."""
-    progress: str = ""
-    """`3/8` shards; empty when there is nothing to count."""
+    progress: StageProgress | None = None
+    """How far it is, as far as its pods or its shards tell."""
     is_silent: bool = False
     """It should have pods and has none."""
 
@@ -132,8 +133,15 @@ def owner_of(document: Object) -> Owner:
     return Owner(name=str(meta["name"]), namespace=str(meta["namespace"]), uid=str(meta["uid"]))
 
 
-def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_kuberay: bool = True) -> Observed:
-    """`objects` are the run's objects by kind, its pods among them, and Events about silent children.
+def observe(
+    document: Object,
+    objects: Mapping[str, Iterable[Object]],
+    *,
+    has_kuberay: bool = True,
+    figures: Mapping[str, PodFigures] | None = None,
+) -> Observed:
+    """`objects` are the run's objects by kind, its pods among them, and Events about silent children; `figures` are
+    what pods said of their progress, by their UIDs.
 
     A status that no version of ours wrote counts as lost: what it said is found again.
     """
@@ -141,7 +149,7 @@ def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_ku
     mine = {kind: [item for item in items if _is_owned(item, owner)] for kind, items in objects.items()}
     found_pods = list(objects.get("Pod", ()))
     services = mine.get("Service", [])
-    said = _last_words(objects.get("Event", ()))
+    heard = _Heard(_last_words(objects.get("Event", ())), figures or {})
     return Observed(
         owner=owner,
         generation=int(document["metadata"].get("generation") or 0),
@@ -152,7 +160,7 @@ def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_ku
             child
             for kind, read in (("Job", _job), ("RayJob", _rayjob), ("ConfigMap", _config_map))
             for item in mine.get(kind, [])
-            if (child := read(item, found_pods, said)) is not None
+            if (child := read(item, found_pods, heard)) is not None
         ),
         servers=tuple(_server(item, found_pods) for item in mine.get("Deployment", []) if _is_server(item)),
         services={pods.name_of(s): _ref(s, "Service") for s in services if _is_server(s)},
@@ -205,6 +213,17 @@ def _child(item: Object, kind: str, **state: Any) -> Child | None:
     )
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What was said of children and pods beside their status, by UID."""
+
+    events: Mapping[str, Object]
+    figures: Mapping[str, PodFigures]
+
+    def of(self, pods: Iterable[Object]) -> list[PodFigures]:
+        return [self.figures[uid] for pod in pods if (uid := str(pod["metadata"].get("uid"))) in self.figures]
+
+
 def _last_words(events: Iterable[Object]) -> dict[str, Object]:
     """The newest Event about each object, by its UID."""
     newest: dict[str, Object] = {}
@@ -235,20 +254,20 @@ def _pods_of_cluster(item: Object, all_pods: Iterable[Object]) -> list[Object]:
     return [pod for pod in all_pods if cluster and _label(pod, "ray.io/cluster") == cluster]
 
 
-def _no_pods(item: Object, kind: str, said: Mapping[str, Object]) -> Problem | None:
+def _no_pods(item: Object, kind: str, heard: _Heard) -> Problem | None:
     """Why a silent child has no pods, as far as somebody said so."""
-    event = said.get(str(item["metadata"].get("uid") or ""))
+    event = heard.events.get(str(item["metadata"].get("uid") or ""))
     if event is None:
         return None
     what = f"a pod of {kind} {pods.name_of(item)}"
     return denied.problem(what, str(event.get("message") or ""), reason=str(event.get("reason") or ""))
 
 
-def _config_map(item: Object, _pods: list[Object], _said: Mapping[str, Object]) -> Child | None:
+def _config_map(item: Object, _pods: list[Object], _heard: _Heard) -> Child | None:
     return _child(item, "ConfigMap")
 
 
-def _job(item: Object, all_pods: list[Object], said: Mapping[str, Object]) -> Child | None:
+def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
     mine = _pods_of(item, all_pods)
     status, spec = item.get("status") or {}, item.get("spec") or {}
     end, problem = End.RUNNING, pods.first_problem(mine)
@@ -259,8 +278,12 @@ def _job(item: Object, all_pods: list[Object], said: Mapping[str, Object]) -> Ch
         end, problem = End.FAILED, Problem(reason, f"Job {pods.name_of(item)}: {failed.get('message') or reason}")
     is_quiet = is_silent(item, mine)
     if is_quiet:
-        problem = _no_pods(item, "Job", said)
-    total = spec.get("completions")
+        problem = _no_pods(item, "Job", heard)
+    shards = int(spec.get("completions") or 0) if spec.get("completionMode") == "Indexed" else 0
+    finished = int(status.get("succeeded") or 0)
+    progress = combine(heard.of(mine), shards=shards, finished=finished) if end is End.RUNNING else None
+    if progress is None and shards and end is End.RUNNING:
+        progress = StageProgress(message=f"{finished}/{shards} shards")
     return _child(
         item,
         "Job",
@@ -268,7 +291,7 @@ def _job(item: Object, all_pods: list[Object], said: Mapping[str, Object]) -> Ch
         problem=problem,
         is_silent=is_quiet,
         terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
-        progress=f"{status.get('succeeded') or 0}/{total}" if spec.get("completionMode") == "Indexed" else "",
+        progress=progress,
     )
 
 
@@ -284,7 +307,7 @@ def _rayjob_end(item: Object) -> End:
     return End.SUCCEEDED if status.get("jobStatus") == "SUCCEEDED" and deployment == "Complete" else End.FAILED
 
 
-def _rayjob(item: Object, all_pods: list[Object], said: Mapping[str, Object]) -> Child | None:
+def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
     status = item.get("status") or {}
     deployment, ray = str(status.get("jobDeploymentStatus") or ""), str(status.get("jobStatus") or "")
     message = str(status.get("message") or "")
@@ -306,8 +329,9 @@ def _rayjob(item: Object, all_pods: list[Object], said: Mapping[str, Object]) ->
         what, words = f"a pod of RayJob {pods.name_of(item)}", str(refused.get("message") or "")
         problem = denied.problem(what, words, reason=str(refused.get("reason") or ""))
     elif is_quiet:
-        problem = _no_pods(item, "RayJob", said)
-    return _child(item, "RayJob", end=end, problem=problem, terminations=ended, is_silent=is_quiet)
+        problem = _no_pods(item, "RayJob", heard)
+    progress = combine(heard.of(mine)) if end is End.RUNNING else None
+    return _child(item, "RayJob", end=end, problem=problem, terminations=ended, is_silent=is_quiet, progress=progress)
 
 
 def _server(item: Object, all_pods: list[Object]) -> Server:
