@@ -57,5 +57,5 @@ format: setup ## Put the code in shape
 	.venv/bin/ruff check --fix .
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop; takes about an hour
+soak: setup ## Kills of every kind against the tiny loop; takes about a quarter of an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak
