@@ -32,6 +32,15 @@
 {{- include "moaa.variable" (list "LEASE_NAME" (include "moaa.fullname" .)) }}
 {{- include "moaa.variable" (list "LOG_LEVEL" .Values.operator.logLevel) }}
 {{- include "moaa.variable" (list "LOG_FORMAT" .Values.operator.logFormat) }}
+{{- $accounts := dict }}
+{{- range .Values.runNamespaces }}
+{{- $run := include "moaa.runAccount" . }}
+{{- $serving := include "moaa.servingAccount" . }}
+{{- if ne $serving $run }}{{ $_ := set $accounts (printf "%s/%s" .name $run) $serving }}{{ end }}
+{{- end }}
+{{- with $accounts }}{{ include "moaa.variable" (list "SERVER_SERVICE_ACCOUNTS" .) }}{{ end }}
+{{- with .Values.scheduling }}{{ include "moaa.variable" (list "SCHEDULING" .) }}{{ end }}
+{{- with .Values.dedicated }}{{ include "moaa.variable" (list "DEDICATED" .) }}{{ end }}
 {{- range $name, $value := .Values.settings }}
 {{- include "moaa.variable" (list (snakecase $name | upper) $value) }}
 {{- end }}

@@ -31,6 +31,19 @@ app.kubernetes.io/part-of: moaa
 {{- default (include "moaa.fullname" .) .Values.operator.serviceAccount.name }}
 {{- end }}
 
+{{/* The account of a run's pods, of an entry of runNamespaces. */}}
+{{- define "moaa.runAccount" -}}
+{{- default "moaa-run" .serviceAccountName }}
+{{- end }}
+
+{{/* The account of its model servers: that of the run where nobody says that there is another. */}}
+{{- define "moaa.servingAccount" -}}
+{{- if .servingServiceAccountName }}{{ .servingServiceAccountName }}
+{{- else if dig "createServiceAccounts" true . }}moaa-serve
+{{- else }}{{ include "moaa.runAccount" . }}
+{{- end }}
+{{- end }}
+
 {{/* An image, of a list: the values' entry and the chart's version. */}}
 {{- define "moaa.image" -}}
 {{- $image := index . 0 }}
