@@ -85,6 +85,8 @@ class StageStatus(Observed):
     outputs: Annotated[list[StageOutput], Field(max_length=128)] = []
     models: Annotated[list[PinnedModel], Field(max_length=64)] = []
     """Of resolve only."""
+    score: Short | None = None
+    """Of evaluate only: the student's mean over the selection benchmarks, in percent, and half of its interval."""
 
 
 class Promoted(Observed):
@@ -139,7 +141,7 @@ class MoAAStatus(Observed):
     work: StageProgress | None = None
     """The figures behind `progress`."""
     score: Short | None = None
-    """Of the promoted student on the selection benchmarks, for people."""
+    """The newest student's mean over the selection benchmarks in percent, with half of its interval: 43.8 ± 2.1."""
     conditions: Annotated[list[Condition], Field(max_length=16)] = []
     stages: Annotated[list[StageStatus], Field(max_length=MAX_STAGES)] = []
     """Finished stages, oldest first; others are in the store."""

@@ -43,6 +43,24 @@ def test_a_run_goes_through_every_stage_and_leaves_no_server() -> None:
     assert len(set(cluster.created)) == len(cluster.created)
 
 
+def test_the_newest_students_score_is_shown_and_a_closed_iteration_keeps_its_own() -> None:
+    cluster = Cluster()
+    shown: list[tuple[str, str | None]] = []
+    while cluster.phase != "Succeeded":
+        cluster.settle()
+        measured = [stage for stage in cluster.done if "-evaluate" in stage]
+        shown += [(stage, cluster.status.get("score")) for stage in measured[len(shown) :]]
+        cluster.servers_answer()
+        cluster.work_all()
+    assert shown == [(s, score(s)) for s in ("i0-evaluate", "i1-evaluate-sft", "i1-evaluate-dpo")]
+    assert [(h["stage"], h["score"]) for h in cluster.status["history"]] == [("i1-dpo", score("i1-evaluate-dpo"))]
+
+
+def score(stage: str) -> str:
+    """As `finish` makes it up."""
+    return f"{sum(map(ord, stage)) % 100}.0 ± 2.1"
+
+
 def test_nothing_starts_before_the_store_has_passed() -> None:
     cluster = Cluster()
     cluster.settle()
