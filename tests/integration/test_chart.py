@@ -13,7 +13,7 @@ from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render.job import PROGRESS_PORT
 from moaa_operator.render.labels import Role, labels
 from moaa_operator.served import PORT
-from moaa_operator.settings import LogFormat, NodeRole, PullPolicy, Settings
+from moaa_operator.settings import LogFormat, NodeRole, Settings
 from tests.chart import CHART, KUBERNETES, HelmRefused, Object, helm, only, render
 
 ROOT = Path(__file__).parents[2]
@@ -240,13 +240,12 @@ def test_one_replica_has_no_budget_and_two_are_spread() -> None:
 
 
 def test_the_operator_reads_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {"jobs_image": "moaa-jobs:0.1.0", "train_image": "moaa-train:0.1.0"}
     expected = Settings(
-        **own,
+        jobs_image="moaa-jobs:0.1.0",
+        train_image="moaa-train:0.1.0",
         namespace="from-the-pod",
         lease_name="moaa",
         log_format=LogFormat.JSON,
-        image_pull_policy=PullPolicy.IF_NOT_PRESENT,
     )
     assert settings_of(render(), monkeypatch) == expected
 
