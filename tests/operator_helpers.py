@@ -17,6 +17,7 @@ from moaa.plan.job import CheckAnswer, CheckJob
 from moaa.plan.semantics import digest_of
 from moaa.plan.stage import TRAINING, Identity, Kind, StageJob, StageResult, stage_path
 from moaa_operator import render
+from moaa_operator.figures import PodFigures
 from moaa_operator.observe import Observed, observe
 from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
@@ -154,6 +155,8 @@ class Cluster:
         self.created: list[str] = []
         """Names of every Job and RayJob ever made, in order; a name twice was made again."""
         self.uids = 0
+        self.figures: dict[str, PodFigures] = {}
+        """What pods say of their progress, by UID."""
         self.desired: Desired | None = None
 
     # What the operator does
@@ -162,7 +165,7 @@ class Cluster:
         kinds: dict[str, list[Object]] = {}
         for (kind, _), item in self.objects.items():
             kinds.setdefault(kind, []).append(item)
-        return observe(self.document, kinds, has_kuberay=self.has_kuberay)
+        return observe(self.document, kinds, has_kuberay=self.has_kuberay, figures=self.figures)
 
     def decide(self) -> Desired:
         self.desired = reconcile(self.observed(), now=self.now, settings=self.settings, render=self.render)
