@@ -14,7 +14,7 @@ import yaml
 
 from moaa_operator.api import DEPLOYMENT, LEASE, MOAA, POD, Kind, connect
 from moaa_operator.errors import ApiError, NotFound
-from tests.chart import CHART, helm, only, render
+from tests.chart import ALL, CHART, MATRIX, RULES, helm, only, render
 from tests.integration.apiserver import (
     CRD,
     NAMESPACE,
@@ -24,7 +24,6 @@ from tests.integration.apiserver import (
     run_api_server,
     wait_for_crd,
 )
-from tests.integration.test_chart import ALL, MATRIX, RULES
 from tests.plan_helpers import tree
 from tests.tools import PROMETHEUS_OPERATOR, module_folder, tool
 
