@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from moaa.api.crd import crd
 from moaa_operator.api import DEPLOYMENT, LEASE, MOAA, POD, Kind, connect
 from moaa_operator.errors import ApiError, NotFound
-from tests.chart import ALL, CHART, MATRIX, RULES, helm, only, render
+from tests.chart import ALL, CHART, MATRIX, RULES, HelmRefused, helm, only, render
 from tests.integration.apiserver import (
     CRD,
     NAMESPACE,
@@ -199,3 +200,14 @@ def test_an_upgrade_brings_new_fields_and_a_removal_leaves_every_run(server: Api
     cluster(server, "install", "moaa", str(CHART), values=values)  # the definition that is there is taken over
     assert only(render(values), "Deployment")["metadata"]["name"] == "moaa"
     assert admin.get(DEPLOYMENT, SYSTEM, "moaa")["spec"]["replicas"] == 1
+
+
+def test_a_definition_that_came_another_way_is_taken_over(server: ApiServer) -> None:
+    release = ("beside", str(CHART), "--set", "rbac.aggregate=false")
+    if not any(one["metadata"]["name"] == NAME for one in server.admin.list(CRD, None)[0]):
+        server.admin.create(CRD, "", crd())
+    with pytest.raises(HelmRefused, match="cannot be imported into the current release"):
+        cluster(server, "install", *release)
+    cluster(server, "install", *release, "--take-ownership")
+    cluster(server, "uninstall", "beside")
+    wait_for_crd(server.admin, NAME)
