@@ -58,7 +58,7 @@ NAMESPACED_RULES: tuple[Rule, ...] = (
     _rule("batch", "jobs", "get list watch create delete"),
     _rule("ray.io", "rayjobs", "get list watch create delete"),
     _rule("", "pods", "get list watch"),
-    _rule("", "events", "create"),
+    _rule("", "events", "list create"),
 )
 """What the operator may do where runs are."""
 LEASE_RULES: tuple[Rule, ...] = (_rule("coordination.k8s.io", "leases", "get create update"),)

@@ -1,4 +1,4 @@
-"""What the files of the chart say by themselves; tests/integration/test_chart.py renders them."""
+"""What the files of the chart say by themselves; tests/integration/test_chart_rendered.py renders them."""
 
 import json
 import re
