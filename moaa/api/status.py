@@ -24,6 +24,7 @@ MAX_HISTORY = 10
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 StageId = Annotated[str, StringConstraints(pattern=r"^i[0-9]+-[a-z]([a-z-]*[a-z])?$", max_length=32)]
+Count = Annotated[int, Field(ge=0)]
 Short = Annotated[str, StringConstraints(max_length=64)]
 StorePath = Annotated[str, StringConstraints(max_length=512)]
 
@@ -105,6 +106,23 @@ class ClosedIteration(Observed):
     closed: datetime
 
 
+class StageProgress(Observed):
+    """What the pods of the shown stage last said; rounded, and at most half a minute old while they answer."""
+
+    rows: Count | None = None
+    rows_total: Count | None = None
+    failed_rows: Count = 0
+    step: Count | None = None
+    """Of training, in optimiser steps."""
+    steps: Count | None = None
+    tokens_per_second: Count = 0
+    """Completion tokens of all pods; of training, tokens trained on."""
+    seconds_left: Count | None = None
+    """At the present speed, in whole minutes."""
+    loss: Short | None = None
+    message: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
 class MoAAStatus(Observed):
     """What the operator last saw; never an input."""
 
@@ -118,6 +136,8 @@ class MoAAStatus(Observed):
     """The stage that runs now, or the one that waits."""
     progress: Short | None = None
     """How far that stage is and how long it still takes, for people."""
+    work: StageProgress | None = None
+    """The figures behind `progress`."""
     score: Short | None = None
     """Of the promoted student on the selection benchmarks, for people."""
     conditions: Annotated[list[Condition], Field(max_length=16)] = []

@@ -114,7 +114,7 @@ def _succeeded(view: View) -> Said:
     if view.resource is not None and view.resource.spec.suspend:
         return SUCCEEDED, "Unknown", "Suspended", "spec.suspend is true"
     running = [entry for entry in view.attempts.values() if entry.step is not None]
-    if view.blocked and not running:
+    if view.blocked:
         return SUCCEEDED, "Unknown", view.blocked[0].reason, view.blocked[0].message
     if view.servers is not None and view.are_servers_ready is False:
         return SUCCEEDED, "Unknown", "WaitingForServers", view.servers.message

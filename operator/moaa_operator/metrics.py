@@ -2,7 +2,7 @@
 
 | metric | type | labels |
 |---|---|---|
-| moaa_operator_reconcile_seconds | histogram | result: ok, conflict, error, bug |
+| moaa_operator_reconcile_seconds | histogram | result: ok, refused, conflict, error, bug |
 | moaa_operator_queue_length | gauge | – |
 | moaa_operator_runs | gauge | phase |
 | moaa_operator_runs_stalled | gauge | – |

@@ -9,6 +9,7 @@ from moaa.api.status import MAX_HISTORY, MAX_STAGES, ClosedIteration, MoAAStatus
 from moaa.plan.graph import stage_id
 from moaa.plan.stage import TRAINING, Kind, StageResult
 from moaa_operator import conditions
+from moaa_operator.figures import column
 from moaa_operator.memory import bounded, iteration_of, last_closed, stage_status
 from moaa_operator.view import View
 
@@ -25,13 +26,15 @@ def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
     attempts = sorted(view.attempts.values(), key=lambda entry: entry.stage)
     closed = last_closed(view.results)
     stage = _shown_stage(view)
+    work = view.progress.get(stage or "")
     has_begun = bool(kept) or any(entry.attempt for entry in attempts if entry.stage in view.graph.stages)
     return MoAAStatus(
         observed_generation=view.generation,
         phase=conditions.phase(found, has_begun=has_begun),
         iteration=f"{min(closed + 1, view.resource.spec.iterations)}/{view.resource.spec.iterations}",
         stage=stage,
-        progress=(view.progress.get(stage or "") or None),
+        progress=column(work) or None if work is not None else None,
+        work=work,
         score=before.score,
         conditions=found,
         stages=[stage_status(result) for result in bounded(kept)],
