@@ -23,7 +23,6 @@ import yaml
 
 from moaa.api.crd import crd
 from moaa_operator.api import Api, Kind, connect
-from moaa_operator.errors import ApiError
 from tests.tools import KUBERAY, ToolUnavailable, module_folder, tool
 
 Object = dict[str, Any]
@@ -81,8 +80,8 @@ class ApiServer:
 
     @property
     def ca_file(self) -> Path:
-        """The server's certificate, which it makes itself at its first start."""
-        return self.folder / "pki" / "apiserver.crt"
+        """The server's certificate, which is its own authority."""
+        return self.folder / "pki" / "server.crt"
 
     @property
     def admin_kubeconfig(self) -> Path:
@@ -105,14 +104,20 @@ class ApiServer:
         accept: str = "application/json",
     ) -> tuple[int, Object]:
         """One request of the admin's as it stands: status and answer, whatever they are."""
+        target = f"{path}?{urllib.parse.urlencode(query or {})}"
+        code, text = self._ask(method, target, json.dumps(body) if body is not None else None, accept=accept)
+        return code, json.loads(text)
+
+    def _ask(
+        self, method: str, target: str, body: str | None = None, *, accept: str = "application/json"
+    ) -> tuple[int, bytes]:
         context = ssl.create_default_context(cafile=str(self.ca_file))
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Accept": accept, "Content-Type": "application/json"}
         with closing(connection):
-            target = f"{path}?{urllib.parse.urlencode(query or {})}"
-            connection.request(method, target, json.dumps(body) if body is not None else None, headers)
+            connection.request(method, target, body, headers)
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            return answer.status, answer.read()
 
     def kubeconfig(self, name: str, token: str, *, url: str | None = None) -> Path:
         """A kubeconfig with that token; `url`: of something between the client and the server."""
@@ -145,12 +150,13 @@ class ApiServer:
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self.port}",
-            f"--cert-dir={pki}",
+            f"--tls-cert-file={self.ca_file}",
+            f"--tls-private-key-file={pki / 'server.key'}",
             "--authorization-mode=RBAC",
             f"--token-auth-file={pki / 'tokens.csv'}",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={pki / 'accounts.key'}",
-            f"--service-account-signing-key-file={pki / 'accounts.key'}",
+            f"--service-account-key-file={pki / 'server.key'}",
+            f"--service-account-signing-key-file={pki / 'server.key'}",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
             "--endpoint-reconciler-type=none",
@@ -189,13 +195,11 @@ class ApiServer:
         self._processes.clear()
 
     def is_ready(self) -> bool:
-        if not self.ca_file.exists():
-            return False
+        """All of its parts are, the roles that it makes itself among them."""
         try:
-            self.admin.get(NAMESPACE, "", "kube-system")
-        except ApiError:
+            return self._ask("GET", "/readyz")[0] == 200
+        except OSError:
             return False
-        return True
 
     def _run(self, name: str, arguments: Sequence[str]) -> None:
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR")}
@@ -228,9 +232,7 @@ def run_api_server(folder: Path) -> Iterator[ApiServer]:
     pki.mkdir(parents=True)
     (pki / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
     (pki / "tokens.csv").chmod(0o600)
-    subprocess.run(
-        ["openssl", "genrsa", "-out", str(pki / "accounts.key"), "2048"], check=True, capture_output=True, timeout=60
-    )
+    _make_certificate(pki)
     server = ApiServer(folder, free_port(), free_port())
     try:
         server.start_etcd()
@@ -238,6 +240,14 @@ def run_api_server(folder: Path) -> Iterator[ApiServer]:
         yield server
     finally:
         server.stop()
+
+
+def _make_certificate(pki: Path) -> None:
+    """For the server; its key signs the tokens of service accounts, too."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "7", "-subj", "/CN=apiserver"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(pki / "server.key"), "-out", str(pki / "server.crt")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def install_crds(server: ApiServer) -> None:
