@@ -61,5 +61,5 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 	$(PY) -m tests.e2e
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop; takes about an hour
+soak: setup ## Kills of every kind against the tiny loop; takes about a quarter of an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak

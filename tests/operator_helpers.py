@@ -10,11 +10,13 @@ from typing import Any
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
+from moaa.errors import Problem
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.job import CheckAnswer, CheckJob
 from moaa.plan.semantics import digest_of
 from moaa.plan.stage import TRAINING, Identity, Kind, StageJob, StageResult, stage_path
+from moaa_operator import render
 from moaa_operator.observe import Observed, observe
 from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
@@ -36,11 +38,21 @@ from tests.plan_helpers import finish, tree
 Object = dict[str, Any]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = Owner("small", "team", "uid-1")
+ON_S3: dict[str, Any] = {
+    "spec__storage__uri": "s3://bucket/prefix",
+    "spec__data__sft__0__source": "s3://bucket/sft.jsonl",
+    "spec__data__preference__0__source": "s3://bucket/pref.jsonl",
+    "spec__evaluation__selection__0__source": "s3://bucket/held.jsonl",
+}
+"""Pods see no folder of one machine."""
 SETTINGS = Settings(retry_s=10, retry_max_s=60)
 
 
 class FakeRender:
     """The seam of `moaa_operator.render` with as little in the manifests as control looks at."""
+
+    def refusals(self, resource: MoAA) -> list[Problem]:
+        return render.refusals(resource)
 
     def servers(self, models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings) -> list[Object]:
         found: list[Object] = []
@@ -130,8 +142,7 @@ class Cluster:
         render: Renderer | None = None,
         **changes: Any,
     ) -> None:
-        changes = {"spec__storage__uri": "s3://bucket/prefix", **changes}
-        document = tree(**changes)
+        document = tree(**{**ON_S3, **changes})
         document["metadata"] |= {"name": OWNER.name, "namespace": OWNER.namespace, "uid": OWNER.uid, "generation": 1}
         self.document: Object = document
         self.objects: dict[tuple[str, str], Object] = {}
@@ -207,7 +218,7 @@ class Cluster:
                 self.delete(*place)
 
     def edit(self, **changes: Any) -> None:
-        fresh = tree(**{"spec__storage__uri": "s3://bucket/prefix", **changes})
+        fresh = tree(**{**ON_S3, **changes})
         self.document["spec"] = fresh["spec"]
         self.document["metadata"]["generation"] += 1
 

@@ -25,6 +25,8 @@ class StageLine:
     figures: dict[str, Any] = field(default_factory=dict)
     """The job's progress (docs/architecture.md, "Progress")."""
     models: tuple[str, ...] = ()
+    fewer_replicas: dict[str, str] = field(default_factory=dict)
+    """Models for whose replicas there is no room, as `2 of 4`."""
     error: str = ""
     seconds: float | None = None
     """None until it is done."""
@@ -75,6 +77,7 @@ class Board:
             case "started":
                 line.status = Status.RUNNING
                 line.models = tuple(fields["models"])
+                line.fewer_replicas = fields["fewer_replicas"]
                 line.error = ""
             case "progress":
                 line.figures = {name: value for name, value in fields.items() if name != "stage"}

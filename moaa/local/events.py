@@ -8,7 +8,7 @@
 | run_ended | done, stages |
 | stage_done | stage, seconds, rows, reused (its manifest was there already) |
 | stage_queued | stage, models |
-| stage_started | stage, models, log |
+| stage_started | stage, models, fewer_replicas (models for whose replicas the machine has no room), log |
 | stage_progress | stage, and the job's figures |
 | stage_deferred | stage, waiting |
 | stage_attempt_failed | stage, error, attempts_left |

@@ -23,7 +23,7 @@ from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
 from moaa.local.pool import Pool
 from moaa.local.process import Guards
-from moaa.local.servers import Launch
+from moaa.local.servers import Launch, replicas
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
 from moaa.plan.explain import IterationRecord, pin_closed
 from moaa.plan.graph import build
@@ -249,7 +249,9 @@ class _Runner:
             following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.needs)]
             names = servers_needed(following, self._resource)
             with contextlib.suppress(MoaaError):  # the stage that needs them will say so
-                around.pool.warm(list((await around.catalogue.known_servers(names, self._results)).values()))
+                first = list((await around.catalogue.known_servers(names, self._results)).values())
+                more = [other for spec in first for other in replicas(spec, spec.serving.replicas)[1:]]
+                around.pool.warm([*first, *more])
 
     async def _cancel_running(self) -> None:
         tasks = [task for _, task in self._running.values()]

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.load import load_document
 from moaa.api.status import MoAAStatus
@@ -64,9 +65,8 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     """What is to be done about one MoAA."""
     if observed.is_leaving:  # Kubernetes removes the children through their owner references
         return Desired(observed.status)
-    owner = observed.owner
     try:
-        resource = load_document(observed.document, name=f"MoAA {owner.namespace}/{owner.name}")
+        resource = _admitted(observed, render)
     except ResourceError as error:
         view = View(generation=observed.generation, now=now, resource=None, refusal=str(error))
         return Desired(status_of(view, observed.status), requeue_after_s=settings.resync_idle_s)
@@ -87,6 +87,16 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
         delete=tuple(delete),
         requeue_after_s=_requeue_after(work),
     )
+
+
+def _admitted(observed: Observed, render: Renderer) -> MoAA:
+    """Raises ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out."""
+    name = f"MoAA {observed.owner.namespace}/{observed.owner.name}"
+    resource = load_document(observed.document, name=name)
+    problems = render.refusals(resource)
+    if problems:
+        raise ResourceError(name, problems)
+    return resource
 
 
 def _adopt(work: Work) -> None:

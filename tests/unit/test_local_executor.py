@@ -140,6 +140,48 @@ async def test_models_that_do_not_fit_together_take_turns(fake: FakeMachine) -> 
     assert events.of("stage_deferred", "waiting") == [{"c": 4}]
 
 
+def with_replicas(fake: FakeMachine, counts: dict[str, int]) -> MoAA:
+    resource = fake.resource()
+    models = [
+        model.with_(serving=model.serving.with_(replicas=counts.get(model.name, 1))) for model in resource.spec.models
+    ]
+    return resource.with_(spec=resource.spec.with_(models=models))
+
+
+async def test_replicas_are_served_and_the_job_is_told_of_all(fake: FakeMachine) -> None:
+    _, events = await carry_out(fake, with_replicas(fake, {"a": 2, "c": 3}), until="i1-generate")
+    urls = fake.runs()[-1]["urls"]
+    assert {name: len(set(found)) for name, found in urls.items()} == {"a": 2, "b": 1, "c": 3}
+    assert sorted(fake.servers()) == ["a", "a", "b", "c", "c", "c"]
+    assert sorted(events.of("server_ready", "model")) == ["a", "a.2", "b", "c", "c.2", "c.3"]
+    assert events.of("stage_started", "fewer_replicas") == [{}, {}, {}]
+    assert none_alive(fake.pids())
+
+
+async def test_replicas_that_do_not_fit_are_left_out_and_told(fake: FakeMachine) -> None:
+    # 0.7 GiB for the job, 2 GiB a server: room for one replica more than the three models.
+    _, events = await carry_out(fake, with_replicas(fake, {"a": 4, "c": 2}), memory_gib=9.0, until="i1-generate")
+    assert {name: len(found) for name, found in fake.runs()[-1]["urls"].items()} == {"a": 2, "b": 1, "c": 1}
+    assert events.of("stage_started", "fewer_replicas")[-1] == {"a": "2 of 4", "c": "1 of 2"}
+
+
+async def test_more_replicas_repeat_nothing(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource())
+    finished, _ = await carry_out(fake, with_replicas(fake, {"a": 2, "b": 5}))
+    assert (finished.made, len(fake.stages())) == ((), 5)
+
+
+async def test_replicas_of_weights_that_two_names_share_have_one_name(fake: FakeMachine) -> None:
+    """Requests to all replicas name the model alike, whichever of its names brought the first one up."""
+    resource = with_replicas(fake, {"a": 2, "b": 2})
+    models = list(resource.spec.models)
+    models[1] = models[1].with_(source=models[0].source)
+    await carry_out(fake, resource.with_(spec=resource.spec.with_(models=models)), until="i1-generate")
+    urls = fake.runs()[-1]["urls"]
+    assert sorted(fake.servers()) == ["a", "a", "c"]
+    assert (urls["a"], len(urls["a"])) == (urls["b"], 2)
+
+
 async def test_in_turn_serves_one_model_at_a_time(fake: FakeMachine) -> None:
     await carry_out(fake, fake.resource(serving={"schedule": "InTurn"}), until="i1-generate")
     assert [run["up"] for run in fake.runs() if run["stage"] == "i1-generate"] == [["a"], ["b"], ["c"]]

@@ -352,6 +352,30 @@ def test_a_refused_resource_starts_nothing_and_says_what_is_wrong() -> None:
     assert cluster.objects == {}
 
 
+def test_what_only_one_machine_can_carry_out_is_refused_before_anything_is_made() -> None:
+    cluster = Cluster(spec__storage__uri="file:///runs", spec__data__sft__0__source="file:///sft.jsonl")
+    cluster.settle()
+    accepted, stalled = cluster.condition("Accepted"), cluster.condition("Stalled")
+    assert accepted is not None
+    assert stalled is not None
+    assert (accepted["status"], stalled["status"]) == ("False", "True")
+    assert "spec.storage.uri" in accepted["message"]
+    assert "use s3:// on Kubernetes" in accepted["message"]
+    assert "spec.data.sft[0].source" in accepted["message"]
+    assert cluster.objects == {}
+
+
+def test_an_edit_to_what_no_cluster_can_carry_out_starts_nothing_new_and_stops_nothing() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-generate")
+    before = set(cluster.objects)
+    cluster.edit(**{**SHORT, "spec__data__sft": [{"source": "file:///sft.jsonl"}]})
+    cluster.settle()
+    assert set(cluster.objects) == before
+    assert ("Job", item["metadata"]["name"]) in cluster.objects
+    assert cluster.entry("i1-generate")["attempt"] == 1
+
+
 def test_a_deleted_run_is_left_to_kubernetes() -> None:
     cluster = Cluster(**SHORT)
     until(cluster, "i1-generate")
