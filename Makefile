@@ -47,6 +47,10 @@ lint: setup ## Format, lint, strict types, import contracts
 terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the AWS provider when it is not to be downloaded
 	terraform/check.sh
 
+.PHONY: crd
+crd: setup ## Write the CRD of the resource's classes into the chart
+	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
+
 .PHONY: format
 format: setup ## Put the code in shape
 	.venv/bin/ruff format .
