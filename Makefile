@@ -56,6 +56,14 @@ format: setup ## Put the code in shape
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+.PHONY: images
+images: ## Build the images with Docker or buildah and look at each (images/build.sh says what can be set)
+	images/build.sh
+
+.PHONY: e2e
+e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests/e2e/settings.py says what it needs)
+	$(PY) -m tests.e2e
+
 .PHONY: soak
 soak: setup ## Kills of every kind against the tiny loop; takes about a quarter of an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak
