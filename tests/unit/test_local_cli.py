@@ -232,6 +232,18 @@ def test_signal_stops_the_run_in_order_with_130(fake: FakeMachine, number: int) 
     assert gone(fake)
 
 
+def test_a_second_signal_ends_the_run_at_once_and_leaves_no_process(fake: FakeMachine) -> None:
+    fake.script({"i0-resolve": ["wait"]})
+    with start(fake, "run", str(write(fake))) as run:
+        wait_until((fake.control / "waiting").exists)
+        os.kill(run.pid, signal.SIGINT)
+        os.kill(run.pid, signal.SIGTERM)
+        _, error = run.communicate(timeout=60)
+    assert run.returncode == cli.EXIT_INTERRUPTED
+    assert error == "moaa: stopped at once; run the same command again to go on\n"
+    wait_until(lambda: gone(fake))
+
+
 def test_killed_run_leaves_no_process_and_the_next_run_goes_on(in_process: FakeMachine) -> None:
     in_process.script({"i1-generate": ["wait"]})
     file = str(write(in_process))
