@@ -25,7 +25,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "no iterations": ({"spec__iterations": 0}, "spec.iterations", "must be at least 1"),
     "not a number": ({"spec__training__sft": {"epochs": "many"}}, "spec.training.sft.epochs", "a number in quotes"),
     "a number with a unit": (
-        {"spec__training__sft": {"learningRate": "8e-6 "[:-1] + "x"}},
+        {"spec__training__sft": {"learningRate": "8e-6x"}},
         "spec.training.sft.learningRate",
         "a number in quotes",
     ),
@@ -62,7 +62,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "is not a field here",
     ),
     # models
-    "no models": ({"spec__models": []}, "spec.models", "at least 1 entries"),
+    "no models": ({"spec__models": []}, "spec.models", "at least 1 must be there"),
     "model is text": ({"spec__models__0": "a"}, "spec.models[0]", "must be a mapping of fields"),
     "model without origin": ({"spec__models__0": {"name": "a"}}, "spec.models[0]", "exactly one of source"),
     "bad model name": ({"spec__models__0__name": "A_b"}, "spec.models[0].name", "lower-case letters"),
@@ -155,7 +155,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "is not declared in spec.models",
     ),
     "student as judge": ({"spec__judge__aggregator__model": "$student"}, "spec.judge", "allowStudent: true"),
-    "no layers": ({"spec__mixture__layers": []}, "spec.mixture.layers", "at least 1 entries"),
+    "no layers": ({"spec__mixture__layers": []}, "spec.mixture.layers", "at least 1 must be there"),
     "too few proposals": ({"spec__mixture__minProposals": 3}, "spec.mixture", "more than layers[0] can give (2)"),
     "student twice": (
         {"spec__mixture__addStudent": True, "spec__mixture__layers__0__proposers__0__model": "$student"},
@@ -222,7 +222,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "batch does not divide": (
         {"spec__training__sft": {"batchSize": 7}, "spec__training__resources": {"workers": 2}},
         "spec.training",
-        "not divisible by workers × microBatchSize (2)",
+        "not divisible by workers × microBatchSize (2); write 6",
     ),
     "bfloat on a CPU": ({"spec__training__resources": {"gpusPerWorker": 0}}, "spec.training", "write FP32"),
     # storage
@@ -251,7 +251,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "benchmark of a wrong type": (
         {"spec__evaluation__report": [{"name": "x", "type": "ExactMach", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].type",
-        "did you mean ExactMatch?",
+        "is no such kind; did you mean ExactMatch?",
     ),
     "pairwise without judge": (
         {"spec__evaluation__report": [{"name": "x", "type": "Pairwise", "source": "file:///x.json"}]},

@@ -4,7 +4,7 @@
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -130,6 +130,37 @@ def _manifest(owner: Owner, kind: str, name: str, role: str, notes: dict[str, st
 
 def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def finished(job: StageJob) -> StageResult:
+    """What the stage's job would have come to."""
+    resource = MoAA.model_validate(job.resource)
+    identity = Identity(build(resource).stages[job.stage], job.inputs, job.fingerprint, job.document)
+    assert stage_path(job.kind, job.inputs, job.fingerprint) == identity.path
+    result = finish(identity, resource)
+    if job.kind in TRAINING:
+        trained = result.outputs["model"].with_(uri=f"{identity.path}/out/1/model")
+        return result.with_(outputs={**result.outputs, "model": trained})
+    if job.kind is Kind.PROMOTE:
+        maker = job.candidates[-1].removeprefix("@")
+        return result.with_(outputs={**result.outputs, "model": job.results[maker].outputs["model"]})
+    return result
+
+
+def inspected(job: CheckJob, manifests: Mapping[str, StageResult]) -> CheckAnswer:
+    """What a look into a store with these manifests, by fingerprint, would find."""
+    resource = MoAA.model_validate(job.resource)
+    known, found, absent = dict(job.results), [], []
+    for stage in build(resource).stages.values():
+        identity = None if stage.id in known else identify(stage, resource, known)
+        if identity is None:
+            continue
+        if identity.fingerprint in manifests:
+            known[stage.id] = manifests[identity.fingerprint].with_(stage=stage.id)
+            found.append(known[stage.id])
+        else:
+            absent.append(identity.fingerprint)
+    return CheckAnswer(results=found[:3], absent=absent, is_complete=len(found) <= 3)
 
 
 class Cluster:
@@ -304,14 +335,14 @@ class Cluster:
         if role == "preflight":
             self.end(item, message="{}")
         elif role == "inspect":
-            self.end(item, message=self._inspect(self.job_of(item)).model_dump_json(by_alias=True))
+            self.end(item, message=inspected(self.job_of(item), self.manifests).model_dump_json(by_alias=True))
         else:
             job: StageJob = self.job_of(item)
             whole = item["kind"] == "Job" and item["spec"].get("completionMode") != "Indexed"
             if role == "stage" and not whole:
                 self.end(item)
                 return
-            result = self.manifests.setdefault(job.fingerprint, self._finished(job))
+            result = self.manifests.setdefault(job.fingerprint, finished(job))
             self.end(item, message=result.model_dump_json(by_alias=True))
 
     def work_all(self) -> None:
@@ -329,33 +360,6 @@ class Cluster:
                 self.wait(60)
             self.work_all()
         raise AssertionError(f"not done after {limit} rounds: {self.status}")
-
-    def _finished(self, job: StageJob) -> StageResult:
-        resource = MoAA.model_validate(job.resource)
-        identity = Identity(build(resource).stages[job.stage], job.inputs, job.fingerprint, job.document)
-        assert stage_path(job.kind, job.inputs, job.fingerprint) == identity.path
-        result = finish(identity, resource)
-        if job.kind in TRAINING:
-            trained = result.outputs["model"].with_(uri=f"{identity.path}/out/1/model")
-            return result.with_(outputs={**result.outputs, "model": trained})
-        if job.kind is Kind.PROMOTE:
-            maker = job.candidates[-1].removeprefix("@")
-            return result.with_(outputs={**result.outputs, "model": job.results[maker].outputs["model"]})
-        return result
-
-    def _inspect(self, job: CheckJob) -> CheckAnswer:
-        resource = MoAA.model_validate(job.resource)
-        known, found, absent = dict(job.results), [], []
-        for stage in build(resource).stages.values():
-            identity = None if stage.id in known else identify(stage, resource, known)
-            if identity is None:
-                continue
-            if identity.fingerprint in self.manifests:
-                known[stage.id] = self.manifests[identity.fingerprint].with_(stage=stage.id)
-                found.append(known[stage.id])
-            else:
-                absent.append(identity.fingerprint)
-        return CheckAnswer(results=found[:3], absent=absent, is_complete=len(found) <= 3)
 
     @property
     def status(self) -> Object:

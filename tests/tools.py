@@ -23,6 +23,12 @@ FIND_TIMEOUT_S = 60
 GO_VERSION = "1.25.0"
 KUBERNETES = "v1.35.4"
 _VERSION_PACKAGE = "k8s.io/component-base/version"
+_VERSION_FLAGS = (
+    f"-X {_VERSION_PACKAGE}.gitVersion={KUBERNETES}",
+    f"-X {_VERSION_PACKAGE}.gitMajor=1",
+    f"-X {_VERSION_PACKAGE}.gitMinor={KUBERNETES.split('.')[1]}",
+)
+"""Else programs of Kubernetes call themselves v0.0.0, and find one another too old."""
 
 
 class ToolUnavailable(RuntimeError):
@@ -49,23 +55,16 @@ class Source:
 SOURCES: Mapping[str, Source] = {
     "etcd": Source("go.etcd.io/etcd/server/v3", "v3.6.6", main="etcdmain"),
     "helm": Source("helm.sh/helm/v3", "v3.22.0", "cmd/helm"),
-    "kube-apiserver": Source(
-        "k8s.io/kubernetes",
-        KUBERNETES,
-        "cmd/kube-apiserver",
-        # Else the server calls itself v0.0.0, and clients find it too old.
-        flags=(
-            f"-X {_VERSION_PACKAGE}.gitVersion={KUBERNETES}",
-            f"-X {_VERSION_PACKAGE}.gitMajor=1",
-            f"-X {_VERSION_PACKAGE}.gitMinor={KUBERNETES.split('.')[1]}",
-        ),
-    ),
+    "kube-apiserver": Source("k8s.io/kubernetes", KUBERNETES, "cmd/kube-apiserver", flags=_VERSION_FLAGS),
+    "kubectl": Source("k8s.io/kubernetes", KUBERNETES, "cmd/kubectl", flags=_VERSION_FLAGS),
     "kubeconform": Source("github.com/yannh/kubeconform", "v0.8.0", "cmd/kubeconform"),
     "kwok": Source("sigs.k8s.io/kwok", "v0.8.0", "cmd/kwok"),
     "versitygw": Source("github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"),
 }
 KUBERAY = Source("github.com/ray-project/kuberay/ray-operator", "v1.6.2")
 """Its CRDs are read from its module."""
+PROMETHEUS_OPERATOR = Source("github.com/prometheus-operator/prometheus-operator", "v0.85.0")
+"""So are its."""
 
 
 def cache() -> Path:

@@ -5,6 +5,7 @@
 | run_waiting | earlier (process of a killed runner whose processes are not yet gone) |
 | run_started | run, storage, stages, done |
 | run_stopping | signal |
+| edit_without_effect | edits (what closed iterations keep although the resource says otherwise) |
 | run_ended | done, stages |
 | stage_done | stage, seconds, rows, reused (its manifest was there already) |
 | stage_queued | stage, models |

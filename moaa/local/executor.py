@@ -21,6 +21,7 @@ from moaa.local.catalogue import Catalogue, VllmLaunch
 from moaa.local.events import Notify, ignore
 from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
+from moaa.local.plan_view import edits_without_effect
 from moaa.local.pool import Pool
 from moaa.local.process import Guards
 from moaa.local.servers import Launch, replicas
@@ -76,6 +77,8 @@ class Finished:
     results: dict[str, StageResult]
     made: tuple[str, ...]
     """Stages that this runner finished; the others were there before."""
+    kept: tuple[str, ...] = ()
+    """What the resource says otherwise than the closed iterations it leaves as they are."""
 
 
 async def execute(resource: MoAA, store: Store, settings: Settings, notify: Notify = ignore) -> Finished:
@@ -148,8 +151,11 @@ class _Runner:
             await preflight(self._store)
             await records.write_resource(self._store, records.run_id(self._resource), self._resource)
             await self._run_the_rest()
+        kept = await edits_without_effect(self._resource, self._store, self._results, self._closed)
+        if kept:
+            self._notify("edit_without_effect", edits=kept)
         self._notify("run_ended", done=self._done, stages=len(self._graph.stages))
-        return Finished(results=self._results, made=tuple(self._made))
+        return Finished(results=self._results, made=tuple(self._made), kept=tuple(kept))
 
     @property
     def _done(self) -> int:

@@ -18,6 +18,7 @@ from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Stage, StageResult
 
 UNKNOWN = "?"
+ANEW = "to make closed iterations anew, change metadata.name; what the edit leaves as it was is found and not repeated"
 
 
 def validate_text(resource: MoAA) -> str:
@@ -39,12 +40,13 @@ def plan_view(
     graph: Graph | None = None,
     counts: Mapping[str, int] | None = None,
     repeated: Sequence[Repeat] = (),
+    kept: Sequence[str] = (),
     running: Iterable[str] = (),
 ) -> RenderableType:
     """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
 
     `graph` and `results` come from `moaa.plan.survey`. `counts` are rows of tables (`sft-0`) as the user knows them;
-    what stage-data has counted replaces them.
+    what stage-data has counted replaces them. `kept` are the sentences of `moaa.plan.explain.without_effect`.
     """
     graph = graph or build(resource)
     staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
@@ -54,7 +56,7 @@ def plan_view(
     table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
     table.add_column("stage", no_wrap=True)
     table.add_column("status")
-    for name in ("rows", "calls", "tokens in", "tokens out", "GPU-h", "USD"):
+    for name in ("rows", "calls", "tokens in", "tokens out", "GPUs", "hours", "GPU-h", "USD"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("models")
     shown, left = _shown(graph, results)
@@ -62,13 +64,14 @@ def plan_view(
         status = "running" if stage.id in running else _status(stage, results, decision)
         table.add_row(stage.id, status, *_figures(parts.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
     if left:
-        table.add_row(
-            f"{left[0].id} …", "waiting", "", "", "", "", "", "", f"{len(left)} more stages up to {left[-1].id}"
-        )
+        table.add_row(f"{left[0].id} …", "waiting", *[""] * 8, f"{len(left)} more stages up to {left[-1].id}")
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
     table.add_section()
     table.add_row("left to do", "", *_figures(total(open_parts)))
-    return Group(table, *(Text(line) for line in _notes(resource, open_parts, repeated, known)))
+    edits = [*sentences(list(repeated)), *kept]
+    if kept:
+        edits.append(ANEW)
+    return Group(table, *(Text(line) for line in _notes(resource, open_parts, edits, known)))
 
 
 def plan_text(view: RenderableType, *, width: int = 120) -> str:
@@ -108,7 +111,9 @@ def _figures(part: Estimate) -> Iterator[str]:
     yield _number(part.calls)
     yield _number(read) if read is not None or is_unknown else ""
     yield _number(part.completion_tokens) if part.completion_tokens is not None or is_unknown else ""
-    yield UNKNOWN if part.gpu_hours is None else f"{part.gpu_hours:.1f}" if part.gpu_hours else ""
+    yield _number(part.gpus)
+    for hours in (part.hours, part.gpu_hours):
+        yield UNKNOWN if hours is None else f"{hours:.1f}" if hours else ""
     yield UNKNOWN if part.usd is None else f"{part.usd.quantize(Decimal('0.01')):,}" if part.usd else ""
 
 
@@ -122,10 +127,8 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
-def _notes(
-    resource: MoAA, parts: Sequence[Estimate], repeated: Sequence[Repeat], known: Mapping[str, int]
-) -> Iterator[str]:
-    yield from (f"edit: {line}" for line in sentences(list(repeated)))
+def _notes(resource: MoAA, parts: Sequence[Estimate], edits: Sequence[str], known: Mapping[str, int]) -> Iterator[str]:
+    yield from (f"edit: {line}" for line in edits)
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
     if unknown:
         yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"

@@ -38,7 +38,6 @@ def test_most_mistakes_are_named_once_and_alone() -> None:
     several = {
         "no spec",
         "spec is a list",
-        "no models",
         "model is text",
         "model without origin",
         "bad model name",

@@ -165,6 +165,21 @@ def test_finished_run_says_that_there_is_nothing_to_do(
     assert "nothing to do up to i0-stage-data: all 2 stages are done" in capsys.readouterr().out
 
 
+def test_nothing_to_do_after_an_edit_says_why(in_process: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    training = {"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4}}
+    assert cli.main(["run", str(write(in_process, mixture=False, training=training))]) == cli.EXIT_OK
+    assert "edit:" not in capsys.readouterr().out
+    training["sft"]["epochs"] = "9"
+    edited = str(write(in_process, mixture=False, training=training))
+    for command in ("run", "plan"):
+        assert cli.main([command, edited]) == cli.EXIT_OK
+        said = " ".join(capsys.readouterr().out.split())
+        assert (
+            "edit: iteration 1 is closed and keeps what it made; without effect there: sft: training.epochs 6" in said
+        )
+        assert "change metadata.name" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_stops_the_run_in_order_with_130(fake: FakeMachine, number: int) -> None:
     fake.script({"i0-resolve": ["wait"]})

@@ -18,6 +18,8 @@ from moaa.local import guard, records
 from moaa.local.executor import Finished, execute
 from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
+from moaa.local.plan_view import read_plan
+from moaa.plan.show import plan_text
 from moaa.store.open import open_store
 from tests.local_helpers import FakeMachine
 
@@ -271,8 +273,14 @@ async def test_edit_of_a_closed_iteration_repeats_nothing(fake: FakeMachine) -> 
         mixture=False,
         training={"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4, "epochs": "9"}},
     )
-    finished, _ = await carry_out(fake, edited)
+    finished, events = await carry_out(fake, edited)
     assert finished.made == ()
+    assert finished.kept == (
+        "iteration 1 is closed and keeps what it made; without effect there: sft: training.epochs 6 → 9",
+    )
+    assert events.of("edit_without_effect", "edits") == [list(finished.kept)]
+    view = await read_plan(edited, open_store(edited.spec.storage), {})
+    assert f"edit: {finished.kept[0]}" in plan_text(view, width=200)
 
 
 async def test_edit_of_the_open_iteration_repeats_what_it_changes(fake: FakeMachine) -> None:
