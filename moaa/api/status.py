@@ -108,6 +108,14 @@ class ClosedIteration(Observed):
     closed: datetime
 
 
+class RepeatedStage(Observed):
+    """A stage that was done, or begun, before an edit and is not done now."""
+
+    stage: StageId
+    why: Annotated[str, StringConstraints(max_length=256)]
+    """The fields that the edit changed, or the stages whose results come anew."""
+
+
 class StageProgress(Observed):
     """What the pods of the shown stage last said; rounded, and at most half a minute old while they answer."""
 
@@ -147,6 +155,8 @@ class MoAAStatus(Observed):
     """Finished stages, oldest first; others are in the store."""
     attempts: Annotated[list[StageAttempts], Field(max_length=MAX_STAGES)] = []
     """Stages that have no result: the attempt under way and how those before it ended."""
+    repeating: Annotated[list[RepeatedStage], Field(max_length=MAX_STAGES)] = []
+    """What an edit makes the run do again; an entry goes when its stage is done."""
     promoted: Promoted | None = None
     history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
     """The last closed iterations, oldest first; all of them are in the store."""

@@ -19,6 +19,7 @@ from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
     HASH_ANNOTATION,
+    JOB_FILE,
     MODEL_ANNOTATION,
     ROLE_LABEL,
     STAGE_LABEL,
@@ -74,6 +75,8 @@ class Child:
     """Why it does not go on, or how it failed in Kubernetes' words."""
     progress: StageProgress | None = None
     """How far it is, as far as its pods or its shards tell."""
+    job_file: str = ""
+    """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
     """It should have pods and has none."""
 
@@ -264,7 +267,7 @@ def _no_pods(item: Object, kind: str, heard: _Heard) -> Problem | None:
 
 
 def _config_map(item: Object, _pods: list[Object], _heard: _Heard) -> Child | None:
-    return _child(item, "ConfigMap")
+    return _child(item, "ConfigMap", job_file=str((item.get("data") or {}).get(JOB_FILE) or ""))
 
 
 def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:

@@ -30,6 +30,7 @@ from moaa_operator.memory import hold, results_of
 from moaa_operator.observe import Child, Observed, Ref, Role
 from moaa_operator.pods import Problem
 from moaa_operator.renderer import Manifest, Renderer
+from moaa_operator.repeating import repeating
 from moaa_operator.settings import Settings
 from moaa_operator.status import status_of
 from moaa_operator.sweep import sweep
@@ -271,6 +272,7 @@ def _view(work: Work) -> View:
         training=training[1],
         is_training=training[0],
         blocked=tuple(blocked),
+        repeating=tuple(repeating(work)),
         progress={child.stage: child.progress for child in children if child.progress},
     )
 

@@ -39,6 +39,7 @@ def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
         conditions=found,
         stages=[stage_status(result) for result in bounded(kept)],
         attempts=attempts[:MAX_STAGES],
+        repeating=list(view.repeating),
         promoted=_promoted(view) or before.promoted,
         history=_history(view, before),
     )
