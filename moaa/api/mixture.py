@@ -58,7 +58,10 @@ class Mixture(Spec):
         for i, layer in enumerate(self.layers):
             total = sum(p.samples for p in layer.proposers)
             if self.min_proposals > total:
-                raise ValueError(f"minProposals {self.min_proposals} is more than layers[{i}] can give ({total})")
+                raise ValueError(
+                    f"minProposals {self.min_proposals} is more than layers[{i}] can give ({total}); lower it or add "
+                    "proposers or samples"
+                )
         return self
 
 

@@ -58,7 +58,7 @@ class Prompts(Spec):
                 allowed = ", ".join(f"{{{p}}}" for p in sorted(must | may))
                 raise ValueError(f"{name}: {{{unknown[0]}}} is not a placeholder here; use {allowed}")
             if missing := sorted(must - found):
-                raise ValueError(f"{name}: {{{missing[0]}}} is missing; without it the model would not see it")
+                raise ValueError(f"{name}: {{{missing[0]}}} is missing; put it where the model is to see it")
         return self
 
 

@@ -98,7 +98,8 @@ class Training(Spec):
             unit = self.resources.workers * part.micro_batch_size
             if part.batch_size % unit:
                 raise ValueError(
-                    f"{name}.batchSize {part.batch_size} is not divisible by workers × microBatchSize ({unit})"
+                    f"{name}.batchSize {part.batch_size} is not divisible by workers × microBatchSize ({unit}); "
+                    f"write {max(part.batch_size // unit, 1) * unit}, or change one of the two"
                 )
             if part.precision is Precision.BF16 and self.resources.gpus_per_worker == 0:
                 raise ValueError(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")

@@ -51,7 +51,7 @@ _WORDS: Mapping[str, str] = {
     "model_attributes_type": "must be a mapping of fields",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} entries",
+    "too_short": "has too few entries; at least {min_length} must be there",
     "too_long": "must have at most {max_length} entries, not {actual_length}",
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -141,7 +141,8 @@ def remedy(error: ErrorDetails, root: object, path: Path) -> str:
             return f"is not allowed here; {suggestion(str(value_at(root, path)), choices, what=what)}"
         case "union_tag_invalid" | "union_tag_not_found":
             tags = [tag for branch in _classes(_annotation(root, path[:-1])) for tag in _literals(branch)]
-            return f"says which kind this is; {suggestion(str(value_at(root, path)), tags, what='write one of')}"
+            problem = "is no such kind" if kind == "union_tag_invalid" else "is required: it says which kind this is"
+            return f"{problem}; {suggestion(str(value_at(root, path)), tags, what='write one of')}"
         case "string_pattern_mismatch":
             return _PATTERNS.get(str(context["pattern"]), f"must match {context['pattern']}")
     if value_at(root, path) is None and path:

@@ -25,6 +25,8 @@ class StageLine:
     figures: dict[str, Any] = field(default_factory=dict)
     """The job's progress (docs/architecture.md, "Progress")."""
     models: tuple[str, ...] = ()
+    fewer_replicas: dict[str, str] = field(default_factory=dict)
+    """Models for whose replicas there is no room, as `2 of 4`."""
     error: str = ""
     seconds: float | None = None
     """None until it is done."""
@@ -40,6 +42,8 @@ class Board:
         self.run = ""
         self.storage = ""
         self.stages: dict[str, StageLine] = {}
+        self.is_stopping = False
+        """A signal came; jobs and servers are ending in order."""
         self.servers: dict[str, str] = {}
         """What each server does: starting, ready or restarting."""
         self._clock = clock
@@ -49,6 +53,8 @@ class Board:
             self.run, self.storage = fields["run"], fields["storage"]
             earlier = self.stages  # stages that were done already were announced before
             self.stages = {name: earlier.get(name, StageLine()) for name in fields["stages"]}
+        elif event == "run_stopping":
+            self.is_stopping = True
         elif event.startswith("server_"):
             self._server(event.removeprefix("server_"), fields["model"])
         elif event.startswith("stage_"):
@@ -75,6 +81,7 @@ class Board:
             case "started":
                 line.status = Status.RUNNING
                 line.models = tuple(fields["models"])
+                line.fewer_replicas = fields["fewer_replicas"]
                 line.error = ""
             case "progress":
                 line.figures = {name: value for name, value in fields.items() if name != "stage"}

@@ -53,6 +53,26 @@ def choose(
     return chosen
 
 
+def widen(
+    chosen: Sequence[str],
+    demands: Mapping[str, Demand],
+    wanted: Mapping[str, int],
+    capacity: Capacity,
+    *,
+    beside: Demand,
+) -> dict[str, int]:
+    """How many servers each of `chosen` gets: one, then one more in turn while it wants more and there is room."""
+    counts = dict.fromkeys(chosen, 1)
+    used = total([demands[key] for key in chosen]) + beside
+    while True:
+        more = [key for key in chosen if counts[key] < wanted[key] and (used + demands[key]).fits(capacity)]
+        if not more:
+            return counts
+        key = min(more, key=counts.__getitem__)
+        counts[key] += 1
+        used += demands[key]
+
+
 def evict(
     idle: Mapping[str, Demand], *, upcoming: Sequence[str], pinned: Demand, wanted: Demand, capacity: Capacity
 ) -> list[str] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.local import needs, vllm, weights
-from moaa.local.servers import ServerSpec
+from moaa.local.servers import ServerSpec, replica_key
 from moaa.local.weights import Weights
 from moaa.plan.graph import RESOLVE
 from moaa.plan.serving import kv_cache_bytes
@@ -48,10 +48,12 @@ class Catalogue:
         }
         self._commits: dict[str, dict[str, str]] = {}
         self._folders: dict[str, Path] = {}
+        self._served: dict[str, str] = {}
+        """By key. One name for all replicas, whichever of the model's names brought them up."""
         self._fetching = asyncio.Lock()
 
     async def servers(self, names: Iterable[str], results: Results) -> dict[str, ServerSpec]:
-        """The servers we run for `names`; somebody else's endpoints are left out.
+        """The first server we run for each of `names`; somebody else's endpoints are left out.
 
         Raises:
             DataError, ServerError, StoreError: as `weights.bring`.
@@ -64,9 +66,10 @@ class Catalogue:
             folder = await self._folder(found, results)
             serving = found.serving
             cache_gib = kv_cache_bytes(weights.read_config(folder), serving.max_model_len) / 1024**3
+            key = server_key(found)
             specs[name] = ServerSpec(
-                key=server_key(found),
-                name=served_name(name),
+                key=key,
+                name=self._served.setdefault(key, served_name(name)),
                 folder=folder,
                 serving=serving,
                 demand=needs.server(serving, weights_gib=weights.size_gib(folder), cache_gib=cache_gib),
@@ -79,10 +82,15 @@ class Catalogue:
         return await self.servers([name for name in names if _is_known(name, results)], results)
 
     async def keys(self, names: Iterable[str], results: Results) -> list[str]:
-        """Keys of the servers for those of `names` whose weights are known by now. Fetches nothing."""
+        """Keys of the servers, all replicas, for those of `names` whose weights are known by now. Fetches nothing."""
         known = [name for name in names if _is_known(name, results)]
         found = [await self._find(name, results) for name in known]
-        return [server_key(one) for one in found if one is not None]
+        return [
+            replica_key(server_key(one), number)
+            for one in found
+            if one is not None
+            for number in range(1, one.serving.replicas + 1)
+        ]
 
     async def size_gib(self, name: str, results: Results) -> float:
         """Size of a model's weights. Raises as `servers`."""

@@ -5,10 +5,11 @@
 | run_waiting | earlier (process of a killed runner whose processes are not yet gone) |
 | run_started | run, storage, stages, done |
 | run_stopping | signal |
+| edit_without_effect | edits (what closed iterations keep although the resource says otherwise) |
 | run_ended | done, stages |
 | stage_done | stage, seconds, rows, reused (its manifest was there already) |
 | stage_queued | stage, models |
-| stage_started | stage, models, log |
+| stage_started | stage, models, fewer_replicas (models for whose replicas the machine has no room), log |
 | stage_progress | stage, and the job's figures |
 | stage_deferred | stage, waiting |
 | stage_attempt_failed | stage, error, attempts_left |

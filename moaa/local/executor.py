@@ -21,9 +21,10 @@ from moaa.local.catalogue import Catalogue, VllmLaunch
 from moaa.local.events import Notify, ignore
 from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
+from moaa.local.plan_view import edits_without_effect
 from moaa.local.pool import Pool
 from moaa.local.process import Guards
-from moaa.local.servers import Launch
+from moaa.local.servers import Launch, replicas
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
 from moaa.plan.explain import IterationRecord, pin_closed
 from moaa.plan.graph import build
@@ -76,6 +77,8 @@ class Finished:
     results: dict[str, StageResult]
     made: tuple[str, ...]
     """Stages that this runner finished; the others were there before."""
+    kept: tuple[str, ...] = ()
+    """What the resource says otherwise than the closed iterations it leaves as they are."""
 
 
 async def execute(resource: MoAA, store: Store, settings: Settings, notify: Notify = ignore) -> Finished:
@@ -148,8 +151,11 @@ class _Runner:
             await preflight(self._store)
             await records.write_resource(self._store, records.run_id(self._resource), self._resource)
             await self._run_the_rest()
+        kept = await edits_without_effect(self._resource, self._store, self._results, self._closed)
+        if kept:
+            self._notify("edit_without_effect", edits=kept)
         self._notify("run_ended", done=self._done, stages=len(self._graph.stages))
-        return Finished(results=self._results, made=tuple(self._made))
+        return Finished(results=self._results, made=tuple(self._made), kept=tuple(kept))
 
     @property
     def _done(self) -> int:
@@ -249,7 +255,9 @@ class _Runner:
             following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.needs)]
             names = servers_needed(following, self._resource)
             with contextlib.suppress(MoaaError):  # the stage that needs them will say so
-                around.pool.warm(list((await around.catalogue.known_servers(names, self._results)).values()))
+                first = list((await around.catalogue.known_servers(names, self._results)).values())
+                more = [other for spec in first for other in replicas(spec, spec.serving.replicas)[1:]]
+                around.pool.warm([*first, *more])
 
     async def _cancel_running(self) -> None:
         tasks = [task for _, task in self._running.values()]

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from moaa.api import MoAA
 from moaa.local.records import read_iterations, run_id
-from moaa.plan.explain import repeats
+from moaa.plan.explain import IterationRecord, repeats, without_effect
 from moaa.plan.graph import build
 from moaa.plan.show import plan_view
 from moaa.plan.stage import Identity, StageResult
@@ -34,4 +34,20 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int]) -> 
         if name not in results and (manifest := await read_manifest(store, result.path)) is not None
     }
     repeated = repeats(graph, resource, results, last=last, documents=documents)
-    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated)
+    kept = await edits_without_effect(resource, store, results, records)
+    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept)
+
+
+async def edits_without_effect(
+    resource: MoAA, store: Store, results: Mapping[str, StageResult], records: Mapping[int, IterationRecord]
+) -> list[str]:
+    """Sentences of `moaa.plan.explain.without_effect`. Raises StoreError."""
+    now = resource.model_dump(mode="json", by_alias=True)
+    edited = {i: record for i, record in records.items() if record.is_closed and record.resource != now}
+    documents = {
+        name: manifest.document
+        for record in edited.values()
+        for name, result in record.stages.items()
+        if (manifest := await read_manifest(store, result.path)) is not None
+    }
+    return without_effect(resource, results, edited, documents)

@@ -173,7 +173,7 @@ class Pool:
         servers = [self._servers.pop(key) for key in keys]
         self._leaving += servers
         for server in servers:
-            self._notify("server_stopping", model=server.spec.name)
+            self._notify("server_stopping", model=server.spec.label)
         await asyncio.gather(*(server.stop() for server in servers))
         self._leaving = [server for server in self._leaving if server not in servers]
         async with self._changed:

@@ -97,7 +97,16 @@ def render(board: Board) -> Group:
     parts: list[Any] = [Text(f"{board.run} → {board.storage}", style="bold"), table]
     if board.servers:
         parts.append(Text("servers  " + "  ".join(f"{m} ({s})" for m, s in board.servers.items()), style="dim"))
+    fewer = {
+        model: n for s in board.stages.values() if s.status is Status.RUNNING for model, n in s.fewer_replicas.items()
+    }
+    if fewer:
+        parts.append(Text("room for  " + "  ".join(f"{n} replicas of {m}" for m, n in fewer.items()), style="yellow"))
     parts += [Text(f"{n}: {s.error}", style="yellow") for n, s in board.stages.items() if s.error]
+    if board.is_stopping:
+        parts.append(
+            Text("stopping in order, so that nothing is lost; Ctrl-C again stops at once", style="bold yellow")
+        )
     return Group(*parts)
 
 

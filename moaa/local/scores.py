@@ -7,6 +7,7 @@ from rich.text import Text
 from moaa.api import MoAA
 from moaa.local.executor import Finished, Settings
 from moaa.local.records import run_id
+from moaa.plan.show import ANEW
 from moaa.report.collect import collect
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
@@ -21,7 +22,8 @@ async def outcome_text(resource: MoAA, store: Store, finished: Finished, setting
         first = f"done{until}: {len(finished.made)} stages in this run; logs: {settings.folder / 'logs'}"
     else:
         first = f"nothing to do{until}: all {len(finished.results)} stages are done"
-    return Group(Text(first), scores_text(summary))
+    kept = [*(f"edit: {line}" for line in finished.kept), *([f"edit: {ANEW}"] if finished.kept else [])]
+    return Group(*map(Text, [first, *kept]), scores_text(summary))
 
 
 def scores_text(summary: Summary) -> RenderableType:

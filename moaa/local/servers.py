@@ -11,14 +11,14 @@ import random
 import socket
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
 
 from moaa.api.models import Serving
-from moaa.errors import ServerError
+from moaa.errors import ServerError, outside
 from moaa.local.events import Notify, ignore
 from moaa.local.machine import Demand
 from moaa.local.process import Guarded, Guards, quoted
@@ -35,17 +35,33 @@ PORT_TRIES = 200
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """One model to serve. Two names with the same key share one server."""
+    """One server of a model. Two names with the same key share it."""
 
     key: str
-    """Weights and how they are served."""
+    """Weights, how they are served, and which replica."""
     name: str
-    """As requests name the model; also the log file's name."""
+    """As requests name the model."""
     folder: Path
     """With the weights."""
     serving: Serving
     demand: Demand
     startup_s: float
+    replica: int = 1
+    """Its number among the model's replicas."""
+
+    @property
+    def label(self) -> str:
+        """What events and the log file call this server: `qwen`, and `qwen.2` for its second replica."""
+        return self.name if self.replica == 1 else f"{self.name}.{self.replica}"
+
+
+def replica_key(key: str, number: int) -> str:
+    return key if number == 1 else f"{key}.{number}"
+
+
+def replicas(first: ServerSpec, count: int) -> list[ServerSpec]:
+    """`count` servers of a model, given its first."""
+    return [replace(first, key=replica_key(first.key, n), replica=n) for n in range(1, count + 1)]
 
 
 class Launch(Protocol):
@@ -106,7 +122,7 @@ class Server:
 
     @property
     def log(self) -> Path:
-        return self._folder / f"{self.spec.name}.log"
+        return self._folder / f"{self.spec.label}.log"
 
     @property
     def is_usable(self) -> bool:
@@ -114,7 +130,7 @@ class Server:
         return not self.broken.done() and (not self.ready.done() or self.ready.exception() is None)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        self._task = tasks.create_task(self._live(), name=f"server {self.spec.name}")
+        self._task = tasks.create_task(self._live(), name=f"server {self.spec.label}")
 
     async def stop(self) -> None:
         """End the process and wait until it is gone."""
@@ -128,32 +144,36 @@ class Server:
         """Start, serve, restart. Failures go to the futures: a broken server must not end its neighbours."""
         for restart in range(MAX_RESTARTS + 1):
             started = time.monotonic()
-            process = await self._spawn()
+            process: Guarded | None = None
             try:
+                process = await self._spawn()
                 await self._until_ready(process)
                 seconds = time.monotonic() - started
-                self._notify("server_ready", model=self.spec.name, seconds=seconds)
+                self._notify("server_ready", model=self.spec.label, seconds=seconds)
                 if not self.ready.done():
                     self.ready.set_result(seconds)
                 code = await process.wait()
                 problem = self._error(process, f"died with exit code {code} while serving")
             except ServerError as error:
                 problem = error
+            except OSError as error:
+                problem = ServerError(f"server of {self.spec.label} could not be started: {outside(error)}")
             finally:
-                await asyncio.shield(process.stop())
+                if process is not None:
+                    await asyncio.shield(process.stop())
             if not self.ready.done():
                 self.ready.set_exception(problem)
                 self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak
-                self._notify("server_failed", model=self.spec.name, log=str(self.log))
+                self._notify("server_failed", model=self.spec.label, log=str(self.log))
                 return
-            self._notify("server_died", model=self.spec.name, restarts_left=MAX_RESTARTS - restart, log=str(self.log))
+            self._notify("server_died", model=self.spec.label, restarts_left=MAX_RESTARTS - restart, log=str(self.log))
         self.broken.set_result(problem)
 
     async def _spawn(self) -> Guarded:
         command, env = self._launch(self.spec, port=self.port, gpus=self.gpus)
-        self._notify("server_starting", model=self.spec.name, port=self.port, log=str(self.log))
+        self._notify("server_starting", model=self.spec.label, port=self.port, log=str(self.log))
         return await self._guards.start(
-            self.spec.name, command, env=env, log=self.log, cwd=self._folder, grace_s=STOP_GRACE_S
+            self.spec.label, command, env=env, log=self.log, cwd=self._folder, grace_s=STOP_GRACE_S
         )
 
     async def _until_ready(self, process: Guarded) -> None:
@@ -198,4 +218,4 @@ class Server:
 
     def _error(self, process: Guarded, what: str) -> ServerError:
         lines = quoted(process.last_lines())
-        return ServerError(f"server of {self.spec.name} {what}\n  last lines of {self.log}:\n{lines}")
+        return ServerError(f"server of {self.spec.label} {what}\n  last lines of {self.log}:\n{lines}")

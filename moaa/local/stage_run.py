@@ -6,14 +6,14 @@ failure as long as something new happens in a cycle over all models. Whether to 
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from moaa.api import MoAA
-from moaa.errors import DataError, ServerError
+from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs, needs, records
 from moaa.local.catalogue import Catalogue
 from moaa.local.events import Notify
@@ -21,7 +21,7 @@ from moaa.local.jobs import End, JobFiles, JobRun, Outcome
 from moaa.local.pool import Lease, Pool
 from moaa.local.process import Guards
 from moaa.local.servers import ServerSpec
-from moaa.local.turns import Cycle, by_key, choose_servers
+from moaa.local.turns import Cycle, choose_servers, cut_short
 from moaa.plan.job import stage_job
 from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
 from moaa.store.base import Store
@@ -126,6 +126,8 @@ async def _recorded_run(
         outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
     except DataError as error:
         outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
+    except OSError as error:
+        outcome = Outcome(End.CRASHED, 0.0, None, error=f"its job could not be started: {outside(error)}")
     except asyncio.CancelledError:
         await asyncio.shield(_record(identity, timing, around, outcome=None))
         raise
@@ -169,7 +171,8 @@ async def _run(
     schedule = around.resource.spec.serving.schedule
     together = choose_servers(stage, specs, waiting, last, job=demand, pool=around.pool, schedule=schedule)
     around.notify("stage_queued", stage=stage.id, models=list(together))
-    async with around.pool.lease(list(by_key(together).values()), job=demand) as lease:
+    servers = {spec.key: spec for replicas in together.values() for spec in replicas}
+    async with around.pool.lease(list(servers.values()), job=demand) as lease:
         timing.servers = tuple(together)
         timing.job_clock = time.monotonic()
         job = _job(identity, results, together, lease, around)
@@ -181,7 +184,8 @@ async def _run(
             argv=around.job_command(files),
             env=jobs.environment(around.environment, files, gpus=lease.gpus, cache=around.cache),
         )
-        around.notify("stage_started", stage=stage.id, models=list(together), log=str(files.log))
+        fewer = cut_short(together)
+        around.notify("stage_started", stage=stage.id, models=list(together), fewer_replicas=fewer, log=str(files.log))
         try:
             return await _watch(stage, run, lease, around)
         finally:
@@ -212,18 +216,18 @@ async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) 
 def _job(
     identity: Identity,
     results: Mapping[str, StageResult],
-    together: Mapping[str, ServerSpec],
+    together: Mapping[str, Sequence[ServerSpec]],
     lease: Lease,
     around: Surroundings,
 ) -> StageJob:
-    servers = {name: lease.servers[spec.key] for name, spec in together.items()}
+    urls = {name: [lease.servers[spec.key].url for spec in replicas] for name, replicas in together.items()}
     return stage_job(
         identity,
         around.resource,
         results,
         run=records.run_id(around.resource),
-        endpoints={name: [server.url] for name, server in servers.items()},
-        served_names={name: server.spec.name for name, server in servers.items()},
+        endpoints=urls,
+        served_names={name: replicas[0].name for name, replicas in together.items()},
     )
 
 

@@ -1,6 +1,6 @@
 """Which models are served to the next run of a job, and whether rows that wait for models still get somewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moaa.api.resource import Schedule
@@ -8,7 +8,7 @@ from moaa.local import budget
 from moaa.local.jobs import Outcome
 from moaa.local.machine import Demand
 from moaa.local.pool import Pool
-from moaa.local.servers import ServerSpec
+from moaa.local.servers import ServerSpec, replicas
 from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import Stage
 
@@ -40,8 +40,8 @@ def choose_servers(
     job: Demand,
     pool: Pool,
     schedule: Schedule,
-) -> dict[str, ServerSpec]:
-    """The models to serve to the next run of a job, by the names the stage uses.
+) -> dict[str, list[ServerSpec]]:
+    """The servers of the next run of a job, by the names the stage uses: as many models as fit, then their replicas.
 
     `waiting` counts rows by model, `last` had its turn before.
 
@@ -56,19 +56,31 @@ def choose_servers(
         turn = next_in_turn(stage, waiting, last)
         order = [turn, *order] if turn is not None and turn in specs else order
     unique = by_key({name: specs[name] for name in order})
+    demands = {key: spec.demand for key, spec in unique.items()}
     chosen = budget.choose(
         list(unique),
-        {key: spec.demand for key, spec in unique.items()},
+        demands,
         pool.capacity,
         beside=job,
         at_once=at_once,
         names={key: spec.name for key, spec in unique.items()},
     )
-    return {name: spec for name, spec in specs.items() if spec.key in chosen}
+    wanted = {key: spec.serving.replicas for key, spec in unique.items()}
+    counts = budget.widen(chosen, demands, wanted, pool.capacity, beside=job)
+    return {name: replicas(spec, counts[spec.key]) for name, spec in specs.items() if spec.key in counts}
 
 
 def by_key(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
+    """One spec for each server; of several names for one, that which wants most replicas."""
     unique: dict[str, ServerSpec] = {}
     for spec in specs.values():
-        unique.setdefault(spec.key, spec)
+        known = unique.setdefault(spec.key, spec)
+        if spec.serving.replicas > known.serving.replicas:
+            unique[spec.key] = spec
     return unique
+
+
+def cut_short(together: Mapping[str, Sequence[ServerSpec]]) -> dict[str, str]:
+    """Models that get fewer replicas than they declare, as `2 of 4`."""
+    wanted = {name: specs[0].serving.replicas for name, specs in together.items()}
+    return {name: f"{len(specs)} of {wanted[name]}" for name, specs in together.items() if len(specs) < wanted[name]}

@@ -12,7 +12,7 @@ from pydantic import Field
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import stage_id
+from moaa.plan.graph import build, stage_id
 from moaa.plan.stage import Graph, Kind, StageResult
 
 INHERITED = ("inputs", "student", "refModel", "candidates")
@@ -99,11 +99,15 @@ def repeats(
         if before is None or stage.id in results:
             continue
         identity = identify(stage, resource, {**last, **results})
-        own = [] if identity is None else differences(before, identity.document)
-        changes = tuple(change for change in own if not _is_inherited(change.path))
+        changes = () if identity is None else _own_changes(before, identity.document)
         because = tuple(need for need in stage.needs if need in found)
         found[stage.id] = Repeat(stage.id, changes, because)
     return list(found.values())
+
+
+def _own_changes(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Change, ...]:
+    """Without those that other stages' results bring."""
+    return tuple(change for change in differences(before, after) if not _is_inherited(change.path))
 
 
 def _is_inherited(path: str) -> bool:
@@ -124,6 +128,45 @@ def sentences(found: list[Repeat]) -> list[str]:
         cause = "; ".join(map(str, repeat.changes)) or "its inputs are other rows or weights"
         lines.append(f"{repeat.stage}: {cause}; repeats {', '.join(behind)}")
     return lines
+
+
+def without_effect(
+    resource: MoAA,
+    results: Mapping[str, StageResult],
+    records: Mapping[int, IterationRecord],
+    documents: Mapping[str, Mapping[str, object]],
+) -> list[str]:
+    """What the resource says otherwise than closed iterations were made with, one line for iterations that agree in it.
+
+    `documents` are what the manifests of closed stages say they depended on, by stage id. While the models are not
+    resolved under the resource as it is now, only stages that it adds or takes away are told.
+    """
+    graph = build(resource)
+    lines: dict[tuple[str, ...], list[int]] = {}
+    for number, record in sorted(records.items()):
+        if not record.is_closed:
+            continue
+        stages = {name: stage for name, stage in graph.stages.items() if stage.iteration == number}
+        phrases = [f"{_short_id(name)} is new" for name in stages if name not in record.stages]
+        phrases += [f"{_short_id(name)} is gone" for name in record.stages if name not in stages]
+        for name, stage in stages.items():
+            identity = identify(stage, resource, results) if name in documents else None
+            changes = [] if identity is None else _own_changes(documents[name], identity.document)
+            phrases += [f"{_short_id(name)}: {change}" for change in changes]
+        if phrases:
+            lines.setdefault(tuple(phrases), []).append(number)
+    return [f"{_closed(numbers)} without effect there: {'; '.join(phrases)}" for phrases, numbers in lines.items()]
+
+
+def _short_id(name: str) -> str:
+    """`i1-evaluate-sft` gives `evaluate-sft`."""
+    return name.split("-", 1)[1]
+
+
+def _closed(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"iteration {numbers[0]} is closed and keeps what it made;"
+    return f"iterations {', '.join(map(str, numbers))} are closed and keep what they made;"
 
 
 def differences(before: object, after: object, path: str = "") -> list[Change]:

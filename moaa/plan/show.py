@@ -18,15 +18,16 @@ from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Stage, StageResult
 
 UNKNOWN = "?"
+ANEW = "to make closed iterations anew, change metadata.name; what the edit leaves as it was is found and not repeated"
 
 
 def validate_text(resource: MoAA) -> str:
     """Of a resource that has loaded: what it is, and advice. Errors are `ResourceError`'s own text."""
     spec, graph = resource.spec, build(resource)
     iterations = f"{spec.iterations} iteration{'s' if spec.iterations != 1 else ''}"
+    models = f"{len(spec.models)} model{'s' if len(spec.models) != 1 else ''}"
     lines = [
-        f"{resource.metadata.name} is valid: {len(spec.models)} models, student {spec.student}, {iterations}, "
-        f"{len(graph.stages)} stages"
+        f"{resource.metadata.name} is valid: {models}, student {spec.student}, {iterations}, {len(graph.stages)} stages"
     ]
     lines += [f"warning: {sentence}" for sentence in warnings(resource)]
     return "\n".join(lines)
@@ -39,12 +40,13 @@ def plan_view(
     graph: Graph | None = None,
     counts: Mapping[str, int] | None = None,
     repeated: Sequence[Repeat] = (),
+    kept: Sequence[str] = (),
     running: Iterable[str] = (),
 ) -> RenderableType:
     """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
 
     `graph` and `results` come from `moaa.plan.survey`. `counts` are rows of tables (`sft-0`) as the user knows them;
-    what stage-data has counted replaces them.
+    what stage-data has counted replaces them. `kept` are the sentences of `moaa.plan.explain.without_effect`.
     """
     graph = graph or build(resource)
     staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
@@ -66,7 +68,10 @@ def plan_view(
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
     table.add_section()
     table.add_row("left to do", "", *_figures(total(open_parts)))
-    return Group(table, *(Text(line) for line in _notes(resource, open_parts, repeated, known)))
+    edits = [*sentences(list(repeated)), *kept]
+    if kept:
+        edits.append(ANEW)
+    return Group(table, *(Text(line) for line in _notes(resource, open_parts, edits, known)))
 
 
 def plan_text(view: RenderableType, *, width: int = 120) -> str:
@@ -122,10 +127,8 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
-def _notes(
-    resource: MoAA, parts: Sequence[Estimate], repeated: Sequence[Repeat], known: Mapping[str, int]
-) -> Iterator[str]:
-    yield from (f"edit: {line}" for line in sentences(list(repeated)))
+def _notes(resource: MoAA, parts: Sequence[Estimate], edits: Sequence[str], known: Mapping[str, int]) -> Iterator[str]:
+    yield from (f"edit: {line}" for line in edits)
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
     if unknown:
         yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"

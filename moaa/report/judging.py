@@ -7,7 +7,7 @@ with extreme margins are kept as well, the first in row order where several are 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 
 from moaa.data.rows import PairRow, RankingRow
 
@@ -72,6 +72,10 @@ class Tally:
     """How often a judge and the whole panel were both certain and said the same."""
     compared: tuple[int, ...] = ()
     """How often a judge and the whole panel were both certain."""
+    met: int = 0
+    """How often two judges of a panel were both certain about a comparison."""
+    alike: int = 0
+    """How often they then said the same."""
     criteria: Counter[str] = field(default_factory=Counter)
     """How many comparisons a criterion was chosen for."""
     pairs: int = 0
@@ -95,6 +99,8 @@ class Tally:
             judges=_add_orders(self.judges, other.judges),
             sided=_add_counts(self.sided, other.sided),
             compared=_add_counts(self.compared, other.compared),
+            met=self.met + other.met,
+            alike=self.alike + other.alike,
             criteria=self.criteria + other.criteria,
             pairs=self.pairs + other.pairs,
             margin=self.margin + other.margin,
@@ -153,6 +159,7 @@ def _tally_row(row: RankingRow) -> Tally:
     judges: tuple[Orders, ...] = ()
     sided: tuple[int, ...] = ()
     compared: tuple[int, ...] = ()
+    met, alike = 0, 0
     for c in row["comparisons"]:
         whole = orders(c["forward"], c["backward"])
         verdicts += whole
@@ -164,6 +171,9 @@ def _tally_row(row: RankingRow) -> Tally:
         judges = _add_orders(judges, alone)
         compared = _add_counts(compared, both)
         sided = _add_counts(sided, same)
+        held = [forward for forward, backward in c["votes"] if forward is not None and forward == backward]
+        met += len(held) * (len(held) - 1) // 2
+        alike += sum(one == other for one, other in combinations(held, 2))
     is_pair = row["outcome"] == "pair"
     return Tally(
         prompts=1,
@@ -173,6 +183,8 @@ def _tally_row(row: RankingRow) -> Tally:
         judges=judges,
         sided=sided,
         compared=compared,
+        met=met,
+        alike=alike,
         criteria=criteria,
         clearest=row if is_pair else None,
         closest=row if is_pair else None,

@@ -139,7 +139,8 @@ class OrderSummary(Record):
     position_consistency: Figure | None
     """agreed ÷ (comparisons − no verdict)."""
     agreement: Figure | None = None
-    """Panel: how often the judge sides with the panel where both are certain."""
+    """Panel only. Of a judge: how often it sides with the panel where both are certain; of the panel: how often two of
+    its judges who are both certain say the same."""
 
 
 class PairSummary(Record):
@@ -237,6 +238,8 @@ class Summary(Record):
     models: list[ModelSummary]
     lineage: list[LineageSummary]
     failures: list[FailureSummary]
+    notes: list[str]
+    """Sentences: what went otherwise than the resource asks for, without a row being lost."""
     versions: dict[str, list[str]]
     """Software that ran, every version that took part."""
     missing: list[str]

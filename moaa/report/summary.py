@@ -1,6 +1,7 @@
 """From what was read to what is reported: `RunView` to `Summary`, without I/O, clock or chance."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Literal
 
 from moaa.plan.stage import Kind
@@ -55,6 +56,7 @@ def summarise(view: RunView) -> Summary:
         models=models(view),
         lineage=lineage(view),
         failures=failures(view),
+        notes=notes(view),
         versions=versions(view),
         missing=missing(view),
     )
@@ -120,7 +122,8 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
     judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
     method = str(judge.method) if judge else "unknown"
-    found = [_order(stage, method, tally.verdicts, agreement=None, is_method=True)]
+    alike = tally.alike / tally.met if tally.met else None
+    found = [_order(stage, method, tally.verdicts, agreement=alike, is_method=True)]
     names = [j.model for j in judge.judges] if judge else []
     for i, alone in enumerate(tally.judges):
         name = names[i] if i < len(names) else f"judge {i + 1}"
@@ -172,6 +175,21 @@ def failures(view: RunView) -> list[FailureSummary]:
         if s.manifest
         for reason, rows in sorted(s.manifest.failures.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def notes(view: RunView) -> list[str]:
+    """What went otherwise than asked for."""
+    return [
+        f"{s.stage.id} asked for packing and trained without: rows laid end to end gave other logits than alone with "
+        "this model. The result is the same; steps take longer."
+        for s in view.stages
+        if s.manifest and s.manifest.metrics.get("packing") == 0 and _asked_for_packing(s.manifest.document)
+    ]
+
+
+def _asked_for_packing(document: Mapping[str, object]) -> bool:
+    training = document.get("training")
+    return isinstance(training, Mapping) and training.get("packing") is True
 
 
 def versions(view: RunView) -> dict[str, list[str]]:

@@ -11,9 +11,9 @@ import yaml
 from moaa.api import MoAA
 from moaa.api.load import load, load_text
 from moaa.errors import ResourceError
+from tests.bad_resources import BAD
 from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown
 from tests.plan_helpers import tree
-from tests.unit.test_api_load import BAD
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 TINY = Path(__file__).parents[2] / "examples" / "tiny" / "moaa.yaml"

@@ -47,6 +47,28 @@ def test_choose_counts_gpus() -> None:
     assert budget.choose("abc", demands, room, beside=machine.NOTHING, at_once=None, names=NAMES) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("memory_gib", "counts"),
+    [
+        (30.0, {"a": 3, "b": 1, "c": 2}),
+        (12.7, {"a": 3, "b": 1, "c": 2}),
+        (10.7, {"a": 2, "b": 1, "c": 2}),
+        (8.7, {"a": 2, "b": 1, "c": 1}),
+        (6.7, {"a": 1, "b": 1, "c": 1}),
+    ],
+)
+def test_room_that_is_left_goes_to_replicas_in_turn(memory_gib: float, counts: dict[str, int]) -> None:
+    wanted = {"a": 3, "b": 1, "c": 2}
+    room = Capacity(memory_gib)
+    assert budget.widen("abc", dict.fromkeys("abc", GIB2), wanted, room, beside=Demand(0.7)) == counts
+
+
+def test_a_large_model_s_replica_leaves_the_room_to_a_small_one_s() -> None:
+    demands = {"a": Demand(1.0, gpus=4), "b": Demand(1.0, gpus=1)}
+    room = Capacity(100.0, gpus=tuple("01234567"))
+    assert budget.widen("ab", demands, {"a": 2, "b": 9}, room, beside=machine.NOTHING) == {"a": 1, "b": 4}
+
+
 def test_idle_server_whose_next_use_is_farthest_goes_first() -> None:
     idle = dict.fromkeys("abc", GIB2)
     stopped = budget.evict(

@@ -17,7 +17,7 @@ RUN: list[tuple[str, dict[str, Any]]] = [
     ("stage_queued", {"stage": "i1-generate", "models": ["a"]}),
     ("server_starting", {"model": "a", "log": "/l", "port": 1}),
     ("server_ready", {"model": "a", "seconds": 20.0}),
-    ("stage_started", {"stage": "i1-generate", "models": ["a"], "log": "/l"}),
+    ("stage_started", {"stage": "i1-generate", "models": ["a"], "fewer_replicas": {"a": "2 of 4"}, "log": "/l"}),
     ("stage_progress", {"stage": "i1-generate", "rows_done": 3, "rows_total": 12, "eta_s": 61.0}),
 ]
 
@@ -66,19 +66,29 @@ def test_table_shows_stage_progress_and_servers() -> None:
     assert "✓ i0-resolve" in text
     assert "3/12 rows  1m01s left" in text
     assert "servers  a (ready)" in text
+    assert "room for  2 of 4 replicas of a" in text
+
+
+def test_a_signal_is_answered_on_the_screen() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in [*RUN, ("run_stopping", {"signal": "SIGINT"})]:
+        board(event, **fields)
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(render(board))
+    assert "Ctrl-C again stops at once" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
 
 
 def test_failed_attempt_shows_its_error_until_the_next_one_starts() -> None:
     board = Board(clock=lambda: 5.0)
     board("stage_attempt_failed", stage="i1-sft", error="it broke", attempts_left=2)
     assert (board.stages["i1-sft"].status, board.stages["i1-sft"].error) == (Status.RETRYING, "it broke")
-    board("stage_started", stage="i1-sft", models=[], log="/l")
+    board("stage_started", stage="i1-sft", models=[], fewer_replicas={}, log="/l")
     assert board.stages["i1-sft"].error == ""
 
 
 def test_training_shows_steps_and_loss() -> None:
     board = Board(clock=lambda: 5.0)
-    board("stage_started", stage="i1-sft", models=[], log="/l")
+    board("stage_started", stage="i1-sft", models=[], fewer_replicas={}, log="/l")
     board("stage_progress", stage="i1-sft", step=4, steps=10, loss=1.23456)
     assert summary(board.stages["i1-sft"]) == "step 4/10  loss 1.235"
 

@@ -18,6 +18,8 @@ from moaa.local import guard, records
 from moaa.local.executor import Finished, execute
 from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
+from moaa.local.plan_view import read_plan
+from moaa.plan.show import plan_text
 from moaa.store.open import open_store
 from tests.local_helpers import FakeMachine
 
@@ -53,7 +55,7 @@ def none_alive(pids: list[int]) -> bool:
     return not any(pid in table and table[pid][1] not in "ZX" for pid in pids)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -101,6 +103,13 @@ async def test_crash_is_tried_again_and_recorded(fake: FakeMachine) -> None:
     assert outcomes == [("Crashed", "it broke"), ("Done", ""), ("Done", "")]
 
 
+async def test_a_disk_that_refuses_the_job_s_files_is_a_failed_attempt(fake: FakeMachine) -> None:
+    (fake.folder / "work").mkdir()
+    (fake.folder / "work" / "jobs").touch()
+    with pytest.raises(StageError, match=r"its job could not be started: .*/work/jobs.*; free space or mend"):
+        await carry_out(fake, fake.resource(mixture=False))
+
+
 async def test_retries_are_bounded(fake: FakeMachine) -> None:
     fake.script({"i0-stage-data": ["crash"] * 9})
     with pytest.raises(StageError, match="3 attempts failed, the last with: it broke"):
@@ -138,6 +147,48 @@ async def test_models_that_do_not_fit_together_take_turns(fake: FakeMachine) -> 
     assert "c" in up[1]
     assert len(up[1]) == 2
     assert events.of("stage_deferred", "waiting") == [{"c": 4}]
+
+
+def with_replicas(fake: FakeMachine, counts: dict[str, int]) -> MoAA:
+    resource = fake.resource()
+    models = [
+        model.with_(serving=model.serving.with_(replicas=counts.get(model.name, 1))) for model in resource.spec.models
+    ]
+    return resource.with_(spec=resource.spec.with_(models=models))
+
+
+async def test_replicas_are_served_and_the_job_is_told_of_all(fake: FakeMachine) -> None:
+    _, events = await carry_out(fake, with_replicas(fake, {"a": 2, "c": 3}), until="i1-generate")
+    urls = fake.runs()[-1]["urls"]
+    assert {name: len(set(found)) for name, found in urls.items()} == {"a": 2, "b": 1, "c": 3}
+    assert sorted(fake.servers()) == ["a", "a", "b", "c", "c", "c"]
+    assert sorted(events.of("server_ready", "model")) == ["a", "a.2", "b", "c", "c.2", "c.3"]
+    assert events.of("stage_started", "fewer_replicas") == [{}, {}, {}]
+    assert none_alive(fake.pids())
+
+
+async def test_replicas_that_do_not_fit_are_left_out_and_told(fake: FakeMachine) -> None:
+    # 0.7 GiB for the job, 2 GiB a server: room for one replica more than the three models.
+    _, events = await carry_out(fake, with_replicas(fake, {"a": 4, "c": 2}), memory_gib=9.0, until="i1-generate")
+    assert {name: len(found) for name, found in fake.runs()[-1]["urls"].items()} == {"a": 2, "b": 1, "c": 1}
+    assert events.of("stage_started", "fewer_replicas")[-1] == {"a": "2 of 4", "c": "1 of 2"}
+
+
+async def test_more_replicas_repeat_nothing(fake: FakeMachine) -> None:
+    await carry_out(fake, fake.resource())
+    finished, _ = await carry_out(fake, with_replicas(fake, {"a": 2, "b": 5}))
+    assert (finished.made, len(fake.stages())) == ((), 5)
+
+
+async def test_replicas_of_weights_that_two_names_share_have_one_name(fake: FakeMachine) -> None:
+    """Requests to all replicas name the model alike, whichever of its names brought the first one up."""
+    resource = with_replicas(fake, {"a": 2, "b": 2})
+    models = list(resource.spec.models)
+    models[1] = models[1].with_(source=models[0].source)
+    await carry_out(fake, resource.with_(spec=resource.spec.with_(models=models)), until="i1-generate")
+    urls = fake.runs()[-1]["urls"]
+    assert sorted(fake.servers()) == ["a", "a", "c"]
+    assert (urls["a"], len(urls["a"])) == (urls["b"], 2)
 
 
 async def test_in_turn_serves_one_model_at_a_time(fake: FakeMachine) -> None:
@@ -229,8 +280,14 @@ async def test_edit_of_a_closed_iteration_repeats_nothing(fake: FakeMachine) -> 
         mixture=False,
         training={"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4, "epochs": "9"}},
     )
-    finished, _ = await carry_out(fake, edited)
+    finished, events = await carry_out(fake, edited)
     assert finished.made == ()
+    assert finished.kept == (
+        "iteration 1 is closed and keeps what it made; without effect there: sft: training.epochs 6 → 9",
+    )
+    assert events.of("edit_without_effect", "edits") == [list(finished.kept)]
+    view = await read_plan(edited, open_store(edited.spec.storage), {})
+    assert f"edit: {finished.kept[0]}" in plan_text(view, width=200)
 
 
 async def test_edit_of_the_open_iteration_repeats_what_it_changes(fake: FakeMachine) -> None:

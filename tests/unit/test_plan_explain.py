@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.plan.explain import Change, IterationRecord, Repeat, differences, pin_closed, repeats, sentences
+from moaa.plan.explain import (
+    Change,
+    IterationRecord,
+    Repeat,
+    differences,
+    pin_closed,
+    repeats,
+    sentences,
+    without_effect,
+)
 from moaa.plan.graph import build
 from moaa.plan.stage import Identity, StageResult
 from moaa.plan.survey import survey
@@ -90,6 +99,41 @@ async def test_a_closed_iteration_is_never_reopened() -> None:
     only_open = await edited(before, after, closed=(1,))
     assert only_open[0].stage == "i2-generate"
     assert not [repeat for repeat in only_open if repeat.stage.startswith("i1")]
+
+
+def kept(before: MoAA, after: MoAA, closed: tuple[int, ...]) -> list[str]:
+    """What a run that finished under `before` says of its closed iterations under `after`."""
+    results, identities = run_all(before)
+    documents: dict[str, Mapping[str, object]] = {name: i.document for name, i in identities.items()}
+    return without_effect(after, results, records_of(before, results, closed), documents)
+
+
+def test_an_edit_that_closed_iterations_do_not_follow_is_told() -> None:
+    base: dict[str, Any] = {"spec__iterations": 3, "spec__evaluation": None}
+    after = resource(**base, spec__mixture__aggregator__temperature="0.5", spec__training__dpo={"beta": "0.5"})
+    assert kept(resource(**base), after, (1,)) == [
+        "iteration 1 is closed and keeps what it made; without effect there: "
+        "generate: mixture.aggregator.temperature 0.7 → 0.5; dpo: training.beta 0.01 → 0.5"
+    ]
+    (line,) = kept(resource(**base), after, (1, 2))
+    assert line.startswith("iterations 1, 2 are closed and keep what they made; without effect there: generate: ")
+
+
+def test_closed_iterations_are_not_told_of_edits_that_mean_nothing_to_them() -> None:
+    base: dict[str, Any] = {"spec__iterations": 2, "spec__evaluation": None}
+    replicas = resource(**base, spec__models__0__serving={"replicas": 9})
+    assert kept(resource(**base), replicas, (1, 2)) == []
+    assert kept(resource(**base), resource(**{**base, "spec__iterations": 3}), (1, 2)) == []
+
+
+def test_stages_that_an_edit_adds_to_a_closed_iteration_or_takes_from_it_are_told() -> None:
+    base: dict[str, Any] = {"spec__evaluation": None}
+    without = resource(**base, spec__training__dpo=None, spec__data__preference=None)
+    assert kept(without, resource(**base), (1,)) == [
+        "iteration 1 is closed and keeps what it made; without effect there: sample is new; judge is new; dpo is new"
+    ]
+    (line,) = kept(resource(**base), without, (1,))
+    assert "sample is gone; judge is gone; dpo is gone" in line
 
 
 def test_a_stage_added_to_a_closed_iteration_leaves_the_graph() -> None:

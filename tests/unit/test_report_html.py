@@ -75,6 +75,13 @@ def test_nothing_is_loaded_and_nothing_runs() -> None:
     assert "default-src 'none'" in FINISHED_TEXT
 
 
+def test_only_a_mixture_s_judges_are_said_to_have_no_verdicts() -> None:
+    sentence = "there are no verdicts of theirs to agree or disagree"
+    judge = {"judges": [{"model": "gemma2-27b"}], "aggregator": {"model": "qwen2-72b"}}
+    assert sentence in page_of(finished_run(resource(judge=judge)))[1].text
+    assert sentence not in FINISHED.text
+
+
 def test_hostile_text_is_shown_and_does_nothing() -> None:
     assert '<script>document.title="owned"</script>' in FINISHED.text, "shown as it was written"
     assert "{{ 7*7 }} {% raw %}" in FINISHED.text

@@ -60,6 +60,15 @@ def test_judges_of_a_panel_are_counted_by_themselves() -> None:
     assert tally.sided == (1, 0, 0)
 
 
+def test_judges_of_a_panel_are_compared_with_one_another_where_both_are_certain() -> None:
+    first: list[list[int | None]] = [[1, 1], [0, 0], [1, 1]]  # alike: one of three pairs
+    second: list[list[int | None]] = [[1, 1], [1, 1], [0, 1]]  # the last follows the order
+    third: list[list[int | None]] = [[1, 1], [None, 1], [None, None]]
+    tally = tally_rankings([row(*(comparison(0, 1, 1, 1, votes) for votes in (first, second, third)))])
+    assert (tally.met, tally.alike) == (4, 2)
+    assert (tally_rankings([row(comparison(0, 1, 1, 1))]).met, Tally().met) == (0, 0)
+
+
 def test_pairs_are_measured() -> None:
     first = pair_of(ranking(0, random.Random(1)))
     first |= {"chosen": "long answer", "rejected": "short", "chosen_points": 0.75, "rejected_points": 0.25}

@@ -9,6 +9,7 @@ from report_world import PROMPTS, RUN, digest, finished_run, not_started, resour
 from moaa.plan.estimate import gpus_held
 from moaa.plan.stage import Output
 from moaa.report.costs import gpu_hours, usd
+from moaa.report.html import render
 from moaa.report.provenance import public_resource, without_secrets
 from moaa.report.schema import Summary
 from moaa.report.students import promoted, student_label
@@ -120,7 +121,7 @@ def test_pairs_and_judges() -> None:
     assert all(
         j.agreed + j.first_place_won + j.second_place_won + j.no_verdict == j.comparisons for j in [whole, *alone]
     )
-    assert all(j.agreement is not None for j in alone)
+    assert all(j.agreement is not None for j in [whole, *alone])
 
 
 def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
@@ -191,6 +192,20 @@ def test_a_failure_is_told_in_one_line(problem: str, told: str) -> None:
     view = run_in_progress()
     failed = replace(stage(view, "i1-dpo"), problem=problem)
     assert told in summarise(with_stage(view, failed)).missing
+
+
+@pytest.mark.parametrize(
+    ("asked", "packing", "count"), [(True, 0.0, 1), (True, 1.0, 0), (False, 0.0, 0)], ids=["refused", "used", "off"]
+)
+def test_a_training_that_asked_for_packing_and_went_without_is_noted(asked: bool, packing: float, count: int) -> None:
+    done = stage(FINISHED, "i1-sft")
+    assert done.manifest is not None
+    changed = {"document": {"training": {"packing": asked}}, "metrics": {"packing": packing}}
+    view = with_stage(FINISHED, replace(done, manifest=done.manifest.model_copy(update=changed)))
+    summary = summarise(view)
+    notes, html = summary.notes, render(view, summary)
+    assert len([note for note in notes if note.startswith("i1-sft asked for packing and trained without")]) == count
+    assert all(note in html for note in notes)
 
 
 def test_a_run_that_has_not_begun() -> None:

@@ -1,5 +1,6 @@
 """What the driver refuses before it starts a worker, and what it leaves alone."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 
 from moaa.errors import DataError
 from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa.store.fencing import claim
 from moaa_jobs.context import Context, Permanent
 from moaa_jobs.training import sft, stage, weights
+from moaa_jobs.training.config import LoopProgress, progress_key
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
 
@@ -67,6 +70,22 @@ async def test_a_finished_stage_is_not_run_again(world: World) -> None:
     await world.store.put(f"{result.path}/manifest.json", body)
     await sft.run(job, context)
     assert [found.key async for found in world.store.list(f"{result.path}/")] == [f"{result.path}/manifest.json"]
+
+
+async def test_a_refused_packing_is_one_line_of_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, context = await prepared(world, conversations(2))
+    token = await claim(world.store, stage.publish.path_of(job), stage.SHARD)
+    config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
+    report = LoopProgress(phase="training", step=3, steps=9, packing_refused=True)
+    await world.store.put(progress_key(config), report.model_dump_json().encode())
+    monkeypatch.setattr(stage, "POLL_S", 0.001)
+    training: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.05, training.set_result, {})
+    await stage._watch(training, config, context, token)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("packing_refused model=student rows laid end to end gave other logits")
 
 
 async def test_weights_are_found_by_name_by_stage_and_through_a_promotion(world: World) -> None:

@@ -130,6 +130,8 @@ class LoopProgress(_Message):
     loss: float | None = None
     tokens_per_s: float | None = None
     resumed_step: int = 0
+    packing_refused: bool = False
+    """Packing was asked for, and the probe of the model showed that rows would see each other."""
 
 
 def run_name(fingerprint: str, attempt: int) -> str:

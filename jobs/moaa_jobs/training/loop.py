@@ -65,6 +65,7 @@ class Worker:
     scratch: Path
     seconds: dict[str, float] = field(default_factory=dict)
     resumed_step: int = 0
+    packing_refused: bool = False
 
     @staticmethod
     def create(config: LoopConfig, runner: asyncio.Runner) -> "Worker":
@@ -116,7 +117,8 @@ class Worker:
     def report(self, progress: LoopProgress) -> None:
         """Leave `progress` for the driver; rank 0 only."""
         if self.rank == 0:
-            body = progress.model_copy(update={"resumed_step": self.resumed_step}).model_dump_json().encode()
+            known = {"resumed_step": self.resumed_step, "packing_refused": self.packing_refused}
+            body = progress.model_copy(update=known).model_dump_json().encode()
             self.runner.run(self.store.put(progress_key(self.config), body))
 
     @contextmanager

@@ -137,6 +137,7 @@ class Session:
         if self.config.sft.packing:
             with scoring_model(self.student, self.spec, self.device) as model:
                 packed = packing_is_exact(model, vocabulary=vocabulary, spec=self.spec, device=self.device)
+            self.worker.packing_refused = not packed
         return trainers.SftCollator(self.table, pad_id=pad_id, packed=packed), packed
 
     def _ref_logps(self, pad_id: int) -> ref_logps.RefLogps:

@@ -44,6 +44,10 @@ SHARD = "train"
 ROWS_AT_ONCE = 128
 """Rows encoded between two looks at the clock."""
 POLL_S = 1.0
+PACKING_REFUSED = (
+    "rows laid end to end gave other logits than alone, so training goes on unpacked: the same result, more padding; "
+    "training.sft.packing: false saves the probe"
+)
 FENCE_EVERY_S = 10.0
 
 
@@ -212,11 +216,17 @@ async def _watch(
     training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, context: Context, token: Token
 ) -> None:
     """Show what rank 0 reports until training ends. Raises Fenced: a later attempt has taken over."""
-    looked = time.monotonic()
-    while not (await asyncio.wait([training], timeout=POLL_S))[0]:
+    looked, warned = time.monotonic(), False
+    while True:
+        has_ended = bool((await asyncio.wait([training], timeout=POLL_S))[0])
         progress = await _read_progress(config, context)
         if progress is not None:
             _show(progress, context)
+            if progress.packing_refused and not warned:
+                warned = True
+                logger.warning("packing_refused model=%s %s", context.job.student, PACKING_REFUSED)
+        if has_ended:
+            return
         if time.monotonic() - looked >= FENCE_EVERY_S:
             looked = time.monotonic()
             await token.check()

@@ -55,6 +55,8 @@ def used(spec: Node) -> Counter[str]:
 
 def references(spec: Node) -> Iterator[Problem]:
     known = declared(spec)
+    if not known:
+        return  # spec.models is what is wrong
     baselines = [b.at("baseline") for b in benchmark_nodes(spec)]
     for name in [*(ask.model for ask in asks(spec)), *baselines]:
         if name.text and name.text not in (*known, STUDENT, "$base"):
@@ -78,9 +80,10 @@ def token_limits(spec: Node) -> Iterator[Problem]:
         limit = holder.at("maxTokens")
         tokens, room = limit.integer(DEFAULT_MAX_TOKENS), window.integer(DEFAULT_MAX_MODEL_LEN)
         if tokens >= room:
+            many = "tokens leave" if limit.given else f"is {tokens} where nothing is written, which leaves"
             yield limit.problem(
-                f"{tokens} tokens leave no room for the prompt in {model.at('name').text}'s {room} tokens; lower it "
-                f"or raise {window.name}"
+                f"{many} no room for the prompt in {model.at('name').text}'s {room} tokens; lower it or raise "
+                f"{window.name}"
             )
 
 

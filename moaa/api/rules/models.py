@@ -79,9 +79,11 @@ def student(spec: Node) -> Iterator[Problem]:
     name = spec.at("student")
     if not name.text:
         return
+    known = declared(spec)
     model = model_named(spec, name.text)
     if model is None:
-        yield name.problem(f"is not declared in spec.models; {suggestion(name.text, declared(spec), what='declared')}")
+        if known:  # else spec.models is what is wrong
+            yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
     elif model.at("endpoint").given:
         yield name.problem("is an endpoint and has no weights to train; name a model with a source")
     elif (model.at("source").text or "").startswith("pvc://"):
@@ -125,7 +127,7 @@ def _forbidden(node: Node) -> Iterator[Problem]:
         if field in _FORBIDDEN_IN_TEMPLATES:
             yield inner.problem("is not allowed in a pod template: it would reach beyond the run; remove it")
         elif field in ("privileged", "allowPrivilegeEscalation") and inner.value is True:
-            yield inner.problem("true is not allowed in a pod template; remove it")
+            yield inner.problem("is not allowed in a pod template; remove it")
         else:
             yield from _forbidden(inner)
     for entry in node:

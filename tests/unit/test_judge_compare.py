@@ -1,0 +1,202 @@
+"""One comparison: who is asked what, in which order, and what failures leave of it."""
+
+from decimal import Decimal
+
+import pytest
+from calls_scripted import Asked, ScriptedCaller
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from judge_scripted import CHOICE, PROMPTS, by_quality, judge, pair, shown
+
+from moaa.api.mixture import PAPER_CRITERIA
+from moaa.client.budget import CharacterCounter, Window
+from moaa.data.rows import Comparison
+from moaa.errors import CallError
+from moaa.judge.compare import compare
+from moaa.judge.panel import majority, panel_score
+from moaa.judge.ranking import pair_score
+
+
+async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> None:
+    caller = ScriptedCaller(by_quality)
+    made = await compare(pair(), judge(), PROMPTS, caller)
+    assert made == Comparison(a=0, b=1, criteria=["Accuracy", "Depth", "Safety"], forward=0, backward=0, votes=[])
+    assert caller.paths == [
+        "c0-1/ab/j0",
+        "c0-1/ab/j1",
+        "c0-1/ab/j2",
+        "c0-1/ab/meta",
+        "c0-1/ba/j0",
+        "c0-1/ba/j1",
+        "c0-1/ba/j2",
+        "c0-1/ba/meta",
+        "c0-1/criteria",
+    ]
+    assert caller.at("c0-1/ab/j1").text == "<user>JUDGE q=Q a=answer 1 b=answer 2 by Accuracy;Depth;Safety;"
+    assert caller.at("c0-1/ba/meta").text == (
+        "<user>META q=Q a=answer 2 b=answer 1 by Accuracy;Depth;Safety; "
+        "read (1:evaluation by j0)(2:evaluation by j1)(3:evaluation by j2)"
+    )
+    assert caller.at("c0-1/criteria").model == caller.at("c0-1/ab/meta").model == "agg"
+    assert caller.at("c0-1/criteria").text.startswith("<user>CRITERIA q=Q a=answer 1 b=answer 2 3 of Instruction")
+
+
+async def test_single_asks_the_aggregator_alone() -> None:
+    caller = ScriptedCaller(by_quality)
+    made = await compare(pair(), judge("Single"), PROMPTS, caller)
+    assert (made["forward"], made["backward"], made["votes"]) == (0, 0, [])
+    assert caller.paths == ["c0-1/ab/single", "c0-1/ba/single", "c0-1/criteria"]
+
+
+async def test_no_criteria_to_choose_means_all_of_them_and_no_call() -> None:
+    caller = ScriptedCaller(by_quality)
+    made = await compare(pair(), judge("Single", criteria=0), PROMPTS, caller)
+    assert made["criteria"] == [c.name for c in PAPER_CRITERIA]
+    assert caller.paths == ["c0-1/ab/single", "c0-1/ba/single"]
+
+
+async def test_a_panel_counts_votes_that_hold_in_both_orders() -> None:
+    def answer(asked: Asked) -> str:
+        if asked.model == "j0":
+            return "[[A]]"  # follows the order
+        return by_quality(asked)
+
+    caller = ScriptedCaller(answer)
+    made = await compare(pair("answer 5", "answer 2"), judge("Panel"), PROMPTS, caller)
+    assert made["votes"] == [[1, 0], [1, 1], [1, 1]]
+    assert (made["forward"], made["backward"]) == (1, 1)
+    assert pair_score(made) == 1.0
+    assert made["criteria"] == [c.name for c in PAPER_CRITERIA]
+    assert not any("criteria" in path for path in caller.paths)
+
+
+@pytest.mark.parametrize(
+    ("votes", "score"),
+    [
+        ([[1, 1], [1, 1], [0, 0]], 1.0),
+        ([[0, 0], [0, 0], [1, 0]], 0.0),
+        ([[1, 1], [0, 0], [1, 0]], 0.5),
+        ([[1, 0], [0, 1], [1, 0]], 0.5),
+        ([[1, 1], [None, 1], [None, None]], None),
+        ([[1, 1], [1, 1], [None, 1]], 1.0),
+    ],
+)
+def test_panel_scores(votes: list[list[int | None]], score: float | None) -> None:
+    assert panel_score(votes) == score
+
+
+def test_a_majority_needs_more_than_half() -> None:
+    assert majority([1, 0, 1]) == 1
+    assert majority([0]) == 0
+    assert majority([1, 0]) is None
+    assert majority([None]) is None
+    assert majority([]) is None
+
+
+async def test_an_unreadable_verdict_is_asked_for_once_more_and_warmer() -> None:
+    def answer(asked: Asked) -> str:
+        if asked.path.endswith("meta") and asked.key == "":
+            return "hard to say"
+        return by_quality(asked)
+
+    caller = ScriptedCaller(answer)
+    made = await compare(pair(), judge(), PROMPTS, caller)
+    assert (made["forward"], made["backward"]) == (0, 0)
+    assert caller.at("c0-1/ab/meta").sampling.temperature == 0
+    again = caller.at("c0-1/ab/meta", "retry1")
+    assert again.sampling.temperature == Decimal("0.3")
+    assert again.messages == caller.at("c0-1/ab/meta").messages
+
+
+async def test_a_warm_judge_is_not_cooled_by_the_retry() -> None:
+    caller = ScriptedCaller(lambda _: "?")
+    warm = judge("Single", criteria=0, aggregator={"model": "agg", "temperature": "0.9"})
+    await compare(pair(), warm, PROMPTS, caller)
+    assert caller.at("c0-1/ab/single", "retry1").sampling.temperature == Decimal("0.9")
+
+
+async def test_what_stays_unreadable_is_a_failed_comparison_and_no_score() -> None:
+    caller = ScriptedCaller(lambda asked: CHOICE if asked.path.endswith("criteria") else "no idea")
+    made = await compare(pair(), judge("Single"), PROMPTS, caller)
+    assert (made["forward"], made["backward"]) == (None, None)
+    assert pair_score(made) is None
+    assert caller.paths.count("c0-1/ab/single#retry1") == 1
+
+    caller = ScriptedCaller(lambda _: "Beauty")
+    made = await compare(pair(), judge(), PROMPTS, caller)
+    assert made == Comparison(a=0, b=1, criteria=[], forward=None, backward=None, votes=[])
+    assert caller.paths == ["c0-1/criteria", "c0-1/criteria#retry1"]
+
+
+async def test_one_readable_order_is_not_a_score() -> None:
+    def answer(asked: Asked) -> str:
+        return "?" if "/ba/" in asked.path else by_quality(asked)
+
+    made = await compare(pair(), judge("Single"), PROMPTS, ScriptedCaller(answer))
+    assert (made["forward"], made["backward"]) == (0, None)
+    assert pair_score(made) is None
+
+
+async def test_a_judge_that_fails_is_left_out_and_without_any_there_is_no_verdict() -> None:
+    def answer(asked: Asked) -> str:
+        if asked.model in broken:
+            raise CallError("context-length", "too long")
+        return by_quality(asked)
+
+    broken = {"j1"}
+    caller = ScriptedCaller(answer)
+    made = await compare(pair(), judge(), PROMPTS, caller)
+    assert made["forward"] == 0
+    assert caller.at("c0-1/ab/meta").text.endswith("(1:evaluation by j0)(2:evaluation by j2)")
+    broken = {"j0", "j1", "j2"}
+    made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
+    assert (made["forward"], made["backward"]) == (None, None)
+    broken = {"agg"}
+    made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
+    assert (made["forward"], made["criteria"]) == (None, [])
+
+
+async def test_a_failed_order_leaves_the_other_as_it_is() -> None:
+    def answer(asked: Asked) -> str:
+        if asked.path == "c0-1/ba/meta":
+            raise CallError("timeout", "late")
+        return by_quality(asked)
+
+    made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
+    assert (made["forward"], made["backward"]) == (0, None)
+
+
+async def test_long_evaluations_are_shortened_for_the_meta_judge() -> None:
+    def answer(asked: Asked) -> str:
+        return "e" * 3000 if asked.path.endswith("j0") else by_quality(asked)
+
+    caller = ScriptedCaller(answer)
+    windows = {"agg": Window(1024, CharacterCounter())}
+    made = await compare(pair(), judge(), PROMPTS, caller, windows=windows)
+    assert made["forward"] == 0
+    assert "cut to fit" in caller.at("c0-1/ab/meta").text
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["Mixture", "Single", "Panel"]), st.data())
+async def test_swapping_the_answers_mirrors_the_outcome(method: str, data: st.DataObject) -> None:
+    """Whatever a judge answers to a prompt, naming the answers the other way round gives the opposite score."""
+    verdicts: dict[tuple[str, str, str], str] = {}
+
+    def answer(asked: Asked) -> str:
+        content = asked.messages[0]["content"]
+        if content.startswith("CRITERIA"):
+            return CHOICE
+        if content.startswith("JUDGE"):
+            return "evaluation"
+        known = (asked.model, *shown(asked))
+        if known not in verdicts:
+            verdicts[known] = data.draw(st.sampled_from(["[[A]]", "[[B]]", "?"]))
+        return verdicts[known]
+
+    there = await compare(pair("answer 1", "answer 2"), judge(method), PROMPTS, ScriptedCaller(answer))
+    back = await compare(pair("answer 2", "answer 1"), judge(method), PROMPTS, ScriptedCaller(answer))
+    first, second = pair_score(there), pair_score(back)
+    assert (first is None) == (second is None)
+    if first is not None and second is not None:
+        assert first + second == 1.0
