@@ -47,11 +47,23 @@ lint: setup ## Format, lint, strict types, import contracts
 terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the AWS provider when it is not to be downloaded
 	terraform/check.sh
 
+.PHONY: crd
+crd: setup ## Write the CRD of the resource's classes into the chart
+	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
+
 .PHONY: format
 format: setup ## Put the code in shape
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+.PHONY: images
+images: ## Build the images with Docker or buildah and look at each (images/build.sh says what can be set)
+	images/build.sh
+
+.PHONY: e2e
+e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests/e2e/settings.py says what it needs)
+	$(PY) -m tests.e2e
+
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop; takes about an hour
+soak: setup ## Kills of every kind against the tiny loop; takes about a quarter of an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak

@@ -43,6 +43,7 @@ class Fault:
     """0: the connection is cut."""
     headers: dict[str, str] = field(default_factory=dict)
     reason: str = "Injected"
+    message: str = "injected"
 
 
 class ApiServer:
@@ -166,6 +167,9 @@ class ApiServer:
             for (p, ns, _), item in sorted(self.objects.items())
             if p == plural and namespace in (None, ns) and _selected(item, query)
         ]
+        about = re.match(r"involvedObject\.uid=([^,]+)", query.get("fieldSelector", ""))
+        if about:
+            items = [item for item in items if item["involvedObject"]["uid"] == about[1]]
         start, limit = int(query.get("continue", "0")), int(query.get("limit", "500"))
         meta = {"resourceVersion": str(self.version)}
         if start + limit < len(items):
@@ -237,7 +241,7 @@ class ApiServer:
                     self.close_connection = True
                     return
                 if fault is not None:
-                    self._send(*_error(fault.code, fault.reason, "injected"), headers=fault.headers)
+                    self._send(*_error(fault.code, fault.reason, fault.message), headers=fault.headers)
                 elif query.get("watch") == "true":
                     self._watch(url.path, query)
                 else:

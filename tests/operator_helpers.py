@@ -4,17 +4,20 @@
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
+from moaa.errors import Problem
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.job import CheckAnswer, CheckJob
 from moaa.plan.semantics import digest_of
 from moaa.plan.stage import TRAINING, Identity, Kind, StageJob, StageResult, stage_path
+from moaa_operator import render
+from moaa_operator.figures import PodFigures
 from moaa_operator.observe import Observed, observe
 from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
@@ -36,11 +39,21 @@ from tests.plan_helpers import finish, tree
 Object = dict[str, Any]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = Owner("small", "team", "uid-1")
+ON_S3: dict[str, Any] = {
+    "spec__storage__uri": "s3://bucket/prefix",
+    "spec__data__sft__0__source": "s3://bucket/sft.jsonl",
+    "spec__data__preference__0__source": "s3://bucket/pref.jsonl",
+    "spec__evaluation__selection__0__source": "s3://bucket/held.jsonl",
+}
+"""Pods see no folder of one machine."""
 SETTINGS = Settings(retry_s=10, retry_max_s=60)
 
 
 class FakeRender:
     """The seam of `moaa_operator.render` with as little in the manifests as control looks at."""
+
+    def refusals(self, resource: MoAA) -> list[Problem]:
+        return render.refusals(resource)
 
     def servers(self, models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings) -> list[Object]:
         found: list[Object] = []
@@ -119,6 +132,37 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def finished(job: StageJob) -> StageResult:
+    """What the stage's job would have come to."""
+    resource = MoAA.model_validate(job.resource)
+    identity = Identity(build(resource).stages[job.stage], job.inputs, job.fingerprint, job.document)
+    assert stage_path(job.kind, job.inputs, job.fingerprint) == identity.path
+    result = finish(identity, resource)
+    if job.kind in TRAINING:
+        trained = result.outputs["model"].with_(uri=f"{identity.path}/out/1/model")
+        return result.with_(outputs={**result.outputs, "model": trained})
+    if job.kind is Kind.PROMOTE:
+        maker = job.candidates[-1].removeprefix("@")
+        return result.with_(outputs={**result.outputs, "model": job.results[maker].outputs["model"]})
+    return result
+
+
+def inspected(job: CheckJob, manifests: Mapping[str, StageResult]) -> CheckAnswer:
+    """What a look into a store with these manifests, by fingerprint, would find."""
+    resource = MoAA.model_validate(job.resource)
+    known, found, absent = dict(job.results), [], []
+    for stage in build(resource).stages.values():
+        identity = None if stage.id in known else identify(stage, resource, known)
+        if identity is None:
+            continue
+        if identity.fingerprint in manifests:
+            known[stage.id] = manifests[identity.fingerprint].with_(stage=stage.id)
+            found.append(known[stage.id])
+        else:
+            absent.append(identity.fingerprint)
+    return CheckAnswer(results=found[:3], absent=absent, is_complete=len(found) <= 3)
+
+
 class Cluster:
     """One MoAA and its objects. `manifests` is the store: what stages have finished, by fingerprint."""
 
@@ -130,8 +174,7 @@ class Cluster:
         render: Renderer | None = None,
         **changes: Any,
     ) -> None:
-        changes = {"spec__storage__uri": "s3://bucket/prefix", **changes}
-        document = tree(**changes)
+        document = tree(**{**ON_S3, **changes})
         document["metadata"] |= {"name": OWNER.name, "namespace": OWNER.namespace, "uid": OWNER.uid, "generation": 1}
         self.document: Object = document
         self.objects: dict[tuple[str, str], Object] = {}
@@ -143,6 +186,8 @@ class Cluster:
         self.created: list[str] = []
         """Names of every Job and RayJob ever made, in order; a name twice was made again."""
         self.uids = 0
+        self.figures: dict[str, PodFigures] = {}
+        """What pods say of their progress, by UID."""
         self.desired: Desired | None = None
 
     # What the operator does
@@ -151,7 +196,7 @@ class Cluster:
         kinds: dict[str, list[Object]] = {}
         for (kind, _), item in self.objects.items():
             kinds.setdefault(kind, []).append(item)
-        return observe(self.document, kinds, has_kuberay=self.has_kuberay)
+        return observe(self.document, kinds, has_kuberay=self.has_kuberay, figures=self.figures)
 
     def decide(self) -> Desired:
         self.desired = reconcile(self.observed(), now=self.now, settings=self.settings, render=self.render)
@@ -207,7 +252,7 @@ class Cluster:
                 self.delete(*place)
 
     def edit(self, **changes: Any) -> None:
-        fresh = tree(**{"spec__storage__uri": "s3://bucket/prefix", **changes})
+        fresh = tree(**{**ON_S3, **changes})
         self.document["spec"] = fresh["spec"]
         self.document["metadata"]["generation"] += 1
 
@@ -290,14 +335,14 @@ class Cluster:
         if role == "preflight":
             self.end(item, message="{}")
         elif role == "inspect":
-            self.end(item, message=self._inspect(self.job_of(item)).model_dump_json(by_alias=True))
+            self.end(item, message=inspected(self.job_of(item), self.manifests).model_dump_json(by_alias=True))
         else:
             job: StageJob = self.job_of(item)
             whole = item["kind"] == "Job" and item["spec"].get("completionMode") != "Indexed"
             if role == "stage" and not whole:
                 self.end(item)
                 return
-            result = self.manifests.setdefault(job.fingerprint, self._finished(job))
+            result = self.manifests.setdefault(job.fingerprint, finished(job))
             self.end(item, message=result.model_dump_json(by_alias=True))
 
     def work_all(self) -> None:
@@ -315,33 +360,6 @@ class Cluster:
                 self.wait(60)
             self.work_all()
         raise AssertionError(f"not done after {limit} rounds: {self.status}")
-
-    def _finished(self, job: StageJob) -> StageResult:
-        resource = MoAA.model_validate(job.resource)
-        identity = Identity(build(resource).stages[job.stage], job.inputs, job.fingerprint, job.document)
-        assert stage_path(job.kind, job.inputs, job.fingerprint) == identity.path
-        result = finish(identity, resource)
-        if job.kind in TRAINING:
-            trained = result.outputs["model"].with_(uri=f"{identity.path}/out/1/model")
-            return result.with_(outputs={**result.outputs, "model": trained})
-        if job.kind is Kind.PROMOTE:
-            maker = job.candidates[-1].removeprefix("@")
-            return result.with_(outputs={**result.outputs, "model": job.results[maker].outputs["model"]})
-        return result
-
-    def _inspect(self, job: CheckJob) -> CheckAnswer:
-        resource = MoAA.model_validate(job.resource)
-        known, found, absent = dict(job.results), [], []
-        for stage in build(resource).stages.values():
-            identity = None if stage.id in known else identify(stage, resource, known)
-            if identity is None:
-                continue
-            if identity.fingerprint in self.manifests:
-                known[stage.id] = self.manifests[identity.fingerprint].with_(stage=stage.id)
-                found.append(known[stage.id])
-            else:
-                absent.append(identity.fingerprint)
-        return CheckAnswer(results=found[:3], absent=absent, is_complete=len(found) <= 3)
 
     @property
     def status(self) -> Object:

@@ -26,6 +26,9 @@ class Progress:
         self._started = clock()
         self._written = float("-inf")
         self._logged = self._started
+        self._first: dict[str, tuple[float, int]] = {}
+        """When each kind of work was first heard of and how much of it was done by then: an earlier attempt's work, or
+        a checkpoint's, says nothing about the speed of this one."""
 
     @property
     def figures(self) -> dict[str, object]:
@@ -52,8 +55,11 @@ class Progress:
         elapsed = max(now - self._started, 1e-9)
         for done_name, total_name in (("rows_done", "rows_total"), ("step", "steps")):
             done, total = self._figures.get(done_name), self._figures.get(total_name)
-            if isinstance(done, int) and isinstance(total, int) and 0 < done <= total:
-                self._figures["eta_s"] = round(elapsed / done * (total - done), 1)
+            if not isinstance(done, int) or not isinstance(total, int):
+                continue
+            since, before = self._first.setdefault(done_name, (now, done))
+            if before < done <= total:
+                self._figures["eta_s"] = round((now - since) / (done - before) * (total - done), 1)
         tokens = self._figures.get("completion_tokens")
         if isinstance(tokens, int):
             self._figures["tokens_per_s"] = round(tokens / elapsed, 1)

@@ -32,12 +32,13 @@ from moaa.store.shards import (
     finalise,
     publish_shard,
     read_manifest,
+    read_object,
     read_shards,
     shard_name,
     shard_names,
     shard_slice,
 )
-from moaa.store.tables import TableRows
+from moaa.store.tables import Row, TableRows, decode
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.models import targets, windows_of
 from moaa_jobs.provenance import build_manifest
@@ -65,6 +66,8 @@ class RowStage:
     """Of every table the stage writes."""
     main_table: str
     """Has exactly one row for each item that did not fail."""
+    measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
+    """Metrics for the manifest, from all rows of the main table."""
 
 
 @dataclass
@@ -100,6 +103,9 @@ class _Run:
         self.failures: Counter[str] = Counter()
         self.calls: list[Calls] = []
         self.rows_done = 0
+        self.rows_total = len(stage.items)
+        self.rows_failed = 0
+        """The three of the shards this process works on; `failures` are the whole stage's."""
 
     async def work_on(self, shards: Sequence[int]) -> None:
         """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
@@ -117,6 +123,9 @@ class _Run:
             finally:
                 await self._close_all()
 
+    def items_of(self, shard: int) -> Sequence[Item]:
+        return self.stage.items[shard_slice(shard, len(self.stage.items), self.stage.items_per_shard)]
+
     async def _feed(
         self, shards: Sequence[int], queue: _Queue, window: int, clients: Clients, windows: Windows
     ) -> None:
@@ -132,7 +141,7 @@ class _Run:
     async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
         token = await claim(self.context.store, self.path, shard_name(index))
         ledger = await Ledger.load(self.context.store, self.ledgers, token)
-        items = self.stage.items[shard_slice(index, len(self.stage.items), self.stage.items_per_shard)]
+        items = self.items_of(index)
         calls = Calls(
             clients=clients,
             ledger=ledger,
@@ -162,6 +171,7 @@ class _Run:
         except CallError as error:
             shard.failures[error.reason] += 1
             self.failures[error.reason] += 1
+            self.rows_failed += 1
             logger.debug("row_failed row=%s reason=%s error=%s", item.row, error.reason, error)
             self._check_failures()
         except ModelAbsent as absent:
@@ -216,8 +226,9 @@ class _Run:
     def report(self) -> None:
         self.context.progress.update(
             rows_done=self.rows_done,
-            rows_total=len(self.stage.items),
-            failed=sum(self.failures.values()),
+            rows_total=self.rows_total,
+            rows_stage=len(self.stage.items),
+            failed=self.rows_failed,
             waiting=dict(self.waiting),
             calls=sum(c.usage.sent for c in self.calls),
             calls_reused=sum(c.usage.from_ledger for c in self.calls),
@@ -242,7 +253,10 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     finished = await read_shards(context.store, run.path, run.names)
     wanted = range(len(run.names)) if context.settings.shard is None else [context.settings.shard]
     todo = [index for index in wanted if run.names[index] not in finished]
-    run.rows_done = sum(shard.rows_in for shard in finished.values())
+    mine = [finished[run.names[index]] for index in wanted if run.names[index] in finished]
+    run.rows_total = sum(len(run.items_of(index)) for index in wanted)
+    run.rows_done = sum(shard.rows_in for shard in mine)
+    run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
     for shard in finished.values():
         run.failures.update(shard.failures)
     run.report()
@@ -257,7 +271,10 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
 
 async def _finalise(run: _Run, started: datetime) -> StageManifest:
-    context = run.context
+    context, metrics = run.context, {}
+    if run.stage.measure is not None:
+        rows = await _main_rows(run)
+        metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
 
     def build(totals: StageTotals) -> StageManifest:
         check_failures(context, totals.rows_in, totals.failures)
@@ -270,11 +287,22 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
             rows_in=totals.rows_in,
             failures=totals.failures,
             usage=totals.usage,
+            metrics=metrics,
             started=started,
             seconds=totals.seconds,
         )
 
     return await finalise(context.store, run.path, run.names, main_table=run.stage.main_table, build=build)
+
+
+async def _main_rows(run: _Run) -> list[Row]:
+    """Of every shard that is finished; `finalise` refuses a stage that lacks one."""
+    shards = await read_shards(run.context.store, run.path, run.names)
+    found: list[Row] = []
+    for shard in shards.values():
+        ref = shard.tables[run.stage.main_table]
+        found += await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
+    return found
 
 
 def check_failures(context: Context, total: int, reasons: Mapping[str, int]) -> None:

@@ -24,6 +24,7 @@ MAX_HISTORY = 10
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 StageId = Annotated[str, StringConstraints(pattern=r"^i[0-9]+-[a-z]([a-z-]*[a-z])?$", max_length=32)]
+Count = Annotated[int, Field(ge=0)]
 Short = Annotated[str, StringConstraints(max_length=64)]
 StorePath = Annotated[str, StringConstraints(max_length=512)]
 
@@ -84,6 +85,8 @@ class StageStatus(Observed):
     outputs: Annotated[list[StageOutput], Field(max_length=128)] = []
     models: Annotated[list[PinnedModel], Field(max_length=64)] = []
     """Of resolve only."""
+    score: Short | None = None
+    """Of evaluate only: the student's mean over the selection benchmarks, in percent, and half of its interval."""
 
 
 class Promoted(Observed):
@@ -105,6 +108,31 @@ class ClosedIteration(Observed):
     closed: datetime
 
 
+class RepeatedStage(Observed):
+    """A stage that was done, or begun, before an edit and is not done now."""
+
+    stage: StageId
+    why: Annotated[str, StringConstraints(max_length=256)]
+    """The fields that the edit changed, or the stages whose results come anew."""
+
+
+class StageProgress(Observed):
+    """What the pods of the shown stage last said; rounded, and at most half a minute old while they answer."""
+
+    rows: Count | None = None
+    rows_total: Count | None = None
+    failed_rows: Count = 0
+    step: Count | None = None
+    """Of training, in optimiser steps."""
+    steps: Count | None = None
+    tokens_per_second: Count = 0
+    """Completion tokens of all pods; of training, tokens trained on."""
+    seconds_left: Count | None = None
+    """At the present speed, in whole minutes."""
+    loss: Short | None = None
+    message: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
 class MoAAStatus(Observed):
     """What the operator last saw; never an input."""
 
@@ -118,13 +146,17 @@ class MoAAStatus(Observed):
     """The stage that runs now, or the one that waits."""
     progress: Short | None = None
     """How far that stage is and how long it still takes, for people."""
+    work: StageProgress | None = None
+    """The figures behind `progress`."""
     score: Short | None = None
-    """Of the promoted student on the selection benchmarks, for people."""
+    """The newest student's mean over the selection benchmarks in percent, with half of its interval: 43.8 ± 2.1."""
     conditions: Annotated[list[Condition], Field(max_length=16)] = []
     stages: Annotated[list[StageStatus], Field(max_length=MAX_STAGES)] = []
     """Finished stages, oldest first; others are in the store."""
     attempts: Annotated[list[StageAttempts], Field(max_length=MAX_STAGES)] = []
     """Stages that have no result: the attempt under way and how those before it ended."""
+    repeating: Annotated[list[RepeatedStage], Field(max_length=MAX_STAGES)] = []
+    """What an edit makes the run do again; an entry goes when its stage is done."""
     promoted: Promoted | None = None
     history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
     """The last closed iterations, oldest first; all of them are in the store."""

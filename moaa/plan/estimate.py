@@ -1,8 +1,10 @@
 """What a run will take: rows, calls, tokens, GPU-hours and money of every stage, before anything has run.
 
 Arithmetic on the resource and a few assumptions, each a constant with its source. Good to about a factor of two in
-GPU-hours and better in calls; the report of a run has the real figures. What is not known is None, never zero: a
-source without `limit` has unknown rows until they are counted, and money needs prices.
+GPU-hours and better in calls; the report of a run has the real figures. GPU-hours are those that are paid for: all
+servers of a stage hold their GPUs until the slowest is through. The minutes in which servers start come on top.
+What is not known is None, never zero: a source without `limit` has unknown rows until they are counted, and money needs
+prices.
 """
 
 import re
@@ -10,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from moaa.api import MoAA
+from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
 from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, Mixture
 from moaa.api.models import Model
+from moaa.api.resource import Schedule
 from moaa.plan.graph import benchmarks, build, made_by, resolved_judge, resolved_mixture
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import TRAINING, Kind, Stage
@@ -65,7 +68,12 @@ class Estimate:
     completion_tokens: int | None = None
     trained_tokens: int | None = None
     """Tokens that go through training, epochs counted."""
+    gpus: int | None = None
+    """GPUs held at once; in a total, the most of any stage."""
+    hours: float | None = None
+    """With full batches on GPUs; what CPUs and endpoints take is not in it. In a total, of stages one after another."""
     gpu_hours: float | None = None
+    """`gpus` for `hours`, as the report counts them."""
     usd: Decimal | None = None
     """None while a price is missing: `spec.cost.gpuHourUsd`, or an endpoint's."""
 
@@ -100,6 +108,8 @@ def total(parts: Iterable[Estimate]) -> Estimate:
         prompt_tokens=sum(part.prompt_tokens or 0 for part in listed),
         completion_tokens=sum(part.completion_tokens or 0 for part in listed),
         trained_tokens=sum(part.trained_tokens or 0 for part in listed),
+        gpus=max((part.gpus or 0 for part in listed), default=0),
+        hours=sum(part.hours or 0.0 for part in listed),
         gpu_hours=sum(part.gpu_hours or 0.0 for part in listed),
         usd=None if None in prices else sum((price for price in prices if price is not None), Decimal(0)),
     )
@@ -107,13 +117,13 @@ def total(parts: Iterable[Estimate]) -> Estimate:
 
 def _stage(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Estimate:
     if stage.kind in (Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE):
-        return Estimate(stage.id, rows=0, calls=0, gpu_hours=0.0, usd=Decimal(0))
+        return Estimate(stage.id, rows=0, calls=0, gpus=0, hours=0.0, gpu_hours=0.0, usd=Decimal(0))
     rows = _rows(stage, resource, counts)
     if rows is None:
         return Estimate(stage.id)
     if stage.kind in TRAINING:
         return _training(stage, resource, rows)
-    return _asking(stage, resource, rows, list(_loads(stage, resource, counts, rows)))
+    return _asking(stage, resource, rows, list(loads(stage, resource, counts)))
 
 
 def _rows(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> int | None:
@@ -141,7 +151,8 @@ def _size(table: str, offset: int, limit: int | None, counts: Mapping[str, int])
     return left if limit is None else min(limit, left)
 
 
-def _loads(stage: Stage, resource: MoAA, counts: Mapping[str, int], rows: int) -> Iterator[Load]:
+def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
+    """What a stage asks of its models; a source whose rows are not known counts as empty."""
     spec = resource.spec
     if stage.kind is Kind.GENERATE:
         parts = zip(spec.data.sft, slice_rows(resource, Kind.GENERATE, stage.iteration), strict=True)
@@ -150,9 +161,10 @@ def _loads(stage: Stage, resource: MoAA, counts: Mapping[str, int], rows: int) -
         if asked:
             yield from _mixture_loads(resolved_mixture(resource, stage), prompts * USER_TURNS)
     elif stage.kind is Kind.SAMPLE and spec.training.dpo is not None:
+        rows = _rows(stage, resource, counts) or 0
         yield Load(stage.student or spec.student, rows * spec.training.dpo.samples, PROMPT_TOKENS, ANSWER_TOKENS)
     elif stage.kind is Kind.JUDGE and spec.judge is not None and spec.training.dpo is not None:
-        samples = spec.training.dpo.samples
+        rows, samples = _rows(stage, resource, counts) or 0, spec.training.dpo.samples
         yield from judge_loads(resolved_judge(spec.judge, resource, stage), rows * samples * (samples - 1) // 2)
     elif stage.kind is Kind.EVALUATE:
         yield from _evaluation_loads(stage, resource, counts)
@@ -206,28 +218,33 @@ def _evaluation_loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -
             yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * against)
 
 
-def _asking(stage: Stage, resource: MoAA, rows: int, loads: list[Load]) -> Estimate:
-    gpu_hours, foreign = 0.0, Decimal(0)
-    is_priced = True
-    for load in loads:
+def _asking(stage: Stage, resource: MoAA, rows: int, asked: list[Load]) -> Estimate:
+    foreign, is_priced = Decimal(0), True
+    for load in asked:
         model = _model(load.model, resource)
         if model.endpoint is None:
-            gpu_hours += _serving_hours(model, load)
-        elif (price := model.endpoint.price) is not None:
-            asked = (
+            continue
+        if (price := model.endpoint.price) is not None:
+            usd_per_call = (
                 load.prompt_tokens * price.input_usd_per_million + load.completion_tokens * price.output_usd_per_million
             )
-            foreign += load.calls * asked / 1_000_000
+            foreign += load.calls * usd_per_call / 1_000_000
         else:
             is_priced = False
-    usd = _usd(resource, gpu_hours)
+    taken = hours_by_model(resource, asked).values()
+    in_turn = resource.spec.serving.schedule is Schedule.IN_TURN
+    hours = sum(taken) if in_turn else max(taken, default=0.0)
+    gpus = gpus_held(resource.spec, stage) if hours else 0
+    usd = _usd(resource, gpus * hours)
     return Estimate(
         stage.id,
         rows=rows,
-        calls=sum(load.calls for load in loads),
-        prompt_tokens=sum(load.calls * load.prompt_tokens for load in loads),
-        completion_tokens=sum(load.calls * load.completion_tokens for load in loads),
-        gpu_hours=gpu_hours,
+        calls=sum(load.calls for load in asked),
+        prompt_tokens=sum(load.calls * load.prompt_tokens for load in asked),
+        completion_tokens=sum(load.calls * load.completion_tokens for load in asked),
+        gpus=gpus,
+        hours=hours,
+        gpu_hours=gpus * hours,
         usd=usd + foreign if usd is not None and is_priced else None,
     )
 
@@ -243,10 +260,45 @@ def _training(stage: Stage, resource: MoAA, rows: int) -> Estimate:
     else:
         raise ValueError(f"spec.training: {stage.id} belongs to a part that is absent")
     size = billions(_model(stage.student or "", resource)) / TRAINED_BILLIONS
-    gpu_hours = tokens / per_second * size / 3600 if training.resources.gpus_per_worker else 0.0
+    gpus = gpus_held(resource.spec, stage)
+    gpu_hours = tokens / per_second * size / 3600 if gpus else 0.0
     return Estimate(
-        stage.id, rows=rows, calls=0, trained_tokens=tokens, gpu_hours=gpu_hours, usd=_usd(resource, gpu_hours)
+        stage.id,
+        rows=rows,
+        calls=0,
+        trained_tokens=tokens,
+        gpus=gpus,
+        hours=gpu_hours / gpus if gpus else 0.0,
+        gpu_hours=gpu_hours,
+        usd=_usd(resource, gpu_hours),
     )
+
+
+def gpus_held(spec: MoAASpec, stage: Stage) -> int:
+    """GPUs the resource gives a stage: its workers', or those of the models it serves.
+
+    With schedule InTurn one model is up at a time, so the largest counts. Students are served as the declared student.
+    """
+    if stage.kind in TRAINING:
+        resources = spec.training.resources
+        return resources.workers * resources.gpus_per_worker
+    models = [spec.model(spec.student if made_by(name) else name) for name in stage.serves]
+    served = [_gpus_of(model) for model in models]
+    return max(served, default=0) if spec.serving.schedule is Schedule.IN_TURN else sum(served)
+
+
+def _gpus_of(model: Model) -> int:
+    return 0 if model.endpoint else model.serving.gpus * model.serving.replicas
+
+
+def hours_by_model(resource: MoAA, loads: Iterable[Load]) -> dict[str, float]:
+    """Hours of full batches on the GPUs each model holds; models without GPUs are not in it."""
+    hours: dict[str, float] = {}
+    for load in loads:
+        model = _model(load.model, resource)
+        if gpus := _gpus_of(model):
+            hours[load.model] = hours.get(load.model, 0.0) + _serving_hours(model, load) / gpus
+    return hours
 
 
 def _model(name: str, resource: MoAA) -> Model:
@@ -254,9 +306,7 @@ def _model(name: str, resource: MoAA) -> Model:
 
 
 def _serving_hours(model: Model, load: Load) -> float:
-    """GPU-hours of full batches; 0 on a CPU."""
-    if model.serving.gpus == 0:
-        return 0.0
+    """GPU-hours of full batches."""
     size = billions(model)
     decode = next(rate for limit, rate in DECODE_TOKENS_PER_S if size <= limit)
     prefill = PREFILL_FLOPS / (2e9 * size)

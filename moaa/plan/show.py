@@ -56,7 +56,7 @@ def plan_view(
     table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
     table.add_column("stage", no_wrap=True)
     table.add_column("status")
-    for name in ("rows", "calls", "tokens in", "tokens out", "GPU-h", "USD"):
+    for name in ("rows", "calls", "tokens in", "tokens out", "GPUs", "hours", "GPU-h", "USD"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("models")
     shown, left = _shown(graph, results)
@@ -64,9 +64,7 @@ def plan_view(
         status = "running" if stage.id in running else _status(stage, results, decision)
         table.add_row(stage.id, status, *_figures(parts.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
     if left:
-        table.add_row(
-            f"{left[0].id} …", "waiting", "", "", "", "", "", "", f"{len(left)} more stages up to {left[-1].id}"
-        )
+        table.add_row(f"{left[0].id} …", "waiting", *[""] * 8, f"{len(left)} more stages up to {left[-1].id}")
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
     table.add_section()
     table.add_row("left to do", "", *_figures(total(open_parts)))
@@ -113,7 +111,9 @@ def _figures(part: Estimate) -> Iterator[str]:
     yield _number(part.calls)
     yield _number(read) if read is not None or is_unknown else ""
     yield _number(part.completion_tokens) if part.completion_tokens is not None or is_unknown else ""
-    yield UNKNOWN if part.gpu_hours is None else f"{part.gpu_hours:.1f}" if part.gpu_hours else ""
+    yield _number(part.gpus)
+    for hours in (part.hours, part.gpu_hours):
+        yield UNKNOWN if hours is None else f"{hours:.1f}" if hours else ""
     yield UNKNOWN if part.usd is None else f"{part.usd.quantize(Decimal('0.01')):,}" if part.usd else ""
 
 

@@ -1,27 +1,13 @@
 """GPU hours and dollars of finished stages: estimates from work time, the resource's GPUs and its prices."""
 
 from moaa.api import MoAASpec
-from moaa.api.resource import Schedule
-from moaa.plan.stage import TRAINING, Stage
+from moaa.plan.estimate import gpus_held
+from moaa.plan.stage import Stage
 from moaa.store.manifest import StageManifest
 
 
-def gpus(spec: MoAASpec, stage: Stage) -> int:
-    """GPUs the resource gives a stage: its workers', or those of the models it serves.
-
-    With schedule InTurn one model is up at a time, so the largest counts. Students are served as the declared student.
-    """
-    if stage.kind in TRAINING:
-        resources = spec.training.resources
-        return resources.workers * resources.gpus_per_worker
-    served = [_served_gpus(spec, name) for name in stage.serves]
-    if spec.serving.schedule is Schedule.IN_TURN:
-        return max(served, default=0)
-    return sum(served)
-
-
 def gpu_hours(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> float:
-    return gpus(spec, stage) * manifest.seconds / 3600
+    return gpus_held(spec, stage) * manifest.seconds / 3600
 
 
 def usd(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> float | None:
@@ -50,8 +36,3 @@ def unpriced(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> list[str]
         if model.name in manifest.usage and model.endpoint is not None and model.endpoint.price is None:
             fields.append(f"spec.models[{i}].endpoint.price")
     return fields
-
-
-def _served_gpus(spec: MoAASpec, name: str) -> int:
-    model = spec.model(spec.student if name.startswith("@") else name)
-    return 0 if model.endpoint else model.serving.gpus * model.serving.replicas

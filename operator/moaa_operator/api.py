@@ -8,7 +8,7 @@ Every method may be called from any thread.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,11 @@ class Api:
             if not meta.get("continue"):
                 return items, str(meta.get("resourceVersion") or "")
             query["continue"] = meta["continue"]
+
+    def warnings(self, namespace: str, uid: str, *, limit: int = 50) -> Sequence[Object]:
+        """Some of the Warning Events about an object. Raises ApiError."""
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": str(limit)}
+        return self._json("GET", EVENT.path(namespace), query).get("items") or []
 
     def watch(
         self,

@@ -7,6 +7,7 @@
 | ServersReady | all models that are asked answer | one does not; the scheduler's words | – | none is asked |
 | Training | the RayJob runs | it should and does not | – | none is due |
 | Suspended | spec.suspend | – | – | not suspended |
+| Repeating | an edit makes stages run again; which and why | – | – | nothing is repeated |
 | Stalled | something waits for a person | nothing does | – | never |
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
@@ -22,7 +23,7 @@ from moaa_operator.pods import Problem
 from moaa_operator.view import View
 
 ACCEPTED, STORAGE, SERVERS, TRAINING = "Accepted", "StorageReady", "ServersReady", "Training"
-SUSPENDED, STALLED = "Suspended", "Stalled"
+SUSPENDED, STALLED, REPEATING = "Suspended", "Stalled", "Repeating"
 Status = Literal["True", "False", "Unknown"]
 Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
@@ -72,6 +73,8 @@ def _said(view: View) -> Iterator[Said]:
         yield _training(view)
     if view.resource.spec.suspend:
         yield SUSPENDED, "True", "Suspended", "spec.suspend is true; nothing runs and no GPU is held"
+    if view.repeating:
+        yield REPEATING, "True", "Edited", "; ".join(f"{entry.stage}: {entry.why}" for entry in view.repeating)
     stalled = _stalled(view)
     yield (STALLED, "True", *stalled) if stalled else (STALLED, "False", "Progressing", "")
     yield _succeeded(view)
@@ -114,7 +117,7 @@ def _succeeded(view: View) -> Said:
     if view.resource is not None and view.resource.spec.suspend:
         return SUCCEEDED, "Unknown", "Suspended", "spec.suspend is true"
     running = [entry for entry in view.attempts.values() if entry.step is not None]
-    if view.blocked and not running:
+    if view.blocked:
         return SUCCEEDED, "Unknown", view.blocked[0].reason, view.blocked[0].message
     if view.servers is not None and view.are_servers_ready is False:
         return SUCCEEDED, "Unknown", "WaitingForServers", view.servers.message

@@ -9,18 +9,21 @@ and a decision on an old one could run an attempt again. Children come from the 
 is made again and found to exist.
 
 One pass: apply and create; then one status write, guarded by the resource version that was read; then, only if that
-succeeded, deletions and events. An error pushes the key back exponentially and becomes an Event of the MoAA.
+succeeded, deletions and events. What the API server refuses to make is decided upon once more, so that the status
+says it; the key then comes back later and later. An error pushes the key back likewise.
 """
 
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from moaa_operator import apply, events, status
-from moaa_operator.api import CHILDREN, EVENT, MOAA, RAYJOB, Api, Kind, Object
+from moaa_operator.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
 from moaa_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moaa_operator.events import Event
+from moaa_operator.figures import PodFigures
 from moaa_operator.informer import Informer
 from moaa_operator.metrics import Metrics
 from moaa_operator.observe import Observed, observe, owner_of
@@ -29,6 +32,7 @@ from moaa_operator.queue import WorkQueue
 from moaa_operator.reconcile import Desired, reconcile
 from moaa_operator.renderer import Renderer
 from moaa_operator.settings import Settings
+from moaa_operator.silent import Warnings
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,10 @@ class Caches:
     def runs(self) -> list[Key]:
         """Every MoAA there is."""
         return [_key(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]
+
+    def pods(self) -> list[Object]:
+        """Of every run."""
+        return [item for informer in self.informers if informer.kind is POD for item in informer.all()]
 
     def children(self, owner: Owner) -> Mapping[str, list[Object]]:
         """The run's objects by kind."""
@@ -99,6 +107,7 @@ class Controller:
         settings: Settings,
         render: Renderer,
         metrics: Metrics,
+        figures: Callable[[Key], Mapping[str, PodFigures]] = lambda _: {},
         now: Callable[[], datetime] = now_utc,
     ) -> None:
         self._api = api
@@ -107,7 +116,9 @@ class Controller:
         self._settings = settings
         self._render = render
         self._metrics = metrics
+        self._figures = figures
         self._now = now
+        self._warnings = Warnings(api)
 
     def work(self) -> None:
         """One worker: until the queue is closed."""
@@ -122,15 +133,14 @@ class Controller:
         started = time.monotonic()
         result = "ok"
         try:
-            after_s = self._pass(key)
+            found = self._pass(key)
         except Conflict as error:
             result = "conflict"
             logger.info("reconcile_conflict run=%s/%s error=%s", *key, error)
             self._queue.failed(key)
-        except (ApiError, apply.NameTaken) as error:
+        except ApiError as error:
             result = "error"
-            wait_s = error.retry_after_s if isinstance(error, ApiError) else None
-            delay_s = self._queue.failed(key, at_least_s=wait_s or 0.0)
+            delay_s = self._queue.failed(key, at_least_s=error.retry_after_s or 0.0)
             logger.warning("reconcile_failed run=%s/%s retry_s=%.1f error=%s", *key, delay_s, error)
             self._tell_failure(key, error)
         except Exception:  # a bug must not end the worker; the key comes again
@@ -138,30 +148,43 @@ class Controller:
             delay_s = self._queue.failed(key)
             logger.exception("reconcile_crashed run=%s/%s retry_s=%.1f", *key, delay_s)
         else:
-            self._queue.succeeded(key)
-            if after_s is None:
-                self._queue.forget(key)
-            else:
-                self._queue.add_after(key, after_s)
+            result = self._look_again(key, found)
         self._metrics.reconciled(result, time.monotonic() - started)
 
-    def _pass(self, key: Key) -> float | None:
-        """Seconds until the next look, None when there is nothing left to look at. Raises ApiError, NameTaken."""
+    def _look_again(self, key: Key, found: Desired | None) -> str:
+        """When; the result for the metrics."""
+        if found is not None and found.is_refused:
+            self._queue.failed(key)
+            return "refused"
+        self._queue.succeeded(key)
+        if found is None or found.requeue_after_s is None:
+            self._queue.forget(key)
+        else:
+            self._queue.add_after(key, found.requeue_after_s)
+        return "ok"
+
+    def _pass(self, key: Key) -> Desired | None:
+        """What was done; None when the MoAA is gone. Raises ApiError."""
         try:
             document = self._api.get(MOAA, *key)
         except NotFound:
             self._metrics.forget(key)
             return None
         owner = owner_of(document)
-        observed = observe(document, self._caches.children(owner), has_kuberay=self._caches.has_kind(RAYJOB))
-        desired = reconcile(observed, now=self._now(), settings=self._settings, render=self._render)
-        apply.apply(self._api, owner, desired.apply)
-        apply.create(self._api, owner, desired.create)
+        now = self._now()
+        objects = dict(self._caches.children(owner))
+        objects["Event"] = self._warnings.about(objects, now=now)
+        observed = observe(document, objects, has_kuberay=self._caches.has_kind(RAYJOB), figures=self._figures(key))
+        desired = reconcile(observed, now=now, settings=self._settings, render=self._render)
+        refusals = apply.apply(self._api, owner, desired.apply) | apply.create(self._api, owner, desired.create)
+        if refusals:
+            refused = replace(observed, refusals=refusals)
+            desired = reconcile(refused, now=now, settings=self._settings, render=self._render)
         document = self._write_status(document, observed, desired)
         apply.delete(self._api, owner, desired.delete)
         self._tell(owner, document, events.between(observed.status, desired.status))
         self._metrics.observed(key, desired.status)
-        return desired.requeue_after_s
+        return desired
 
     def _write_status(self, document: Object, observed: Observed, desired: Desired) -> Object:
         """Only when it says something new. Raises Conflict: somebody wrote the MoAA since it was read."""
@@ -169,7 +192,7 @@ class Controller:
         if body == status.document(observed.status) and document.get("status"):
             return document
         written = self._api.replace_status(MOAA, observed.owner.namespace, {**document, "status": body})
-        self._metrics.status_written()
+        self._metrics.status_written(observed.status, desired.status)
         return written
 
     def _tell(self, owner: Owner, document: Object, found: list[Event]) -> None:
@@ -185,14 +208,13 @@ class Controller:
             except ApiError as error:
                 logger.warning("event_not_sent run=%s/%s error=%s", owner.namespace, owner.name, error)
 
-    def _tell_failure(self, key: Key, error: Exception) -> None:
-        """What the API server refuses (a quota, Pod Security, rights) is for a person to mend."""
+    def _tell_failure(self, key: Key, error: ApiError) -> None:
+        """An API server that keeps failing is for a person to look at."""
         item = next((i.get(*key) for i in self._caches.informers if i.kind is MOAA and i.get(*key)), None)
         if item is None or not self._is_news(key):
             return
-        reason = error.reason if isinstance(error, ApiError) else "NameTaken"
         generation = item["metadata"].get("generation")
-        self._tell(owner_of(item), item, [Event("Warning", reason, str(error), f"failure {generation}")])
+        self._tell(owner_of(item), item, [Event("Warning", error.reason, str(error), f"failure {generation}")])
 
     def _is_news(self, key: Key) -> bool:
         """One Event for a row of equal failures, not one for each try; a passing hiccup gives none."""

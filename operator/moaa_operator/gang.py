@@ -17,6 +17,7 @@ from moaa.plan.graph import made_by
 from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import Stage, StageResult
 from moaa_operator.observe import Server
+from moaa_operator.pods import Problem
 from moaa_operator.served import ServedModel, servers_of
 
 MAX_RESTARTS = 3
@@ -65,12 +66,24 @@ def next_turn(stage: Stage, entry: StageAttempts, resource: MoAA, results: Mappi
     return next_in_turn(stage, waiting, entry.turn) or entry.turn or next(iter(ours))
 
 
-def look(servers: Mapping[ServedModel, Server | None], resource: MoAA, *, since: datetime, now: datetime) -> Gang:
-    """`servers` are those the stage needs, as far as they exist; `since`: when it began to wait for them."""
+def look(
+    servers: Mapping[ServedModel, Server | None],
+    resource: MoAA,
+    *,
+    refused: Mapping[ServedModel, Problem],
+    since: datetime,
+    now: datetime,
+) -> Gang:
+    """`servers` are those the stage needs, as far as they exist; `refused`: those the API server would not take;
+    `since`: when the stage began to wait for them."""
     worst = Gang(State.READY)
     rank = list(State)
     for served, server in servers.items():
-        found = _one(served, server, resource, since=since, now=now)
+        problem = refused.get(served)
+        if server is None and problem is not None:
+            found = _refused(served.name, problem, resource, since=since, now=now)
+        else:
+            found = _one(served, server, resource, since=since, now=now)
         if rank.index(found.state) > rank.index(worst.state):
             worst = found
         elif found.state is worst.state is State.COMING:
@@ -104,6 +117,14 @@ def _one(served: ServedModel, server: Server | None, resource: MoAA, *, since: d
             f"serving.startupMinutes if it only needs longer. {said}".strip(),
         )
     return Gang(State.COMING, reason, said or f"the server of {name} loads its weights", deadline)
+
+
+def _refused(name: str, problem: Problem, resource: MoAA, *, since: datetime, now: datetime) -> Gang:
+    """The others are not held for ever: whoever fills the quota that keeps this one out may wait for them."""
+    deadline = since + timedelta(minutes=resource.spec.serving.schedule_minutes)
+    if now >= deadline:
+        return Gang(State.NO_MACHINE, problem.reason, f"the server of {name}: {problem.message}")
+    return Gang(State.COMING, problem.reason, problem.message, deadline)
 
 
 def _unplaced(

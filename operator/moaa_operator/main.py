@@ -19,6 +19,7 @@ from moaa_operator.informer import Informer, Timing
 from moaa_operator.leader import Elector, LeaseTiming
 from moaa_operator.metrics import Metrics
 from moaa_operator.owner import RUN_LABEL
+from moaa_operator.poller import Poller
 from moaa_operator.queue import Backoff, WorkQueue
 from moaa_operator.renderer import Renderer
 from moaa_operator.settings import Settings
@@ -52,8 +53,15 @@ class Operator:
             for kind in (MOAA, *CHILDREN)
         ]
         self.caches = Caches(self._informers)
+        self._poller = Poller(self.caches.pods, self._queue.add, every_s=settings.progress_s)
         self._controller = Controller(
-            api, self.caches, self._queue, settings=settings, render=renderer, metrics=self.metrics
+            api,
+            self.caches,
+            self._queue,
+            settings=settings,
+            render=renderer,
+            metrics=self.metrics,
+            figures=self._poller.of,
         )
         self._workers: list[threading.Thread] = []
         self._stopped = threading.Event()
@@ -69,6 +77,7 @@ class Operator:
         """Finish the keys under way; False when some took too long."""
         self._stopped.set()
         self._queue.close()
+        self._poller.stop()
         deadline = time.monotonic() + DRAIN_S
         for worker in self._workers:
             worker.join(max(deadline - time.monotonic(), 0.0))
@@ -80,6 +89,7 @@ class Operator:
         """Take no new key and finish none: another replica works now."""
         self._stopped.set()
         self._queue.close()
+        self._poller.stop()
         for informer in self._informers:
             informer.stop()
 
@@ -87,6 +97,7 @@ class Operator:
         """What is dead, for /healthz."""
         dead = [worker.name for worker in self._workers if not worker.is_alive()]
         dead += [informer.kind.plural for informer in self._informers if informer.is_dead]
+        dead += ["poller"] if self._poller.is_dead else []
         return f"dead threads: {', '.join(dead)}" if dead and not self._stopped.is_set() else None
 
     def readiness(self) -> str | None:
@@ -103,6 +114,7 @@ class Operator:
             worker = threading.Thread(target=self._controller.work, name=f"worker-{number}", daemon=True)
             self._workers.append(worker)
             worker.start()
+        self._poller.start()
 
     def _on_change(self, item: Object) -> None:
         key = key_of(item)

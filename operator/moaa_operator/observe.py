@@ -11,13 +11,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from moaa.api.status import MoAAStatus
+from moaa.api.status import MoAAStatus, StageProgress
 from moaa.plan.answers import unpack
-from moaa_operator import pods
+from moaa_operator import denied, pods
+from moaa_operator.figures import PodFigures, combine
 from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
     HASH_ANNOTATION,
+    JOB_FILE,
     MODEL_ANNOTATION,
     ROLE_LABEL,
     STAGE_LABEL,
@@ -26,6 +28,8 @@ from moaa_operator.owner import (
 from moaa_operator.pods import Problem, Termination, moment
 
 Object = Mapping[str, Any]
+Place = tuple[str, str]
+"""Kind and name of an object of the run."""
 
 
 class Role(StrEnum):
@@ -69,8 +73,12 @@ class Child:
     """How its containers ended, those that are still known."""
     problem: Problem | None = None
     """Why it does not go on, or how it failed in Kubernetes' words."""
-    progress: str = ""
-    """`3/8` shards; empty when there is nothing to count."""
+    progress: StageProgress | None = None
+    """How far it is, as far as its pods or its shards tell."""
+    job_file: str = ""
+    """Of a ConfigMap: what its job reads, as JSON."""
+    is_silent: bool = False
+    """It should have pods and has none."""
 
     @property
     def is_work(self) -> bool:
@@ -119,6 +127,8 @@ class Observed:
     service_hashes: Mapping[str, str] = field(default_factory=dict)
     has_kuberay: bool = True
     """The cluster knows RayJobs."""
+    refusals: Mapping[Place, Problem] = field(default_factory=dict)
+    """What the API server would not let the operator make just now."""
 
 
 def owner_of(document: Object) -> Owner:
@@ -126,8 +136,15 @@ def owner_of(document: Object) -> Owner:
     return Owner(name=str(meta["name"]), namespace=str(meta["namespace"]), uid=str(meta["uid"]))
 
 
-def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_kuberay: bool = True) -> Observed:
-    """`objects` are the run's objects by kind, its pods among them.
+def observe(
+    document: Object,
+    objects: Mapping[str, Iterable[Object]],
+    *,
+    has_kuberay: bool = True,
+    figures: Mapping[str, PodFigures] | None = None,
+) -> Observed:
+    """`objects` are the run's objects by kind, its pods among them, and Events about silent children; `figures` are
+    what pods said of their progress, by their UIDs.
 
     A status that no version of ours wrote counts as lost: what it said is found again.
     """
@@ -135,6 +152,7 @@ def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_ku
     mine = {kind: [item for item in items if _is_owned(item, owner)] for kind, items in objects.items()}
     found_pods = list(objects.get("Pod", ()))
     services = mine.get("Service", [])
+    heard = _Heard(_last_words(objects.get("Event", ())), figures or {})
     return Observed(
         owner=owner,
         generation=int(document["metadata"].get("generation") or 0),
@@ -145,7 +163,7 @@ def observe(document: Object, objects: Mapping[str, Iterable[Object]], *, has_ku
             child
             for kind, read in (("Job", _job), ("RayJob", _rayjob), ("ConfigMap", _config_map))
             for item in mine.get(kind, [])
-            if (child := read(item, found_pods)) is not None
+            if (child := read(item, found_pods, heard)) is not None
         ),
         servers=tuple(_server(item, found_pods) for item in mine.get("Deployment", []) if _is_server(item)),
         services={pods.name_of(s): _ref(s, "Service") for s in services if _is_server(s)},
@@ -198,13 +216,62 @@ def _child(item: Object, kind: str, **state: Any) -> Child | None:
     )
 
 
-def _config_map(item: Object, _pods: list[Object]) -> Child | None:
-    return _child(item, "ConfigMap")
+@dataclass(frozen=True)
+class _Heard:
+    """What was said of children and pods beside their status, by UID."""
+
+    events: Mapping[str, Object]
+    figures: Mapping[str, PodFigures]
+
+    def of(self, pods: Iterable[Object]) -> list[PodFigures]:
+        return [self.figures[uid] for pod in pods if (uid := str(pod["metadata"].get("uid"))) in self.figures]
 
 
-def _job(item: Object, all_pods: list[Object]) -> Child | None:
+def _last_words(events: Iterable[Object]) -> dict[str, Object]:
+    """The newest Event about each object, by its UID."""
+    newest: dict[str, Object] = {}
+    for event in sorted(events, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or "")):
+        newest[str((event.get("involvedObject") or {}).get("uid") or "")] = event
+    return newest
+
+
+def is_silent(item: Object, all_pods: Iterable[Object]) -> bool:
+    """A Job or RayJob that goes on and has no pod. One that waits in a queue has none by design."""
+    if pods.is_leaving(item) or (item.get("spec") or {}).get("suspend"):
+        return False
+    if item["kind"] == "RayJob":
+        has_ended = _rayjob_end(item) is not End.RUNNING
+        return not has_ended and not _pods_of_cluster(item, all_pods)
+    has_ended = any(_holds(item, kind) for kind in ("Complete", "Failed"))
+    return not has_ended and not _pods_of(item, all_pods)
+
+
+def _pods_of(item: Object, all_pods: Iterable[Object]) -> list[Object]:
     uid = item["metadata"].get("uid")
-    mine = [pod for pod in all_pods if any(r.get("uid") == uid for r in pod["metadata"].get("ownerReferences") or ())]
+    return [pod for pod in all_pods if any(r.get("uid") == uid for r in pod["metadata"].get("ownerReferences") or ())]
+
+
+def _pods_of_cluster(item: Object, all_pods: Iterable[Object]) -> list[Object]:
+    """Of a RayJob's cluster."""
+    cluster = (item.get("status") or {}).get("rayClusterName")
+    return [pod for pod in all_pods if cluster and _label(pod, "ray.io/cluster") == cluster]
+
+
+def _no_pods(item: Object, kind: str, heard: _Heard) -> Problem | None:
+    """Why a silent child has no pods, as far as somebody said so."""
+    event = heard.events.get(str(item["metadata"].get("uid") or ""))
+    if event is None:
+        return None
+    what = f"a pod of {kind} {pods.name_of(item)}"
+    return denied.problem(what, str(event.get("message") or ""), reason=str(event.get("reason") or ""))
+
+
+def _config_map(item: Object, _pods: list[Object], _heard: _Heard) -> Child | None:
+    return _child(item, "ConfigMap", job_file=str((item.get("data") or {}).get(JOB_FILE) or ""))
+
+
+def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
+    mine = _pods_of(item, all_pods)
     status, spec = item.get("status") or {}, item.get("spec") or {}
     end, problem = End.RUNNING, pods.first_problem(mine)
     if _holds(item, "Complete"):
@@ -212,33 +279,46 @@ def _job(item: Object, all_pods: list[Object]) -> Child | None:
     elif failed := _holds(item, "Failed"):
         reason = str(failed.get("reason") or "Failed")
         end, problem = End.FAILED, Problem(reason, f"Job {pods.name_of(item)}: {failed.get('message') or reason}")
-    elif problem is None and (refused := _holds(item, "ReplicaFailure")):
-        problem = Problem(str(refused.get("reason") or "FailedCreate"), str(refused.get("message") or ""))
-    total = spec.get("completions")
+    is_quiet = is_silent(item, mine)
+    if is_quiet:
+        problem = _no_pods(item, "Job", heard)
+    shards = int(spec.get("completions") or 0) if spec.get("completionMode") == "Indexed" else 0
+    finished = int(status.get("succeeded") or 0)
+    progress = combine(heard.of(mine), shards=shards, finished=finished) if end is End.RUNNING else None
+    if progress is None and shards and end is End.RUNNING:
+        progress = StageProgress(message=f"{finished}/{shards} shards")
     return _child(
         item,
         "Job",
         end=end,
         problem=problem,
+        is_silent=is_quiet,
         terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
-        progress=f"{status.get('succeeded') or 0}/{total}" if spec.get("completionMode") == "Indexed" else "",
+        progress=progress,
     )
 
 
 _EXIT_CODE = re.compile(r"exit code (\d+)")
 
 
-def _rayjob(item: Object, all_pods: list[Object]) -> Child | None:
+def _rayjob_end(item: Object) -> End:
+    status = item.get("status") or {}
+    deployment = str(status.get("jobDeploymentStatus") or "")
+    if deployment not in ("Complete", "Failed", "ValidationFailed"):
+        return End.RUNNING
+    # A stopped Ray job ends as Complete, too: only its own status says that it succeeded.
+    return End.SUCCEEDED if status.get("jobStatus") == "SUCCEEDED" and deployment == "Complete" else End.FAILED
+
+
+def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
     status = item.get("status") or {}
     deployment, ray = str(status.get("jobDeploymentStatus") or ""), str(status.get("jobStatus") or "")
     message = str(status.get("message") or "")
-    cluster = status.get("rayClusterName")
-    mine = [pod for pod in all_pods if cluster and _label(pod, "ray.io/cluster") == cluster]
-    end, problem = End.RUNNING, pods.first_problem(mine)
+    mine = _pods_of_cluster(item, all_pods)
+    end, problem = _rayjob_end(item), pods.first_problem(mine)
     ended: tuple[Termination, ...] = ()
-    if deployment in ("Complete", "Failed", "ValidationFailed"):
-        # A stopped Ray job ends as Complete, too: only its own status says that it succeeded.
-        end = End.SUCCEEDED if ray == "SUCCEEDED" and deployment == "Complete" else End.FAILED
+    is_quiet = is_silent(item, mine)
+    if end is not End.RUNNING:
         reason = str(
             status.get("reason") or ("ValidationFailed" if deployment == "ValidationFailed" else ray or "Failed")
         )
@@ -248,7 +328,13 @@ def _rayjob(item: Object, all_pods: list[Object]) -> Child | None:
             ended = (Termination(int(code.group(1)) if code else 1, message),)
     elif (item.get("spec") or {}).get("suspend"):
         problem = Problem("Queued", f"RayJob {pods.name_of(item)} is suspended; its queue has not admitted it yet")
-    return _child(item, "RayJob", end=end, problem=problem, terminations=ended)
+    elif refused := _holds({"status": status.get("rayClusterStatus")}, "ReplicaFailure"):
+        what, words = f"a pod of RayJob {pods.name_of(item)}", str(refused.get("message") or "")
+        problem = denied.problem(what, words, reason=str(refused.get("reason") or ""))
+    elif is_quiet:
+        problem = _no_pods(item, "RayJob", heard)
+    progress = combine(heard.of(mine)) if end is End.RUNNING else None
+    return _child(item, "RayJob", end=end, problem=problem, terminations=ended, is_silent=is_quiet, progress=progress)
 
 
 def _server(item: Object, all_pods: list[Object]) -> Server:
@@ -261,9 +347,10 @@ def _server(item: Object, all_pods: list[Object]) -> Server:
     waiting = [since for pod in mine if (since := pods.unscheduled_since(pod))]
     placed = [at for pod in mine if (at := pods.scheduled_at(pod))]
     problem = pods.first_problem(mine)
-    refused = pods.condition(item, "ReplicaFailure")
-    if problem is None and refused is not None and refused.get("status") == "True":
-        problem = Problem(str(refused.get("reason") or "FailedCreate"), str(refused.get("message") or ""))
+    refused = _holds(item, "ReplicaFailure")
+    if problem is None and refused is not None:
+        what, words = f"a pod of Deployment {pods.name_of(item)}", str(refused.get("message") or "")
+        problem = denied.problem(what, words, reason=str(refused.get("reason") or ""))
     status = item.get("status") or {}
     is_current = int(status.get("observedGeneration") or 0) >= int(item["metadata"].get("generation") or 0)
     return Server(

@@ -93,11 +93,15 @@ def problem(pod: Object) -> Problem | None:
     if scheduled is not None and scheduled.get("status") == "False":
         return Problem(scheduled.get("reason") or "Unschedulable", f"pod {name}: {scheduled.get('message') or '?'}")
     for container in _containers(pod):
-        waiting = (container.get("state") or {}).get("waiting") or {}
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
         reason = waiting.get("reason") or ""
+        last = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+        if container.get("restartCount") and last and not container.get("ready"):
+            # Between two tries it may be running, or not yet waiting: why the last one ended is what matters.
+            reason = reason or "Restarted"
         if not reason or reason in STARTING:
             continue
-        last = (container.get("lastState") or {}).get("terminated")
         words = _last_words(last) if last else (waiting.get("message") or reason)
         return Problem(reason, _cut(f"pod {name}, container {container.get('name')}: {words}"))
     status = pod.get("status") or {}

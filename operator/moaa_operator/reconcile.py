@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.load import load_document
 from moaa.api.status import MoAAStatus
@@ -23,12 +24,13 @@ from moaa.errors import ResourceError
 from moaa.plan.graph import build
 from moaa.plan.ready import Failure, World, candidates, decide
 from moaa.plan.stage import TRAINING, Identity, Kind
-from moaa_operator import attempts, checks, harvest, starting
+from moaa_operator import attempts, checks, denied, harvest, starting
 from moaa_operator.harvest import Deferred, Done, Failed, Worked
 from moaa_operator.memory import hold, results_of
 from moaa_operator.observe import Child, Observed, Ref, Role
 from moaa_operator.pods import Problem
 from moaa_operator.renderer import Manifest, Renderer
+from moaa_operator.repeating import repeating
 from moaa_operator.settings import Settings
 from moaa_operator.status import status_of
 from moaa_operator.sweep import sweep
@@ -40,10 +42,14 @@ QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
 HUMAN = frozenset(
     {
         "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
-        "CreateContainerError", "CrashLoopBackOff", "FailedCreate", "RunContainerError",
+        "CreateContainerError", "CrashLoopBackOff", "FailedCreate", "RunContainerError", *denied.REASONS,
     }
 )  # fmt: skip
 """Reasons that a person has to do something about; a machine that is missing may come by itself."""
+
+
+SILENT_S = 3.0
+"""How soon to look again at a Job without pods."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Desired:
     create: tuple[Manifest, ...] = ()
     """Jobs, RayJobs and their ConfigMaps: made once, never changed."""
     delete: tuple[Ref, ...] = ()
+    is_refused: bool = False
+    """The API server would not let a part of it be made."""
     requeue_after_s: float | None = None
     """When to look again though nothing has happened; None: never."""
 
@@ -64,9 +72,8 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     """What is to be done about one MoAA."""
     if observed.is_leaving:  # Kubernetes removes the children through their owner references
         return Desired(observed.status)
-    owner = observed.owner
     try:
-        resource = load_document(observed.document, name=f"MoAA {owner.namespace}/{owner.name}")
+        resource = _admitted(observed, render)
     except ResourceError as error:
         view = View(generation=observed.generation, now=now, resource=None, refusal=str(error))
         return Desired(status_of(view, observed.status), requeue_after_s=settings.resync_idle_s)
@@ -85,8 +92,19 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
         apply=tuple(work.apply),
         create=tuple(work.create),
         delete=tuple(delete),
+        is_refused=bool(observed.refusals),
         requeue_after_s=_requeue_after(work),
     )
+
+
+def _admitted(observed: Observed, render: Renderer) -> MoAA:
+    """Raises ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out."""
+    name = f"MoAA {observed.owner.namespace}/{observed.owner.name}"
+    resource = load_document(observed.document, name=name)
+    problems = render.refusals(resource)
+    if problems:
+        raise ResourceError(name, problems)
+    return resource
 
 
 def _adopt(work: Work) -> None:
@@ -231,6 +249,7 @@ def _start(work: Work, identity: Identity, wanted: list[Identity]) -> str | None
 
 def _view(work: Work) -> View:
     training = _training(work)
+    work.blocked += dict.fromkeys(work.observed.refusals.values())
     problems = [*work.blocked, *([work.servers] if work.servers else []), *([training[1]] if training[1] else [])]
     children = [c for entry in work.running() if (c := harvest.working_child(work.observed, entry))]
     problems += [child.problem for child in children if child.problem]
@@ -253,6 +272,7 @@ def _view(work: Work) -> View:
         training=training[1],
         is_training=training[0],
         blocked=tuple(blocked),
+        repeating=tuple(repeating(work)),
         progress={child.stage: child.progress for child in children if child.progress},
     )
 
@@ -263,8 +283,16 @@ def _training(work: Work) -> tuple[bool, Problem | None]:
     for entry in work.running():
         if work.graph.stages[entry.stage].kind in TRAINING:
             child = harvest.working_child(work.observed, entry)
-            return True, child.problem if child is not None else Problem("Starting", "the RayJob is being made")
+            if child is not None:
+                return True, child.problem
+            refused = [problem for (kind, _), problem in work.observed.refusals.items() if kind == "RayJob"]
+            return True, refused[0] if refused else Problem("Starting", "the RayJob is being made")
     return False, missing
+
+
+def _is_newly_silent(child: Child, now: datetime) -> bool:
+    """Made a moment ago and without pods; that they cannot be made is an Event, which wakes nobody."""
+    return child.is_silent and child.created is not None and (now - child.created).total_seconds() < 10 * SILENT_S
 
 
 def _requeue_after(work: Work) -> float:
@@ -272,4 +300,6 @@ def _requeue_after(work: Work) -> float:
     is_active = any(entry.step is not None for entry in work.entries.values()) or bool(work.create or work.apply)
     regular = work.settings.resync_active_s if is_active else work.settings.resync_idle_s
     times = [(moment - work.now).total_seconds() for moment in work.wake]
+    if any(_is_newly_silent(child, work.now) for child in work.observed.children):
+        times.append(SILENT_S)
     return max(min([regular, *times]), 0.5)

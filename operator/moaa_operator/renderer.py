@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
+from moaa.errors import Problem
 from moaa.plan.stage import StageJob
 from moaa_operator.owner import Owner
 from moaa_operator.served import ServedModel
@@ -15,6 +16,8 @@ Manifest = dict[str, Any]
 
 class Renderer(Protocol):
     """`moaa_operator.render`, or a stand-in of a test."""
+
+    def refusals(self, resource: MoAA) -> list[Problem]: ...
 
     def servers(
         self, models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings

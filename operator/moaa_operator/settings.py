@@ -4,9 +4,10 @@ None of it is part of a fingerprint: another image or another default repeats no
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -32,6 +33,36 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class NodeRole(StrEnum):
+    """What nodes are for: their label moaa.dev/role."""
+
+    SYSTEM = "system"
+    """Stages, checks, Ray heads and submitters: no GPU."""
+    INFERENCE = "inference"
+    """Model servers."""
+    TRAINING = "training"
+    """Ray workers."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, use_attribute_docstrings=True)
+
+
+class Scheduling(_Value):
+    """What a pod needs to land on some nodes."""
+
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+
+
+class Dedicated(Scheduling):
+    """Nodes that take the pods of one MoAA only."""
+
+    moaa: str
+    """Its name."""
+    role: NodeRole
+
+
 class Settings(BaseSettings):
     """How the operator works and what it renders."""
 
@@ -55,6 +86,15 @@ class Settings(BaseSettings):
     job_priority_class: str | None = None
     server_priority_class: str | None = None
     training_priority_class: str | None = None
+    server_service_accounts: dict[str, str] = {}
+    """Which service account model servers use in place of a run's, by `<namespace>/<account of the run>`, as JSON; one
+    that is not named serves as itself. Servers read weights and nothing else, jobs write the store."""
+    scheduling: dict[NodeRole, Scheduling] = {}
+    """Where pods of a role go, as JSON {role: {nodeSelector, tolerations}}. Templates of the resource are merged over
+    it; a role that is left out goes anywhere."""
+    dedicated: tuple[Dedicated, ...] = ()
+    """Nodes that belong to one MoAA, as JSON [{moaa, role, nodeSelector, tolerations}]; its pods of that role go there
+    and not where `scheduling` says. Of several entries the first's selector counts, and everybody's tolerations."""
     job_cpu: str = "1"
     job_memory: str = "4Gi"
     """Requests of a stage's pod; the memory is its limit, too."""
@@ -95,6 +135,8 @@ class Settings(BaseSettings):
     resync_active_s: Seconds = 30.0
     """A run with work under way is looked at at least so often, watch or no watch."""
     resync_idle_s: Seconds = 300.0
+    progress_s: Seconds = 30.0
+    """Running pods are asked how far they are so often; a status is written for progress no more often."""
     backoff_s: Seconds = 1.0
     """First delay after an error of a reconcile; doubles up to `backoff_max_s`."""
     backoff_max_s: Seconds = 300.0
@@ -113,3 +155,15 @@ class Settings(BaseSettings):
     """/metrics."""
     log_format: LogFormat = LogFormat.TEXT
     log_level: str = "INFO"
+
+    def server_account(self, namespace: str, account: str) -> str:
+        return self.server_service_accounts.get(f"{namespace}/{account}", account)
+
+    def place(self, moaa: str, role: NodeRole) -> Scheduling:
+        """Where the pods of a MoAA's role go."""
+        own = [nodes for nodes in self.dedicated if nodes.moaa == moaa and nodes.role is role]
+        if not own:
+            return self.scheduling.get(role, Scheduling())
+        merged = [entry for nodes in own for entry in nodes.tolerations]
+        once = tuple(entry for i, entry in enumerate(merged) if entry not in merged[:i])
+        return own[0].model_copy(update={"tolerations": once})

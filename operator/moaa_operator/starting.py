@@ -98,7 +98,13 @@ def _look_while_working(work: Work, entry: StageAttempts, servers: Servers) -> N
 
 def _look(work: Work, entry: StageAttempts, servers: Servers) -> Gang:
     up = {served: server for served, (_, server) in servers.items()}
-    return gang.look(up, work.resource, since=entry.since or work.now, now=work.now)
+    refused = {
+        served: problem
+        for served, (manifests, _) in servers.items()
+        for manifest in manifests
+        if (problem := work.observed.refusals.get((manifest["kind"], manifest["metadata"]["name"]))) is not None
+    }
+    return gang.look(up, work.resource, refused=refused, since=entry.since or work.now, now=work.now)
 
 
 def _not_ready(work: Work, found: Gang) -> None:

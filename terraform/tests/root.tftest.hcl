@@ -42,6 +42,11 @@ variables {
 }
 
 run "chart_values_are_ready" {
+  # What the chart's tests install with: the one must not change without the other.
+  assert {
+    condition     = yamldecode(output.chart_values) == yamldecode(file("tests/chart-values.yaml"))
+    error_message = "tests/chart-values.yaml is not the output any more: ${output.chart_values}"
+  }
   assert {
     condition     = yamldecode(output.chart_values).region == "eu-west-1" && yamldecode(output.chart_values).weightsUri == "s3://example-moaa-store/weights"
     error_message = output.chart_values

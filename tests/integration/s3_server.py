@@ -1,11 +1,9 @@
 """A real S3 server for tests: versitygw over a directory, on a free loopback port, with made-up keys.
 
-The binary is looked for in PATH, $MOAA_TOOLS and ~/.cache/moaa/bin; else Go builds it into the latter (about a minute,
-once). The process is stopped by its id when the block ends.
+The process is stopped by its id when the block ends.
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -14,15 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = "v1.8.0"
-MODULE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
-CACHE = Path.home() / ".cache" / "moaa" / "bin"
-BUILD_TIMEOUT_S = 900
+from tests.tools import ToolUnavailable, tool
+
 START_TIMEOUT_S = 30.0
-
-
-class ServerUnavailable(RuntimeError):
-    """The server cannot be built or started; says what to install."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +40,12 @@ class S3Server:
         }
 
 
-def find_binary() -> Path:
-    """The server's binary, built when it is nowhere.
-
-    Raises:
-        ServerUnavailable: it is nowhere and there is no Go, or the build fails.
-    """
-    name = "versitygw"
-    found = shutil.which(name)
-    places = [Path(found)] if found else []
-    if os.environ.get("MOAA_TOOLS"):
-        places.append(Path(os.environ["MOAA_TOOLS"]) / name)
-    places.append(CACHE / name)
-    for place in places:
-        if place.is_file():
-            return place
-    go = shutil.which("go")
-    if go is None:
-        raise ServerUnavailable(
-            f"{name} is in none of PATH, $MOAA_TOOLS and {CACHE}, and there is no Go to build it; install Go 1.24 or "
-            f"later, or put the binary there"
-        )
-    CACHE.mkdir(parents=True, exist_ok=True)
-    built = subprocess.run(
-        [go, "install", MODULE],
-        env={**os.environ, "GOBIN": str(CACHE)},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
-    if built.returncode:
-        raise ServerUnavailable(f"go install {MODULE} failed: {built.stderr[-2000:]}")
-    return CACHE / name
-
-
 @contextmanager
 def run_s3_server(folder: Path, *, bucket: str = "moaa-test") -> Iterator[S3Server]:
     """Run the server over `folder` (made when missing) until the block ends.
 
     Raises:
-        ServerUnavailable: it did not start; the text ends with its log.
+        ToolUnavailable: it did not start; the text ends with its log.
     """
     root, log_file = folder / "data", folder / "server.log"
     (root / bucket).mkdir(parents=True)
@@ -96,7 +53,7 @@ def run_s3_server(folder: Path, *, bucket: str = "moaa-test") -> Iterator[S3Serv
     keys = {"ROOT_ACCESS_KEY": "test-access-key", "ROOT_SECRET_KEY": "test-secret-key"}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [find_binary(), "--port", f"127.0.0.1:{port}", "posix", root],
+            [tool("versitygw"), "--port", f"127.0.0.1:{port}", "posix", root],
             env={**os.environ, **keys},
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -136,4 +93,4 @@ def _wait_until_open(port: int, process: "subprocess.Popen[bytes]", log_file: Pa
             time.sleep(0.05)
         else:
             return
-    raise ServerUnavailable(f"the S3 server did not open port {port}: {log_file.read_text()[-2000:]}")
+    raise ToolUnavailable(f"the S3 server did not open port {port}: {log_file.read_text()[-2000:]}")

@@ -13,7 +13,7 @@ import pytest
 from moaa_operator.leader import Elector, LeaseTiming
 from moaa_operator.main import EXIT_LEASE_LOST, run
 from moaa_operator.settings import Settings
-from tests.operator_api_server import ApiServer, Fault
+from tests.operator_api_server import ApiServer, Fault, Request
 from tests.operator_helpers import OWNER, Cluster, FakeRender
 
 Object = dict[str, Any]
@@ -158,13 +158,33 @@ def test_another_operator_goes_on_where_one_was_lost(server: ApiServer) -> None:
     assert second.stop() == 0
 
 
-def test_what_the_server_refuses_becomes_an_event(server: ApiServer) -> None:
+def test_what_the_server_refuses_is_in_the_status_until_it_does_not_any_more(server: ApiServer) -> None:
     world = World(server)
+    words = 'jobs.batch "x" is forbidden: exceeded quota: jobs'
+    is_full = threading.Event()
+    is_full.set()
+
+    def is_refused(request: Request) -> bool:
+        return is_full.is_set() and request.method == "POST" and request.path.endswith("/jobs")
+
     with server.changed:
-        quota = Fault(lambda r: r.method == "POST" and r.path.endswith("/jobs"), 403, reason="Forbidden")
-        server.faults = [quota] * 4
+        server.faults = [Fault(is_refused, 403, reason="Forbidden", message=words)] * 1000
     operator = Running(server)
-    until(lambda: any(e["reason"] == "Forbidden" for e in server.find("events", OWNER.namespace)))
+
+    def stalled() -> Object:
+        found = (world.document.get("status") or {}).get("conditions", ())
+        return next((c for c in found if c["type"] == "Stalled"), {})
+
+    until(lambda: stalled().get("reason") == "QuotaExceeded")
+    assert "kubectl describe resourcequota" in stalled()["message"]
+    tries = [r for r in server.requests if is_refused(r)]
+    until(lambda: len([r for r in server.requests if is_refused(r)]) >= len(tries) + 3)
+    assert stalled()["status"] == "True"
+    writes = [r for r in server.requests if r.method == "PUT" and r.path.endswith("/status")]
+    assert len(writes) == 1
+    told = [e for e in server.find("events", OWNER.namespace) if e["reason"] == "QuotaExceeded"]
+    assert len(told) == 1
+    is_full.clear()
     until(lambda: world.play() is None and world.phase == "Succeeded")
     assert operator.stop() == 0
 

@@ -19,13 +19,13 @@ from tests.cel_cost import CRD_LIMIT, NAME_LENGTH, RULE_LIMIT, Estimator
 from tests.crd_server import Schema, broken, invalid, places, root_schema, rules, unknown
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = Path(__file__).parent / "golden" / "moaas.moaa.dev.yaml"
+COMMITTED = ROOT / "charts" / "moaa" / "files" / "moaas.moaa.dev.yaml"
 APPLY_LIMIT = 262_144
 """Bytes of an annotation, in which `kubectl apply` keeps the object."""
 
 
-def test_the_golden_file_is_current() -> None:
-    assert crd_yaml() == GOLDEN.read_text(), f"look at the difference, then: moaa crd > {GOLDEN.relative_to(ROOT)}"
+def test_the_definition_in_the_chart_is_current() -> None:
+    assert crd_yaml() == COMMITTED.read_text(), "run `make crd` and look at the difference"
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,18 @@ def test_figures_are_those_of_the_moment() -> None:
         assert get(port)["rows_done"] == 3
 
 
+@pytest.mark.parametrize(("done", "total"), [("rows_done", "rows_total"), ("step", "steps")])
+def test_what_was_done_before_this_process_says_nothing_about_its_speed(done: str, total: str) -> None:
+    now = [0.0]
+    progress = Progress("i1-generate", None, clock=lambda: now[0])
+    now[0] = 50.0  # tokenising, say
+    progress.update(**{done: 800, total: 1000})
+    assert "eta_s" not in progress.figures
+    now[0] = 60.0
+    progress.update(**{done: 810})
+    assert progress.figures["eta_s"] == 190.0
+
+
 def test_nothing_else_is_shown() -> None:
     with shown_on(0, dict, host="127.0.0.1") as port:
         assert port is not None

@@ -235,6 +235,9 @@ async def test_one_shard_alone_does_not_finalise(tmp_path: Path) -> None:
             settings = JobSettings(job=tmp_path / "job.json", shard=shard)
             one = Context(whole.job, whole.resource, whole.store, tmp_path, whole.progress, settings)
             assert await run_rows(one, stage(10)) is None
+            rows = (4, 4, 2)[shard]
+            figures = whole.progress.figures
+            assert (figures["rows_done"], figures["rows_total"], figures["rows_stage"]) == (rows, rows, 10)
         sent = len(endpoint.requests)
         assert await run_rows(whole, stage(10)) is not None
         assert len(endpoint.requests) == sent

@@ -7,9 +7,10 @@ import pytest
 
 from moaa_operator import apply
 from moaa_operator.api import CONFIG_MAP, JOB
+from moaa_operator.errors import Busy
 from moaa_operator.observe import Ref
 from moaa_operator.owner import Owner
-from tests.operator_api_server import ApiServer
+from tests.operator_api_server import ApiServer, Fault
 
 Object = dict[str, Any]
 OWNER = Owner("small", "team", "uid-1")
@@ -50,11 +51,29 @@ def test_what_is_there_already_is_a_success_and_the_file_comes_before_what_mount
         ),
     ],
 )
-def test_a_name_that_somebody_else_holds_is_an_error_that_names_it(
-    server: ApiServer, other: Object, words: str
-) -> None:
+def test_a_name_that_somebody_else_holds_is_told(server: ApiServer, other: Object, words: str) -> None:
     server.put(other)
-    with pytest.raises(apply.NameTaken, match=f"Job team/small-x.*{words}"):
+    refusals = apply.create(server.api(), OWNER, [child("Job")])
+    assert set(refusals) == {("Job", "small-x")}
+    assert refusals["Job", "small-x"].reason == "NameTaken"
+    assert refusals["Job", "small-x"].message.startswith("Job team/small-x ")
+    assert words in refusals["Job", "small-x"].message
+
+
+def test_what_is_refused_is_told_and_keeps_nothing_else_from_being_made(server: ApiServer) -> None:
+    words = 'jobs.batch "small-x" is forbidden: exceeded quota: jobs, used: count/jobs.batch=9'
+    with server.changed:
+        server.faults = [Fault(lambda r: r.path.endswith("/jobs"), 403, reason="Forbidden", message=words)]
+    refusals = apply.create(server.api(), OWNER, [child("Job"), child("ConfigMap")])
+    assert [problem.reason for problem in refusals.values()] == ["QuotaExceeded"]
+    assert len(server.find("configmaps", "team")) == 1
+    assert apply.create(server.api(), OWNER, [child("Job")]) == {}
+
+
+def test_a_busy_server_is_an_error(server: ApiServer) -> None:
+    with server.changed:
+        server.faults = [Fault(lambda r: r.method == "POST", 503)]
+    with pytest.raises(Busy):
         apply.create(server.api(), OWNER, [child("Job")])
 
 

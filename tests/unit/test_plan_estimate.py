@@ -9,7 +9,17 @@ import pytest
 from moaa.api.load import load
 from moaa.api.mixture import Judge
 from moaa.api.models import Model
-from moaa.plan.estimate import ANSWER_TOKENS, PROMPT_TOKENS, Estimate, billions, estimate, judge_loads, total
+from moaa.plan.estimate import (
+    ANSWER_TOKENS,
+    PROMPT_TOKENS,
+    Estimate,
+    billions,
+    estimate,
+    hours_by_model,
+    judge_loads,
+    loads,
+    total,
+)
 from moaa.plan.graph import build
 from tests.plan_helpers import resource
 
@@ -70,6 +80,36 @@ def test_unknown_rows_are_unknown_all_the_way() -> None:
 def test_counted_rows_bound_the_limit() -> None:
     counted = {part.stage: part for part in estimate(resource(spec__iterations=2), {"sft-0": 13})}
     assert (counted["i1-generate"].rows, counted["i2-generate"].rows) == (10, 3)
+
+
+def test_gpus_are_paid_for_until_the_slowest_model_is_through() -> None:
+    # Per row one call each of a and b (1 GPU), and of agg, which reads both proposals and has 4 GPUs.
+    models = [{"name": name, "source": f"hf://o/{name}-8b"} for name in ("a", "b", "base", "eva")]
+    models += [{"name": "agg", "source": "hf://o/agg-72b", "serving": {"gpus": 4}}]
+    owner = resource(spec__models=models, spec__data__sft__0__limit=1_000_000)
+    stage = build(owner).stages["i1-generate"]
+    proposer = 1e6 * (200 / (4e14 / 16e9) + 360 / 5000) / 3600
+    aggregator = 1e6 * ((200 + 280 + 2 * 380) / (4e14 / 144e9) + 360 / 1500) / 3600 / 4
+    taken = hours_by_model(owner, loads(stage, owner, {}))
+    assert taken == pytest.approx({"a": proposer, "b": proposer, "agg": aggregator})
+    together = by_stage(spec__models=models, spec__data__sft__0__limit=1_000_000)["i1-generate"]
+    assert (together.gpus, together.hours) == (6, pytest.approx(aggregator))
+    assert together.gpu_hours == pytest.approx(6 * aggregator)
+    in_turn = by_stage(spec__models=models, spec__data__sft__0__limit=1_000_000, spec__serving={"schedule": "InTurn"})[
+        "i1-generate"
+    ]
+    assert (in_turn.gpus, in_turn.hours) == (4, pytest.approx(2 * proposer + aggregator))
+
+
+def test_replicas_shorten_a_stage() -> None:
+    one = load(EXAMPLES / "paper-llama-8b.yaml")
+    judge = next(model for model in one.spec.models if model.name == "qwen2-72b")
+    models = [m if m is not judge else m.with_(serving=m.serving.with_(replicas=3)) for m in one.spec.models]
+    three = one.with_(spec=one.spec.with_(models=models))
+    before, after = ({part.stage: part for part in estimate(owner)}["i1-judge"] for owner in (one, three))
+    assert (before.gpus, after.gpus) == (10, 18)
+    assert before.hours is not None
+    assert after.hours == pytest.approx(before.hours / 3, rel=0.01)
 
 
 def test_money_needs_a_price() -> None:

@@ -37,7 +37,7 @@ def test_done_stages_and_counted_rows_show() -> None:
 def test_a_finished_plan_has_nothing_left() -> None:
     text = plan_text(plan_view(resource(), run_all(resource())[0]), width=160)
     assert {row(text, stage)[1] for stage in run_all(resource())[0]} == {"done"}
-    assert row(text, "left to do")[2:8] == [""] * 6
+    assert row(text, "left to do")[2:10] == [""] * 8
 
 
 def test_unknown_rows_are_said_to_be_unknown_until_someone_knows() -> None:
@@ -49,7 +49,7 @@ def test_unknown_rows_are_said_to_be_unknown_until_someone_knows() -> None:
 
 
 def test_far_iterations_are_one_line() -> None:
-    text = plan_text(plan_view(resource(spec__iterations=900), {}), width=160)
+    text = plan_text(plan_view(resource(spec__iterations=900), {}), width=200)
     assert len(text.splitlines()) < 40
     assert row(text, "i2-generate …")[-1] == "7192 more stages up to i900-promote"
 

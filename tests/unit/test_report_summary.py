@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from report_world import PROMPTS, RUN, digest, finished_run, not_started, resource, run_in_progress
 
+from moaa.plan.estimate import gpus_held
 from moaa.plan.stage import Output
-from moaa.report.costs import gpu_hours, gpus, usd
+from moaa.report.costs import gpu_hours, usd
 from moaa.report.html import render
 from moaa.report.provenance import public_resource, without_secrets
 from moaa.report.schema import Summary
@@ -129,7 +130,7 @@ def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
     assert judged.manifest is not None
     usage = {"gpt-judge": TokenUsage(calls=1, prompt_tokens=2_000_000, completion_tokens=100_000)}
     manifest = judged.manifest.with_(seconds=7200.0, usage=usage)
-    assert gpus(spec, judged.stage) == 1, "the student's one GPU; the endpoint has none of ours"
+    assert gpus_held(spec, judged.stage) == 1, "the student's one GPU; the endpoint has none of ours"
     assert gpu_hours(spec, judged.stage, manifest) == 2
     assert usd(spec, judged.stage, manifest) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
 

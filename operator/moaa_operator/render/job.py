@@ -17,7 +17,7 @@ from moaa_operator.render import pod
 from moaa_operator.render.configmap import job_file
 from moaa_operator.render.labels import Manifest, Role, labels, metadata
 from moaa_operator.render.names import attempt_of, child, finalise_of
-from moaa_operator.settings import Settings
+from moaa_operator.settings import NodeRole, Settings
 
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 CONTAINER = "job"
@@ -204,6 +204,7 @@ def _template(
     return pod.pod_template(
         resource,
         settings,
+        role=NodeRole.SYSTEM,
         labels=labels(owner, role, marks),
         containers=[container],
         volumes=[pod.job_volume(name)],

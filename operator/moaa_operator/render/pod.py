@@ -14,8 +14,9 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
+from moaa_operator.owner import JOB_FILE
 from moaa_operator.render.labels import STAY_ANNOTATIONS, Manifest
-from moaa_operator.settings import Settings
+from moaa_operator.settings import NodeRole, Settings
 
 USER = 1000
 """Of the images: MoAA's own have it in /etc/passwd; others run under any number."""
@@ -23,7 +24,6 @@ HOME = "/home/moaa"
 TMP = "/tmp"
 WORK_DIR = "/tmp/moaa"
 JOB_FOLDER = "/etc/moaa"
-JOB_FILE = "job.json"
 JOB_PATH = f"{JOB_FOLDER}/{JOB_FILE}"
 
 POD_SECURITY: Mapping[str, Any] = {
@@ -152,22 +152,29 @@ def pod_template(
     resource: MoAA,
     settings: Settings,
     *,
+    role: NodeRole,
     labels: Mapping[str, str],
     containers: Sequence[Manifest],
+    tolerations: Sequence[Manifest] = (),
+    account: str | None = None,
     init_containers: Sequence[Manifest] = (),
     volumes: Sequence[Manifest] = (),
     priority_class: str | None = None,
     **more: Any,
 ) -> Manifest:
-    """Metadata and spec of a pod; `more` are further fields of its spec."""
+    """Metadata and spec of a pod; `account` stands in for the run's, `more` are further fields of its spec."""
+    place = settings.place(resource.metadata.name, role)
+    tolerated = [*tolerations, *(dict(entry) for entry in place.tolerations if entry not in tolerations)]
     spec: Manifest = {
-        "serviceAccountName": resource.spec.service_account_name,
+        "serviceAccountName": account or resource.spec.service_account_name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {**POD_SECURITY, "seccompProfile": dict(POD_SECURITY["seccompProfile"])},
         **({"initContainers": list(init_containers)} if init_containers else {}),
         "containers": list(containers),
         "volumes": [*scratch_volumes(), *volumes],
+        **({"nodeSelector": dict(place.node_selector)} if place.node_selector else {}),
+        **({"tolerations": tolerated} if tolerated else {}),
         **({"priorityClassName": priority_class} if priority_class else {}),
         **more,
     }

@@ -24,7 +24,7 @@ from moaa_operator.render.job import job_variables, secrets_of, stage_marks
 from moaa_operator.render.labels import QUEUE_PREFIX, Manifest, Role, labels, metadata, queue_labels
 from moaa_operator.render.names import MAX_RAYJOB, attempt_of
 from moaa_operator.render.template import merge
-from moaa_operator.settings import Settings
+from moaa_operator.settings import NodeRole, Settings
 
 WORKER = "ray-worker"
 TEMPLATE_PATH = "spec.training.resources.template"
@@ -132,7 +132,8 @@ class _Parts:
             env=self._environment,
             mounts=[pod.job_mount()],
             # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
-            resources=pod.requests_as_limits(settings.head_cpu, settings.head_memory),
+            # Ray is told of its CPUs (none) by num-cpus, so a limit would only slow its start.
+            resources=pod.requests_with_memory_limit(settings.head_cpu, settings.head_memory),
         )
         return self._pod(container, volumes=[pod.job_volume(self._name)], terminationGracePeriodSeconds=GRACE_S)
 
@@ -152,8 +153,12 @@ class _Parts:
             # NVIDIA's hook writes into the root file system when it adds the driver.
             read_only=gpus == 0,
         )
-        tolerations = {"tolerations": [dict(pod.NVIDIA_TOLERATION)]} if gpus else {}
-        template = self._pod(container, terminationGracePeriodSeconds=GRACE_S, **tolerations)
+        template = self._pod(
+            container,
+            role=NodeRole.TRAINING,
+            tolerations=[dict(pod.NVIDIA_TOLERATION)] if gpus else (),
+            terminationGracePeriodSeconds=GRACE_S,
+        )
         return {
             "groupName": "workers",
             "replicas": pods,
@@ -167,10 +172,18 @@ class _Parts:
             "template": merge(template, wanted.template, TEMPLATE_PATH, own=frozenset({WORKER})),
         }
 
-    def _pod(self, container: Manifest, *, volumes: Sequence[Manifest] = (), **more: Any) -> Manifest:
+    def _pod(
+        self,
+        container: Manifest,
+        *,
+        role: NodeRole = NodeRole.SYSTEM,
+        volumes: Sequence[Manifest] = (),
+        **more: Any,
+    ) -> Manifest:
         return pod.pod_template(
             self._resource,
             self._settings,
+            role=role,
             labels=self._labels,
             containers=[container],
             volumes=volumes,

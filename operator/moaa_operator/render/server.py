@@ -24,7 +24,7 @@ from moaa_operator.render.labels import SERVER_LABEL, Manifest, Role, labels, me
 from moaa_operator.render.names import server_of
 from moaa_operator.render.template import merge
 from moaa_operator.served import PORT, ServedModel
-from moaa_operator.settings import Settings
+from moaa_operator.settings import NodeRole, Settings
 
 FOLDER = "/model"
 WEIGHTS = f"{FOLDER}/weights"
@@ -150,13 +150,15 @@ def _pod(
     return pod.pod_template(
         resource,
         settings,
+        role=NodeRole.INFERENCE,
         labels=labels(owner, Role.SERVER, {SERVER_LABEL: name}),
+        account=settings.server_account(owner.namespace, resource.spec.service_account_name),
         init_containers=[_weights_container(told, settings)],
         containers=[_vllm_container(told, served, serving, settings)],
         volumes=_volumes(told, serving),
         priority_class=settings.server_priority_class,
         terminationGracePeriodSeconds=LEAVE_S + FINISH_S + 10,
-        **({"tolerations": [dict(pod.NVIDIA_TOLERATION)]} if serving.gpus else {}),
+        tolerations=[dict(pod.NVIDIA_TOLERATION)] if serving.gpus else (),
     )
 
 

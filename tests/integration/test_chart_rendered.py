@@ -1,0 +1,331 @@
+"""The chart through a real Helm: what comes out for which values. An API server takes it in test_chart_apiserver."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from moaa.api.crd import crd
+from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, Owner
+from moaa_operator.render.job import PROGRESS_PORT
+from moaa_operator.render.labels import Role, labels
+from moaa_operator.served import PORT
+from moaa_operator.settings import LogFormat, NodeRole, Settings
+from tests.chart import (
+    ALL,
+    CHART,
+    DIGEST,
+    KUBERNETES,
+    MATRIX,
+    READ,
+    RULES,
+    TERRAFORM,
+    HelmRefused,
+    Object,
+    helm,
+    only,
+    render,
+)
+
+CLUSTER_SCOPED = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
+
+
+def names(objects: list[Object], kind: str) -> set[str]:
+    return {one["metadata"]["name"] for one in objects if one["kind"] == kind}
+
+
+def rights(role: Object) -> dict[tuple[str, str], list[str]]:
+    """Verbs by group and resource. Rules with names are left out."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for rule in role["rules"]:
+        assert rule.keys() == {"apiGroups", "resources", "verbs"}
+        for key in [(group, resource) for group in rule["apiGroups"] for resource in rule["resources"]]:
+            assert key not in found
+            found[key] = rule["verbs"]
+    return found
+
+
+def pod_of(objects: list[Object]) -> Object:
+    spec: Object = only(objects, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def settings_of(objects: list[Object], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """What the operator makes of its environment."""
+    (container,) = pod_of(objects)["containers"]
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "from-the-pod"))
+    return Settings()
+
+
+def test_lint_finds_nothing() -> None:
+    assert "0 chart(s) failed" in helm("lint", str(CHART), "--strict", "--kube-version", KUBERNETES, values=ALL)
+
+
+@pytest.mark.parametrize("case", MATRIX)
+def test_every_object_has_a_name_of_its_own_a_place_and_our_labels(case: str) -> None:
+    objects = render(MATRIX[case])
+    meta = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in objects]
+    assert len(set(meta)) == len(meta) >= 1
+    assert [key for key in meta if (key[1] is None) != (key[0] in CLUSTER_SCOPED)] == []
+    assert {one["metadata"]["labels"]["app.kubernetes.io/managed-by"] for one in objects} == {"Helm"}
+    assert "Secret" not in {kind for kind, _, _ in meta}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"clusterWide": False}, "runNamespaces: empty, but clusterWide is false"),
+        ({"operator": {"replicas": 2, "leaderElection": False}}, "operator.replicas: 2 need operator.leaderElection"),
+        ({"priorityClasses": {"jobs": {"create": True}}}, "priorityClasses.jobs.name: empty, but create is true"),
+        (
+            {"metrics": {"service": False, "serviceMonitor": {"enabled": True}}},
+            "metrics.serviceMonitor.enabled: needs metrics.service: true",
+        ),
+        ({"operator": {"image": "moaa"}}, "additional properties 'image' not allowed"),
+    ],
+)
+def test_helm_refuses(values: dict[str, Any], why: str) -> None:
+    with pytest.raises(HelmRefused, match=re.escape(why)):
+        render(values)
+
+
+def test_the_definition_is_that_of_the_classes_and_is_kept() -> None:
+    definition = only(render(), "CustomResourceDefinition")
+    metadata = definition.pop("metadata")
+    expected = crd()
+    expected.pop("metadata")
+    assert definition == expected
+    assert metadata["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "annotations" not in only(render({"crds": {"keep": False}}), "CustomResourceDefinition")["metadata"]
+
+
+def test_rights_in_the_whole_cluster() -> None:
+    objects = render()
+    role = only(objects, "ClusterRole", "moaa")
+    assert rights(role) == RULES
+    binding = only(objects, "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == "moaa"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "moaa", "namespace": "moaa-system"}]
+    assert names(objects, "Role") == {"moaa-lease"}
+
+
+def test_rights_in_some_namespaces() -> None:
+    objects = render(MATRIX["namespaced"])
+    assert names(objects, "ClusterRole") == {"moaa-edit", "moaa-view"}
+    assert names(objects, "ClusterRoleBinding") == set()
+    roles = [one for one in objects if one["kind"] == "Role" and one["metadata"]["name"] == "moaa"]
+    bindings = [one for one in objects if one["kind"] == "RoleBinding" and one["metadata"]["name"] == "moaa"]
+    for found in (roles, bindings):
+        assert [one["metadata"]["namespace"] for one in found] == ["runs", "more"]
+    assert [rights(role) for role in roles] == [RULES, RULES]
+    assert {(b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings} == {("Role", "moaa")}
+
+
+def test_the_lease_is_one_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = render(release="two")
+    role = only(objects, "Role")
+    assert role["metadata"]["namespace"] == "moaa-system"
+    lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    assert role["rules"] == [
+        {**lease, "verbs": ["create"]},
+        {**lease, "verbs": ["get", "update"], "resourceNames": ["two-moaa"]},
+    ]
+    assert settings_of(objects, monkeypatch).lease_name == "two-moaa"
+    assert names(render(MATRIX["alone"]), "Role") == set()
+
+
+def test_people_get_moaas_with_their_roles() -> None:
+    objects = render()
+    labels = {name: only(objects, "ClusterRole", name)["metadata"]["labels"] for name in ("moaa-edit", "moaa-view")}
+    aggregated = {name: {k for k in found if "aggregate" in k} for name, found in labels.items()}
+    prefix = "rbac.authorization.k8s.io/aggregate-to"
+    assert aggregated == {"moaa-edit": {f"{prefix}-admin", f"{prefix}-edit"}, "moaa-view": {f"{prefix}-view"}}
+    view = only(objects, "ClusterRole", "moaa-view")
+    assert rights(view) == {("moaa.dev", "moaas"): READ, ("moaa.dev", "moaas/status"): READ}
+
+
+@pytest.mark.parametrize("case", MATRIX)
+def test_the_operator_is_restricted(case: str) -> None:
+    pod = pod_of(render(MATRIX[case]))
+    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers"}
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["enableServiceLinks"] is False
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert [volume.keys() for volume in pod["volumes"]] == [{"name", "emptyDir"}]
+    assert all("secretKeyRef" not in str(variable) for variable in container["env"])
+    assert set(container["resources"]) == {"requests", "limits"}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"metrics": 8080, "health": 8081}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+
+
+def test_one_replica_has_no_budget_and_two_are_spread() -> None:
+    alone, two = render(), render(MATRIX["two-replicas"])
+    assert names(alone, "PodDisruptionBudget") == set()
+    assert "topologySpreadConstraints" not in pod_of(alone)
+    selector = only(two, "Deployment")["spec"]["selector"]
+    budget = only(two, "PodDisruptionBudget")["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, selector)
+    (spread,) = pod_of(two)["topologySpreadConstraints"]
+    assert spread["labelSelector"] == selector
+    assert selector["matchLabels"].items() <= only(two, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_operator_reads_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Settings(
+        jobs_image="moaa-jobs:0.1.0",
+        train_image="moaa-train:0.1.0",
+        namespace="from-the-pod",
+        lease_name="moaa",
+        log_format=LogFormat.JSON,
+    )
+    assert settings_of(render(), monkeypatch) == expected
+
+
+def test_the_operator_reads_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = render(MATRIX["all-namespaced"], release="rel")
+    settings = settings_of(objects, monkeypatch)
+    said = settings.model_dump(exclude_defaults=True, mode="json")
+    assert said == {
+        "namespace": "from-the-pod",
+        "lease_name": "rel-moaa",
+        "jobs_image": "registry.example/moaa/jobs:1.2",
+        "train_image": "moaa-train:0.1.0",
+        "image_pull_secrets": ["registry", "other"],
+        "job_priority_class": "moaa-jobs",
+        "training_priority_class": "there-already",
+        "server_service_accounts": {"runs/moaa-run": "moaa-serve"},
+        "scheduling": {"system": {"node_selector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
+        "watch_namespaces": ["runs", "made", "one"],
+        "log_level": "DEBUG",
+        "job_cpu": "500m",
+        "workers": 8,
+        "lease_duration_s": 20.5,
+        "training_deadline_hours": 10_000_000,
+    }
+    pod = pod_of(objects)
+    assert pod["containers"][0]["image"] == f"registry.example/moaa/operator@{DIGEST}"
+    assert pod["serviceAccountName"] == "op"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "other"}]
+    assert pod["nodeSelector"] == {"disk": "ssd", "moaa.dev/role": "system"}
+    assert pod["tolerations"] == [{"key": "own", "operator": "Exists"}, {"key": "system"}]
+    assert names(objects, "PriorityClass") == {"moaa-jobs"}
+
+
+def test_what_terraform_says_reaches_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = render(TERRAFORM)
+    settings = settings_of(objects, monkeypatch)
+    assert settings.server_account("research", "moaa-run") == "moaa-serve"
+    for role in NodeRole:
+        place = settings.place("some", role)
+        assert place.node_selector == TERRAFORM["scheduling"][role]["nodeSelector"]
+        assert list(place.tolerations) == TERRAFORM["scheduling"][role]["tolerations"]
+    own = settings.place("llama-8b", NodeRole.INFERENCE)
+    assert own.node_selector == {"moaa.dev/only": "llama-8b", "moaa.dev/role": "inference"}
+    assert settings.jobs_image == "111122223333.dkr.ecr.eu-west-1.amazonaws.com/mocked:0.1.0"
+    assert pod_of(objects)["nodeSelector"] == {"moaa.dev/role": "system"}
+    accounts = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]) for one in objects if one["kind"] == "ServiceAccount"
+    }
+    of_runs = {(ns, name) for ns in ("alignment", "research") for name in ("moaa-run", "moaa-serve")}
+    assert accounts == {*of_runs, ("moaa-system", "moaa")}
+
+
+def test_namespaces_of_runs() -> None:
+    objects = render(ALL)
+    namespace = only(objects, "Namespace")
+    assert namespace["metadata"]["name"] == "runs"
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert namespace["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    accounts = [one for one in objects if one["kind"] == "ServiceAccount" and one["metadata"]["name"] != "op"]
+    made = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]): one["metadata"].get("annotations") for one in accounts
+    }
+    assert made == {("runs", "moaa-run"): {"cloud": "identity"}, ("runs", "moaa-serve"): None, ("one", "same"): None}
+    assert {one["automountServiceAccountToken"] for one in accounts} == {False}
+
+
+def selects(selector: Mapping[str, Any], found: Mapping[str, str]) -> bool:
+    for term in selector.get("matchExpressions", ()):
+        is_there = term["key"] in found
+        match term["operator"]:
+            case "Exists":
+                holds = is_there
+            case "NotIn":
+                holds = not is_there or found[term["key"]] not in term["values"]
+        if not holds:
+            return False
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= found.items()
+
+
+def admitted(policies: list[Object], target: Mapping[str, str], peer: Mapping[str, str] | None) -> list[int | None]:
+    """Ports (None: all) on which pods labelled so accept a peer: of this namespace, or None: anybody without a name."""
+    mine = [
+        p["spec"]
+        for p in policies
+        if "Ingress" in p["spec"]["policyTypes"] and selects(p["spec"]["podSelector"], target)
+    ]
+    assert mine, "a pod that no policy selects accepts everybody"
+    ports: list[int | None] = []
+    for rule in (rule for spec in mine for rule in spec["ingress"]):
+        near = [one["podSelector"] for one in rule["from"] if "namespaceSelector" not in one]
+        if peer is not None and any(selects(selector, peer) for selector in near):
+            ports += [port["port"] for port in rule["ports"]] if "ports" in rule else [None]
+    return ports
+
+
+def test_who_reaches_pods_of_runs() -> None:
+    objects = render({"runNamespaces": [{"name": "runs"}]})
+    policies = [o for o in objects if o["kind"] == "NetworkPolicy" and o["metadata"]["namespace"] == "runs"]
+    owner = Owner("llama", "runs", "uid")
+    server, stage = labels(owner, Role.SERVER), labels(owner, Role.STAGE)
+    assert {RUN_LABEL, ROLE_LABEL} <= server.keys()
+    assert admitted(policies, server, stage) == [PORT]
+    assert admitted(policies, server, {"app": "somebody"}) == []
+    assert admitted(policies, stage, stage) == [None]
+    assert admitted(policies, stage, {"app": "somebody"}) == []
+    far = [rule for p in policies for rule in p["spec"]["ingress"] if "namespaceSelector" in rule["from"][0]]
+    operator = only(objects, "Deployment")["spec"]["selector"]["matchLabels"]
+    assert [(r["from"][0]["podSelector"]["matchLabels"], [p["port"] for p in r["ports"]]) for r in far] == [
+        (operator, [PROGRESS_PORT]),
+        ({"app.kubernetes.io/component": "kuberay-operator"}, [8265]),
+    ]
+
+
+def test_egress_is_limited_only_when_asked_for() -> None:
+    def limited(values: dict[str, Any]) -> set[str]:
+        policies = [one for one in render(values) if one["kind"] == "NetworkPolicy"]
+        return {p["metadata"]["name"] for p in policies if "Egress" in p["spec"]["policyTypes"]}
+
+    namespaces = {"runNamespaces": [{"name": "runs"}]}
+    assert limited(namespaces) == set()
+    assert limited({**namespaces, "networkPolicies": {"egress": {"enabled": True}}}) == {"moaa", "moaa-egress"}
+
+
+def test_metrics_are_found_by_what_scrapes_them() -> None:
+    objects = render(ALL)
+    service = only(objects, "Service")
+    monitor = only(objects, "ServiceMonitor")
+    assert selects(monitor["spec"]["selector"], service["metadata"]["labels"])
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["moaa-system"]}
+    assert service["spec"]["selector"] == only(objects, "Deployment")["spec"]["selector"]["matchLabels"]
+    assert [port["name"] for port in service["spec"]["ports"]] == [monitor["spec"]["endpoints"][0]["port"]]
+    assert only(objects, "PrometheusRule")["spec"] == yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    dashboard = only(objects, "ConfigMap")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert yaml.safe_load(dashboard["data"]["moaa.json"]) == yaml.safe_load(
+        (CHART / "files" / "dashboard.json").read_text()
+    )

@@ -1,0 +1,187 @@
+"""Progress: what pods say becomes a line for people, and a pod that says nothing costs nothing."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from moaa.api.status import StageProgress
+from moaa_jobs.progress_server import shown_on
+from moaa_operator.figures import PodFigures, column, combine, parse
+from moaa_operator.poller import Poller, fetch
+from tests.operator_helpers import OWNER, Cluster
+from tests.unit.test_operator_reconcile import SHORT, until
+
+Object = dict[str, Any]
+
+
+def pod(done: int, total: int, stage: int = 0, **more: Any) -> PodFigures:
+    return PodFigures(done=done, total=total, stage_total=stage, **more)
+
+
+@pytest.mark.parametrize(
+    ("pods", "shards", "finished", "expected"),
+    [
+        pytest.param([pod(41, 100)], 0, 0, (41, 100), id="one pod does it all"),
+        pytest.param([pod(50, 100, 1000)], 10, 0, (50, 1000), id="the first of ten shards"),
+        pytest.param([pod(50, 100, 950), pod(10, 100, 950)], 10, 4, (410, 950), id="two run, the short one is to come"),
+        pytest.param([pod(25, 50, 950)], 10, 9, (925, 950), id="the short one is the last"),
+        pytest.param([pod(50, 100, 950)], 10, 8, (800, 950), id="one runs and says nothing"),
+        pytest.param([pod(5, 10)], 2, 0, (5, 20), id="a pod that does not know the stage"),
+    ],
+)  # fmt: skip
+def test_rows_of_a_stage_from_its_pods(
+    pods: list[PodFigures], shards: int, finished: int, expected: tuple[int, int]
+) -> None:
+    found = combine(pods, shards=shards, finished=finished)
+    assert found is not None
+    assert (found.rows, found.rows_total) == expected
+
+
+def test_speeds_add_up_and_what_is_left_is_done_at_their_sum() -> None:
+    pods = [pod(50, 100, 400, eta_s=500.0, tokens_per_s=612.0), pod(0, 100, 400, tokens_per_s=8.0)]
+    found = combine(pods, shards=4, finished=1)
+    assert found is not None
+    assert (found.rows, found.tokens_per_second) == (150, 620)
+    assert found.seconds_left == 2520  # 250 rows at one row in ten seconds, in whole minutes
+    assert column(found) == "37 % (42 m)"
+
+
+def test_training_is_counted_in_steps() -> None:
+    said = {"step": 12, "steps": 48, "loss": 1.23456, "tokens_per_s": 5133.3, "eta_s": 7800, "rows_done": 7}
+    found = combine([parse(said)])
+    assert found == StageProgress(
+        step=12, steps=48, loss="1.235", tokens_per_second=5100, seconds_left=7800, failed_rows=0
+    )
+    assert column(found) == "25 % (2 h 10 m)"
+
+
+def test_before_there_is_a_number_there_are_words() -> None:
+    found = combine([parse({"message": "tokenising 3 of 5 rows"})])
+    assert found is not None
+    assert column(found) == "tokenising 3 of 5 rows"
+    assert combine([parse({})]) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"rows_done": -1, "rows_total": "9", "eta_s": float("nan"), "tokens_per_s": float("inf"), "loss": True},
+        {"rows_done": True, "rows_total": 1e9, "message": ["x"], "steps": -4, "rows_stage": 2**60},
+    ],
+)
+def test_what_is_no_figure_counts_as_not_said(said: Object) -> None:
+    assert parse(said) == PodFigures()
+
+
+def test_the_status_shows_how_far_the_stage_is() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-generate")
+    item["status"] = {}
+    name = item["metadata"]["name"]
+    meta = {
+        "name": name,
+        "namespace": OWNER.namespace,
+        "uid": "p",
+        "ownerReferences": [{"uid": item["metadata"]["uid"]}],
+    }
+    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": meta, "status": {"phase": "Running"}}
+    cluster.figures = {"p": pod(4, 10, eta_s=60.0), "somebody else's": pod(9, 9)}
+    cluster.settle()
+    assert cluster.status["progress"] == "40 % (1 m)"
+    assert (cluster.status["work"]["rows"], cluster.status["work"]["rowsTotal"]) == (4, 10)
+    cluster.figures = {}
+    cluster.run()
+    assert "work" not in cluster.status
+    assert "progress" not in cluster.status
+
+
+# Asking
+
+
+def running(name: str, host: str, *, phase: str = "Running", container: str = "job", role: str = "stage") -> Object:
+    return {
+        "metadata": {
+            "name": name, "namespace": "team", "uid": name, "labels": {"moaa.dev/run": "small", "moaa.dev/role": role},
+        },
+        "spec": {"containers": [{"name": container}]},
+        "status": {"phase": phase, "podIP": host},
+    }  # fmt: skip
+
+
+def test_pods_that_work_are_asked_and_a_change_queues_their_run() -> None:
+    figures: dict[str, object] = {"rows_done": 1, "rows_total": 4}
+    changed: list[tuple[str, str]] = []
+    pods = [
+        running("works", "127.0.0.1"),
+        running("head", "127.0.0.1", container="ray-head"),
+        running("silent", "127.0.0.2"),
+        running("pending", "127.0.0.1", phase="Pending"),
+        running("worker", "127.0.0.1", container="ray-worker"),
+        running("server", "127.0.0.1", role="server"),
+    ]
+    with shown_on(0, lambda: figures, host="127.0.0.1") as port, ThreadPoolExecutor(4) as pool:
+        assert port is not None
+        poller = Poller(lambda: pods, changed.append, every_s=30, port=port)
+        poller.ask(pool)
+        assert poller.of(("team", "small")) == {"works": pod(1, 4), "head": pod(1, 4)}
+        assert changed == [("team", "small")]
+        poller.ask(pool)
+        assert len(changed) == 1
+        figures["rows_done"] = 2
+        poller.ask(pool)
+        assert len(changed) == 2
+        pods[1]["status"]["podIP"] = "127.0.0.2"
+        poller.ask(pool)
+        assert poller.of(("team", "small"))["head"] == pod(2, 4)
+        assert len(changed) == 2
+        pods.clear()
+        poller.ask(pool)
+        assert poller.of(("team", "small")) == {}
+        assert len(changed) == 3
+
+
+@contextmanager
+def answering(*parts: bytes, holds: bool = False) -> Iterator[int]:
+    """A server of one connection that sends these parts and, if it holds, never ends."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                for part in parts:
+                    connection.sendall(part)
+                if holds:
+                    ended.wait(30)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield int(server.getsockname()[1])
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 404 Not Found\r\n\r\n{}", b"HTTP/1.0 200 OK\r\n\r\n[1]", b"HTTP/1.0 200 OK\r\n\r\nhello",
+        b"HTTP/1.0 200 OK", b"", b"\xff\xfe\r\n\r\n\xff", b'HTTP/1.0 200 OK\r\n\r\n{"rows_done": 1' + b" " * 70_000,
+    ],
+)  # fmt: skip
+def test_an_unreadable_answer_is_none(answer: bytes) -> None:
+    with answering(answer) as port:
+        assert fetch("127.0.0.1", port) is None
+
+
+def test_a_pod_that_never_ends_its_answer_is_let_go() -> None:
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps({"rows_total": 4}).encode(), holds=True) as port:
+        assert fetch("127.0.0.1", port, timeout_s=0.2) is None
