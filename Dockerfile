@@ -3,9 +3,6 @@
 # Versions are uv.lock's. `make images` builds them with Docker or, where there is no engine, buildah.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
-FROM ${BASE} AS tools
-RUN python3.11 -m venv /tools && /tools/bin/pip install --no-cache-dir uv==0.13.9 cyclonedx-bom==7.5.0
-
 FROM ${BASE} AS base
 RUN groupadd --gid 1000 moaa && useradd --uid 1000 --gid 1000 --create-home --shell /usr/sbin/nologin moaa
 # Bytecode lies in the image: the root file system is read-only, and compiling at each start costs more than the imports.
@@ -18,37 +15,36 @@ ENV PATH=/opt/moaa/bin:/usr/local/bin:/usr/bin:/bin \
     UV_COMPILE_BYTECODE=1 \
     UV_CACHE_DIR=/uv-cache
 WORKDIR /build
-COPY pyproject.toml uv.lock ./
+COPY pyproject.toml uv.lock images/uv.sh ./
 
 FROM base AS wheel
 COPY LICENSE README.md ./
 COPY moaa moaa
 COPY jobs jobs
 COPY operator operator
-RUN --mount=type=cache,target=/uv-cache --mount=type=bind,from=tools,source=/tools,target=/tools \
-    /tools/bin/uv build --quiet --wheel --out-dir /wheel
+RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
+    ./uv.sh build --quiet --wheel --out-dir /wheel
 
 FROM base AS operator-env
-RUN --mount=type=cache,target=/uv-cache --mount=type=bind,from=tools,source=/tools,target=/tools \
-    /tools/bin/uv sync --quiet --frozen --no-install-project --extra operator
+RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
+    ./uv.sh sync --quiet --frozen --no-install-project --extra operator
 
 FROM base AS jobs-env
-RUN --mount=type=cache,target=/uv-cache --mount=type=bind,from=tools,source=/tools,target=/tools \
-    /tools/bin/uv sync --quiet --frozen --no-install-project --extra data
+RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
+    ./uv.sh sync --quiet --frozen --no-install-project --extra data
 
 # CUDA=0 leaves NVIDIA's libraries (3.4 GB) out of images for machines without a GPU; stubs let torch load without them.
 FROM jobs-env AS torch-env
 ARG CUDA=1
-COPY images/without_cuda.py /build/
-RUN --mount=type=cache,target=/uv-cache --mount=type=bind,from=tools,source=/tools,target=/tools \
-    /tools/bin/uv sync --quiet --frozen --no-install-project --extra train \
-    $(test "$CUDA" = 1 || python3.11 without_cuda.py packages uv.lock)
+RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
+    ./uv.sh sync --quiet --frozen --no-install-project --extra train
 
 FROM torch-env AS stubs
 ARG CUDA=1
+COPY images/cuda_stubs.py ./
 RUN mkdir /stubs && if test "$CUDA" != 1; then apt-get update -qq && \
     apt-get install -qq --no-install-recommends gcc libc6-dev binutils >/dev/null && \
-    python without_cuda.py stubs /opt/moaa/lib/python3.11/site-packages/torch /stubs; fi
+    python cuda_stubs.py /opt/moaa/lib/python3.11/site-packages/torch /stubs; fi
 
 FROM torch-env AS train-env
 COPY --from=stubs /stubs/ /opt/moaa/lib/python3.11/site-packages/torch/lib/
@@ -57,15 +53,14 @@ FROM train-env AS serve-cpu-env
 ARG CUDA=1
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends libgomp1 libnuma1 >/dev/null && \
     rm -rf /var/lib/apt/lists/*
-RUN --mount=type=cache,target=/uv-cache --mount=type=bind,from=tools,source=/tools,target=/tools \
-    /tools/bin/uv sync --quiet --frozen --no-install-project --extra local \
-    $(test "$CUDA" = 1 || python3.11 without_cuda.py packages uv.lock)
+RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
+    ./uv.sh sync --quiet --frozen --no-install-project --extra local
 
 FROM operator-env AS operator
-RUN --mount=type=bind,from=tools,source=/tools,target=/tools --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    --mount=type=bind,source=images,target=/images \
-    /tools/bin/uv pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python /wheel/*.whl && \
-    /images/inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build
+COPY --from=wheel /wheel/ ./
+COPY images/inventory.sh ./
+RUN --mount=type=cache,target=/tools ./uv.sh pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python *.whl && \
+    ./inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build/*
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="MoAA operator" \
@@ -78,10 +73,10 @@ WORKDIR /home/moaa
 ENTRYPOINT ["python", "-m", "moaa_operator"]
 
 FROM jobs-env AS jobs
-RUN --mount=type=bind,from=tools,source=/tools,target=/tools --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    --mount=type=bind,source=images,target=/images \
-    /tools/bin/uv pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python /wheel/*.whl && \
-    /images/inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build
+COPY --from=wheel /wheel/ ./
+COPY images/inventory.sh ./
+RUN --mount=type=cache,target=/tools ./uv.sh pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python *.whl && \
+    ./inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build/*
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="MoAA jobs" \
@@ -94,10 +89,10 @@ WORKDIR /home/moaa
 ENTRYPOINT ["python", "-m", "moaa_jobs"]
 
 FROM train-env AS train
-RUN --mount=type=bind,from=tools,source=/tools,target=/tools --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    --mount=type=bind,source=images,target=/images \
-    /tools/bin/uv pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python /wheel/*.whl && \
-    /images/inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build
+COPY --from=wheel /wheel/ ./
+COPY images/inventory.sh ./
+RUN --mount=type=cache,target=/tools ./uv.sh pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python *.whl && \
+    ./inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build/*
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="MoAA training" \
@@ -110,8 +105,8 @@ WORKDIR /home/moaa
 ENTRYPOINT ["python", "-m", "moaa_jobs"]
 
 FROM serve-cpu-env AS serve-cpu
-RUN --mount=type=bind,from=tools,source=/tools,target=/tools --mount=type=bind,source=images,target=/images \
-    /images/inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build
+COPY images/inventory.sh ./
+RUN --mount=type=cache,target=/tools ./inventory.sh /opt/moaa /usr/share/doc/moaa && rm -r /build/*
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="vLLM on CPUs" \

@@ -29,12 +29,12 @@ demo: setup ## Two full iterations with real models on this machine, then the re
 
 .PHONY: test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed and S3
-	$(PY) -m pytest tests/unit -q
+	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
 	$(PY) -m pytest tests/integration -q --timeout 1200
 
 .PHONY: unit
 unit: setup ## Unit tests only
-	$(PY) -m pytest tests/unit -q
+	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
 
 .PHONY: lint
 lint: setup ## Format, lint, strict types, import contracts

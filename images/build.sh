@@ -24,9 +24,9 @@ build() { # TARGET
   case $BUILDER in
     docker) docker build --quiet "${options[@]}" --target "$1" --tag "$PREFIX$1:$TAG" . ;;
     # The host's network and no runtime: works without an engine, inside containers too.
-    buildah) buildah bud --quiet --isolation chroot --network host --layers "${options[@]}" \
+    buildah) buildah bud --isolation chroot --network host --layers "${options[@]}" \
       --target "$1" --tag "$PREFIX$1:$TAG" . ;;
-  esac >/dev/null
+  esac
 }
 
 inside() { # TARGET COMMAND...: as the image's own user

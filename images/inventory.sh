@@ -2,8 +2,14 @@
 # What is in an image: inventory.sh ENVIRONMENT FOLDER writes sbom.cdx.json (CycloneDX, Python packages), licences.tsv
 # (the same for people) and debian.tsv (packages of the base; their licences lie in /usr/share/doc/*/copyright).
 set -eu
+version=7.5.0
+tool=/tools/cyclonedx-$version
+if [ ! -x "$tool/bin/cyclonedx-py" ]; then
+  python3.11 -m venv "$tool"
+  "$tool/bin/pip" install --quiet --no-cache-dir "cyclonedx-bom==$version"
+fi
 mkdir -p "$2"
-/tools/bin/cyclonedx-py environment --output-reproducible --of JSON -o "$2/sbom.cdx.json" "$1/bin/python"
+"$tool/bin/cyclonedx-py" environment --output-reproducible --of JSON -o "$2/sbom.cdx.json" "$1/bin/python"
 python3.11 - "$2/sbom.cdx.json" >"$2/licences.tsv" <<'PYTHON'
 import json
 import sys

@@ -69,19 +69,14 @@ class DirectoryStore:
         """Nothing is held open."""
 
     def prepare(self) -> None:
-        """Make the folder and remove what kills left unfinished more than a day ago.
+        """Remove what kills left unfinished more than a day ago, where there is any and it may be removed.
 
-        Raises:
-            StoreError: the folder cannot be made or written.
+        Makes nothing: whoever only reads leaves no trace. The first write makes the folder.
         """
-        try:
-            self._unfinished.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
             for path in self._unfinished.iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > _STALE_S:
-                        path.unlink()
-        except OSError as error:
-            raise self._failed("spec.storage.uri", error) from error
+                if time.time() - path.stat().st_mtime > _STALE_S:
+                    path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

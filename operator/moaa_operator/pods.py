@@ -110,11 +110,15 @@ def problem(pod: Object) -> Problem | None:
         reason = GPUS_UNAVAILABLE if f"Insufficient {GPU}" in words else scheduled.get("reason") or "Unschedulable"
         return Problem(str(reason), _cut(f"pod {name}: {words}"))
     for container in _containers(pod):
-        waiting = (container.get("state") or {}).get("waiting") or {}
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
         reason = waiting.get("reason") or ""
+        last = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+        if container.get("restartCount") and last and not container.get("ready"):
+            # Between two tries it may be running, or not yet waiting: why the last one ended is what matters.
+            reason = reason or "Restarted"
         if not reason or reason in STARTING:
             continue
-        last = (container.get("lastState") or {}).get("terminated")
         words = _last_words(last) if last else (waiting.get("message") or reason)
         if reason in _IMAGE:
             reason, words = IMAGE, f"image {container.get('image') or '?'}: {words}"

@@ -5,6 +5,7 @@ The server checks every object against its own schemas, unknown fields included,
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ from tests.integration.apiserver import (
     ApiServer,
     make_namespace,
     run_api_server,
-    wait_for_crd,
 )
 from tests.plan_helpers import tree
 from tests.tools import PROMETHEUS_OPERATOR, module_folder, tool
 
 SYSTEM = "moaa-system"
+PATIENCE_S = 60.0
 RULES_REVIEW = Kind("authorization.k8s.io/v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews")
 NAME = "moaas.moaa.dev"
 Rights = dict[tuple[str, str], set[str]]
@@ -42,10 +43,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         for kind in ("servicemonitors", "prometheusrules"):
             text = (folder / f"monitoring.coreos.com_{kind}.yaml").read_text()
             one.admin.create(CRD, "", yaml.load(text, Loader=yaml.CSafeLoader))
-            wait_for_crd(one.admin, f"{kind}.monitoring.coreos.com")
+            wait_until_served(one, f"{kind}.monitoring.coreos.com")
         for name in (SYSTEM, "elsewhere", "alignment", "research", "made", "one", "more"):
             make_namespace(one.admin, name)
         yield one
+
+
+def wait_until_served(server: ApiServer, name: str) -> None:
+    """Helm does not wait for definitions among templates."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        found = (server.admin.get(CRD, "", name).get("status") or {}).get("conditions") or []
+        if any(one["type"] == "Established" and one["status"] == "True" for one in found):
+            return
+        assert time.monotonic() < deadline, f"{name} is not served: {found}"
+        time.sleep(0.1)
 
 
 def cluster(server: ApiServer, *arguments: str, values: dict[str, Any] | None = None) -> str:
@@ -85,7 +97,7 @@ def test_helm_says_what_to_do_next(installed: str) -> None:
 
 
 def test_the_server_serves_the_resource(server: ApiServer, installed: str) -> None:
-    wait_for_crd(server.admin, NAME)
+    wait_until_served(server, NAME)
     assert server.admin.list(MOAA, None)[0] == []
 
 
@@ -187,7 +199,7 @@ def test_an_upgrade_brings_new_fields_and_a_removal_leaves_every_run(server: Api
     file.write_text(text.replace(column, ""))
     values = {"runNamespaces": [{"name": "alignment", "createServiceAccounts": False}]}
     cluster(server, "install", "moaa", str(older), values=values)
-    wait_for_crd(admin, NAME)
+    wait_until_served(server, NAME)
     run = admin.create(MOAA, "alignment", tree(namespace="alignment"))
 
     cluster(server, "upgrade", "moaa", str(CHART), values=values)
@@ -210,4 +222,4 @@ def test_a_definition_that_came_another_way_is_taken_over(server: ApiServer) -> 
         cluster(server, "install", *release)
     cluster(server, "install", *release, "--take-ownership")
     cluster(server, "uninstall", "beside")
-    wait_for_crd(server.admin, NAME)
+    wait_until_served(server, NAME)

@@ -46,6 +46,16 @@ UNSCHEDULABLE = {
             "CrashLoopBackOff", "more memory than its limit", id="out of memory",
         ),
         pytest.param(
+            {"containerStatuses": [{"name": "vllm", "restartCount": 3, "ready": False, "state": {"running": {}},
+                "lastState": {"terminated": {"exitCode": 1, "message": "ImportError: libcudart.so.13"}}}]},
+            "Restarted", "ImportError: libcudart.so.13", id="started again",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "vllm", "restartCount": 3, "ready": False, "lastState": {}, "state": {
+                "terminated": {"exitCode": 1, "message": "ImportError: libcudart.so.13"}}}]},
+            "Restarted", "ImportError: libcudart.so.13", id="about to be started again",
+        ),
+        pytest.param(
             {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."},
             "Evicted", "ephemeral-storage", id="evicted",
         ),
@@ -68,6 +78,18 @@ def test_why_a_pod_does_not_run(status: Object, reason: str, words: str) -> None
             "containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "ContainerCreating"}}}],
         },
         {"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 75}}}]},
+        {
+            "phase": "Running",
+            "containerStatuses": [
+                {
+                    "name": "c",
+                    "restartCount": 1,
+                    "ready": True,
+                    "state": {"running": {}},
+                    "lastState": {"terminated": {"exitCode": 1}},
+                }
+            ],
+        },
     ],
 )
 def test_a_pod_that_starts_runs_or_has_ended_has_no_problem(status: Object) -> None:

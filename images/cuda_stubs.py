@@ -1,7 +1,6 @@
-"""Run the CUDA build of torch on a machine without a GPU, without NVIDIA's libraries.
+"""Stand-ins for NVIDIA's libraries, so that the CUDA build of torch runs on a machine without a GPU and without them.
 
-    without_cuda.py packages UV_LOCK       options for `uv sync` that leave them out
-    without_cuda.py stubs TORCH FOLDER     stand-ins for the libraries that torch links
+    cuda_stubs.py TORCH FOLDER     writes them; they belong into torch/lib
 
 PyPI's torch is built for CUDA and loads 15 libraries of NVIDIA's before it looks for a GPU. A stand-in has the
 functions that torch's own libraries name, each of which returns 100, cudaErrorNoDevice. For tests on CPUs only; real
@@ -14,18 +13,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-LEFT_OUT = re.compile(r'^name = "((?:nvidia-|cuda-|triton)[^"]*)"$', re.MULTILINE)
 LIBRARY = re.compile(r"lib(?:cu|nccl|nvrtc|nvshmem|nvTools|nvJit|nvToolsExt|nvperf)[^/]*\.so[.\d]*")
-FUNCTION = re.compile(r"(?:cu|nccl|nvrtc|nvshmem|nvtx|nvJit)")
+FUNCTION = re.compile(r"_*(?:cu|nccl|nvrtc|nvshmem|nvtx|nvJit)")
 """What they export besides, `operator new` for one, must stay that of the C++ library."""
 
 
 def run(*command: object) -> str:
     return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-
-
-def packages(lock: Path) -> list[str]:
-    return [f"--no-install-package={name}" for name in LEFT_OUT.findall(lock.read_text())]
 
 
 def needed(library: Path) -> set[str]:
@@ -87,16 +81,11 @@ def write_stub(library: str, exports: dict[str, set[str]], folder: Path) -> None
 
 
 def main() -> None:
-    match sys.argv[1:]:
-        case ["packages", lock]:
-            sys.stdout.write(" ".join(packages(Path(lock))))
-        case ["stubs", torch, folder]:
-            libraries, exports = wanted(Path(torch))
-            for library in sorted(libraries):
-                write_stub(library, exports[library], Path(folder))
-            sys.stdout.write(f"{len(libraries)} stand-ins: {' '.join(sorted(libraries))}\n")
-        case _:
-            sys.exit(__doc__)
+    torch, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    libraries, exports = wanted(torch)
+    for library in sorted(libraries):
+        write_stub(library, exports[library], folder)
+    sys.stdout.write(f"{len(libraries)} stand-ins: {' '.join(sorted(libraries))}\n")
 
 
 if __name__ == "__main__":
