@@ -29,12 +29,12 @@ demo: setup ## Two full iterations with real models on this machine, then the re
 
 .PHONY: test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed and S3
-	$(PY) -m pytest tests/unit -q
+	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
 	$(PY) -m pytest tests/integration -q --timeout 1200
 
 .PHONY: unit
 unit: setup ## Unit tests only
-	$(PY) -m pytest tests/unit -q
+	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
 
 .PHONY: lint
 lint: setup ## Format, lint, strict types, import contracts
@@ -55,6 +55,14 @@ crd: setup ## Write the CRD of the resource's classes into the chart
 format: setup ## Put the code in shape
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+.PHONY: images
+images: ## Build the images with Docker or buildah and look at each (images/build.sh says what can be set)
+	images/build.sh
+
+.PHONY: e2e
+e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests/e2e/settings.py says what it needs)
+	$(PY) -m tests.e2e
 
 .PHONY: soak
 soak: setup ## Kills of every kind against the tiny loop; takes about a quarter of an hour

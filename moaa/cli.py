@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from moaa import __version__
-from moaa.errors import DataError, MoaaError, ResourceError, StoreError, UsageError
+from moaa.errors import DataError, MoaaError, ResourceError, StoreError, UsageError, outside
 
 if TYPE_CHECKING:
     from moaa.api import MoAA
@@ -89,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, EXIT_INPUT)
     except MoaaError as error:
         return _fail(error, EXIT_FAILED)
+    except OSError as error:
+        return _fail(outside(error), EXIT_FAILED)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("moaa"):
             raise

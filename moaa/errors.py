@@ -40,7 +40,7 @@ class Problem:
     def __str__(self) -> str:
         line = f"line {self.line}: " if self.line else ""
         found = f" {self.found}" if self.found else ""
-        return f"{line}{self.path}:{found} {self.remedy}"
+        return f"{line}{self.path}:{found} {self.remedy}" if self.path != "." else f"{line}{self.remedy}"
 
 
 class ResourceError(MoaaError):
@@ -52,6 +52,12 @@ class ResourceError(MoaaError):
         count = len(self.problems)
         lines = "\n".join(f"  {p}" for p in self.problems)
         super().__init__(f"{file}: {count} problem{'s' if count != 1 else ''}\n{lines}")
+
+
+def outside(error: OSError) -> str:
+    """What the machine refused, for a user: a full disk, a folder that may not be written, too many open files."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; free space or mend its permissions, or name another folder"
 
 
 class DataError(MoaaError):

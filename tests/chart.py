@@ -12,10 +12,81 @@ from tests.tools import tool
 
 Object = dict[str, Any]
 
-CHART = Path(__file__).parents[1] / "charts" / "moaa"
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "moaa"
 KUBERNETES = "1.35.0"
 """A Helm that was built without a word about its version takes clusters for very old ones."""
 TIMEOUT_S = 120
+
+TERRAFORM: dict[str, Any] = yaml.safe_load((ROOT / "terraform" / "tests" / "chart-values.yaml").read_text())
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+ALL: dict[str, Any] = {
+    "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
+    "images": {
+        "operator": {"repository": "registry.example/moaa/operator", "tag": "unused", "digest": DIGEST},
+        "jobs": {"repository": "registry.example/moaa/jobs", "tag": "1.2"},
+    },
+    "operator": {
+        "replicas": 2,
+        "logLevel": "DEBUG",
+        "logFormat": "text",
+        "serviceAccount": {"name": "op", "annotations": {"eks.amazonaws.com/role-arn": "arn"}},
+        "podAnnotations": {"note": "why"},
+        "podLabels": {"team": "alignment"},
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "own", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+    },
+    "settings": {"jobCpu": "500m", "workers": 8, "leaseDurationS": 20.5, "trainingDeadlineHours": 10_000_000},
+    "runNamespaces": [
+        {"name": "runs", "create": True, "serviceAccountAnnotations": {"cloud": "identity"}},
+        {"name": "made", "createServiceAccounts": False},
+        {"name": "one", "serviceAccountName": "same", "servingServiceAccountName": "same"},
+    ],
+    "priorityClasses": {
+        "jobs": {"name": "moaa-jobs", "create": True, "value": 1_000_000},
+        "training": {"name": "there-already"},
+    },
+    "networkPolicies": {"metricsFrom": [{"namespaceSelector": {}}], "egress": {"enabled": True}},
+    "metrics": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "rules": {"enabled": True},
+        "dashboard": {"enabled": True},
+    },
+    "scheduling": {"system": {"nodeSelector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
+}
+MATRIX: Mapping[str, dict[str, Any]] = {
+    "default": {},
+    "two-replicas": {"operator": {"replicas": 2}},
+    "namespaced": {"clusterWide": False, "runNamespaces": [{"name": "runs"}, {"name": "more", "create": True}]},
+    "alone": {"operator": {"leaderElection": False}},
+    "terraform": TERRAFORM,
+    "all": ALL,
+    "all-namespaced": {**ALL, "clusterWide": False},
+    "bare": {
+        "crds": {"install": False},
+        "rbac": {"create": False, "aggregate": False},
+        "networkPolicies": {"enabled": False},
+        "metrics": {"service": False},
+        "operator": {"serviceAccount": {"create": False, "name": "there"}},
+    },
+}
+"""Ways to install."""
+READ = ["get", "list", "watch"]
+RULES: dict[tuple[str, str], list[str]] = {
+    ("moaa.dev", "moaas"): READ,
+    ("moaa.dev", "moaas/status"): ["update"],
+    ("moaa.dev", "moaas/finalizers"): ["update"],
+    ("apps", "deployments"): [*READ, "create", "patch", "delete"],
+    ("", "services"): [*READ, "create", "patch", "delete"],
+    ("batch", "jobs"): [*READ, "create", "delete"],
+    ("ray.io", "rayjobs"): [*READ, "create", "delete"],
+    ("", "configmaps"): [*READ, "create", "delete"],
+    ("", "pods"): READ,
+    ("", "events"): ["list", "create"],
+}
+"""All that the operator may do where runs are."""
 
 
 class HelmRefused(RuntimeError):

@@ -63,6 +63,8 @@ SOURCES: Mapping[str, Source] = {
 }
 KUBERAY = Source("github.com/ray-project/kuberay/ray-operator", "v1.6.2")
 """Its CRDs are read from its module."""
+PROMETHEUS_OPERATOR = Source("github.com/prometheus-operator/prometheus-operator", "v0.85.0")
+"""So are its."""
 
 
 def cache() -> Path:

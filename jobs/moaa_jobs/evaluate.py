@@ -4,6 +4,7 @@ An item is one prompt for one subject. Items of the same prompt share a ledger r
 an earlier evaluation already has (a Pairwise baseline's above all) are never asked for again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,6 +17,7 @@ from moaa.data.schemas import ANSWERS, SCORES
 from moaa.errors import CallError
 from moaa.evaluate.exact_match import score
 from moaa.evaluate.plan import How, Subject, subjects
+from moaa.evaluate.statistics import mean_of_means
 from moaa.judge.row import judge_pair
 from moaa.mixture.alone import answer_alone
 from moaa.mixture.row import answer_conversation
@@ -48,8 +50,24 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=ROWS_PER_SHARD[Kind.EVALUATE] * len(measured),
             schemas={"answers": ANSWERS, "scores": SCORES},
             main_table="scores",
+            measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
         ),
     )
+
+
+def figures(rows: Sequence[ScoreRow], context: Context, label: str) -> dict[str, float]:
+    """`score`, `score.low` and `score.high`: one subject's mean over the selection benchmarks, between 0 and 1, with
+    its interval. Empty where there is nothing to average; without an interval where a benchmark has one question."""
+    evaluation = context.resource.spec.evaluation
+    benchmarks = [
+        [row["score"] for row in rows if row["model"] == label and row["benchmark"] == benchmark.name]
+        for benchmark in evaluation.selection
+    ]
+    if not benchmarks or not all(benchmarks):
+        return {}
+    found = mean_of_means(benchmarks, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
+    ends = {} if found.low is None or found.high is None else {"score.low": found.low, "score.high": found.high}
+    return {"score": found.mean, **ends}
 
 
 @dataclass(frozen=True)

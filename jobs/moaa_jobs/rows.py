@@ -32,12 +32,13 @@ from moaa.store.shards import (
     finalise,
     publish_shard,
     read_manifest,
+    read_object,
     read_shards,
     shard_name,
     shard_names,
     shard_slice,
 )
-from moaa.store.tables import TableRows
+from moaa.store.tables import Row, TableRows, decode
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.models import targets, windows_of
 from moaa_jobs.provenance import build_manifest
@@ -65,6 +66,8 @@ class RowStage:
     """Of every table the stage writes."""
     main_table: str
     """Has exactly one row for each item that did not fail."""
+    measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
+    """Metrics for the manifest, from all rows of the main table."""
 
 
 @dataclass
@@ -268,7 +271,10 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
 
 async def _finalise(run: _Run, started: datetime) -> StageManifest:
-    context = run.context
+    context, metrics = run.context, {}
+    if run.stage.measure is not None:
+        rows = await _main_rows(run)
+        metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
 
     def build(totals: StageTotals) -> StageManifest:
         check_failures(context, totals.rows_in, totals.failures)
@@ -281,11 +287,22 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
             rows_in=totals.rows_in,
             failures=totals.failures,
             usage=totals.usage,
+            metrics=metrics,
             started=started,
             seconds=totals.seconds,
         )
 
     return await finalise(context.store, run.path, run.names, main_table=run.stage.main_table, build=build)
+
+
+async def _main_rows(run: _Run) -> list[Row]:
+    """Of every shard that is finished; `finalise` refuses a stage that lacks one."""
+    shards = await read_shards(run.context.store, run.path, run.names)
+    found: list[Row] = []
+    for shard in shards.values():
+        ref = shard.tables[run.stage.main_table]
+        found += await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
+    return found
 
 
 def check_failures(context: Context, total: int, reasons: Mapping[str, int]) -> None:

@@ -38,6 +38,9 @@ class Observed(Spec):
 class Phase(StrEnum):
     PENDING = "Pending"
     RUNNING = "Running"
+    """A stage is at work."""
+    WAITING = "Waiting"
+    """Begun, and nothing is at work: for servers, for machines, for another attempt, for a person."""
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
@@ -85,6 +88,8 @@ class StageStatus(Observed):
     outputs: Annotated[list[StageOutput], Field(max_length=128)] = []
     models: Annotated[list[PinnedModel], Field(max_length=64)] = []
     """Of resolve only."""
+    score: Short | None = None
+    """Of evaluate only: the student's mean over the selection benchmarks, in percent, and half of its interval."""
 
 
 class Promoted(Observed):
@@ -104,6 +109,14 @@ class ClosedIteration(Observed):
     score: Short | None = None
     """The promoted student's score on the selection benchmarks, for people."""
     closed: datetime
+
+
+class RepeatedStage(Observed):
+    """A stage that was done, or begun, before an edit and is not done now."""
+
+    stage: StageId
+    why: Annotated[str, StringConstraints(max_length=256)]
+    """The fields that the edit changed, or the stages whose results come anew."""
 
 
 class StageProgress(Observed):
@@ -139,12 +152,14 @@ class MoAAStatus(Observed):
     work: StageProgress | None = None
     """The figures behind `progress`."""
     score: Short | None = None
-    """Of the promoted student on the selection benchmarks, for people."""
+    """The newest student's mean over the selection benchmarks in percent, with half of its interval: 43.8 ± 2.1."""
     conditions: Annotated[list[Condition], Field(max_length=16)] = []
     stages: Annotated[list[StageStatus], Field(max_length=MAX_STAGES)] = []
     """Finished stages, oldest first; others are in the store."""
     attempts: Annotated[list[StageAttempts], Field(max_length=MAX_STAGES)] = []
     """Stages that have no result: the attempt under way and how those before it ended."""
+    repeating: Annotated[list[RepeatedStage], Field(max_length=MAX_STAGES)] = []
+    """What an edit makes the run do again; an entry goes when its stage is done."""
     promoted: Promoted | None = None
     history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
     """The last closed iterations, oldest first; all of them are in the store."""

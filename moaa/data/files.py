@@ -15,7 +15,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moaa.data.shapes import MAX_ROW_BYTES, columns, shorten
+from moaa.data.shapes import GIVE_COLUMNS, MAX_ROW_BYTES, columns, shorten
 from moaa.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
@@ -70,7 +70,7 @@ def _check_head(path: Path, name: str, suffix: str) -> None:
         if head.startswith(magic):
             raise bad(name, "file", f"{packed} compression", "unpack it; Parquet is the compressed form that is read")
     if suffix not in SUFFIXES:
-        raise bad(name, "file", suffix or "no suffix", "only .jsonl, .json and .parquet are read")
+        raise bad(name, "file", suffix or "no suffix", "only .jsonl, .json and .parquet are read; convert it")
     if not head:
         raise bad(name, "file", "0 bytes", "it is empty; remove it or write it again")
     is_parquet = head.startswith(b"PAR1")
@@ -88,14 +88,16 @@ def _parquet(path: Path, name: str) -> Iterator[Record]:
             known = [c for c in file.schema_arrow.names if c in columns()]
             if not known:
                 names = ", ".join(file.schema_arrow.names) or "nothing"
-                raise bad(name, "columns", names, "none of them is a known one; see DataSource for those that are")
+                raise bad(name, "columns", names, "none of them is read; " + GIVE_COLUMNS)
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known, use_threads=False):
                 for values in batch.to_pylist():
                     row += 1
                     yield Record(f"{name} row {row}", values)
     except UnicodeDecodeError as error:
         where = f"{name} rows {row + 1} to {row + BATCH_ROWS}"
-        raise bad(where, "text", error.reason, "a text column holds bytes that are not UTF-8") from error
+        raise bad(
+            where, "text", error.reason, "a text column holds bytes that are not UTF-8; write it again as UTF-8"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's failure, not the file's
@@ -125,7 +127,7 @@ def _json_lines(path: Path, name: str) -> Iterator[Record]:
                     where, f"column {error.colno}", near, f"not JSON ({error.msg.lower()}); one row a line"
                 ) from error
             except (RecursionError, ValueError) as error:
-                raise bad(where, "row", text[:40], f"not usable JSON ({error})") from error
+                raise _unusable(where, text, error) from error
             yield _record(value, where)
 
 
@@ -204,11 +206,19 @@ class _Values:
                     size *= 2
                     continue
                 near = self._text[max(error.pos - 20, 0) : error.pos + 20]
-                raise bad(where, "row", near, f"not JSON ({error.msg.lower()}), cut short, or too large") from error
+                what = error.msg.lower().removesuffix(" starting at")
+                remedy = f"not JSON ({what}), cut short, or too large; correct it or write the file again"
+                raise bad(where, "row", near, remedy) from error
             except (RecursionError, ValueError) as error:
-                raise bad(where, "row", self._text[:40], f"not usable JSON ({error})") from error
+                raise _unusable(where, self._text, error) from error
             self._text = self._text[end:]
             return value
+
+
+def _unusable(where: str, text: str, error: Exception) -> DataError:
+    """JSON that Python does not take: lists in lists without end, numbers of thousands of digits."""
+    what = str(error).partition(":")[0].lower()
+    return bad(where, "row", text[:40], f"not usable JSON ({what}); correct or remove the row")
 
 
 def _record(value: object, where: str) -> Record:

@@ -20,6 +20,7 @@ from moaa.data.rows import PromptRow
 MAX_ROW_BYTES = 1 << 20
 """Longer than any context window in use; a larger row is nearly always a broken export."""
 MAX_ID_CHARACTERS = 256
+GIVE_COLUMNS = "give messages (or conversations) with turns, prompt, or instruction"
 
 _TYPE_NAMES = {dict: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {
@@ -85,8 +86,8 @@ def shape_of(record: Mapping[str, object]) -> Shape:
     for shape in Shape:
         if record.get(shape.value) is not None:
             return shape
-    names = ", ".join(map(str, record)) or "nothing"
-    raise RowError("columns", names, "give messages, conversations, prompt or instruction, as DataSource describes")
+    names = ", ".join(f"{name} (null)" if record[name] is None else str(name) for name in record) or "nothing"
+    raise RowError("columns", names, GIVE_COLUMNS)
 
 
 def to_row(record: Mapping[str, object], shape: Shape, use: Use) -> PromptRow:

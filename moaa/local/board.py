@@ -42,6 +42,8 @@ class Board:
         self.run = ""
         self.storage = ""
         self.stages: dict[str, StageLine] = {}
+        self.is_stopping = False
+        """A signal came; jobs and servers are ending in order."""
         self.servers: dict[str, str] = {}
         """What each server does: starting, ready or restarting."""
         self._clock = clock
@@ -51,6 +53,8 @@ class Board:
             self.run, self.storage = fields["run"], fields["storage"]
             earlier = self.stages  # stages that were done already were announced before
             self.stages = {name: earlier.get(name, StageLine()) for name in fields["stages"]}
+        elif event == "run_stopping":
+            self.is_stopping = True
         elif event.startswith("server_"):
             self._server(event.removeprefix("server_"), fields["model"])
         elif event.startswith("stage_"):

@@ -103,6 +103,10 @@ def render(board: Board) -> Group:
     if fewer:
         parts.append(Text("room for  " + "  ".join(f"{n} replicas of {m}" for m, n in fewer.items()), style="yellow"))
     parts += [Text(f"{n}: {s.error}", style="yellow") for n, s in board.stages.items() if s.error]
+    if board.is_stopping:
+        parts.append(
+            Text("stopping in order, so that nothing is lost; Ctrl-C again stops at once", style="bold yellow")
+        )
     return Group(*parts)
 
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import aiohttp
 
 from moaa.api.models import Serving
-from moaa.errors import ServerError
+from moaa.errors import ServerError, outside
 from moaa.local.events import Notify, ignore
 from moaa.local.machine import Demand
 from moaa.local.process import Guarded, Guards, quoted
@@ -144,8 +144,9 @@ class Server:
         """Start, serve, restart. Failures go to the futures: a broken server must not end its neighbours."""
         for restart in range(MAX_RESTARTS + 1):
             started = time.monotonic()
-            process = await self._spawn()
+            process: Guarded | None = None
             try:
+                process = await self._spawn()
                 await self._until_ready(process)
                 seconds = time.monotonic() - started
                 self._notify("server_ready", model=self.spec.label, seconds=seconds)
@@ -155,8 +156,11 @@ class Server:
                 problem = self._error(process, f"died with exit code {code} while serving")
             except ServerError as error:
                 problem = error
+            except OSError as error:
+                problem = ServerError(f"server of {self.spec.label} could not be started: {outside(error)}")
             finally:
-                await asyncio.shield(process.stop())
+                if process is not None:
+                    await asyncio.shield(process.stop())
             if not self.ready.done():
                 self.ready.set_exception(problem)
                 self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from moaa.local.events import Notify
 
 ValueT = TypeVar("ValueT")
 EXIT_INTERRUPTED = 130
+SHOW_CURSOR = "\x1b[?25h"
 
 
 async def until_signalled(work: Coroutine[Any, Any, ValueT], notify: Notify) -> ValueT:
@@ -26,6 +28,11 @@ async def until_signalled(work: Coroutine[Any, Any, ValueT], notify: Notify) -> 
     def stop(number: int) -> None:
         received.append(number)
         if len(received) > 1:
+            # Nothing else runs any more: what a live display hid is shown again here.
+            sys.stdout.write(SHOW_CURSOR if sys.stdout.isatty() else "")
+            sys.stdout.flush()
+            sys.stderr.write("moaa: stopped at once; run the same command again to go on\n")
+            sys.stderr.flush()
             os._exit(EXIT_INTERRUPTED)
         notify("run_stopping", signal=signal.Signals(number).name)
         task.cancel()

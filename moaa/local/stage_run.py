@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moaa.api import MoAA
-from moaa.errors import DataError, ServerError
+from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs, needs, records
 from moaa.local.catalogue import Catalogue
 from moaa.local.events import Notify
@@ -126,6 +126,8 @@ async def _recorded_run(
         outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
     except DataError as error:
         outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
+    except OSError as error:
+        outcome = Outcome(End.CRASHED, 0.0, None, error=f"its job could not be started: {outside(error)}")
     except asyncio.CancelledError:
         await asyncio.shield(_record(identity, timing, around, outcome=None))
         raise

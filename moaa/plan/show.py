@@ -25,9 +25,9 @@ def validate_text(resource: MoAA) -> str:
     """Of a resource that has loaded: what it is, and advice. Errors are `ResourceError`'s own text."""
     spec, graph = resource.spec, build(resource)
     iterations = f"{spec.iterations} iteration{'s' if spec.iterations != 1 else ''}"
+    models = f"{len(spec.models)} model{'s' if len(spec.models) != 1 else ''}"
     lines = [
-        f"{resource.metadata.name} is valid: {len(spec.models)} models, student {spec.student}, {iterations}, "
-        f"{len(graph.stages)} stages"
+        f"{resource.metadata.name} is valid: {models}, student {spec.student}, {iterations}, {len(graph.stages)} stages"
     ]
     lines += [f"warning: {sentence}" for sentence in warnings(resource)]
     return "\n".join(lines)

@@ -53,6 +53,9 @@ class StageResult(Spec):
     outputs: dict[str, Output] = {}
     models: dict[str, Digest] = {}
     """resolve only: content digest (or the digest of source and commit) of every declared model."""
+    score: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half of its interval
+    (`43.8 ± 2.1`). None without selection benchmarks."""
 
     @property
     def path(self) -> str:

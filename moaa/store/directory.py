@@ -54,7 +54,7 @@ class DirectoryStore:
             yield found
 
     async def delete(self, key: str) -> None:
-        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+        await asyncio.to_thread(self._delete, key)
 
     async def upload(self, key: str, file: Path) -> None:
         await asyncio.to_thread(self._write, key, lambda fd: _copy(file, fd), os.replace)
@@ -69,19 +69,14 @@ class DirectoryStore:
         """Nothing is held open."""
 
     def prepare(self) -> None:
-        """Make the folder and remove what kills left unfinished more than a day ago.
+        """Remove what kills left unfinished more than a day ago, where there is any and it may be removed.
 
-        Raises:
-            StoreError: the folder cannot be made or written.
+        Makes nothing: whoever only reads leaves no trace. The first write makes the folder.
         """
-        try:
-            self._unfinished.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
             for path in self._unfinished.iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > _STALE_S:
-                        path.unlink()
-        except OSError as error:
-            raise self._failed("spec.storage.uri", error) from error
+                if time.time() - path.stat().st_mtime > _STALE_S:
+                    path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
@@ -152,6 +147,14 @@ class DirectoryStore:
             else:
                 with contextlib.suppress(FileNotFoundError):  # deleted since
                     yield ObjectInfo(path.relative_to(self._root).as_posix(), entry.stat().st_size)
+
+    def _delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            pass  # there is no such object
+        except OSError as error:
+            raise self._failed(key, error) from error
 
     def _download(self, key: str, file: Path) -> None:
         partial = file.with_name(f".{file.name}.{uuid4().hex[:8]}.partial")

@@ -91,4 +91,15 @@ class StageManifest(Spec):
             attempt=self.attempt,
             outputs=self.outputs,
             models=self.models if self.kind is Kind.RESOLVE else {},
+            score=self._score if self.kind is Kind.EVALUATE else None,
         )
+
+    @property
+    def _score(self) -> str | None:
+        """From the metrics `score`, `score.low` and `score.high`, which are between 0 and 1."""
+        if "score" not in self.metrics:
+            return None
+        text = f"{100 * self.metrics['score']:.1f}"
+        if "score.low" not in self.metrics or "score.high" not in self.metrics:
+            return text
+        return f"{text} ± {50 * (self.metrics['score.high'] - self.metrics['score.low']):.1f}"

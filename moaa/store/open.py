@@ -35,7 +35,7 @@ def open_store(storage: Storage, settings: StoreSettings | None = None) -> Store
     Speaks to nobody yet; `moaa.store.preflight` does.
 
     Raises:
-        StoreError: the folder cannot be written, the keys are incomplete, or boto3 is not installed.
+        StoreError: the keys are incomplete, or boto3 is not installed.
     """
     url = urlsplit(storage.uri)
     if url.scheme == "file":

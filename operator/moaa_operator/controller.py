@@ -192,7 +192,7 @@ class Controller:
         if body == status.document(observed.status) and document.get("status"):
             return document
         written = self._api.replace_status(MOAA, observed.owner.namespace, {**document, "status": body})
-        self._metrics.status_written()
+        self._metrics.status_written(observed.status, desired.status)
         return written
 
     def _tell(self, owner: Owner, document: Object, found: list[Event]) -> None:

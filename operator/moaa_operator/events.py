@@ -38,13 +38,21 @@ def _conditions(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
     later = {condition.type: condition for condition in after.conditions}
     for kind, condition in later.items():
         last = earlier.get(kind)
-        if last is not None and (last.status, last.reason) == (condition.status, condition.reason):
+        is_same = last is not None and (last.status, last.reason) == (condition.status, condition.reason)
+        if is_same and not _is_another_edit(last, condition):
             continue
         event = _condition(condition, is_new=last is None or last.status != condition.status)
         if event is not None:
             yield event
     if conditions.SUSPENDED in earlier and conditions.SUSPENDED not in later:
         yield Event("Normal", "Resumed", "spec.suspend is false again", _when(earlier[conditions.SUSPENDED]))
+
+
+def _is_another_edit(last: Condition | None, condition: Condition) -> bool:
+    """While one edit's stages are still repeated, another has come; fewer stages to repeat are no news."""
+    if last is None or condition.type != conditions.REPEATING:
+        return False
+    return last.observed_generation != condition.observed_generation and last.message != condition.message
 
 
 def _condition(condition: Condition, *, is_new: bool) -> Event | None:
@@ -61,6 +69,8 @@ def _condition(condition: Condition, *, is_new: bool) -> Event | None:
             return Event("Warning", condition.reason, condition.message, key)
         case conditions.SERVERS, "True":
             return Event("Normal", "ServersReady", "every model that is asked answers", key) if is_new else None
+        case conditions.REPEATING, "True":
+            return Event("Normal", "Repeating", condition.message, f"{key} {condition.observed_generation}")
         case conditions.SUSPENDED, "True":
             return Event("Normal", "Suspended", condition.message, key)
         case "Succeeded", "True":

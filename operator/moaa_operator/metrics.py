@@ -6,10 +6,17 @@
 | moaa_operator_queue_length | gauge | – |
 | moaa_operator_runs | gauge | phase |
 | moaa_operator_runs_stalled | gauge | – |
+| moaa_operator_attempts_total | counter | kind |
+| moaa_operator_attempts_failed_total | counter | kind, permanent: true, false |
+| moaa_operator_servers_released_total | counter | – |
+| moaa_operator_stages_done_total | counter | kind |
 | moaa_operator_status_writes_total | counter | – |
 | moaa_operator_watch_errors_total, _watch_relists_total, _watch_events_total | counter | kind |
 | moaa_operator_watch_objects | gauge | kind |
 | moaa_operator_is_leader | gauge | – |
+
+`kind` of the first ones is a stage's kind, or `preflight` or `inspect`; they are counted when the status is written, so
+that each counts once whoever writes it.
 """
 
 import threading
@@ -21,6 +28,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from moaa.api.status import MoAAStatus, Phase
+from moaa.plan.stage import Kind
 from moaa_operator.conditions import STALLED
 from moaa_operator.informer import Informer
 
@@ -42,11 +50,34 @@ class Metrics:
         self._stalled = Gauge("moaa_operator_runs_stalled", "MoAAs that wait for a person", registry=self.registry)
         self.is_leader = Gauge("moaa_operator_is_leader", "1 for the replica that works", registry=self.registry)
 
+        self._attempts = Counter("moaa_operator_attempts", "Attempts begun", ["kind"], registry=self.registry)
+        self._failed = Counter(
+            "moaa_operator_attempts_failed", "Attempts that failed", ["kind", "permanent"], registry=self.registry
+        )
+        self._released = Counter(
+            "moaa_operator_servers_released", "Gangs of servers given back without a machine", registry=self.registry
+        )
+        self._done = Counter("moaa_operator_stages_done", "Stages done", ["kind"], registry=self.registry)
+
     def reconciled(self, result: str, seconds: float) -> None:
         self._seconds.labels(result).observe(seconds)
 
-    def status_written(self) -> None:
+    def status_written(self, before: MoAAStatus, after: MoAAStatus) -> None:
+        """Counts what has happened from one status to the next."""
         self._writes.inc()
+        known = {(entry.stage, entry.fingerprint) for entry in before.stages}
+        for stage in after.stages:
+            if (stage.stage, stage.fingerprint) not in known:
+                self._done.labels(stage.kind).inc()
+        earlier = {(entry.stage, entry.fingerprint): entry for entry in before.attempts}
+        for entry in after.attempts:
+            last, kind = earlier.get((entry.stage, entry.fingerprint)), _kind(entry.stage)
+            if entry.attempt > (last.attempt if last else 0):
+                self._attempts.labels(kind).inc()
+            if entry.failures > (last.failures if last else 0):
+                self._failed.labels(kind, str(entry.is_permanent).lower()).inc()
+            if entry.releases > (last.releases if last else 0):
+                self._released.inc()
 
     def observed(self, key: Key, status: MoAAStatus) -> None:
         stalled = any(c.type == STALLED and c.status == "True" for c in status.conditions)
@@ -68,6 +99,16 @@ class Metrics:
         for phase in Phase:
             self._runs.labels(str(phase)).set(counts[str(phase)])
         self._stalled.set(sum(stalled for _, stalled in self._phases.values()))
+
+
+def _kind(stage: str) -> str:
+    """Of a stage's id, or of a check.
+
+    >>> _kind("i1-evaluate-sft"), _kind("i0-stage-data"), _kind("preflight")
+    ('evaluate', 'stage-data', 'preflight')
+    """
+    name = stage.partition("-")[2] or stage
+    return next((str(kind) for kind in Kind if name.startswith(kind)), name)
 
 
 class _Watching(Collector):

@@ -19,6 +19,7 @@ from moaa_operator.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
     HASH_ANNOTATION,
+    JOB_FILE,
     MODEL_ANNOTATION,
     ROLE_LABEL,
     STAGE_LABEL,
@@ -74,6 +75,10 @@ class Child:
     """Why it does not go on, or how it failed in Kubernetes' words."""
     progress: StageProgress | None = None
     """How far it is, as far as its pods or its shards tell."""
+    is_running: bool = False
+    """At least one of its pods runs."""
+    job_file: str = ""
+    """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
     """It should have pods and has none."""
 
@@ -264,7 +269,7 @@ def _no_pods(item: Object, kind: str, heard: _Heard) -> Problem | None:
 
 
 def _config_map(item: Object, _pods: list[Object], _heard: _Heard) -> Child | None:
-    return _child(item, "ConfigMap")
+    return _child(item, "ConfigMap", job_file=str((item.get("data") or {}).get(JOB_FILE) or ""))
 
 
 def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
@@ -290,6 +295,7 @@ def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
         end=end,
         problem=problem,
         is_silent=is_quiet,
+        is_running=any(map(pods.is_running, mine)),
         terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
         progress=progress,
     )
@@ -331,7 +337,16 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
     elif is_quiet:
         problem = _no_pods(item, "RayJob", heard)
     progress = combine(heard.of(mine)) if end is End.RUNNING else None
-    return _child(item, "RayJob", end=end, problem=problem, terminations=ended, is_silent=is_quiet, progress=progress)
+    return _child(
+        item,
+        "RayJob",
+        end=end,
+        problem=problem,
+        terminations=ended,
+        is_silent=is_quiet,
+        is_running=ray == "RUNNING",
+        progress=progress,
+    )
 
 
 def _server(item: Object, all_pods: list[Object]) -> Server:

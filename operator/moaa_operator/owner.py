@@ -23,6 +23,8 @@ ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On children of a stage's attempt: its number, from 1."""
 MODEL_ANNOTATION = f"{GROUP}/model"
 """On servers: the model's name as stages use it, for example `qwen` or `@i1-sft`."""
+JOB_FILE = "job.json"
+"""In a job's ConfigMap: the key under which it finds what it reads."""
 
 
 @dataclass(frozen=True)

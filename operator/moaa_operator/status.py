@@ -6,7 +6,7 @@ from typing import Any
 
 from moaa.api.attempts import Step
 from moaa.api.status import MAX_HISTORY, MAX_STAGES, ClosedIteration, MoAAStatus, Promoted
-from moaa.plan.graph import stage_id
+from moaa.plan.graph import BASE_EVALUATE, stage_id
 from moaa.plan.stage import TRAINING, Kind, StageResult
 from moaa_operator import conditions
 from moaa_operator.figures import column
@@ -35,10 +35,11 @@ def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
         stage=stage,
         progress=column(work) or None if work is not None else None,
         work=work,
-        score=before.score,
+        score=_score(view) or before.score,
         conditions=found,
         stages=[stage_status(result) for result in bounded(kept)],
         attempts=attempts[:MAX_STAGES],
+        repeating=list(view.repeating),
         promoted=_promoted(view) or before.promoted,
         history=_history(view, before),
     )
@@ -57,6 +58,14 @@ def _shown_stage(view: View) -> str | None:
     if running:
         return min(running, key=lambda entry: order[entry.step or Step.SERVERS]).stage
     return next((name for name in view.graph.stages if name not in view.results), None)
+
+
+def _score(view: View) -> str | None:
+    """Of the last student that was measured."""
+    order = {name: place for place, name in enumerate(view.graph.stages)}
+    measured = [r for r in view.results.values() if r.score is not None and r.kind is Kind.EVALUATE]
+    last = max(measured, key=lambda r: (iteration_of(r.stage), order.get(r.stage, 0)), default=None)
+    return last.score if last is not None else None
 
 
 def _promoted(view: View) -> Promoted | None:
@@ -78,4 +87,10 @@ def _history(view: View, before: MoAAStatus) -> list[ClosedIteration]:
 def _closed(result: StageResult, view: View, now: datetime) -> ClosedIteration:
     model = result.outputs.get("model")
     made = [r.stage for r in view.results.values() if r.kind in TRAINING and model and r.outputs["model"] == model]
-    return ClosedIteration(iteration=iteration_of(result.stage), stage=made[0] if made else None, closed=now)
+    stage, measure = made[0] if made else None, ""
+    if stage is not None:
+        measure = stage_id(iteration_of(stage), Kind.EVALUATE, str(view.results[stage].kind))
+    elif model is not None and model.uri is None:
+        measure = BASE_EVALUATE
+    score = view.results[measure].score if measure in view.results else None
+    return ClosedIteration(iteration=iteration_of(result.stage), stage=stage, score=score, closed=now)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts
-from moaa.api.status import StageProgress
+from moaa.api.status import RepeatedStage, StageProgress
 from moaa.plan.stage import Graph, StageResult
 from moaa_operator.pods import Problem
 
@@ -39,5 +39,9 @@ class View:
     is_training: bool = False
     blocked: tuple[Problem, ...] = ()
     """What waits for a person: nothing in the run itself will change it."""
+    hindered: Mapping[str, Problem] = field(default_factory=dict)
+    """Stages whose Job or RayJob exists and does not work, and why."""
+    repeating: tuple[RepeatedStage, ...] = ()
+    """What an edit makes the run do again."""
     progress: Mapping[str, StageProgress] = field(default_factory=dict)
     """By stage."""

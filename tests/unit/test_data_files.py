@@ -80,11 +80,15 @@ MIXED = lines({"prompt": "a"}, {"messages": [{"role": "user", "content": "b"}]})
         pytest.param("a.parquet", b"PAR1" + b"\0" * 40 + b"PAR1", ["a.parquet", "not readable Parquet"], id="broken"),
         pytest.param("a.parquet", GOOD, ["no Parquet header", "does not fit its suffix"], id="JSON named parquet"),
         pytest.param("a.jsonl", parquet([{"prompt": "a"}]), ["Parquet", "suffix .jsonl"], id="parquet named jsonl"),
-        pytest.param("a.parquet", parquet([{"text": "a"}]), ["columns", "'text'"], id="parquet, unknown columns"),
+        pytest.param(
+            "a.parquet", parquet([{"text": "a"}]), ["columns", "'text'", "give messages"], id="parquet, unknown columns"
+        ),
         pytest.param("a.parquet", parquet([{"prompt": 1}]), ["row 1", "not a number"], id="parquet, number"),
         pytest.param("a.parquet", parquet([{"prompt": b"a"}]), ["row 1", "must be text, not bytes"], id="bytes"),
         pytest.param("a.parquet", BROKEN_UTF8_PARQUET, ["a.parquet", "not UTF-8"], id="parquet, not UTF-8"),
-        pytest.param("a.parquet", parquet([{"prompt": None}]), ["row 1", "give messages"], id="parquet, null"),
+        pytest.param(
+            "a.parquet", parquet([{"prompt": None}]), ["row 1", "prompt (null)", "give messages"], id="parquet, null"
+        ),
         pytest.param("a.jsonl", gzip.compress(GOOD), ["gzip", "unpack"], id="gzip behind the wrong name"),
         pytest.param("a.jsonl.gz", gzip.compress(GOOD), ["gzip", "unpack"], id="gzip"),
         pytest.param("a.csv", b"prompt\nhi\n", [".csv", "only .jsonl"], id="csv"),
@@ -101,8 +105,10 @@ MIXED = lines({"prompt": "a"}, {"messages": [{"role": "user", "content": "b"}]})
         ),
         pytest.param("a.jsonl", b"[1]\n", ["line 1", "must be an object"], id="list line"),
         pytest.param("a.jsonl", b'"x"\n', ["line 1", "must be an object"], id="string line"),
-        pytest.param("a.jsonl", b"[" * 100000, ["line 1", "not usable JSON"], id="deep nesting"),
-        pytest.param("a.jsonl", b'{"id": ' + b"9" * 5000 + b"}", ["line 1", "not usable JSON"], id="endless number"),
+        pytest.param("a.jsonl", b"[" * 100000, ["line 1", "not usable JSON", "correct or remove"], id="deep nesting"),
+        pytest.param(
+            "a.jsonl", b'{"id": ' + b"9" * 5000 + b"}", ["line 1", "4300 digits", "remove the row"], id="endless number"
+        ),
         pytest.param("a.jsonl", b'{"prompt": "' + b"x" * MAX_LINE_BYTES, ["line 1", "more than"], id="endless line"),
         pytest.param("a.jsonl", lines({"prompt": "x" * 1_100_000}), ["line 1", "may hold 1048576"], id="large row"),
         pytest.param("a.json", b'{"data": [1]}', ["row 1", "columns", "data"], id="rows inside an object"),

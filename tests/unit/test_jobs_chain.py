@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from moaa.api.load import load_text
 from moaa.api.resource import MoAA
 from moaa.plan.fingerprint import identify
@@ -184,3 +186,24 @@ async def test_iteration_zero_measures_everybody_and_baselines_tie_with_themselv
     assert arena["base"] == 0.5
     assert arena["left"] == 0.0  # "left(" < "student("
     assert len(scores) == 2 * 3 * 5
+
+
+@pytest.mark.parametrize(
+    ("held", "score"),
+    [
+        pytest.param(("student(0*2)", "student(1*2)", "wrong", "wrong"), "50.0 ± 25.0", id="with an interval"),
+        pytest.param(("student(0*2)",), "75.0", id="one question says nothing about the spread"),
+    ],
+)
+async def test_an_evaluation_says_how_good_its_own_student_is(
+    tmp_path: Path, held: tuple[str, ...], score: str
+) -> None:
+    results: dict[str, StageResult] = {}
+    async with serve(scripted) as endpoint:
+        declared = resource(tmp_path, endpoint.url, prompts=PROMPTS)
+        rows = [{"id": f"h{i}", "prompt": f"{i}*2", "answer": answer} for i, answer in enumerate(held)]
+        (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for stage in ("i0-resolve", "i0-stage-data", "i0-evaluate"):
+            await run_stage(declared, tmp_path, stage, results, {"student": endpoint.url})
+    assert results["i0-evaluate"].score == score
+    assert results["i0-stage-data"].score is None

@@ -49,7 +49,7 @@ def start(fake: FakeMachine, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -89,6 +89,45 @@ def test_validate_tells_mistakes_on_stderr_without_a_traceback(
     assert error.startswith(f"moaa: {file}: ")
     assert "metadata.name" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "absent.yaml",
+            "absent.yaml: 1 problem\n  cannot be read: No such file or directory; name a file that exists\n",
+        ),
+        ("", ": 1 problem\n  cannot be read: Is a directory; name a file in it\n"),
+        ("empty.yaml", "empty.yaml: 1 problem\n  holds nothing; write a resource of kind MoAA\n"),
+    ],
+    ids=["absent", "folder", "empty"],
+)
+def test_a_file_that_is_none_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, told: str
+) -> None:
+    (tmp_path / "empty.yaml").touch()
+    assert cli.main(["validate", str(tmp_path / name)]) == cli.EXIT_INPUT
+    assert capsys.readouterr().err.endswith(told)
+
+
+def test_commands_that_only_read_leave_nothing_behind(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.root.rmdir()
+    file = str(write(fake))
+    assert cli.main(["plan", file]) == cli.EXIT_OK
+    assert cli.main(["report", file, "--out", str(fake.folder / "report")]) == cli.EXIT_OK
+    assert not fake.root.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(write(fake))
+    (fake.folder / "taken").touch()
+    taken = str(fake.folder / "taken" / "folder")
+    for arguments in (["report", file, "--out", taken], ["run", file, "--workdir", taken]):
+        assert cli.main(arguments) == cli.EXIT_FAILED
+        assert capsys.readouterr().err == (
+            f"moaa: {taken}: Not a directory; free space or mend its permissions, or name another folder\n"
+        )
 
 
 def test_validate_and_plan_of_a_good_file(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,6 +230,18 @@ def test_signal_stops_the_run_in_order_with_130(fake: FakeMachine, number: int) 
     assert error == "moaa: interrupted; run the same command again to go on\n"
     assert (fake.control / "stopped").exists()
     assert gone(fake)
+
+
+def test_a_second_signal_ends_the_run_at_once_and_leaves_no_process(fake: FakeMachine) -> None:
+    fake.script({"i0-resolve": ["wait"]})
+    with start(fake, "run", str(write(fake))) as run:
+        wait_until((fake.control / "waiting").exists)
+        os.kill(run.pid, signal.SIGINT)
+        os.kill(run.pid, signal.SIGTERM)
+        _, error = run.communicate(timeout=60)
+    assert run.returncode == cli.EXIT_INTERRUPTED
+    assert error == "moaa: stopped at once; run the same command again to go on\n"
+    wait_until(lambda: gone(fake))
 
 
 def test_killed_run_leaves_no_process_and_the_next_run_goes_on(in_process: FakeMachine) -> None:

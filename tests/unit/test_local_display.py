@@ -69,6 +69,15 @@ def test_table_shows_stage_progress_and_servers() -> None:
     assert "room for  2 of 4 replicas of a" in text
 
 
+def test_a_signal_is_answered_on_the_screen() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in [*RUN, ("run_stopping", {"signal": "SIGINT"})]:
+        board(event, **fields)
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(render(board))
+    assert "Ctrl-C again stops at once" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+
+
 def test_failed_attempt_shows_its_error_until_the_next_one_starts() -> None:
     board = Board(clock=lambda: 5.0)
     board("stage_attempt_failed", stage="i1-sft", error="it broke", attempts_left=2)

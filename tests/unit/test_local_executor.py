@@ -55,7 +55,7 @@ def none_alive(pids: list[int]) -> bool:
     return not any(pid in table and table[pid][1] not in "ZX" for pid in pids)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -101,6 +101,13 @@ async def test_crash_is_tried_again_and_recorded(fake: FakeMachine) -> None:
     attempts = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
     outcomes = [(a.outcome, a.error) for a in attempts if a.stage == "i0-stage-data"]
     assert outcomes == [("Crashed", "it broke"), ("Done", ""), ("Done", "")]
+
+
+async def test_a_disk_that_refuses_the_job_s_files_is_a_failed_attempt(fake: FakeMachine) -> None:
+    (fake.folder / "work").mkdir()
+    (fake.folder / "work" / "jobs").touch()
+    with pytest.raises(StageError, match=r"its job could not be started: .*/work/jobs.*; free space or mend"):
+        await carry_out(fake, fake.resource(mixture=False))
 
 
 async def test_retries_are_bounded(fake: FakeMachine) -> None:

@@ -121,6 +121,14 @@ async def test_server_that_does_not_come_up_says_why(fake: FakeMachine, mode: st
             assert lease.servers["a"].is_usable
 
 
+async def test_server_whose_log_cannot_be_written_says_so(fake: FakeMachine) -> None:
+    async with Bench(fake, Capacity(5.0)) as pool:
+        (fake.folder / "logs" / "a.log").mkdir()
+        with pytest.raises(ServerError, match=r"server of a could not be started: .*a\.log: Is a directory"):
+            async with pool.lease([spec("a")]):
+                pass
+
+
 async def test_server_that_keeps_dying_breaks_the_lease(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "MAX_RESTARTS", 0)
     async with Bench(fake, Capacity(5.0)) as pool, pool.lease([spec("a")]) as lease:

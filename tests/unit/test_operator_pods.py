@@ -24,7 +24,7 @@ UNSCHEDULABLE = {
 @pytest.mark.parametrize(
     ("status", "reason", "words"),
     [
-        pytest.param({"conditions": [UNSCHEDULABLE]}, "Unschedulable", "Insufficient nvidia.com/gpu", id="machine"),
+        pytest.param({"conditions": [UNSCHEDULABLE]}, "GPUsUnavailable", "Insufficient nvidia.com/gpu", id="machine"),
         pytest.param(
             {"containerStatuses": [{"name": "vllm", "state": {"waiting": {
                 "reason": "ImagePullBackOff", "message": 'Back-off pulling image "vllm/nope"'}}}]},
@@ -44,6 +44,16 @@ UNSCHEDULABLE = {
             {"containerStatuses": [{"name": "vllm", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
                 "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": ""}}}]},
             "CrashLoopBackOff", "more memory than its limit", id="out of memory",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "vllm", "restartCount": 3, "ready": False, "state": {"running": {}},
+                "lastState": {"terminated": {"exitCode": 1, "message": "ImportError: libcudart.so.13"}}}]},
+            "Restarted", "ImportError: libcudart.so.13", id="started again",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "vllm", "restartCount": 3, "ready": False, "lastState": {}, "state": {
+                "terminated": {"exitCode": 1, "message": "ImportError: libcudart.so.13"}}}]},
+            "Restarted", "ImportError: libcudart.so.13", id="about to be started again",
         ),
         pytest.param(
             {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."},
@@ -68,6 +78,18 @@ def test_why_a_pod_does_not_run(status: Object, reason: str, words: str) -> None
             "containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "ContainerCreating"}}}],
         },
         {"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 75}}}]},
+        {
+            "phase": "Running",
+            "containerStatuses": [
+                {
+                    "name": "c",
+                    "restartCount": 1,
+                    "ready": True,
+                    "state": {"running": {}},
+                    "lastState": {"terminated": {"exitCode": 1}},
+                }
+            ],
+        },
     ],
 )
 def test_a_pod_that_starts_runs_or_has_ended_has_no_problem(status: Object) -> None:
@@ -129,5 +151,5 @@ def test_how_a_rayjob_failed() -> None:
 
 def test_what_a_rayjob_waits_for() -> None:
     waiting = rayjob(jobDeploymentStatus="Initializing", rayClusterName="c")
-    assert (waiting.end, waiting.problem.reason) == (End.RUNNING, "Unschedulable")
+    assert (waiting.end, waiting.problem.reason) == (End.RUNNING, "GPUsUnavailable")
     assert rayjob(jobDeploymentStatus="Suspended", suspend=True).problem.reason == "Queued"

@@ -43,6 +43,24 @@ def test_a_run_goes_through_every_stage_and_leaves_no_server() -> None:
     assert len(set(cluster.created)) == len(cluster.created)
 
 
+def test_the_newest_students_score_is_shown_and_a_closed_iteration_keeps_its_own() -> None:
+    cluster = Cluster()
+    shown: list[tuple[str, str | None]] = []
+    while cluster.phase != "Succeeded":
+        cluster.settle()
+        measured = [stage for stage in cluster.done if "-evaluate" in stage]
+        shown += [(stage, cluster.status.get("score")) for stage in measured[len(shown) :]]
+        cluster.servers_answer()
+        cluster.work_all()
+    assert shown == [(s, score(s)) for s in ("i0-evaluate", "i1-evaluate-sft", "i1-evaluate-dpo")]
+    assert [(h["stage"], h["score"]) for h in cluster.status["history"]] == [("i1-dpo", score("i1-evaluate-dpo"))]
+
+
+def score(stage: str) -> str:
+    """As `finish` makes it up."""
+    return f"{sum(map(ord, stage)) % 100}.0 ± 2.1"
+
+
 def test_nothing_starts_before_the_store_has_passed() -> None:
     cluster = Cluster()
     cluster.settle()
@@ -114,7 +132,7 @@ def test_servers_that_find_no_machine_are_all_released_and_come_back_at_another_
     desired = cluster.settle()
     ready = cluster.condition("ServersReady")
     assert ready is not None
-    assert (ready["status"], ready["reason"]) == ("False", "Unschedulable")
+    assert (ready["status"], ready["reason"]) == ("False", "GPUsUnavailable")
     assert words in ready["message"]
     assert desired.requeue_after_s is not None
     assert desired.requeue_after_s <= SETTINGS.resync_active_s
@@ -209,6 +227,57 @@ def test_an_edit_stops_the_running_attempt_and_starts_the_other_one() -> None:
     assert cluster.done == ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]
 
 
+def test_an_edit_is_told_with_all_it_repeats_until_that_is_done_again() -> None:
+    cluster = Cluster(spec__evaluation=None)
+    item = until(cluster, "i1-sample")
+    assert cluster.condition("Repeating") is None
+    mixture = {
+        "layers": [{"proposers": [{"model": "a"}, {"model": "b"}]}],
+        "aggregator": {"model": "agg", "temperature": "0.5"},
+    }
+    changes: Object = {"spec__evaluation": None, "spec__mixture": mixture}
+    cluster.edit(**changes)
+    cluster.settle()
+    assert ("Job", item["metadata"]["name"]) not in cluster.objects
+    condition = cluster.condition("Repeating")
+    assert condition is not None
+    assert (condition["status"], condition["reason"]) == ("True", "Edited")
+    assert condition["message"] == (
+        "i1-generate: mixture.aggregator.temperature 0.7 → 0.5; i1-sft: its input comes anew from i1-generate; "
+        "i1-sample: its input comes anew from i1-sft"
+    )
+    while "i1-generate" not in cluster.done:
+        cluster.servers_answer()
+        cluster.work_all()
+        cluster.settle()
+    assert [entry["stage"] for entry in cluster.status["repeating"]] == ["i1-sft", "i1-sample"]
+    until(cluster, "i1-sft")
+    cluster.edit(spec__training__sft={"epochs": "9"}, **changes)
+    cluster.settle()
+    told = {entry["stage"]: entry["why"] for entry in cluster.status["repeating"]}
+    assert told["i1-sft"] == "training.epochs 6 → 9"
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+    assert cluster.condition("Repeating") is None
+    assert cluster.status["repeating"] == []
+
+
+def test_an_edit_that_is_taken_back_repeats_nothing_that_was_done() -> None:
+    cluster = Cluster(**SHORT)
+    until(cluster, "i1-sft")
+    cluster.edit(**{**SHORT, "spec__mixture__aggregator__temperature": "0.5"})
+    cluster.settle()
+    assert cluster.condition("Repeating") is not None
+    cluster.edit(**SHORT)
+    made = list(cluster.created)
+    while "i1-generate" not in cluster.done:
+        cluster.settle()
+        cluster.work_all()
+    assert {name.split("-")[1] for name in cluster.created[len(made) :]} == {"inspect"}
+    # The training under way was stopped, and begins again.
+    assert [entry["stage"] for entry in cluster.status["repeating"]] == ["i1-sft"]
+
+
 def test_an_edit_that_changes_no_fingerprint_stops_nothing() -> None:
     cluster = Cluster(**SHORT)
     item = until(cluster, "i1-generate")
@@ -290,7 +359,7 @@ def test_without_kuberay_training_waits_and_says_so() -> None:
         assert condition is not None
         assert condition["reason"] == "KubeRayMissing"
         assert "rayjobs.ray.io" in condition["message"]
-    assert cluster.phase == "Running"
+    assert cluster.phase == "Waiting"
     cluster.has_kuberay = True
     cluster.run()
     assert cluster.phase == "Succeeded"

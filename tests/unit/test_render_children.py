@@ -481,6 +481,12 @@ def test_the_head_has_no_cpus_to_give_and_reads_the_job_file() -> None:
     ]
 
 
+def test_the_head_may_use_idle_cpus() -> None:
+    resources = container(find(stage("i1-sft"), "RayJob"), "ray-head")["resources"]
+    assert resources["requests"] == {"cpu": SETTINGS.head_cpu, "memory": SETTINGS.head_memory}
+    assert resources["limits"] == {"memory": SETTINGS.head_memory}
+
+
 def test_workers_are_as_many_and_as_large_as_the_resource_says() -> None:
     manifest = find(stage("i1-sft"), "RayJob")
     (group,) = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]

@@ -86,5 +86,5 @@ app.kubernetes.io/part-of: moaa
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end }}

@@ -14,6 +14,7 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
+from moaa_operator.owner import JOB_FILE
 from moaa_operator.render.labels import STAY_ANNOTATIONS, Manifest
 from moaa_operator.settings import NodeRole, Settings
 
@@ -23,7 +24,6 @@ HOME = "/home/moaa"
 TMP = "/tmp"
 WORK_DIR = "/tmp/moaa"
 JOB_FOLDER = "/etc/moaa"
-JOB_FILE = "job.json"
 JOB_PATH = f"{JOB_FOLDER}/{JOB_FILE}"
 
 POD_SECURITY: Mapping[str, Any] = {

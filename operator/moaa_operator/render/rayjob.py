@@ -132,7 +132,8 @@ class _Parts:
             env=self._environment,
             mounts=[pod.job_mount()],
             # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
-            resources=pod.requests_as_limits(settings.head_cpu, settings.head_memory),
+            # Ray is told of its CPUs (none) by num-cpus, so a limit would only slow its start.
+            resources=pod.requests_with_memory_limit(settings.head_cpu, settings.head_memory),
         )
         return self._pod(container, volumes=[pod.job_volume(self._name)], terminationGracePeriodSeconds=GRACE_S)
 

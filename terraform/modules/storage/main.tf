@@ -5,11 +5,12 @@ locals {
   bucket_arn = "arn:${var.partition}:s3:::${var.bucket_name}"
 }
 
-# No force_destroy: a bucket that holds runs cannot be destroyed by `terraform destroy`.
+# No force_destroy: a bucket that holds runs cannot be destroyed by `terraform destroy`. The tag makes the bucket depend on
+# its key: else a destroy that rightly stops at the bucket would have given the key up for deletion, and every run with it.
 resource "aws_s3_bucket" "this" {
   bucket        = var.bucket_name
   force_destroy = false
-  tags          = var.tags
+  tags          = merge(var.tags, { "moaa:key" = var.key_arn })
 }
 
 resource "aws_s3_bucket_public_access_block" "this" {

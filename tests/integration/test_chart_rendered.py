@@ -1,8 +1,7 @@
-"""The chart through a real Helm: what comes out for which values. An API server takes it in test_chart_apiserver.py."""
+"""The chart through a real Helm: what comes out for which values. An API server takes it in test_chart_apiserver."""
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,79 +12,24 @@ from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render.job import PROGRESS_PORT
 from moaa_operator.render.labels import Role, labels
 from moaa_operator.served import PORT
-from moaa_operator.settings import LogFormat, NodeRole, PullPolicy, Settings
-from tests.chart import CHART, KUBERNETES, HelmRefused, Object, helm, only, render
+from moaa_operator.settings import LogFormat, NodeRole, Settings
+from tests.chart import (
+    ALL,
+    CHART,
+    DIGEST,
+    KUBERNETES,
+    MATRIX,
+    READ,
+    RULES,
+    TERRAFORM,
+    HelmRefused,
+    Object,
+    helm,
+    only,
+    render,
+)
 
-ROOT = Path(__file__).parents[2]
-TERRAFORM: dict[str, Any] = yaml.safe_load((ROOT / "terraform" / "tests" / "chart-values.yaml").read_text())
-DIGEST = "sha256:" + "0123456789abcdef" * 4
-ALL: dict[str, Any] = {
-    "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
-    "images": {
-        "operator": {"repository": "registry.example/moaa/operator", "tag": "unused", "digest": DIGEST},
-        "jobs": {"repository": "registry.example/moaa/jobs", "tag": "1.2"},
-    },
-    "operator": {
-        "replicas": 2,
-        "logLevel": "DEBUG",
-        "logFormat": "text",
-        "serviceAccount": {"name": "op", "annotations": {"eks.amazonaws.com/role-arn": "arn"}},
-        "podAnnotations": {"note": "why"},
-        "podLabels": {"team": "alignment"},
-        "priorityClassName": "system-cluster-critical",
-        "nodeSelector": {"disk": "ssd"},
-        "tolerations": [{"key": "own", "operator": "Exists"}],
-        "affinity": {"podAntiAffinity": {}},
-    },
-    "settings": {"jobCpu": "500m", "workers": 8, "leaseDurationS": 20.5, "trainingDeadlineHours": 10_000_000},
-    "runNamespaces": [
-        {"name": "runs", "create": True, "serviceAccountAnnotations": {"cloud": "identity"}},
-        {"name": "made", "createServiceAccounts": False},
-        {"name": "one", "serviceAccountName": "same", "servingServiceAccountName": "same"},
-    ],
-    "priorityClasses": {
-        "jobs": {"name": "moaa-jobs", "create": True, "value": 1_000_000},
-        "training": {"name": "there-already"},
-    },
-    "networkPolicies": {"metricsFrom": [{"namespaceSelector": {}}], "egress": {"enabled": True}},
-    "metrics": {
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-        "rules": {"enabled": True},
-        "dashboard": {"enabled": True},
-    },
-    "scheduling": {"system": {"nodeSelector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
-}
-MATRIX: Mapping[str, dict[str, Any]] = {
-    "default": {},
-    "two-replicas": {"operator": {"replicas": 2}},
-    "namespaced": {"clusterWide": False, "runNamespaces": [{"name": "runs"}, {"name": "more", "create": True}]},
-    "alone": {"operator": {"leaderElection": False}},
-    "terraform": TERRAFORM,
-    "all": ALL,
-    "all-namespaced": {**ALL, "clusterWide": False},
-    "bare": {
-        "crds": {"install": False},
-        "rbac": {"create": False, "aggregate": False},
-        "networkPolicies": {"enabled": False},
-        "metrics": {"service": False},
-        "operator": {"serviceAccount": {"create": False, "name": "there"}},
-    },
-}
 CLUSTER_SCOPED = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
-READ = ["get", "list", "watch"]
-RULES: dict[tuple[str, str], list[str]] = {
-    ("moaa.dev", "moaas"): READ,
-    ("moaa.dev", "moaas/status"): ["update"],
-    ("moaa.dev", "moaas/finalizers"): ["update"],
-    ("apps", "deployments"): [*READ, "create", "patch", "delete"],
-    ("", "services"): [*READ, "create", "patch", "delete"],
-    ("batch", "jobs"): [*READ, "create", "delete"],
-    ("ray.io", "rayjobs"): [*READ, "create", "delete"],
-    ("", "configmaps"): [*READ, "create", "delete"],
-    ("", "pods"): READ,
-    ("", "events"): ["create"],
-}
-"""All that the operator may do where runs are."""
 
 
 def names(objects: list[Object], kind: str) -> set[str]:
@@ -240,13 +184,12 @@ def test_one_replica_has_no_budget_and_two_are_spread() -> None:
 
 
 def test_the_operator_reads_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {"jobs_image": "moaa-jobs:0.1.0", "train_image": "moaa-train:0.1.0"}
     expected = Settings(
-        **own,
+        jobs_image="moaa-jobs:0.1.0",
+        train_image="moaa-train:0.1.0",
         namespace="from-the-pod",
         lease_name="moaa",
         log_format=LogFormat.JSON,
-        image_pull_policy=PullPolicy.IF_NOT_PRESENT,
     )
     assert settings_of(render(), monkeypatch) == expected
 

@@ -1,0 +1,106 @@
+"""`make e2e`: install the chart on the cluster of KUBECONFIG, run the tiny example on it, check everything.
+
+The cluster needs KubeRay, an S3 server and the images of `make images`; `.ci/one-node` brings all of it up. What it is
+told is in tests/e2e/settings.py. Exit code 0: every check held; 1: the output says what did not, with the state of
+everything, and runs/e2e/logs has each container's log.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+
+from moaa.api.load import load
+from tests.e2e import world
+from tests.e2e.checks import check
+from tests.e2e.kube import Failed, items, kubectl, run, until
+from tests.e2e.record import Record, save
+from tests.e2e.settings import Settings
+
+ENDS = ("Succeeded", "Failed")
+GONE_S = 180.0
+TAIL = 60
+
+
+def follow(record: Record, settings: Settings) -> None:
+    """Until the run ends. Raises Failed: it did not in time, or the operator keeps ending."""
+    deadline = time.monotonic() + settings.timeout_s
+    while record.phase not in ENDS:
+        if time.monotonic() > deadline:
+            raise Failed(f"the run did not end in {settings.timeout_s:.0f} s")
+        time.sleep(1.0)
+    record.say(f"the run has ended: {record.phase}")
+
+
+def delete(settings: Settings) -> None:
+    """`kubectl delete moaa` leaves nothing behind. Raises Failed: what is left."""
+    namespace = settings.run_namespace
+    kubectl("delete", "moaa", "-n", namespace, world.NAME, "--wait=false")
+    kinds = "pods,jobs,rayjobs.ray.io,rayclusters.ray.io,deployments,services,configmaps"
+
+    def left() -> list[str]:
+        found = items(kinds, namespace, "--selector=moaa.dev/run")
+        return [f"{item['kind']} {item['metadata']['name']}" for item in found]
+
+    until(lambda: not left(), GONE_S, f"everything of the deleted run is gone, but {left()}")
+
+
+def state(settings: Settings) -> str:
+    """For a failure: everything there is, and the end of each log."""
+    parts: list[str] = []
+    for arguments in (
+        ("get", "all,moaas,rayjobs.ray.io,events", "-n", settings.run_namespace),
+        ("describe", "moaas,jobs,rayjobs.ray.io,pods", "-n", settings.run_namespace),
+        ("describe", "pods", "-n", settings.operator_namespace),
+    ):
+        try:
+            parts.append(f"$ kubectl {' '.join(arguments)}\n{kubectl(*arguments)}")
+        except Failed as failed:
+            parts.append(str(failed))
+    for log in sorted((settings.folder / "logs").glob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()
+        parts.append("\n".join([f"-- {log.name}: the last of {len(lines)} lines", *lines[-TAIL:]]))
+    return "\n\n".join(parts)
+
+
+def clean(settings: Settings) -> None:
+    run("helm", "uninstall", world.RELEASE, "-n", settings.operator_namespace, "--ignore-not-found", "--wait")
+    kubectl("delete", "namespace", settings.run_namespace, settings.operator_namespace, "--ignore-not-found")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args()
+    settings = Settings()
+    shutil.rmtree(settings.folder, ignore_errors=True)
+    settings.folder.mkdir(parents=True)
+    storage = f"run-{int(time.time())}"
+    document = world.resource(settings, storage=storage)
+    with Record(settings, storage=storage) as record:
+        try:
+            world.upload(settings)
+            world.install(settings)
+            record.say("the operator is installed")
+            file = world.submit(settings, document)
+            follow(record, settings)
+            report = world.summary(settings, document)
+            for line in check(record, load(file), report, settings):
+                print(f"ok  {line}")
+            delete(settings)
+            print("ok  nothing of the run is left after its deletion")
+        except Failed as failed:
+            print(state(settings))
+            print(f"\nFAILED\n{failed}", file=sys.stderr)
+            return 1
+        finally:
+            save(record, settings.folder)
+            (settings.folder / "ended.json").write_text(json.dumps(record.moaa, indent=1))
+    if not settings.keep:
+        clean(settings)
+    print(f"end to end in {(time.monotonic() - record.started) / 60:.1f} minutes; {settings.folder} has all logs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""What is put on the cluster: the chart's values, a namespace for runs with the store's keys, the tiny example."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+from botocore.exceptions import ClientError
+
+from tests.e2e.kube import apply, kubectl, run
+from tests.e2e.settings import ROOT, Settings
+
+TINY = ROOT / "examples" / "tiny"
+NAME = "tiny"
+RELEASE = "moaa"
+SECRET = "moaa-store"
+CHECKPOINT_STEPS = 5
+RESTRICTED = {
+    "pod-security.kubernetes.io/enforce": "restricted",
+    "pod-security.kubernetes.io/enforce-version": "latest",
+}
+
+Document = dict[str, Any]
+
+
+def s3(settings: Settings) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_here,
+        region_name=settings.s3_region,
+        aws_access_key_id=settings.s3_access_key.get_secret_value(),
+        aws_secret_access_key=settings.s3_secret_key.get_secret_value(),
+    )
+
+
+def upload(settings: Settings) -> None:
+    """The example's weights and data, below `tiny/` in the bucket."""
+    client = s3(settings)
+    try:
+        client.head_bucket(Bucket=settings.bucket)
+    except ClientError:
+        client.create_bucket(Bucket=settings.bucket)
+    for file in sorted([*TINY.glob("models/*/*"), *TINY.glob("data/*.jsonl")]):
+        client.upload_file(str(file), settings.bucket, f"tiny/{file.relative_to(TINY)}")
+
+
+def resource(settings: Settings, *, storage: str) -> Document:
+    """`examples/tiny/moaa.yaml` with everything it names in the bucket; models and questions are the same."""
+    document: Document = yaml.safe_load(
+        (TINY / "moaa.yaml").read_text().replace("file://./", f"s3://{settings.bucket}/tiny/")
+    )
+    document["metadata"] = {"name": NAME, "namespace": settings.run_namespace}
+    spec = document["spec"]
+    spec["storage"] = {
+        "uri": f"s3://{settings.bucket}/{storage}",
+        "endpoint": settings.s3_endpoint,
+        "region": settings.s3_region,
+        "secret": {"name": SECRET},
+    }
+    spec["iterations"] = settings.iterations
+    spec["serving"] = {"schedule": settings.schedule}
+    # Two cores carry five servers: they are to be scheduled side by side, and use what is idle.
+    spec["training"]["resources"] |= {"memoryGib": "3", "template": worker_template()}
+    for method in ("sft", "dpo"):
+        spec["training"][method]["checkpointSteps"] = CHECKPOINT_STEPS
+    if settings.rows < 1:
+        spec["failures"] = {"maxFraction": "0.3"}  # of few rows, one that fails is a large part
+        for source in (*spec["data"]["sft"], *spec["data"]["preference"]):
+            source["limit"] = int(source["limit"] * settings.rows)
+        for benchmark, rows in ((spec["evaluation"]["selection"][0], 198), (spec["evaluation"]["report"][0], 600)):
+            benchmark["limit"] = int(rows * settings.rows)
+    return document
+
+
+def worker_template() -> Document:
+    return {"spec": {"containers": [{"name": "ray-worker", "resources": {"requests": {"cpu": "200m"}}}]}}
+
+
+def values(settings: Settings) -> Document:
+    """Of the chart: our images, and requests small enough for a machine of two cores."""
+
+    def image(name: str) -> Document:
+        return {"repository": f"{settings.images}{name}", "tag": settings.tag}
+
+    return {
+        "images": {
+            "operator": image("operator"), "jobs": image("jobs"), "train": image("train"), "vllmCpu": image("serve-cpu")
+        },
+        "settings": {
+            "jobCpu": "100m", "jobMemory": "1Gi", "lightCpu": "50m", "lightMemory": "512Mi",
+            "serverCpu": "100m", "serverMemory": "3Gi", "headCpu": "250m", "headMemory": "3Gi",
+        },
+        "runNamespaces": [{"name": settings.run_namespace, "create": False}],
+    }  # fmt: skip
+
+
+def install(settings: Settings) -> None:
+    """Namespaces under Pod Security `restricted`, the store's keys, the chart; waits until the operator is ready."""
+    for name in (settings.operator_namespace, settings.run_namespace):
+        apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+    keys = {
+        "AWS_ACCESS_KEY_ID": settings.s3_access_key.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
+    }
+    apply(
+        {
+            "apiVersion": "v1", "kind": "Secret", "stringData": keys,
+            "metadata": {"name": SECRET, "namespace": settings.run_namespace},
+        }
+    )  # fmt: skip
+    file = settings.folder / "values.yaml"
+    file.write_text(yaml.safe_dump(values(settings)))
+    run(
+        "helm", "upgrade", "--install", RELEASE, str(ROOT / "charts" / "moaa"), "-n", settings.operator_namespace,
+        "--values", str(file), "--wait", "--timeout", "3m",
+        timeout_s=240,
+    )  # fmt: skip
+
+
+def submit(settings: Settings, document: Document) -> Path:
+    """`kubectl apply` of the resource; returns its file."""
+    # JSON: PyYAML leaves the quotes off "5e-4", which Go's YAML then reads as a number.
+    file = settings.folder / "moaa.json"
+    file.write_text(json.dumps(document, indent=1))
+    kubectl("apply", "-f", str(file))
+    return file
+
+
+def objects_under(settings: Settings, prefix: str) -> list[str]:
+    """Keys in the bucket."""
+    pages = s3(settings).get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix)
+    return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+
+def summary(settings: Settings, document: Document) -> Document:
+    """`moaa report` of the run, from this machine."""
+    here = json.loads(json.dumps(document))
+    here["spec"]["storage"]["endpoint"] = settings.s3_endpoint_here
+    file, out = settings.folder / "moaa-here.json", settings.folder / "report"
+    file.write_text(json.dumps(here, indent=1))
+    keys = {
+        "AWS_ACCESS_KEY_ID": settings.s3_access_key.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
+    }
+    run(sys.executable, "-m", "moaa.cli", "report", str(file), "--out", str(out), env=keys)
+    found: Document = json.loads((out / "summary.json").read_text())
+    return found
