@@ -1,6 +1,5 @@
 """The operator as a process of its own, with the chart's rights only, against a real API server: the life of a run."""
 
-import re
 from typing import Any
 
 from moaa_operator.api import DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB
@@ -107,6 +106,7 @@ def test_a_deleted_run_leaves_nothing_and_comes_back_to_what_it_had_done(world: 
     world.kubelet.fate = lambda item: HELD if stage_of(item) == "i1-generate" else DONE
     world.apply(tiny("tiny", iterations=1))
     world.operator()
+    world.until(lambda: "i0-evaluate" in world.done("tiny"))
     world.until(lambda: any(stage_of(item) == "i1-generate" for item in world.kubelet.all(JOB)))
     world.delete("tiny")
     world.until(lambda: [item for kind in CHILDREN for item in world.kubelet.all(kind)] == [])
@@ -169,8 +169,11 @@ def test_what_the_server_refuses_is_told_in_its_words(world: World) -> None:
     )
     world.apply(tiny("tiny", iterations=1))
     world.operator()
-    world.until(lambda: "Forbidden" in reasons(world))
-    [told] = {event["message"] for event in world.kubelet.all(EVENT) if event["reason"] == "Forbidden"}
-    assert re.search(r"exceeded quota: full, requested: count/jobs.batch=1", told)
+    world.until(lambda: world.condition("tiny", "Stalled").get("reason") == "QuotaExceeded")
+    said = world.condition("tiny", "Stalled")["message"]
+    assert "exceeded quota: full, requested: count/jobs.batch=1" in said
+    assert "kubectl describe resourcequota" in said
+    world.until(lambda: "QuotaExceeded" in reasons(world))
+    assert [event["reason"] for event in world.kubelet.all(EVENT)].count("QuotaExceeded") == 1
     world.server.request("DELETE", f"{path}/full")
     world.until(lambda: world.phase("tiny") == "Succeeded")
