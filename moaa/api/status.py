@@ -38,6 +38,9 @@ class Observed(Spec):
 class Phase(StrEnum):
     PENDING = "Pending"
     RUNNING = "Running"
+    """A stage is at work."""
+    WAITING = "Waiting"
+    """Begun, and nothing is at work: for servers, for machines, for another attempt, for a person."""
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

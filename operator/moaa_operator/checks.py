@@ -14,6 +14,9 @@ from moaa_operator.harvest import Deferred, Failed
 from moaa_operator.pods import Problem
 from moaa_operator.work import INSPECT, PREFLIGHT, Work
 
+STORAGE_NOT_READY = "StorageNotReady"
+"""The reason of a run that waits for its store."""
+
 
 def preflight(work: Work) -> bool:
     """Whether the store has passed; asks it when nobody has."""
@@ -29,7 +32,7 @@ def preflight(work: Work) -> bool:
     _ask(work, PREFLIGHT)
     entry = work.entries[PREFLIGHT]
     if entry.failures and not entry.is_checked:
-        work.blocked.append(Problem(entry.reason or "PreflightFailed", f"the store is not usable: {entry.message}"))
+        work.blocked.append(Problem(STORAGE_NOT_READY, f"the store is not usable: {entry.message}"))
     return entry.is_checked
 
 
@@ -67,7 +70,7 @@ def inspect(work: Work, wanted: list[Identity]) -> None:
     _ask(work, INSPECT)
     entry = work.entries[INSPECT]
     if entry.failures:
-        work.blocked.append(Problem(entry.reason or "InspectFailed", f"the store does not answer: {entry.message}"))
+        work.blocked.append(Problem(STORAGE_NOT_READY, f"the store does not answer: {entry.message}"))
 
 
 def take_inspect(work: Work) -> None:

@@ -11,14 +11,22 @@
 | Stalled | something waits for a person | nothing does | – | never |
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
+The reason of Succeeded is the column REASON: what is at work (`AT_WORK`), what is waited for (WaitingForServers,
+GPUsUnavailable, NoMachine, Queued, Retrying, AskingTheStore), or what a person has to mend (as in Stalled). The phase
+follows from it: Running while a stage is at work, else Waiting.
+
 A condition that does not apply is absent rather than False, so that an old one never speaks for the present. The
 transition time moves only when the status does.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import SUCCEEDED, Condition, Phase
+from moaa.plan.stage import Kind
+from moaa_operator.attempts import NO_MACHINE
+from moaa_operator.figures import sentence
 from moaa_operator.pods import Problem
 from moaa_operator.view import View
 
@@ -76,7 +84,8 @@ def _said(view: View) -> Iterator[Said]:
     if view.repeating:
         yield REPEATING, "True", "Edited", "; ".join(f"{entry.stage}: {entry.why}" for entry in view.repeating)
     stalled = _stalled(view)
-    yield (STALLED, "True", *stalled) if stalled else (STALLED, "False", "Progressing", "")
+    calm = "Finished" if view.is_finished else "Suspended" if view.resource.spec.suspend else "Progressing"
+    yield (STALLED, "True", *stalled) if stalled else (STALLED, "False", calm, "")
     yield _succeeded(view)
 
 
@@ -86,7 +95,7 @@ def _storage(view: View) -> Said:
     if entry.is_checked:
         return STORAGE, "True", "PreflightPassed", ""
     if entry.failures and entry.step is None:
-        return STORAGE, "False", entry.reason or "PreflightFailed", entry.message
+        return STORAGE, "False", "PreflightFailed", entry.message
     return STORAGE, "Unknown", "Checking", entry.message
 
 
@@ -102,7 +111,7 @@ def _stalled(view: View) -> tuple[str, str] | None:
         stage, error = next(iter(view.failed.items()))
         entry = view.attempts.get(stage)
         why = "PermanentFailure" if entry is not None and entry.is_permanent else "RetriesExhausted"
-        return why, f"{stage}: {error}. Mend the cause and edit the resource: every edit allows all attempts again"
+        return why, f"{_of(stage, error)}. Then edit the resource: every edit allows all attempts again"
     if view.blocked:
         return view.blocked[0].reason, view.blocked[0].message
     return None
@@ -112,20 +121,68 @@ def _succeeded(view: View) -> Said:
     if view.is_finished:
         return SUCCEEDED, "True", "AllStagesDone", f"{len(view.graph.stages)} stages are done"
     if view.is_stuck:
-        lines = [f"{stage}: {error}" for stage, error in view.failed.items()]
-        return SUCCEEDED, "False", "StageFailed", "; ".join(lines)
+        return SUCCEEDED, "False", "StageFailed", "; ".join(_of(stage, error) for stage, error in view.failed.items())
     if view.resource is not None and view.resource.spec.suspend:
         return SUCCEEDED, "Unknown", "Suspended", "spec.suspend is true"
-    running = [entry for entry in view.attempts.values() if entry.step is not None]
+    return SUCCEEDED, "Unknown", *_going_on(view)
+
+
+def _of(stage: str, words: str) -> str:
+    """Words about a stage; a job's own begin with its name."""
+    return words if words.startswith(f"{stage}:") else f"{stage}: {words}"
+
+
+AT_WORK: Mapping[Kind, str] = {
+    Kind.RESOLVE: "Resolving", Kind.STAGE_DATA: "StagingData", Kind.GENERATE: "Generating", Kind.SFT: "TrainingSFT",
+    Kind.SAMPLE: "Sampling", Kind.JUDGE: "Judging", Kind.DPO: "TrainingDPO", Kind.EVALUATE: "Evaluating",
+    Kind.PROMOTE: "Promoting",
+}  # fmt: skip
+"""Reasons of a run in which a stage of this kind is at work."""
+FINALISING = "Finalising"
+
+
+def _going_on(view: View) -> tuple[str, str]:
+    """The word and the sentence for what the run does now, or waits for; what a person can change comes first."""
     if view.blocked:
-        return SUCCEEDED, "Unknown", view.blocked[0].reason, view.blocked[0].message
+        return view.blocked[0].reason, view.blocked[0].message
+    running = [entry for entry in view.attempts.values() if entry.step is not None and entry.stage in view.graph.stages]
+    at_work = [e for e in running if e.step is not Step.SERVERS and e.stage not in view.hindered]
+    if at_work:
+        first = at_work[0]
+        kind = view.graph.stages[first.stage].kind
+        return FINALISING if first.step is Step.FINALISE else AT_WORK[kind], "; ".join(_doing(view, e) for e in running)
+    if view.hindered:
+        stage, problem = next(iter(view.hindered.items()))
+        return problem.reason, _of(stage, problem.message)
     if view.servers is not None and view.are_servers_ready is False:
-        return SUCCEEDED, "Unknown", "WaitingForServers", view.servers.message
-    if running:
-        names = ", ".join(f"{entry.stage} ({entry.step})" for entry in running)
-        return SUCCEEDED, "Unknown", "Running", names
-    waits = "; ".join(f"{stage}: {why}" for stage, why in list(view.waiting.items())[:3])
-    return SUCCEEDED, "Unknown", "Waiting", waits
+        reason = view.servers.reason
+        return "WaitingForServers" if reason == "Starting" else reason, view.servers.message
+    return _between(view)
+
+
+def _between(view: View) -> tuple[str, str]:
+    """No stage is under way."""
+    checks = [entry.stage for entry in view.attempts.values() if entry.step is not None]
+    if checks:
+        return "AskingTheStore", f"a Job in the run's namespace asks the store: {', '.join(checks)}"
+    later = [entry for entry in view.attempts.values() if entry.retry_after and entry.retry_after > view.now]
+    if later:
+        soonest = min(later, key=lambda entry: entry.retry_after or view.now)
+        reason = soonest.reason if soonest.reason == NO_MACHINE else "Retrying"
+        return reason, f"{soonest.stage} {view.waiting.get(soonest.stage, soonest.message)}"
+    return "Waiting", "; ".join([f"{stage}: {why}" for stage, why in view.waiting.items()][:3])
+
+
+def _doing(view: View, entry: StageAttempts) -> str:
+    progress = view.progress.get(entry.stage)
+    doing = {Step.SERVERS: "waits for its servers", Step.FINALISE: "its manifest is written"}
+    if entry.stage in view.hindered:
+        words = view.hindered[entry.stage].message
+    elif entry.step in doing:
+        words = doing[entry.step]
+    else:
+        words = sentence(progress) if progress is not None else "at work"
+    return f"{entry.stage} attempt {entry.attempt}: {words}"
 
 
 def phase(found: Iterable[Condition], *, has_begun: bool) -> Phase:
@@ -138,4 +195,7 @@ def phase(found: Iterable[Condition], *, has_begun: bool) -> Phase:
         return Phase.SUSPENDED
     if succeeded is not None and succeeded.status == "False":
         return Phase.FAILED
-    return Phase.RUNNING if has_begun else Phase.PENDING
+    if not has_begun:
+        return Phase.PENDING
+    at_work = {*AT_WORK.values(), FINALISING}
+    return Phase.RUNNING if succeeded is not None and succeeded.reason in at_work else Phase.WAITING

@@ -117,6 +117,28 @@ def column(progress: StageProgress) -> str:
     return f"{100 * (done or 0) // total} %{left}"
 
 
+def sentence(progress: StageProgress) -> str:
+    """For a condition's message.
+
+    >>> sentence(StageProgress(rows=41, rows_total=100, failed_rows=1, tokens_per_second=620, seconds_left=7800))
+    '41 of 100 rows, 1 failed, 620 tokens/s, 2 h 10 m left'
+    """
+    parts = []
+    if progress.rows_total:
+        parts.append(f"{progress.rows} of {progress.rows_total} rows")
+    if progress.steps:
+        parts.append(f"step {progress.step} of {progress.steps}")
+    if progress.failed_rows:
+        parts.append(f"{progress.failed_rows} failed")
+    if progress.loss:
+        parts.append(f"loss {progress.loss}")
+    if progress.tokens_per_second:
+        parts.append(f"{progress.tokens_per_second} tokens/s")
+    if progress.seconds_left:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return ", ".join(parts) or progress.message or "at work"
+
+
 def duration(seconds: int) -> str:
     """
     >>> duration(60), duration(7800), duration(200_000)

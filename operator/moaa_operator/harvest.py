@@ -18,6 +18,8 @@ from moaa_operator.observe import Child, End, Observed, Role
 from moaa_operator.pods import Termination
 
 EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
+_COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
+"""Reasons of a Job that say how often, not why."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _failure(child: Child) -> Outcome:
     reason = said.reason if said else "Failed"
     if crashed:
         message = f"{_shard(crashed[-1])}{pods.describe(crashed[-1])}"
-        return Failed("OutOfMemory" if crashed[-1].reason == "OOMKilled" else reason, message, is_permanent=False)
+        reason = "OutOfMemory" if crashed[-1].reason == "OOMKilled" else "Crashed" if reason in _COUNTING else reason
+        return Failed(reason, message, is_permanent=False)
     return Failed(
         reason,
         said.message if said else f"{child.ref.kind} {child.ref.name} failed and nothing is left that says why",

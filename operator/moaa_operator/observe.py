@@ -75,6 +75,8 @@ class Child:
     """Why it does not go on, or how it failed in Kubernetes' words."""
     progress: StageProgress | None = None
     """How far it is, as far as its pods or its shards tell."""
+    is_running: bool = False
+    """At least one of its pods runs."""
     job_file: str = ""
     """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
@@ -293,6 +295,7 @@ def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
         end=end,
         problem=problem,
         is_silent=is_quiet,
+        is_running=any(map(pods.is_running, mine)),
         terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
         progress=progress,
     )
@@ -334,7 +337,16 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
     elif is_quiet:
         problem = _no_pods(item, "RayJob", heard)
     progress = combine(heard.of(mine)) if end is End.RUNNING else None
-    return _child(item, "RayJob", end=end, problem=problem, terminations=ended, is_silent=is_quiet, progress=progress)
+    return _child(
+        item,
+        "RayJob",
+        end=end,
+        problem=problem,
+        terminations=ended,
+        is_silent=is_quiet,
+        is_running=ray == "RUNNING",
+        progress=progress,
+    )
 
 
 def _server(item: Object, all_pods: list[Object]) -> Server:

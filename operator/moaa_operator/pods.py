@@ -14,6 +14,17 @@ from moaa.plan.answers import unpack
 Object = Mapping[str, Any]
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+GPU = "nvidia.com/gpu"
+GPUS_UNAVAILABLE = "GPUsUnavailable"
+NO_MACHINE = frozenset({"Unschedulable", "SchedulingGated", GPUS_UNAVAILABLE})
+"""Reasons of pods that wait for a machine, which may come by itself."""
+_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
+IMAGE = "ImagePullBackOff"
+"""One word for images that cannot be had: the kubelet's changes with every try."""
+_REMEDIES: Mapping[str, str] = {
+    IMAGE: "Check the image's name in the chart's values, and imagePullSecrets for a private registry.",
+    "CreateContainerConfigError": "Create the Secret, ConfigMap or key that it names.",
+}
 STARTING = frozenset({"ContainerCreating", "PodInitializing"})
 MAX_MESSAGE = 1000
 
@@ -77,6 +88,10 @@ def scheduled_at(pod: Object) -> datetime | None:
     return moment(scheduled.get("lastTransitionTime"))
 
 
+def is_running(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Running" and not is_leaving(pod)
+
+
 def is_ready(pod: Object) -> bool:
     ready = condition(pod, "Ready")
     return ready is not None and ready.get("status") == "True" and not is_leaving(pod)
@@ -91,7 +106,9 @@ def problem(pod: Object) -> Problem | None:
     name = name_of(pod)
     scheduled = condition(pod, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False":
-        return Problem(scheduled.get("reason") or "Unschedulable", f"pod {name}: {scheduled.get('message') or '?'}")
+        words = str(scheduled.get("message") or "the scheduler said nothing")
+        reason = GPUS_UNAVAILABLE if f"Insufficient {GPU}" in words else scheduled.get("reason") or "Unschedulable"
+        return Problem(str(reason), _cut(f"pod {name}: {words}"))
     for container in _containers(pod):
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
@@ -103,7 +120,10 @@ def problem(pod: Object) -> Problem | None:
         if not reason or reason in STARTING:
             continue
         words = _last_words(last) if last else (waiting.get("message") or reason)
-        return Problem(reason, _cut(f"pod {name}, container {container.get('name')}: {words}"))
+        if reason in _IMAGE:
+            reason, words = IMAGE, f"image {container.get('image') or '?'}: {words}"
+        told = _cut(f"pod {name}, container {container.get('name')}: {words}")
+        return Problem(reason, f"{told}. {_REMEDIES[reason]}" if reason in _REMEDIES else told)
     status = pod.get("status") or {}
     if status.get("phase") == "Failed" and status.get("reason"):  # Evicted, NodeLost, Preempted: no container ended
         return Problem(str(status["reason"]), _cut(f"pod {name}: {status.get('message') or status['reason']}"))
@@ -127,7 +147,7 @@ def terminations(pod: Object) -> Iterator[Termination]:
 def first_problem(pods: Iterable[Object]) -> Problem | None:
     """Of several pods' problems the one that says most: one that waits for a machine comes last."""
     found = [p for pod in pods if not is_leaving(pod) and (p := problem(pod))]
-    return min(found, key=lambda p: p.reason in ("Unschedulable", "SchedulingGated"), default=None)
+    return min(found, key=lambda p: p.reason in NO_MACHINE, default=None)
 
 
 def describe(ended: Termination) -> str:

@@ -41,7 +41,7 @@ QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
 """Stages whose own Job finds a manifest as soon as an inspection would."""
 HUMAN = frozenset(
     {
-        "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+        "ImagePullBackOff", "CreateContainerConfigError",
         "CreateContainerError", "CrashLoopBackOff", "FailedCreate", "RunContainerError", *denied.REASONS,
     }
 )  # fmt: skip
@@ -253,6 +253,7 @@ def _view(work: Work) -> View:
     problems = [*work.blocked, *([work.servers] if work.servers else []), *([training[1]] if training[1] else [])]
     children = [c for entry in work.running() if (c := harvest.working_child(work.observed, entry))]
     problems += [child.problem for child in children if child.problem]
+    hindered = {child.stage: child.problem for child in children if child.problem and not child.is_running}
     blocked = [p for p in problems if p in work.blocked or p.reason in HUMAN]
     return View(
         generation=work.observed.generation,
@@ -272,6 +273,7 @@ def _view(work: Work) -> View:
         training=training[1],
         is_training=training[0],
         blocked=tuple(blocked),
+        hindered=hindered,
         repeating=tuple(repeating(work)),
         progress={child.stage: child.progress for child in children if child.progress},
     )

@@ -39,6 +39,8 @@ class View:
     is_training: bool = False
     blocked: tuple[Problem, ...] = ()
     """What waits for a person: nothing in the run itself will change it."""
+    hindered: Mapping[str, Problem] = field(default_factory=dict)
+    """Stages whose Job or RayJob exists and does not work, and why."""
     repeating: tuple[RepeatedStage, ...] = ()
     """What an edit makes the run do again."""
     progress: Mapping[str, StageProgress] = field(default_factory=dict)

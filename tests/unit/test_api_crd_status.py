@@ -55,6 +55,15 @@ STATUS: dict[str, Any] = {
             "idleTurns": 0,
         }
     ],
+    "work": {
+        "rows": 610,
+        "rowsTotal": 1000,
+        "failedRows": 1,
+        "tokensPerSecond": 620,
+        "secondsLeft": 720,
+        "message": "",
+    },
+    "repeating": [{"stage": "i1-sft", "why": "training.epochs 6 → 9"}],
     "promoted": {"digest": "d" * 64},
     "history": [{"iteration": 1, "stage": "i1-dpo", "score": "0.41", "closed": "2026-01-02T03:04:05Z"}],
 }

@@ -24,7 +24,7 @@ UNSCHEDULABLE = {
 @pytest.mark.parametrize(
     ("status", "reason", "words"),
     [
-        pytest.param({"conditions": [UNSCHEDULABLE]}, "Unschedulable", "Insufficient nvidia.com/gpu", id="machine"),
+        pytest.param({"conditions": [UNSCHEDULABLE]}, "GPUsUnavailable", "Insufficient nvidia.com/gpu", id="machine"),
         pytest.param(
             {"containerStatuses": [{"name": "vllm", "state": {"waiting": {
                 "reason": "ImagePullBackOff", "message": 'Back-off pulling image "vllm/nope"'}}}]},
@@ -151,5 +151,5 @@ def test_how_a_rayjob_failed() -> None:
 
 def test_what_a_rayjob_waits_for() -> None:
     waiting = rayjob(jobDeploymentStatus="Initializing", rayClusterName="c")
-    assert (waiting.end, waiting.problem.reason) == (End.RUNNING, "Unschedulable")
+    assert (waiting.end, waiting.problem.reason) == (End.RUNNING, "GPUsUnavailable")
     assert rayjob(jobDeploymentStatus="Suspended", suspend=True).problem.reason == "Queued"

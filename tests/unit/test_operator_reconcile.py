@@ -132,7 +132,7 @@ def test_servers_that_find_no_machine_are_all_released_and_come_back_at_another_
     desired = cluster.settle()
     ready = cluster.condition("ServersReady")
     assert ready is not None
-    assert (ready["status"], ready["reason"]) == ("False", "Unschedulable")
+    assert (ready["status"], ready["reason"]) == ("False", "GPUsUnavailable")
     assert words in ready["message"]
     assert desired.requeue_after_s is not None
     assert desired.requeue_after_s <= SETTINGS.resync_active_s
@@ -359,7 +359,7 @@ def test_without_kuberay_training_waits_and_says_so() -> None:
         assert condition is not None
         assert condition["reason"] == "KubeRayMissing"
         assert "rayjobs.ray.io" in condition["message"]
-    assert cluster.phase == "Running"
+    assert cluster.phase == "Waiting"
     cluster.has_kuberay = True
     cluster.run()
     assert cluster.phase == "Succeeded"
