@@ -65,5 +65,6 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 	$(PY) -m tests.e2e
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop; takes about a quarter of an hour
+soak: setup ## Kills of every kind against the tiny loop, then of the operator; takes about half an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak
+	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k killed_anywhere --operator-kills 50 --timeout 3600

@@ -46,7 +46,7 @@ def load(path: FilePath | str) -> MoAA:
         size = path.stat().st_size
         body = path.read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
-        raise _one(str(path), f"cannot be read: {error.strerror}; name a file that exists") from error
+        raise _one(str(path), f"cannot be read: {error.strerror}; {_instead(error)}") from error
     if size > MAX_FILE_BYTES:
         raise _one(str(path), f"is {size} bytes; a resource has at most {MAX_FILE_BYTES}")
     try:
@@ -55,6 +55,16 @@ def load(path: FilePath | str) -> MoAA:
         line = body.count(b"\n", 0, error.start) + 1
         raise _one(str(path), f"is not UTF-8 (line {line}); save it as UTF-8") from error
     return load_text(text, file=str(path), folder=path.resolve().parent)
+
+
+def _instead(error: OSError) -> str:
+    match error:
+        case PermissionError():
+            return "let the user that runs moaa read it"
+        case IsADirectoryError():
+            return "name a file in it"
+        case _:
+            return "name a file that exists"
 
 
 def load_text(text: str, *, file: str = "resource", folder: FilePath | None = None) -> MoAA:

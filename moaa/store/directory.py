@@ -54,7 +54,7 @@ class DirectoryStore:
             yield found
 
     async def delete(self, key: str) -> None:
-        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+        await asyncio.to_thread(self._delete, key)
 
     async def upload(self, key: str, file: Path) -> None:
         await asyncio.to_thread(self._write, key, lambda fd: _copy(file, fd), os.replace)
@@ -147,6 +147,14 @@ class DirectoryStore:
             else:
                 with contextlib.suppress(FileNotFoundError):  # deleted since
                     yield ObjectInfo(path.relative_to(self._root).as_posix(), entry.stat().st_size)
+
+    def _delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            pass  # there is no such object
+        except OSError as error:
+            raise self._failed(key, error) from error
 
     def _download(self, key: str, file: Path) -> None:
         partial = file.with_name(f".{file.name}.{uuid4().hex[:8]}.partial")

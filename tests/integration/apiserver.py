@@ -34,34 +34,6 @@ ADMIN_TOKEN = "admin-of-the-tests"
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
-ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
-ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
-CLUSTER_ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles")
-CLUSTER_ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings")
-RUN_ACCOUNT = "moaa-run"
-"""What the pods of runs are."""
-
-Rule = Mapping[str, Sequence[str]]
-
-
-def _rule(group: str, resources: str, verbs: str) -> Rule:
-    return {"apiGroups": [group], "resources": resources.split(), "verbs": verbs.split()}
-
-
-NAMESPACED_RULES: tuple[Rule, ...] = (
-    _rule("moaa.dev", "moaas", "get list watch"),
-    _rule("moaa.dev", "moaas/status moaas/finalizers", "update"),
-    _rule("apps", "deployments", "get list watch create patch delete"),
-    _rule("", "services", "get list watch create patch delete"),
-    _rule("", "configmaps", "get list watch create delete"),
-    _rule("batch", "jobs", "get list watch create delete"),
-    _rule("ray.io", "rayjobs", "get list watch create delete"),
-    _rule("", "pods", "get list watch"),
-    _rule("", "events", "list create"),
-)
-"""What the operator may do where runs are."""
-LEASE_RULES: tuple[Rule, ...] = (_rule("coordination.k8s.io", "leases", "get create update"),)
-"""And where it runs itself."""
 
 
 @dataclass
@@ -251,20 +223,23 @@ def _make_certificate(pki: Path) -> None:
 
 
 def install_crds(server: ApiServer) -> None:
-    """Ours, and KubeRay's of RayJobs, until the server serves them."""
+    """Ours and KubeRay's."""
+    install_crd(server, crd())
+    install_kuberay(server)
+
+
+def install_kuberay(server: ApiServer) -> None:
     file = module_folder(KUBERAY) / "config" / "crd" / "bases" / "ray.io_rayjobs.yaml"
-    definitions = [crd(), yaml.load(file.read_text(), Loader=yaml.CSafeLoader)]
-    for definition in definitions:
-        server.admin.create(CRD, "", definition)
-    for definition in definitions:
-        wait_for_crd(server.admin, definition["metadata"]["name"])
+    install_crd(server, yaml.load(file.read_text(), Loader=yaml.CSafeLoader))
 
 
-def wait_for_crd(api: Api, name: str) -> None:
+def install_crd(server: ApiServer, definition: Object) -> None:
     """Until the server serves the kind, and so has found nothing wrong with its schema."""
+    server.admin.create(CRD, "", definition)
+    name = definition["metadata"]["name"]
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
-        found = (api.get(CRD, "", name).get("status") or {}).get("conditions") or []
+        found = (server.admin.get(CRD, "", name).get("status") or {}).get("conditions") or []
         states = {condition["type"]: condition for condition in found}
         for bad in ("NonStructuralSchema", "Terminating"):
             if states.get(bad, {}).get("status") == "True":
@@ -275,31 +250,12 @@ def wait_for_crd(api: Api, name: str) -> None:
         time.sleep(0.1)
 
 
-def make_namespace(api: Api, name: str, *, labels: Mapping[str, str] | None = None) -> None:
-    """A namespace for runs: Pod Security `restricted`, and the service accounts of their pods."""
-    enforced = {"pod-security.kubernetes.io/enforce": "restricted", **(labels or {})}
-    api.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": enforced}})
-    for account in ("default", RUN_ACCOUNT):
-        make_account(api, name, account)
-
-
-def make_account(api: Api, namespace: str, name: str) -> None:
-    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
-    api.create(SERVICE_ACCOUNT, namespace, body)
-
-
-def grant(api: Api, account: tuple[str, str], rules: Sequence[Rule], *, namespace: str | None) -> None:
-    """The rules to a service account (namespace, name), in one namespace or (None) in all."""
-    kinds = (CLUSTER_ROLE, CLUSTER_ROLE_BINDING) if namespace is None else (ROLE, ROLE_BINDING)
-    name = f"{account[1]}-{len(rules)}"
-    about: Object = {"name": f"{account[0]}-{name}" if namespace is None else name}
-    if namespace:
-        about["namespace"] = namespace
-    subject = {"kind": "ServiceAccount", "namespace": account[0], "name": account[1]}
-    role, binding = ({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": about} for kind in kinds)
-    api.create(kinds[0], namespace or "", {**role, "rules": [dict(rule) for rule in rules]})
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kinds[0].kind, "name": about["name"]}
-    api.create(kinds[1], namespace or "", {**binding, "subjects": [subject], "roleRef": reference})
+def make_namespace(api: Api, name: str) -> None:
+    """A namespace under Pod Security `restricted`, with the service account that a controller would make."""
+    about = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    api.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": about})
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
+    api.create(SERVICE_ACCOUNT, name, account)
 
 
 def free_port() -> int:

@@ -32,3 +32,9 @@ def world(api_server: ApiServer, proxy: FaultProxy, request: pytest.FixtureReque
     world = World(api_server, proxy, name, tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    count: int = request.config.getoption("--operator-kills")
+    return count

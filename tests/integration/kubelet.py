@@ -58,7 +58,7 @@ class Kubelet:
         """Role, stage and exit code of every Job and RayJob that ended, in order."""
         self._api = api
         self._namespace = namespace
-        self._gpus = gpus
+        self.gpus = gpus
         self._seen: dict[Kind, list[Object]] = {}
 
     def step(self) -> None:
@@ -71,7 +71,12 @@ class Kubelet:
                 continue
 
     def all(self, kind: Kind) -> list[Object]:
-        return self._api.list(kind, self._namespace)[0]
+        try:
+            # The items of a list do not say what they are.
+            named = {"apiVersion": kind.api_version, "kind": kind.kind}
+            return [{**named, **item} for item in self._api.list(kind, self._namespace)[0]]
+        except NotFound:  # the cluster has no such kind
+            return []
 
     def clean(self) -> None:
         """Remove every run, and what belongs to it."""
@@ -130,11 +135,9 @@ class Kubelet:
         if item.get("status") != counts:
             self._put_status(DEPLOYMENT, item, counts)
 
-    def _has_room(self, pod: Object) -> bool:
-        placed = [
-            p for mine in self._pods().values() for p in mine if _is_placed(p) and p["status"]["phase"] == "Running"
-        ]
-        return sum(map(_gpus, placed)) + _gpus(pod) <= self._gpus
+    def _has_room(self, *pods: Object) -> bool:
+        placed = [pod for pod in self._seen[POD] if _is_placed(pod) and pod["status"]["phase"] == "Running"]
+        return sum(map(_gpus, [*placed, *pods])) <= self.gpus
 
     # Jobs
 
@@ -142,7 +145,7 @@ class Kubelet:
         files = {item["metadata"]["name"]: item for item in self._seen[CONFIG_MAP]}
         pods_of = self._pods()
         for item in self._seen[JOB]:
-            if (item.get("status") or {}).get("conditions"):
+            if has_ended(item):
                 continue
             fate = self.fate(item)
             shards = range(item["spec"]["completions"] if _is_indexed(item) else 1)
@@ -214,7 +217,7 @@ class Kubelet:
     def _train(self) -> None:
         for item in self._seen[RAYJOB]:
             status = item.get("status") or {}
-            if status.get("jobDeploymentStatus") in ("Complete", "Failed") or item["spec"].get("suspend"):
+            if has_ended(item) or item["spec"].get("suspend"):
                 continue
             name = item["metadata"]["name"]
             cluster = {"rayClusterName": f"{name}-c"}
@@ -234,15 +237,12 @@ class Kubelet:
             self._note(item, fate)
 
     def _place(self, item: Object) -> bool:
-        """Whether each of its pods that needs GPUs has them."""
-        waiting = [p for p in self._pods()[item["metadata"]["uid"]] if _gpus(p) and not _is_placed(p)]
+        """Whether all of its pods that need GPUs have them: all at once, as a queue would admit them."""
+        waiting = [pod for pod in self._pods()[item["metadata"]["uid"]] if _gpus(pod) and not _is_placed(pod)]
+        if not self._has_room(*waiting):
+            return False
         for pod in waiting:
-            is_placed = self._has_room(pod)
-            status = {"phase": "Running" if is_placed else "Pending", "conditions": _conditions(is_placed, is_placed)}
-            if _differs(pod, status):
-                self._put_status(POD, pod, status)
-            if not is_placed:
-                return False
+            self._put_status(POD, pod, {"phase": "Running", "conditions": _conditions(True, True)})
         return True
 
     def _make_ray_pods(self, item: Object, cluster: str) -> None:
@@ -291,6 +291,14 @@ class Kubelet:
 
     def _note(self, item: Object, fate: Fate) -> None:
         self.ended.append((role_of(item), stage_of(item), fate.code))
+
+
+def has_ended(item: Object) -> bool:
+    """A Job or RayJob."""
+    status = item.get("status") or {}
+    if item["kind"] == RAYJOB.kind:
+        return status.get("jobDeploymentStatus") in ("Complete", "Failed")
+    return item["kind"] == JOB.kind and any(c["type"] in ("Complete", "Failed") for c in status.get("conditions") or ())
 
 
 def role_of(item: Object) -> str:

@@ -7,29 +7,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from moaa_operator.api import MOAA, Api
-from moaa_operator.errors import Conflict, NotFound
-from tests.integration.apiserver import (
-    LEASE_RULES,
-    NAMESPACED_RULES,
-    ApiServer,
-    grant,
-    make_account,
-    make_namespace,
-)
+from moaa_operator.api import MOAA, SERVICE, Api, Kind
+from moaa_operator.errors import Busy, Conflict, NotFound
+from tests.chart import only, render
+from tests.integration.apiserver import SERVICE_ACCOUNT, ApiServer, make_namespace
 from tests.integration.fault_proxy import FaultProxy
 from tests.integration.kubelet import Kubelet
 
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
-ACCOUNT = "operator"
-PATIENCE_S = 90.0
+PATIENCE_S = 150.0
 STOP_TIMEOUT_S = 45.0
+RBAC = "rbac.authorization.k8s.io/v1"
+INSTALLED = {
+    kind.kind: kind
+    for kind in (
+        SERVICE,
+        SERVICE_ACCOUNT,
+        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+        Kind(RBAC, "Role", "roles"),
+        Kind(RBAC, "RoleBinding", "rolebindings"),
+        Kind(RBAC, "ClusterRole", "clusterroles"),
+        Kind(RBAC, "ClusterRoleBinding", "clusterrolebindings"),
+    )
+}
+"""What the chart makes beside the CRD, which is there, and the Deployment, whose place `Operator` takes."""
 QUICK: dict[str, object] = {
     "health_host": "127.0.0.1",
     "health_port": 0,
@@ -37,9 +45,7 @@ QUICK: dict[str, object] = {
     "backoff_s": 0.1,
     "backoff_max_s": 1.0,
     "retry_s": 0.2,
-    "lease_duration_s": 3.0,
-    "lease_renew_s": 2.0,
-    "lease_retry_s": 0.3,
+    "lease_retry_s": 0.5,
     "watch_timeout_s": 20,
     "request_timeout_s": 10,
 }
@@ -55,16 +61,27 @@ def tiny(name: str, **changes: object) -> Object:
     return document
 
 
+def short(name: str, **changes: object) -> Object:
+    """One iteration of answering and SFT, and nothing else."""
+    spec = tiny(name, iterations=1)["spec"]
+    for left_out in ("judge", "evaluation"):
+        del spec[left_out]
+    del spec["data"]["preference"], spec["training"]["dpo"]
+    spec["mixture"]["addStudent"] = False
+    return {**tiny(name), "spec": {**spec, **changes}}
+
+
 class Operator:
     """`python -m moaa_operator`, with the rights of its service account and no others."""
 
-    def __init__(self, kubeconfig: Path, log: Path, settings: dict[str, object]) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, chart: dict[str, str], settings: dict[str, object]) -> None:
         self.log = log
-        told = {f"MOAA_OPERATOR_{name.upper()}": str(value) for name, value in {**QUICK, **settings}.items()}
+        changed = {f"MOAA_OPERATOR_{name.upper()}": str(value) for name, value in {**QUICK, **settings}.items()}
         path = os.pathsep.join(str(ROOT / part) for part in ("", "jobs", "operator"))
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("MOAA_", "KUBE"))},
-            **told,
+            **chart,
+            **changed,
             "PYTHONPATH": path,
             "KUBECONFIG": str(kubeconfig),
         }
@@ -98,8 +115,9 @@ class World:
         self.operators: list[Operator] = []
         self._folder = folder
         make_namespace(self.api, namespace)
-        make_account(self.api, namespace, ACCOUNT)
-        grant(self.api, (namespace, ACCOUNT), LEASE_RULES, namespace=namespace)
+        self._release = namespace[:30].strip("-")
+        self._kubeconfig: Path | None = None
+        self._environment: dict[str, str] = {}
 
     @property
     def api(self) -> Api:
@@ -107,16 +125,26 @@ class World:
 
     def operator(self, *, cluster_wide: bool = False, **settings: object) -> Operator:
         """Another replica."""
-        if not self.operators:
-            scope = None if cluster_wide else self.namespace
-            grant(self.api, (self.namespace, ACCOUNT), NAMESPACED_RULES, namespace=scope)
-        where = {"namespace": self.namespace, "watch_namespaces": "" if cluster_wide else self.namespace}
-        kubeconfig = self.server.kubeconfig(
-            self.namespace, self.server.token(self.namespace, ACCOUNT), url=self.proxy.url
-        )
+        kubeconfig = self._kubeconfig or self._install(cluster_wide)
         log = self._folder / f"operator-{len(self.operators)}.log"
-        self.operators.append(Operator(kubeconfig, log, {**where, **settings}))
+        self.operators.append(Operator(kubeconfig, log, self._environment, settings))
         return self.operators[-1]
+
+    def _install(self, cluster_wide: bool) -> Path:
+        """The chart, as Helm would; the operator's kubeconfig."""
+        values = {"clusterWide": cluster_wide, "runNamespaces": [{"name": self.namespace}]}
+        objects = render(values, release=self._release, namespace=self.namespace)
+        for item in objects:
+            kind = INSTALLED.get(item["kind"])
+            if kind is not None:
+                self.api.create(kind, item["metadata"].get("namespace", ""), item)
+        pod = only(objects, "Deployment")["spec"]["template"]["spec"]
+        given = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+        assert [name for name, value in given.items() if value is None] == ["MOAA_OPERATOR_NAMESPACE"]
+        self._environment = {**given, "MOAA_OPERATOR_NAMESPACE": self.namespace}
+        token = self.server.token(self.namespace, pod["serviceAccountName"])
+        self._kubeconfig = self.server.kubeconfig(self.namespace, token, url=self.proxy.url)
+        return self._kubeconfig
 
     def close(self) -> None:
         """No operator, no run and no child is left."""
@@ -127,8 +155,8 @@ class World:
 
     # Runs
 
-    def apply(self, name: str, **changes: object) -> Object:
-        return self.api.create(MOAA, self.namespace, tiny(name, **changes))
+    def apply(self, document: Object) -> Object:
+        return self.api.create(MOAA, self.namespace, document)
 
     def edit(self, name: str, change: Callable[[Object], object]) -> None:
         """As `kubectl edit`: again when somebody else wrote first."""
@@ -163,10 +191,13 @@ class World:
     def until(self, condition: Callable[[], object], *, timeout_s: float = PATIENCE_S) -> None:
         """The cluster goes on meanwhile."""
         deadline = time.monotonic() + timeout_s
-        while not condition():
+        while True:
+            with suppress(Busy):  # the server is being started again
+                if condition():
+                    return
+                self.kubelet.step()
             assert time.monotonic() < deadline, self.story()
-            self.kubelet.step()
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def story(self) -> str:
         """What a test that waited in vain shows."""

@@ -13,11 +13,11 @@ from moaa.api import MoAA
 from moaa.api.crd import crd, crd_yaml
 from moaa.api.load import load, load_text
 from moaa_operator.api import MOAA
+from tests.bad_resources import BAD
 from tests.integration.apiserver import CRD, ApiServer, make_namespace
 from tests.plan_helpers import tree
 from tests.tools import tool
 from tests.unit.test_api_crd_admission import EXAMPLES, FIXED, GOOD, MORE_BAD, SCHEMA_ALONE, TINY
-from tests.unit.test_api_load import BAD
 
 Object = dict[str, Any]
 NAMESPACE = "crd"

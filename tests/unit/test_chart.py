@@ -16,6 +16,9 @@ from moaa_operator.informer import Informer
 from moaa_operator.metrics import Metrics
 from moaa_operator.queue import Backoff
 from moaa_operator.settings import Settings
+from tests.operator_helpers import Cluster
+from tests.unit.test_operator_metrics import follow
+from tests.unit.test_operator_reconcile import SHORT
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "moaa"
@@ -123,13 +126,14 @@ def test_what_terraform_knows_is_taken() -> None:
 
 
 def collected() -> list[Metric]:
-    """Every metric of an operator that watches."""
+    """Every metric of an operator that watches and has seen a run."""
     api: Api = object()  # type: ignore[assignment]  # nothing is sent before `start`
     informers = [Informer(api, kind, None, on_change=lambda _: None, backoff=Backoff(1.0, 1.0)) for kind in CHILDREN]
     metrics = Metrics()
     metrics.watch(informers, lambda: 0)
     metrics.reconciled("ok", 0.1)
     metrics.observed(("runs", "llama"), MoAAStatus())
+    follow(Cluster(**SHORT), metrics, 40)
     return list(metrics.registry.collect())
 
 

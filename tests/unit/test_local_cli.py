@@ -98,7 +98,7 @@ def test_validate_tells_mistakes_on_stderr_without_a_traceback(
             "absent.yaml",
             "absent.yaml: 1 problem\n  cannot be read: No such file or directory; name a file that exists\n",
         ),
-        ("", ": 1 problem\n  cannot be read: Is a directory; name a file that exists\n"),
+        ("", ": 1 problem\n  cannot be read: Is a directory; name a file in it\n"),
         ("empty.yaml", "empty.yaml: 1 problem\n  holds nothing; write a resource of kind MoAA\n"),
     ],
     ids=["absent", "folder", "empty"],

@@ -160,6 +160,22 @@ async def test_a_file_system_without_hard_links_is_refused(
         await store.put_if_absent("k", b"")
 
 
+async def test_deleting_what_is_no_object_does_nothing_and_a_refusal_is_told(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    await store.put("a", b"")
+    await store.put("c/d", b"")
+    for nothing in ("a/b", "c", "e"):
+        await store.delete(nothing)
+    assert await keys(store) == ["a", "c/d"]
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(StoreError, match="let the user that runs MoAA write"):
+        await store.delete("a")
+
+
 async def test_an_object_cannot_lie_below_an_object(store: DirectoryStore) -> None:
     await store.put("a", b"")
     with pytest.raises(StoreError, match="a is a file, so no object can lie below it") as caught:

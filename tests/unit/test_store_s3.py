@@ -309,10 +309,12 @@ async def test_half_a_key_pair_is_an_error() -> None:
 async def test_the_uri_chooses_the_store(tmp_path: Path) -> None:
     store = open_store(Storage(uri=f"file://{tmp_path}/a%20b"))
     assert isinstance(store, DirectoryStore)
-    assert (tmp_path / "a b").is_dir()
+    assert not (tmp_path / "a b").exists(), "whoever only looks makes nothing"
+    await store.put("c", b"")
+    assert (tmp_path / "a b" / "c").is_file()
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"spec.storage.uri"):
-        open_store(Storage(uri=f"file://{tmp_path}/file"))
+        await open_store(Storage(uri=f"file://{tmp_path}/file")).put("c", b"")
     settings = StoreSettings(access_key_id=SecretStr("a"), secret_access_key=SecretStr("b"), endpoint="http://x")
     s3 = open_store(Storage(uri="s3://bucket/prefix/"), settings)
     assert s3.uri == "s3://bucket/prefix"

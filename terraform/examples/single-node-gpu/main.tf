@@ -1,5 +1,6 @@
-# The smallest installation that runs a whole loop: one small system node, and one GPU node at a time. Servers leave
-# before training starts, so of the two GPU groups only one has a node; both are at zero when nothing runs.
+# The smallest installation that runs a whole loop (examples/first.yaml): one system node, which has to hold a Ray head of
+# 2 CPUs and 8 GiB beside the operator, and one GPU node at a time. Servers leave before training starts, so of the two
+# GPU groups only one has a node; both are at zero when nothing runs.
 module "moaa" {
   source = "../.."
 
@@ -9,10 +10,11 @@ module "moaa" {
   nat         = "Single"
   bucket_name = var.bucket_name
 
-  admin_principal_arns = var.admin_principal_arns
+  admin_principal_arns  = var.admin_principal_arns
+  public_endpoint_cidrs = var.office_cidrs
 
   node_groups = {
-    system    = { role = "System", instance_types = ["m7i.large"], min_nodes = 1, max_nodes = 2 }
+    system    = { role = "System", instance_types = ["m7i.xlarge"], min_nodes = 1, max_nodes = 2 }
     inference = { role = "Inference", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, disk_gib = 500 }
     training  = { role = "Training", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, disk_gib = 500 }
   }

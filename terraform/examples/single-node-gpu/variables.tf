@@ -15,3 +15,9 @@ variable "admin_principal_arns" {
 variable "budget_emails" {
   type = list(string)
 }
+
+variable "office_cidrs" {
+  description = "Networks from which kubectl is used; empty: from within the VPC only."
+  type        = list(string)
+  default     = []
+}

@@ -10,10 +10,11 @@ module "moaa" {
   nat         = "Single"
   bucket_name = var.bucket_name
 
-  admin_principal_arns = var.admin_principal_arns
+  admin_principal_arns  = var.admin_principal_arns
+  public_endpoint_cidrs = var.office_cidrs
 
   node_groups = {
-    system = { role = "System", instance_types = ["m7i.large"], min_nodes = 1, max_nodes = 3 }
+    system = { role = "System", instance_types = ["m7i.xlarge"], min_nodes = 1, max_nodes = 3 }
     inference = {
       role           = "Inference"
       capacity       = "Spot"
