@@ -177,3 +177,16 @@ def test_what_the_server_refuses_is_told_in_its_words(world: World) -> None:
     assert [event["reason"] for event in world.kubelet.all(EVENT)].count("QuotaExceeded") == 1
     world.server.request("DELETE", f"{path}/full")
     world.until(lambda: world.phase("tiny") == "Succeeded")
+
+
+def test_a_job_that_may_not_make_its_pods_is_told_of(world: World) -> None:
+    words = (
+        'Error creating: pods "x" is forbidden: exceeded quota: full, requested: pods=1, used: pods=0, limited: pods=0'
+    )
+    world.kubelet.fate = lambda item: Fate(refusal=words) if stage_of(item) == "i0-stage-data" else DONE
+    world.apply(short("tiny"))
+    world.operator()
+    world.until(lambda: world.condition("tiny", "Stalled").get("reason") == "QuotaExceeded")
+    assert "exceeded quota: full, requested: pods=1" in world.condition("tiny", "Stalled")["message"]
+    world.kubelet.fate = lambda _: DONE
+    world.until(lambda: world.phase("tiny") == "Succeeded")
