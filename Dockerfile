@@ -37,7 +37,7 @@ RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
 FROM jobs-env AS torch-env
 ARG CUDA=1
 RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
-    ./uv.sh sync --quiet --frozen --no-install-project --extra train
+    ./uv.sh sync --quiet --frozen --no-install-project --extra kuberay
 
 FROM torch-env AS stubs
 ARG CUDA=1
@@ -54,7 +54,7 @@ ARG CUDA=1
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends libgomp1 libnuma1 >/dev/null && \
     rm -rf /var/lib/apt/lists/*
 RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
-    ./uv.sh sync --quiet --frozen --no-install-project --extra local
+    ./uv.sh sync --quiet --frozen --inexact --no-install-project --extra local
 
 FROM operator-env AS operator
 COPY --from=wheel /wheel/ ./

@@ -42,6 +42,8 @@ class ModelPool:
         self._transport = Transport(target, policy=policy)
         self._room = Room(target, resolve_s=policy.resolve_s)
         self._folds_system = False
+        self._is_away = False
+        """No server can be reached; said in the log."""
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -72,10 +74,20 @@ class ModelPool:
             tries = tries or Tries(self._policy, started=asked)
             result = await self._ask(replica, request)
             if isinstance(result, Reply):
+                self._is_away = False
                 return result
             if isinstance(result, Permanent):
                 raise self._error(result)
             tries.record(result, now=loop.time(), asked=asked, last_response=self._transport.last_response)
+            if tries.first_disconnect is not None and not self._is_away:
+                self._is_away = True  # said once, however many calls wait
+                log.warning(
+                    "model_unreachable model=%s at=%s waiting_s=%.0f reason=%s",
+                    self._target.model,
+                    ",".join(self._target.urls),
+                    self._policy.reconnect_s,
+                    self._target.masked(result.message),
+                )
             delay_s = self._policy.delay_s(result, tries.failures, self._rng)
             await self._check_bounds(tries, result, delay_s=delay_s)
             log.debug("call_retried model=%s trouble=%s delay_s=%.2f", self._target.model, result.trouble, delay_s)

@@ -164,7 +164,7 @@ def _between(view: View) -> tuple[str, str]:
     """No stage is under way."""
     checks = [entry.stage for entry in view.attempts.values() if entry.step is not None]
     if checks:
-        return "AskingTheStore", f"{' and '.join(checks)} in the run's namespace"
+        return "AskingTheStore", f"a Job in the run's namespace asks the store: {', '.join(checks)}"
     later = [entry for entry in view.attempts.values() if entry.retry_after and entry.retry_after > view.now]
     if later:
         soonest = min(later, key=lambda entry: entry.retry_after or view.now)

@@ -53,9 +53,13 @@ _SIGNS = (
         r"User \"[^\"]*\" cannot", "NotAuthorized",
         "The operator has no rights here; add the namespace to the chart's runNamespaces",
     ),
+    _sign(
+        r"failed to create typed patch object", "Invalid",
+        "Mend the field that it names, most likely in a pod template of the resource",
+    ),
     _sign(r"namespaces? \"[^\"]*\" not found", "NamespaceMissing", "Create the namespace"),
 )  # fmt: skip
-REASONS = frozenset(sign.reason for sign in _SIGNS) | {"Invalid", "Denied", "NameTaken"}
+REASONS = frozenset(sign.reason for sign in _SIGNS) | {"Denied", "NameTaken"}
 
 _RANDOM_POD = re.compile(r'(?:Error creating: )?pods "[^"]*" is forbidden')
 """A controller tries under another name each time; the status would change with each."""

@@ -5,7 +5,7 @@ ApiError            the server refused or failed; has status, reason and the ser
 ├── AlreadyExists   409 on create
 ├── Conflict        409 otherwise: somebody else wrote first, or owns a field
 ├── Gone            410: the resource version is too old; list again
-├── Refused         400, 403, 422: the same request will be refused again
+├── Refused         400, 403, 422, and 500 for a field of the wrong type: the same request will be refused again
 └── Busy            429, 5xx, or nobody answered: try again, not before `retry_after_s`
 """
 
@@ -47,6 +47,8 @@ class Busy(ApiError):
     pass
 
 
+_TYPED = "failed to create typed patch object"
+"""How a server-side apply with a field of the wrong type, or of no type, is answered: with a 500."""
 MAX_MESSAGE = 2000
 """Bodies are cut before they reach a log or a status."""
 
@@ -62,7 +64,8 @@ def error_of(status: int, body: bytes, *, retry_after: str | None = None) -> Api
         reason = str(answer.get("reason") or "")
         message = str(answer.get("message") or message)[:MAX_MESSAGE]
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-    return _kind(status, reason)(status, reason or "Unknown", message, retry_after_s=seconds)
+    kind = Refused if status == 500 and message.startswith(_TYPED) else _kind(status, reason)
+    return kind(status, reason or "Unknown", message, retry_after_s=seconds)
 
 
 def _kind(status: int, reason: str) -> type[ApiError]:

@@ -29,8 +29,12 @@ class Event:
 
 
 def between(before: MoAAStatus, after: MoAAStatus) -> list[Event]:
-    """What has happened from one status to the next."""
-    return [*_conditions(before, after), *_stages(before, after), *_attempts(before, after)]
+    """What has happened from one status to the next; what several conditions say in the same words once."""
+    found = [*_conditions(before, after), *_stages(before, after), *_attempts(before, after)]
+    once: dict[tuple[str, str], Event] = {}
+    for event in found:
+        once.setdefault((event.reason, event.message), event)
+    return list(once.values())
 
 
 def _conditions(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:

@@ -5,6 +5,7 @@ stays as if it had just begun. Events are many and short-lived, so they are not 
 asked for, and not often.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,6 +14,8 @@ from moaa_operator.api import Api, Object
 from moaa_operator.errors import ApiError
 from moaa_operator.observe import is_silent
 from moaa_operator.pods import moment
+
+logger = logging.getLogger(__name__)
 
 SILENCE = timedelta(seconds=2)
 """Controllers make pods within a second, if at all."""
@@ -45,7 +48,8 @@ class Warnings:
         if uid not in self._said:
             try:
                 said = self._api.warnings(str(item["metadata"]["namespace"]), uid)
-            except ApiError:  # the decision goes on without: the child is silent either way
-                return []
+            except ApiError as error:  # the decision goes on without: the child is silent either way
+                logger.warning("events_not_given kind=%s error=%s", item["kind"], error)
+                said = []
             self._said[uid] = (at, said)
         return self._said[uid][1]

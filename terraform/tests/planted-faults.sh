@@ -68,8 +68,6 @@ plant "spot for training without a word about checkpoints" modules/node-groups/v
   's/\|\| g\.checkpoints_acknowledged/|| true/' node_groups refuses_spot_for_training_without_checkpoints_acknowledged
 plant "an API server open to all" modules/cluster/variables.tf \
   's/>= 8, false/>= 0, false/' cluster refuses_the_whole_internet
-plant "a value that the chart does not know" outputs.tf \
-  's/weightsUri = /weightsUrl = /' root chart_values_are_ready
 
 cd "$work"
 export TF_DATA_DIR=$work/.terraform

@@ -33,7 +33,7 @@ run "bucket_is_closed_encrypted_and_versioned" {
     error_message = "terraform destroy would delete every run"
   }
   assert {
-    condition     = aws_s3_bucket.this.tags["moaa:key"] == var.key_arn
+    condition     = lookup(aws_s3_bucket.this.tags, "moaa:key", "") == var.key_arn
     error_message = "without a reference from the bucket, terraform destroy deletes the key of a bucket that it has to keep"
   }
 }

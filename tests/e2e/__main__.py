@@ -14,6 +14,7 @@ import time
 from moaa.api.load import load
 from tests.e2e import world
 from tests.e2e.checks import check
+from tests.e2e.kills import Killer
 from tests.e2e.kube import Failed, items, kubectl, run, until
 from tests.e2e.record import Record, save
 from tests.e2e.settings import Settings
@@ -23,14 +24,18 @@ GONE_S = 180.0
 TAIL = 60
 
 
-def follow(record: Record, settings: Settings) -> None:
-    """Until the run ends. Raises Failed: it did not in time, or the operator keeps ending."""
+def follow(record: Record, settings: Settings, killer: Killer | None) -> None:
+    """Until the run ends. Raises Failed: it did not in time, or ended before everything was killed."""
     deadline = time.monotonic() + settings.timeout_s
     while record.phase not in ENDS:
         if time.monotonic() > deadline:
             raise Failed(f"the run did not end in {settings.timeout_s:.0f} s")
-        time.sleep(1.0)
+        if killer is not None:
+            killer.look(record)
+        time.sleep(0.5)
     record.say(f"the run has ended: {record.phase}")
+    if killer is not None and killer.left:
+        raise Failed(f"never there to be killed: {', '.join(kill.what for kill in killer.left)}")
 
 
 def delete(settings: Settings) -> None:
@@ -71,7 +76,9 @@ def clean(settings: Settings) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--kills", action="store_true", help="take away a pod of each kind on the way")
+    options = parser.parse_args()
+    killer = Killer() if options.kills else None
     settings = Settings()
     shutil.rmtree(settings.folder, ignore_errors=True)
     settings.folder.mkdir(parents=True)
@@ -83,9 +90,9 @@ def main() -> int:
             world.install(settings)
             record.say("the operator is installed")
             file = world.submit(settings, document)
-            follow(record, settings)
+            follow(record, settings, killer)
             report = world.summary(settings, document)
-            for line in check(record, load(file), report, settings):
+            for line in check(record, load(file), report, settings, killed=options.kills):
                 print(f"ok  {line}")
             delete(settings)
             print("ok  nothing of the run is left after its deletion")

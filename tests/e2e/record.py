@@ -24,6 +24,8 @@ class Record:
         """The newest version of each object, by kind and uid."""
         self.ready_pods: set[str] = set()
         """Uids of pods that were ready at some time."""
+        self.gone: set[str] = set()
+        """Uids of objects that were deleted."""
         self.restarts: dict[str, int] = {}
         """Most restarts of a container of a pod, by the pod's name."""
         self.checkpoint_files: set[str] = set()
@@ -56,6 +58,11 @@ class Record:
         with self._lock:
             return [item for (found, _), item in self.objects.items() if found == kind]
 
+    def is_running(self, pod: Object) -> bool:
+        meta = pod["metadata"]
+        is_there = meta["uid"] not in self.gone and meta.get("deletionTimestamp") is None
+        return is_there and (pod.get("status") or {}).get("phase") == "Running"
+
     def pods(self, role: str) -> list[Object]:
         return [pod for pod in self.of("Pod") if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == role]
 
@@ -87,6 +94,8 @@ class Record:
         meta = item["metadata"]
         with self._lock:
             self.objects[item["kind"], meta["uid"]] = item
+            if event == "DELETED":
+                self.gone.add(meta["uid"])
         match item["kind"]:
             case "Pod":
                 self._on_pod(event, item)

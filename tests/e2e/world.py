@@ -90,7 +90,7 @@ def values(settings: Settings) -> Document:
         },
         "settings": {
             "jobCpu": "100m", "jobMemory": "1Gi", "lightCpu": "50m", "lightMemory": "512Mi",
-            "serverCpu": "100m", "serverMemory": "3Gi", "headCpu": "250m", "headMemory": "3Gi",
+            "serverCpu": "200m", "serverMemory": "3Gi", "headCpu": "250m", "headMemory": "3Gi",
         },
         "runNamespaces": [{"name": settings.run_namespace, "create": False}],
     }  # fmt: skip

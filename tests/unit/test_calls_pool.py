@@ -185,12 +185,15 @@ async def test_a_server_that_restarts_is_waited_for() -> None:
             assert (await call).text == "echo hello"
 
 
-async def test_a_server_that_is_gone_ends_the_job() -> None:
+async def test_a_server_that_is_gone_is_told_once_and_ends_the_job(caplog: pytest.LogCaptureFixture) -> None:
     async with serve() as endpoint:
         pass
     async with Clients([target(endpoint)], policy=QUICK) as clients:
-        with pytest.raises(ServerError, match="no server answered"):
-            await clients.complete("m", ask(), affinity="r")
+        calls = [clients.complete("m", ask(), affinity=f"r{i}") for i in range(3)]
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(end, ServerError) and "no server answered" in str(end) for end in ends)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"model_unreachable model=m at={endpoint.url} waiting_s=0 reason=")
 
 
 async def test_a_storm_of_429_lowers_what_is_in_flight_and_loses_nothing() -> None:

@@ -70,6 +70,14 @@ def test_what_is_refused_is_told_and_keeps_nothing_else_from_being_made(server: 
     assert apply.create(server.api(), OWNER, [child("Job")]) == {}
 
 
+def test_a_field_of_the_wrong_type_is_refused_though_the_server_calls_it_its_own_error(server: ApiServer) -> None:
+    words = "failed to create typed patch object (team/x; apps/v1, Kind=Deployment): .spec.x: field not declared"
+    with server.changed:
+        server.faults = [Fault(lambda r: r.method == "PATCH", 500, message=words)]
+    service = {**child("Job"), "kind": "Deployment"}
+    assert [problem.reason for problem in apply.apply(server.api(), OWNER, [service]).values()] == ["Invalid"]
+
+
 def test_a_busy_server_is_an_error(server: ApiServer) -> None:
     with server.changed:
         server.faults = [Fault(lambda r: r.method == "POST", 503)]

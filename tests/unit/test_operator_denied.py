@@ -47,6 +47,10 @@ QUOTA = (
         ),
         ('namespaces "team" not found', 404, "NamespaceMissing", "Create the namespace"),
         ('Job.batch "x" is invalid: spec.template.spec.containers[0].env: Duplicate', 422, "Invalid", "pod template"),
+        (
+            'failed to create typed patch object (team/x; apps/v1, Kind=Deployment): .spec.template.spec.tolerations: '
+            'expected list, got &{map[]}', 500, "Invalid", "pod template",
+        ),
     ],
 )  # fmt: skip
 def test_words_of_the_cluster_get_a_reason_and_a_remedy(words: str, status: int, reason: str, remedy: str) -> None:

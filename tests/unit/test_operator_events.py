@@ -1,0 +1,19 @@
+"""Which Events a change of the status makes."""
+
+from datetime import UTC, datetime
+
+from moaa.api.status import Condition, MoAAStatus
+from moaa_operator import conditions
+from moaa_operator.events import between
+
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_what_two_conditions_say_in_the_same_words_is_one_event() -> None:
+    said = {"reason": "ErrImagePull", "message": "pod p, container vllm: no such image", "last_transition_time": WHEN}
+    servers = Condition(type=conditions.SERVERS, status="False", **said)
+    stalled = Condition(type=conditions.STALLED, status="True", **said)
+    events = between(MoAAStatus(), MoAAStatus(conditions=[servers, stalled]))
+    assert [(event.type, event.reason, event.message) for event in events] == [
+        ("Warning", "ErrImagePull", "pod p, container vllm: no such image")
+    ]
