@@ -108,8 +108,7 @@ def test_a_leader_that_lost_its_lease_ends(world: World) -> None:
 
 def test_the_api_server_is_killed_and_comes_back(world: World) -> None:
     world.apply(tiny("tiny", iterations=1))
-    # Long enough for a lease: whoever loses it meanwhile ends, which another test looks at.
-    operator = world.operator(lease_duration_s=120, lease_renew_s=100)
+    operator = world.operator()
     for stage in ("i0-evaluate", "i1-sft"):
         world.until(lambda stage=stage: stage in world.done("tiny"))
         world.server.kill()
