@@ -56,11 +56,13 @@ def test_a_quota_is_told_with_its_remedy_and_the_run_goes_on_when_it_is_gone(wor
 @pytest.mark.parametrize(
     ("template", "reason", "words"),
     [
-        pytest.param({"spec": {"nodeSelector": {"a": "not a label!"}}}, "Invalid", "nodeSelector", id="field"),
-        pytest.param({"spec": {"priorityClassName": 7}}, "Invalid", "priorityClassName", id="type"),
+        pytest.param({"spec": {"nodeSelector": {"a": "not a label!"}}}, "Invalid", "nodeSelector", id="a field"),
+        pytest.param({"spec": {"priorityClassName": 7}}, "Invalid", "priorityClassName", id="a type"),
     ],
 )
-def test_a_refused_template(world: World, template: Object, reason: str, words: str) -> None:
+def test_a_template_that_no_server_takes_is_told_with_the_field(
+    world: World, template: Object, reason: str, words: str
+) -> None:
     document = world.apply(tiny("tiny"))
     models = document["spec"]["models"]
 
