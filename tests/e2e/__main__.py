@@ -82,7 +82,7 @@ def main() -> int:
     settings = Settings()
     shutil.rmtree(settings.folder, ignore_errors=True)
     settings.folder.mkdir(parents=True)
-    storage = f"run-{int(time.time())}"
+    storage = settings.storage or f"run-{int(time.time())}"
     document = world.resource(settings, storage=storage)
     with Record(settings, storage=storage) as record:
         try:
