@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     bucket: str = "moaa-e2e"
     """Made when it is not there."""
     storage: str = ""
-    """Prefix of the run's store in the bucket; of an earlier run, to go on from what it finished. Default: a new one."""
+    """Prefix of the run's store in the bucket; an earlier run's goes on from what that finished. Default: a new one."""
     images: str = "localhost/moaa-"
     """What comes before operator, jobs, train and serve-cpu."""
     tag: str = "dev"
