@@ -114,7 +114,9 @@ class Record:
             self.ready_pods.add(pod["metadata"]["uid"])
             self.say(f"pod {name} is ready")
         if event == "DELETED" or status.get("phase") in ("Succeeded", "Failed"):
-            self._say_once(f"pod {name} {'is gone' if event == 'DELETED' else status['phase']} {ended(states)}".strip())
+            # What is told to go ends as it likes.
+            words = "" if pod["metadata"].get("deletionTimestamp") else ended(states)
+            self._say_once(f"pod {name} {'is gone' if event == 'DELETED' else status['phase']} {words}".strip())
         if event != "DELETED":
             self._logs.follow(pod)
 
