@@ -1,9 +1,13 @@
 """The thin slice with everything real: `moaa run` of a very small tiny resource, on S3, killed once on the way.
 
-vLLM serves the mixture and the students, Ray and DeepSpeed train, versitygw is the store. What a run leaves behind is
-read as a user reads it: exit codes, `summary.json`, and what the command says.
+vLLM serves the mixture and the students, Ray and DeepSpeed train, versitygw is the store and has the student's weights
+and the data. What a run leaves behind is read as a user reads it: exit codes, `summary.json`, what the command says.
+
+Every request to S3 is recorded, those of the run and those of a server's pod that fetches weights: the policies that
+Terraform makes have to allow each of them.
 """
 
+import asyncio
 import json
 import os
 import subprocess
@@ -24,11 +28,15 @@ pytest.importorskip("ray")
 from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from benchmarks.tiny_claims import main_resource, manifests
 from moaa.api.load import load
+from moaa.api.resource import Storage
 from moaa.plan.graph import build
+from moaa.plan.serving import BringWeights
 from moaa.store.manifest import StageManifest
 from moaa.store.open import open_store
 from moaa.store.shards import read_table
-from tests.integration.s3_server import run_s3_server
+from tests import s3_calls
+from tests.integration.s3_server import S3Server, run_s3_server
+from tests.s3_recorder import Recorder, record
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("proposer-a", "proposer-b", "aggregator", "student")
@@ -36,15 +44,20 @@ SFT_ROWS, PREFERENCE_ROWS, PROMPTS = 24, 48, 16
 RUN_TIMEOUT_S = 1200
 GONE_S = 90.0
 NOTHING_TO_DO_S = 20.0
+TINY = ROOT / "examples" / "tiny"
 
 pytestmark = pytest.mark.timeout(3000)
 
 
-def write_resource(folder: Path, storage: Mapping[str, str]) -> Path:
+def write_resource(folder: Path, bucket: str, storage: Mapping[str, str]) -> Path:
     """The resource with its storage on a line of its own; everything else is the same for every storage."""
     document = main_resource(0, folder, {})
     spec = document["spec"]
     spec["storage"] = dict(storage)
+    next(model for model in spec["models"] if model["name"] == "student")["source"] = f"s3://{bucket}/weights/student"
+    sources = [*spec["data"]["sft"], *spec["data"]["preference"], *spec["evaluation"]["selection"]]
+    for source in sources:
+        source["source"] = source["source"].replace(f"file://{TINY}", f"s3://{bucket}")
     spec["models"] = [model for model in spec["models"] if model["name"] in MODELS]
     layer = spec["mixture"]["layers"][0]
     layer["proposers"] = [part for part in layer["proposers"] if part["model"] in MODELS]
@@ -111,12 +124,26 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         time.sleep(0.2)
 
 
+async def stock(bucket: str) -> None:
+    """Put the student's weights and the data into the bucket, as an administrator would."""
+    store = open_store(Storage(uri=f"s3://{bucket}"))
+    try:
+        for name, folder in (("weights/student", TINY / "models" / "student"), ("data", TINY / "data")):
+            for file in folder.iterdir():
+                await store.upload(f"{name}/{file.name}", file)
+    finally:
+        await store.close()
+
+
 @dataclass(frozen=True)
 class Loop:
     """A finished run on S3 that was killed once."""
 
     file: Path
     cli: Cli
+    s3: S3Server
+    asked: Recorder
+    """Of S3, by everything that is a job's or the runner's."""
     left_behind: list[Process]
     """Of what ran below the runner when it was killed, what was there `GONE_S` later."""
 
@@ -124,15 +151,17 @@ class Loop:
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("loop")
-    with run_s3_server(folder / "s3") as s3, pytest.MonkeyPatch.context() as patch:
+    with run_s3_server(folder / "s3") as s3, record(s3.endpoint) as asked, pytest.MonkeyPatch.context() as patch:
         for name, value in s3.environment.items():
             patch.setenv(name, value)
+        asyncio.run(stock(s3.bucket))
+        patch.setenv("AWS_ENDPOINT_URL", asked.endpoint)
         path = os.environ.get("PYTHONPATH", "")
         cli = Cli(folder, {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'jobs'}:{path}"})
-        file = write_resource(folder, {"uri": f"s3://{s3.bucket}/loop"})
+        file = write_resource(folder, s3.bucket, {"uri": f"s3://{s3.bucket}/{s3_calls.PREFIX}"})
         left = kill_while_training(cli, file)
         cli(*cli.run(file))
-        yield Loop(file, cli, left)
+        yield Loop(file, cli, s3, asked, left)
 
 
 def kill_while_training(cli: Cli, file: Path) -> list[Process]:
@@ -193,6 +222,49 @@ def test_running_it_again_does_nothing_and_says_so(loop: Loop) -> None:
     assert f"nothing to do: all {stages} stages are done" in said
 
 
+def expect_allowed(component: str, asked: Recorder) -> None:
+    """Everything that was asked for is allowed, and no right is granted for nothing.
+
+    But for uploads of ours in parts: the tiny models are too small for them to fail and be aborted or looked at.
+    """
+    assert asked.unknown == []
+    assert s3_calls.refused(component, asked.calls) == []
+    unused = s3_calls.granted(component) - {call.action for call in asked.calls}
+    assert unused <= {"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
+
+
+def test_the_policies_allow_what_the_run_asks_s3_for(loop: Loop) -> None:
+    expect_allowed("jobs", loop.asked)
+
+
+async def test_the_policies_allow_what_a_server_s_pod_asks_s3_for(loop: Loop, tmp_path: Path) -> None:
+    """It fetches a declared model from the bucket, and a student from the store."""
+    declared = load(loop.file)
+    found = await manifests(declared)
+    student = declared.spec.model("student")
+    (row,) = [row for row in await rows(loop.file, found["i0-resolve"], "models") if row["name"] == "student"]
+    made = found["i1-dpo"].outputs["model"]
+    with record(loop.s3.endpoint) as asked:
+        environment = {**loop.cli.environment, "AWS_ENDPOINT_URL": asked.endpoint}
+        for digest, folder in ((row["digest"], None), (made.digest, made.uri)):
+            task = BringWeights(
+                storage=declared.spec.storage,
+                model=student,
+                digest=digest,
+                folder=folder,
+                target=str(tmp_path / digest / "weights"),
+                options=str(tmp_path / digest / "options.yaml"),
+                deadline_s=60,
+            )
+            (tmp_path / digest).mkdir()
+            fetch = [sys.executable, "-m", "moaa_jobs.fetch"]
+            environment["MOAA_FETCH"] = task.model_dump_json(by_alias=True)
+            ended = await asyncio.to_thread(subprocess.run, fetch, env=environment, capture_output=True, check=False)
+            assert ended.returncode == 0, ended.stderr.decode()
+            assert (Path(task.target) / "config.json").is_file()
+    expect_allowed("serving", asked)
+
+
 async def test_rows_follow_from_inputs_whatever_was_killed(loop: Loop) -> None:
     found = await manifests(load(loop.file))
     ids = await tables(loop.file, ["i0-stage-data", "i1-generate", "i1-sample", "i1-judge"])
@@ -211,7 +283,7 @@ async def test_rows_follow_from_inputs_whatever_was_killed(loop: Loop) -> None:
 
 
 async def test_a_folder_in_place_of_a_bucket_gives_the_same_rows(loop: Loop, tmp_path: Path) -> None:
-    file = write_resource(tmp_path, {"uri": f"file://{tmp_path / 'store'}"})
+    file = write_resource(tmp_path, loop.s3.bucket, {"uri": f"file://{tmp_path / 'store'}"})
     texts = [one.read_text().splitlines() for one in (file, loop.file)]
     assert sum(one != other for one, other in zip(*texts, strict=True)) == 1
     cli = Cli(tmp_path, loop.cli.environment)
