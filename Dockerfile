@@ -41,10 +41,10 @@ RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
 
 FROM torch-env AS stubs
 ARG CUDA=1
+RUN if test "$CUDA" != 1; then apt-get update -qq && \
+    apt-get install -qq --no-install-recommends gcc libc6-dev binutils >/dev/null; fi
 COPY images/cuda_stubs.py ./
-RUN mkdir /stubs && if test "$CUDA" != 1; then apt-get update -qq && \
-    apt-get install -qq --no-install-recommends gcc libc6-dev binutils >/dev/null && \
-    python cuda_stubs.py /opt/moaa/lib/python3.11/site-packages/torch /stubs; fi
+RUN mkdir /stubs && if test "$CUDA" != 1; then python cuda_stubs.py /opt/moaa/lib/python3.11/site-packages/torch /stubs; fi
 
 FROM torch-env AS train-env
 COPY --from=stubs /stubs/ /opt/moaa/lib/python3.11/site-packages/torch/lib/

@@ -62,9 +62,10 @@ images: ## Build the images with Docker or buildah and look at each (images/buil
 
 .PHONY: e2e
 e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests/e2e/settings.py says what it needs)
-	$(PY) -m tests.e2e
+	$(PY) -m tests.e2e $(E2E)
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop, then of the operator; takes about half an hour
+soak: setup ## Kills of every kind against the tiny loop, then of the operator and of pods; takes about an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak
 	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k killed_anywhere --operator-kills 50 --timeout 3600
+	if [ -d ../shared/cluster ]; then E2E=--kills .ci/one-node ../shared/cluster; fi

@@ -57,12 +57,13 @@ compressed() { # TARGET: MB as a registry holds them
 }
 
 look_at() { # TARGET
-  local folder="dist/images/$1" megabytes
+  local folder="dist/images/$1" megabytes="" said
   [ "$(inside "$1" id -u)" = 1000 ] || { echo "$1: does not run as user 1000" >&2; exit 1; }
   case $1 in
     operator)
       # No cluster to speak to: it has to get as far as saying so.
-      inside operator python -m moaa_operator 2>&1 | grep -q ConfigException || { echo "operator: does not start" >&2; exit 1; }
+      said=$(inside operator python -m moaa_operator 2>&1 || true)
+      [[ $said == *ConfigException* ]] || { echo "operator: does not start: $said" >&2; exit 1; }
       if inside operator python -c "import torch" 2>/dev/null; then echo "operator: holds torch" >&2; exit 1; fi
       megabytes=$(compressed operator)
       [ "$megabytes" -lt 150 ] || { echo "operator: $megabytes MB compressed, more than 150" >&2; exit 1; }

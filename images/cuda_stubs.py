@@ -17,6 +17,9 @@ LIBRARY = re.compile(r"lib(?:cu|nccl|nvrtc|nvshmem|nvTools|nvJit|nvToolsExt|nvpe
 FUNCTION = re.compile(r"_*(?:cu|nccl|nvrtc|nvshmem|nvtx|nvJit)")
 """What they export besides, `operator new` for one, must stay that of the C++ library."""
 
+TEXT = re.compile(r"(?:String|Name|ncclGetLastError)(?:_v\d+)?(?:@|$)")
+"""Functions that return a text; a number in its place is read as an address while an error is being reported."""
+
 
 def run(*command: object) -> str:
     return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
@@ -66,7 +69,7 @@ def write_stub(library: str, exports: dict[str, set[str]], folder: Path) -> None
     source, script = folder / "stub.c", folder / "stub.map"
     lines = [
         f'const char *{name}(void) {{ return "no CUDA here"; }}'
-        if name.endswith("String")
+        if TEXT.search(name)
         else f"long {name}(void) {{ return 100; }}"
         for name in plain
     ]

@@ -18,7 +18,7 @@ for component in sorted(json.load(open(sys.argv[1]))["components"], key=lambda c
     found = [entry.get("expression") or entry["license"].get("id") or entry["license"]["name"]
              for entry in component.get("licenses", ())]
     # A text in place of a name is a licence's whole wording: its first line names it.
-    names = sorted({text.strip().splitlines()[0] for text in found if text.strip()})
+    names = sorted({text.strip().splitlines()[0].rpartition(" :: ")[2] for text in found if text.strip()})
     print(component["name"], component["version"], "; ".join(names) or "not stated", sep="\t")
 PYTHON
 dpkg-query --show --showformat '${Package}\t${Version}\n' >"$2/debian.tsv"

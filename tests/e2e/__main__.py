@@ -15,7 +15,7 @@ from moaa.api.load import load
 from tests.e2e import world
 from tests.e2e.checks import check
 from tests.e2e.kills import Killer
-from tests.e2e.kube import Failed, items, kubectl, run, until
+from tests.e2e.kube import Failed, get, items, kubectl, run, until
 from tests.e2e.record import Record, save
 from tests.e2e.settings import Settings
 
@@ -82,7 +82,7 @@ def main() -> int:
     settings = Settings()
     shutil.rmtree(settings.folder, ignore_errors=True)
     settings.folder.mkdir(parents=True)
-    storage = f"run-{int(time.time())}"
+    storage = settings.storage or f"run-{int(time.time())}"
     document = world.resource(settings, storage=storage)
     with Record(settings, storage=storage) as record:
         try:
@@ -90,6 +90,7 @@ def main() -> int:
             world.install(settings)
             record.say("the operator is installed")
             file = world.submit(settings, document)
+            record.uid = get("moaa", settings.run_namespace, world.NAME)["metadata"]["uid"]
             follow(record, settings, killer)
             report = world.summary(settings, document)
             for line in check(record, load(file), report, settings, killed=options.kills):

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.e2e.kube import Logs, Object, Watch
 from tests.e2e.settings import Settings
-from tests.e2e.world import NAME, objects_under
+from tests.e2e.world import objects_under
 
 ROLE_LABEL = "moaa.dev/role"
 RAY_LABEL = "ray.io/node-type"
@@ -20,6 +20,8 @@ class Record:
     def __init__(self, settings: Settings, *, storage: str) -> None:
         self._settings, self._storage = settings, storage
         self.started = time.monotonic()
+        self.uid = ""
+        """Of the MoAA that is followed; an earlier one of its name may still be seen."""
         self.objects: dict[tuple[str, str], Object] = {}
         """The newest version of each object, by kind and uid."""
         self.ready_pods: set[str] = set()
@@ -74,7 +76,8 @@ class Record:
 
     @property
     def moaa(self) -> Object:
-        return next((item for item in self.of("MoAA") if item["metadata"]["name"] == NAME), {})
+        with self._lock:
+            return self.objects.get(("MoAA", self.uid), {})
 
     @property
     def phase(self) -> str:
@@ -114,7 +117,9 @@ class Record:
             self.ready_pods.add(pod["metadata"]["uid"])
             self.say(f"pod {name} is ready")
         if event == "DELETED" or status.get("phase") in ("Succeeded", "Failed"):
-            self._say_once(f"pod {name} {'is gone' if event == 'DELETED' else status['phase']} {ended(states)}".strip())
+            # What is told to go ends as it likes.
+            words = "" if pod["metadata"].get("deletionTimestamp") else ended(states)
+            self._say_once(f"pod {name} {'is gone' if event == 'DELETED' else status['phase']} {words}".strip())
         if event != "DELETED":
             self._logs.follow(pod)
 

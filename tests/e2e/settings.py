@@ -20,6 +20,8 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     bucket: str = "moaa-e2e"
     """Made when it is not there."""
+    storage: str = ""
+    """Prefix of the run's store in the bucket; an earlier run's goes on from what that finished. Default: a new one."""
     images: str = "localhost/moaa-"
     """What comes before operator, jobs, train and serve-cpu."""
     tag: str = "dev"

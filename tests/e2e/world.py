@@ -120,7 +120,8 @@ def install(settings: Settings) -> None:
 
 
 def submit(settings: Settings, document: Document) -> Path:
-    """`kubectl apply` of the resource; returns its file."""
+    """`kubectl apply` of the resource in place of an earlier one, whose store is another; returns its file."""
+    kubectl("delete", "moaa", "-n", settings.run_namespace, NAME, "--ignore-not-found")
     # JSON: PyYAML leaves the quotes off "5e-4", which Go's YAML then reads as a number.
     file = settings.folder / "moaa.json"
     file.write_text(json.dumps(document, indent=1))

@@ -89,9 +89,8 @@ class Worker:
         )
 
     def close(self) -> None:
+        """Leaves the files, which go with driver or pod: Ray Train may still be uploading the last checkpoint."""
         self.runner.run(self.store.close())
-        if self.local_rank == 0:
-            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def fetch(self) -> None:
         import torch.distributed as dist
