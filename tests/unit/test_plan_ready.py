@@ -1,7 +1,7 @@
 """Decisions of an executor, first by example, then against every order of events that hypothesis can think of."""
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -176,6 +176,14 @@ EDITS: list[dict[str, Any]] = [
 RETRIES = 1
 
 
+class Started(NamedTuple):
+    """An attempt, and the resource that its job was told of: a later edit does not reach it."""
+
+    identity: Identity
+    attempt: int
+    owner: MoAA
+
+
 class Executor(RuleBasedStateMachine):
     """A store, an executor that may die at any moment, jobs that may end in any way and at any time, and a user who
     edits. Zombies are attempts that nobody watches any more but that still run."""
@@ -187,8 +195,8 @@ class Executor(RuleBasedStateMachine):
         self.manifests: dict[str, StageResult] = {}
         self.made: dict[str, int] = {}
         self.attempts: dict[str, int] = {}
-        self.running: dict[str, tuple[Identity, int]] = {}
-        self.zombies: list[tuple[Identity, int]] = []
+        self.running: dict[str, Started] = {}
+        self.zombies: list[Started] = []
         self.failures: dict[str, Failure] = {}
         self.records: dict[int, IterationRecord] = {}
         self.owner = resource()
@@ -221,7 +229,7 @@ class Executor(RuleBasedStateMachine):
             return self.manifests.get(identity.path)
 
         self.graph, self.results = now(survey(build(decision_owner), decision_owner, look_up, records=self.records))
-        running = {name: identity.fingerprint for name, (identity, _) in self.running.items()}
+        running = {name: job.identity.fingerprint for name, job in self.running.items()}
         decision = decide(self.graph, decision_owner, World(self.results, running=running, failures=self.failures))
         for name in decision.stop:
             self.zombies.append(self.running.pop(name))
@@ -240,7 +248,7 @@ class Executor(RuleBasedStateMachine):
         assert stage.iteration not in self._closed(), "a closed iteration is never reopened"
         assert stage.id not in self.running
         self.attempts[identity.path] = self.attempts.get(identity.path, 0) + 1
-        self.running[stage.id] = (identity, self.attempts[identity.path])
+        self.running[stage.id] = Started(identity, self.attempts[identity.path], self.owner)
 
     def _closed(self) -> set[int]:
         return {i for i, record in self.records.items() if record.is_closed}
@@ -249,7 +257,7 @@ class Executor(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_job_finishes(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.running)))
-        self._publish(*self.running.pop(name))
+        self._publish(self.running.pop(name))
 
     @rule(cycles=st.integers(1, 12))
     def all_goes_well_for_a_while(self, cycles: int) -> None:
@@ -257,13 +265,14 @@ class Executor(RuleBasedStateMachine):
         for _ in range(cycles):
             self.look_and_act()
             for name in list(self.running):
-                self._publish(*self.running.pop(name))
+                self._publish(self.running.pop(name))
 
-    def _publish(self, identity: Identity, attempt: int) -> None:
+    def _publish(self, job: Started) -> None:
         """Put-if-absent behind the fence."""
-        if attempt < self.attempts[identity.path] or identity.path in self.manifests:
+        identity = job.identity
+        if job.attempt < self.attempts[identity.path] or identity.path in self.manifests:
             return
-        result = finish(identity, self.owner)
+        result = finish(identity, job.owner)
         self.manifests[identity.path] = result
         self.made[identity.path] = self.made.get(identity.path, 0) + 1
         self._record(identity, result)
@@ -286,7 +295,7 @@ class Executor(RuleBasedStateMachine):
     @rule(data=st.data(), permanent=st.booleans())
     def a_job_fails(self, data: st.DataObject, permanent: bool) -> None:
         name = data.draw(st.sampled_from(sorted(self.running)))
-        identity, _ = self.running.pop(name)
+        identity = self.running.pop(name).identity
         self._fail(identity, permanent=permanent)
 
     def _fail(self, identity: Identity, *, permanent: bool) -> None:
@@ -302,7 +311,7 @@ class Executor(RuleBasedStateMachine):
     @precondition(lambda self: self.zombies)
     @rule(data=st.data())
     def a_zombie_finishes(self, data: st.DataObject) -> None:
-        self._publish(*self.zombies.pop(data.draw(st.integers(0, len(self.zombies) - 1))))
+        self._publish(self.zombies.pop(data.draw(st.integers(0, len(self.zombies) - 1))))
 
     @invariant()
     def nothing_is_made_twice(self) -> None:
@@ -310,7 +319,7 @@ class Executor(RuleBasedStateMachine):
 
     @invariant()
     def one_training_at_a_time(self) -> None:
-        assert sum(identity.stage.kind in TRAINING for identity, _ in self.running.values()) <= 1
+        assert sum(job.identity.stage.kind in TRAINING for job in self.running.values()) <= 1
 
     def teardown(self) -> None:
         """From any state, when jobs go well from now on, the run ends within as many steps as it has stages."""
@@ -319,7 +328,7 @@ class Executor(RuleBasedStateMachine):
         for _ in range(len(build(self.owner).stages) + 2):
             self.look_and_act()
             for name in list(self.running):
-                self._publish(*self.running.pop(name))
+                self._publish(self.running.pop(name))
         decision = decide(self.graph, self.owner, World(self.results, failures=self.failures))
         assert decision.is_finished or decision.is_stuck
         assert decision.is_finished or any(
