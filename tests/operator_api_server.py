@@ -281,9 +281,10 @@ class ApiServer:
 
 
 def _selected(item: Object, query: dict[str, str]) -> bool:
-    """Selectors by the presence of a label are all the operator uses."""
-    label = query.get("labelSelector")
-    return label is None or label in (item["metadata"].get("labels") or {})
+    """By one label, `name` or `name=value`: the operator uses no other selectors."""
+    name, _, value = query.get("labelSelector", "").partition("=")
+    labels = item["metadata"].get("labels") or {}
+    return not name or (name in labels and value in ("", labels[name]))
 
 
 def _line(event: str, item: Object) -> bytes:

@@ -42,6 +42,7 @@ def failed(
     message: str,
     is_permanent: bool,
     now: datetime,
+    run: str,
     settings: Settings,
 ) -> StageAttempts:
     """The attempt under way has failed; the next begins after a delay that doubles.
@@ -57,14 +58,14 @@ def failed(
         is_permanent=is_permanent,
         reason=reason,
         message=cut(message),
-        retry_after=now + timedelta(seconds=delay_s * spread(entry, failures)),
+        retry_after=now + timedelta(seconds=delay_s * spread(entry, failures, run)),
     )
 
 
-def released(entry: StageAttempts, *, message: str, now: datetime, minutes: float) -> StageAttempts:
+def released(entry: StageAttempts, *, message: str, now: datetime, run: str, minutes: float) -> StageAttempts:
     """Its servers found no machine in time. They come back after up to half of `minutes`, at another moment than those
     of other runs, so that two runs do not take turns at holding half of what each needs."""
-    wait_s = 60 * minutes / 2 * spread(entry, entry.releases + 1)
+    wait_s = 60 * minutes / 2 * spread(entry, entry.releases + 1, run)
     return entry.with_(
         step=None,
         since=None,
@@ -101,9 +102,12 @@ def edited(entry: StageAttempts, generation: int) -> StageAttempts:
     return entry.with_(generation=generation, failures=0, is_permanent=False, retry_after=None, idle_turns=0)
 
 
-def spread(entry: StageAttempts, count: int) -> float:
-    """In [0.5, 1): different for different stages, runs and times, equal whenever it is asked again."""
-    digest = hashlib.sha256(f"{entry.stage} {entry.fingerprint} {count}".encode()).digest()
+def spread(entry: StageAttempts, count: int, run: str) -> float:
+    """In [0.5, 1): different for different stages, runs and times, equal whenever it is asked again.
+
+    `run` is the MoAA's UID: equal resources have equal fingerprints, and would wait for one another for ever.
+    """
+    digest = hashlib.sha256(f"{run} {entry.stage} {entry.fingerprint} {count}".encode()).digest()
     return 0.5 + int.from_bytes(digest[:4], "big") / 2**33
 
 

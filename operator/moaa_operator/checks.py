@@ -41,7 +41,7 @@ def take_preflight(work: Work) -> None:
     entry = work.entries.get(PREFLIGHT)
     if entry is None or entry.step is None:
         return
-    ended = harvest.outcome(work.observed, entry)
+    ended = harvest.outcome(work.observed, entry, now=work.now)
     match ended:
         case None:
             return

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 
 from moaa_operator import apply, events, status
 from moaa_operator.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
+from moaa_operator.ends import with_ends
 from moaa_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moaa_operator.events import Event
 from moaa_operator.figures import PodFigures
@@ -173,6 +174,7 @@ class Controller:
         owner = owner_of(document)
         now = self._now()
         objects = dict(self._caches.children(owner))
+        objects["Pod"] = with_ends(self._api, owner.namespace, objects)
         objects["Event"] = self._warnings.about(objects, now=now)
         observed = observe(document, objects, has_kuberay=self._caches.has_kind(RAYJOB), figures=self._figures(key))
         desired = reconcile(observed, now=now, settings=self._settings, render=self._render)

@@ -6,6 +6,7 @@ a Job that read its manifest says so in its termination message, never because a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +19,8 @@ from moaa_operator.observe import Child, End, Observed, Role
 from moaa_operator.pods import Termination
 
 EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
+HEAD_GRACE = timedelta(minutes=2)
+"""KubeRay notices most lost heads by itself, and its words say more."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often, not why."""
 
@@ -68,11 +71,13 @@ def working_child(observed: Observed, entry: StageAttempts) -> Child | None:
     return found[0] if found else None
 
 
-def outcome(observed: Observed, entry: StageAttempts) -> Outcome | None:
+def outcome(observed: Observed, entry: StageAttempts, *, now: datetime) -> Outcome | None:
     """How the step under way ended; None while it goes on, or its child is not there (yet)."""
     child = working_child(observed, entry)
-    if child is None or child.end is End.RUNNING:
+    if child is None:
         return None
+    if child.end is End.RUNNING:
+        return _lost(child) if child.lost_since is not None and now >= child.lost_since + HEAD_GRACE else None
     if child.end is End.FAILED:
         return _failure(child)
     result = _result(child, entry.fingerprint)
@@ -84,6 +89,15 @@ def outcome(observed: Observed, entry: StageAttempts) -> Outcome | None:
         "NoResult",
         f"{child.ref.kind} {child.ref.name} ended well and left no result; are the jobs' image and the operator of the "
         "same version?",
+        is_permanent=False,
+    )
+
+
+def _lost(child: Child) -> Failed:
+    return Failed(
+        "HeadLost",
+        f"RayJob {child.ref.name} still says that it runs, but the Ray head it ran on was replaced at "
+        f"{child.lost_since:%H:%M:%S} UTC; another attempt goes on from the newest checkpoint",
         is_permanent=False,
     )
 

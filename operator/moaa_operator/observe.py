@@ -76,7 +76,9 @@ class Child:
     progress: StageProgress | None = None
     """How far it is, as far as its pods or its shards tell."""
     is_running: bool = False
-    """At least one of its pods runs."""
+    """At least one of its pods runs; of a RayJob: its head does."""
+    lost_since: datetime | None = None
+    """Of a RayJob that says it runs: since when its head, and with it the driver, is another one than it began on."""
     job_file: str = ""
     """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
@@ -318,10 +320,13 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
     deployment, ray = str(status.get("jobDeploymentStatus") or ""), str(status.get("jobStatus") or "")
     message = str(status.get("message") or "")
     mine = _pods_of_cluster(item, all_pods)
-    end, problem = _rayjob_end(item), pods.first_problem(mine)
+    head = next((pod for pod in mine if _label(pod, "ray.io/node-type") == "head" and not pods.is_leaving(pod)), None)
+    end, lost_since, problem, progress = _rayjob_end(item), None, None, None
     ended: tuple[Termination, ...] = ()
-    is_quiet = is_silent(item, mine)
-    if end is not End.RUNNING:
+    if end is End.RUNNING:
+        lost_since, progress = _lost_since(status, head), combine(heard.of(mine))
+        problem = _rayjob_problem(item, mine, head, heard)
+    else:
         reason = str(
             status.get("reason") or ("ValidationFailed" if deployment == "ValidationFailed" else ray or "Failed")
         )
@@ -329,24 +334,40 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
         code = _EXIT_CODE.search(message)
         if end is End.FAILED and (code or unpack(message)):
             ended = (Termination(int(code.group(1)) if code else 1, message),)
-    elif (item.get("spec") or {}).get("suspend"):
-        problem = Problem("Queued", f"RayJob {pods.name_of(item)} is suspended; its queue has not admitted it yet")
-    elif refused := _holds({"status": status.get("rayClusterStatus")}, "ReplicaFailure"):
-        what, words = f"a pod of RayJob {pods.name_of(item)}", str(refused.get("message") or "")
-        problem = denied.problem(what, words, reason=str(refused.get("reason") or ""))
-    elif is_quiet:
-        problem = _no_pods(item, "RayJob", heard)
-    progress = combine(heard.of(mine)) if end is End.RUNNING else None
     return _child(
         item,
         "RayJob",
         end=end,
         problem=problem,
         terminations=ended,
-        is_silent=is_quiet,
-        is_running=ray == "RUNNING",
+        is_silent=is_silent(item, mine),
+        is_running=ray == "RUNNING" and head is not None and pods.is_running(head),
+        lost_since=lost_since,
         progress=progress,
     )
+
+
+def _lost_since(status: Object, head: Object | None) -> datetime | None:
+    """When the head that a running job began on was replaced: the driver went with it, whatever the RayJob says."""
+    begun = moment((status.get("rayJobInfo") or {}).get("startTime"))
+    made = moment(head["metadata"].get("creationTimestamp")) if head is not None else None
+    is_lost = status.get("jobStatus") == "RUNNING" and begun is not None and made is not None and made > begun
+    return made if is_lost else None
+
+
+def _rayjob_problem(item: Object, mine: list[Object], head: Object | None, heard: _Heard) -> Problem | None:
+    """Why a RayJob that has not ended does not go on."""
+    name, status = pods.name_of(item), item.get("status") or {}
+    if (item.get("spec") or {}).get("suspend"):
+        return Problem("Queued", f"RayJob {name} is suspended; its queue has not admitted it yet")
+    is_headless = status.get("jobStatus") == "RUNNING" and mine and head is None
+    if is_headless or _lost_since(status, head) is not None:
+        return Problem("HeadLost", f"RayJob {name} says that it runs, but the Ray head it ran on is gone")
+    refused = _holds({"status": status.get("rayClusterStatus")}, "ReplicaFailure")
+    if refused is not None:
+        words = str(refused.get("message") or "")
+        return denied.problem(f"a pod of RayJob {name}", words, reason=str(refused.get("reason") or ""))
+    return pods.first_problem(mine) if mine else _no_pods(item, "RayJob", heard)
 
 
 def _server(item: Object, all_pods: list[Object]) -> Server:

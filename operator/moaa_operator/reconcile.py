@@ -136,7 +136,7 @@ def _harvest(work: Work) -> None:
     for entry in list(work.entries.values()):
         if entry.step is None or entry.stage in CHECKS:
             continue
-        match harvest.outcome(work.observed, entry):
+        match harvest.outcome(work.observed, entry, now=work.now):
             case Done(result):
                 # The same work may have been done as a stage of another name.
                 work.known[entry.stage] = result.with_(stage=entry.stage)
@@ -304,4 +304,6 @@ def _requeue_after(work: Work) -> float:
     times = [(moment - work.now).total_seconds() for moment in work.wake]
     if any(_is_newly_silent(child, work.now) for child in work.observed.children):
         times.append(SILENT_S)
+    lost = [c.lost_since for c in work.observed.children if c.lost_since is not None and not c.is_leaving]
+    times += [(since + harvest.HEAD_GRACE - work.now).total_seconds() for since in lost]
     return max(min([regular, *times]), 0.5)

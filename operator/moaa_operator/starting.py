@@ -75,8 +75,7 @@ def _wait(work: Work, entry: StageAttempts, servers: Servers) -> bool:
                 work.wake.append(found.look_again)
             _not_ready(work, found)
         case State.NO_MACHINE:
-            minutes = work.resource.spec.serving.schedule_minutes
-            work.put(attempts.released(entry, message=found.message, now=work.now, minutes=minutes))
+            work.release(entry, found.message)
             _not_ready(work, found)
             return False
         case State.BROKEN:

@@ -63,9 +63,20 @@ class Work:
     def fail(self, entry: StageAttempts, reason: str, message: str, *, is_permanent: bool = False) -> None:
         """The attempt under way has failed."""
         failed = attempts.failed(
-            entry, reason=reason, message=message, is_permanent=is_permanent, now=self.now, settings=self.settings
+            entry,
+            reason=reason,
+            message=message,
+            is_permanent=is_permanent,
+            now=self.now,
+            run=self.observed.owner.uid,
+            settings=self.settings,
         )
         self.put(attempts.edited(failed, self.observed.generation))
+
+    def release(self, entry: StageAttempts, message: str) -> None:
+        """Its servers found no machine in time."""
+        minutes, run = self.resource.spec.serving.schedule_minutes, self.observed.owner.uid
+        self.put(attempts.released(entry, message=message, now=self.now, run=run, minutes=minutes))
 
     def begin(self, entry: StageAttempts, step: Step, *, turn: str | None = None) -> None:
         self.put(attempts.begin(entry, step, now=self.now, turn=turn))

@@ -6,6 +6,7 @@ what becomes of a child; GPUs are handed out first come, first served.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from moaa.plan.answers import failure, pack
 from moaa.plan.job import CheckJob
 from moaa.plan.stage import StageJob, StageResult
-from moaa_operator.api import CONFIG_MAP, DEPLOYMENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
+from moaa_operator.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
 from moaa_operator.errors import AlreadyExists, Conflict, NotFound
 from moaa_operator.observe import Role
 from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
@@ -32,6 +33,8 @@ class Fate:
 
     is_held: bool = False
     """It goes on and on; a server finds no machine."""
+    refusal: str = ""
+    """Why a Job may not make its pods."""
     code: int = 0
     """How its container ends; of a server, not 0: again and again."""
     answer: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +151,9 @@ class Kubelet:
             if has_ended(item):
                 continue
             fate = self.fate(item)
+            if fate.refusal:
+                self._refuse_pods(item, fate.refusal)
+                continue
             shards = range(item["spec"]["completions"] if _is_indexed(item) else 1)
             pods = pods_of.get(item["metadata"]["uid"]) or [
                 self._make_pod(item, JOB, item["spec"]["template"], str(shard)) for shard in shards
@@ -156,6 +162,17 @@ class Kubelet:
                 self._hold_job(item, pods)
             else:
                 self._end_job(item, pods, fate, self._answer(item, files, fate))
+
+    def _refuse_pods(self, item: Object, message: str) -> None:
+        """The Job's controller tells of it in an Event, and nowhere else."""
+        about = {key: item["metadata"][key] for key in ("name", "namespace", "uid")}
+        event = {
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{about['name']}.refused"}, "type": "Warning",
+            "reason": "FailedCreate", "message": message, "lastTimestamp": stamp(), "count": 1,
+            "involvedObject": {"apiVersion": JOB.api_version, "kind": JOB.kind, **about},
+        }  # fmt: skip
+        with suppress(AlreadyExists):
+            self._api.create(EVENT, self._namespace, event)
 
     def _hold_job(self, item: Object, pods: list[Object]) -> None:
         if (item.get("status") or {}).get("active"):

@@ -154,26 +154,14 @@ def test_an_edit_that_means_nothing_disturbs_nothing(world: World) -> None:
     world.until(lambda: world.phase("tiny") == "Succeeded")
 
 
-def test_what_the_server_refuses_is_told_in_its_words(world: World) -> None:
-    quota: Object = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "full"},
-        "spec": {"hard": {"count/jobs.batch": "0"}},
-    }
-    path = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
-    _, made = world.server.request("POST", path, quota)
-    # No controller counts here.
-    world.server.request(
-        "PUT", f"{path}/full/status", {**made, "status": {**quota["spec"], "used": {"count/jobs.batch": "0"}}}
+def test_a_job_that_may_not_make_its_pods_is_told_of(world: World) -> None:
+    words = (
+        'Error creating: pods "x" is forbidden: exceeded quota: full, requested: pods=1, used: pods=0, limited: pods=0'
     )
-    world.apply(tiny("tiny", iterations=1))
+    world.kubelet.fate = lambda item: Fate(refusal=words) if stage_of(item) == "i0-stage-data" else DONE
+    world.apply(short("tiny"))
     world.operator()
     world.until(lambda: world.condition("tiny", "Stalled").get("reason") == "QuotaExceeded")
-    said = world.condition("tiny", "Stalled")["message"]
-    assert "exceeded quota: full, requested: count/jobs.batch=1" in said
-    assert "kubectl describe resourcequota" in said
-    world.until(lambda: "QuotaExceeded" in reasons(world))
-    assert [event["reason"] for event in world.kubelet.all(EVENT)].count("QuotaExceeded") == 1
-    world.server.request("DELETE", f"{path}/full")
+    assert "exceeded quota: full, requested: pods=1" in world.condition("tiny", "Stalled")["message"]
+    world.kubelet.fate = lambda _: DONE
     world.until(lambda: world.phase("tiny") == "Succeeded")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from moaa_operator.api import EVENT, Kind
-from tests.integration.operator_world import World
+from tests.integration.operator_world import World, tiny
 
 Object = dict[str, Any]
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
@@ -36,7 +36,7 @@ def told(world: World, reason: str) -> list[Object]:
 
 def test_a_quota_is_told_with_its_remedy_and_the_run_goes_on_when_it_is_gone(world: World) -> None:
     lift = no_jobs(world)
-    world.apply("tiny")
+    world.apply(tiny("tiny"))
     world.operator()
     world.until(lambda: stalled(world).get("reason") == "QuotaExceeded")
     assert "exceeded quota: none" in stalled(world)["message"]
@@ -63,7 +63,7 @@ def test_a_quota_is_told_with_its_remedy_and_the_run_goes_on_when_it_is_gone(wor
 def test_a_template_that_no_server_takes_is_told_with_the_field(
     world: World, template: Object, reason: str, words: str
 ) -> None:
-    document = world.apply("tiny")
+    document = world.apply(tiny("tiny"))
     models = document["spec"]["models"]
 
     def change(spec: Object) -> None:

@@ -365,6 +365,45 @@ def test_without_kuberay_training_waits_and_says_so() -> None:
     assert cluster.phase == "Succeeded"
 
 
+def test_a_training_that_says_it_runs_while_its_head_was_replaced_is_tried_again() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-sft")
+    begun = {"rayJobInfo": {"startTime": stamp(cluster.now)}}
+    item["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c", **begun}
+    head_of(cluster, item)
+    cluster.settle()
+    training = cluster.condition("Training")
+    assert training is not None
+    assert training["status"] == "True"
+    cluster.wait(600)
+    head_of(cluster, item)
+    desired = cluster.settle()
+    training = cluster.condition("Training")
+    assert training is not None
+    assert (training["status"], training["reason"]) == ("False", "HeadLost")
+    assert desired.requeue_after_s is not None
+    cluster.wait(119)
+    cluster.settle()
+    assert cluster.entry("i1-sft")["failures"] == 0
+    cluster.wait(1)
+    cluster.settle()
+    entry = cluster.entry("i1-sft")
+    assert (entry["failures"], entry["reason"], entry["isPermanent"]) == (1, "HeadLost", False)
+    assert ("RayJob", item["metadata"]["name"]) not in cluster.objects
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def head_of(cluster: Cluster, item: Object) -> None:
+    """A Ray head made now."""
+    name = f"{item['metadata']['name']}-head"
+    labels = {"ray.io/cluster": "c", "ray.io/node-type": "head"}
+    owned = [{"uid": item["metadata"]["uid"]}]
+    meta = {"name": name, "namespace": "team", "labels": labels, "ownerReferences": owned, "uid": name}
+    made = {"creationTimestamp": stamp(cluster.now)}
+    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, **made}, "status": {"phase": "Running"}}
+
+
 def test_servers_go_before_training_and_those_two_stages_need_stay() -> None:
     cluster = Cluster()
     until(cluster, "i1-sft")
