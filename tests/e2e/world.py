@@ -16,7 +16,8 @@ TINY = ROOT / "examples" / "tiny"
 NAME = "tiny"
 RELEASE = "moaa"
 SECRET = "moaa-store"
-CHECKPOINT_STEPS = 5
+CHECKPOINT_STEPS, FEW_STEPS = 5, 2
+"""Steps between checkpoints of the whole example, and of one with fewer rows, whose trainings have few steps."""
 RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
     "pod-security.kubernetes.io/enforce-version": "latest",
@@ -64,7 +65,7 @@ def resource(settings: Settings, *, storage: str) -> Document:
     # Two cores carry five servers: they are to be scheduled side by side, and use what is idle.
     spec["training"]["resources"] |= {"memoryGib": "3", "template": worker_template()}
     for method in ("sft", "dpo"):
-        spec["training"][method]["checkpointSteps"] = CHECKPOINT_STEPS
+        spec["training"][method]["checkpointSteps"] = CHECKPOINT_STEPS if settings.rows == 1 else FEW_STEPS
     if settings.rows < 1:
         spec["failures"] = {"maxFraction": "0.3"}  # of few rows, one that fails is a large part
         for source in (*spec["data"]["sft"], *spec["data"]["preference"]):
