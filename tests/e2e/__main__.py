@@ -84,6 +84,7 @@ def main() -> int:
     settings.folder.mkdir(parents=True)
     storage = settings.storage or f"run-{int(time.time())}"
     document = world.resource(settings, storage=storage)
+    clean(settings)
     with Record(settings, storage=storage) as record:
         try:
             world.upload(settings)

@@ -11,7 +11,7 @@ from tests.e2e.world import objects_under
 
 ROLE_LABEL = "moaa.dev/role"
 RAY_LABEL = "ray.io/node-type"
-BUCKET_POLL_S = 3.0
+BUCKET_POLL_S = 1.0
 
 
 class Record:

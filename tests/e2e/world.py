@@ -16,7 +16,8 @@ TINY = ROOT / "examples" / "tiny"
 NAME = "tiny"
 RELEASE = "moaa"
 SECRET = "moaa-store"
-CHECKPOINT_STEPS = 5
+CHECKPOINT_STEPS, FEW_STEPS = 5, 2
+"""Steps between checkpoints of the whole example, and of one with fewer rows, whose trainings have few steps."""
 RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
     "pod-security.kubernetes.io/enforce-version": "latest",
@@ -64,7 +65,7 @@ def resource(settings: Settings, *, storage: str) -> Document:
     # Two cores carry five servers: they are to be scheduled side by side, and use what is idle.
     spec["training"]["resources"] |= {"memoryGib": "3", "template": worker_template()}
     for method in ("sft", "dpo"):
-        spec["training"][method]["checkpointSteps"] = CHECKPOINT_STEPS
+        spec["training"][method]["checkpointSteps"] = CHECKPOINT_STEPS if settings.rows == 1 else FEW_STEPS
     if settings.rows < 1:
         spec["failures"] = {"maxFraction": "0.3"}  # of few rows, one that fails is a large part
         for source in (*spec["data"]["sft"], *spec["data"]["preference"]):
@@ -91,6 +92,8 @@ def values(settings: Settings) -> Document:
         "settings": {
             "jobCpu": "100m", "jobMemory": "1Gi", "lightCpu": "50m", "lightMemory": "512Mi",
             "serverCpu": "200m", "serverMemory": "3Gi", "headCpu": "250m", "headMemory": "3Gi",
+            # Beside five servers on two cores, ten seconds without a turn are nothing that another replica should end.
+            "leaseDurationS": 60, "leaseRenewS": 45,
         },
         "runNamespaces": [{"name": settings.run_namespace, "create": False}],
     }  # fmt: skip
@@ -120,8 +123,7 @@ def install(settings: Settings) -> None:
 
 
 def submit(settings: Settings, document: Document) -> Path:
-    """`kubectl apply` of the resource in place of an earlier one, whose store is another; returns its file."""
-    kubectl("delete", "moaa", "-n", settings.run_namespace, NAME, "--ignore-not-found")
+    """`kubectl apply` of the resource; returns its file."""
     # JSON: PyYAML leaves the quotes off "5e-4", which Go's YAML then reads as a number.
     file = settings.folder / "moaa.json"
     file.write_text(json.dumps(document, indent=1))
