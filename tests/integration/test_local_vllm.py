@@ -65,6 +65,7 @@ async def complete(url: str, model: str, text: str = "Hi", **sampling: Any) -> d
 
 
 async def test_vllm_serves_comes_back_after_kill_and_leaves_nothing(tiny_llama: Path, tmp_path: Path) -> None:
+    before = guard.descendants(os.getpid())
     happened: list[tuple[str, dict[str, object]]] = []
 
     def notify(event: str, /, **fields: object) -> None:
@@ -90,14 +91,14 @@ async def test_vllm_serves_comes_back_after_kill_and_leaves_nothing(tiny_llama: 
             texts = [hashlib.sha512(str(k).encode()).hexdigest() * 2 for k in range(64)]
             flood = [complete(server.url, "tiny", text, seed=k, temperature=1) for k, text in enumerate(texts)]
             assert len(await asyncio.gather(*flood)) == 64
-            below = guard.descendants(os.getpid())
+            below = guard.descendants(os.getpid(), skip=before)
             engine = max(below, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
             os.kill(engine, signal.SIGKILL)
             async with asyncio.timeout(400):
                 while [event for event, _ in happened].count("server_ready") < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
             assert (await complete(server.url, "tiny"))["choices"] == answer["choices"]
-        below = guard.descendants(os.getpid())
+        below = guard.descendants(os.getpid(), skip=before)
         await pool.close()
     await guards.close()
     assert not set(below) & set(guard.process_table())

@@ -218,8 +218,8 @@ def test_without_kuberay_training_waits_and_says_what_to_install(world: World) -
 
 def test_two_runs_that_each_need_every_gpu_both_finish(world: World) -> None:
     world.kubelet.gpus = 4
-    for name in ("one", "two"):
-        world.apply(on_four_gpus(name))
+    for seed, name in enumerate(("one", "two")):  # alike, one would take what the other has made
+        world.apply(on_four_gpus(name, seed=seed))
 
     def is_placed(item: Object) -> bool:
         """Each run's first two servers, and none before all are there."""
@@ -234,9 +234,9 @@ def test_two_runs_that_each_need_every_gpu_both_finish(world: World) -> None:
     assert_undisturbed(world, "one", "two")
 
 
-def on_four_gpus(name: str) -> Object:
+def on_four_gpus(name: str, **changes: object) -> Object:
     """Four models on a GPU each teach one that trains on as many; scheduling gives up after a minute."""
-    document = short(name, serving={"scheduleMinutes": 1})
+    document = short(name, serving={"scheduleMinutes": 1}, **changes)
     spec = document["spec"]
     spec["training"]["resources"] = {"workers": 4, "gpusPerWorker": 1}
     spec["training"]["sft"]["microBatchSize"] = 8

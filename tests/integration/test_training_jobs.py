@@ -131,8 +131,9 @@ def weights(world: World, manifest: StageManifest) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("train")
+    before = descendants(os.getpid())
     yield World(root, build_student(root / "student"))
-    left = descendants(os.getpid())
+    left = {pid: command for pid, command in descendants(os.getpid()).items() if pid not in before}
     assert not left, f"processes left behind: {left}"
 
 

@@ -127,7 +127,10 @@ def write_manifest(checkpoint: "Checkpoint", metrics: list[dict[str, Any]]) -> N
     manifest = CheckpointManifest(
         step=first["step"], workers=first["workers"], zero_stage=first["zero_stage"], files=expected
     )
-    # A file system shows a file while it is being written; the name appears only with the whole content.
-    with filesystem.open_output_stream(f"{root}.json.part") as out:
+    # A directory shows a file while it is being written; S3 shows only whole objects, and its renames are copies.
+    is_local = isinstance(filesystem, pafs.LocalFileSystem)
+    written = f"{root}.json.part" if is_local else f"{root}.json"
+    with filesystem.open_output_stream(written) as out:
         out.write(manifest.model_dump_json().encode())
-    filesystem.move(f"{root}.json.part", f"{root}.json")
+    if is_local:
+        filesystem.move(written, f"{root}.json")
