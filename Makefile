@@ -68,4 +68,4 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 soak: setup ## Kills of every kind against the tiny loop, then of the operator and of pods; takes about an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak
 	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k killed_anywhere --operator-kills 50 --timeout 3600
-	if [ -d ../shared/cluster ]; then E2E=--kills .ci/one-node ../shared/cluster; fi
+	if [ -d ../shared/cluster ]; then MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node ../shared/cluster; fi

@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("moaa"):
             raise
-        return _fail(f"`moaa {options.command}` needs {error.name}; pip install 'moaa[local]'", EXIT_INPUT)
+        remedy = "install moaa[local], or moaa[train,serve] where there are GPUs"
+        return _fail(f"`moaa {options.command}` needs {error.name}, which is not installed; {remedy}", EXIT_INPUT)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
 
@@ -194,7 +195,7 @@ def run(options: argparse.Namespace) -> int:
 def render(options: argparse.Namespace) -> int:
     """The operator's own code prints them, in a process of its own: nothing in this package imports it."""
     if importlib.util.find_spec("moaa_operator") is None:
-        raise UsageError("`moaa render` needs the operator, which is not installed; pip install 'moaa[operator]'")
+        raise UsageError("`moaa render` needs the operator, which is not installed; install moaa[operator]")
     return subprocess.run([sys.executable, "-m", "moaa_operator.render", str(options.file)], check=False).returncode
 
 

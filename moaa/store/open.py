@@ -51,7 +51,7 @@ def _open_s3(storage: Storage, settings: StoreSettings) -> Store:
         from moaa.store.s3_requests import S3Account
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"spec.storage.uri {storage.uri}: S3 needs {error.name}, which is not installed; pip install 'moaa[data]'"
+            f"spec.storage.uri {storage.uri}: S3 needs {error.name}, which is not installed; install moaa[data]"
         ) from error
     given = {
         "AWS_ACCESS_KEY_ID": settings.access_key_id,

@@ -71,7 +71,8 @@ def state(settings: Settings) -> str:
 
 def clean(settings: Settings) -> None:
     run("helm", "uninstall", world.RELEASE, "-n", settings.operator_namespace, "--ignore-not-found", "--wait")
-    kubectl("delete", "namespace", settings.run_namespace, settings.operator_namespace, "--ignore-not-found")
+    namespaces = (settings.run_namespace, *world.extra_namespaces(settings), settings.operator_namespace)
+    kubectl("delete", "namespace", *namespaces, "--ignore-not-found")
 
 
 def main() -> int:
@@ -88,8 +89,11 @@ def main() -> int:
     with Record(settings, storage=storage) as record:
         try:
             world.upload(settings)
-            world.install(settings)
-            record.say("the operator is installed")
+            world.prepare(settings)
+            world.install(settings, world.terraform_values(settings))
+            record.say("the chart is installed with the values that Terraform gives")
+            world.install(settings, world.values(settings))
+            record.say("and upgraded to this cluster's")
             file = world.submit(settings, document)
             record.uid = get("moaa", settings.run_namespace, world.NAME)["metadata"]["uid"]
             follow(record, settings, killer)

@@ -13,6 +13,7 @@ from tests.e2e.kube import apply, kubectl, run
 from tests.e2e.settings import ROOT, Settings
 
 TINY = ROOT / "examples" / "tiny"
+TERRAFORM = ROOT / "terraform" / "tests" / "chart-values.yaml"
 NAME = "tiny"
 RELEASE = "moaa"
 SECRET = "moaa-store"
@@ -99,8 +100,23 @@ def values(settings: Settings) -> Document:
     }  # fmt: skip
 
 
-def install(settings: Settings) -> None:
-    """Namespaces under Pod Security `restricted`, the store's keys, the chart; waits until the operator is ready."""
+def terraform_values(settings: Settings) -> Document:
+    """What `terraform output` says, as far as this cluster has it: our image of the operator, no chosen nodes."""
+    known: Document = yaml.safe_load(TERRAFORM.read_text())
+    known["images"]["operator"] = values(settings)["images"]["operator"]
+    known["scheduling"]["system"]["nodeSelector"] = {}
+    for namespace, name in zip(known["runNamespaces"], extra_namespaces(settings), strict=True):
+        namespace |= {"name": name, "create": True}
+    return known
+
+
+def extra_namespaces(settings: Settings) -> list[str]:
+    """Of the installation with Terraform's values."""
+    return [f"{settings.run_namespace}-{number}" for number in (1, 2)]
+
+
+def prepare(settings: Settings) -> None:
+    """Namespaces under Pod Security `restricted`, and the store's keys."""
     for name in (settings.operator_namespace, settings.run_namespace):
         apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
     keys = {
@@ -113,8 +129,12 @@ def install(settings: Settings) -> None:
             "metadata": {"name": SECRET, "namespace": settings.run_namespace},
         }
     )  # fmt: skip
+
+
+def install(settings: Settings, values: Document) -> None:
+    """The chart, or other values for the one that is there; waits until the operator is ready."""
     file = settings.folder / "values.yaml"
-    file.write_text(yaml.safe_dump(values(settings)))
+    file.write_text(yaml.safe_dump(values))
     run(
         "helm", "upgrade", "--install", RELEASE, str(ROOT / "charts" / "moaa"), "-n", settings.operator_namespace,
         "--values", str(file), "--wait", "--timeout", "3m",

@@ -114,4 +114,4 @@ def test_without_the_operator_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert main(["render", "moaa.yaml"]) == 2
-    assert "pip install 'moaa[operator]'" in capsys.readouterr().err
+    assert "install moaa[operator]" in capsys.readouterr().err
