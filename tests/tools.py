@@ -59,6 +59,7 @@ SOURCES: Mapping[str, Source] = {
     "kubectl": Source("k8s.io/kubernetes", KUBERNETES, "cmd/kubectl", flags=_VERSION_FLAGS),
     "kubeconform": Source("github.com/yannh/kubeconform", "v0.8.0", "cmd/kubeconform"),
     "kwok": Source("sigs.k8s.io/kwok", "v0.8.0", "cmd/kwok"),
+    "tflint": Source("github.com/terraform-linters/tflint", "v0.64.0"),
     "versitygw": Source("github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"),
 }
 KUBERAY = Source("github.com/ray-project/kuberay/ray-operator", "v1.6.2")

@@ -59,12 +59,12 @@ variable "shared_read_prefixes" {
 }
 
 variable "namespaces" {
-  description = <<-E
+  description = <<-EOT
     Namespaces in which MoAAs run, by name.
     - prefix: spec.storage.uri is s3://<bucket>/<prefix>; each namespace has its own.
     - service_account: of jobs and Ray workers, spec.serviceAccountName.
     - serving_service_account: of model servers.
-  E
+  EOT
   type = map(object({
     prefix                  = string
     service_account         = optional(string, "moaa-run")

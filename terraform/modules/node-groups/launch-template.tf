@@ -1,6 +1,6 @@
 locals {
   # AL2023 nodes read this besides what EKS adds itself.
-  nvme_user_data = <<-E
+  nvme_user_data = <<-EOT
     MIME-Version: 1.0
     Content-Type: multipart/mixed; boundary="BOUNDARY"
 
@@ -15,7 +15,7 @@ locals {
           strategy: RAID0
 
     --BOUNDARY--
-  E
+  EOT
 
   efa_groups = { for name, g in var.groups : name => g if g.efa_interfaces > 0 }
 }

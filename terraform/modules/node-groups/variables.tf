@@ -30,7 +30,7 @@ variable "tags" {
 }
 
 variable "groups" {
-  description = <<-E
+  description = <<-EOT
     Node groups by name.
     - role: System (operator, KubeRay, CoreDNS), Inference (vLLM) or Training (Ray workers).
     - instance_types: one, or for Spot several that the same pods fit on.
@@ -46,7 +46,7 @@ variable "groups" {
     - reservation_id: of the capacity reservation or capacity block.
     - checkpoints_acknowledged: true says: a spot interruption throws training back to its last checkpoint, we know.
     - moaa: only this MoAA's pods run here, and the nodes' cost carries its name; null: shared.
-  E
+  EOT
   type = map(object({
     role                     = string
     instance_types           = list(string)
