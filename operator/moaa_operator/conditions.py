@@ -175,7 +175,7 @@ def _between(view: View) -> tuple[str, str]:
 
 def _doing(view: View, entry: StageAttempts) -> str:
     progress = view.progress.get(entry.stage)
-    doing = {Step.SERVERS: "waits for its servers", Step.FINALISE: "its manifest is written"}
+    doing = {Step.SERVERS: "waits for its servers", Step.FINALISE: "its manifest is being written"}
     if entry.stage in view.hindered:
         words = view.hindered[entry.stage].message
     elif entry.step in doing:

@@ -6,7 +6,7 @@ otherwise wait for one another for ever. Minutes of start-up count from the mome
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -76,7 +76,7 @@ def look(
 ) -> Gang:
     """`servers` are those the stage needs, as far as they exist; `refused`: those the API server would not take;
     `since`: when the stage began to wait for them."""
-    worst = Gang(State.READY)
+    worst, answering = Gang(State.READY), 0
     rank = list(State)
     for served, server in servers.items():
         problem = refused.get(served)
@@ -84,12 +84,15 @@ def look(
             found = _refused(served.name, problem, resource, since=since, now=now)
         else:
             found = _one(served, server, resource, since=since, now=now)
+        answering += found.state is State.READY
         if rank.index(found.state) > rank.index(worst.state):
             worst = found
         elif found.state is worst.state is State.COMING:
             soonest = min((t for t in (found.look_again, worst.look_again) if t), default=None)
             said = found if found.reason != "Starting" else worst
             worst = Gang(State.COMING, said.reason, said.message, soonest)
+    if worst.state is State.COMING and len(servers) > 1:
+        return replace(worst, message=f"{answering} of {len(servers)} servers answer; {worst.message}")
     return worst
 
 

@@ -54,6 +54,11 @@ def a_server_without_image(cluster: Cluster) -> None:
     cluster.server_pod(cluster.of("Deployment")[0], **waiting(cluster, "ErrImagePull", "not found"))
 
 
+def some_servers_answer(cluster: Cluster) -> None:
+    until_servers(cluster)
+    cluster.of("Deployment")[0]["status"] = {"observedGeneration": 1, "readyReplicas": 1}
+
+
 def a_server_that_dies(cluster: Cluster) -> None:
     until_servers(cluster)
     ended = {"exitCode": 1, "message": "ValueError: no such quantization"}
@@ -114,6 +119,7 @@ def all_well(cluster: Cluster) -> None:
         (a_server_without_gpu, "Waiting", "GPUsUnavailable", False, NO_GPU),
         (servers_given_back, "Waiting", "NoMachine", False, "i1-generate tries again at 01:"),
         (a_server_without_image, "Waiting", "ImagePullBackOff", True, "image registry/x:9: not found. Check the image"),
+        (some_servers_answer, "Waiting", "WaitingForServers", False, "1 of 3 servers answer; the server of"),
         (a_server_that_dies, "Waiting", "CrashLoopBackOff", True, "no such quantization"),
         (a_job_without_image, "Waiting", "ImagePullBackOff", True, "imagePullSecrets"),
         (a_job_without_secret, "Waiting", "CreateContainerConfigError", True, '"hub" not found. Create the Secret'),
