@@ -14,8 +14,7 @@ from moaa.api.status import StageProgress
 from moaa_jobs.progress_server import shown_on
 from moaa_operator.figures import PodFigures, column, combine, parse
 from moaa_operator.poller import Poller, fetch
-from tests.operator_helpers import OWNER, Cluster
-from tests.unit.test_operator_reconcile import SHORT, until
+from tests.operator_helpers import OWNER, SHORT, Cluster, until
 
 Object = dict[str, Any]
 
