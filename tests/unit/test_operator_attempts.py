@@ -2,7 +2,7 @@
 
 import json
 
-from tests.operator_helpers import SHORT, Cluster, Object, stamp, until
+from tests.operator_helpers import SHORT, Cluster, Object, stamp, until, until_servers
 
 
 def test_a_failed_attempt_is_tried_again_under_the_next_number_and_no_more_often_than_allowed() -> None:
@@ -96,6 +96,36 @@ def test_a_job_that_vanished_before_its_outcome_was_seen_is_made_again_under_its
     cluster.settle()
     assert ("Job", item["metadata"]["name"]) in cluster.objects
     assert cluster.entry("i0-resolve")["attempt"] == 1
+
+
+def test_work_that_ended_while_the_status_still_waits_for_servers_is_no_failure() -> None:
+    cluster = Cluster(**SHORT)
+    until_servers(cluster)
+    cluster.servers_answer()
+    cluster.step(dies="apply")
+    assert cluster.entry("i1-generate")["step"] == "Servers"
+    cluster.work_all()
+    cluster.step(dies="apply")
+    cluster.settle()
+    entry = cluster.entry("i1-generate")
+    assert (entry["attempt"], entry["step"], entry["failures"]) == (1, "Finalise", 0)
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+    assert not [name for name in cluster.created if "i1-generate-s2" in name]
+
+
+def test_servers_that_go_away_under_work_the_status_does_not_know_of_yet_are_not_released() -> None:
+    cluster = Cluster(**SHORT)
+    until_servers(cluster)
+    cluster.servers_answer()
+    cluster.step(dies="apply")
+    (item,) = cluster.of("Job", stage="i1-generate")
+    for server in cluster.of("Deployment"):
+        server["status"] = {"observedGeneration": 1}
+    cluster.wait(90 * 60)
+    cluster.settle()
+    assert ("Job", item["metadata"]["name"]) in cluster.objects
+    assert cluster.entry("i1-generate")["releases"] == 0
 
 
 def test_without_kuberay_training_waits_and_says_so() -> None:
