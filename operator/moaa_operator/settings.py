@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     """A run with work under way is looked at at least so often, watch or no watch."""
     resync_idle_s: Seconds = 300.0
     progress_s: Seconds = 30.0
-    """Running pods are asked how far they are so often; a status is written for progress no more often."""
+    """Running pods are asked how far they are so often; a status is written only when that shows."""
     backoff_s: Seconds = 1.0
     """First delay after an error of a reconcile; doubles up to `backoff_max_s`."""
     backoff_max_s: Seconds = 300.0
