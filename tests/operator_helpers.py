@@ -46,7 +46,9 @@ ON_S3: dict[str, Any] = {
     "spec__evaluation__selection__0__source": "s3://bucket/held.jsonl",
 }
 """Pods see no folder of one machine."""
-SHORT = {"spec__training__dpo": None, "spec__data__preference": [], "spec__judge": None, "spec__evaluation": None}
+SHORT: dict[str, Any] = {
+    "spec__training__dpo": None, "spec__data__preference": [], "spec__judge": None, "spec__evaluation": None,
+}  # fmt: skip
 """Changes of the resource that leave resolve, stage-data, generate, sft and promote."""
 SETTINGS = Settings(retry_s=10, retry_max_s=60)
 
