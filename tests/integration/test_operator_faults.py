@@ -205,7 +205,7 @@ def test_without_kuberay_training_waits_and_says_what_to_install(world: World) -
         assert "install KubeRay" in world.condition("tiny", "Stalled")["message"]
     finally:
         install_kuberay(world.server)
-    operator.kill()  # it would ask again by itself a minute later
+    assert operator.stop() == 0  # it would ask again by itself a minute later; in order, so that the lease is free
     world.operator()
     world.until(lambda: world.phase("tiny") == "Succeeded")
     assert_undisturbed(world, "tiny")
