@@ -16,3 +16,4 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--operator-kills", type=int, default=5, help="how often the operator is killed in a test of it")
+    parser.addoption("--operator-storms", type=int, default=1, help="how many storms of each kind the operator sees")

@@ -46,6 +46,10 @@ ON_S3: dict[str, Any] = {
     "spec__evaluation__selection__0__source": "s3://bucket/held.jsonl",
 }
 """Pods see no folder of one machine."""
+SHORT: dict[str, Any] = {
+    "spec__training__dpo": None, "spec__data__preference": [], "spec__judge": None, "spec__evaluation": None,
+}  # fmt: skip
+"""Changes of the resource that leave resolve, stage-data, generate, sft and promote."""
 SETTINGS = Settings(retry_s=10, retry_max_s=60)
 
 
@@ -379,3 +383,26 @@ class Cluster:
     @property
     def done(self) -> list[str]:
         return [entry["stage"] for entry in self.status.get("stages", ())]
+
+
+def until(cluster: Cluster, stage: str, *, role: str = "stage") -> Object:
+    """Everything goes well until the stage's Job of this role exists."""
+    for _ in range(60):
+        cluster.settle()
+        cluster.servers_answer()
+        found = [*cluster.of("Job", role=role, stage=stage), *cluster.of("RayJob", role=role, stage=stage)]
+        if found:
+            return found[-1]
+        for item in cluster.running():
+            cluster.work(item)
+    raise AssertionError(f"{stage} never came: {cluster.status}")
+
+
+def until_servers(cluster: Cluster) -> None:
+    """Everything goes well until the first servers exist."""
+    for _ in range(20):
+        cluster.settle()
+        if cluster.of("Deployment"):
+            return
+        cluster.work_all()
+    raise AssertionError("no server came")

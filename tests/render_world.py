@@ -10,7 +10,9 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.job import stage_job
 from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa_operator import render
 from moaa_operator.owner import Owner
+from moaa_operator.served import server_of
 from moaa_operator.settings import Settings
 
 OWNER = Owner(name="demo", namespace="team", uid="0f0e0d0c-0b0a-0908-0706-050403020100")
@@ -56,6 +58,8 @@ RESOURCE: dict[str, Any] = {
         },
     },
 }
+MODELS = ("big", "small", "claimed", "student", "@i1-sft")
+MOAA = MoAA.model_validate(RESOURCE)
 
 
 def changed(path: str, value: object) -> MoAA:
@@ -215,3 +219,50 @@ def rayjob_objections(manifest: Mapping[str, Any]) -> list[str]:
         "selector excludes a cluster": "clusterSelector" not in spec,
     }
     return [rule for rule, holds in rules.items() if not holds]
+
+
+def servers(resource: MoAA, *names: str) -> list[dict[str, Any]]:
+    """Children of these models' servers, or of all."""
+    served = [server_of(name, resource, results(resource)) for name in names or MODELS]
+    return render.servers([model for model in served if model], resource, OWNER, SETTINGS)
+
+
+def stage(name: str, resource: MoAA = MOAA, *, attempt: int = 1, shards: int | None = None) -> list[dict[str, Any]]:
+    job = job_of(name, resource)
+    return render.stage_children(job, resource, OWNER, attempt=attempt, shards=shards, settings=SETTINGS)
+
+
+def finalise(name: str) -> list[dict[str, Any]]:
+    return render.finalise_children(job_of(name, MOAA), MOAA, OWNER, attempt=1, settings=SETTINGS)
+
+
+def everything(resource: MoAA = MOAA) -> list[dict[str, Any]]:
+    """At least one child of every kind."""
+    check = job_of("i0-resolve", resource)
+    return [
+        *servers(resource),
+        *stage("i0-resolve", resource),
+        *stage("i0-stage-data", resource),
+        *stage("i1-generate", resource, shards=3),
+        *stage("i1-sft", resource),
+        *stage("i1-dpo", resource),
+        *finalise("i1-generate"),
+        *finalise("i1-sft"),
+        *render.inspect_children(check, resource, OWNER, attempt=1, settings=SETTINGS),
+        *render.preflight_children(check, resource, OWNER, attempt=1, settings=SETTINGS),
+    ]
+
+
+def container(manifest: dict[str, Any], name: str) -> dict[str, Any]:
+    """The one container of this name in a manifest's pod templates."""
+    (found,) = [
+        c
+        for template in pod_templates(manifest)
+        for c in [*template["spec"]["containers"], *template["spec"].get("initContainers", [])]
+        if c["name"] == name
+    ]
+    return dict(found)
+
+
+def environment(given: dict[str, Any]) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in given["env"]}

@@ -120,7 +120,8 @@ class RepeatedStage(Observed):
 
 
 class StageProgress(Observed):
-    """What the pods of the shown stage last said; rounded, and at most half a minute old while they answer."""
+    """How far the shown stage was when it was last worth writing: its percentage, its failed rows or, by a tenth, its
+    time left were others than before."""
 
     rows: Count | None = None
     rows_total: Count | None = None

@@ -54,9 +54,13 @@ BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in CHILDREN}
 class Api:
     """One connection pool to one API server."""
 
-    def __init__(self, configuration: client.Configuration, *, timeout_s: float = 30.0) -> None:
-        self._client = client.ApiClient(configuration)
+    def __init__(self, transport: client.ApiClient, *, timeout_s: float) -> None:
+        self._client = transport
         self._timeout_s = timeout_s
+
+    def within(self, timeout_s: float) -> "Api":
+        """The same, but that an answer, and before it a connection, is waited for no longer than this."""
+        return Api(self._client, timeout_s=min(timeout_s, self._timeout_s))
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Raises NotFound, ApiError."""
@@ -154,7 +158,7 @@ class Api:
         *,
         content_type: str = "application/json",
     ) -> Object:
-        timeout = (CONNECT_TIMEOUT_S, self._timeout_s)
+        timeout = (min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s)
         response = self._send(method, path, query or {}, body, content_type=content_type, timeout=timeout)
         try:
             answer = json.loads(response.response.data)
@@ -232,4 +236,4 @@ def connect(*, timeout_s: float, kubeconfig: str | None = None) -> Api:
 def api_for(configuration: client.Configuration, *, timeout_s: float = 30.0) -> Api:
     configuration.retries = urllib3.Retry(total=0, redirect=0)  # otherwise it sleeps out every Retry-After by itself
     configuration.connection_pool_maxsize = 32
-    return Api(configuration, timeout_s=timeout_s)
+    return Api(client.ApiClient(configuration), timeout_s=timeout_s)

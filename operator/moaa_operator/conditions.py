@@ -26,7 +26,7 @@ from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import SUCCEEDED, Condition, Phase
 from moaa.plan.stage import Kind
 from moaa_operator.attempts import NO_MACHINE
-from moaa_operator.figures import sentence
+from moaa_operator.figures import sentence, share
 from moaa_operator.pods import Problem
 from moaa_operator.view import View
 
@@ -181,7 +181,9 @@ def _doing(view: View, entry: StageAttempts) -> str:
     elif entry.step in doing:
         words = doing[entry.step]
     else:
-        words = sentence(progress) if progress is not None else "at work"
+        words = "at work"
+        if progress is not None:  # of stages beside the one in the status only what seldom changes
+            words = sentence(progress) if entry.stage == view.stage else share(progress) or words
     return f"{entry.stage} attempt {entry.attempt}: {words}"
 
 

@@ -1,7 +1,8 @@
 """How far a stage is, from the figures of its pods. Pure.
 
-A stage of shards has a pod for each that runs; rows of finished shards are known from their number. Everything shown is
-rounded, so that a status changes when there is something to see.
+A stage of shards has a pod for each that runs; rows of finished shards are known from their number. What is shown stays
+as it is until there is something to see: a status is written about as often as the percentage moves, however often pods
+are asked.
 """
 
 import math
@@ -104,17 +105,42 @@ def rounded(number: float) -> int:
     return int(float(f"{number:.2g}"))
 
 
+def shown(before: StageProgress | None, now: StageProgress) -> StageProgress:
+    """What to show of a stage of which `before` is shown: the same, until a person would see a difference.
+
+    That is another percentage or other words, more failures, or a time left that is a tenth away from the one shown;
+    speed and loss are brought along. So a stage is written about a hundred times at most while it goes on at one speed,
+    whether it takes an hour or a week.
+    """
+    is_equal = before is not None and (share(before), before.failed_rows) == (share(now), now.failed_rows)
+    return before if before is not None and is_equal and _is_near(before.seconds_left, now.seconds_left) else now
+
+
+def _is_near(before: int | None, now: int | None) -> bool:
+    if not before or not now:
+        return before == now
+    return abs(now - before) < max(before / 10, 60)
+
+
+def share(progress: StageProgress) -> str:
+    """The part that is done, or words as long as there are no numbers.
+
+    >>> share(StageProgress(rows=41, rows_total=100, seconds_left=7800))
+    '41 %'
+    """
+    done, total = (progress.step, progress.steps) if progress.steps else (progress.rows, progress.rows_total)
+    return f"{100 * (done or 0) // total} %" if total else progress.message[:64]
+
+
 def column(progress: StageProgress) -> str:
     """For the column PROGRESS.
 
     >>> column(StageProgress(rows=41, rows_total=100, seconds_left=7800))
     '41 % (2 h 10 m)'
     """
-    done, total = (progress.step, progress.steps) if progress.steps else (progress.rows, progress.rows_total)
-    if not total:
-        return progress.message[:64]
-    left = f" ({duration(progress.seconds_left)})" if progress.seconds_left else ""
-    return f"{100 * (done or 0) // total} %{left}"
+    has_numbers = bool(progress.steps or progress.rows_total)
+    left = f" ({duration(progress.seconds_left)})" if has_numbers and progress.seconds_left else ""
+    return share(progress) + left
 
 
 def sentence(progress: StageProgress) -> str:

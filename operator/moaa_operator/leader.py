@@ -2,7 +2,8 @@
 
 Expiry is judged by our own clock from the moment we saw the lease change, never by the holder's time stamps, so that
 clocks may differ. A leader that could not renew for `renew_s` (less than the lease lasts) stops working before another
-may start. It gives the lease back when it ends in order.
+may start: no request of a try waits longer than `LeaseTiming.request_timeout_s`. One that had no turn for long, on a
+node without a free CPU, asks who leads before it gives up. The lease is given back when the process ends in order.
 """
 
 import logging
@@ -19,9 +20,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LeaseTiming:
-    duration_s: float = 15.0
-    renew_s: float = 10.0
-    retry_s: float = 2.0
+    """As `moaa_operator.settings` explains them."""
+
+    duration_s: float
+    renew_s: float
+    retry_s: float
+
+    @property
+    def request_timeout_s(self) -> float:
+        """A try that begins when `renew_s` is all but over has ended when the lease expires: each of its two requests
+        may wait for a connection and for an answer."""
+        return (self.duration_s - self.renew_s) / 4
 
 
 class Elector:
@@ -37,7 +46,7 @@ class Elector:
         timing: LeaseTiming,
         clock: Callable[[], float],
     ) -> None:
-        self._api = api
+        self._api = api.within(timing.request_timeout_s)
         self._namespace = namespace
         self._name = name
         self._identity = identity
@@ -54,17 +63,24 @@ class Elector:
 
     def step(self) -> bool:
         """Take or renew the lease when we may; whether we lead now."""
+        if self._try() and not self.is_leader:
+            # The answer is so old that another may have taken over since: only the server knows.
+            self._try()
+        return self.is_leader
+
+    def _try(self) -> bool:
+        """Whether the server has just given us the lease."""
         asked = self._clock()
         try:
-            if self._hold():
-                self._renewed_at = asked  # the moment before the request: never later than the server's
-            else:
-                self._renewed_at = None
+            is_ours = self._hold()
         except (Conflict, AlreadyExists):
             logger.info("lease_contended lease=%s/%s", self._namespace, self._name)
+            return False
         except ApiError as error:
             logger.warning("lease_not_renewed lease=%s/%s error=%s", self._namespace, self._name, error)
-        return self.is_leader
+            return False
+        self._renewed_at = asked if is_ours else None  # the moment before the request: never later than the server's
+        return is_ours
 
     def run(self, stopped: threading.Event, *, on_gained: Callable[[], None], on_lost: Callable[[], None]) -> None:
         """Until `stopped`, or the lease was lost after it had been gained; then it returns and is not tried again."""

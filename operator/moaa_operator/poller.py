@@ -1,8 +1,9 @@
 """Asks running pods how far they are, outside the reconcile loop: slow or silent pods delay nobody.
 
 Every `progress_s` the pods of every run are asked at once, a few at a time, each for two seconds at most. What a run's
-pods said replaces what they said before in one step; its key is queued when that changed anything. So a run's status is
-written for progress at most once in that time. Nothing depends on the answers: a pod that gives none is shown without.
+pods said replaces what they said before in one step; its key is queued when that changed anything, for a look that
+writes a status only when people would see a difference (`moaa_operator.figures.shown`). Nothing depends on the answers:
+a pod that gives none is shown without.
 """
 
 import json

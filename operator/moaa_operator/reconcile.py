@@ -108,24 +108,38 @@ def _admitted(observed: Observed, render: Renderer) -> MoAA:
 
 
 def _adopt(work: Work) -> None:
-    """Attempts whose children exist though the status does not know them: it was lost, or its write failed."""
+    """What the children tell of attempts beyond the status: it was lost, or its write failed."""
     for child in sorted(work.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
         if not child.is_work or child.is_leaving or child.role not in (Role.STAGE, Role.FINALISE):
             continue
         entry, result = work.entries.get(child.stage), work.known.get(child.stage)
         if result is not None and result.fingerprint == child.fingerprint:
             continue
-        if entry is not None and (entry.fingerprint != child.fingerprint or entry.attempt >= child.attempt):
+        if entry is not None and (entry.fingerprint != child.fingerprint or _knows_of(entry, child)):
             continue
         if entry is None:
             # Under which generation it began went with the status; its failure must not bar what an edit mended since.
             entry = attempts.new(child.stage, child.fingerprint, generation=0)
-        work.put(_adopted(entry, child, work.now))
+        work.put(
+            entry.with_(attempt=child.attempt, step=_step(child), since=child.created or work.now, is_checked=True)
+        )
 
 
-def _adopted(entry: StageAttempts, child: Child, now: datetime) -> StageAttempts:
-    step = Step.FINALISE if child.role == Role.FINALISE else Step.WORK
-    return entry.with_(attempt=child.attempt, step=step, since=child.created or now, is_checked=True)
+def _knows_of(entry: StageAttempts, child: Child) -> bool:
+    """The entry is as far as the child shows.
+
+    One whose Job exists does not wait for servers any more: as if it did, the Job's good end would be taken for an
+    attempt without a result, and servers that go away would take the Job with them.
+    """
+    if entry.attempt != child.attempt:
+        return entry.attempt > child.attempt
+    order = list(Step)
+    return entry.step is None or order.index(entry.step) >= order.index(_step(child))
+
+
+def _step(child: Child) -> Step:
+    """Of the attempt that the child was made for."""
+    return Step.FINALISE if child.role == Role.FINALISE else Step.WORK
 
 
 def _harvest(work: Work) -> None:

@@ -6,7 +6,7 @@ None of it is part of a fingerprint: another image or another default repeats no
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -125,18 +125,25 @@ class Settings(BaseSettings):
     """Where the operator runs: the lease is here."""
     leader_election: bool = True
     lease_name: str = "moaa-operator"
-    lease_duration_s: Seconds = 15.0
-    """Another replica takes over when the lease was not renewed for so long."""
-    lease_renew_s: Seconds = 10.0
-    """A leader that could not renew for so long stops."""
-    lease_retry_s: Seconds = 2.0
+    lease_duration_s: Seconds = 30.0
+    """Another replica takes over when the lease was not renewed for so long. That is the wait after a node was lost;
+    one that ends in order gives the lease back, and a container that is started again in its pod goes on with it.
+
+    Twice what Kubernetes' own components take (15, 10 and 2 s): nothing of a run stops while nobody leads, since its
+    pods work on, whereas a leader that ends for a short outage of the API server or a starved node costs a new list of
+    everything and, after a few times, the kubelet's growing delay. Half as many writes in a cluster at rest, too."""
+    lease_renew_s: Seconds = 20.0
+    """A leader that could not renew for so long ends its process. Less than the lease lasts: the difference is the time
+    that a last try has, a quarter of it for each connection and each answer."""
+    lease_retry_s: Seconds = 4.0
+    """The lease is renewed, and looked at by others, so often: several times before it is given up."""
     workers: Annotated[int, Field(ge=1, le=64)] = 4
     """MoAAs reconciled at the same time."""
     resync_active_s: Seconds = 30.0
     """A run with work under way is looked at at least so often, watch or no watch."""
     resync_idle_s: Seconds = 300.0
     progress_s: Seconds = 30.0
-    """Running pods are asked how far they are so often; a status is written for progress no more often."""
+    """Running pods are asked how far they are so often; a status is written only when that shows."""
     backoff_s: Seconds = 1.0
     """First delay after an error of a reconcile; doubles up to `backoff_max_s`."""
     backoff_max_s: Seconds = 300.0
@@ -155,6 +162,15 @@ class Settings(BaseSettings):
     """/metrics."""
     log_format: LogFormat = LogFormat.TEXT
     log_level: str = "INFO"
+
+    @model_validator(mode="after")
+    def _leave_time_to_renew(self) -> "Settings":
+        if not self.lease_retry_s < self.lease_renew_s < self.lease_duration_s:
+            raise ValueError(
+                f"lease_retry_s ({self.lease_retry_s:g}) must be less than lease_renew_s ({self.lease_renew_s:g}), and "
+                f"that less than lease_duration_s ({self.lease_duration_s:g}): else two replicas would lead at once"
+            )
+        return self
 
     def server_account(self, namespace: str, account: str) -> str:
         return self.server_service_accounts.get(f"{namespace}/{account}", account)

@@ -1,21 +1,22 @@
 """The status as it is written, from how the run stands. Pure; equal runs give equal statuses, so nothing is written
 when nothing has changed."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from moaa.api.attempts import Step
 from moaa.api.status import MAX_HISTORY, MAX_STAGES, ClosedIteration, MoAAStatus, Promoted
 from moaa.plan.graph import BASE_EVALUATE, stage_id
 from moaa.plan.stage import TRAINING, Kind, StageResult
 from moaa_operator import conditions
-from moaa_operator.figures import column
+from moaa_operator.figures import column, shown
 from moaa_operator.memory import bounded, iteration_of, last_closed, stage_status
 from moaa_operator.view import View
 
 
 def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
     """What a refused resource has done so far stays as it was."""
+    view = _steady(view, before)
     found = conditions.conditions(view, before.conditions)
     if view.resource is None:
         begun = bool(before.stages or before.attempts)
@@ -25,14 +26,13 @@ def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
     kept = {**view.aside, **view.results}
     attempts = sorted(view.attempts.values(), key=lambda entry: entry.stage)
     closed = last_closed(view.results)
-    stage = _shown_stage(view)
-    work = view.progress.get(stage or "")
+    work = view.progress.get(view.stage or "")
     has_begun = bool(kept) or any(entry.attempt for entry in attempts if entry.stage in view.graph.stages)
     return MoAAStatus(
         observed_generation=view.generation,
         phase=conditions.phase(found, has_begun=has_begun),
         iteration=f"{min(closed + 1, view.resource.spec.iterations)}/{view.resource.spec.iterations}",
-        stage=stage,
+        stage=view.stage,
         progress=column(work) or None if work is not None else None,
         work=work,
         score=_score(view) or before.score,
@@ -50,14 +50,12 @@ def document(status: MoAAStatus) -> dict[str, Any]:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _shown_stage(view: View) -> str | None:
-    """The stage that is furthest at work, else the first that is not done."""
-    order = {Step.WORK: 0, Step.FINALISE: 1, Step.SERVERS: 2}
-    open_stages = [view.attempts[name] for name in view.graph.stages if name in view.attempts]
-    running = [entry for entry in open_stages if entry.step is not None]
-    if running:
-        return min(running, key=lambda entry: order[entry.step or Step.SERVERS]).stage
-    return next((name for name in view.graph.stages if name not in view.results), None)
+def _steady(view: View, before: MoAAStatus) -> View:
+    """With the figures that are shown already, where those of now say nothing new."""
+    now = view.progress.get(view.stage or "")
+    if view.stage is None or now is None or before.stage != view.stage:
+        return view
+    return replace(view, progress={**view.progress, view.stage: shown(before.work, now)})
 
 
 def _score(view: View) -> str | None:

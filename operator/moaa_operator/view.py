@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from moaa.api import MoAA
-from moaa.api.attempts import StageAttempts
+from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import RepeatedStage, StageProgress
 from moaa.plan.stage import Graph, StageResult
 from moaa_operator.pods import Problem
@@ -45,3 +45,13 @@ class View:
     """What an edit makes the run do again."""
     progress: Mapping[str, StageProgress] = field(default_factory=dict)
     """By stage."""
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that is furthest at work, else the first that is not done."""
+        order = (Step.WORK, Step.FINALISE, Step.SERVERS)
+        open_stages = [self.attempts[name] for name in self.graph.stages if name in self.attempts]
+        running = [(order.index(entry.step), entry.stage) for entry in open_stages if entry.step is not None]
+        if running:
+            return min(running, key=lambda place: place[0])[1]
+        return next((name for name in self.graph.stages if name not in self.results), None)

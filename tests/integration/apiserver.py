@@ -1,7 +1,8 @@
 """A real kube-apiserver over a real etcd, with our CRD and KubeRay's; no kubelet, no controllers.
 
-Both listen on free loopback ports and are started and stopped by process id. RBAC, Pod Security and the enforcement of
-owner references are on. What a cluster's controllers would do, garbage collection among it, the tests play.
+Both listen on free loopback ports, are started and stopped by process id, and die with the process that started them.
+RBAC, Pod Security and the enforcement of owner references are on. What a cluster's controllers would do, garbage
+collection among it, the tests play.
 """
 
 import base64
@@ -24,6 +25,7 @@ import yaml
 from moaa.api.crd import crd
 from moaa_operator.api import Api, Kind, connect
 from tests.tools import KUBERAY, ToolUnavailable, module_folder, tool
+from tests.with_parent import with_parent
 
 Object = dict[str, Any]
 
@@ -177,7 +179,7 @@ class ApiServer:
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR")}
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [tool(name), *arguments],
+                with_parent([tool(name), *arguments]),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -34,6 +34,11 @@ def world(api_server: ApiServer, proxy: FaultProxy, request: pytest.FixtureReque
     world.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "storm" in metafunc.fixturenames:
+        metafunc.parametrize("storm", range(1, metafunc.config.getoption("--operator-storms") + 1))
+
+
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     count: int = request.config.getoption("--operator-kills")

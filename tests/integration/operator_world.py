@@ -20,6 +20,7 @@ from tests.chart import only, render
 from tests.integration.apiserver import SERVICE_ACCOUNT, ApiServer, make_namespace
 from tests.integration.fault_proxy import FaultProxy
 from tests.integration.kubelet import Kubelet
+from tests.with_parent import with_parent
 
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -91,7 +92,10 @@ class Operator:
         }
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "moaa_operator"], env=environment, stdout=file, stderr=subprocess.STDOUT
+                with_parent([sys.executable, "-m", "moaa_operator"]),
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
 
     @property

@@ -1,6 +1,6 @@
 """A real S3 server for tests: versitygw over a directory, on a free loopback port, with made-up keys.
 
-The process is stopped by its id when the block ends.
+The process is stopped by its id when the block ends, and dies with the one that started it.
 """
 
 import os
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.tools import ToolUnavailable, tool
+from tests.with_parent import with_parent
 
 START_TIMEOUT_S = 30.0
 
@@ -53,7 +54,7 @@ def run_s3_server(folder: Path, *, bucket: str = "moaa-test") -> Iterator[S3Serv
     keys = {"ROOT_ACCESS_KEY": "test-access-key", "ROOT_SECRET_KEY": "test-secret-key"}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [tool("versitygw"), "--port", f"127.0.0.1:{port}", "posix", root],
+            with_parent([tool("versitygw"), "--port", f"127.0.0.1:{port}", "posix", root]),
             env={**os.environ, **keys},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -16,9 +16,8 @@ from moaa_operator.informer import Informer
 from moaa_operator.metrics import Metrics
 from moaa_operator.queue import Backoff
 from moaa_operator.settings import Settings
-from tests.operator_helpers import Cluster
+from tests.operator_helpers import SHORT, Cluster
 from tests.unit.test_operator_metrics import follow
-from tests.unit.test_operator_reconcile import SHORT
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "moaa"

@@ -8,11 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from moaa_operator.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, ROLE_LABEL, STAGE_LABEL
-from tests.operator_helpers import Cluster, Object
+from tests.operator_helpers import SHORT, Cluster, Object
 
-SHORT: dict[str, Any] = {
-    "spec__training__dpo": None, "spec__data__preference": [], "spec__judge": None, "spec__evaluation": None,
-}  # fmt: skip
 STAGES = ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]
 EDITS: list[dict[str, Any]] = [
     {},

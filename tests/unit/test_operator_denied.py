@@ -9,8 +9,7 @@ from moaa_operator import denied
 from moaa_operator.observe import Observed
 from moaa_operator.pods import Problem
 from moaa_operator.reconcile import Desired, reconcile
-from tests.operator_helpers import OWNER, Cluster
-from tests.unit.test_operator_reconcile import SHORT, until, until_servers
+from tests.operator_helpers import OWNER, SHORT, Cluster, until, until_servers
 
 Object = dict[str, Any]
 QUOTA = (

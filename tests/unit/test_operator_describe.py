@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.operator_helpers import OWNER, Cluster, stamp
-from tests.unit.test_operator_reconcile import SHORT, until, until_servers
+from tests.operator_helpers import OWNER, SHORT, Cluster, stamp, until, until_servers
 
 Object = dict[str, Any]
 NO_GPU = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."

@@ -4,8 +4,7 @@ import json
 
 from moaa.api.status import MoAAStatus
 from moaa_operator.metrics import Metrics
-from tests.operator_helpers import Cluster
-from tests.unit.test_operator_reconcile import SHORT
+from tests.operator_helpers import SHORT, Cluster
 
 
 def follow(cluster: Cluster, metrics: Metrics, rounds: int) -> None:

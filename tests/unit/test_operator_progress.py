@@ -1,6 +1,7 @@
 """Progress: what pods say becomes a line for people, and a pod that says nothing costs nothing."""
 
 import json
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,7 @@ from moaa.api.status import StageProgress
 from moaa_jobs.progress_server import shown_on
 from moaa_operator.figures import PodFigures, column, combine, parse
 from moaa_operator.poller import Poller, fetch
-from tests.operator_helpers import OWNER, Cluster
-from tests.unit.test_operator_reconcile import SHORT, until
+from tests.operator_helpers import OWNER, SHORT, Cluster, until
 
 Object = dict[str, Any]
 
@@ -79,19 +79,20 @@ def test_what_is_no_figure_counts_as_not_said(said: Object) -> None:
     assert parse(said) == PodFigures()
 
 
+def working(cluster: Cluster, stage: str) -> str:
+    """The stage's Job has a pod that runs; its UID."""
+    item = until(cluster, stage)
+    item["status"] = {}
+    owned = [{"uid": item["metadata"]["uid"]}]
+    meta = {"name": f"p-{stage}", "namespace": OWNER.namespace, "uid": f"p-{stage}", "ownerReferences": owned}
+    cluster.objects["Pod", f"p-{stage}"] = {"kind": "Pod", "metadata": meta, "status": {"phase": "Running"}}
+    return f"p-{stage}"
+
+
 def test_the_status_shows_how_far_the_stage_is() -> None:
     cluster = Cluster(**SHORT)
-    item = until(cluster, "i1-generate")
-    item["status"] = {}
-    name = item["metadata"]["name"]
-    meta = {
-        "name": name,
-        "namespace": OWNER.namespace,
-        "uid": "p",
-        "ownerReferences": [{"uid": item["metadata"]["uid"]}],
-    }
-    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": meta, "status": {"phase": "Running"}}
-    cluster.figures = {"p": pod(4, 10, eta_s=60.0), "somebody else's": pod(9, 9)}
+    uid = working(cluster, "i1-generate")
+    cluster.figures = {uid: pod(4, 10, eta_s=60.0), "somebody else's": pod(9, 9)}
     cluster.settle()
     assert cluster.status["progress"] == "40 % (1 m)"
     assert (cluster.status["work"]["rows"], cluster.status["work"]["rowsTotal"]) == (4, 10)
@@ -99,6 +100,25 @@ def test_the_status_shows_how_far_the_stage_is() -> None:
     cluster.run()
     assert "work" not in cluster.status
     assert "progress" not in cluster.status
+
+
+@pytest.mark.parametrize(("hours", "most"), [(1, 110), (10, 150)])
+def test_a_status_is_written_when_progress_shows_and_not_for_every_answer(hours: int, most: int) -> None:
+    cluster = Cluster(**SHORT)
+    uid = working(cluster, "i1-generate")
+    seconds, total, dice = 3600 * hours, 10_000_000, random.Random(0)
+    written = [json.dumps(cluster.status)]
+    for second in range(0, seconds, 30):
+        left_s = (seconds - second) * dice.uniform(0.97, 1.03)
+        speed = 5000 * dice.uniform(0.9, 1.1)
+        cluster.figures = {uid: pod(total * second // seconds, total, eta_s=left_s, tokens_per_s=speed)}
+        cluster.wait(30)
+        cluster.step()
+        written += [text] if (text := json.dumps(cluster.status)) != written[-1] else []
+        assert cluster.status["progress"].startswith(f"{100 * second // seconds} %")
+        minutes_off = abs(cluster.status["work"]["secondsLeft"] - left_s) / 60
+        assert minutes_off < max(2, left_s / 60 / 5)
+    assert 100 <= len(written) <= most
 
 
 # Asking

@@ -7,9 +7,8 @@ import pytest
 
 from moaa.api import MoAA
 from moaa_operator.owner import MODEL_ANNOTATION
-from tests.operator_helpers import Cluster, stamp
+from tests.operator_helpers import SHORT, Cluster, stamp
 from tests.plan_helpers import tree
-from tests.unit.test_operator_reconcile import SHORT
 
 Object = dict[str, Any]
 SPEC = MoAA.model_validate(tree()).spec

@@ -1,0 +1,184 @@
+"""Attempts in the decision about a run: which number is next, what counts as a failure, what is found again."""
+
+import json
+
+from tests.operator_helpers import SHORT, Cluster, Object, stamp, until, until_servers
+
+
+def test_a_failed_attempt_is_tried_again_under_the_next_number_and_no_more_often_than_allowed() -> None:
+    cluster = Cluster(spec__failures={"retries": 2}, **SHORT)
+    for attempt in (1, 2, 3):
+        item = until(cluster, "i0-resolve")
+        assert item["metadata"]["annotations"]["moaa.dev/attempt"] == str(attempt)
+        cluster.end(item, code=1, message=json.dumps({"error": "the Hub did not answer", "permanent": False}))
+        cluster.settle()
+        cluster.wait(60)
+    cluster.settle()
+    assert cluster.phase == "Failed"
+    succeeded = cluster.condition("Succeeded")
+    assert succeeded is not None
+    assert "3 attempts failed, the last with: the Hub did not answer" in succeeded["message"]
+    assert cluster.running() == []
+
+
+def test_a_permanent_failure_is_not_tried_again_until_the_resource_is_edited() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i0-resolve")
+    cluster.end(item, code=64, message=json.dumps({"error": "no such model", "permanent": True}))
+    cluster.settle()
+    cluster.wait(3600)
+    cluster.settle()
+    assert cluster.phase == "Failed"
+    stalled = cluster.condition("Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "PermanentFailure")
+    cluster.edit(spec__iterations=1, spec__failures={"retries": 1}, **SHORT)
+    cluster.settle()
+    assert [i["metadata"]["annotations"]["moaa.dev/attempt"] for i in cluster.running()] == ["2"]
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_failure_seen_after_an_edit_counts_for_what_was_edited() -> None:
+    cluster = Cluster()
+    cluster.step()
+    cluster.work(cluster.running()[0])
+    cluster.step()
+    (resolve,) = cluster.running()
+    cluster.end(resolve, code=64, message=json.dumps({"error": "no such thing", "permanent": True}))
+    cluster.edit(spec__cost={"gpuHourUsd": "2"})
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_failure_found_after_the_status_was_lost_does_not_bar_an_edit() -> None:
+    cluster = Cluster()
+    cluster.step()
+    cluster.work(cluster.running()[0])
+    cluster.step()
+    (resolve,) = cluster.running()
+    cluster.end(resolve, code=64, message=json.dumps({"error": "no such thing", "permanent": True}))
+    cluster.document.pop("status")
+    cluster.edit(spec__cost={"gpuHourUsd": "2"})
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_lost_status_is_found_again_from_the_children() -> None:
+    cluster = Cluster(**SHORT)
+    until(cluster, "i1-generate")
+    before = list(cluster.created)
+    del cluster.document["status"]
+    cluster.settle()
+    cluster.work_all()
+    cluster.settle()
+    assert {"i0-resolve", "i0-stage-data"} <= set(cluster.done)
+    assert [n for n in cluster.created if "generate-s" in n] == [n for n in before if "generate-s" in n]
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_recorded_outcome_outlives_its_job() -> None:
+    cluster = Cluster(**SHORT)
+    until(cluster, "i1-generate")
+    for item in (*cluster.of("Job"), *cluster.of("ConfigMap")):
+        if item["metadata"]["labels"].get("moaa.dev/stage") in ("i0-resolve", "i0-stage-data"):
+            cluster.delete(item["kind"], item["metadata"]["name"])
+    before = list(cluster.created)
+    cluster.settle()
+    assert cluster.created == before
+
+
+def test_a_job_that_vanished_before_its_outcome_was_seen_is_made_again_under_its_name() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i0-resolve")
+    cluster.delete("Job", item["metadata"]["name"])
+    cluster.settle()
+    assert ("Job", item["metadata"]["name"]) in cluster.objects
+    assert cluster.entry("i0-resolve")["attempt"] == 1
+
+
+def test_work_that_ended_while_the_status_still_waits_for_servers_is_no_failure() -> None:
+    cluster = Cluster(**SHORT)
+    until_servers(cluster)
+    cluster.servers_answer()
+    cluster.step(dies="apply")
+    assert cluster.entry("i1-generate")["step"] == "Servers"
+    cluster.work_all()
+    cluster.step(dies="apply")
+    cluster.settle()
+    entry = cluster.entry("i1-generate")
+    assert (entry["attempt"], entry["step"], entry["failures"]) == (1, "Finalise", 0)
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+    assert not [name for name in cluster.created if "i1-generate-s2" in name]
+
+
+def test_servers_that_go_away_under_work_the_status_does_not_know_of_yet_are_not_released() -> None:
+    cluster = Cluster(**SHORT)
+    until_servers(cluster)
+    cluster.servers_answer()
+    cluster.step(dies="apply")
+    (item,) = cluster.of("Job", stage="i1-generate")
+    for server in cluster.of("Deployment"):
+        server["status"] = {"observedGeneration": 1}
+    cluster.wait(90 * 60)
+    cluster.settle()
+    assert ("Job", item["metadata"]["name"]) in cluster.objects
+    assert cluster.entry("i1-generate")["releases"] == 0
+
+
+def test_without_kuberay_training_waits_and_says_so() -> None:
+    cluster = Cluster(has_kuberay=False, **SHORT)
+    for _ in range(20):
+        cluster.settle()
+        cluster.servers_answer()
+        cluster.work_all()
+    for kind in ("Training", "Stalled"):
+        condition = cluster.condition(kind)
+        assert condition is not None
+        assert condition["reason"] == "KubeRayMissing"
+        assert "rayjobs.ray.io" in condition["message"]
+    assert cluster.phase == "Waiting"
+    cluster.has_kuberay = True
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_training_that_says_it_runs_while_its_head_was_replaced_is_tried_again() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-sft")
+    begun = {"rayJobInfo": {"startTime": stamp(cluster.now)}}
+    item["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c", **begun}
+    head_of(cluster, item)
+    cluster.settle()
+    training = cluster.condition("Training")
+    assert training is not None
+    assert training["status"] == "True"
+    cluster.wait(600)
+    head_of(cluster, item)
+    desired = cluster.settle()
+    training = cluster.condition("Training")
+    assert training is not None
+    assert (training["status"], training["reason"]) == ("False", "HeadLost")
+    assert desired.requeue_after_s is not None
+    cluster.wait(119)
+    cluster.settle()
+    assert cluster.entry("i1-sft")["failures"] == 0
+    cluster.wait(1)
+    cluster.settle()
+    entry = cluster.entry("i1-sft")
+    assert (entry["failures"], entry["reason"], entry["isPermanent"]) == (1, "HeadLost", False)
+    assert ("RayJob", item["metadata"]["name"]) not in cluster.objects
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+
+
+def head_of(cluster: Cluster, item: Object) -> None:
+    """A Ray head made now."""
+    name = f"{item['metadata']['name']}-head"
+    labels = {"ray.io/cluster": "c", "ray.io/node-type": "head"}
+    owned = [{"uid": item["metadata"]["uid"]}]
+    meta = {"name": name, "namespace": "team", "labels": labels, "ownerReferences": owned, "uid": name}
+    made = {"creationTimestamp": stamp(cluster.now)}
+    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, **made}, "status": {"phase": "Running"}}

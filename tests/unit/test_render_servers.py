@@ -1,0 +1,177 @@
+"""A model server's Deployment and Service: the fields that matter, and what its hash follows."""
+
+import json
+from typing import Any
+
+import pytest
+
+from moaa.api import MoAA
+from moaa.errors import ResourceError
+from moaa_operator import render
+from moaa_operator.owner import HASH_ANNOTATION
+from moaa_operator.served import server_of
+from tests.render_world import (
+    MOAA,
+    OWNER,
+    SETTINGS,
+    changed,
+    container,
+    environment,
+    find,
+    results,
+    servers,
+    stage,
+)
+
+
+def vllm(name: str, resource: MoAA = MOAA) -> dict[str, Any]:
+    return container(find(servers(resource, name), "Deployment"), "vllm")
+
+
+def option(command: list[str], flag: str) -> str:
+    return str(command[command.index(flag) + 1])
+
+
+def test_a_gpu_server_is_told_what_the_resource_says() -> None:
+    one = vllm("big")
+    assert one["image"] == SETTINGS.vllm_image
+    assert one["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert option(one["command"], "--tensor-parallel-size") == "8"
+    assert option(one["command"], "--served-model-name") == "big"
+    assert option(one["command"], "--max-model-len") == "8192"
+    assert one["command"][-2:] == ["--quantization", "fp8"]
+    assert "--enforce-eager" not in one["command"]
+    assert one["securityContext"]["readOnlyRootFilesystem"] is False
+
+
+def test_a_cpu_server_is_eager_needs_no_gpu_and_writes_nothing_to_its_root() -> None:
+    one = vllm("small")
+    assert one["image"] == SETTINGS.vllm_cpu_image
+    assert "--enforce-eager" in one["command"]
+    assert "nvidia.com/gpu" not in one["resources"]["limits"]
+    assert one["resources"]["limits"]["memory"] == "3Gi"
+    assert environment(one)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert one["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_a_server_is_ready_after_a_real_completion_within_its_startup_minutes() -> None:
+    probe = vllm("big")["startupProbe"]
+    assert probe["exec"]["command"][:2] == ["python3", "-c"]
+    assert "chat/completions" in probe["exec"]["command"][2]
+    assert probe["exec"]["command"][3:] == ["8000", "big"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 30 * 60
+
+
+def test_a_server_that_goes_finishes_what_it_was_asked() -> None:
+    deployment = find(servers(MOAA, "big"), "Deployment")
+    one = container(deployment, "vllm")
+    leave = int(one["lifecycle"]["preStop"]["exec"]["command"][1])
+    finish = int(option(one["command"], "--shutdown-timeout"))
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > leave + finish
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_a_service_finds_exactly_its_own_pods() -> None:
+    children = servers(MOAA, "big", "small")
+    services = [m for m in children if m["kind"] == "Service"]
+    deployments = [m for m in children if m["kind"] == "Deployment"]
+    for service in services:
+        selector = service["spec"]["selector"].items()
+        matched = [d for d in deployments if selector <= d["spec"]["template"]["metadata"]["labels"].items()]
+        assert [d["metadata"]["name"] for d in matched] == [service["metadata"]["name"]]
+        assert service["spec"]["clusterIP"] == "None"
+    for deployment in deployments:
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_secrets_are_referred_to_by_name_and_key() -> None:
+    told = environment(container(find(servers(MOAA, "big"), "Deployment"), "weights"))
+    assert told["MOAA_SECRET_HUB_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+    assert told["AWS_SECRET_ACCESS_KEY"] == {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+    assert told["AWS_SESSION_TOKEN"]["secretKeyRef"]["optional"] is True
+    assert told["AWS_ENDPOINT_URL"] == "http://s3.team.svc:7070"
+    assert not any("secretKeyRef" in str(v) for v in environment(vllm("big")).values())
+
+
+def test_urls_lead_to_the_service() -> None:
+    model = server_of("big", MOAA, results(MOAA))
+    assert model is not None
+    name = find(servers(MOAA, "big"), "Service")["metadata"]["name"]
+    assert render.server_url(model, OWNER) == f"http://{name}.team.svc:8000/v1"
+
+
+def fetch(name: str) -> dict[str, Any]:
+    told = environment(container(find(servers(MOAA, name), "Deployment"), "weights"))
+    return dict(json.loads(told["MOAA_FETCH"]))
+
+
+def test_weights_are_brought_by_digest_from_wherever_they_are() -> None:
+    assert fetch("big")["model"]["source"] == "hf://owner/big"
+    assert fetch("big")["digest"] == results(MOAA)["i0-resolve"].models["big"]
+    student = fetch("@i1-sft")
+    assert student["folder"] == "stages/sft/x/out/1/model"
+    assert student["digest"] == results(MOAA)["i1-sft"].outputs["model"].digest
+
+
+def test_a_claim_is_mounted_read_only_where_the_task_says() -> None:
+    assert fetch("claimed")["claim"] == "/claim/some/folder"
+    deployment = find(servers(MOAA, "claimed"), "Deployment")
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "claim", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in volumes
+    for name in ("weights", "vllm"):
+        mounts = {m["mountPath"]: m for m in container(deployment, name)["volumeMounts"]}
+        assert mounts["/claim"] == {"name": "claim", "mountPath": "/claim", "readOnly": True}
+
+
+def test_a_folder_of_one_machine_is_refused_with_what_to_do() -> None:
+    resource = changed("spec.models.1.source", "file:///models/small")
+    with pytest.raises(ResourceError, match=r"spec\.models\[1\]\.source: file:///models/small .*use hf://, s3://"):
+        servers(resource, "small")
+
+
+def test_a_promoted_student_shares_the_server_of_the_stage_that_trained_it() -> None:
+    one = server_of("@i1-sft", MOAA, results(MOAA))
+    assert one is not None
+    assert len(render.servers([one, one], MOAA, OWNER, SETTINGS)) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "is_edit"),
+    [
+        ("spec.models.0.serving.args", [], True),
+        ("spec.models.0.serving.template", {"spec": {"nodeSelector": {"a": "b"}}}, True),
+        ("spec.storage.region", "us-east-1", True),
+        ("spec.serviceAccountName", "other", True),
+        ("spec.models.0.license", "mit", False),
+        ("spec.training.sft.epochs", "1", False),
+        ("spec.models.1.serving.maxModelLen", 4096, False),
+        ("spec.models.0.serving.maxConcurrency", 256, False),  # the default, written out
+    ],
+)
+def test_a_servers_hash_follows_what_concerns_it(path: str, value: object, is_edit: bool) -> None:
+    before, after = (find(servers(one, "big"), "Deployment") for one in (MOAA, changed(path, value)))
+    hashes = {m["metadata"]["annotations"][HASH_ANNOTATION] for m in (before, after)}
+    assert len(hashes) == (2 if is_edit else 1)
+
+
+def test_an_upgrade_of_the_operator_changes_no_hash() -> None:
+    newer = SETTINGS.model_copy(update={"vllm_image": "vllm:2", "jobs_image": "jobs:2", "server_cpu": "9"})
+    model = server_of("big", MOAA, results(MOAA))
+    assert model is not None
+    before, after = (render.servers([model], MOAA, OWNER, given) for given in (SETTINGS, newer))
+    assert before != after
+    assert [m["metadata"] for m in before] == [m["metadata"] for m in after]
+
+
+def test_more_replicas_change_the_deployment_alone_and_restart_nothing() -> None:
+    before, after = (
+        [*servers(one), *stage("i0-resolve", one), *stage("i1-generate", one, shards=3), *stage("i1-sft", one)]
+        for one in (MOAA, changed("spec.models.0.serving.replicas", 5))
+    )
+    (old, new), *others = [(a, b) for a, b in zip(before, after, strict=True) if a != b and a["kind"] != "ConfigMap"]
+    assert others == []
+    assert old["kind"] == "Deployment"
+    assert old["metadata"]["annotations"] != new["metadata"]["annotations"]
+    assert old["spec"]["template"] == new["spec"]["template"]
+    assert (old["spec"]["replicas"], new["spec"]["replicas"]) == (2, 5)
