@@ -8,6 +8,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.operator_scale import audit, report
@@ -19,7 +20,7 @@ from tests.integration.apiserver import install_crds, make_namespace, run_api_se
 PARKED = "i1-generate"
 HANDS = 4
 """Who applies MoAAs."""
-SETTLED_S = 45.0
+SETTLED_S = 35.0
 """After a start: the first round in which pods are asked is over, and its answers are in the statuses."""
 BETWEEN_S = 1.0
 """From one run that ends its stage to the next, where they do so one after the other."""
@@ -29,7 +30,7 @@ def measure(bench: Bench, progress: Progress, asked: argparse.Namespace) -> Star
     """Every phase; how the operator started with all runs there."""
     names = [f"run-{number:04}" for number in range(asked.objects)]
     bench.start_operator(runs=0)
-    with bench.phase("applied at once"):
+    with bench.phase("applied"):
         with ThreadPoolExecutor(HANDS) as pool:
             list(pool.map(lambda name: bench.server.admin.create(MOAA, NAMESPACE, resource(name)), names))
         bench.until(lambda: len(bench.cluster.parked()) == len(names) and bench.is_idle())
@@ -37,21 +38,24 @@ def measure(bench: Bench, progress: Progress, asked: argparse.Namespace) -> Star
     start = bench.start_operator(runs=len(names))
     with bench.phase("after the start"):
         time.sleep(SETTLED_S)
-    with bench.phase("nothing happens"):
+    with bench.phase(report.STEADY):
         time.sleep(asked.steady_s)
     with bench.phase("figures move"):
         progress.is_moving = True
         time.sleep(asked.moving_s)
         progress.is_moving = False
-    singles, burst = names[: asked.singles], names[asked.singles : asked.singles + asked.burst]
-    with bench.phase("one after the other"):
-        for name in singles:
+    parked = iter(names)
+    done = asked.singles
+    with bench.phase(report.ONE_BY_ONE):
+        for name in islice(parked, asked.singles):
             bench.cluster.release([name])
             time.sleep(BETWEEN_S)
-        bench.until(lambda: bench.succeeded() == len(singles))
-    with bench.phase("many at once"):
-        bench.cluster.release(burst)
-        bench.until(lambda: bench.succeeded() == len(singles) + len(burst))
+        bench.until_succeeded(done)
+    for many in asked.at_once:
+        done += many
+        with bench.phase(f"{many} {report.AT_ONCE}"):
+            bench.cluster.release(islice(parked, many))
+            bench.until_succeeded(done)
     return start
 
 
@@ -68,14 +72,16 @@ def commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=1000, help="MoAAs")
-    parser.add_argument("--singles", type=int, default=36, help="runs that end their stage one after the other")
-    parser.add_argument("--burst", type=int, default=200, help="runs that do so at once")
+    parser.add_argument("--singles", type=int, default=24, help="runs that end their stage one after the other")
+    parser.add_argument("--at-once", type=int, nargs="*", default=[50, 200], help="runs that then do so at once")
     parser.add_argument("--steady-s", type=float, default=180.0)
-    parser.add_argument("--moving-s", type=float, default=60.0)
+    parser.add_argument("--moving-s", type=float, default=35.0)
     parser.add_argument(
         "--write", action="store_true", help="write operator_scale_<year><month>.md beside this package"
     )
     asked = parser.parse_args()
+    if asked.singles + sum(asked.at_once) > asked.objects:
+        parser.error("more runs are to end a stage than there are")
     named = commit() if asked.write else "(not committed)"
     folder = Path(tempfile.mkdtemp(prefix="moaa-scale-"))
     try:

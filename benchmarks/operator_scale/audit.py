@@ -35,6 +35,8 @@ class Request:
     name: str
     code: int
     answered: datetime
+    seconds: float
+    """From its arrival to its answer."""
 
     @property
     def is_operators(self) -> bool:
@@ -83,13 +85,15 @@ def _request(event: dict[str, object]) -> Request:
     user, status = event["user"], event.get("responseStatus") or {}
     assert isinstance(user, dict)
     assert isinstance(status, dict)
+    came, answered = (datetime.fromisoformat(str(event[key])) for key in ("requestReceivedTimestamp", "stageTimestamp"))
     return Request(
         user=str(user["username"]),
         verb=str(event["verb"]),
         resource="/".join(part for part in (about.get("resource"), about.get("subresource")) if part),
         name=str(about.get("name") or ""),
         code=int(status.get("code") or 0),
-        answered=datetime.fromisoformat(str(event["stageTimestamp"])),
+        answered=answered,
+        seconds=(answered - came).total_seconds(),
     )
 
 

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from benchmarks.operator_scale.audit import Request
 from benchmarks.operator_scale.world import Phase, Start, looks
 
+STEADY, ONE_BY_ONE, AT_ONCE = "nothing happens", "one after the other", "at once"
+"""Names of phases that the aims are about."""
+NEXT_CHILD_S, MEMORY_MIB, WRITES_A_MINUTE = 2.0, 300, 1.0
 BUCKET = re.compile(r'^moaa_operator_reconcile_seconds_bucket\{le="([^"]+)",result="\w+"\}$')
 
 
@@ -37,51 +40,89 @@ def of_histogram(metrics: Mapping[str, float], share: float) -> float:
 
 
 def counted(requests: Iterable[Request]) -> Counter[str]:
-    return Counter(f"{asked.verb} {asked.resource}" for asked in requests if not asked.is_about_lease)
+    return Counter(_what(request) for request in requests if not request.is_about_lease)
 
 
-def table(phases: Sequence[Phase]) -> str:
-    """A row a phase."""
-    lines = [
-        "| phase | s | reconciles | ms each, p50 / p99 | calls each | writes a minute | next child, s: p50 / p99 (n) "
-        "| operator, cores | server + etcd, cores | player, cores | RSS / peak, MiB | load |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    return "\n".join([*lines, *(row(phase) for phase in phases)])
-
-
-def row(phase: Phase) -> str:
-    done = looks(phase.metrics)
-    calls = counted(phase.requests)
-    writes = sum(n for what, n in calls.items() if not what.startswith(("get ", "list ")))
-    times = [1000 * of_histogram(phase.metrics, share) for share in (0.5, 0.99)]
+def next_child(phase: Phase) -> str:
     waits = phase.waits.seconds
-    next_child = f"{quantile(waits, 0.5):.2f} / {quantile(waits, 0.99):.2f} ({len(waits):,})" if waits else "–"
-    cells = [
-        phase.name,
-        f"{phase.wall_s:.0f}",
-        f"{done:,.0f}",
-        f"{times[0]:.0f} / {times[1]:.0f}",
-        f"{calls.total() / done:.1f}" if done else "–",
-        f"{60 * writes / phase.wall_s:,.0f}",
-        next_child,
-        f"{phase.cpu['operator']:.2f}",
-        f"{phase.cpu['kube-apiserver'] + phase.cpu['etcd']:.2f}",
-        f"{phase.cpu['player']:.2f}",
-        f"{phase.memory_mib[0]:.0f} / {phase.memory_mib[1]:.0f}",
-        f"{phase.load:.1f}",
+    return f"{quantile(waits, 0.5):.2f} / {quantile(waits, 0.99):.2f} ({len(waits):,})" if waits else "–"
+
+
+def is_write(what: str) -> bool:
+    return not what.startswith(("get ", "list "))
+
+
+def writes_a_minute(phase: Phase) -> float:
+    return 60 * sum(n for what, n in counted(phase.requests).items() if is_write(what)) / phase.wall_s
+
+
+def speed(phases: Sequence[Phase]) -> str:
+    lines = [
+        "| phase | s | looks | ms each, p50 / p99 | requests each | writes a minute | next child, s (n) |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    return f"| {' | '.join(cells)} |"
-
-
-def calls(phases: Sequence[Phase], starts: Mapping[str, Start]) -> str:
-    """What the operator asked for, most first."""
-    lines = []
-    every = [(phase.name, phase.requests) for phase in phases] + [(n, s.requests) for n, s in starts.items()]
-    for name, requests in every:
-        most = ", ".join(f"{n:,} {what}" for what, n in counted(requests).most_common(8))
-        lines.append(f"- {name}: {most or 'nothing'}; {sum(r.is_about_lease for r in requests)} about the lease")
+    for phase in phases:
+        done = looks(phase.metrics)
+        p50, p99 = (1000 * of_histogram(phase.metrics, share) for share in (0.5, 0.99))
+        each = f"{p50:.0f} / {p99:.0f} | {counted(phase.requests).total() / done:.1f}" if done else "– | –"
+        lines.append(
+            f"| {phase.name} | {phase.wall_s:.0f} | {done:,.0f} | {each} | {writes_a_minute(phase):,.0f} "
+            f"| {next_child(phase)} |"
+        )
     return "\n".join(lines)
+
+
+def cost(phases: Sequence[Phase]) -> str:
+    lines = [
+        "| phase | operator, cores | API server and etcd | player | operator's memory now / at most, MiB | load |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for phase in phases:
+        server = phase.cpu["kube-apiserver"] + phase.cpu["etcd"]
+        now, most = phase.memory_mib
+        lines.append(
+            f"| {phase.name} | {phase.cpu['operator']:.2f} | {server:.2f} | {phase.cpu['player']:.2f} "
+            f"| {now:.0f} / {most:.0f} | {phase.load:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def asked(phases: Sequence[Phase], start: Start) -> str:
+    """What the operator asked for, how often, and how many milliseconds the server took on average; most first."""
+    every = [(phase.name, phase.requests) for phase in phases] + [("started anew", start.requests)]
+    lines = []
+    for name, requests in every:
+        spent: defaultdict[str, float] = defaultdict(float)
+        for request in requests:
+            spent[_what(request)] += 1000 * request.seconds
+        most = [f"{what} {n:,} ({spent[what] / n:.0f})" for what, n in counted(requests).most_common(9)]
+        leases = sum(request.is_about_lease for request in requests)
+        lines.append(f"- {name}: {', '.join(most) or 'nothing'}; lease {leases}")
+    return "\n".join(lines)
+
+
+def _what(request: Request) -> str:
+    return f"{request.verb} {request.resource}"
+
+
+def aims(phases: Sequence[Phase]) -> str:
+    """What was asked for, and whether it is so."""
+    lines = ["| aim | measured | holds |", "|---|---|---|"]
+    for phase in phases:
+        if phase.name == ONE_BY_ONE or phase.name.endswith(AT_ONCE):
+            p99 = quantile(phase.waits.seconds, 0.99)
+            what = f"next child within {NEXT_CHILD_S:.0f} s (p99), {phase.name}"
+            lines.append(f"| {what} | {p99:.2f} s | {_holds(p99 < NEXT_CHILD_S)} |")
+    most = max(phase.memory_mib[1] for phase in phases)
+    lines.append(f"| memory below {MEMORY_MIB} MiB at its most | {most:.0f} MiB | {_holds(most < MEMORY_MIB)} |")
+    writes = writes_a_minute(next(phase for phase in phases if phase.name == STEADY))
+    few = _holds(writes < WRITES_A_MINUTE)
+    lines.append(f"| hardly a write when nothing happens | {writes:.1f} a minute and the lease | {few} |")
+    return "\n".join(lines)
+
+
+def _holds(is_so: bool) -> str:
+    return "yes" if is_so else "no"
 
 
 def document(command: str, commit: str, phases: Sequence[Phase], start: Start, *, objects: int) -> str:
@@ -89,12 +130,16 @@ def document(command: str, commit: str, phases: Sequence[Phase], start: Start, *
 
 `{command}` at commit {commit}; {os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}.
 
-Start with all runs there: {start.ready_s:.1f} s
-until ready, {start.looked_s:.1f} s until every run had been looked at, {start.cpu_s:.1f} s of CPU.
+{aims(phases)}
 
-{table(phases)}
+{speed(phases)}
 
-## What was asked of the API server
+{cost(phases)}
 
-{calls(phases, {"start": start})}
+Started anew with {start.objects:,} objects in its copies: {start.ready_s:.1f} s until ready, {start.looked_s:.1f} s
+until every run had been looked at, {start.cpu_s:.1f} s of CPU.
+
+Requests of the operator, and milliseconds that the API server took for one:
+
+{asked(phases, start)}
 """

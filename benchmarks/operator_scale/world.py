@@ -57,6 +57,8 @@ class Phase:
 class Start:
     """Of an operator that finds its runs there."""
 
+    objects: int
+    """In its copies."""
     ready_s: float
     looked_s: float
     """Until every run had been looked at and none waited."""
@@ -94,7 +96,8 @@ class Bench:
         self.until(lambda: looks(self.metrics()) >= runs and self.is_idle())
         looked_s = time.monotonic() - began
         asked = [request for request in self.log.news() if request.is_operators]
-        return Start(ready_s, looked_s, cpu_s(self.operator.process.pid), asked)
+        objects = sum(n for name, n in self.metrics().items() if name.startswith("moaa_operator_watch_objects"))
+        return Start(int(objects), ready_s, looked_s, cpu_s(self.operator.process.pid), asked)
 
     def stop_operator(self) -> None:
         assert self.operator is not None
@@ -106,9 +109,10 @@ class Bench:
     def is_idle(self) -> bool:
         return self.metrics().get("moaa_operator_queue_length") == 0
 
-    def succeeded(self) -> float:
-        """Runs."""
-        return self.metrics().get('moaa_operator_runs{phase="Succeeded"}', 0.0)
+    def until_succeeded(self, runs: int) -> None:
+        """So many of them."""
+        name = 'moaa_operator_runs{phase="Succeeded"}'
+        self.until(lambda: self.metrics().get(name) == runs)
 
     def until(self, condition: Callable[[], bool], *, timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
