@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.singles + sum(asked.at_once) > asked.objects:
         parser.error("more runs are to end a stage than there are")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the servers outlive it
     named = commit() if asked.write else "(not committed)"
     folder = Path(tempfile.mkdtemp(prefix="moaa-scale-"))
     try:
