@@ -67,14 +67,23 @@ class Api:
         return self._json("GET", kind.path(namespace, name))
 
     def list(
-        self, kind: Kind, namespace: str | None, *, selector: str | None = None, limit: int = 500
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        selector: str | None = None,
+        limit: int = 500,
+        keep: Callable[[Object], Object] = lambda item: item,
     ) -> tuple[list[Object], str]:
-        """Every object, page by page, and the version of the list to watch from. Raises Gone: a page came too late."""
+        """Every object, page by page, and the version of the list to watch from. Raises Gone: a page came too late.
+
+        `keep` says what is kept of each as soon as its page is there.
+        """
         items: list[Object] = []
         query: dict[str, str] = {"limit": str(limit), **({"labelSelector": selector} if selector else {})}
         while True:
             page = self._json("GET", kind.path(namespace), query)
-            items += page.get("items") or []
+            items += map(keep, page.get("items") or [])
             meta = page.get("metadata") or {}
             if not meta.get("continue"):
                 return items, str(meta.get("resourceVersion") or "")

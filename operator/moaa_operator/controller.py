@@ -72,11 +72,7 @@ class Caches:
         for informer in self.informers:
             if informer.kind is MOAA or informer.namespace not in (None, owner.namespace):
                 continue
-            found[informer.kind.kind] += [
-                item
-                for item in informer.all()
-                if item["metadata"].get("namespace") == owner.namespace and _run(item) == owner.name
-            ]
+            found[informer.kind.kind] += informer.of((owner.namespace, owner.name))
         return found
 
 

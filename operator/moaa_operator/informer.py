@@ -6,7 +6,8 @@ queue; nothing is decided here. A version that the server no longer knows (410) 
 count as changes: nothing that happened in between is lost, deletions included. A kind that the server does not have
 (KubeRay is not installed) is an empty, synced copy that says so and is asked for again.
 
-Objects are never changed in place: who reads one may keep it.
+Objects are never changed in place: who reads one may keep it. Of each as much is kept as is read here
+(`moaa_operator.kept`).
 """
 
 import logging
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from moaa_operator.api import Api, Kind, Object
 from moaa_operator.errors import ApiError, Gone, NotFound
+from moaa_operator.kept import kept
 from moaa_operator.queue import Backoff
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ Place = tuple[str, str]
 """Namespace and name."""
 OnChange = Callable[[Object], None]
 """Called with the object as it is now, or as it was last when it is gone."""
+OwnerOf = Callable[[Object], Place | None]
+"""The MoAA that an object belongs to."""
 ABSENT_KIND_RETRY_S = 60.0
 
 
@@ -49,6 +53,8 @@ class Informer:
         backoff: Backoff,
         selector: str | None = None,
         timing: Timing | None = None,
+        owner_of: OwnerOf = lambda _: None,
+        keep: Callable[[Object], Object] = kept,
     ) -> None:
         self.kind = kind
         self.namespace = namespace
@@ -57,8 +63,12 @@ class Informer:
         self._on_change = on_change
         self._backoff = backoff
         self._timing = timing or Timing()
+        self._owner_of = owner_of
+        self._keep = keep
         self._lock = threading.Lock()
         self._objects: dict[Place, Object] = {}
+        self._owned: dict[Place | None, dict[Place, Object]] = {}
+        """The same objects by the MoAA that they belong to."""
         self._synced = threading.Event()
         self._stopped = threading.Event()
         self._is_absent = False
@@ -91,6 +101,11 @@ class Informer:
     def all(self) -> list[Object]:
         with self._lock:
             return list(self._objects.values())
+
+    def of(self, owner: Place) -> list[Object]:
+        """Those that belong to a MoAA; costs as much as there are of them, however many others there are."""
+        with self._lock:
+            return list(self._owned.get(owner, {}).values())
 
     def start(self) -> None:
         name = f"informer-{self.kind.plural}-{self.namespace or 'all'}"
@@ -134,12 +149,14 @@ class Informer:
 
     def _list(self) -> str:
         self.relists += 1
-        items, version = self._api.list(self.kind, self.namespace, selector=self._selector)
+        items, version = self._api.list(self.kind, self.namespace, selector=self._selector, keep=self._keep)
         # The items of a list of built-in objects do not say what they are.
         named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
         fresh = {_place(item): {**named, **item} for item in items}
         with self._lock:
-            before, self._objects = self._objects, fresh
+            before, self._objects, self._owned = self._objects, {}, {}
+            for place, item in fresh.items():
+                self._put(place, item)
         self._is_absent = False
         for changed in _differences(before, fresh):
             self._changed(changed)
@@ -166,16 +183,26 @@ class Informer:
                 self._version = str(item["metadata"].get("resourceVersion") or self._version)
 
     def _take(self, event: str, item: Object) -> None:
+        item = self._keep(item)
         with self._lock:
-            if event == "DELETED":
-                self._objects.pop(_place(item), None)
-            else:
-                self._objects[_place(item)] = item
+            self._put(_place(item), None if event == "DELETED" else item)
         self._changed(item)
+
+    def _put(self, place: Place, item: Object | None) -> None:
+        """The object as it is now; None: it is gone. The lock is held."""
+        before = self._objects.pop(place, None)
+        if before is not None:
+            owner = self._owner_of(before)
+            del self._owned[owner][place]
+            if not self._owned[owner]:
+                del self._owned[owner]
+        if item is not None:
+            self._objects[place] = item
+            self._owned.setdefault(self._owner_of(item), {})[place] = item
 
     def _no_such_kind(self) -> None:
         with self._lock:
-            gone, self._objects = list(self._objects.values()), {}
+            gone, self._objects, self._owned = list(self._objects.values()), {}, {}
         if not self._is_absent:
             logger.warning("kind_absent kind=%s api=%s", self.kind.kind, self.kind.api_version)
         self._is_absent = True

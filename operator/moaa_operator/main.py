@@ -48,6 +48,7 @@ class Operator:
                 backoff=backoff,
                 selector=None if kind is MOAA else RUN_LABEL,
                 timing=Timing(settings.watch_timeout_s, settings.watch_silence_s),
+                owner_of=key_of,
             )
             for namespace in settings.watch_namespaces or (None,)
             for kind in (MOAA, *CHILDREN)

@@ -33,6 +33,8 @@ from moaa_operator.conditions import STALLED
 from moaa_operator.informer import Informer
 
 Key = tuple[str, str]
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""A look takes a few milliseconds and its requests; more than a second of one is a server in trouble."""
 
 
 class Metrics:
@@ -43,7 +45,11 @@ class Metrics:
         self._lock = threading.Lock()
         self._phases: dict[Key, tuple[str, bool]] = {}
         self._seconds = Histogram(
-            "moaa_operator_reconcile_seconds", "One look at one MoAA", ["result"], registry=self.registry
+            "moaa_operator_reconcile_seconds",
+            "One look at one MoAA",
+            ["result"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self._writes = Counter("moaa_operator_status_writes", "Statuses written", registry=self.registry)
         self._runs = Gauge("moaa_operator_runs", "MoAAs by phase", ["phase"], registry=self.registry)

@@ -45,6 +45,8 @@ class ApiServer:
     folder: Path
     port: int
     etcd_port: int
+    options: Sequence[str] = ()
+    """Further options of the API server's command line."""
     _processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     _admin: Api | None = None
 
@@ -135,6 +137,7 @@ class ApiServer:
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
             "--endpoint-reconciler-type=none",
             "--profiling=false",
+            *self.options,
         ]
         self._run("kube-apiserver", arguments)
         self._wait("kube-apiserver", self.is_ready)
@@ -153,6 +156,10 @@ class ApiServer:
             "--log-level=warn",
         ]
         self._run("etcd", arguments)
+
+    def pid(self, name: str) -> int:
+        """Of `etcd` or `kube-apiserver`."""
+        return self._processes[name].pid
 
     def kill(self) -> None:
         """The API server, without a word."""
@@ -196,8 +203,8 @@ class ApiServer:
 
 
 @contextmanager
-def run_api_server(folder: Path) -> Iterator[ApiServer]:
-    """An empty cluster with both CRDs until the block ends.
+def run_api_server(folder: Path, options: Sequence[str] = ()) -> Iterator[ApiServer]:
+    """An empty cluster until the block ends.
 
     Raises:
         ToolUnavailable: it did not start; the text ends with its log.
@@ -207,7 +214,7 @@ def run_api_server(folder: Path) -> Iterator[ApiServer]:
     (pki / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
     (pki / "tokens.csv").chmod(0o600)
     _make_certificate(pki)
-    server = ApiServer(folder, free_port(), free_port())
+    server = ApiServer(folder, free_port(), free_port(), options)
     try:
         server.start_etcd()
         server.start()

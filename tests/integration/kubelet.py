@@ -62,6 +62,8 @@ class Kubelet:
         self._api = api
         self._namespace = namespace
         self.gpus = gpus
+        self.pod_ip = ""
+        """Of pods of Jobs that go on; empty: they have none, and nobody asks them how far they are."""
         self._seen: dict[Kind, list[Object]] = {}
 
     def step(self) -> None:
@@ -72,6 +74,15 @@ class Kubelet:
                 act()
             except (AlreadyExists, Conflict, NotFound):
                 continue
+
+    def look(
+        self, kind: Kind, item: Object, *, pods: Iterable[Object] = (), files: Iterable[Object] = ()
+    ) -> list[Object]:
+        """At one child alone, with its pods and its job file; its pods after that. Raises what the server says."""
+        self._seen = {DEPLOYMENT: [], JOB: [], RAYJOB: [], CONFIG_MAP: list(files), POD: list(pods), kind: [item]}
+        for act in (self._serve, self._work, self._train):
+            act()
+        return self._seen[POD]
 
     def all(self, kind: Kind) -> list[Object]:
         try:
@@ -180,6 +191,7 @@ class Kubelet:
         for pod in pods:
             running = {"phase": "Running", "conditions": _conditions(True, True)}
             running["containerStatuses"] = [_container(pod, {"running": {"startedAt": stamp()}})]
+            running |= {"podIP": self.pod_ip, "podIPs": [{"ip": self.pod_ip}]} if self.pod_ip else {}
             self._put_status(POD, pod, running)
         body = {"startTime": stamp(), "active": len(pods), "ready": len(pods), "terminating": 0}
         self._put_status(JOB, item, body)

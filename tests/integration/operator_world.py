@@ -76,12 +76,27 @@ def short(name: str, **changes: object) -> Object:
     return {**tiny(name), "spec": {**spec, **changes}}
 
 
+def install(server: ApiServer, namespace: str, *, release: str, cluster_wide: bool) -> tuple[str, dict[str, str]]:
+    """The chart, as Helm would install it; the token of the operator's account and the environment of its pod."""
+    values = {"clusterWide": cluster_wide, "runNamespaces": [{"name": namespace}]}
+    objects = render(values, release=release, namespace=namespace)
+    for item in objects:
+        kind = INSTALLED.get(item["kind"])
+        if kind is not None:
+            server.admin.create(kind, item["metadata"].get("namespace", ""), item)
+    pod = only(objects, "Deployment")["spec"]["template"]["spec"]
+    given = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    assert [name for name, value in given.items() if value is None] == ["MOAA_OPERATOR_NAMESPACE"]
+    environment = {**given, "MOAA_OPERATOR_NAMESPACE": namespace}
+    return server.token(namespace, pod["serviceAccountName"]), environment
+
+
 class Operator:
     """`python -m moaa_operator`, with the rights of its service account and no others."""
 
     def __init__(self, kubeconfig: Path, log: Path, chart: dict[str, str], settings: dict[str, object]) -> None:
         self.log = log
-        changed = {f"MOAA_OPERATOR_{name.upper()}": str(value) for name, value in {**QUICK, **settings}.items()}
+        changed = {f"MOAA_OPERATOR_{name.upper()}": str(value) for name, value in settings.items()}
         path = os.pathsep.join(str(ROOT / part) for part in ("", "jobs", "operator"))
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("MOAA_", "KUBE"))},
@@ -135,22 +150,14 @@ class World:
         """Another replica."""
         kubeconfig = self._kubeconfig or self._install(cluster_wide)
         log = self._folder / f"operator-{len(self.operators)}.log"
-        self.operators.append(Operator(kubeconfig, log, self._environment, settings))
+        self.operators.append(Operator(kubeconfig, log, self._environment, {**QUICK, **settings}))
         return self.operators[-1]
 
     def _install(self, cluster_wide: bool) -> Path:
-        """The chart, as Helm would; the operator's kubeconfig."""
-        values = {"clusterWide": cluster_wide, "runNamespaces": [{"name": self.namespace}]}
-        objects = render(values, release=self._release, namespace=self.namespace)
-        for item in objects:
-            kind = INSTALLED.get(item["kind"])
-            if kind is not None:
-                self.api.create(kind, item["metadata"].get("namespace", ""), item)
-        pod = only(objects, "Deployment")["spec"]["template"]["spec"]
-        given = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
-        assert [name for name, value in given.items() if value is None] == ["MOAA_OPERATOR_NAMESPACE"]
-        self._environment = {**given, "MOAA_OPERATOR_NAMESPACE": self.namespace}
-        token = self.server.token(self.namespace, pod["serviceAccountName"])
+        """The operator's kubeconfig."""
+        token, self._environment = install(
+            self.server, self.namespace, release=self._release, cluster_wide=cluster_wide
+        )
         self._kubeconfig = self.server.kubeconfig(self.namespace, token, url=self.proxy.url)
         return self._kubeconfig
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from moaa_operator.api import JOB, RAYJOB, Kind
+from moaa_operator.controller import key_of
 from moaa_operator.errors import AlreadyExists, Busy, Conflict, NotFound, Refused
 from moaa_operator.informer import Informer, Timing
+from moaa_operator.kept import kept
 from moaa_operator.queue import Backoff
 from tests.operator_api_server import ApiServer, Fault
 
@@ -46,6 +48,7 @@ class Seen:
             backoff=Backoff(0.02, 0.1),
             selector="moaa.dev/run",
             timing=timing or Timing(30, 5),
+            owner_of=key_of,
         )
         self.informer.start()
         assert self.informer.wait_synced(10)
@@ -73,6 +76,52 @@ def test_the_copy_follows_what_happens(server: ApiServer, seen: Seen) -> None:
     found = seen.informer.get("ns", "second")
     assert found is not None
     assert found["kind"] == "Job"
+
+
+def test_objects_are_found_by_their_run(server: ApiServer, seen: Seen) -> None:
+    def of(run: str) -> list[str]:
+        return [item["metadata"]["name"] for item in seen.informer.of(("ns", run))]
+
+    server.put(job("second"))
+    server.put(job("other", **{"moaa.dev/run": "s"}))
+    until(lambda: "other" in seen.known)
+    assert (of("r"), of("s"), of("t")) == (["first", "second"], ["other"], [])
+    server.put(job("first", **{"moaa.dev/run": "s"}))
+    until(lambda: of("r") == ["second"])
+    assert of("s") == ["other", "first"]
+    server.remove("jobs", "ns", "other", silently=True)
+    server.expire()
+    until(lambda: of("s") == ["first"])
+    server.remove("jobs", "ns", "first")
+    until(lambda: of("s") == [])
+
+
+def test_what_nobody_reads_is_not_kept(server: ApiServer, seen: Seen) -> None:
+    large = job("large")
+    large["metadata"]["managedFields"] = [{"manager": "somebody"}]
+    large["spec"] = {"completions": 2, "template": {"spec": {"containers": [{"name": "job", "image": "x"}]}}}
+    server.put(large)
+    until(lambda: "large" in seen.known)
+    followed = seen.informer.get("ns", "large")
+    anew = Seen(server)
+    listed = anew.informer.get("ns", "large")
+    anew.informer.stop()
+    for found in (followed, listed):
+        assert found is not None
+        assert found["spec"] == {"completions": 2}
+        assert "managedFields" not in found["metadata"]
+    assert server.api().get(JOB, "ns", "large")["spec"] == large["spec"]
+
+
+def test_of_a_pod_the_names_of_its_containers_are_kept_and_of_a_moaa_who_it_is() -> None:
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": "n", "containers": [{"name": "a", "env": []}]},
+    }
+    assert kept(pod) == {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}}
+    moaa = {"apiVersion": "moaa.dev/v1alpha1", "kind": "MoAA", "metadata": {"name": "m"}, "spec": {}, "status": {}}
+    assert kept(moaa) == {"apiVersion": "moaa.dev/v1alpha1", "kind": "MoAA", "metadata": {"name": "m"}}
 
 
 def test_objects_of_nobody_are_not_asked_for(server: ApiServer, seen: Seen) -> None:
