@@ -88,8 +88,9 @@ def _stages(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
     known = {(entry.stage, entry.fingerprint) for entry in before.stages}
     for entry in after.stages:
         if (entry.stage, entry.fingerprint) not in known:
-            rows = sum(output.rows for output in entry.outputs)
-            yield Event("Normal", "StageDone", f"{entry.stage} is done ({rows} rows)", entry.fingerprint)
+            made = ", ".join(f"{output.name} {output.rows}" for output in entry.outputs if output.rows)
+            said = f"{entry.stage} is done{f'; rows: {made}' if made else ''}"
+            yield Event("Normal", "StageDone", said, entry.fingerprint)
 
 
 def _attempts(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from moaa.api.status import Condition, MoAAStatus
+from moaa.api.status import Condition, MoAAStatus, StageOutput, StageStatus
 from moaa_operator import conditions
 from moaa_operator.events import between
 
@@ -17,3 +17,11 @@ def test_what_two_conditions_say_in_the_same_words_is_one_event() -> None:
     assert [(event.type, event.reason, event.message) for event in events] == [
         ("Warning", "ErrImagePull", "pod p, container vllm: no such image")
     ]
+
+
+def test_a_stage_that_is_done_says_how_many_rows_each_table_has() -> None:
+    tables = {"answers": 4788, "scores": 600, "model": 0}
+    outputs = [StageOutput(name=name, digest="a" * 64, rows=rows) for name, rows in tables.items()]
+    done = StageStatus(stage="i0-evaluate", kind="evaluate", fingerprint="f" * 64, inputs="0" * 64, outputs=outputs)
+    [event] = between(MoAAStatus(), MoAAStatus(stages=[done]))
+    assert (event.reason, event.message) == ("StageDone", "i0-evaluate is done; rows: answers 4788, scores 600")
