@@ -167,8 +167,8 @@ def test_a_server_that_fails_is_asked_again(server: ApiServer, seen: Seen, code:
     server.cut_watches()
     server.put(job("second"))
     # Whether the old watch or a new list told of it, the list was asked again until it answered.
-    until(lambda: "second" in seen.known and seen.informer.errors >= 3)
-    assert server.faults == []
+    # The cut itself may count as an error, so that their number alone does not say that all faults are through.
+    until(lambda: "second" in seen.known and seen.informer.errors >= 3 and not server.faults)
 
 
 def test_retry_after_is_kept(server: ApiServer, seen: Seen) -> None:
