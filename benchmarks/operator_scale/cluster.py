@@ -83,7 +83,7 @@ class PlayedCluster:
             self._do(self._look, JOB, played)
 
     def _informer(self, kind: Kind) -> Informer:
-        def on_change(item: Object) -> None:
+        def on_change(item: Object, _: Object | None) -> None:
             self.run_of[item["metadata"]["name"]] = run_of(item)
             self._do(self._meet, kind, item)
 

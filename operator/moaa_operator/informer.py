@@ -25,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 Place = tuple[str, str]
 """Namespace and name."""
-OnChange = Callable[[Object], None]
-"""Called with the object as it is now, or as it was last when it is gone."""
+OnChange = Callable[[Object, Object | None], None]
+"""Called with the object as it is now, or as it was last when it is gone; and as it was before, None when it is new or
+gone."""
 OwnerOf = Callable[[Object], Place | None]
 """The MoAA that an object belongs to."""
 ABSENT_KIND_RETRY_S = 60.0
@@ -159,7 +160,7 @@ class Informer:
                 self._put(place, item)
         self._is_absent = False
         for changed in _differences(before, fresh):
-            self._changed(changed)
+            self._changed(changed, before.get(_place(changed)) if _place(changed) in fresh else None)
         self._synced.set()
         return version
 
@@ -184,12 +185,13 @@ class Informer:
 
     def _take(self, event: str, item: Object) -> None:
         item = self._keep(item)
+        is_gone = event == "DELETED"
         with self._lock:
-            self._put(_place(item), None if event == "DELETED" else item)
-        self._changed(item)
+            before = self._put(_place(item), None if is_gone else item)
+        self._changed(item, None if is_gone else before)
 
-    def _put(self, place: Place, item: Object | None) -> None:
-        """The object as it is now; None: it is gone. The lock is held."""
+    def _put(self, place: Place, item: Object | None) -> Object | None:
+        """The object as it is now, None: it is gone; returns it as it was. The lock is held."""
         before = self._objects.pop(place, None)
         if before is not None:
             owner = self._owner_of(before)
@@ -199,6 +201,7 @@ class Informer:
         if item is not None:
             self._objects[place] = item
             self._owned.setdefault(self._owner_of(item), {})[place] = item
+        return before
 
     def _no_such_kind(self) -> None:
         with self._lock:
@@ -208,12 +211,12 @@ class Informer:
         self._is_absent = True
         self._version = None
         for item in gone:
-            self._changed(item)
+            self._changed(item, None)
         self._synced.set()
 
-    def _changed(self, item: Object) -> None:
+    def _changed(self, item: Object, before: Object | None) -> None:
         if not self._stopped.is_set():
-            self._on_change(item)
+            self._on_change(item, before)
 
 
 def _place(item: Object) -> Place:

@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+from functools import partial
 
 from moaa_operator import health, logs, render
 from moaa_operator.api import CHILDREN, MOAA, Api, Object, connect
@@ -54,7 +55,8 @@ class Operator:
             for kind in (MOAA, *CHILDREN)
         ]
         self.caches = Caches(self._informers)
-        self._poller = Poller(self.caches.pods, self._queue.add, every_s=settings.progress_s)
+        is_routine = partial(self._queue.add, is_news=False)
+        self._poller = Poller(self.caches.pods, is_routine, every_s=settings.progress_s)
         self._controller = Controller(
             api,
             self.caches,
@@ -117,10 +119,16 @@ class Operator:
             worker.start()
         self._poller.start()
 
-    def _on_change(self, item: Object) -> None:
+    def _on_change(self, item: Object, before: Object | None) -> None:
         key = key_of(item)
         if key is not None:
-            self._queue.add(key)
+            self._queue.add(key, is_news=before is None or not _is_our_writing(item, before))
+
+
+def _is_our_writing(item: Object, before: Object) -> bool:
+    """Of the MoAA only the status is another."""
+    is_edited = item["metadata"].get("generation") != before["metadata"].get("generation")
+    return item["kind"] == MOAA.kind and not is_edited
 
 
 def run(settings: Settings, api: Api, renderer: Renderer, stopped: threading.Event) -> int:

@@ -3,7 +3,8 @@
 Whatever happens to a run only adds its key; what is to be done is found out by looking. Invariants: a key is in the
 queue once however often it was added; a key added while somebody works on it is handed out again after that; errors of
 a key push its next turn back exponentially with jitter, a success forgets them; nothing else delays a key that was
-added. Any thread may call anything.
+added. Keys with news go before those of regular looks, of which a thousand may be due at once; some of these have their
+turn all the same. Any thread may call anything.
 """
 
 import heapq
@@ -11,9 +12,19 @@ import random
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
+NEWS_IN_A_ROW = 8
+"""After so many keys with news one of the others has its turn."""
+
+
+class _Why(IntEnum):
+    """Why a key needs a look; the higher counts."""
+
+    ROUTINE = 0
+    NEWS = 1
 
 
 @dataclass(frozen=True)
@@ -37,31 +48,29 @@ class WorkQueue(Generic[KeyT]):
         self._backoff = backoff
         self._clock = clock
         self._changed = threading.Condition()
-        self._ready: dict[KeyT, None] = {}
+        self._ready: dict[_Why, dict[KeyT, None]] = {why: {} for why in _Why}
         """In the order in which they were added."""
+        self._news_in_a_row = 0
         self._due: dict[KeyT, float] = {}
         self._heap: list[tuple[float, int, KeyT]] = []
         self._count = 0
-        self._active: dict[KeyT, bool] = {}
-        """Keys somebody works on; True when they were added meanwhile."""
+        self._active: dict[KeyT, _Why | None] = {}
+        """Keys somebody works on, and why they were added meanwhile if they were."""
         self._errors: dict[KeyT, int] = {}
         self._is_closed = False
 
-    def add(self, key: KeyT) -> None:
+    def add(self, key: KeyT, *, is_news: bool = True) -> None:
         """The key needs a look now, whatever delay was set for it."""
         with self._changed:
             self._due.pop(key, None)
-            if key in self._active:
-                self._active[key] = True
-            elif not self._is_closed:
-                self._ready[key] = None
-                self._changed.notify()
+            self._put(key, _Why.NEWS if is_news else _Why.ROUTINE)
+            self._changed.notify()
 
     def add_after(self, key: KeyT, delay_s: float) -> None:
         """The key needs a look in `delay_s`, or sooner when it was to have one sooner."""
         with self._changed:
             due = self._clock() + max(delay_s, 0.0)
-            if self._is_closed or key in self._ready or self._due.get(key, float("inf")) <= due:
+            if self._is_closed or self._is_ready(key) or self._due.get(key, float("inf")) <= due:
                 return
             self._due[key] = due
             self._count += 1
@@ -88,10 +97,12 @@ class WorkQueue(Generic[KeyT]):
     def forget(self, key: KeyT) -> None:
         """The key is gone for good: no turn is left for it."""
         with self._changed:
-            for table in (self._errors, self._due, self._ready):
-                table.pop(key, None)
+            self._errors.pop(key, None)
+            self._due.pop(key, None)
+            for ready in self._ready.values():
+                ready.pop(key, None)
             if key in self._active:
-                self._active[key] = False
+                self._active[key] = None
 
     def take(self, timeout_s: float | None = None) -> KeyT | None:
         """The next key, which is the caller's until `done`; None when closed, or nothing came in `timeout_s`."""
@@ -99,11 +110,8 @@ class WorkQueue(Generic[KeyT]):
         with self._changed:
             while True:
                 wait_s = self._promote()
-                if self._ready:
-                    key = next(iter(self._ready))
-                    del self._ready[key]
-                    self._active[key] = False
-                    return key
+                if any(self._ready.values()):
+                    return self._next()
                 if self._is_closed:
                     return None
                 if deadline is not None:
@@ -115,16 +123,18 @@ class WorkQueue(Generic[KeyT]):
 
     def done(self, key: KeyT) -> None:
         with self._changed:
-            if self._active.pop(key, False) and not self._is_closed:
+            why = self._active.pop(key, None)
+            if why is not None:
                 self._due.pop(key, None)
-                self._ready[key] = None
+                self._put(key, why)
             self._changed.notify()
 
     def close(self) -> None:
         """No more keys are handed out; whoever waits returns."""
         with self._changed:
             self._is_closed = True
-            self._ready.clear()
+            for ready in self._ready.values():
+                ready.clear()
             self._due.clear()
             self._changed.notify_all()
 
@@ -132,7 +142,30 @@ class WorkQueue(Generic[KeyT]):
         """Keys that wait for their turn now."""
         with self._changed:
             self._promote()
-            return len(self._ready)
+            return sum(map(len, self._ready.values()))
+
+    # The lock is held.
+
+    def _is_ready(self, key: KeyT) -> bool:
+        return any(key in ready for ready in self._ready.values())
+
+    def _put(self, key: KeyT, why: _Why) -> None:
+        if key in self._active:
+            before = self._active[key]
+            self._active[key] = why if before is None else max(before, why)
+        elif not self._is_closed and key not in self._ready[_Why.NEWS]:
+            self._ready[_Why.ROUTINE].pop(key, None)
+            self._ready[why][key] = None
+
+    def _next(self) -> KeyT:
+        news, routine = self._ready[_Why.NEWS], self._ready[_Why.ROUTINE]
+        is_news = bool(news) and (not routine or self._news_in_a_row < NEWS_IN_A_ROW)
+        self._news_in_a_row = self._news_in_a_row + 1 if is_news else 0
+        ready = news if is_news else routine
+        key = next(iter(ready))
+        del ready[key]
+        self._active[key] = None
+        return key
 
     def _promote(self) -> float | None:
         """Move what is due to the ready keys; seconds until the next is due, or None."""
@@ -146,8 +179,5 @@ class WorkQueue(Generic[KeyT]):
                 return due - now
             heapq.heappop(self._heap)
             del self._due[key]
-            if key in self._active:
-                self._active[key] = True
-            else:
-                self._ready[key] = None
+            self._put(key, _Why.ROUTINE)
         return None

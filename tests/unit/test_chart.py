@@ -127,7 +127,7 @@ def test_what_terraform_knows_is_taken() -> None:
 def collected() -> list[Metric]:
     """Every metric of an operator that watches and has seen a run."""
     api: Api = object()  # type: ignore[assignment]  # nothing is sent before `start`
-    informers = [Informer(api, kind, None, on_change=lambda _: None, backoff=Backoff(1.0, 1.0)) for kind in CHILDREN]
+    informers = [Informer(api, kind, None, on_change=lambda *_: None, backoff=Backoff(1.0, 1.0)) for kind in CHILDREN]
     metrics = Metrics()
     metrics.watch(informers, lambda: 0)
     metrics.reconciled("ok", 0.1)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from moaa_operator.queue import Backoff, WorkQueue
+from moaa_operator.queue import NEWS_IN_A_ROW, Backoff, WorkQueue
 
 
 class Clock:
@@ -152,3 +152,32 @@ def test_closing_ends_those_who_wait() -> None:
     thread.join()
     queue.add("late")
     assert queue.take(0) is None
+
+
+def test_news_go_before_regular_looks(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("due", 1)
+    clock.now += 1
+    queue.add("figures", is_news=False)
+    queue.add("both", is_news=False)
+    queue.add("news")
+    queue.add("both")
+    queue.add("news", is_news=False)
+    assert len(queue) == 4
+    assert take_all(queue) == ["news", "both", "figures", "due"]
+
+
+def test_regular_looks_have_their_turn_among_any_number_of_news(queue: WorkQueue[str]) -> None:
+    queue.add("regular", is_news=False)
+    for number in range(NEWS_IN_A_ROW + 3):
+        queue.add(f"{number}")
+    assert take_all(queue).index("regular") == NEWS_IN_A_ROW
+
+
+def test_news_of_a_key_that_is_worked_on_count(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.take(0) == "a"
+    queue.add("b", is_news=False)
+    queue.add("a")
+    queue.add("a", is_news=False)
+    queue.done("a")
+    assert take_all(queue) == ["a", "b"]

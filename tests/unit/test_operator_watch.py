@@ -44,7 +44,7 @@ class Seen:
             server.api(),
             kind,
             None,
-            on_change=lambda item: self.names.append(item["metadata"]["name"]),
+            on_change=lambda item, _: self.names.append(item["metadata"]["name"]),
             backoff=Backoff(0.02, 0.1),
             selector="moaa.dev/run",
             timing=timing or Timing(30, 5),
