@@ -57,8 +57,6 @@ SOURCES: Mapping[str, Source] = {
     "helm": Source("helm.sh/helm/v3", "v3.22.0", "cmd/helm"),
     "kube-apiserver": Source("k8s.io/kubernetes", KUBERNETES, "cmd/kube-apiserver", flags=_VERSION_FLAGS),
     "kubectl": Source("k8s.io/kubernetes", KUBERNETES, "cmd/kubectl", flags=_VERSION_FLAGS),
-    "kubeconform": Source("github.com/yannh/kubeconform", "v0.8.0", "cmd/kubeconform"),
-    "kwok": Source("sigs.k8s.io/kwok", "v0.8.0", "cmd/kwok"),
     "tflint": Source("github.com/terraform-linters/tflint", "v0.64.0"),
     "versitygw": Source("github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"),
 }

@@ -93,8 +93,6 @@ def values(settings: Settings) -> Document:
         "settings": {
             "jobCpu": "100m", "jobMemory": "1Gi", "lightCpu": "50m", "lightMemory": "512Mi",
             "serverCpu": "200m", "serverMemory": "3Gi", "headCpu": "250m", "headMemory": "3Gi",
-            # Beside five servers on two cores, ten seconds without a turn are nothing that another replica should end.
-            "leaseDurationS": 60, "leaseRenewS": 45,
         },
         "runNamespaces": [{"name": settings.run_namespace, "create": False}],
     }  # fmt: skip

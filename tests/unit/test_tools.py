@@ -66,7 +66,7 @@ def test_setup_envtest_is_asked_for_what_it_has(folder: Path) -> None:
 
 def test_without_go_the_error_says_what_to_install(folder: Path) -> None:
     with pytest.raises(tools.ToolUnavailable, match=r"install Go 1\.\d+\.0 or later, or put the program there"):
-        tools.tool("kubeconform")
+        tools.tool("tflint")
 
 
 def test_a_program_is_built_once_whoever_asks(with_go: Path) -> None:
