@@ -60,7 +60,7 @@ def test_killed_anywhere_it_goes_on_where_it_was(world: World, kills: int) -> No
 
     while len(points) < kills:
         names.append(f"run-{len(names)}")
-        world.apply(tiny(names[-1], iterations=1))
+        world.apply(tiny(names[-1], iterations=1, seed=len(names)))  # alike, they would take what the first has made
         world.until(lambda: goes_on(names[-1]), timeout_s=300)
     assert len(operators) == kills + 1, points
     for name in names:
