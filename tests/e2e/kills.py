@@ -14,18 +14,21 @@ class Kill:
     """Pods to choose from, as far as they run; none while it is too early."""
 
 
-def _of_stage(pods: list[Object], stage: str) -> list[Object]:
-    return [pod for pod in pods if pod["metadata"].get("labels", {}).get("moaa.dev/stage") == stage]
+def _of_stage(items: list[Object], stage: str) -> list[Object]:
+    return [item for item in items if item["metadata"].get("labels", {}).get("moaa.dev/stage") == stage]
 
 
-def _ray(node_type: str, kind: str) -> Callable[[Record], Iterator[Object]]:
-    """Once a checkpoint of the stage is in the bucket: the next attempt has something to resume from."""
+def _ray_worker(record: Record) -> Iterator[Object]:
+    """As soon as its job runs: the steps themselves take seconds, and a pod that is told to go takes two."""
+    running = [job for job in record.of("RayJob") if (job.get("status") or {}).get("jobStatus") == "RUNNING"]
+    if _of_stage(running, "i1-sft"):
+        yield from _of_stage(record.ray_pods("worker"), "i1-sft")
 
-    def victims(record: Record) -> Iterator[Object]:
-        if any(f"/stages/{kind}/" in key for key in record.checkpoint_files):
-            yield from _of_stage(record.ray_pods(node_type), f"i1-{kind}")
 
-    return victims
+def _ray_head(record: Record) -> Iterator[Object]:
+    """Once the training has told how far it is."""
+    if any("/stages/dpo/" in key for key in record.checkpoint_files):
+        yield from _of_stage(record.ray_pods("head"), "i1-dpo")
 
 
 def _server(record: Record) -> Iterator[Object]:
@@ -39,8 +42,8 @@ KILLS = (
     Kill("the operator", lambda record: iter(record.operator_pods() if record.pods("server") else ())),
     Kill("a vLLM server", _server),
     Kill("a generation pod", lambda record: iter(_of_stage(record.pods("stage"), "i1-sample"))),
-    Kill("a Ray worker", _ray("worker", "sft")),
-    Kill("the Ray head", _ray("head", "dpo")),
+    Kill("a Ray worker", _ray_worker),
+    Kill("the Ray head", _ray_head),
 )
 
 
