@@ -10,6 +10,7 @@ from typing import Any
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
+from moaa.api.status import MoAAStatus
 from moaa.errors import Problem
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
@@ -367,7 +368,9 @@ class Cluster:
 
     @property
     def status(self) -> Object:
-        return dict(self.document.get("status") or {})
+        """With the defaults, which are not written."""
+        read = MoAAStatus.model_validate(self.document.get("status") or {})
+        return read.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
     def phase(self) -> str | None:

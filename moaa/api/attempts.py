@@ -7,9 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from moaa.api.base import Spec
+from moaa.api.base import Observed
 
 Rows = Annotated[int, Field(ge=0)]
 Name = Annotated[str, StringConstraints(max_length=64)]
@@ -26,19 +26,15 @@ class Step(StrEnum):
     """Its work is done; the manifest is being written and read."""
 
 
-class WaitingRows(Spec):
+class WaitingRows(Observed):
     """Rows of an unfinished stage that wait for a model."""
-
-    model_config = ConfigDict(extra="ignore")
 
     model: Name
     rows: Rows
 
 
-class StageAttempts(Spec):
+class StageAttempts(Observed):
     """The attempts of one stage under one fingerprint; an edit that changes the fingerprint starts anew."""
-
-    model_config = ConfigDict(extra="ignore")
 
     stage: Name
     """A stage's id, or `preflight` or `inspect`, which ask the store on the operator's behalf."""

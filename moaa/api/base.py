@@ -28,6 +28,12 @@ class Spec(BaseModel):
         return type(self).model_validate({**dict(self), **changes})
 
 
+class Observed(Spec):
+    """Base of what is read back from a cluster: a newer operator may have written more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 def _decimal(value: object) -> object:
     """A number in quotes, as the API server demands it too: the same file is for both."""
     if isinstance(value, Decimal):

@@ -20,7 +20,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
-from moaa.api.base import DECIMAL_MAX_LENGTH, DECIMAL_PATTERN, decimal_text
+from moaa.api.base import DECIMAL_MAX_LENGTH, DECIMAL_PATTERN, Observed, decimal_text
 from moaa.api.cel.rule import Reason, Rule, Rules, quoted
 
 Schema = dict[str, Any]
@@ -79,7 +79,7 @@ def of_field(kind: type[BaseModel], name: str, additions: Additions) -> Schema:
         raise TypeError(f"{kind.__name__}.{name}: {error}") from None
     if info.description:
         schema = {"type": schema["type"], "description": _text(info.description), **_less(schema, "description")}
-    if not info.is_required() and info.default is not None:
+    if not info.is_required() and info.default is not None and not issubclass(kind, Observed):
         schema["default"] = _plain(info.get_default())
     return schema
 

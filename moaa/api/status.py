@@ -2,16 +2,17 @@
 
 Everything is bounded; the whole record is in the store. Nothing here is a decision of its own: the store and the
 objects of the run can give it again. Fields a newer operator may have written are passed over when an older one reads.
+What has its default is left out, here and in the CRD: a status is read by people, and written often.
 """
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from moaa.api.attempts import StageAttempts
-from moaa.api.base import Spec
+from moaa.api.base import Observed
 
 SUCCEEDED = "Succeeded"
 """The condition a run is read by: True when it is done, False when it has failed for good, Unknown until then. Its
@@ -27,12 +28,6 @@ StageId = Annotated[str, StringConstraints(pattern=r"^i[0-9]+-[a-z]([a-z-]*[a-z]
 Count = Annotated[int, Field(ge=0)]
 Short = Annotated[str, StringConstraints(max_length=64)]
 StorePath = Annotated[str, StringConstraints(max_length=512)]
-
-
-class Observed(Spec):
-    """Base of what is read back from a cluster."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class Phase(StrEnum):
@@ -53,7 +48,7 @@ class Condition(Observed):
     status: Literal["True", "False", "Unknown"]
     reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
     """One word for programs and for the column REASON."""
-    message: Annotated[str, StringConstraints(max_length=4096)] = ""
+    message: Annotated[str, StringConstraints(max_length=4096)]
     """For people: what was seen, in which object, and what to do."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """metadata.generation of the resource this is about."""
@@ -84,7 +79,7 @@ class StageStatus(Observed):
     kind: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z-]*[a-z])?$", max_length=32)]
     inputs: Digest
     fingerprint: Digest
-    attempt: Annotated[int, Field(ge=1)] = 1
+    attempt: Annotated[int, Field(ge=1)]
     outputs: Annotated[list[StageOutput], Field(max_length=128)] = []
     models: Annotated[list[PinnedModel], Field(max_length=64)] = []
     """Of resolve only."""

@@ -47,7 +47,7 @@ def status_of(view: View, before: MoAAStatus) -> MoAAStatus:
 
 def document(status: MoAAStatus) -> dict[str, Any]:
     """As the API server stores it."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _steady(view: View, before: MoAAStatus) -> View:

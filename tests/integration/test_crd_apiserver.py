@@ -160,7 +160,7 @@ def test_the_status_is_a_subresource_and_bounded(server: ApiServer) -> None:
     said = {"phase": "Running", "iteration": "1/3", "stage": "i1-judge", "progress": "3/8"}
     written = server.admin.replace_status(MOAA, NAMESPACE, {**stored, "status": said, "spec": {}})
     assert written["spec"] == stored["spec"]
-    assert {key: written["status"][key] for key in said} == said
+    assert written["status"] == said
     assert written["metadata"]["generation"] == 1
     body = {**written, "status": {"phase": "Dancing"}}
     code, answer = server.request("PUT", MOAA.path(NAMESPACE, "status", "status"), body)

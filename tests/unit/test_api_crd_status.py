@@ -1,12 +1,12 @@
 """The status: bounded, readable by older operators, and enough for the plan."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
-from moaa.api.status import MAX_STAGES, MoAAStatus, StageStatus
+from moaa.api.status import MAX_STAGES, MoAAStatus, Phase, StageStatus
 from moaa.plan.stage import StageResult
-from tests.crd_server import refused
+from moaa_operator.status import document
+from tests.crd_server import admit, places, refused, root_schema
 from tests.plan_helpers import tree
 
 STATUS: dict[str, Any] = {
@@ -34,7 +34,6 @@ STATUS: dict[str, Any] = {
             "fingerprint": "b" * 64,
             "attempt": 1,
             "outputs": [{"name": "sft-0", "digest": "c" * 64, "rows": 7}],
-            "models": [],
         }
     ],
     "attempts": [
@@ -45,14 +44,10 @@ STATUS: dict[str, Any] = {
             "step": "Work",
             "since": "2026-01-02T03:04:05Z",
             "failures": 1,
-            "isPermanent": False,
             "reason": "BackoffLimitExceeded",
             "message": "shard 3: exit code 1",
             "isChecked": True,
             "generation": 2,
-            "releases": 0,
-            "waiting": [],
-            "idleTurns": 0,
         }
     ],
     "work": {
@@ -61,7 +56,6 @@ STATUS: dict[str, Any] = {
         "failedRows": 1,
         "tokensPerSecond": 620,
         "secondsLeft": 720,
-        "message": "",
     },
     "repeating": [{"stage": "i1-sft", "why": "training.epochs 6 → 9"}],
     "promoted": {"digest": "d" * 64},
@@ -73,7 +67,13 @@ def test_a_status_goes_in_and_comes_out_again() -> None:
     assert refused({**tree(), "status": STATUS}) == []
     status = MoAAStatus.model_validate({**STATUS, "added": "by a newer operator"})
     assert status.conditions[0].last_transition_time == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert json.loads(status.model_dump_json(by_alias=True, exclude_none=True)) == STATUS
+    assert document(status) == STATUS
+
+
+def test_what_has_its_default_is_neither_written_nor_added_by_the_server() -> None:
+    assert document(MoAAStatus(phase=Phase.PENDING)) == {"phase": "Pending"}
+    assert admit({**tree(), "status": STATUS})[0]["status"] == STATUS
+    assert not [path for path, schema in places(root_schema()) if path.startswith(".status") and "default" in schema]
 
 
 def test_a_status_holds_what_the_plan_needs_of_a_stage() -> None:

@@ -22,6 +22,8 @@ def test_what_two_conditions_say_in_the_same_words_is_one_event() -> None:
 def test_a_stage_that_is_done_says_how_many_rows_each_table_has() -> None:
     tables = {"answers": 4788, "scores": 600, "model": 0}
     outputs = [StageOutput(name=name, digest="a" * 64, rows=rows) for name, rows in tables.items()]
-    done = StageStatus(stage="i0-evaluate", kind="evaluate", fingerprint="f" * 64, inputs="0" * 64, outputs=outputs)
+    done = StageStatus(
+        stage="i0-evaluate", kind="evaluate", attempt=1, fingerprint="f" * 64, inputs="0" * 64, outputs=outputs
+    )
     [event] = between(MoAAStatus(), MoAAStatus(stages=[done]))
     assert (event.reason, event.message) == ("StageDone", "i0-evaluate is done; rows: answers 4788, scores 600")
