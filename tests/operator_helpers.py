@@ -409,3 +409,21 @@ def until_servers(cluster: Cluster) -> None:
             return
         cluster.work_all()
     raise AssertionError("no server came")
+
+
+def unplaced(cluster: Cluster, words: str) -> Object:
+    """The status of a pod that finds no machine since now."""
+    since = stamp(cluster.now)
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": since}
+    return {"phase": "Pending", "conditions": [{**waits, "message": words}]}
+
+
+def pod_of(cluster: Cluster, item: Object, status: Object, suffix: str = "", **labels: str) -> Object:
+    """A pod of a Job or RayJob, with this status."""
+    item["status"] = item.get("status") or {}
+    name = item["metadata"]["name"] + suffix
+    meta = {"name": name, "namespace": OWNER.namespace, "uid": f"p-{name}", "labels": labels}
+    owned = [{"uid": item["metadata"]["uid"]}]
+    pod: Object = {"kind": "Pod", "metadata": {**meta, "ownerReferences": owned}, "status": status}
+    cluster.objects["Pod", name] = pod
+    return pod

@@ -64,7 +64,7 @@ class Schedule(StrEnum):
 class ServingPolicy(Spec):
     schedule: Schedule = Schedule.TOGETHER
     schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
-    """Minutes servers may wait for a machine before all of a stage's are released and tried again."""
+    """Minutes that servers, or the pods of a training, may wait for machines before all of the stage's are released."""
 
 
 class Start(StrEnum):

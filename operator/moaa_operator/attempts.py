@@ -1,8 +1,8 @@
 """The life of a stage's attempts, as values: begun, moved on, failed, deferred, released, stopped. Pure.
 
 An attempt number is used once. Failures count from the last edit of the resource: whoever edits it has mended
-something, and a new generation gets all attempts again. Servers that found no machine, turns that deferred rows and
-attempts that were stopped on purpose are no failures.
+something, and a new generation gets all attempts again. Servers and Ray clusters that found no machine, turns that
+deferred rows and attempts that were stopped on purpose are no failures.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from moaa_operator.settings import Settings
 
 MAX_MESSAGE = 1000
 NO_MACHINE = "NoMachine"
-"""The reason of attempts whose servers were released."""
+"""The reason of attempts that gave back the machines they had, since they found no others."""
 
 
 def new(stage: str, fingerprint: str, generation: int) -> StageAttempts:
@@ -63,8 +63,8 @@ def failed(
 
 
 def released(entry: StageAttempts, *, message: str, now: datetime, run: str, minutes: float) -> StageAttempts:
-    """Its servers found no machine in time. They come back after up to half of `minutes`, at another moment than those
-    of other runs, so that two runs do not take turns at holding half of what each needs."""
+    """Its servers, or its Ray cluster, found no machines in time. They come back after up to half of `minutes`, at
+    another moment than those of other runs, so that two runs do not take turns at holding half of what each needs."""
     wait_s = 60 * minutes / 2 * spread(entry, entry.releases + 1, run)
     return entry.with_(
         step=None,
@@ -77,7 +77,7 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
 
 
 def is_released(entry: StageAttempts, *, now: datetime) -> bool:
-    """Its servers were given back and their time has not come again."""
+    """Its machines were given back and their time has not come again."""
     return (
         entry.step is None and entry.reason == NO_MACHINE and entry.retry_after is not None and entry.retry_after > now
     )

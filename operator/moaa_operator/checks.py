@@ -10,7 +10,7 @@ from moaa.plan.job import CheckAnswer, check_job
 from moaa.plan.semantics import digest_of
 from moaa.plan.stage import Identity, StageResult
 from moaa_operator import attempts, harvest
-from moaa_operator.harvest import Deferred, Failed
+from moaa_operator.harvest import Deferred, Failed, Released
 from moaa_operator.pods import Problem
 from moaa_operator.work import INSPECT, PREFLIGHT, Work
 
@@ -41,9 +41,9 @@ def take_preflight(work: Work) -> None:
     entry = work.entries.get(PREFLIGHT)
     if entry is None or entry.step is None:
         return
-    ended = harvest.outcome(work.observed, entry, now=work.now)
+    ended = harvest.outcome(work.observed, entry, now=work.now, place_within=work.place_within)
     match ended:
-        case None:
+        case None | Released():  # of RayJobs only
             return
         case Failed():
             work.fail(entry, ended.reason, ended.message)
@@ -78,7 +78,7 @@ def take_inspect(work: Work) -> None:
     entry = work.entries.get(INSPECT)
     if entry is None or entry.step is None:
         return
-    found = harvest.answer(work.observed, entry)
+    found = harvest.answer(work.observed, entry, now=work.now)
     if found is None:
         return
     if isinstance(found, Failed):

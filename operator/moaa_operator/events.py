@@ -105,7 +105,7 @@ def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event
     if entry.failures and (last is None or last.failures < entry.failures):
         yield Event("Warning", "AttemptFailed", f"{entry.stage} attempt {entry.attempt}: {entry.message}", key)
     if last is not None and entry.releases > last.releases:
-        yield Event("Warning", "ServersReleased", f"{entry.stage}: {entry.message}", f"{key} {entry.releases}")
+        yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", f"{key} {entry.releases}")
     moved = entry.step is not None and (last is None or (last.step, last.attempt) != (entry.step, entry.attempt))
     if moved and entry.step is Step.WORK:
         yield Event("Normal", "StageStarted", f"{entry.stage} attempt {entry.attempt} starts", key)

@@ -21,6 +21,8 @@ from moaa_operator.pods import Termination
 EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
+LEAVING_GRACE = timedelta(minutes=5)
+"""A pod that should have ended so long ago is on a machine that does not answer: nobody ends it, and its Job waits."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often, not why."""
 
@@ -50,7 +52,14 @@ class Failed:
     is_permanent: bool
 
 
-Outcome = Done | Worked | Deferred | Failed
+@dataclass(frozen=True)
+class Released:
+    """Pods of it found no machine in time; it gives back the machines that the others have."""
+
+    message: str
+
+
+Outcome = Done | Worked | Deferred | Failed | Released
 
 
 def children_of(observed: Observed, entry: StageAttempts) -> list[Child]:
@@ -71,13 +80,16 @@ def working_child(observed: Observed, entry: StageAttempts) -> Child | None:
     return found[0] if found else None
 
 
-def outcome(observed: Observed, entry: StageAttempts, *, now: datetime) -> Outcome | None:
-    """How the step under way ended; None while it goes on, or its child is not there (yet)."""
+def outcome(observed: Observed, entry: StageAttempts, *, now: datetime, place_within: timedelta) -> Outcome | None:
+    """How the step under way ended; None while it goes on, or its child is not there (yet).
+
+    `place_within`: how long the pods of a RayJob may wait for machines.
+    """
     child = working_child(observed, entry)
     if child is None:
         return None
     if child.end is End.RUNNING:
-        return _lost(child) if child.lost_since is not None and now >= child.lost_since + HEAD_GRACE else None
+        return _given_up(child, now=now, place_within=place_within)
     if child.end is End.FAILED:
         return _failure(child)
     result = _result(child, entry.fingerprint)
@@ -93,6 +105,38 @@ def outcome(observed: Observed, entry: StageAttempts, *, now: datetime) -> Outco
     )
 
 
+def deadlines(child: Child, *, place_within: timedelta) -> list[datetime]:
+    """When time alone ends a child that goes on."""
+    found = (
+        (child.lost_since, HEAD_GRACE),
+        (child.told_to_go, LEAVING_GRACE),
+        (child.unplaced_since, place_within),
+    )
+    return [since + grace for since, grace in found if since is not None]
+
+
+def _given_up(child: Child, *, now: datetime, place_within: timedelta) -> Failed | Released | None:
+    """Of a child that says it goes on, and does not."""
+    if child.lost_since is not None and now >= child.lost_since + HEAD_GRACE:
+        return _lost(child)
+    if child.told_to_go is not None and now >= child.told_to_go + LEAVING_GRACE:
+        return _unreachable(child)
+    if child.unplaced_since is not None and now >= child.unplaced_since + place_within:
+        said = child.problem.message if child.problem else "the scheduler said nothing"
+        minutes = int(place_within.total_seconds() // 60)
+        return Released(f"RayJob {child.ref.name} found no machines for all its pods in {minutes} minutes: {said}")
+    return None
+
+
+def _unreachable(child: Child) -> Failed:
+    return Failed(
+        "NodeUnreachable",
+        f"a pod of {child.ref.kind} {child.ref.name} was to end by {child.told_to_go:%H:%M:%S} UTC and has not: its "
+        "node does not answer (kubectl get nodes; restart or delete it). Another attempt goes on without it",
+        is_permanent=False,
+    )
+
+
 def _lost(child: Child) -> Failed:
     return Failed(
         "HeadLost",
@@ -102,11 +146,14 @@ def _lost(child: Child) -> Failed:
     )
 
 
-def answer(observed: Observed, entry: StageAttempts) -> CheckAnswer | Failed | None:
+def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckAnswer | Failed | None:
     """What an inspection found; None while it goes on."""
     child = working_child(observed, entry)
-    if child is None or child.end is End.RUNNING:
+    if child is None:
         return None
+    if child.end is End.RUNNING:
+        given_up = _given_up(child, now=now, place_within=timedelta.max)
+        return given_up if isinstance(given_up, Failed) else None
     if child.end is End.FAILED:
         failure = _failure(child)
         return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)

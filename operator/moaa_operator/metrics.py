@@ -8,7 +8,7 @@
 | moaa_operator_runs_stalled | gauge | – |
 | moaa_operator_attempts_total | counter | kind |
 | moaa_operator_attempts_failed_total | counter | kind, permanent: true, false |
-| moaa_operator_servers_released_total | counter | – |
+| moaa_operator_released_total | counter | – |
 | moaa_operator_stages_done_total | counter | kind |
 | moaa_operator_status_writes_total | counter | – |
 | moaa_operator_watch_errors_total, _watch_relists_total, _watch_events_total | counter | kind |
@@ -61,7 +61,7 @@ class Metrics:
             "moaa_operator_attempts_failed", "Attempts that failed", ["kind", "permanent"], registry=self.registry
         )
         self._released = Counter(
-            "moaa_operator_servers_released", "Gangs of servers given back without a machine", registry=self.registry
+            "moaa_operator_released", "Servers or Ray clusters given back without machines", registry=self.registry
         )
         self._done = Counter("moaa_operator_stages_done", "Stages done", ["kind"], registry=self.registry)
 

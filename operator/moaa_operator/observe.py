@@ -79,6 +79,11 @@ class Child:
     """At least one of its pods runs; of a RayJob: its head does."""
     lost_since: datetime | None = None
     """Of a RayJob that says it runs: since when its head, and with it the driver, is another one than it began on."""
+    unplaced_since: datetime | None = None
+    """Of a RayJob: since when a pod of its cluster finds no machine."""
+    told_to_go: datetime | None = None
+    """Of a Job: by when a pod that was told to end should have ended, the earliest of those that have not. Until it
+    has, the Job makes no other in its place."""
     job_file: str = ""
     """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
@@ -298,6 +303,7 @@ def _job(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None:
         problem=problem,
         is_silent=is_quiet,
         is_running=any(map(pods.is_running, mine)),
+        told_to_go=min((t for pod in mine if (t := pods.told_to_go(pod))), default=None),
         terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
         progress=progress,
     )
@@ -343,6 +349,7 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
         is_silent=is_silent(item, mine),
         is_running=ray == "RUNNING" and head is not None and pods.is_running(head),
         lost_since=lost_since,
+        unplaced_since=min((t for pod in mine if (t := pods.unscheduled_since(pod))), default=None),
         progress=progress,
     )
 

@@ -88,6 +88,12 @@ def scheduled_at(pod: Object) -> datetime | None:
     return moment(scheduled.get("lastTransitionTime"))
 
 
+def told_to_go(pod: Object) -> datetime | None:
+    """By when a pod that was told to end should have ended; None when it was not told, or has ended."""
+    has_ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return None if has_ended else moment(pod["metadata"].get("deletionTimestamp"))
+
+
 def is_running(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and not is_leaving(pod)
 

@@ -25,9 +25,9 @@ from moaa.plan.graph import build
 from moaa.plan.ready import Failure, World, candidates, decide
 from moaa.plan.stage import TRAINING, Identity, Kind
 from moaa_operator import attempts, checks, denied, harvest, starting
-from moaa_operator.harvest import Deferred, Done, Failed, Worked
+from moaa_operator.harvest import Deferred, Done, Failed, Released, Worked
 from moaa_operator.memory import hold, results_of
-from moaa_operator.observe import Child, Observed, Ref, Role
+from moaa_operator.observe import Child, End, Observed, Ref, Role
 from moaa_operator.pods import Problem
 from moaa_operator.renderer import Manifest, Renderer
 from moaa_operator.repeating import repeating
@@ -150,7 +150,7 @@ def _harvest(work: Work) -> None:
     for entry in list(work.entries.values()):
         if entry.step is None or entry.stage in CHECKS:
             continue
-        match harvest.outcome(work.observed, entry, now=work.now):
+        match harvest.outcome(work.observed, entry, now=work.now, place_within=work.place_within):
             case Done(result):
                 # The same work may have been done as a stage of another name.
                 work.known[entry.stage] = result.with_(stage=entry.stage)
@@ -162,6 +162,8 @@ def _harvest(work: Work) -> None:
                 _defer(work, entry, waiting, calls=calls, turns=max(served, 1))
             case Failed(reason, message, is_permanent):
                 work.fail(entry, reason, message, is_permanent=is_permanent)
+            case Released(message):
+                work.release(entry, message)
 
 
 def _defer(work: Work, entry: StageAttempts, waiting: Mapping[str, int], *, calls: int, turns: int) -> None:
@@ -318,6 +320,7 @@ def _requeue_after(work: Work) -> float:
     times = [(moment - work.now).total_seconds() for moment in work.wake]
     if any(_is_newly_silent(child, work.now) for child in work.observed.children):
         times.append(SILENT_S)
-    lost = [c.lost_since for c in work.observed.children if c.lost_since is not None and not c.is_leaving]
-    times += [(since + harvest.HEAD_GRACE - work.now).total_seconds() for since in lost]
+    going_on = [child for child in work.observed.children if child.end is End.RUNNING and not child.is_leaving]
+    ends = [at for child in going_on for at in harvest.deadlines(child, place_within=work.place_within)]
+    times += [(at - work.now).total_seconds() for at in ends]
     return max(min([regular, *times]), 0.5)

@@ -4,7 +4,7 @@ Filled step by step within one call of `reconcile` and thrown away after it; not
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
@@ -52,6 +52,11 @@ class Work:
     servers: Problem | None = None
     are_servers_ready: bool | None = None
 
+    @property
+    def place_within(self) -> timedelta:
+        """How long pods may wait for machines before all of their stage's are given back."""
+        return timedelta(minutes=self.resource.spec.serving.schedule_minutes)
+
     def running(self) -> list[StageAttempts]:
         """Attempts of stages that are under way, in graph order."""
         found = [self.entries[name] for name in self.graph.stages if name in self.entries]
@@ -74,7 +79,7 @@ class Work:
         self.put(attempts.edited(failed, self.observed.generation))
 
     def release(self, entry: StageAttempts, message: str) -> None:
-        """Its servers found no machine in time."""
+        """Its servers, or its Ray cluster, found no machines in time."""
         minutes, run = self.resource.spec.serving.schedule_minutes, self.observed.owner.uid
         self.put(attempts.released(entry, message=message, now=self.now, run=run, minutes=minutes))
 

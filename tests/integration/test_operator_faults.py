@@ -223,7 +223,7 @@ def test_two_runs_that_each_need_every_gpu_both_finish(world: World) -> None:
 
     world.kubelet.fate = lambda item: HELD if item["kind"] == "Deployment" and not is_placed(item) else DONE
     world.operator()
-    world.until(lambda: any(e["reason"] == "ServersReleased" for e in world.kubelet.all(EVENT)), timeout_s=200)
+    world.until(lambda: any(e["reason"] == "Released" for e in world.kubelet.all(EVENT)), timeout_s=200)
     world.kubelet.fate = lambda _: DONE
     world.until(lambda: {world.phase("one"), world.phase("two")} == {"Succeeded"}, timeout_s=300)
     assert_undisturbed(world, "one", "two")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.operator_helpers import OWNER, SHORT, Cluster, stamp, until, until_servers
+from tests.operator_helpers import SHORT, Cluster, pod_of, stamp, unplaced, until, until_servers
 
 Object = dict[str, Any]
 NO_GPU = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
@@ -16,25 +16,11 @@ ROWS = (
 )
 
 
-def unplaced(cluster: Cluster, words: str) -> Object:
-    since = stamp(cluster.now)
-    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": since}
-    return {"phase": "Pending", "conditions": [{**waits, "message": words}]}
-
-
 def waiting(cluster: Cluster, reason: str, words: str, **last: Any) -> Object:
     placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(cluster.now)}
     state = {"waiting": {"reason": reason, "message": words}}
     container = {"name": "job", "image": "registry/x:9", "restartCount": 1, "state": state, "lastState": last}
     return {"phase": "Pending", "conditions": [placed], "containerStatuses": [container]}
-
-
-def pod_of(cluster: Cluster, item: Object, status: Object, **labels: str) -> None:
-    item["status"] = item.get("status") or {}
-    name = item["metadata"]["name"]
-    meta = {"name": name, "namespace": OWNER.namespace, "uid": f"p-{name}", "labels": labels}
-    owned = [{"uid": item["metadata"]["uid"]}]
-    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, "ownerReferences": owned}, "status": status}
 
 
 def a_server_without_gpu(cluster: Cluster) -> None:

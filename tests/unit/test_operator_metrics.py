@@ -39,5 +39,5 @@ def test_attempts_failures_and_stages_are_counted_by_kind() -> None:
     assert counted["attempts_total", "resolve"] == 2
     assert counted["attempts_total", "generate"] == 1
     assert counted["attempts_failed_total", "resolve", "false"] == 1
-    assert counted[("servers_released_total",)] == 0
+    assert counted[("released_total",)] == 0
     assert not any(cluster.document["metadata"]["name"] in label for name in counted for label in name[1:])
