@@ -35,7 +35,7 @@ def option(command: list[str], flag: str) -> str:
 def test_a_gpu_server_is_told_what_the_resource_says() -> None:
     one = vllm("big")
     assert one["image"] == SETTINGS.vllm_image
-    assert one["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert one["resources"]["limits"] == {"nvidia.com/gpu": "8", "memory": "192Gi"}
     assert option(one["command"], "--tensor-parallel-size") == "8"
     assert option(one["command"], "--served-model-name") == "big"
     assert option(one["command"], "--max-model-len") == "8192"

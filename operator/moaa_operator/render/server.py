@@ -244,7 +244,7 @@ def _resources(serving: Serving, settings: Settings) -> Manifest:
     if serving.gpus == 0:
         memory = f"{decimal_text(serving.memory_gib)}Gi" if serving.memory_gib is not None else settings.server_memory
         return pod.requests_with_memory_limit(settings.server_cpu, memory)
-    resources = pod.requests_with_memory_limit(settings.server_cpu, settings.server_memory)
+    resources = pod.requests_with_memory_limit(settings.server_cpu, pod.times(settings.server_memory, serving.gpus))
     resources["limits"]["nvidia.com/gpu"] = str(serving.gpus)
     return resources
 
