@@ -355,10 +355,13 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
 
 
 def _lost_since(status: Object, head: Object | None) -> datetime | None:
-    """When the head that a running job began on was replaced: the driver went with it, whatever the RayJob says."""
+    """When the head that a running job began on was replaced: the driver went with it, whatever the RayJob says.
+
+    A job begins some seconds after its head, so one made in the same second (times have no less) is another.
+    """
     begun = moment((status.get("rayJobInfo") or {}).get("startTime"))
     made = moment(head["metadata"].get("creationTimestamp")) if head is not None else None
-    is_lost = status.get("jobStatus") == "RUNNING" and begun is not None and made is not None and made > begun
+    is_lost = status.get("jobStatus") == "RUNNING" and begun is not None and made is not None and made >= begun
     return made if is_lost else None
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.operator_helpers import SHORT, Cluster, Object, stamp, until, until_servers
 
 
@@ -145,17 +147,19 @@ def test_without_kuberay_training_waits_and_says_so() -> None:
     assert cluster.phase == "Succeeded"
 
 
-def test_a_training_that_says_it_runs_while_its_head_was_replaced_is_tried_again() -> None:
+@pytest.mark.parametrize("replaced_after_s", [0, 600])  # times have whole seconds
+def test_a_training_that_says_it_runs_while_its_head_was_replaced_is_tried_again(replaced_after_s: int) -> None:
     cluster = Cluster(**SHORT)
     item = until(cluster, "i1-sft")
+    head_of(cluster, item)
+    cluster.wait(5)
     begun = {"rayJobInfo": {"startTime": stamp(cluster.now)}}
     item["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c", **begun}
-    head_of(cluster, item)
     cluster.settle()
     training = cluster.condition("Training")
     assert training is not None
     assert training["status"] == "True"
-    cluster.wait(600)
+    cluster.wait(replaced_after_s)
     head_of(cluster, item)
     desired = cluster.settle()
     training = cluster.condition("Training")
