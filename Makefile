@@ -65,7 +65,7 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 	$(PY) -m tests.e2e $(E2E)
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop, then of the operator and of pods; takes over an hour
+soak: setup ## Kills of every kind against the tiny loop, then of the operator and of pods; takes three quarters of an hour
 	$(PY) -m benchmarks.soak --workdir runs/soak
 	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k "killed_anywhere or storm" --operator-kills 50 --operator-storms 10 --timeout 3600
 	if [ -d ../shared/cluster ]; then MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node ../shared/cluster; fi
