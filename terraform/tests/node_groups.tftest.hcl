@@ -63,6 +63,14 @@ run "inference_on_spot" {
     error_message = "the autoscaler cannot know the GPUs of a group without nodes"
   }
   assert {
+    condition     = aws_eks_node_group.this["serve"].labels == tomap({ "moaa.dev/role" = "inference", "moaa.dev/node-group" = "serve", "k8s.amazonaws.com/accelerator" = "nvidia" })
+    error_message = "without the label of GPU nodes the autoscaler starts machines beside those whose device plugin is not up yet"
+  }
+  assert {
+    condition     = output.scheduling.serve.nodeSelector == { "moaa.dev/role" = "inference" }
+    error_message = "pods select nodes by our labels only"
+  }
+  assert {
     condition     = length(aws_eks_node_group.this["serve"].subnet_ids) == 2
     error_message = "without zone, all zones"
   }
