@@ -24,6 +24,10 @@ run "system_runs_on_demand_and_takes_every_pod" {
     error_message = "system nodes"
   }
   assert {
+    condition     = [for r in aws_eks_node_group.this["system"].node_repair_config : r.enabled] == [true]
+    error_message = "a node that is not Ready while its machine runs would keep its pods for ever"
+  }
+  assert {
     condition     = length(aws_eks_node_group.this["system"].taint) == 0 && aws_eks_node_group.this["system"].labels == tomap({ "moaa.dev/role" = "system", "moaa.dev/node-group" = "system" })
     error_message = "CoreDNS has no tolerations of ours; system nodes must have no taint"
   }

@@ -52,6 +52,12 @@ resource "aws_eks_node_group" "this" {
     max_unavailable = 1
   }
 
+  # A node whose kubelet is gone while its machine passes EC2's checks would keep its pods for ever: Kubernetes takes
+  # nobody's word that they have ended, and the scaling group sees a healthy instance. EKS replaces such a node.
+  node_repair_config {
+    enabled = true
+  }
+
   labels = local.labels[each.key]
 
   dynamic "taint" {
