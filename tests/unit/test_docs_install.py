@@ -80,8 +80,6 @@ def test_terraform_variables_are_the_examples(folder: Path) -> None:
 def test_the_chart_takes_the_values() -> None:
     (values,) = [text for language, text in BLOCKS if language == "yaml" and "installation.yaml" in text]
     jsonschema.validate(yaml.safe_load(values), schema())
-    assert DOCUMENT.count("--set settings.trainingWorkersPerPod=8") == 1
-    jsonschema.validate({"settings": {"trainingWorkersPerPod": 8}}, schema())
     for value in (
         "crds.install",
         "crds.keep",
@@ -93,6 +91,16 @@ def test_the_chart_takes_the_values() -> None:
         found: Any = yaml.safe_load((CHART / "values.yaml").read_text())
         for part in value.split("."):
             found = found[part]
+
+
+def test_an_upgrade_takes_what_the_installation_took() -> None:
+    """Whatever `--set` gave would be gone after an upgrade with the file alone."""
+    commands = [line for line in SHELL.replace("\\\n", " ").splitlines() if line.startswith("helm upgrade")]
+    ours = [line for line in commands if "charts/moaa" in line]
+    assert len(ours) == 3
+    assert {tuple(re.findall(r" -f (\S+)", line)) for line in ours} == {("~/installation.yaml",)}
+    assert not any("--set" in line for line in ours)
+    assert "> ~/installation.yaml" in SHELL
 
 
 def test_versions_are_the_chart_s() -> None:
