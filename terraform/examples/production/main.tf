@@ -1,5 +1,6 @@
 # Three zones, a NAT gateway in each, two teams that cannot reach each other's runs, and 8-GPU nodes with EFA for
-# training: bought ahead as a capacity block when its id is given, else on demand in a placement group.
+# training: bought ahead as a capacity block when its id is given, else on demand in a placement group. EFA is used only
+# with an image for training that holds its libraries; ours does not (docs/install.md, "EFA").
 locals {
   zones = [for letter in ["a", "b", "c"] : "${var.region}${letter}"]
 
