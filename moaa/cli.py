@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXTRAS = {"run": "moaa[local], or moaa[train,serve] where there are GPUs"}
+"""What a command needs beside the base install; every other one that needs anything reads the store: moaa[data]."""
 EPILOG = """\
 exit codes:
   0    done, or nothing to do
@@ -92,10 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(outside(error), EXIT_FAILED)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("moaa"):
-            raise
-        remedy = "install moaa[local], or moaa[train,serve] where there are GPUs"
-        return _fail(f"`moaa {options.command}` needs {error.name}, which is not installed; {remedy}", EXIT_INPUT)
+        return _fail(_missing(error, options.command), EXIT_INPUT)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
 
@@ -103,6 +102,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(problem: object, code: int) -> int:
     sys.stderr.write(f"moaa: {problem}\n")
     return code
+
+
+def _missing(error: ModuleNotFoundError, command: str) -> str:
+    """What to install. Raises the error itself where the module is one of ours: that is a bug."""
+    if (error.name or "").startswith("moaa"):
+        raise error
+    extra = EXTRAS.get(command, "moaa[data]")
+    return f"`moaa {command}` needs {error.name}, which is not installed; install {extra}"
 
 
 def _print(text: str) -> None:
@@ -138,16 +145,18 @@ def plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from moaa.api.load import load
-    from moaa.local.plan_view import read_plan
     from moaa.plan.show import plan_view
 
     resource = load(options.file)
     counts = dict(map(_row_count, options.rows))
     console = Console(width=_columns())
     try:
+        from moaa.local.plan_view import read_plan
+
         view = asyncio.run(_with_store(resource, lambda store: read_plan(resource, store, counts)))
-    except StoreError as error:  # a plan helps most before there is a bucket
-        _print(f"the store cannot be read, so this is the plan of a run that has not begun: {error}\n")
+    except (StoreError, ModuleNotFoundError) as error:  # a plan helps most before there is a bucket, or moaa[data]
+        why = _missing(error, options.command) if isinstance(error, ModuleNotFoundError) else error
+        _print(f"the store cannot be read, so this is the plan of a run that has not begun: {why}\n")
         view = plan_view(resource, {}, counts=counts)
     console.print(view)
     return EXIT_OK

@@ -32,6 +32,22 @@ RUN_WITH_FAKES = textwrap.dedent(
 )
 
 
+WITHOUT = textwrap.dedent(
+    """
+    import sys
+    class Hide:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in sys.argv[1].split(","):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.meta_path.insert(0, Hide())
+    from moaa import cli
+    sys.exit(cli.main(sys.argv[2:]))
+    """
+)
+DATA = "aiohttp,boto3,huggingface_hub,jinja2,numpy,pyarrow,tokenizers,zstandard"
+"""What the extra `data` brings."""
+
+
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeMachine:
     return FakeMachine(tmp_path)
@@ -72,6 +88,43 @@ def test_help_imports_nothing_heavy_and_explains_exit_codes(capsys: pytest.Captu
         [sys.executable, "-c", "import moaa.cli, sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
     assert not {"pydantic", "rich", "aiohttp", "pyarrow", "boto3"} & set(listed.stdout.split())
+
+
+def without(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`moaa ARGUMENTS` where these modules are not installed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", WITHOUT, modules, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [("report", "install moaa[data]\n"), ("run", "install moaa[local], or moaa[train,serve] where there are GPUs\n")],
+)
+def test_what_to_install_fits_the_command(fake: FakeMachine, command: str, remedy: str) -> None:
+    done = without(DATA, command, str(write(fake)))
+    assert done.returncode == cli.EXIT_INPUT
+    assert done.stderr.startswith(f"moaa: `moaa {command}` needs ")
+    assert done.stderr.endswith(f", which is not installed; {remedy}")
+
+
+def test_validate_and_plan_need_the_base_install_only(fake: FakeMachine) -> None:
+    file = str(write(fake))
+    assert without(DATA, "validate", file).returncode == cli.EXIT_OK
+    done = without(DATA, "plan", file)
+    assert (done.returncode, done.stderr) == (cli.EXIT_OK, "")
+    assert (
+        "a run that has not begun: `moaa plan` needs pyarrow, which is not installed; install moaa[data]" in done.stdout
+    )
+    assert "i0-resolve" in done.stdout
+
+
+def test_plan_and_report_need_nothing_beyond_the_extra(fake: FakeMachine) -> None:
+    heavy, file = "psutil,torch,ray,vllm,transformers,datasets,trl,deepspeed,accelerate,kubernetes", str(write(fake))
+    plan = without(heavy, "plan", file)
+    assert plan.returncode == cli.EXIT_OK
+    assert "not begun" not in plan.stdout
+    assert without(heavy, "report", file, "--out", str(fake.folder / "report")).returncode == cli.EXIT_OK
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
