@@ -272,6 +272,41 @@ def test_nothing_to_do_after_an_edit_says_why(in_process: FakeMachine, capsys: p
         assert "change metadata.name" in said
 
 
+def test_an_edited_run_of_a_cluster_is_found_by_its_uid(
+    in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = {"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4}}
+    assert cli.main(["run", str(write(in_process, mixture=False, training=training))]) == cli.EXIT_OK
+    (run,) = in_process.root.glob("runs/*")
+    uid = "0f0e0d0c-0b0a-0908-0706-050403020100"
+    run.rename(run.with_name(run.name.removesuffix("local") + uid))  # as jobs on a cluster write it
+    training["sft"]["epochs"] = "9"
+    file, out = str(write(in_process, mixture=False, training=training)), in_process.folder / "report"
+
+    def shown(*options: str) -> tuple[bool, dict[str, str]]:
+        capsys.readouterr()
+        assert cli.main(["plan", file, *options]) == cli.EXIT_OK
+        kept = "iteration 1 is closed and keeps what it made" in " ".join(capsys.readouterr().out.split())
+        assert cli.main(["report", file, "--out", str(out), *options]) == cli.EXIT_OK
+        stages = json.loads((out / "summary.json").read_text())["stages"]
+        return kept, {stage["id"]: stage["status"] for stage in stages}
+
+    kept, stages = shown()
+    assert not kept
+    assert stages["i1-sft"] == "waiting"
+    kept, stages = shown("--uid", uid)
+    assert kept
+    assert set(stages.values()) == {"done"}
+
+
+@pytest.mark.parametrize("uid", ["", "../other", "a b"])
+def test_what_is_no_uid_is_refused(fake: FakeMachine, capsys: pytest.CaptureFixture[str], uid: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["report", str(write(fake)), "--uid", uid])
+    assert left.value.code == cli.EXIT_INPUT
+    assert "is no uid; write metadata.uid of the MoAA on its cluster" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_stops_the_run_in_order_with_130(fake: FakeMachine, number: int) -> None:
     fake.script({"i0-resolve": ["wait"]})
