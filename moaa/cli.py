@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXTRAS = {"run": "moaa[local], or moaa[train,serve] where there are GPUs"}
+"""What a command needs beside the base install; every other one that needs anything reads the store: moaa[data]."""
 EPILOG = """\
 exit codes:
   0    done, or nothing to do
@@ -57,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="TABLE=N",
         help="rows of a table not staged yet, as sft-0=61135 for the first source of data.sft; repeatable",
     )
+    _add_uid(plan)
     run = add("run", "carry out a resource on this machine, from where it stands")
     run.add_argument("--until", metavar="STAGE", help="stop when this stage is done, for example i1-sft")
     run.add_argument("--json", action="store_true", help="print every event as a JSON line instead of a table")
@@ -74,9 +78,27 @@ def parser() -> argparse.ArgumentParser:
     add("render", "print every Kubernetes object that the operator would create, for review; nothing is applied")
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to (default: ./NAME-report)")
+    _add_uid(report)
     add("crd", "print the CustomResourceDefinition that lets a Kubernetes cluster know the resource", file=False)
     add("version", "print the version", file=False)
     return top
+
+
+def _add_uid(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--uid",
+        type=_uid,
+        metavar="UID",
+        help="metadata.uid of the run on a cluster, whose closed iterations then count: "
+        "kubectl get moaa NAME -o jsonpath={.metadata.uid} (default: the run of this machine)",
+    )
+
+
+def _uid(text: str) -> str:
+    """It becomes a part of keys in the store. Empty where a cluster knew no such MoAA."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no uid; write metadata.uid of the MoAA on its cluster")
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,10 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(outside(error), EXIT_FAILED)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("moaa"):
-            raise
-        remedy = "install moaa[local], or moaa[train,serve] where there are GPUs"
-        return _fail(f"`moaa {options.command}` needs {error.name}, which is not installed; {remedy}", EXIT_INPUT)
+        return _fail(_missing(error, options.command), EXIT_INPUT)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
 
@@ -103,6 +122,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(problem: object, code: int) -> int:
     sys.stderr.write(f"moaa: {problem}\n")
     return code
+
+
+def _missing(error: ModuleNotFoundError, command: str) -> str:
+    """What to install. Raises the error itself where the module is one of ours: that is a bug."""
+    if (error.name or "").startswith("moaa"):
+        raise error
+    extra = EXTRAS.get(command, "moaa[data]")
+    return f"`moaa {command}` needs {error.name}, which is not installed; install {extra}"
 
 
 def _print(text: str) -> None:
@@ -138,16 +165,20 @@ def plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from moaa.api.load import load
-    from moaa.local.plan_view import read_plan
     from moaa.plan.show import plan_view
 
     resource = load(options.file)
     counts = dict(map(_row_count, options.rows))
     console = Console(width=_columns())
     try:
-        view = asyncio.run(_with_store(resource, lambda store: read_plan(resource, store, counts)))
-    except StoreError as error:  # a plan helps most before there is a bucket
-        _print(f"the store cannot be read, so this is the plan of a run that has not begun: {error}\n")
+        from moaa.local.plan_view import read_plan
+        from moaa.local.records import LOCAL_UID
+
+        uid = options.uid or LOCAL_UID
+        view = asyncio.run(_with_store(resource, lambda store: read_plan(resource, store, counts, uid=uid)))
+    except (StoreError, ModuleNotFoundError) as error:  # a plan helps most before there is a bucket, or moaa[data]
+        why = _missing(error, options.command) if isinstance(error, ModuleNotFoundError) else error
+        _print(f"the store cannot be read, so this is the plan of a run that has not begun: {why}\n")
         view = plan_view(resource, {}, counts=counts)
     console.print(view)
     return EXIT_OK
@@ -201,12 +232,13 @@ def render(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     from moaa.api.load import load
-    from moaa.local.records import run_id
+    from moaa.local.records import LOCAL_UID, run_id
     from moaa.report.write import write_report
 
     resource = load(options.file)
+    run = run_id(resource, uid=options.uid or LOCAL_UID)
     out = options.out or Path(f"{resource.metadata.name}-report")
-    asyncio.run(_with_store(resource, lambda store: write_report(resource, store, run_id(resource), out)))
+    asyncio.run(_with_store(resource, lambda store: write_report(resource, store, run, out)))
     _print(f"{out}/report.html")
     return EXIT_OK
 

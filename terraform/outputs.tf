@@ -1,14 +1,21 @@
 # `terraform output -raw chart_values > values.yaml` is everything the chart must know about this installation.
+locals {
+  training_gpus = distinct([for g in module.node_groups.scheduling : g.gpus if g.role == "training"])
+}
+
 output "chart_values" {
-  description = "Values of the Helm chart, YAML."
+  description = "Values of the Helm chart, YAML. settings.trainingWorkersPerPod only where all training nodes have the same number of GPUs; else it is yours to set."
   value = yamlencode({
     region = var.region
     images = merge(
       { for image, repository in module.registry.repositories : image => { repository = repository } },
       { vllm = { repository = var.vllm_image } },
     )
+    # A pod of workers fills a machine, so that they share its NVLink. Machines of different sizes have no such number.
+    settings = { for gpus in local.training_gpus : "trainingWorkersPerPod" => gpus if length(local.training_gpus) == 1 }
     runNamespaces = [for ns, n in var.run_namespaces : {
       name                      = ns
+      create                    = n.create
       storageUri                = "s3://${var.bucket_name}/${n.prefix}"
       serviceAccountName        = n.service_account
       servingServiceAccountName = n.serving_service_account

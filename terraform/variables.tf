@@ -130,9 +130,10 @@ variable "tagged_days" {
 
 # Identity (modules/identity)
 variable "run_namespaces" {
-  description = "Namespaces in which MoAAs run: prefix of the store and service accounts, by name (modules/identity)."
+  description = "Namespaces in which MoAAs run: prefix of the store and service accounts, by name (modules/identity). create: the chart makes the namespace; false where somebody else does."
   type = map(object({
     prefix                  = string
+    create                  = optional(bool, true)
     service_account         = optional(string, "moaa-run")
     serving_service_account = optional(string, "moaa-serve")
   }))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import RenderableType
 
 from moaa.api import MoAA
-from moaa.local.records import read_iterations, run_id
+from moaa.local.records import LOCAL_UID, read_iterations, run_id
 from moaa.plan.explain import IterationRecord, repeats, without_effect
 from moaa.plan.graph import build
 from moaa.plan.show import plan_view
@@ -15,12 +15,13 @@ from moaa.store.base import Store
 from moaa.store.shards import read_manifest
 
 
-async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int]) -> RenderableType:
+async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, uid: str = LOCAL_UID) -> RenderableType:
     """Stages, what is done, what is left and what it takes, and what an edit repeats.
 
-    `counts` are rows of tables that are not staged yet. Raises StoreError.
+    `counts` are rows of tables that are not staged yet; `uid` says whose closed iterations count: this machine's run or
+    that of a cluster. Raises StoreError.
     """
-    records = await read_iterations(store, run_id(resource))
+    records = await read_iterations(store, run_id(resource, uid=uid))
 
     async def look_up(identity: Identity) -> StageResult | None:
         manifest = await read_manifest(store, identity.path)

@@ -16,6 +16,8 @@ from moaa.plan.explain import IterationRecord
 from moaa.plan.stage import Digest, Kind, StageResult
 from moaa.store.base import Store
 
+LOCAL_UID = "local"
+
 
 class Attempt(Spec):
     """One run of a stage's job, however it ended."""
@@ -38,9 +40,9 @@ class Attempt(Spec):
     waiting: dict[str, int] = {}
 
 
-def run_id(resource: MoAA) -> str:
+def run_id(resource: MoAA, *, uid: str = LOCAL_UID) -> str:
     """`<namespace>-<name>-<uid>`; the uid of a run outside Kubernetes is always `local`: the file names the run."""
-    return f"{resource.run_name}-local"
+    return f"{resource.run_name}-{uid}"
 
 
 def attempts_prefix(run: str) -> str:

@@ -24,6 +24,10 @@ run "system_runs_on_demand_and_takes_every_pod" {
     error_message = "system nodes"
   }
   assert {
+    condition     = [for r in aws_eks_node_group.this["system"].node_repair_config : r.enabled] == [true]
+    error_message = "a node that is not Ready while its machine runs would keep its pods for ever"
+  }
+  assert {
     condition     = length(aws_eks_node_group.this["system"].taint) == 0 && aws_eks_node_group.this["system"].labels == tomap({ "moaa.dev/role" = "system", "moaa.dev/node-group" = "system" })
     error_message = "CoreDNS has no tolerations of ours; system nodes must have no taint"
   }
@@ -61,6 +65,14 @@ run "inference_on_spot" {
   assert {
     condition     = aws_autoscaling_group_tag.scale_from_zero["serve/nvidia.com/gpu"].tag[0].value == "4" && aws_autoscaling_group_tag.scale_from_zero["serve/nvidia.com/gpu"].tag[0].key == "k8s.io/cluster-autoscaler/node-template/resources/nvidia.com/gpu"
     error_message = "the autoscaler cannot know the GPUs of a group without nodes"
+  }
+  assert {
+    condition     = aws_eks_node_group.this["serve"].labels == tomap({ "moaa.dev/role" = "inference", "moaa.dev/node-group" = "serve", "k8s.amazonaws.com/accelerator" = "nvidia" })
+    error_message = "without the label of GPU nodes the autoscaler starts machines beside those whose device plugin is not up yet"
+  }
+  assert {
+    condition     = output.scheduling.serve.nodeSelector == { "moaa.dev/role" = "inference" }
+    error_message = "pods select nodes by our labels only"
   }
   assert {
     condition     = length(aws_eks_node_group.this["serve"].subnet_ids) == 2

@@ -60,6 +60,10 @@ plant "a role any pod may take" modules/identity/main.tf \
   's/"aws:RequestTag\/kubernetes-namespace"\s+= .*\n//' identity roles_trust_one_service_account_of_one_cluster
 plant "disks without encryption" modules/node-groups/launch-template.tf \
   's/encrypted\s+= true/encrypted = false/' node_groups system_runs_on_demand_and_takes_every_pod
+plant "GPU nodes the autoscaler does not know as such" modules/node-groups/main.tf \
+  's/.*k8s\.amazonaws\.com\/accelerator.*\n//' node_groups inference_on_spot
+plant "nodes that nobody repairs" modules/node-groups/main.tf \
+  's/node_repair_config \{\n\s+enabled = true/node_repair_config {\n enabled = false/' node_groups system_runs_on_demand_and_takes_every_pod
 plant "Secrets without our key" modules/cluster/main.tf \
   's/resources = \["secrets"\]/resources = []/' cluster private_encrypted_and_logged
 plant "overlapping networks accepted" modules/network/variables.tf \

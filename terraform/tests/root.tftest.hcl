@@ -35,7 +35,7 @@ variables {
     train  = { role = "Training", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 8, efa_interfaces = 32, zone = "eu-west-1b", placement_group = true }
     own    = { role = "Inference", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, moaa = "llama-8b" }
   }
-  run_namespaces      = { alignment = { prefix = "alignment" }, research = { prefix = "teams/research" } }
+  run_namespaces      = { alignment = { prefix = "alignment" }, research = { prefix = "teams/research", create = false } }
   monthly_usd         = 1000
   monthly_usd_by_moaa = { llama-8b = 400 }
   budget_emails       = ["ops@example.com"]
@@ -53,8 +53,8 @@ run "chart_values_are_ready" {
   }
   assert {
     condition = yamldecode(output.chart_values).runNamespaces == [
-      { name = "alignment", storageUri = "s3://example-moaa-store/alignment", serviceAccountName = "moaa-run", servingServiceAccountName = "moaa-serve" },
-      { name = "research", storageUri = "s3://example-moaa-store/teams/research", serviceAccountName = "moaa-run", servingServiceAccountName = "moaa-serve" },
+      { name = "alignment", create = true, storageUri = "s3://example-moaa-store/alignment", serviceAccountName = "moaa-run", servingServiceAccountName = "moaa-serve" },
+      { name = "research", create = false, storageUri = "s3://example-moaa-store/teams/research", serviceAccountName = "moaa-run", servingServiceAccountName = "moaa-serve" },
     ]
     error_message = output.chart_values
   }
@@ -91,6 +91,20 @@ run "chart_values_are_ready" {
   assert {
     condition     = output.budgets == tolist(["moaa-test", "moaa-test-llama-8b"])
     error_message = jsonencode(output.budgets)
+  }
+}
+
+run "unequal_training_nodes_leave_the_workers_of_a_pod_to_the_administrator" {
+  variables {
+    node_groups = {
+      system = { role = "System", instance_types = ["m7i.large"], min_nodes = 1, max_nodes = 2 }
+      small  = { role = "Training", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1 }
+      large  = { role = "Training", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 1 }
+    }
+  }
+  assert {
+    condition     = yamldecode(output.chart_values).settings == {}
+    error_message = "no number fits both: ${output.chart_values}"
   }
 }
 

@@ -97,7 +97,7 @@ def main() -> int:
             file = world.submit(settings, document)
             record.uid = get("moaa", settings.run_namespace, world.NAME)["metadata"]["uid"]
             follow(record, settings, killer)
-            report = world.summary(settings, document)
+            report = world.summary(settings, document, uid=record.uid)
             for line in check(record, load(file), report, settings, killed=options.kills):
                 print(f"ok  {line}")
             delete(settings)

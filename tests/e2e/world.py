@@ -155,8 +155,8 @@ def objects_under(settings: Settings, prefix: str) -> list[str]:
     return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
 
-def summary(settings: Settings, document: Document) -> Document:
-    """`moaa report` of the run, from this machine."""
+def summary(settings: Settings, document: Document, *, uid: str) -> Document:
+    """`moaa report` of the run with that uid, from this machine."""
     here = json.loads(json.dumps(document))
     here["spec"]["storage"]["endpoint"] = settings.s3_endpoint_here
     file, out = settings.folder / "moaa-here.json", settings.folder / "report"
@@ -165,6 +165,6 @@ def summary(settings: Settings, document: Document) -> Document:
         "AWS_ACCESS_KEY_ID": settings.s3_access_key.get_secret_value(),
         "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
     }
-    run(sys.executable, "-m", "moaa.cli", "report", str(file), "--out", str(out), env=keys)
+    run(sys.executable, "-m", "moaa.cli", "report", str(file), "--uid", uid, "--out", str(out), env=keys)
     found: Document = json.loads((out / "summary.json").read_text())
     return found

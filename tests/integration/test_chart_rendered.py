@@ -228,6 +228,8 @@ def test_what_terraform_says_reaches_the_operator(monkeypatch: pytest.MonkeyPatc
     objects = render(TERRAFORM)
     settings = settings_of(objects, monkeypatch)
     assert settings.server_account("research", "moaa-run") == "moaa-serve"
+    assert settings.training_workers_per_pod == 8
+    assert names(objects, "Namespace") == {"alignment"}
     for role in NodeRole:
         place = settings.place("some", role)
         assert place.node_selector == TERRAFORM["scheduling"][role]["nodeSelector"]

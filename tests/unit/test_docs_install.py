@@ -10,6 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from moaa_operator import render
+from tests.render_world import OWNER, SETTINGS, changed, container, find, job_of
+
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "install.md").read_text()
 CHART = ROOT / "charts" / "moaa"
@@ -80,8 +83,6 @@ def test_terraform_variables_are_the_examples(folder: Path) -> None:
 def test_the_chart_takes_the_values() -> None:
     (values,) = [text for language, text in BLOCKS if language == "yaml" and "installation.yaml" in text]
     jsonschema.validate(yaml.safe_load(values), schema())
-    assert DOCUMENT.count("--set settings.trainingWorkersPerPod=8") == 1
-    jsonschema.validate({"settings": {"trainingWorkersPerPod": 8}}, schema())
     for value in (
         "crds.install",
         "crds.keep",
@@ -93,6 +94,32 @@ def test_the_chart_takes_the_values() -> None:
         found: Any = yaml.safe_load((CHART / "values.yaml").read_text())
         for part in value.split("."):
             found = found[part]
+
+
+def test_the_workers_with_efa_are_a_machine_s() -> None:
+    (text,) = [text for language, text in BLOCKS if language == "yaml" and "vpc.amazonaws.com/efa" in text]
+    resource = changed("spec.training", {**yaml.safe_load(text)["training"], "sft": {}, "dpo": {}})
+    settings = SETTINGS.model_copy(update={"training_workers_per_pod": 8})
+    job = job_of("i1-sft", resource)
+    children = render.stage_children(job, resource, OWNER, attempt=1, shards=None, settings=settings)
+    limits = container(find(children, "RayJob"), "ray-worker")["resources"]["limits"]
+    assert (limits["nvidia.com/gpu"], limits["vpc.amazonaws.com/efa"]) == ("8", 32)
+
+
+def test_device_plugins_reach_tainted_nodes() -> None:
+    values = re.findall(r"<<'VALUES'\n(.*?)^VALUES$", SHELL, flags=re.MULTILINE | re.DOTALL)
+    assert len(values) == 2
+    assert all(yaml.safe_load(text)["tolerations"] == [{"operator": "Exists"}] for text in values)
+
+
+def test_an_upgrade_takes_what_the_installation_took() -> None:
+    """Whatever `--set` gave would be gone after an upgrade with the file alone."""
+    commands = [line for line in SHELL.replace("\\\n", " ").splitlines() if line.startswith("helm upgrade")]
+    ours = [line for line in commands if "charts/moaa" in line]
+    assert len(ours) == 3
+    assert {tuple(re.findall(r" -f (\S+)", line)) for line in ours} == {("~/installation.yaml",)}
+    assert not any("--set" in line for line in ours)
+    assert "> ~/installation.yaml" in SHELL
 
 
 def test_versions_are_the_chart_s() -> None:

@@ -32,6 +32,22 @@ RUN_WITH_FAKES = textwrap.dedent(
 )
 
 
+WITHOUT = textwrap.dedent(
+    """
+    import sys
+    class Hide:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in sys.argv[1].split(","):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.meta_path.insert(0, Hide())
+    from moaa import cli
+    sys.exit(cli.main(sys.argv[2:]))
+    """
+)
+DATA = "aiohttp,boto3,huggingface_hub,jinja2,numpy,pyarrow,tokenizers,zstandard"
+"""What the extra `data` brings."""
+
+
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeMachine:
     return FakeMachine(tmp_path)
@@ -72,6 +88,43 @@ def test_help_imports_nothing_heavy_and_explains_exit_codes(capsys: pytest.Captu
         [sys.executable, "-c", "import moaa.cli, sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
     assert not {"pydantic", "rich", "aiohttp", "pyarrow", "boto3"} & set(listed.stdout.split())
+
+
+def without(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`moaa ARGUMENTS` where these modules are not installed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", WITHOUT, modules, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [("report", "install moaa[data]\n"), ("run", "install moaa[local], or moaa[train,serve] where there are GPUs\n")],
+)
+def test_what_to_install_fits_the_command(fake: FakeMachine, command: str, remedy: str) -> None:
+    done = without(DATA, command, str(write(fake)))
+    assert done.returncode == cli.EXIT_INPUT
+    assert done.stderr.startswith(f"moaa: `moaa {command}` needs ")
+    assert done.stderr.endswith(f", which is not installed; {remedy}")
+
+
+def test_validate_and_plan_need_the_base_install_only(fake: FakeMachine) -> None:
+    file = str(write(fake))
+    assert without(DATA, "validate", file).returncode == cli.EXIT_OK
+    done = without(DATA, "plan", file)
+    assert (done.returncode, done.stderr) == (cli.EXIT_OK, "")
+    assert (
+        "a run that has not begun: `moaa plan` needs pyarrow, which is not installed; install moaa[data]" in done.stdout
+    )
+    assert "i0-resolve" in done.stdout
+
+
+def test_plan_and_report_need_nothing_beyond_the_extra(fake: FakeMachine) -> None:
+    heavy, file = "psutil,torch,ray,vllm,transformers,datasets,trl,deepspeed,accelerate,kubernetes", str(write(fake))
+    plan = without(heavy, "plan", file)
+    assert plan.returncode == cli.EXIT_OK
+    assert "not begun" not in plan.stdout
+    assert without(heavy, "report", file, "--out", str(fake.folder / "report")).returncode == cli.EXIT_OK
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +270,41 @@ def test_nothing_to_do_after_an_edit_says_why(in_process: FakeMachine, capsys: p
             "edit: iteration 1 is closed and keeps what it made; without effect there: sft: training.epochs 6" in said
         )
         assert "change metadata.name" in said
+
+
+def test_an_edited_run_of_a_cluster_is_found_by_its_uid(
+    in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = {"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4}}
+    assert cli.main(["run", str(write(in_process, mixture=False, training=training))]) == cli.EXIT_OK
+    (run,) = in_process.root.glob("runs/*")
+    uid = "0f0e0d0c-0b0a-0908-0706-050403020100"
+    run.rename(run.with_name(run.name.removesuffix("local") + uid))  # as jobs on a cluster write it
+    training["sft"]["epochs"] = "9"
+    file, out = str(write(in_process, mixture=False, training=training)), in_process.folder / "report"
+
+    def shown(*options: str) -> tuple[bool, dict[str, str]]:
+        capsys.readouterr()
+        assert cli.main(["plan", file, *options]) == cli.EXIT_OK
+        kept = "iteration 1 is closed and keeps what it made" in " ".join(capsys.readouterr().out.split())
+        assert cli.main(["report", file, "--out", str(out), *options]) == cli.EXIT_OK
+        stages = json.loads((out / "summary.json").read_text())["stages"]
+        return kept, {stage["id"]: stage["status"] for stage in stages}
+
+    kept, stages = shown()
+    assert not kept
+    assert stages["i1-sft"] == "waiting"
+    kept, stages = shown("--uid", uid)
+    assert kept
+    assert set(stages.values()) == {"done"}
+
+
+@pytest.mark.parametrize("uid", ["", "../other", "a b"])
+def test_what_is_no_uid_is_refused(fake: FakeMachine, capsys: pytest.CaptureFixture[str], uid: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["report", str(write(fake)), "--uid", uid])
+    assert left.value.code == cli.EXIT_INPUT
+    assert "is no uid; write metadata.uid of the MoAA on its cluster" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,5 +1,6 @@
 # Three zones, a NAT gateway in each, two teams that cannot reach each other's runs, and 8-GPU nodes with EFA for
-# training: bought ahead as a capacity block when its id is given, else on demand in a placement group.
+# training: bought ahead as a capacity block when its id is given, else on demand in a placement group. EFA is used only
+# with an image for training that holds its libraries; ours does not (docs/install.md, "EFA").
 locals {
   zones = [for letter in ["a", "b", "c"] : "${var.region}${letter}"]
 
@@ -37,8 +38,10 @@ module "moaa" {
     system    = { role = "System", instance_types = ["m7i.xlarge"], min_nodes = 2, max_nodes = 4 }
     inference = { role = "Inference", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 6, local_nvme = true, disk_gib = 300 }
     training  = local.training
-    # The judges of one large run, so that its cost stands alone on the bill.
-    llama-judges = { role = "Inference", instance_types = ["g6e.48xlarge"], gpus = 8, max_nodes = 2, local_nvme = true, moaa = "llama-8b" }
+    # All servers of the MoAA llama-8b (examples/paper-llama-8b.yaml) and nobody else's, so that its cost stands alone on
+    # the bill. It needs 31 GPUs at once (docs/capacity.md), four machines when its seven servers are packed; as nothing
+    # makes the scheduler pack them, there may be one for each. Its training takes the shared nodes.
+    llama-8b = { role = "Inference", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 7, local_nvme = true, disk_gib = 300, moaa = "llama-8b" }
   }
 
   run_namespaces = {

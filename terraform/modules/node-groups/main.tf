@@ -5,6 +5,10 @@ locals {
 
   labels = { for name, g in var.groups : name => merge(
     { "moaa.dev/role" = lower(g.role), "moaa.dev/node-group" = name },
+    # By this label the autoscaler knows that a node which is Ready, but whose device plugin has not announced its GPUs
+    # yet, is not finished. Without it, it takes the node for one without GPUs and starts another, at every scale-up. The
+    # value only splits limits by type (--gpu-total). Of a group without nodes it learns labels from eks:DescribeNodegroup.
+    g.gpus == 0 ? {} : { "k8s.amazonaws.com/accelerator" = "nvidia" },
     g.moaa == null ? {} : { "moaa.dev/only" = g.moaa },
   ) }
 
@@ -46,6 +50,12 @@ resource "aws_eks_node_group" "this" {
 
   update_config {
     max_unavailable = 1
+  }
+
+  # A node whose kubelet is gone while its machine passes EC2's checks would keep its pods for ever: Kubernetes takes
+  # nobody's word that they have ended, and the scaling group sees a healthy instance. EKS replaces such a node.
+  node_repair_config {
+    enabled = true
   }
 
   labels = local.labels[each.key]

@@ -3,7 +3,7 @@ output "scheduling" {
   value = { for name, g in var.groups : name => {
     role         = lower(g.role)
     moaa         = g.moaa
-    nodeSelector = { for key, value in local.labels[name] : key => value if key != "moaa.dev/node-group" }
+    nodeSelector = { for key, value in local.labels[name] : key => value if contains(["moaa.dev/role", "moaa.dev/only"], key) }
     tolerations = [for key, value in local.taints[name] : {
       key = key, operator = "Equal", value = value, effect = "NoSchedule"
     }]

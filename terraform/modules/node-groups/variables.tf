@@ -45,7 +45,9 @@ variable "groups" {
     - placement_group_name: use an existing one; a reservation made inside a placement group needs it.
     - reservation_id: of the capacity reservation or capacity block.
     - checkpoints_acknowledged: true says: a spot interruption throws training back to its last checkpoint, we know.
-    - moaa: only this MoAA's pods run here, and the nodes' cost carries its name; null: shared.
+    - moaa: only this MoAA's pods run here, and its pods of the group's role run nowhere else: with Inference all of its
+      model servers, so the groups that name it must hold as many GPUs as its largest stage (moaa plan), or it waits for
+      ever. MoAAs of that name in every namespace are meant. The nodes' cost carries the name. null: shared.
   EOT
   type = map(object({
     role                     = string
