@@ -44,6 +44,16 @@ def test_a_gpu_server_is_told_what_the_resource_says() -> None:
     assert one["securityContext"]["readOnlyRootFilesystem"] is False
 
 
+def test_gpu_servers_would_rather_share_a_machine_with_others() -> None:
+    pods = {name: find(servers(MOAA, name), "Deployment")["spec"]["template"] for name in ("big", "small")}
+    [wish] = pods["big"]["spec"]["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    term = wish["podAffinityTerm"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    for pod in pods.values():
+        assert term["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert "affinity" not in pods["small"]["spec"]
+
+
 def test_a_cpu_server_is_eager_needs_no_gpu_and_writes_nothing_to_its_root() -> None:
     one = vllm("small")
     assert one["image"] == SETTINGS.vllm_cpu_image

@@ -39,7 +39,7 @@ def test_it_holds_the_run_that_it_is_for(example: str, group: str) -> None:
     moaa = MOAAS[field(group, "moaa")]
     gpus, machines = int(field(group, "gpus")), int(field(group, "max_nodes"))
     assert gpus * machines >= max(part.gpus or 0 for part in estimate(moaa))
-    # The scheduler spreads pods: small servers on every machine would leave no room for one that needs a whole one.
+    # The scheduler may spread pods: small servers on every machine would leave no room for one that needs a whole one.
     servers = [model.serving for model in moaa.spec.models if model.serving is not None]
     assert max(server.gpus for server in servers) <= gpus
     assert sum(server.replicas for server in servers) <= machines

@@ -18,7 +18,7 @@ from moaa.api.models import Model, Serving
 from moaa.errors import Problem, ResourceError
 from moaa.plan.graph import made_by
 from moaa.plan.serving import CPU_ENVIRONMENT, MODULE, QUIET, BringWeights, arguments
-from moaa_operator.owner import MODEL_ANNOTATION, RUN_LABEL, Owner
+from moaa_operator.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render import pod
 from moaa_operator.render.labels import SERVER_LABEL, Manifest, Role, labels, metadata
 from moaa_operator.render.names import server_of
@@ -159,7 +159,15 @@ def _pod(
         priority_class=settings.server_priority_class,
         terminationGracePeriodSeconds=LEAVE_S + FINISH_S + 10,
         tolerations=[dict(pod.NVIDIA_TOLERATION)] if serving.gpus else (),
+        **({"affinity": _together()} if serving.gpus else {}),
     )
+
+
+def _together() -> Manifest:
+    """Servers would rather share a machine: spread over all, small ones leave no room for one that needs it whole."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {ROLE_LABEL: str(Role.SERVER)}}}
+    wish = {"weight": 100, "podAffinityTerm": term}
+    return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
 
 
 def _claim(source: str | None) -> tuple[str, str] | None:
