@@ -23,7 +23,7 @@ from moaa.store.fencing import Token, claim
 from moaa.store.shards import read_manifest
 from moaa_jobs.context import Context, Permanent
 from moaa_jobs.inputs import rows_of
-from moaa_jobs.training import publish, token_table, weights
+from moaa_jobs.training import compiler, publish, token_table, weights
 from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.config import (
@@ -77,7 +77,7 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     """Run the stage to its manifest.
 
     Raises:
-        DataError, Permanent: the user's mistake, or too many rows failed.
+        DataError, Permanent: the user's mistake, too many rows failed, or GPUs without a C compiler.
         Fenced: a later attempt has taken over.
         StageError: training failed more often than maxFailures allows; another attempt may help.
     """
@@ -86,6 +86,9 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     if await read_manifest(context.store, stage_path) is not None:
         logger.info("stage_done_before stage=%s", job.stage)
         return
+    if context.resource.spec.training.resources.gpus_per_worker > 0:
+        # The workers' machines have the driver's image, or are this one.
+        await asyncio.to_thread(compiler.require)
     token = await claim(context.store, stage_path, SHARD)
     rows = await _encode_rows(job, context, recipe)
     config = await _configure(job, context, recipe, token, rows)
