@@ -1,5 +1,6 @@
 """Tokens and loss masks on the families of chat templates there are, and what is refused."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -29,6 +30,12 @@ TEMPLATES = {
         "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}<|end|>"
         "{% else %}<|user|>{{ m.content }}<|user|>{% endif %}{% endfor %}"
         "{% if add_generation_prompt %} {% endif %}"
+    ),
+    "date-added": (  # as Llama 3.2's
+        "{%- if not date_string is defined %}{%- if strftime_now is defined %}"
+        "{%- set date_string = strftime_now('%d %b %Y') %}{%- else %}{%- set date_string = '26 Jul 2024' %}"
+        "{%- endif %}{%- endif %}<|system|>today {{ date_string | lower }}<|end|>\n"
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}" + GENERATION
     ),
     "system-prompt-added": (
         "{% if messages[0].role != 'system' %}<|system|>be kind<|end|>\n{% endif %}"
@@ -73,8 +80,29 @@ def test_the_context_of_an_answer_is_what_is_served(template: str) -> None:
     encoded = encode(tokenizer, row)
     assert isinstance(encoded, Encoded)
     for k, (start, _) in zip((1, 3), encoded.spans, strict=True):
-        served = tokenizer.apply_chat_template(row["messages"][:k], add_generation_prompt=True, return_dict=False)
+        served = tokenizer.apply_chat_template(
+            row["messages"][:k], add_generation_prompt=True, return_dict=False, date_string="26 jul 2024"
+        )
         assert encoded.ids[:start] == served
+
+
+def test_the_day_changes_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import chat_template_utils
+
+    class Clock:
+        day = 23
+
+        def now(self) -> datetime:
+            return datetime(2026, 11, self.day, tzinfo=UTC)
+
+    clock = Clock()
+    monkeypatch.setattr(chat_template_utils, "datetime", clock)
+    tokenizer = build_tokenizer(TEMPLATES["date-added"])
+    before = encode(tokenizer, conversation(*TURNS))
+    clock.day += 1
+    assert encode(tokenizer, conversation(*TURNS)) == before
+    assert isinstance(before, Encoded)
+    assert tokenizer.decode(before.ids).startswith("<|system|>today 26 jul 2024<|end|>")
 
 
 def test_a_pair_shares_its_prompt_and_ends_both_answers() -> None:

@@ -7,10 +7,13 @@ turn (a line break, often) is context for the next turn and is never trained, si
 
 A template that breaks this breaks every row, so it is an error that names the first one. A row that is too long, or an
 answer that itself spells an end-of-turn token, concerns that row only and is a recorded failure.
+
+Rows give the same tokens on every day: a stage that goes on tomorrow trains on what it was given today.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from moaa.client.calls import Message
@@ -19,13 +22,23 @@ from moaa.errors import DataError
 
 TOO_LONG = "too-long"
 STOP_IN_ANSWER = "stop-token-in-answer"
+TODAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""What a template that prints the date (Llama 3.x) is told. Not the clock's, by which the tokens, and with them their
+digest, would change at midnight and differ between two runs of one fingerprint; this one is what those templates print
+themselves where there is no clock. When served the model reads the day's date."""
 
 
 class ChatTokenizer(Protocol):
     """The part of a Hugging Face tokenizer that is used here."""
 
     def apply_chat_template(
-        self, conversation: list[Message], *, tokenize: bool, add_generation_prompt: bool, return_dict: bool
+        self,
+        conversation: list[Message],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        return_dict: bool,
+        strftime_now: Callable[[str], str],
     ) -> list[int]: ...
 
 
@@ -113,8 +126,13 @@ def encode_pair(
 
 def _render(tokenizer: ChatTokenizer, messages: list[Message], *, generation_prompt: bool = False) -> list[int]:
     # return_dict is False by our wish: transformers 5 returns a mapping by default, whose length is its key count.
+    # What is not an argument of its own reaches the template, before the globals of transformers' environment.
     ids = tokenizer.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=generation_prompt, return_dict=False
+        messages,
+        tokenize=True,
+        add_generation_prompt=generation_prompt,
+        return_dict=False,
+        strftime_now=TODAY.strftime,
     )
     return list(ids)
 
