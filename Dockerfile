@@ -46,7 +46,11 @@ RUN if test "$CUDA" != 1; then apt-get update -qq && \
 COPY images/cuda_stubs.py ./
 RUN mkdir /stubs && if test "$CUDA" != 1; then python cuda_stubs.py /opt/moaa/lib/python3.11/site-packages/torch /stubs; fi
 
+# With GPUs Triton compiles its link to NVIDIA's driver when a training starts.
 FROM torch-env AS train-env
+ARG CUDA=1
+RUN if test "$CUDA" = 1; then apt-get update -qq && \
+    apt-get install -qq --no-install-recommends gcc libc6-dev >/dev/null && rm -rf /var/lib/apt/lists/*; fi
 COPY --from=stubs /stubs/ /opt/moaa/lib/python3.11/site-packages/torch/lib/
 
 FROM train-env AS serve-cpu-env

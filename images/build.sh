@@ -69,7 +69,12 @@ look_at() { # TARGET
       [ "$megabytes" -lt 150 ] || { echo "operator: $megabytes MB compressed, more than 150" >&2; exit 1; }
       ;;
     jobs) inside jobs python -m moaa_jobs --help >/dev/null ;;
-    train) inside train python -c "import deepspeed, ray.train, trl, moaa_jobs.training.session" >/dev/null 2>&1 && inside train ray --version >/dev/null ;;
+    train)
+      inside train python -c "import deepspeed, ray.train, trl, moaa_jobs.training.session" >/dev/null 2>&1
+      inside train ray --version >/dev/null
+      # Without GPUs nothing is compiled.
+      [ "${CUDA:-1}" != 1 ] || inside train python -c "from moaa_jobs.training import compiler; compiler.require()"
+      ;;
     serve-cpu) inside serve-cpu python -m vllm.entrypoints.openai.api_server --help >/dev/null 2>&1 ;;
   esac
   mkdir -p "$folder"

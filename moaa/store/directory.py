@@ -47,7 +47,7 @@ class DirectoryStore:
         await asyncio.to_thread(self._write, key, lambda fd: _write_all(fd, body), self._link)
 
     async def exists(self, key: str) -> bool:
-        return await asyncio.to_thread(self._path(key).is_file)
+        return await asyncio.to_thread(self._exists, key)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         for found in await asyncio.to_thread(self._list, check_prefix(prefix)):
@@ -86,6 +86,12 @@ class DirectoryStore:
             return self._path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotFound(f"{self.uri}/{key}: no such object") from error
+        except OSError as error:
+            raise self._failed(key, error) from error
+
+    def _exists(self, key: str) -> bool:
+        try:
+            return self._path(key).is_file()
         except OSError as error:
             raise self._failed(key, error) from error
 

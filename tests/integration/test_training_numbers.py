@@ -80,6 +80,7 @@ def logps_of(model: Any, ids: list[int]) -> Any:
 def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) -> tuple[list[dict[str, float]], Any]:
     """Two steps of 8 rows with real DeepSpeed; the log and the trained weights."""
     from moaa_jobs.training import trainers
+    from moaa_jobs.training.model import load_model
     from moaa_jobs.training.order import batches, lay_out, pack
     from moaa_jobs.training.token_table import row_lengths
     from moaa_jobs.training.tokenizer import load_tokenizer
@@ -97,7 +98,7 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
         spec, output_dir=folder, steps=len(steps), accumulation=bins.accumulation, seed=0, on_gpu=False
     )
     trainer = trainers.build(
-        trainers.load_model(student, spec),
+        load_model(student, spec),
         args,
         bins=bins.bins,
         collator=trainers.SftCollator(table, pad_id=0, packed=packed),

@@ -189,3 +189,14 @@ async def test_an_object_cannot_lie_below_an_object(store: DirectoryStore) -> No
 async def test_preflight_accepts_a_directory_and_leaves_nothing(store: DirectoryStore) -> None:
     await preflight(store)
     assert await keys(store) == []
+
+
+async def test_a_look_that_fails_is_an_error_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share that has gone away is neither "there is no such object" nor an error that nobody expects."""
+
+    def gone(path: Path) -> bool:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(Path, "is_file", gone)
+    with pytest.raises(StoreError, match="Stale file handle"):
+        await DirectoryStore(tmp_path).exists("a/b")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from moaa.errors import DataError
+from moaa.errors import DataError, StoreError
 from moaa.plan.stage import Kind, Output, StageJob, StageResult
 from moaa.store.fencing import claim
 from moaa_jobs.context import Context, Permanent
-from moaa_jobs.training import sft, stage, weights
+from moaa_jobs.training import sft, stage, watch, weights
 from moaa_jobs.training.config import LoopProgress, progress_key
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
@@ -80,12 +80,35 @@ async def test_a_refused_packing_is_one_line_of_the_log(
     config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
     report = LoopProgress(phase="training", step=3, steps=9, packing_refused=True)
     await world.store.put(progress_key(config), report.model_dump_json().encode())
-    monkeypatch.setattr(stage, "POLL_S", 0.001)
+    monkeypatch.setattr(watch, "POLL_S", 0.001)
     training: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.05, training.set_result, {})
-    await stage._watch(training, config, context, token)
+    await watch.watch(training, config, context, token)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("packing_refused model=student rows laid end to end gave other logits")
+
+
+async def test_a_store_that_is_out_ends_no_training(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, context = await prepared(world, conversations(2))
+    token = await claim(world.store, stage.publish.path_of(job), stage.SHARD)
+    config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
+
+    async def fail(*_: object) -> bytes:
+        raise StoreError("HTTP 503")
+
+    monkeypatch.setattr(type(context.store), "get", fail)
+    monkeypatch.setattr(type(context.store), "exists", fail)
+    monkeypatch.setattr(watch, "POLL_S", 0.001)
+    monkeypatch.setattr(watch, "FENCE_EVERY_S", 0.0)
+    training: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.05, training.set_result, {})
+    await watch.watch(training, config, context, token)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.split(" error=")[0] for line in warned] == [
+        "store_unreachable what=progress", "store_unreachable what=fencing-token",
+    ]  # fmt: skip
 
 
 async def test_weights_are_found_by_name_by_stage_and_through_a_promotion(world: World) -> None:

@@ -1,5 +1,6 @@
 """Tokens and loss masks on the families of chat templates there are, and what is refused."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -30,11 +31,23 @@ TEMPLATES = {
         "{% else %}<|user|>{{ m.content }}<|user|>{% endif %}{% endfor %}"
         "{% if add_generation_prompt %} {% endif %}"
     ),
+    "date-added": (  # as Llama 3.2's
+        "{%- if not date_string is defined %}{%- if strftime_now is defined %}"
+        "{%- set date_string = strftime_now('%d %b %Y') %}{%- else %}{%- set date_string = '26 Jul 2024' %}"
+        "{%- endif %}{%- endif %}<|system|>today {{ date_string | lower }}<|end|>\n"
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}" + GENERATION
+    ),
     "system-prompt-added": (
         "{% if messages[0].role != 'system' %}<|system|>be kind<|end|>\n{% endif %}"
         "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}" + GENERATION
     ),
 }
+GEMMA = (  # Gemma 2's, but for the names of roles and marks
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "<|{{ m['role'] }}|>{{ m['content'] | trim }}<|end|>\n{% endfor %}" + GENERATION
+)
 TURNS = [("user", "hi"), ("assistant", "abc"), ("user", "more?"), ("assistant", "de f")]
 
 
@@ -45,6 +58,17 @@ def conversation(*turns: tuple[str, str], id: str = "r1") -> Any:
         "proposals": [],
         "missing": 0,
         "shortened": 0,
+    }
+
+
+def pair(*turns: tuple[str, str]) -> Any:
+    return {
+        "id": "p1",
+        "messages": [{"role": r, "content": c} for r, c in turns],
+        "chosen": "yes",
+        "rejected": "no",
+        "chosen_points": 1.0,
+        "rejected_points": 0.0,
     }
 
 
@@ -73,25 +97,83 @@ def test_the_context_of_an_answer_is_what_is_served(template: str) -> None:
     encoded = encode(tokenizer, row)
     assert isinstance(encoded, Encoded)
     for k, (start, _) in zip((1, 3), encoded.spans, strict=True):
-        served = tokenizer.apply_chat_template(row["messages"][:k], add_generation_prompt=True, return_dict=False)
+        served = tokenizer.apply_chat_template(
+            row["messages"][:k], add_generation_prompt=True, return_dict=False, date_string="26 jul 2024"
+        )
         assert encoded.ids[:start] == served
+
+
+def test_a_system_turn_is_folded_where_the_template_has_none() -> None:
+    tokenizer = build_tokenizer(GEMMA)
+    encoded = encode(tokenizer, conversation(("system", "be kind"), *TURNS))
+    assert isinstance(encoded, Encoded)
+    assert encoded == encode(tokenizer, conversation(("user", "be kind\n\nhi"), *TURNS[1:]))
+    assert texts(tokenizer, encoded) == ["abc<|end|>", "de f<|end|>"]
+
+
+def test_a_system_turn_stays_where_the_template_has_one() -> None:
+    tokenizer = build_tokenizer()
+    encoded = encode(tokenizer, conversation(("system", "be kind"), *TURNS[:2]))
+    assert isinstance(encoded, Encoded)
+    assert tokenizer.decode(encoded.ids).startswith("<|system|>be kind<|end|>")
+
+
+def test_the_prompt_of_a_pair_is_folded_alike() -> None:
+    tokenizer = build_tokenizer(GEMMA)
+    encoded = encode_pair(
+        tokenizer,
+        pair(("system", "be kind"), ("user", "hi")),
+        stop_ids=frozenset({tokenizer.eos_token_id}),
+        max_length=50,
+    )
+    assert isinstance(encoded, EncodedPair)
+    assert tokenizer.decode(encoded.prompt) == "<|user|>be kind\n\nhi<|end|>\n<|assistant|>"
+    assert tokenizer.decode(encoded.chosen) == "yes<|end|>"
+
+
+@pytest.mark.parametrize(
+    ("turns", "roles"),
+    [
+        ([("user", "a"), ("user", "b"), ("assistant", "c")], "user, user, assistant"),
+        (
+            [("system", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")],
+            "system, assistant, user, assistant",
+        ),
+    ],
+    ids=["two-users", "answer-first"],
+)
+def test_a_conversation_the_template_refuses_is_named(turns: list[tuple[str, str]], roles: str) -> None:
+    with pytest.raises(DataError, match=rf"row 'r7'.*refuses its conversation \({roles}\): .*alternate.*remove such"):
+        encode(build_tokenizer(GEMMA), conversation(*turns, id="r7"))
+
+
+def test_the_day_changes_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import chat_template_utils
+
+    class Clock:
+        day = 23
+
+        def now(self) -> datetime:
+            return datetime(2026, 11, self.day, tzinfo=UTC)
+
+    clock = Clock()
+    monkeypatch.setattr(chat_template_utils, "datetime", clock)
+    tokenizer = build_tokenizer(TEMPLATES["date-added"])
+    before = encode(tokenizer, conversation(*TURNS))
+    clock.day += 1
+    assert encode(tokenizer, conversation(*TURNS)) == before
+    assert isinstance(before, Encoded)
+    assert tokenizer.decode(before.ids).startswith("<|system|>today 26 jul 2024<|end|>")
 
 
 def test_a_pair_shares_its_prompt_and_ends_both_answers() -> None:
     tokenizer = build_tokenizer()
-    row: Any = {
-        "id": "p1",
-        "messages": [{"role": "user", "content": "hi"}],
-        "chosen": "yes",
-        "rejected": "no",
-        "chosen_points": 1.0,
-        "rejected_points": 0.0,
-    }
-    pair = encode_pair(tokenizer, row, stop_ids=frozenset({tokenizer.eos_token_id}), max_length=50)
-    assert isinstance(pair, EncodedPair)
-    assert tokenizer.decode(pair.prompt) == "<|user|>hi<|end|>\n<|assistant|>"
-    assert (tokenizer.decode(pair.chosen), tokenizer.decode(pair.rejected)) == ("yes<|end|>", "no<|end|>")
-    longest = len(pair.prompt) + len(pair.chosen)
+    row = pair(("user", "hi"))
+    encoded = encode_pair(tokenizer, row, stop_ids=frozenset({tokenizer.eos_token_id}), max_length=50)
+    assert isinstance(encoded, EncodedPair)
+    assert tokenizer.decode(encoded.prompt) == "<|user|>hi<|end|>\n<|assistant|>"
+    assert (tokenizer.decode(encoded.chosen), tokenizer.decode(encoded.rejected)) == ("yes<|end|>", "no<|end|>")
+    longest = len(encoded.prompt) + len(encoded.chosen)
     stops = frozenset({tokenizer.eos_token_id})
     assert isinstance(encode_pair(tokenizer, row, stop_ids=stops, max_length=longest), EncodedPair)
     assert encode_pair(tokenizer, row, stop_ids=stops, max_length=longest - 1) == Failed("p1", TOO_LONG)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from moaa.api.training import Optimization, Precision
-from moaa_jobs.training.trainers import model_dtype
+from moaa_jobs.training.model import load_model
 
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _NOT_COPIED = (
@@ -60,15 +60,12 @@ def probe(model: Any, ids: list[int], device: torch.device) -> torch.Tensor:
 
 
 def verify(folder: Path, ids: list[int], trained: torch.Tensor, spec: Optimization) -> None:
-    """Load the folder as anybody would and compare.
+    """Load the folder anew and compare.
 
     Raises:
         RuntimeError: its logits are not the trained model's.
     """
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=model_dtype(spec), local_files_only=True).eval()
-    loaded = probe(model, ids, torch.device("cpu"))
+    loaded = probe(load_model(folder, spec).eval(), ids, torch.device("cpu"))
     tolerance = 0.05 if spec.precision is Precision.BF16 else 1e-3
     gap = float((loaded - trained).abs().max())
     if not gap <= tolerance * float(trained.abs().max()):

@@ -17,6 +17,7 @@ from typing import Any
 from moaa.errors import Fenced
 from moaa.store.base import Store
 from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key, remove_others, scratch_folder
+from moaa_jobs.training.figures import ProgressWriter
 from moaa_jobs.training.process_group import join, leave
 
 
@@ -66,6 +67,7 @@ class Worker:
     seconds: dict[str, float] = field(default_factory=dict)
     resumed_step: int = 0
     packing_refused: bool = False
+    writer: ProgressWriter | None = None
 
     @staticmethod
     def create(config: LoopConfig, runner: asyncio.Runner) -> "Worker":
@@ -90,6 +92,8 @@ class Worker:
 
     def close(self) -> None:
         """Leaves the files, which go with driver or pod: Ray Train may still be uploading the last checkpoint."""
+        if self.writer is not None:
+            self.writer.close()
         self.runner.run(self.store.close())
 
     def fetch(self) -> None:
@@ -114,11 +118,12 @@ class Worker:
         await self.store.download(config.tokens_key, self.scratch / "tokens.arrow")
 
     def report(self, progress: LoopProgress) -> None:
-        """Leave `progress` for the driver; rank 0 only."""
+        """Leave `progress` for the driver; rank 0 only. Neither waits nor fails."""
         if self.rank == 0:
+            if self.writer is None:
+                self.writer = ProgressWriter(self.store, progress_key(self.config))
             known = {"resumed_step": self.resumed_step, "packing_refused": self.packing_refused}
-            body = progress.model_copy(update=known).model_dump_json().encode()
-            self.runner.run(self.store.put(progress_key(self.config), body))
+            self.writer.write(progress.model_copy(update=known))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """Log-probabilities of every pair under the reference model: computed once, before training, and durable.
 
-Every worker scores its part of the rows and stores it; one object, put only if absent, then names all parts together
-with the digest of the encoded rows. Whoever finds it reads instead of computing: a restarted worker, a new attempt.
+Every worker scores its part of the rows and stores it; one object, put only if absent under the digest of the encoded
+rows, then names all parts. Whoever finds it reads instead of computing: a restarted worker, a new attempt. Rows that
+another version of the tokenizer library encodes differently are scored anew.
 The values are sums over an answer's tokens, end-of-turn token included, in float32.
 """
 
@@ -41,17 +42,12 @@ async def read(store: Store, folder: str, *, tokens_digest: str, rows: int) -> R
     """What an earlier worker or attempt stored, or None.
 
     Raises:
-        StoreError: they belong to other rows, or a part lacks some.
+        StoreError: a part lacks rows.
     """
     try:
-        manifest = RefLogpsManifest.model_validate_json(await store.get(_manifest_key(folder)))
+        manifest = RefLogpsManifest.model_validate_json(await store.get(_manifest_key(folder, tokens_digest)))
     except NotFound:
         return None
-    if (manifest.tokens_digest, manifest.rows) != (tokens_digest, rows):
-        raise StoreError(
-            f"{store.uri}/{_manifest_key(folder)}: is for other rows than this stage encodes (another version of the "
-            "tokenizer library?); delete the object to score the pairs anew"
-        )
     chosen: list[float | None] = [None] * rows
     rejected: list[float | None] = [None] * rows
     for key in manifest.parts:
@@ -59,7 +55,8 @@ async def read(store: Store, folder: str, *, tokens_digest: str, rows: int) -> R
         for row, c, r in zip(*(part.column(name).to_pylist() for name in _SCHEMA.names), strict=True):
             chosen[row], rejected[row] = c, r
     if len(scored := [(c, r) for c, r in zip(chosen, rejected, strict=True) if c is not None and r is not None]) < rows:
-        raise StoreError(f"{store.uri}/{_manifest_key(folder)}: its parts lack rows; delete it to score the pairs anew")
+        key = _manifest_key(folder, tokens_digest)
+        raise StoreError(f"{store.uri}/{key}: its parts lack rows; delete it to score the pairs anew")
     return [c for c, _ in scored], [r for _, r in scored]
 
 
@@ -76,7 +73,7 @@ async def write_part(store: Store, key: str, rows: Sequence[int], values: Sequen
 async def write_manifest(store: Store, folder: str, manifest: RefLogpsManifest) -> None:
     """Make the parts count, unless others do already."""
     try:
-        await store.put_if_absent(_manifest_key(folder), manifest.model_dump_json().encode())
+        await store.put_if_absent(_manifest_key(folder, manifest.tokens_digest), manifest.model_dump_json().encode())
     except AlreadyExists:
         return
 
@@ -85,8 +82,8 @@ def part_key(folder: str, run_name: str, rank: int) -> str:
     return f"{folder}/{run_name}-{rank}.arrow"
 
 
-def _manifest_key(folder: str) -> str:
-    return f"{folder}/manifest.json"
+def _manifest_key(folder: str, tokens_digest: str) -> str:
+    return f"{folder}/{tokens_digest}.json"
 
 
 def score(

@@ -11,7 +11,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from moaa.api.training import Optimization, Precision
 from moaa_jobs.training.deepspeed import scoring_config
-from moaa_jobs.training.trainers import load_model
+from moaa_jobs.training.model import load_model
 
 
 @contextmanager

@@ -15,40 +15,32 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from pydantic import ValidationError
 
-from moaa.errors import Fenced, NotFound, StageError
+from moaa.errors import Fenced, StageError
 from moaa.plan.stage import Kind, StageJob
 from moaa.store.fencing import Token, claim
 from moaa.store.shards import read_manifest
 from moaa_jobs.context import Context, Permanent
 from moaa_jobs.inputs import rows_of
-from moaa_jobs.training import publish, token_table, weights
+from moaa_jobs.training import compiler, publish, token_table, weights
 from moaa_jobs.training.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.config import (
     LoopConfig,
-    LoopProgress,
     LoopResult,
     checkpoint_folder,
-    progress_key,
     run_name,
     scratch_folder,
 )
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.tokens import Failed
+from moaa_jobs.training.watch import watch
 
 logger = logging.getLogger(__name__)
 
 SHARD = "train"
 ROWS_AT_ONCE = 128
 """Rows encoded between two looks at the clock."""
-POLL_S = 1.0
-PACKING_REFUSED = (
-    "rows laid end to end gave other logits than alone, so training goes on unpacked: the same result, more padding; "
-    "training.sft.packing: false saves the probe"
-)
-FENCE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     """Run the stage to its manifest.
 
     Raises:
-        DataError, Permanent: the user's mistake, or too many rows failed.
+        DataError, Permanent: the user's mistake, too many rows failed, or GPUs without a C compiler.
         Fenced: a later attempt has taken over.
         StageError: training failed more often than maxFailures allows; another attempt may help.
     """
@@ -86,6 +78,9 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     if await read_manifest(context.store, stage_path) is not None:
         logger.info("stage_done_before stage=%s", job.stage)
         return
+    if context.resource.spec.training.resources.gpus_per_worker > 0:
+        # The workers' machines have the driver's image, or are this one.
+        await asyncio.to_thread(compiler.require)
     token = await claim(context.store, stage_path, SHARD)
     rows = await _encode_rows(job, context, recipe)
     config = await _configure(job, context, recipe, token, rows)
@@ -191,7 +186,7 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
         with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
             _stop_on_sigterm()
             training = asyncio.ensure_future(asyncio.to_thread(fit, config))
-            await _watch(training, config, context, token)
+            await watch(training, config, context, token)
             value = training.result()
     except TrainingFailedError as error:
         raise StageError(f"{config.run_name}: training failed: {error}") from error
@@ -210,41 +205,3 @@ def _stop_on_sigterm() -> None:
     task = asyncio.current_task()
     assert task is not None, "runs in a coroutine"
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-
-
-async def _watch(
-    training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, context: Context, token: Token
-) -> None:
-    """Show what rank 0 reports until training ends. Raises Fenced: a later attempt has taken over."""
-    looked, warned = time.monotonic(), False
-    while True:
-        has_ended = bool((await asyncio.wait([training], timeout=POLL_S))[0])
-        progress = await _read_progress(config, context)
-        if progress is not None:
-            _show(progress, context)
-            if progress.packing_refused and not warned:
-                warned = True
-                logger.warning("packing_refused model=%s %s", context.job.student, PACKING_REFUSED)
-        if has_ended:
-            return
-        if time.monotonic() - looked >= FENCE_EVERY_S:
-            looked = time.monotonic()
-            await token.check()
-
-
-async def _read_progress(config: LoopConfig, context: Context) -> LoopProgress | None:
-    try:
-        return LoopProgress.model_validate_json(await context.store.get(progress_key(config)))
-    except (NotFound, ValidationError):
-        return None  # no worker has come so far
-
-
-def _show(progress: LoopProgress, context: Context) -> None:
-    figures: dict[str, object] = {"message": progress.phase}
-    if progress.phase in ("training", "exporting"):
-        figures |= {"step": progress.step, "steps": progress.steps}
-    if progress.loss is not None:
-        figures["loss"] = round(progress.loss, 5)
-    if progress.tokens_per_s is not None:
-        figures["tokens_per_s"] = round(progress.tokens_per_s, 1)
-    context.progress.update(**figures)

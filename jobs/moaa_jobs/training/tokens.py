@@ -5,27 +5,46 @@ of the conversation; every assistant turn is trained from its first token to its
 trained one and occurs nowhere else in the answer; nothing else is trained. What a template writes after the end of a
 turn (a line break, often) is context for the next turn and is never trained, since serving stops before it.
 
-A template that breaks this breaks every row, so it is an error that names the first one. A row that is too long, or an
-answer that itself spells an end-of-turn token, concerns that row only and is a recorded failure.
+A template that refuses system messages (Gemma 2) is given them folded into the next user turn, as the model is asked
+when served (`moaa.client.messages`).
+
+A template that breaks what holds breaks every row, so it is an error that names the first one. A row that is too long,
+or an answer that itself spells an end-of-turn token, concerns that row only and is a recorded failure.
+
+Rows give the same tokens on every day: a stage that goes on tomorrow trains on what it was given today.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
+from jinja2 import TemplateError
+
 from moaa.client.calls import Message
+from moaa.client.messages import fold_system, has_system
 from moaa.data.rows import ConversationRow, PairRow
 from moaa.errors import DataError
 
 TOO_LONG = "too-long"
 STOP_IN_ANSWER = "stop-token-in-answer"
+TODAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""What a template that prints the date (Llama 3.x) is told. Not the clock's, by which the tokens, and with them their
+digest, would change at midnight and differ between two runs of one fingerprint; this one is what those templates print
+themselves where there is no clock. When served the model reads the day's date."""
 
 
 class ChatTokenizer(Protocol):
     """The part of a Hugging Face tokenizer that is used here."""
 
     def apply_chat_template(
-        self, conversation: list[Message], *, tokenize: bool, add_generation_prompt: bool, return_dict: bool
+        self,
+        conversation: list[Message],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        return_dict: bool,
+        strftime_now: Callable[[str], str],
     ) -> list[int]: ...
 
 
@@ -63,16 +82,16 @@ def encode_conversation(
 
     Raises:
         DataError: the chat template renders a prompt differently on its own than within the conversation, or ends a
-            turn without an end-of-turn token, or the row has no assistant turn.
+            turn without an end-of-turn token, or refuses the conversation, or the row has no assistant turn.
     """
     messages = list(row["messages"])
-    ids = _render(tokenizer, messages)
+    ids = _render(tokenizer, row["id"], messages)
     spans = []
     for k, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = _render(tokenizer, messages[:k], generation_prompt=True)
-        turn = ids if k == len(messages) - 1 else _render(tokenizer, messages[: k + 1])
+        prompt = _render(tokenizer, row["id"], messages[:k], generation_prompt=True)
+        turn = ids if k == len(messages) - 1 else _render(tokenizer, row["id"], messages[: k + 1])
         span = _answer_span(row["id"], prompt, turn, stop_ids)
         if ids[: span[1]] != turn[: span[1]]:
             raise DataError(
@@ -97,10 +116,10 @@ def encode_pair(
         DataError: as `encode_conversation`.
     """
     messages = list(row["messages"])
-    prompt = _render(tokenizer, messages, generation_prompt=True)
+    prompt = _render(tokenizer, row["id"], messages, generation_prompt=True)
     answers = []
     for text in (row["chosen"], row["rejected"]):
-        turn = _render(tokenizer, [*messages, {"role": "assistant", "content": text}])
+        turn = _render(tokenizer, row["id"], [*messages, {"role": "assistant", "content": text}])
         start, end = _answer_span(row["id"], prompt, turn, stop_ids)
         answers.append(turn[start:end])
     chosen, rejected = answers
@@ -111,10 +130,36 @@ def encode_pair(
     return EncodedPair(row["id"], prompt, chosen, rejected)
 
 
-def _render(tokenizer: ChatTokenizer, messages: list[Message], *, generation_prompt: bool = False) -> list[int]:
+def _render(
+    tokenizer: ChatTokenizer, row_id: str, messages: list[Message], *, generation_prompt: bool = False
+) -> list[int]:
+    """Tokens of the messages as the model is served them. Raises DataError: the chat template refuses them."""
+    try:
+        return _tokens(tokenizer, messages, generation_prompt)
+    except TemplateError as error:
+        refused = error
+    if has_system(messages):
+        # Should one rendering of a row be folded and a longer one not, the shorter is no prefix of it: an error too.
+        try:
+            return _tokens(tokenizer, fold_system(messages), generation_prompt)
+        except TemplateError as error:
+            refused = error
+    turns = ", ".join(message["role"] for message in messages)
+    raise DataError(
+        f"row {row_id!r}: the student's chat template refuses its conversation ({turns}): {refused}; remove such "
+        "rows, or give the student a chat template that takes them"
+    ) from refused
+
+
+def _tokens(tokenizer: ChatTokenizer, messages: list[Message], generation_prompt: bool) -> list[int]:
     # return_dict is False by our wish: transformers 5 returns a mapping by default, whose length is its key count.
+    # What is not an argument of its own reaches the template, before the globals of transformers' environment.
     ids = tokenizer.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=generation_prompt, return_dict=False
+        messages,
+        tokenize=True,
+        add_generation_prompt=generation_prompt,
+        return_dict=False,
+        strftime_now=TODAY.strftime,
     )
     return list(ids)
 

@@ -18,7 +18,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from moaa.api.training import Dpo, Optimization, Precision, Sft
+from moaa.api.training import Dpo, Precision, Sft
 from moaa_jobs.training.deepspeed import training_config
 from moaa_jobs.training.order import learning_rate_factor
 from moaa_jobs.training.token_table import trained_labels
@@ -107,20 +107,6 @@ class PairTrainer(_Ours, DPOTrainer):  # type: ignore[misc]  # untyped base
 
     def _precompute_ref_logps(self, dataset: Dataset, *args: Any) -> Dataset:  # noqa: ARG002  the collator has them
         return dataset
-
-
-def model_dtype(spec: Optimization) -> torch.dtype:
-    return torch.bfloat16 if spec.precision is Precision.BF16 else torch.float32
-
-
-def load_model(folder: Path, spec: Optimization) -> PreTrainedModel:
-    """The weights in the training precision. Sharded on arrival under ZeRO-3, if training arguments exist."""
-    from transformers import AutoModelForCausalLM
-
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=model_dtype(spec), local_files_only=True, attn_implementation="sdpa"
-    )
-    return model
 
 
 def arguments(

@@ -1,0 +1,45 @@
+"""Which attention a model is loaded with: the one that computes what the model is."""
+
+from pathlib import Path
+
+import pytest
+
+from moaa.api.training import Sft
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+SPEC = Sft.model_validate({"precision": "FP32"})
+SIZES = {
+    "vocab_size": 32, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def test_soft_capped_attention_is_trained_as_it_is_served(tmp_path: Path) -> None:
+    """With sdpa, which leaves the capping out, these logits differ by more than they are large."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    from moaa_jobs.training.model import load_model
+
+    torch.manual_seed(0)
+    config = Gemma2Config(**SIZES, attn_logit_softcapping=0.5, query_pre_attn_scalar=1, attn_implementation="eager")
+    model = Gemma2ForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "_proj" in name:
+                parameter.mul_(10)
+    model.save_pretrained(tmp_path)
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        served, trained = (m(input_ids=ids).logits for m in (model, load_model(tmp_path, SPEC).eval()))
+    assert torch.allclose(served, trained, atol=1e-5)
+
+
+def test_other_models_keep_the_fast_attention() -> None:
+    from transformers import Gemma2Config, LlamaConfig
+
+    from moaa_jobs.training.model import attention
+
+    assert attention(LlamaConfig(**SIZES)) == "sdpa"
+    assert attention(Gemma2Config(**SIZES, attn_logit_softcapping=None)) == "sdpa"
+    assert attention(Gemma2Config(**SIZES)) == "eager"
