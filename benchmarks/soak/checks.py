@@ -16,8 +16,8 @@ from moaa.evaluate.plan import subjects
 from moaa.judge.ask import RETRY_KEY
 from moaa.judge.row import to_pair
 from moaa.local.catalogue import served_name
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, stage_id
+from moaa.plan.fingerprint import answering_digest, model_digest
+from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, made_by, stage_id
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import TRAINING, Kind, StageResult
 from moaa.store.base import Store
@@ -181,11 +181,18 @@ async def check_calls(
 
 
 def served_digests(resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, str]:
-    """Digest of the model behind every name in requests: students of different stages get equal requests otherwise."""
+    """By every name in requests, what identifies its model in calls: students of different stages get equal requests
+    otherwise."""
     declared = {model.endpoint.model if model.endpoint else model.name: model.name for model in resource.spec.models}
     students = [f"@{stage}" for stage, result in results.items() if "model" in result.outputs]
     names = {**declared, **{served_name(student): student for student in students}}
-    return {served: model_digest(name, results) for served, name in names.items()}
+    return {served: _digest(name, resource, results) for served, name in names.items()}
+
+
+def _digest(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> str:
+    """What identifies a model in its calls."""
+    model = resource.spec.model(resource.spec.student if made_by(name) else name)
+    return answering_digest(model, model_digest(name, results))
 
 
 def _check_entry(
@@ -196,7 +203,7 @@ def _check_entry(
     results: Mapping[str, StageResult],
     figures: CallFigures,
 ) -> None:
-    digest, seed = model_digest(entry.model, results), resource.spec.seed
+    digest, seed = _digest(entry.model, resource, results), resource.spec.seed
     times = [
         request.at
         for key in CALL_KEYS

@@ -1,4 +1,4 @@
-"""The models a job may ask: how they are reached, and how long their prompts may be."""
+"""The models a job may ask: what identifies them, how they are reached, and how long their prompts may be."""
 
 import asyncio
 from pathlib import Path
@@ -10,6 +10,7 @@ from moaa.client.budget import Window, Windows
 from moaa.client.target import Target, target_of
 from moaa.client.tokens import window_of
 from moaa.errors import ServerError, StoreError
+from moaa.plan.fingerprint import answering_digest
 from moaa_jobs.context import Context
 from moaa_jobs.settings import secret_value
 
@@ -38,6 +39,11 @@ def targets(context: Context) -> list[Target]:
             Target(name, target.urls, target.served_name, target.max_concurrency, target.api_key, target.proxied)
         )
     return found
+
+
+def answering_digests(context: Context) -> dict[str, str]:
+    """What identifies every model of the job in the identity of its calls."""
+    return {name: answering_digest(declared(context, name), digest) for name, digest in context.job.models.items()}
 
 
 async def windows_of(context: Context) -> Windows:

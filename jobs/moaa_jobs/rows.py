@@ -40,7 +40,7 @@ from moaa.store.shards import (
 )
 from moaa.store.tables import Row, TableRows, decode
 from moaa_jobs.context import Context, Deferred, Permanent
-from moaa_jobs.models import targets, windows_of
+from moaa_jobs.models import answering_digests, targets, windows_of
 from moaa_jobs.provenance import build_manifest
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class _Run:
         calls = Calls(
             clients=clients,
             ledger=ledger,
-            digests=self.context.job.models,
+            digests=answering_digests(self.context),
             run_seed=self.context.resource.spec.seed,
             windows=windows,
         )

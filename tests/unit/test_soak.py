@@ -18,6 +18,7 @@ from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from moaa.api.base import decimal_text
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.local import guard
+from moaa.plan.fingerprint import answering_digest
 from moaa.plan.stage import Kind as StageKind
 from moaa.plan.stage import StageResult
 from moaa.store.directory import DirectoryStore
@@ -73,7 +74,8 @@ def body(text: str, *, row: str, path: str, key: str = "") -> dict[str, Any]:
 
 def entry(text: str, *, row: str, path: str, key: str = "") -> Entry:
     request = ChatRequest([{"role": "user", "content": text}], Decimal("0.70"), Decimal(1), 12, 0)
-    identity = request_hash(request, model_digest=DIGEST, run_seed=0, key=key)
+    digest = answering_digest(resource().spec.model("a"), DIGEST)
+    identity = request_hash(request, model_digest=digest, run_seed=0, key=key)
     return Entry(row=row, path=path, key=identity, model="a", answer=Answer(text="yes", finish_reason="stop"))
 
 
