@@ -188,6 +188,19 @@ async def test_gathering_waits_for_all_before_a_model_is_absent() -> None:
     assert await gather_calls([]) == []
 
 
+async def test_a_row_waits_for_an_absent_model_before_it_fails_for_what_may_pass() -> None:
+    async def fails(reason: str) -> str:
+        raise CallError(reason, reason)
+
+    async def absent() -> str:
+        raise ModelAbsent("m")
+
+    with pytest.raises(ModelAbsent):
+        await gather_calls([fails("timeout"), absent()])
+    with pytest.raises(CallError, match="timeout"):
+        await gather_calls([fails("refused"), fails("timeout"), fails("server-error")])
+
+
 async def test_gathering_ends_at_once_when_a_server_is_gone() -> None:
     ended: list[str] = []
 
