@@ -1,6 +1,7 @@
 """The models a job may ask: what identifies them, how they are reached, and how long their prompts may be."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -35,9 +36,7 @@ def targets(context: Context) -> list[Target]:
             model, urls=job.endpoints.get(name, ()), served_name=job.served_names.get(name, name), api_key=_key(model)
         )
         # A student is known by its stage, not by the declared name that target_of takes from the model.
-        found.append(
-            Target(name, target.urls, target.served_name, target.max_concurrency, target.api_key, target.proxied)
-        )
+        found.append(replace(target, model=name))
     return found
 
 
