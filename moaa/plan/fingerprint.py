@@ -43,7 +43,10 @@ from moaa.plan.semantics import canonical, digest_of, effective_args, text_diges
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Identity, Kind, Stage, StageResult
 
-REVISION: Mapping[Kind, int] = MappingProxyType(dict.fromkeys(Kind, 1))
+REVISION: Mapping[Kind, int] = MappingProxyType(
+    # 2: calls are sampled as declared, without what the model's generation_config.json says.
+    dict.fromkeys(Kind, 1) | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE), 2)
+)
 """Meaning of each kind, raised by hand when the same document would lead to other rows or weights."""
 
 Results = Mapping[str, StageResult]
