@@ -169,6 +169,8 @@ class Ledger:
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.wait({self._flusher})
+            if self._flusher.cancelled():
+                self._flusher = None  # its traceback would keep this ledger, index and all, until a full collection
         try:
             await self.flush()
         finally:

@@ -32,7 +32,7 @@ async def test_a_finished_call_is_never_sent_again() -> None:
     again = await resumed.of("r").call("p", "m", HELLO, Sampling())
     assert again == first
     assert len(clients.requests) == 1
-    assert (resumed.usage.sent, resumed.usage.from_ledger) == (0, 1)
+    assert (resumed.usage.totals.sent, resumed.usage.totals.from_ledger) == (0, 1)
     assert resumed.usage.by_model() == {"m": TokenUsage(calls=1, prompt_tokens=5, completion_tokens=2)}
 
 

@@ -1,5 +1,6 @@
 """The runner of row stages: every row once, whatever is killed, absent or fails."""
 
+import gc
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from moaa.api import MoAA
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
 from moaa.client.calls import Caller
+from moaa.client.ledgered import Calls
 from moaa.client.policy import Policy
 from moaa.client.pool import Clients
 from moaa.client.request import sampling_seed
@@ -22,6 +24,7 @@ from moaa.mixture.alone import sample_answers
 from moaa.plan.stage import Kind, StageJob, stage_path
 from moaa.store.directory import DirectoryStore
 from moaa.store.fencing import claim
+from moaa.store.ledger import Ledger
 from moaa.store.shards import read_manifest, read_table
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.progress import Progress
@@ -125,6 +128,34 @@ async def test_rows_come_out_in_input_order_and_a_second_run_sends_nothing(tmp_p
         assert sent == 20
         await run_rows(ctx, stage(10))
         assert len(endpoint.requests) == sent
+
+
+async def test_a_finished_shard_leaves_its_totals_and_nothing_else(tmp_path: Path) -> None:
+    alive: list[int] = []
+
+    def count() -> int:
+        return sum(type(thing) in (Calls, Ledger) for thing in gc.get_objects())
+
+    def item(row: str) -> Item:
+        async def work(caller: Caller) -> Rows:
+            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+            alive.append(count() - others)
+            return {"texts": [{"id": row, "text": reply.text}]}
+
+        return Item(row, work)
+
+    rows = RowStage(
+        items=[item(f"r{i}") for i in range(24)], items_per_shard=2, schemas={"texts": SCHEMA}, main_table="texts"
+    )
+    async with serve(echo) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url})
+        gc.collect()
+        others = count()
+        await run_rows(ctx, rows)
+    # Four workers, a queue of four, and one shard that is being opened: at most six shards of two rows at a time.
+    assert max(alive) <= 2 * 6
+    figures = ctx.progress.figures
+    assert (figures["calls"], figures["prompt_tokens"], figures["completion_tokens"]) == (24, 24 * 7, 24 * 3)
 
 
 async def test_a_stage_without_rows_ends_like_any_other(tmp_path: Path) -> None:
