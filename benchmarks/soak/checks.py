@@ -30,6 +30,8 @@ from moaa.store.shards import read_table
 CALL_KEYS = ("", "half", RETRY_KEY, f"{RETRY_KEY}half")
 """Every `key` that mixture and judge give a call."""
 
+Call = tuple[str, str, str]
+"""Row, path and key."""
 Tables = dict[str, list[dict[str, Any]]]
 """Rows by table."""
 
@@ -161,13 +163,18 @@ class CallFigures:
 async def check_calls(
     store: DirectoryStore, resource: MoAA, results: Mapping[str, StageResult], asked: Iterable[Asked]
 ) -> CallFigures:
-    """No request after its answer was durable, and none of the answers came from nowhere."""
+    """No request after its answer was durable, and none of the answers came from nowhere.
+
+    A failure counts for its own fingerprint only, so each one that meets it asks once more.
+    """
     by_seed: dict[tuple[int, str], list[Asked]] = defaultdict(list)
     digests = served_digests(resource, results)
     for request in asked:
         if "seed" in request.body:  # the canary of a server that starts has none
             by_seed[request.body["seed"], digests[request.body["model"]]].append(request)
     figures = CallFigures()
+    entries: list[tuple[Entry, float]] = []
+    failed: dict[Call, list[float]] = defaultdict(list)
     async for found in store.list("stages/"):
         if "/ledger/" not in found.key:
             continue
@@ -176,7 +183,13 @@ async def check_calls(
         durable = path.stat().st_ctime
         for line in decode_segment(found.key, await store.get(found.key)):
             if line.pinned is None:
-                _check_entry(Entry.model_validate_json(line.raw), durable, by_seed, resource, results, figures)
+                entry = Entry.model_validate_json(line.raw)
+                entries.append((entry, durable))
+                if entry.failure is not None:
+                    failed[entry.row, entry.path, entry.key].append(durable)
+    for entry, durable in entries:
+        failures = failed[entry.row, entry.path, entry.key]
+        _check_entry(entry, durable, failures, by_seed, resource, results, figures)
     return figures
 
 
@@ -198,6 +211,7 @@ def _digest(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> st
 def _check_entry(
     entry: Entry,
     durable: float,
+    failed: Sequence[float],
     by_seed: Mapping[tuple[int, str], list[Asked]],
     resource: MoAA,
     results: Mapping[str, StageResult],
@@ -211,14 +225,18 @@ def _check_entry(
         if _hash(request.body, model_digest=digest, run_seed=seed, key=key) == entry.key
     ]
     name = f"{entry.row} {entry.path} of {entry.model}"
+    # Between two chains' failures the requests are the later one's; after the last there is to be none.
+    since = max((at for at in failed if at < durable), default=float("-inf"))
+    until = max(failed) if entry.failure is not None else durable
+    own = [at for at in times if at > since and not durable < at <= until]
     figures.entries += 1
-    figures.asked += len(times)
-    figures.repeated += max(0, len(times) - 1)
+    figures.asked += len(own)
+    figures.repeated += max(0, len(own) - 1)
     if not any(at <= durable for at in times):
         figures.problems.append(f"{name}: in the ledger, but no server was asked before")
-    late = [at for at in times if at > durable]
+    late = [at for at in times if at > until]
     if late:
-        figures.problems.append(f"{name}: asked again {late[0] - durable:.1f} s after it was durable")
+        figures.problems.append(f"{name}: asked again {late[0] - until:.1f} s after it was durable")
 
 
 def _hash(body: Mapping[str, Any], *, model_digest: str, run_seed: int, key: str) -> str:

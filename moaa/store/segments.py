@@ -36,7 +36,7 @@ class _Record(BaseModel):
     path: str
     """Names the call within its row, for example `turn1/layer0/p2/s0`."""
     key: str
-    """Hash of the canonical request, the model's digest included."""
+    """Hash of the canonical request, with what identifies the model (`moaa.client.request`)."""
 
 
 class Answer(BaseModel):
