@@ -16,8 +16,8 @@ from moaa.evaluate.plan import subjects
 from moaa.judge.ask import RETRY_KEY
 from moaa.judge.row import to_pair
 from moaa.local.catalogue import served_name
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, stage_id
+from moaa.plan.fingerprint import answering_digest, model_digest
+from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, made_by, stage_id
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import TRAINING, Kind, StageResult
 from moaa.store.base import Store
@@ -30,6 +30,8 @@ from moaa.store.shards import read_table
 CALL_KEYS = ("", "half", RETRY_KEY, f"{RETRY_KEY}half")
 """Every `key` that mixture and judge give a call."""
 
+Call = tuple[str, str, str]
+"""Row, path and key."""
 Tables = dict[str, list[dict[str, Any]]]
 """Rows by table."""
 
@@ -161,13 +163,18 @@ class CallFigures:
 async def check_calls(
     store: DirectoryStore, resource: MoAA, results: Mapping[str, StageResult], asked: Iterable[Asked]
 ) -> CallFigures:
-    """No request after its answer was durable, and none of the answers came from nowhere."""
+    """No request after its answer was durable, and none of the answers came from nowhere.
+
+    A failure counts for its own fingerprint only, so each one that meets it asks once more.
+    """
     by_seed: dict[tuple[int, str], list[Asked]] = defaultdict(list)
     digests = served_digests(resource, results)
     for request in asked:
         if "seed" in request.body:  # the canary of a server that starts has none
             by_seed[request.body["seed"], digests[request.body["model"]]].append(request)
     figures = CallFigures()
+    entries: list[tuple[Entry, float]] = []
+    failed: dict[Call, list[float]] = defaultdict(list)
     async for found in store.list("stages/"):
         if "/ledger/" not in found.key:
             continue
@@ -176,27 +183,41 @@ async def check_calls(
         durable = path.stat().st_ctime
         for line in decode_segment(found.key, await store.get(found.key)):
             if line.pinned is None:
-                _check_entry(Entry.model_validate_json(line.raw), durable, by_seed, resource, results, figures)
+                entry = Entry.model_validate_json(line.raw)
+                entries.append((entry, durable))
+                if entry.failure is not None:
+                    failed[entry.row, entry.path, entry.key].append(durable)
+    for entry, durable in entries:
+        failures = failed[entry.row, entry.path, entry.key]
+        _check_entry(entry, durable, failures, by_seed, resource, results, figures)
     return figures
 
 
 def served_digests(resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, str]:
-    """Digest of the model behind every name in requests: students of different stages get equal requests otherwise."""
+    """By every name in requests, what identifies its model in calls: students of different stages get equal requests
+    otherwise."""
     declared = {model.endpoint.model if model.endpoint else model.name: model.name for model in resource.spec.models}
     students = [f"@{stage}" for stage, result in results.items() if "model" in result.outputs]
     names = {**declared, **{served_name(student): student for student in students}}
-    return {served: model_digest(name, results) for served, name in names.items()}
+    return {served: _digest(name, resource, results) for served, name in names.items()}
+
+
+def _digest(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> str:
+    """What identifies a model in its calls."""
+    model = resource.spec.model(resource.spec.student if made_by(name) else name)
+    return answering_digest(model, model_digest(name, results))
 
 
 def _check_entry(
     entry: Entry,
     durable: float,
+    failed: Sequence[float],
     by_seed: Mapping[tuple[int, str], list[Asked]],
     resource: MoAA,
     results: Mapping[str, StageResult],
     figures: CallFigures,
 ) -> None:
-    digest, seed = model_digest(entry.model, results), resource.spec.seed
+    digest, seed = _digest(entry.model, resource, results), resource.spec.seed
     times = [
         request.at
         for key in CALL_KEYS
@@ -204,14 +225,18 @@ def _check_entry(
         if _hash(request.body, model_digest=digest, run_seed=seed, key=key) == entry.key
     ]
     name = f"{entry.row} {entry.path} of {entry.model}"
+    # Between two chains' failures the requests are the later one's; after the last there is to be none.
+    since = max((at for at in failed if at < durable), default=float("-inf"))
+    until = max(failed) if entry.failure is not None else durable
+    own = [at for at in times if at > since and not durable < at <= until]
     figures.entries += 1
-    figures.asked += len(times)
-    figures.repeated += max(0, len(times) - 1)
+    figures.asked += len(own)
+    figures.repeated += max(0, len(own) - 1)
     if not any(at <= durable for at in times):
         figures.problems.append(f"{name}: in the ledger, but no server was asked before")
-    late = [at for at in times if at > durable]
+    late = [at for at in times if at > until]
     if late:
-        figures.problems.append(f"{name}: asked again {late[0] - durable:.1f} s after it was durable")
+        figures.problems.append(f"{name}: asked again {late[0] - until:.1f} s after it was durable")
 
 
 def _hash(body: Mapping[str, Any], *, model_digest: str, run_seed: int, key: str) -> str:

@@ -1,6 +1,7 @@
-"""The models a job may ask: how they are reached, and how long their prompts may be."""
+"""The models a job may ask: what identifies them, how they are reached, and how long their prompts may be."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -10,6 +11,7 @@ from moaa.client.budget import Window, Windows
 from moaa.client.target import Target, target_of
 from moaa.client.tokens import window_of
 from moaa.errors import ServerError, StoreError
+from moaa.plan.fingerprint import answering_digest
 from moaa_jobs.context import Context
 from moaa_jobs.settings import secret_value
 
@@ -34,10 +36,13 @@ def targets(context: Context) -> list[Target]:
             model, urls=job.endpoints.get(name, ()), served_name=job.served_names.get(name, name), api_key=_key(model)
         )
         # A student is known by its stage, not by the declared name that target_of takes from the model.
-        found.append(
-            Target(name, target.urls, target.served_name, target.max_concurrency, target.api_key, target.proxied)
-        )
+        found.append(replace(target, model=name))
     return found
+
+
+def answering_digests(context: Context) -> dict[str, str]:
+    """What identifies every model of the job in the identity of its calls."""
+    return {name: answering_digest(declared(context, name), digest) for name, digest in context.job.models.items()}
 
 
 async def windows_of(context: Context) -> Windows:

@@ -22,6 +22,7 @@ from moaa.client.calls import Caller
 from moaa.client.ledgered import Calls
 from moaa.client.outcome import TRANSIENT
 from moaa.client.pool import Clients
+from moaa.client.usage import Totals
 from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.stage import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
@@ -40,7 +41,7 @@ from moaa.store.shards import (
 )
 from moaa.store.tables import Row, TableRows, decode
 from moaa_jobs.context import Context, Deferred, Permanent
-from moaa_jobs.models import targets, windows_of
+from moaa_jobs.models import answering_digests, targets, windows_of
 from moaa_jobs.provenance import build_manifest
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ class _Run:
         self.open: dict[str, _Shard] = {}
         self.waiting: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
-        self.calls: list[Calls] = []
+        self.closed = Totals()
+        """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
         self.rows_done = 0
         self.rows_total = len(stage.items)
         self.rows_failed = 0
@@ -145,14 +147,13 @@ class _Run:
         calls = Calls(
             clients=clients,
             ledger=ledger,
-            digests=self.context.job.models,
+            digests=answering_digests(self.context),
             run_seed=self.context.resource.spec.seed,
             windows=windows,
         )
         shard = _Shard(
             shard_name(index), items, token, ledger, calls, time.monotonic(), len(items), [None] * len(items)
         )
-        self.calls.append(calls)
         self.open[shard.name] = shard
         return shard
 
@@ -184,6 +185,7 @@ class _Run:
         """All items of the shard are accounted for: make its ledger durable, then publish it if none waits."""
         await shard.ledger.close()
         del self.open[shard.name]
+        self.closed += shard.calls.usage.totals
         if shard.deferred:
             return
         tables = {
@@ -224,16 +226,17 @@ class _Run:
         check_failures(self.context, len(self.stage.items), self.failures)
 
     def report(self) -> None:
+        spent = sum((shard.calls.usage.totals for shard in self.open.values()), self.closed)
         self.context.progress.update(
             rows_done=self.rows_done,
             rows_total=self.rows_total,
             rows_stage=len(self.stage.items),
             failed=self.rows_failed,
             waiting=dict(self.waiting),
-            calls=sum(c.usage.sent for c in self.calls),
-            calls_reused=sum(c.usage.from_ledger for c in self.calls),
-            prompt_tokens=sum(c.usage.prompt_tokens for c in self.calls),
-            completion_tokens=sum(c.usage.completion_tokens for c in self.calls),
+            calls=spent.sent,
+            calls_reused=spent.from_ledger,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
         )
 
 

@@ -2,8 +2,8 @@
 
 Always true: an answer is recorded before its caller sees it, so no later call rests on an answer that the ledger does
 not know; equal calls of one row that are under way together are sent once; a call that failed for good is recorded
-like an answer, so that a resumed run agrees with the first; a failure that may pass (`TRANSIENT`) is not, so that
-another attempt tries again.
+like an answer, so that a resumed run agrees with the first (another fingerprint asks anew); a failure that may pass
+(`TRANSIENT`) is not, so that another attempt tries again.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Calls:
     clients: Completer
     ledger: CallLog
     digests: Mapping[str, str]
-    """Content digest of every model that may be asked, served now or not."""
+    """`moaa.plan.fingerprint.answering_digest` of every model that may be asked, served now or not."""
     run_seed: int
     windows: Windows
     """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""

@@ -1,9 +1,13 @@
 """How long and how often to try: bounds of one call, and the delay before the next try. Pure."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from moaa.client.outcome import Retry, Trouble
+
+RESTART_GRACE_S = 120.0
+"""For the death of a server of ours to be noticed and its successor to be scheduled."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +16,7 @@ class Policy:
 
     A busy server (429, 503) is waited for until the deadline, since others' progress frees it; errors of the request's
     own count against `tries`; a server that cannot be reached at all is waited for `reconnect_s`, the time in which
-    a crashed server is expected to be restarted.
+    a crashed server is expected to be restarted: for one of ours `for_server` takes it from the resource.
     """
 
     try_s: float = 900.0
@@ -32,6 +36,17 @@ class Policy:
     """Longest wait a server may ask for; a longer one is cut, the deadline still holds."""
     resolve_s: float = 30.0
     """Age at which a host name's addresses are looked up again."""
+
+    def for_server(self, startup_s: float | None) -> Self:
+        """The bounds for a server that may take `startup_s` to come up again; None: somebody else's, nothing changes.
+
+        What `reconnect_s` gains, the deadline gets on top, so that a call under way outlives the restart.
+        """
+        if startup_s is None:
+            return self
+        reconnect_s = startup_s + RESTART_GRACE_S
+        more_s = max(0.0, reconnect_s - self.reconnect_s)
+        return replace(self, reconnect_s=reconnect_s, deadline_s=self.deadline_s + more_s)
 
     def delay_s(self, retry: Retry, nth: int, rng: random.Random) -> float:
         """Wait before the next try after the `nth` temporary failure of a call (from 1).

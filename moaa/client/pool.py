@@ -37,7 +37,7 @@ class ModelPool:
 
     def __init__(self, target: Target, *, policy: Policy, rng: random.Random) -> None:
         self._target = target
-        self._policy = policy
+        self._policy = policy = policy.for_server(target.startup_s)
         self._rng = rng
         self._transport = Transport(target, policy=policy)
         self._room = Room(target, resolve_s=policy.resolve_s)

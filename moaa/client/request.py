@@ -1,9 +1,10 @@
 """The canonical request: what is asked, of whom, with which sampling and seed, and its hash. Pure.
 
-The hash is a call's identity in the ledger together with row and path. It covers the model's content digest instead of
-its name or address, so that renaming a model or moving its server re-sends nothing, and everything that shapes the
-answer: messages, sampling, run seed and key. Two identical proposers have different paths, so they never share an
-answer.
+The hash is a call's identity in the ledger together with row and path. It covers everything that shapes the answer:
+messages, sampling, run seed and key, and of the model what the fingerprint holds of it (`answering_digest` of
+`moaa.plan.fingerprint`: weights, serving arguments, context window). Its name, address and replicas are not in it, so
+that renaming a model or moving its server re-sends nothing. Two identical proposers have different paths, so they never
+share an answer.
 """
 
 import hashlib

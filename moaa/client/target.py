@@ -21,6 +21,8 @@ class Target:
     max_concurrency: int
     """Most requests in flight at one address."""
     api_key: SecretStr | None = field(default=None, repr=False)
+    startup_s: float | None = None
+    """Seconds in which a server of ours has to come up, again too if it dies; None: an endpoint of others."""
     proxied: bool = False
     """Whether proxies of the environment apply: for endpoints of others, never for servers of ours."""
 
@@ -39,4 +41,6 @@ def target_of(
         return Target(
             model.name, (endpoint.url,), endpoint.model, endpoint.max_concurrency, api_key=api_key, proxied=True
         )
-    return Target(model.name, tuple(urls), served_name or model.name, model.serving.max_concurrency)
+    serving = model.serving
+    startup_s = 60.0 * serving.startup_minutes
+    return Target(model.name, tuple(urls), served_name or model.name, serving.max_concurrency, startup_s=startup_s)

@@ -6,6 +6,25 @@ from moaa.store.manifest import TokenUsage
 from moaa.store.segments import Entry
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Four numbers, however many calls they stand for."""
+
+    sent: int = 0
+    from_ledger: int = 0
+    """Replayed or reused."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            self.sent + other.sent,
+            self.from_ledger + other.from_ledger,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
 @dataclass
 class _Counts:
     sent: int = 0
@@ -21,7 +40,8 @@ class Usage:
 
     Each call counts once, however many items of a row ask for it. A call is `sent` when a server answered it now,
     `replayed` when an earlier attempt of this stage had made it, and `reused` when it comes from another
-    fingerprint's ledger: then its tokens were spent there and are not counted.
+    fingerprint's ledger: then its tokens were spent there and are not counted. What was seen is remembered call by
+    call, so whoever counts a long stage keeps the `totals` of what is over and lets go of the rest.
     """
 
     _models: dict[str, _Counts] = field(default_factory=dict)
@@ -44,20 +64,15 @@ class Usage:
         counts.completion_tokens += entry.completion_tokens
 
     @property
-    def sent(self) -> int:
-        return sum(c.sent for c in self._models.values())
-
-    @property
-    def from_ledger(self) -> int:
-        return sum(c.replayed + c.reused for c in self._models.values())
-
-    @property
-    def prompt_tokens(self) -> int:
-        return sum(c.prompt_tokens for c in self._models.values())
-
-    @property
-    def completion_tokens(self) -> int:
-        return sum(c.completion_tokens for c in self._models.values())
+    def totals(self) -> Totals:
+        """Over all models."""
+        counts = self._models.values()
+        return Totals(
+            sent=sum(c.sent for c in counts),
+            from_ledger=sum(c.replayed + c.reused for c in counts),
+            prompt_tokens=sum(c.prompt_tokens for c in counts),
+            completion_tokens=sum(c.completion_tokens for c in counts),
+        )
 
     def by_model(self) -> dict[str, TokenUsage]:
         """For manifests, which tell nothing of attempts: `calls` are those sent or replayed, all made by this stage."""

@@ -1,7 +1,8 @@
 """One pair of answers, judged in both orders by the method the resource names.
 
 Criteria are chosen once for the unordered pair and used in both orders (our choice). A call that fails for good or
-that cannot be read leaves its order without an outcome; that is recorded as None and never counts as a score.
+that cannot be read leaves its order without an outcome; that is recorded as None and never counts as a score. A failure
+that may pass fails the row.
 """
 
 from collections.abc import Mapping
@@ -84,13 +85,11 @@ async def compare(
     `judge` names models as `caller` knows them; `prompts` are the effective templates.
 
     Raises:
-        ModelAbsent: raised after every call that can be made now was made.
+        CallError: a failure that may pass.
+        ModelAbsent: both raised after every call that can be made now was made.
     """
-    try:
-        criteria = await choose_criteria(pair.ordered("ab"), judge, prompts, caller, path=pair.path)
-    except CallError:
-        criteria = None  # the ledger holds the reason
-    if criteria is None:
+    [criteria] = await gather_calls([choose_criteria(pair.ordered("ab"), judge, prompts, caller, path=pair.path)])
+    if criteria is None or isinstance(criteria, CallError):  # the ledger holds the reason
         return _comparison(pair, [], [], [])
     method = _METHODS[judge.method]
     orders: tuple[Order, Order] = ("ab", "ba")

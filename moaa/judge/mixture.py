@@ -24,12 +24,12 @@ async def verdicts(
 ) -> list[Verdict | None]:
     """The aggregator's verdict on the pair in this order.
 
-    A judge whose evaluation failed is left out; with none left there is no verdict. Calls are named `<path>/j<i>` and
-    `<path>/meta`.
+    A judge whose evaluation failed for good is left out; with none left there is no verdict. Calls are named
+    `<path>/j<i>` and `<path>/meta`.
 
     Raises:
-        CallError: the aggregator's call failed.
-        ModelAbsent: raised after every call that can be made now was made.
+        CallError: the aggregator's call failed, or a judge's in a way that may pass.
+        ModelAbsent: both raised after every call that can be made now was made.
     """
     assert judge.aggregator is not None, "the resource's validation asks for one"
     messages = judge_messages(pair, criteria, prompts)

@@ -25,10 +25,11 @@ async def verdicts(
     windows: Windows,  # noqa: ARG001 - the prompt holds nothing that may be shortened
     path: str,
 ) -> list[Verdict | None]:
-    """Every judge's verdict on the pair in this order, None for one that failed. Calls are named `<path>/j<i>`.
+    """Every judge's verdict on the pair in this order, None for one that failed for good. Calls: `<path>/j<i>`.
 
     Raises:
-        ModelAbsent: raised after every call that can be made now was made.
+        CallError: a failure that may pass.
+        ModelAbsent: both raised after every call that can be made now was made.
     """
     results = await gather_calls(
         single_verdict(pair, criteria, model, prompts, caller, path=f"{path}/j{i}")

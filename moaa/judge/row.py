@@ -18,12 +18,13 @@ async def judge_row(
 ) -> RankingRow:
     """Compare every pair of the row's samples in both orders and rank them.
 
-    Calls are named `c<a>-<b>/criteria`, `c<a>-<b>/ab/j<i>`, `c<a>-<b>/ab/meta` and so on. Comparisons that failed are
-    in the row with None; the row itself fails only when it has fewer than two samples.
+    Calls are named `c<a>-<b>/criteria`, `c<a>-<b>/ab/j<i>`, `c<a>-<b>/ab/meta` and so on. Comparisons that failed
+    for good are in the row with None.
 
     Raises:
         ValueError: fewer than two samples.
-        ModelAbsent: raised after every call that can be made now was made.
+        CallError: a failure that may pass.
+        ModelAbsent: both raised after every call that can be made now was made.
     """
     texts = row["samples"]
     question = question_text(row["messages"])
@@ -77,7 +78,8 @@ async def judge_pair(
     Equal texts score ½ without a call. Calls are named `<path>c0-1/...`, the answer being sample 0.
 
     Raises:
-        ModelAbsent: raised after every call that can be made now was made.
+        CallError: a failure that may pass.
+        ModelAbsent: both raised after every call that can be made now was made.
     """
     if answer == baseline:
         return 0.5

@@ -107,9 +107,11 @@ class Server:
         self.gpus = tuple(gpus)
         self.port = port
         self.ready: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        """Seconds until the first completion, or the ServerError that ended the start."""
+        """Seconds until the first completion, or the ServerError that ended the start. Another one after each death, so
+        that whoever waits for it then gets a server that answers."""
         self.broken: asyncio.Future[ServerError] = asyncio.get_running_loop().create_future()
         """Set when a server that was ready died too often."""
+        self._was_ready = False
         self._guards = guards
         self._launch = launch
         self._folder = folder
@@ -150,9 +152,10 @@ class Server:
                 await self._until_ready(process)
                 seconds = time.monotonic() - started
                 self._notify("server_ready", model=self.spec.label, seconds=seconds)
-                if not self.ready.done():
-                    self.ready.set_result(seconds)
+                self._was_ready = True
+                self.ready.set_result(seconds)
                 code = await process.wait()
+                self.ready = asyncio.get_running_loop().create_future()
                 problem = self._error(process, f"died with exit code {code} while serving")
             except ServerError as error:
                 problem = error
@@ -161,13 +164,17 @@ class Server:
             finally:
                 if process is not None:
                     await asyncio.shield(process.stop())
-            if not self.ready.done():
-                self.ready.set_exception(problem)
-                self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak
+            if not self._was_ready:
+                self._give_up(problem)
                 self._notify("server_failed", model=self.spec.label, log=str(self.log))
                 return
             self._notify("server_died", model=self.spec.label, restarts_left=MAX_RESTARTS - restart, log=str(self.log))
+        self._give_up(problem)
         self.broken.set_result(problem)
+
+    def _give_up(self, problem: ServerError) -> None:
+        self.ready.set_exception(problem)
+        self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak
 
     async def _spawn(self) -> Guarded:
         command, env = self._launch(self.spec, port=self.port, gpus=self.gpus)

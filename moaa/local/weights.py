@@ -8,7 +8,6 @@ names share is fetched and served once.
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import made_by
 from moaa.plan.stage import TRAINING, StageResult
 from moaa.store.base import Store
-from moaa.store.folders import fetch_folder
+from moaa.store.folders import fetch_folder, fetch_objects
 from moaa.store.open import StoreSettings, open_store
 from moaa.store.shards import read_manifest
 
@@ -123,29 +122,14 @@ async def _student(prefix: str, results: Results, *, store: Store, target: Path)
 
 
 async def _download(store: Store, folder: Path) -> Path:
-    """Every object of a store, here the prefix of a model. The folder gets its name only when it is whole."""
+    """Every object of a store, here the prefix of a model."""
     if folder.is_dir():
         return folder
     keys = [found.key async for found in store.list("")]
     if not keys:
         raise ServerError(f"{store.uri} is empty; correct the model's source")
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
-    await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
-    for key in keys:
-        target = unfinished / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await store.download(key, target)
-    await asyncio.to_thread(_publish, unfinished, folder)
+    await fetch_objects(store, keys, folder)
     return folder
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(unfinished)  # another task was first
 
 
 def _from_hub(repository: str, revision: str | None, cache: Path, token: str | None) -> Path:

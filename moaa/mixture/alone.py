@@ -30,11 +30,11 @@ async def sample_answers(messages: Conversation, model: str, dpo: Dpo, caller: C
     """Up to `dpo.samples` independent answers of the student to the last user turn, in sample order.
 
     Earlier assistant turns are the data's own, so that all samples answer one and the same prompt. Calls are named
-    `s<j>`. Samples that failed (a student may answer with nothing at all) are left out as long as two remain, the
-    fewest that can be compared.
+    `s<j>`. Samples that failed for good (a student may answer with nothing at all) are left out as long as two remain,
+    the fewest that can be compared.
 
     Raises:
-        CallError: fewer than two samples; the reason is that of the first that failed.
+        CallError: fewer than two samples, and the reason is that of the first that failed; or a failure that may pass.
         ModelAbsent: raised after every call that can be made now was made.
     """
     sampling = Sampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens)

@@ -30,7 +30,7 @@ class Answered:
     """Ends with an assistant turn."""
     proposals: list[ProposalRecord]
     missing: int
-    """Proposals that failed, over all turns and layers."""
+    """Proposals that failed for good, over all turns and layers."""
     shortened: int
     """Proposals that some reader got shortened, counted once a reader."""
 
@@ -68,7 +68,8 @@ async def answer_conversation(
     `path` goes before every call's name, for rows that are answered more than once (`s1/`).
 
     Raises:
-        CallError: the row fails: too few proposals in a layer, or the aggregator's call.
+        CallError: the row fails: too few proposals in a layer, a proposal's failure that may pass, or the aggregator's
+            call.
         ModelAbsent: raised after every call that can be made now was made.
     """
     notes = _Notes(proposals=[])

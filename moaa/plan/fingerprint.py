@@ -25,6 +25,7 @@ from moaa.api.base import decimal_text
 from moaa.api.defaults import MIXTURE_PROMPTS, effective
 from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, Sampling
+from moaa.api.models import Model
 from moaa.api.training import Optimization
 from moaa.errors import StageError
 from moaa.plan.graph import (
@@ -42,7 +43,10 @@ from moaa.plan.semantics import canonical, digest_of, effective_args, text_diges
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Identity, Kind, Stage, StageResult
 
-REVISION: Mapping[Kind, int] = MappingProxyType(dict.fromkeys(Kind, 1))
+REVISION: Mapping[Kind, int] = MappingProxyType(
+    # 2: calls are sampled as declared, without what the model's generation_config.json says.
+    dict.fromkeys(Kind, 1) | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE), 2)
+)
 """Meaning of each kind, raised by hand when the same document would lead to other rows or weights."""
 
 Results = Mapping[str, StageResult]
@@ -82,6 +86,20 @@ def model_digest(name: str, results: Results) -> str:
             f"{RESOLVE}: its result holds no digest of model {name!r}; delete its manifest and resolve again"
         )
     return resolved.models[name]
+
+
+def answering(model: Model, digest: str) -> Document:
+    """What of a model bears on its answers: the weights, by their `digest`, vLLM's arguments, the context window.
+
+    A student has the serving of the declared student, `model`. Fingerprints hold it as it is and calls its digest, so
+    that whatever repeats a stage also asks its models again.
+    """
+    return {"digest": digest, "args": effective_args(model.serving.args), "maxModelLen": model.max_model_len}
+
+
+def answering_digest(model: Model, digest: str) -> str:
+    """What identifies a model in the identity of a call (`moaa.client.request`)."""
+    return digest_of(answering(model, digest))
 
 
 def output_digest(results: Results, stage_id: str, output: str) -> str:
@@ -252,15 +270,10 @@ def _hyperparameters(part: Optimization | None) -> Document:
 
 
 def _models(names: Iterable[str], resource: MoAA, results: Results) -> Document:
-    """What of each model bears on its answers: the weights, vLLM's arguments, the context window."""
     described: Document = {}
     for name in names:
         model = resource.spec.model(resource.spec.student if made_by(name) else name)
-        described[name] = {
-            "digest": model_digest(name, results),
-            "args": effective_args(model.serving.args),
-            "maxModelLen": model.max_model_len,
-        }
+        described[name] = answering(model, model_digest(name, results))
     return described
 
 

@@ -60,6 +60,11 @@ def arguments(serving: Serving, *, served_name: str) -> list[str]:
     """Arguments that do not depend on the weights or on where the server runs. `serving.args` come last and win."""
     fixed = ["--served-model-name", served_name, "--max-model-len", str(serving.max_model_len)]
     fixed += ["--max-num-seqs", str(serving.max_concurrency), "--disable-uvicorn-access-log"]
+    # By default vLLM gives every request that leaves them out the top_k, min_p and penalties of the model's
+    # generation_config.json, which no resource declares and which differ from model to model. With `vllm` it takes none
+    # of them; the file's eos_token_id (Llama 3's <|eom_id|>, Gemma's <end_of_turn>) ends answers all the same, being
+    # read apart (vLLM 0.32: ModelConfig.try_get_generation_config, and get_diff_sampling_param for the others).
+    fixed += ["--generation-config", "vllm"]
     if serving.gpus:
         return [*fixed, "--tensor-parallel-size", str(serving.gpus), *serving.args]
     # Compiled mode needs a C++ compiler and Python's headers and takes minutes; eager is enough on a CPU.

@@ -22,7 +22,7 @@ class CallIndex:
     """Outcomes by call, for a reader whose own chain is `chain`.
 
     Own outcomes come before those of other chains; among others, the pinned chain's, else the first remembered. Within
-    a chain the first counts.
+    a chain the first counts. Of other chains only answers count: a failure there is no outcome here.
     """
 
     def __init__(self, chain: str) -> None:
@@ -48,6 +48,8 @@ class CallIndex:
         if line.pinned is not None:
             if chain == self._chain:
                 self._pins.setdefault(line.call, line.pinned)
+        elif line.failed and chain != self._chain:
+            return
         elif line.call not in self._places and (chain == self._chain or self._pins.get(line.call, chain) == chain):
             self._keep(line.call, line.raw, chain)
 

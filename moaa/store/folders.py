@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from moaa.store.base import Store
 from moaa.store.fencing import Token
 from moaa.store.keys import check_key
 from moaa.store.manifest import ObjectRef, StageManifest
+from moaa.store.partial import partial_folder
 from moaa.store.shards import check_object
 from moaa.store.tasks import map_bounded
 
@@ -87,20 +88,40 @@ async def fetch_folder(store: Store, manifest: StageManifest, name: str, target_
     return target_dir
 
 
-async def _download(store: Store, digest: str, refs: Sequence[ObjectRef], root: str, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{uuid4().hex[:8]}.partial")
+async def fetch_objects(store: Store, keys: Iterable[str], target: Path) -> None:
+    """The objects `keys` as a local folder without a manifest, such as a model's in a bucket.
 
-    async def fetch(ref: ObjectRef) -> None:
-        path = partial / _relative(ref, root)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await store.download(ref.key, path)
-        await _check_file(store, ref, path)
+    `target` is complete or absent at every instant. One that is there, another process's perhaps, stays.
 
+    Raises:
+        StoreError: an object cannot be had, or the disk does not take it.
+    """
     try:
+        async with partial_folder(target) as partial:
+
+            async def fetch(key: str) -> None:
+                (partial / key).parent.mkdir(parents=True, exist_ok=True)
+                await store.download(key, partial / key)
+
+            await map_bounded(keys, fetch, at_once=_FILES_AT_ONCE)
+            await asyncio.to_thread(_move_unless_there, partial, target)
+    except OSError as error:
+        raise StoreError(
+            f"{target}: {error.strerror}, while downloading {store.uri}; mend it, then start again"
+        ) from error
+
+
+async def _download(store: Store, digest: str, refs: Sequence[ObjectRef], root: str, target: Path) -> None:
+    async with partial_folder(target) as partial:
+
+        async def fetch(ref: ObjectRef) -> None:
+            path = partial / _relative(ref, root)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await store.download(ref.key, path)
+            await _check_file(store, ref, path)
+
         await map_bounded(refs, fetch, at_once=_FILES_AT_ONCE)
         await asyncio.to_thread(_move_in, partial, target, digest)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
 
 
 async def _check_all(store: Store, refs: Sequence[ObjectRef], root: str, folder: Path) -> None:
@@ -156,6 +177,14 @@ def _move_in(partial: Path, target: Path, digest: str) -> None:
         target.rename(old)
         shutil.rmtree(old)
     partial.rename(target)
+
+
+def _move_unless_there(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
 
 
 def _relative(ref: ObjectRef, root: str) -> str:

@@ -6,9 +6,10 @@ therefore a prefix: no answer is there without those it was built on.
 
 **Once read, an answer stays.** A chain (`moaa.store.segments`) belongs to one fingerprint. Opening it for a new attempt
 first puts an empty segment under the next number; from then on an earlier attempt cannot add to the chain, because
-the number it would write is taken, and it learns that it is fenced. A call found in another fingerprint's chain is
-pinned in this one. So a later attempt reads exactly the answers this one used, and the same ledger gives the same
-rows. A published shard agrees with it because a worker publishes only after `close`.
+the number it would write is taken, and it learns that it is fenced. An answer found in another fingerprint's chain is
+pinned in this one; a failure there does not count here, the call is made again. So a later attempt reads exactly the
+answers this one used, and the same ledger gives the same rows. A published shard agrees with it because a worker
+publishes only after `close`.
 
 **Bounds.** Text lies in an unnamed temporary file and is read on demand; memory holds 16 bytes of digest and a place
 for each entry. Buffered lines are flushed at `flush_bytes` or after `flush_s`; beyond `max_buffer_bytes` the recording
@@ -112,7 +113,8 @@ class Ledger:
     async def lookup(self, row: str, path: str, request_hash: str) -> Entry | None:
         """The recorded outcome of exactly this call, or None when it has to be made.
 
-        `Entry.reused` tells that another fingerprint made it; the choice is then recorded, so that it is repeated.
+        `Entry.reused` tells that another fingerprint made it, which is then an answer and never a failure; the choice
+        is recorded, so that it is repeated.
 
         Raises:
             StoreError: an earlier flush failed for good (Fenced: a later attempt took over).
@@ -167,6 +169,8 @@ class Ledger:
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.wait({self._flusher})
+            if self._flusher.cancelled():
+                self._flusher = None  # its traceback would keep this ledger, index and all, until a full collection
         try:
             await self.flush()
         finally:

@@ -36,7 +36,7 @@ class _Record(BaseModel):
     path: str
     """Names the call within its row, for example `turn1/layer0/p2/s0`."""
     key: str
-    """Hash of the canonical request, the model's digest included."""
+    """Hash of the canonical request, with what identifies the model (`moaa.client.request`)."""
 
 
 class Answer(BaseModel):
@@ -49,7 +49,11 @@ class Answer(BaseModel):
 
 
 class Failure(BaseModel):
-    """A call that failed for good: asking again would fail again."""
+    """A call that failed for good: under this fingerprint asking again would fail again.
+
+    Another fingerprint asks again, since what made it fail (a key, a template, a limit of somebody's endpoint) may lie
+    outside of what identifies a call.
+    """
 
     model_config = _CONFIG
 
@@ -110,6 +114,8 @@ class Line(NamedTuple):
     """`call_digest` of the call it is about."""
     pinned: str | None
     """Of a pin: the chain it names; None for an entry."""
+    failed: bool = False
+    """Whether the entry is a failure."""
 
 
 def segment_key(folder: str, chain: str, first: int, last: int) -> str:
@@ -178,8 +184,12 @@ def decode_segment(key: str, body: bytes) -> list[Line]:
             record = _RECORD.validate_json(raw)
         except ValueError as error:
             raise StoreError(f"{key}: line {number} is not a ledger entry ({error}); {remedy}") from error
-        pinned = record.chain if isinstance(record, Pin) else None
-        lines.append(Line(raw, call_digest(record.row, record.path, record.key), pinned))
+        call = call_digest(record.row, record.path, record.key)
+        match record:
+            case Pin():
+                lines.append(Line(raw, call, record.chain))
+            case Entry():
+                lines.append(Line(raw, call, None, failed=record.failure is not None))
     return lines
 
 

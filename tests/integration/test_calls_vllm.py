@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -27,6 +28,8 @@ from moaa.local import vllm
 
 MODEL = Path(__file__).parents[2] / "examples" / "tiny" / "models" / "student"
 CONTEXT = 256
+END = 77
+"""A token that the model's generation_config.json names as another end of answers."""
 TEMPLATE = """\
 {% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
 {% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}assistant:"""
@@ -50,15 +53,27 @@ def free_port() -> int:
         return port
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny student with sampling of its own in generation_config.json: every answer of it would be greedy."""
+    folder = tmp_path_factory.mktemp("model")
+    for file in MODEL.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    own = {"eos_token_id": [2, END], "top_k": 1, "repetition_penalty": 1.8, "temperature": 0.1, "max_new_tokens": 3}
+    (folder / "generation_config.json").write_text(json.dumps(own))
+    return folder
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
+async def target(model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
     folder = tmp_path_factory.mktemp("vllm")
     template = folder / "template.jinja"
     template.write_text(TEMPLATE)
     serving = Serving(gpus=0, max_model_len=CONTEXT, args=["--chat-template", str(template)])
     port = free_port()
     config = json.loads((MODEL / "config.json").read_text())
-    arguments = vllm.command(MODEL, served_name="tiny", serving=serving, port=port, config=config)
+    arguments = vllm.command(model, served_name="tiny", serving=serving, port=port, config=config)
     env = vllm.environment(os.environ, serving=serving, gpus=(), cache=folder)
     log = folder / "server.log"
     with log.open("wb") as output:
@@ -87,6 +102,22 @@ async def test_equal_seeds_give_equal_answers_and_others_do_not(target: Target) 
         ]
     assert one.text == again.text != other.text
     assert 0 < one.completion_tokens <= 32
+
+
+async def test_of_the_models_own_generation_config_only_the_ends_of_answers_count(model: Path) -> None:
+    """The test before this one shows it for sampling: greedy answers would be equal for all seeds, and short."""
+    read = f"""
+from vllm import SamplingParams
+from vllm.config import ModelConfig
+config = ModelConfig(model={str(model)!r}, generation_config="vllm")
+params = SamplingParams()
+params.update_from_generation_config(config.try_get_generation_config(), 2)
+print(config.get_diff_sampling_param(), params.stop_token_ids)
+"""
+    env = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", read, env=env, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert output.decode().splitlines()[-1] == f"{{}} [{END}]"
 
 
 async def test_the_tokenizer_file_counts_what_the_server_counts(target: Target) -> None:

@@ -32,7 +32,7 @@ async def test_a_finished_call_is_never_sent_again() -> None:
     again = await resumed.of("r").call("p", "m", HELLO, Sampling())
     assert again == first
     assert len(clients.requests) == 1
-    assert (resumed.usage.sent, resumed.usage.from_ledger) == (0, 1)
+    assert (resumed.usage.totals.sent, resumed.usage.totals.from_ledger) == (0, 1)
     assert resumed.usage.by_model() == {"m": TokenUsage(calls=1, prompt_tokens=5, completion_tokens=2)}
 
 
@@ -186,6 +186,19 @@ async def test_gathering_waits_for_all_before_a_model_is_absent() -> None:
     assert results[0] == "c"
     assert isinstance(results[1], CallError)
     assert await gather_calls([]) == []
+
+
+async def test_a_row_waits_for_an_absent_model_before_it_fails_for_what_may_pass() -> None:
+    async def fails(reason: str) -> str:
+        raise CallError(reason, reason)
+
+    async def absent() -> str:
+        raise ModelAbsent("m")
+
+    with pytest.raises(ModelAbsent):
+        await gather_calls([fails("timeout"), absent()])
+    with pytest.raises(CallError, match="timeout"):
+        await gather_calls([fails("refused"), fails("timeout"), fails("server-error")])
 
 
 async def test_gathering_ends_at_once_when_a_server_is_gone() -> None:

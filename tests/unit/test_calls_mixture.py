@@ -14,6 +14,7 @@ from moaa.api.training import Dpo
 from moaa.client.budget import CharacterCounter, Window
 from moaa.client.calls import Message
 from moaa.client.ledgered import Calls
+from moaa.client.outcome import TRANSIENT
 from moaa.errors import CallError, ModelAbsent, ServerError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.prompts import aggregate_messages
@@ -120,6 +121,33 @@ async def test_a_missing_proposal_is_left_out_and_counted() -> None:
     assert answered.missing == 1
     assert [p["model"] for p in answered.proposals] == ["a", "c"]
     assert "[1:text of a]\n[2:text of c]" in caller.at("turn0/aggregate").text
+
+
+@pytest.mark.parametrize("reason", sorted(TRANSIENT))
+async def test_a_proposal_that_may_yet_come_fails_the_row_after_all_others_were_asked_for(reason: str) -> None:
+    def answer(asked: Asked) -> str:
+        if asked.model == "a":
+            raise CallError(reason, "late")
+        return asked.path
+
+    caller = ScriptedCaller(answer)
+    with pytest.raises(CallError, match="late") as caught:
+        await answer_conversation([user("Q")], mixture(["a", "b", "c"]), PROMPTS, caller)
+    assert caught.value.reason == reason
+    assert caller.paths == ["turn0/layer0/p0/s0", "turn0/layer0/p1/s0", "turn0/layer0/p2/s0"]
+
+
+@pytest.mark.parametrize("reason", sorted(TRANSIENT))
+async def test_a_sample_that_may_yet_come_fails_the_row(reason: str) -> None:
+    def answer(asked: Asked) -> str:
+        if asked.path == "s0":
+            raise CallError(reason, "late")
+        return asked.path
+
+    caller = ScriptedCaller(answer)
+    with pytest.raises(CallError, match="late"):
+        await sample_answers([user("Q")], "m", Dpo(samples=4), caller)
+    assert len(caller.asked) == 4
 
 
 async def test_too_few_proposals_fail_the_row_and_say_why() -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import socket
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,7 @@ from calls_endpoint import Body, Endpoint, completion, cut_off, echo, error, scr
 from pydantic import SecretStr
 
 from moaa.api.models import Model
+from moaa.client import policy as policies
 from moaa.client import replicas, room
 from moaa.client.limit import AdaptiveLimit
 from moaa.client.policy import Policy
@@ -393,7 +395,29 @@ def test_targets_come_from_declared_models() -> None:
         True,
     )
     ours = Model.model_validate({"name": "m", "source": "hf://a/b"})
-    assert target_of(ours, urls=["http://h:1/v1"], served_name="s") == Target("m", ("http://h:1/v1",), "s", 256)
+    served = target_of(ours, urls=["http://h:1/v1"], served_name="s")
+    assert served == Target("m", ("http://h:1/v1",), "s", 256, startup_s=1800.0)
+
+
+def test_a_server_of_ours_is_waited_for_as_long_as_it_may_take_to_start() -> None:
+    assert Policy().for_server(None) == Policy()
+    slow_server = Policy().for_server(3600.0)
+    assert slow_server.reconnect_s == 3720.0
+    # A call that is cut off in the last minute of its time still outlives the restart.
+    assert slow_server.deadline_s == Policy().deadline_s + 3720.0 - 300.0
+    assert Policy().for_server(60.0) == Policy(reconnect_s=180.0)
+
+
+async def test_a_target_of_ours_outlasts_the_bound_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "RESTART_GRACE_S", 0.0)
+    async with serve() as endpoint:
+        port = endpoint.port
+    ours = replace(target(endpoint), startup_s=20.0)
+    async with Clients([ours], policy=QUICK) as clients:
+        call = asyncio.create_task(clients.complete("m", ask(), affinity="r"))
+        await asyncio.sleep(2 * QUICK.reconnect_s)
+        async with serve(port=port):
+            assert (await call).text == "echo hello"
 
 
 async def test_a_dying_servers_last_words_cost_no_row() -> None:

@@ -75,7 +75,7 @@ async def test_what_was_durable_is_never_sent_again(tmp_path: Path, killed_at: i
     calls = await generate(tmp_path, third)
     assert third.requests == []
     assert written == resumed
-    assert calls.usage.from_ledger == 12
+    assert calls.usage.totals.from_ledger == 12
 
 
 async def test_an_edited_aggregator_reuses_every_proposal(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class World:
     def store(self) -> DirectoryStore:
         return DirectoryStore(self.folder / "store")
 
-    def edited(self, *, temperature: str = "0.7", **serving: int) -> MoAA:
+    def edited(self, *, temperature: str = "0.7", **serving: Any) -> MoAA:
         """The resource with another temperature of the aggregator, or the student served in another way."""
         return declare(self.folder, self.endpoint.url, temperature=temperature, **serving)
 
@@ -55,12 +55,12 @@ class World:
         return Counter(body["model"] for body in self.endpoint.requests)
 
 
-def declare(folder: Path, url: str, *, temperature: str = "0.7", **serving: int) -> MoAA:
+def declare(folder: Path, url: str, *, temperature: str = "0.7", second: str = "right", **serving: Any) -> MoAA:
     declared = resource(
         folder,
         url,
         mixture={
-            "layers": [{"proposers": [{"model": "left"}, {"model": "right"}]}],
+            "layers": [{"proposers": [{"model": "left"}, {"model": second}]}],
             "aggregator": {"model": "agg", "temperature": temperature},
         },
         data={"sft": [{"source": f"file://{folder}/prompts.jsonl", "limit": ROWS}]},
@@ -137,3 +137,39 @@ async def test_an_edit_taken_back_asks_nobody(world: World) -> None:
     before = world.asked()
     assert await world.surveyed(world.edited()) == world.results
     assert world.asked() == before
+
+
+@pytest.mark.parametrize(
+    "edit", [{"args": ["--chat-template", "right.jinja"]}, {"maxModelLen": 4096}], ids=lambda edit: next(iter(edit))
+)
+async def test_what_of_serving_bears_on_answers_asks_its_model_again(tmp_path: Path, edit: dict[str, Any]) -> None:
+    words = "wrong template"
+    async with serve(lambda body: f"{words} {told(body)}") as endpoint:
+        urls = {"student": endpoint.url}
+        declared = declare(tmp_path, endpoint.url, second="student")
+        results: dict[str, StageResult] = {}
+        for stage in [*OPENING, "i1-generate"]:
+            await run_stage(declared, tmp_path, stage, results, urls)
+        world = World(tmp_path, endpoint, declared, results, [])
+        before, words = world.asked(), "right template"
+        edited = declare(tmp_path, endpoint.url, second="student", **edit)
+        done = await world.surveyed(edited)
+        assert list(done) == OPENING
+        rows = (await run_stage(edited, tmp_path, "i1-generate", done, urls))["conversations"]
+        assert world.asked() - before == {"student": ROWS, "agg": ROWS}
+        assert all(row["proposals"][1]["text"].startswith("right template student") for row in rows)
+
+
+async def test_replicas_and_harmless_arguments_ask_nobody_again(tmp_path: Path) -> None:
+    async with serve(told) as endpoint:
+        urls = {"student": endpoint.url}
+        results: dict[str, StageResult] = {}
+        for stage in [*OPENING, "i1-generate"]:
+            await run_stage(declare(tmp_path, endpoint.url, second="student"), tmp_path, stage, results, urls)
+        world = World(tmp_path, endpoint, declare(tmp_path, endpoint.url, second="student"), results, [])
+        before = world.asked()
+        # Another temperature repeats the stage, so that the student's calls are looked up under the edited serving.
+        args = ["--gpu-memory-utilization", "0.8"]
+        edited = declare(tmp_path, endpoint.url, second="student", temperature="0.2", replicas=3, args=args)
+        await run_stage(edited, tmp_path, "i1-generate", await world.surveyed(edited), urls)
+        assert world.asked() - before == {"agg": ROWS}

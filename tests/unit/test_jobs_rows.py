@@ -1,7 +1,9 @@
 """The runner of row stages: every row once, whatever is killed, absent or fails."""
 
+import gc
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,18 @@ from aiohttp import web
 
 from moaa.api import MoAA
 from moaa.api.mixture import Sampling
+from moaa.api.training import Dpo
 from moaa.client.calls import Caller
-from moaa.errors import Fenced
+from moaa.client.ledgered import Calls
+from moaa.client.policy import Policy
+from moaa.client.pool import Clients
+from moaa.client.request import sampling_seed
+from moaa.errors import Fenced, StageError
+from moaa.mixture.alone import sample_answers
 from moaa.plan.stage import Kind, StageJob, stage_path
 from moaa.store.directory import DirectoryStore
 from moaa.store.fencing import claim
+from moaa.store.ledger import Ledger
 from moaa.store.shards import read_manifest, read_table
 from moaa_jobs.context import Context, Deferred, Permanent
 from moaa_jobs.progress import Progress
@@ -119,6 +128,34 @@ async def test_rows_come_out_in_input_order_and_a_second_run_sends_nothing(tmp_p
         assert sent == 20
         await run_rows(ctx, stage(10))
         assert len(endpoint.requests) == sent
+
+
+async def test_a_finished_shard_leaves_its_totals_and_nothing_else(tmp_path: Path) -> None:
+    alive: list[int] = []
+
+    def count() -> int:
+        return sum(type(thing) in (Calls, Ledger) for thing in gc.get_objects())
+
+    def item(row: str) -> Item:
+        async def work(caller: Caller) -> Rows:
+            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+            alive.append(count() - others)
+            return {"texts": [{"id": row, "text": reply.text}]}
+
+        return Item(row, work)
+
+    rows = RowStage(
+        items=[item(f"r{i}") for i in range(24)], items_per_shard=2, schemas={"texts": SCHEMA}, main_table="texts"
+    )
+    async with serve(echo) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url})
+        gc.collect()
+        others = count()
+        await run_rows(ctx, rows)
+    # Four workers, a queue of four, and one shard that is being opened: at most six shards of two rows at a time.
+    assert max(alive) <= 2 * 6
+    figures = ctx.progress.figures
+    assert (figures["calls"], figures["prompt_tokens"], figures["completion_tokens"]) == (24, 24 * 7, 24 * 3)
 
 
 async def test_a_stage_without_rows_ends_like_any_other(tmp_path: Path) -> None:
@@ -225,6 +262,42 @@ async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
         else:
             with pytest.raises(Permanent, match=r"1 of 10 rows failed \(context-length: 1\).*maxFraction"):
                 await run_rows(ctx, stage(10))
+
+
+async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt_completes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moaa_jobs.rows.Clients", partial(Clients, policy=Policy(tries=2, backoff_s=0.001)))
+
+    def item(row: str) -> Item:
+        async def work(caller: Caller) -> Rows:
+            samples = Dpo(samples=3, max_tokens=8)
+            texts = await sample_answers([{"role": "user", "content": row}], "first", samples, caller)
+            return {"texts": [{"id": row, "text": "|".join(texts)}]}
+
+        return Item(row, work)
+
+    failing = True
+
+    def answer(body: dict[str, Any]) -> str:
+        if failing and body["messages"][0]["content"] == "r2" and body["seed"] == seed:
+            raise web.HTTPInternalServerError
+        return f"{body['seed']}"
+
+    seed = sampling_seed(run_seed=0, row="r2", path="s1", key="")
+    items = [item(f"r{i}") for i in range(4)]
+    rows = RowStage(items=items, items_per_shard=4, schemas={"texts": SCHEMA}, main_table="texts")
+    async with serve(answer) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url})
+        with pytest.raises(StageError, match=r"1 of 4 rows failed \(server-error: 1\)"):
+            await run_rows(ctx, rows)
+        failing = False
+        manifest = await run_rows(ctx, rows)
+        assert manifest is not None
+        assert manifest.failures == {}
+        texts = [row["text"].split("|") for row in await rows_of(ctx)]
+        assert [len(text) for text in texts] == [3, 3, 3, 3]
+        assert texts[2][1] == str(seed)
 
 
 async def test_one_shard_alone_does_not_finalise(tmp_path: Path) -> None:

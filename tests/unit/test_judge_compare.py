@@ -10,6 +10,7 @@ from judge_scripted import CHOICE, PROMPTS, by_quality, judge, pair, shown
 
 from moaa.api.mixture import PAPER_CRITERIA
 from moaa.client.budget import CharacterCounter, Window
+from moaa.client.outcome import TRANSIENT
 from moaa.data.rows import Comparison
 from moaa.errors import CallError
 from moaa.judge.compare import compare
@@ -159,11 +160,37 @@ async def test_a_judge_that_fails_is_left_out_and_without_any_there_is_no_verdic
 async def test_a_failed_order_leaves_the_other_as_it_is() -> None:
     def answer(asked: Asked) -> str:
         if asked.path == "c0-1/ba/meta":
-            raise CallError("timeout", "late")
+            raise CallError("refused", "no")
         return by_quality(asked)
 
     made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
     assert (made["forward"], made["backward"]) == (0, None)
+
+
+@pytest.mark.parametrize("reason", sorted(TRANSIENT))
+@pytest.mark.parametrize(
+    ("method", "failing", "asked"),
+    [
+        ("Mixture", "c0-1/criteria", 1),
+        ("Mixture", "c0-1/ab/j1", 8),  # the judges and the meta-judge of the other order, the judges of this one
+        ("Mixture", "c0-1/ab/meta", 9),
+        ("Panel", "c0-1/ba/j0", 6),
+        ("Single", "c0-1/ab/single", 3),
+    ],
+)
+async def test_a_failure_that_may_pass_fails_the_row_after_all_other_calls(
+    method: str, failing: str, asked: int, reason: str
+) -> None:
+    def answer(asked: Asked) -> str:
+        if asked.path == failing:
+            raise CallError(reason, "late")
+        return by_quality(asked)
+
+    caller = ScriptedCaller(answer)
+    with pytest.raises(CallError, match="late") as caught:
+        await compare(pair(), judge(method), PROMPTS, caller)
+    assert caught.value.reason == reason
+    assert len(caller.asked) == asked
 
 
 async def test_long_evaluations_are_shortened_for_the_meta_judge() -> None:

@@ -1,6 +1,7 @@
 """Servers and leases with real processes that answer like a model server, or do not."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,47 @@ async def test_server_that_keeps_dying_breaks_the_lease(fake: FakeMachine, monke
         guard.signal_all([fake.pids()[0]], 9)
         error = await asyncio.wait_for(lease.broken(), 10)
         assert "died with exit code 137 while serving" in str(error)
+
+
+async def test_a_lease_waits_for_a_server_that_is_being_started_again(fake: FakeMachine) -> None:
+    async with Bench(fake, Capacity(5.0)) as pool:
+        async with pool.lease([spec("a")]) as lease:
+            first = lease.servers["a"].ready
+        fake.modes["a"] = "never"  # for as long as it takes to see that the lease waits
+        guard.signal_all([fake.pids()[0]], 9)
+        await asyncio.wait_for(_until(lambda: len(fake.pids()) == 2), 10)
+        waiting = asyncio.create_task(_lease(pool))
+        _, late = await asyncio.wait({waiting}, timeout=0.2)
+        assert late
+        fake.modes["a"] = "serves"
+        guard.signal_all([fake.pids()[1]], 9)
+        answering = await asyncio.wait_for(waiting, 10)
+        assert answering is not first
+        assert await answering > 0
+
+
+async def test_a_lease_of_a_server_that_does_not_come_back_says_so(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "MAX_RESTARTS", 1)
+    async with Bench(fake, Capacity(5.0)) as pool:
+        async with pool.lease([spec("a")]):
+            fake.modes["a"] = "dies"
+        guard.signal_all([fake.pids()[0]], 9)
+        await asyncio.wait_for(_until(lambda: len(fake.pids()) == 2), 10)
+        with pytest.raises(ServerError, match="ended with exit code 3 before it was ready"):
+            await asyncio.wait_for(_lease(pool), 10)
+
+
+async def _lease(pool: Pool) -> asyncio.Future[float]:
+    """The server's `ready` once the lease is granted."""
+    async with pool.lease([spec("a")]) as lease:
+        return lease.servers["a"].ready
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - another process cannot set an Event
+        await asyncio.sleep(0.01)
 
 
 async def test_cancelled_waiting_leaves_the_queue_open(fake: FakeMachine) -> None:

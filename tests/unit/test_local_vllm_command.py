@@ -30,7 +30,7 @@ def test_cpu_server_runs_eagerly_with_the_weights_own_type() -> None:
         *("--host", "127.0.0.1", "--port", "8123"),
         *("--dtype", "float32", "--kv-cache-memory-bytes", str(serving.KV_CACHE_MIN_BYTES)),
         *("--served-model-name", "m", "--max-model-len", "1024"),
-        *("--max-num-seqs", "8", "--disable-uvicorn-access-log"),
+        *("--max-num-seqs", "8", "--disable-uvicorn-access-log", "--generation-config", "vllm"),
         *("--enforce-eager", "--no-enable-chunked-prefill"),
     ]
 
@@ -39,6 +39,12 @@ def test_gpu_server_is_split_over_its_gpus_and_left_to_itself_otherwise() -> Non
     arguments = command(Serving(gpus=4))
     assert arguments[arguments.index("--tensor-parallel-size") + 1] == "4"
     assert not {"--enforce-eager", "--dtype", "--kv-cache-memory-bytes"} & set(arguments)
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_sampling_that_the_models_file_has_is_left_out_unless_asked_for(gpus: int) -> None:
+    told = command(Serving(gpus=gpus, args=["--generation-config", "auto"]))
+    assert [told[i + 1] for i, text in enumerate(told) if text == "--generation-config"] == ["vllm", "auto"]
 
 
 def test_own_arguments_come_last_and_so_win() -> None:

@@ -18,10 +18,11 @@ from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from moaa.api.base import decimal_text
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.local import guard
+from moaa.plan.fingerprint import answering_digest
 from moaa.plan.stage import Kind as StageKind
 from moaa.plan.stage import StageResult
 from moaa.store.directory import DirectoryStore
-from moaa.store.segments import Answer, Entry, encode_segment
+from moaa.store.segments import Answer, Entry, Failure, encode_segment
 from tests.plan_helpers import resource, sha
 
 DIGEST = "d" * 64
@@ -73,14 +74,15 @@ def body(text: str, *, row: str, path: str, key: str = "") -> dict[str, Any]:
 
 def entry(text: str, *, row: str, path: str, key: str = "") -> Entry:
     request = ChatRequest([{"role": "user", "content": text}], Decimal("0.70"), Decimal(1), 12, 0)
-    identity = request_hash(request, model_digest=DIGEST, run_seed=0, key=key)
+    digest = answering_digest(resource().spec.model("a"), DIGEST)
+    identity = request_hash(request, model_digest=digest, run_seed=0, key=key)
     return Entry(row=row, path=path, key=identity, model="a", answer=Answer(text="yes", finish_reason="stop"))
 
 
-async def ledger(folder: Path, *entries: Entry) -> tuple[DirectoryStore, float]:
+async def ledger(folder: Path, *entries: Entry, chain: str = "aaaaaaaa") -> tuple[DirectoryStore, float]:
     """A store with one segment, and when that became durable."""
     store = DirectoryStore(folder)
-    key = "stages/generate/00/ledger/00000/aaaaaaaa-000000-000000.jsonl.zst"
+    key = f"stages/generate/00/ledger/00000/{chain}-000000-000000.jsonl.zst"
     await store.put_if_absent(
         key, encode_segment({}, [e.model_dump_json(exclude_defaults=True).encode() for e in entries])
     )
@@ -101,6 +103,22 @@ async def test_a_call_after_its_answer_was_durable_is_found(tmp_path: Path) -> N
     figures = await check_calls(store, resource(), RESULTS, [*asked, Asked(durable + 2, body("q", row="s", path="p"))])
     (problem,) = figures.problems
     assert problem.startswith("s p of a: asked again 2.0 s")
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_failure_may_be_asked_for_again_by_another_fingerprint_and_no_more(tmp_path: Path, late: bool) -> None:
+    failed = entry("q", row="r", path="p").model_copy(
+        update={"answer": None, "failure": Failure(reason="empty-answer", message="nothing")}
+    )
+    store, first = await ledger(tmp_path, failed)
+    await asyncio.sleep(0.02)  # the times of two files
+    _, second = await ledger(tmp_path, failed, chain="bbbbbbbb")
+    asked = [Asked(at, body("q", row="r", path="p")) for at in (first - 1, (first + second) / 2)]
+    if late:
+        asked.append(Asked(second + 2, body("q", row="r", path="p")))
+    figures = await check_calls(store, resource(), RESULTS, asked)
+    assert (figures.entries, figures.asked, figures.repeated) == ((2, 4, 2) if late else (2, 2, 0))
+    assert [" ".join(p.split(": ")[1].split()[:2]) for p in figures.problems] == ["asked again"] * 2 * late
 
 
 async def test_the_same_question_to_another_model_answers_nothing(tmp_path: Path) -> None:

@@ -98,6 +98,46 @@ async def test_a_reused_answer_stays_when_a_chain_with_a_smaller_name_records_th
         assert (await look(ledger, "a")).answer == Answer(text="used", finish_reason="stop")  # type: ignore[union-attr]
 
 
+def failed(row: str) -> Entry:
+    return Entry(
+        row=row,
+        path="p",
+        key=request_hash("p"),
+        model="m",
+        failure=Failure(reason="bad-request", message="no template"),
+    )
+
+
+async def test_a_failure_counts_for_its_own_fingerprint_only() -> None:
+    store = MemoryStore()
+    async with await load(store) as ledger:
+        await ledger.record(failed("a"))
+        await ledger.record(failed("b"))
+    other = f"{INPUTS}/{'b' * 32}"
+    async with await load(store, other) as ledger:
+        assert await look(ledger, "a") is None
+        await ledger.record(entry("a", "mended"))
+        assert await look(ledger, "b") is None
+        await ledger.record(failed("b"))
+    async with await load(store, other) as ledger:  # a resumed attempt has the outcomes of its own
+        assert await look(ledger, "a") == entry("a", "mended")
+        assert await look(ledger, "b") == failed("b")
+    async with await load(store) as ledger:
+        assert await look(ledger, "a") == failed("a")
+
+
+async def test_a_failure_hides_no_answer_of_a_chain_with_a_later_name() -> None:
+    store = MemoryStore()
+    for letter, recorded in (("0", failed("a")), ("1", entry("a", "answer"))):
+        async with await load(store, f"{INPUTS}/{letter * 32}") as ledger:
+            await ledger.record(recorded)
+    for _ in range(2):
+        async with await load(store) as ledger:
+            found = await look(ledger, "a")
+            assert found is not None
+            assert found.answer == entry("a", "answer").answer
+
+
 async def test_lines_are_flushed_after_a_while_and_past_a_size() -> None:
     store = MemoryStore()
     async with await load(store, limits=LedgerLimits(flush_s=0.01)) as ledger:

@@ -3,7 +3,6 @@
 import asyncio
 import fnmatch
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from moaa.errors import DataError, StoreError
 from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import RESOLVE, made_by
 from moaa.store.base import Store
-from moaa.store.folders import fetch_folder
+from moaa.store.folders import fetch_folder, fetch_objects
 from moaa.store.open import StoreSettings, open_store
 from moaa.store.shards import read_manifest, read_object
-from moaa.store.tasks import map_bounded
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import rows_of
 from moaa_jobs.training.config import Weights
@@ -24,7 +22,6 @@ from moaa_jobs.training.config import Weights
 STORE = "store:"
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 """Weights once: safetensors, not the same again in other formats."""
-_FILES_AT_ONCE = 4
 MODEL = "model"
 """The folder output of every training stage, and of promote, which points to another stage's."""
 
@@ -106,24 +103,16 @@ async def _from_store(store: Store, folder: str, target: Path, select: Select) -
 
 
 async def _from_bucket(uri: str, storage: Storage, target: Path, select: Select) -> Path:
-    """Every selected object under the prefix; the folder gets its name when it is whole."""
+    """Every selected object under the prefix."""
     if target.is_dir():
         return target
     bucket = open_store(storage.with_(uri=uri.rstrip("/")), StoreSettings())
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         keys = [found.key async for found in bucket.list("")]
         if "config.json" not in keys:
             raise DataError(f"{uri}: has no config.json; source must be a model's folder")
-
-        async def fetch(key: str) -> None:
-            (partial / key).parent.mkdir(parents=True, exist_ok=True)
-            await bucket.download(key, partial / key)
-
-        await map_bounded(filter(select, keys), fetch, at_once=_FILES_AT_ONCE)
-        partial.rename(target)
+        await fetch_objects(bucket, filter(select, keys), target)
     finally:
-        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
         await bucket.close()
     return target
 

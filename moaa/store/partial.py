@@ -1,0 +1,90 @@
+"""A folder that is being filled: beside its target under a name of its own, and never left behind for good.
+
+Whoever fills one holds a lock on it. A process that is killed lets go of the lock, so that the next to fill a folder
+there tells what was left from what is in use, across containers too.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+_SUFFIX = ".partial"
+_TRIES = 5
+
+
+@contextlib.asynccontextmanager
+async def partial_folder(target: Path) -> AsyncIterator[Path]:
+    """An empty folder beside `target`, to be filled and renamed to it; what was not renamed is removed at the end.
+
+    Others beside it that nobody fills any more are removed first.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    await asyncio.to_thread(_remove_abandoned, target.parent)
+    partial, lock = await asyncio.to_thread(_create, target)
+    try:
+        yield partial
+    finally:
+        try:
+            await asyncio.to_thread(_remove, partial)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def _create(target: Path) -> tuple[Path, int | None]:
+    """A new folder and its lock; None where the file system has no such locks, so that nothing there ever counts as
+    abandoned."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(_TRIES):
+        partial = target.with_name(f".{target.name}.{uuid4().hex[:8]}{_SUFFIX}")
+        partial.mkdir()
+        try:
+            return partial, _lock(partial)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # taken for abandoned before it was locked; whoever did removes it
+        except OSError:
+            return partial, None
+    raise BlockingIOError(errno.EAGAIN, f"other processes removed a new folder {_TRIES} times in a row", str(target))
+
+
+def _remove(partial: Path) -> None:
+    """Also while the thread of a download that was cancelled puts one more file there: then it takes another try, after
+    which that thread finds no folder to write to. What is left in spite of it, the next download removes."""
+    for _ in range(_TRIES):
+        shutil.rmtree(partial, ignore_errors=True)
+        if not partial.exists():
+            return
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for partial in parent.glob(f".*{_SUFFIX}"):
+        with contextlib.suppress(OSError):  # in use, gone already, or on a file system without locks
+            lock = _lock(partial)
+            shutil.rmtree(partial, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """An open descriptor, which no child inherits, that holds the folder's lock.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        FileNotFoundError: the folder is gone.
+        OSError: it is none, or the file system has no such locks.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
