@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moaa.local.bytecode import keep_bytecode
+from moaa.local.machine import visible
 from moaa.local.process import Guarded, Guards, quoted
 from moaa.plan.stage import StageJob
 
@@ -70,7 +71,7 @@ def environment(inherited: Mapping[str, str], files: JobFiles, *, gpus: tuple[st
         **keep_bytecode(inherited, cache=cache),
         "MOAA_WORK_DIR": str(files.scratch),
         "MOAA_PROGRESS_FILE": str(files.progress),
-        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+        **visible(inherited, gpus),
     }
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,16 @@ def visible_gpus(environment: Mapping[str, str], nvidia_smi: str) -> tuple[str, 
         return tuple(part.strip() for part in chosen.split(",") if part.strip() not in ("", "-1"))
     # "GPU 0: NVIDIA H100 (UUID: …)"; lines of MIG instances are indented.
     return tuple(line.split(":")[0].removeprefix("GPU ") for line in nvidia_smi.splitlines() if line.startswith("GPU "))
+
+
+def visible(inherited: Mapping[str, str], gpus: Sequence[str]) -> dict[str, str]:
+    """What makes a process see these GPUs and no other.
+
+    Numbers from nvidia-smi count in the order of the bus, CUDA's own put the fastest first. Who chose GPUs for us has
+    said, or left unsaid, in which order the numbers are.
+    """
+    order = {} if "CUDA_VISIBLE_DEVICES" in inherited else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {**order, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
 
 
 def _list_gpus() -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from moaa.api.models import Serving
 from moaa.local.bytecode import keep_bytecode
-from moaa.plan.serving import CPU_ENVIRONMENT, MODULE, QUIET, arguments, options_for
+from moaa.local.machine import visible
+from moaa.plan.serving import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments, options_for
 
 SECRET_PREFIXES = ("MOAA_SECRET_", "AWS_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Kept from servers: they read a local folder and need none."""
@@ -32,9 +33,9 @@ def command(
 def environment(inherited: Mapping[str, str], *, serving: Serving, gpus: Sequence[str], cache: Path) -> dict[str, str]:
     """The server's whole environment; `gpus` are the devices it may see."""
     env = {name: value for name, value in inherited.items() if not name.startswith(SECRET_PREFIXES)}
-    env = keep_bytecode(env, cache=cache) | QUIET
+    env = keep_bytecode(env, cache=cache) | ENVIRONMENT
     env["VLLM_CACHE_ROOT"] = inherited.get("VLLM_CACHE_ROOT", str(cache / "vllm"))
-    env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    env |= visible(inherited, gpus)
     if serving.gpus == 0:
         env |= {name: inherited.get(name, value) for name, value in CPU_ENVIRONMENT.items()}
     return env

@@ -23,8 +23,16 @@ KV_CACHE_SEQUENCES = 16
 """Full-length conversations the cache of a CPU server holds, within the bounds above."""
 BYTES_PER_VALUE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""A server reads a local folder and tells nobody."""
+ENVIRONMENT = {
+    # A server reads a local folder and tells nobody.
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    # On GPUs it would be compiled at start, with CUDA's toolkit, which machines need not have; and requests that carry
+    # a seed, as all of ours do, are sampled without it.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
+"""Of every server."""
 
 CPU_ENVIRONMENT = {
     # Unset, every server pins itself to core 0 and leaves the other cores idle.

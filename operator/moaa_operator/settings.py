@@ -75,9 +75,9 @@ class Settings(BaseSettings):
     """Runs every stage but training."""
     train_image: str = "moaa-train:latest"
     """Runs sft and dpo: head, workers and submitter."""
-    vllm_image: str = "vllm/vllm-openai:v0.33.0"
+    vllm_image: str = "vllm/vllm-openai:v0.32.0"
     """Serves models on GPUs."""
-    vllm_cpu_image: str = "vllm/vllm-openai-cpu:v0.33.0"
+    vllm_cpu_image: str = "vllm/vllm-openai-cpu:v0.32.0"
     """Serves models whose `serving.gpus` is 0."""
     image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     image_pull_secrets: Listed = ()

@@ -93,6 +93,14 @@ def test_available_memory_is_the_smaller_of_machine_and_cgroup() -> None:
 
 
 @pytest.mark.parametrize(
+    ("inherited", "order"), [({}, "PCI_BUS_ID"), ({"CUDA_VISIBLE_DEVICES": "3,1"}, None)], ids=["listed", "chosen"]
+)
+def test_numbers_of_gpus_mean_what_those_meant_who_gave_them(inherited: dict[str, str], order: str | None) -> None:
+    seen = machine.visible(inherited, ["1", "3"])
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen.get("CUDA_DEVICE_ORDER")) == ("1,3", order)
+
+
+@pytest.mark.parametrize(
     ("environment", "found"),
     [
         ({}, ("0", "1")),

@@ -70,6 +70,7 @@ def test_server_sees_no_secret_and_only_its_gpus(tmp_path: Path) -> None:
     assert env["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert env["PATH"] == "/bin"
     assert env["HF_HUB_OFFLINE"] == env["VLLM_NO_USAGE_STATS"] == "1"
+    assert env["VLLM_USE_FLASHINFER_SAMPLER"] == "0", "it is compiled at start, which needs CUDA's toolkit"
 
 
 def test_cpu_settings_yield_to_those_of_the_user(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from moaa.errors import Fenced
 from moaa_jobs.training import loop
 from moaa_jobs.training.config import LoopConfig
 
@@ -17,32 +19,69 @@ class _Store:
         pass
 
 
+class _Loop:
+    """The loop with another session; `left` counts how often the process group was left."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, scratch: Path, run: Callable[[], None]) -> None:
+        self.left = 0
+
+        class Session:
+            def __init__(self, _worker: loop.Worker) -> None:
+                pass
+
+            def run(self) -> None:
+                run()
+
+        def create(config: Any, runner: asyncio.Runner) -> loop.Worker:
+            store: Any = _Store()
+            return loop.Worker(config, store, runner, rank=1, local_rank=0, local_ranks=range(1, 2), scratch=scratch)
+
+        def leave() -> None:
+            self.left += 1
+
+        session: Any = ModuleType("session")
+        session.Session = Session
+        monkeypatch.setitem(sys.modules, "moaa_jobs.training.session", session)
+        monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: LoopConfig.model_construct()))
+        monkeypatch.setattr(LoopConfig, "on_gpu", False)
+        monkeypatch.setattr(loop, "join", lambda **_: None)
+        monkeypatch.setattr(loop, "leave", leave)
+        monkeypatch.setattr(loop.Worker, "create", staticmethod(create))
+        monkeypatch.setattr(loop.Worker, "fetch", lambda _: None)
+        for name in ("HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "DS_ACCELERATOR", "TORCHDYNAMO_DISABLE"):
+            monkeypatch.setenv(name, "1")
+
+
 def test_a_worker_leaves_what_is_still_being_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Train uploads the last checkpoint after the loop has returned."""
     checkpoint = tmp_path / "output" / "checkpoint-5" / "zero_pp_rank_1_mp_rank_00_optim_states.pt"
 
-    class Session:
-        def __init__(self, _worker: loop.Worker) -> None:
-            pass
+    def run() -> None:
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"optimiser")
 
-        def run(self) -> None:
-            checkpoint.parent.mkdir(parents=True)
-            checkpoint.write_bytes(b"optimiser")
-
-    def create(config: Any, runner: asyncio.Runner) -> loop.Worker:
-        store: Any = _Store()
-        return loop.Worker(config, store, runner, rank=1, local_rank=0, local_ranks=range(1, 2), scratch=tmp_path)
-
-    session: Any = ModuleType("session")
-    session.Session = Session
-    monkeypatch.setitem(sys.modules, "moaa_jobs.training.session", session)
-    monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: LoopConfig.model_construct()))
-    monkeypatch.setattr(LoopConfig, "on_gpu", False)
-    monkeypatch.setattr(loop, "join", lambda **_: None)
-    monkeypatch.setattr(loop, "leave", lambda: None)
-    monkeypatch.setattr(loop.Worker, "create", staticmethod(create))
-    monkeypatch.setattr(loop.Worker, "fetch", lambda _: None)
-    for name in ("HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "DS_ACCELERATOR", "TORCHDYNAMO_DISABLE"):
-        monkeypatch.setenv(name, "1")
+    world = _Loop(monkeypatch, tmp_path, run)
     assert loop.train_loop({"config": "{}"}) is None
     assert checkpoint.read_bytes() == b"optimiser"
+    assert world.left == 1
+
+
+def test_a_worker_that_fails_does_not_wait_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be in a collective that it will never join; Ray Train ends them once it has the error."""
+
+    def run() -> None:
+        raise MemoryError("CUDA out of memory")
+
+    world = _Loop(monkeypatch, tmp_path, run)
+    with pytest.raises(MemoryError):
+        loop.train_loop({"config": "{}"})
+    assert world.left == 0
+
+
+def test_a_worker_that_is_fenced_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        raise Fenced("attempt 2 has taken over")
+
+    world = _Loop(monkeypatch, tmp_path, run)
+    assert loop.train_loop({"config": "{}"}) == {"fenced": "attempt 2 has taken over"}
+    assert world.left == 0

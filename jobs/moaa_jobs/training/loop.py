@@ -36,12 +36,14 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
             with worker.phase("fetch"):
                 worker.fetch()
             result = Session(worker).run()
+            # After a failure, and for one that is fenced, the others may be in the middle of a collective: NCCL's group
+            # would wait for them, for hours, before Ray Train hears of it and ends them all.
+            leave()
             return result.model_dump(mode="json") if result else None
         except Fenced as error:  # an exception would make Ray Train try again
             return {"fenced": str(error)}
         finally:
             worker.close()
-            leave()
 
 
 def prepare_environment(*, on_gpu: bool) -> None:

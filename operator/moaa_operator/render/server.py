@@ -17,7 +17,7 @@ from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
 from moaa.errors import Problem, ResourceError
 from moaa.plan.graph import made_by
-from moaa.plan.serving import CPU_ENVIRONMENT, MODULE, QUIET, BringWeights, arguments
+from moaa.plan.serving import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
 from moaa_operator.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render import pod
 from moaa_operator.render.labels import SERVER_LABEL, Manifest, Role, labels, metadata
@@ -219,7 +219,7 @@ def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, s
     name = served.served_name
     health = {"httpGet": {"path": "/health", "port": PORT}}
     environment = {
-        **QUIET,
+        **ENVIRONMENT,
         "VLLM_CACHE_ROOT": f"{pod.HOME}/.cache/vllm",
         **(CPU_ENVIRONMENT if serving.gpus == 0 else {}),
     }

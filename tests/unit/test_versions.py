@@ -1,0 +1,22 @@
+"""What a cluster runs beside our images is what the lock file has, and so what the tests ran."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from moaa_operator.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+LOCKED = {p["name"]: p["version"] for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"] if "version" in p}
+
+
+def test_a_cluster_serves_with_the_vllm_of_the_lock_file() -> None:
+    fields = Settings.model_fields
+    tags = [str(fields[name].default).rpartition(":")[2] for name in ("vllm_image", "vllm_cpu_image")]
+    tags += re.findall(r"vllm-openai\S*, tag: (\S+),", (ROOT / "charts/moaa/values.yaml").read_text())
+    assert tags == [f"v{LOCKED['vllm']}"] * 4
+    assert LOCKED["vllm-cpu"] == LOCKED["vllm"]
+
+
+def test_the_operator_names_the_ray_of_the_lock_file() -> None:
+    assert Settings.model_fields["ray_version"].default == LOCKED["ray"]
