@@ -9,7 +9,7 @@ from moaa.report import measure, wording
 from moaa.report.costs import gpu_hours, unpriced, usd
 from moaa.report.judging import Orders, Tally
 from moaa.report.promotion import promotion_summaries
-from moaa.report.provenance import lineage, models
+from moaa.report.provenance import lineage, models, public_text
 from moaa.report.schema import (
     FailureSummary,
     Headline,
@@ -41,7 +41,7 @@ def summarise(view: RunView) -> Summary:
             run=view.run,
             student=spec.student,
             seed=spec.seed,
-            storage=spec.storage.uri,
+            storage=public_text(spec.storage.uri),
             iterations=spec.iterations,
             iterations_closed=len(closed),
             is_complete=len(done) == len(view.stages),
@@ -96,7 +96,7 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
         gpu_hours=gpu_hours(spec, stage.stage, manifest) if manifest else None,
         usd=usd(spec, stage.stage, manifest) if manifest else None,
         reused_from=manifest.run if manifest and manifest.run != view.run else None,
-        problem=stage.problem or None,
+        problem=public_text(stage.problem) or None,
     )
 
 
@@ -203,7 +203,7 @@ def versions(view: RunView) -> dict[str, list[str]]:
 def missing(view: RunView) -> list[str]:
     """What the report cannot show, in sentences."""
     spec = view.resource.spec
-    found = list(view.unreadable)
+    found = [public_text(problem) for problem in view.unreadable]
     if not measure.measured(spec):
         found.append("No benchmark is declared under spec.evaluation, so nothing says how good any student is.")
     elif not spec.evaluation.members and spec.mixture:
@@ -212,7 +212,7 @@ def missing(view: RunView) -> list[str]:
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:
         if stage.status == "failed":
-            found.append(f"{stage.stage.id} failed: {_first_line(stage.problem)}.")
+            found.append(f"{stage.stage.id} failed: {_first_line(public_text(stage.problem))}.")
         elif stage.status == "started":
             found.append(f"{stage.stage.id} has started but is not done.")
     if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 from report_world import PROMPTS, RUN, digest, finished_run, not_started, resource, run_in_progress
 
+from moaa.api.resource import Metadata
 from moaa.plan.estimate import gpus_held
 from moaa.plan.stage import Output
 from moaa.report.costs import gpu_hours, usd
 from moaa.report.html import render
-from moaa.report.provenance import public_resource, without_secrets
+from moaa.report.provenance import public_resource, public_text, without_secrets
 from moaa.report.schema import Summary
 from moaa.report.students import promoted, student_label
 from moaa.report.summary import summarise
@@ -240,3 +241,42 @@ def test_secrets_in_urls_and_pod_templates_stay_out() -> None:
     world = resource(models=models, mixture=None, judge=None, training={"sft": {}}, evaluation=evaluation, data={})
     assert "s3cret" not in json.dumps(public_resource(world))
     assert "https://host/v1" in json.dumps(public_resource(world))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://AKIA:s3cret@bucket/rows.jsonl", "s3://bucket/rows.jsonl"),
+        ("s3://AKIA:s3/cr?e#t@bucket/rows.jsonl?versionId=1", "s3://bucket/rows.jsonl"),
+        ("s3://AKIA:/s3cret@bucket/rows.jsonl", "s3://bucket/rows.jsonl"),
+        ("s3://AKIA:s3cret/bucket", "s3://…"),
+        ("https://minio:9000?sig=s3cret", "https://minio:9000"),
+        ("https://[::1]:8000/v1", "https://[::1]:8000/v1"),
+        ("file:///home/me@here/rows.jsonl", "file:///home/me@here/rows.jsonl"),
+        ("hf://owner/name@main", "hf://owner/name@main"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+    assert public_text(f"could not read '{url}' twice") == f"could not read '{shown}' twice"
+
+
+def test_a_report_of_a_resource_from_a_cluster_holds_no_secret() -> None:
+    keyed = "s3://AKIA:s3cret@lab-data/rows.jsonl"
+    models = FINISHED.resource.model_dump(mode="json", by_alias=True, exclude_unset=True)["spec"]["models"]
+    spec = {
+        "storage": {"uri": "s3://lab-runs/moaa?key=s3cret", "endpoint": "https://minio:9000?sig=s3cret"},
+        "models": [{**model, "source": f"{keyed}/{model['name']}"} for model in models if "source" in model],
+        "data": {"sft": [{"source": keyed}], "preference": [{"source": keyed}]},
+        "evaluation": {"selection": [{"name": "math", "type": "ExactMatch", "source": keyed}]},
+    }
+    metadata = {"name": "m", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": json.dumps("s3cret")}}
+    world = resource(**spec).model_copy(update={"metadata": Metadata.model_validate(metadata)})
+    view = replace(finished_run(world), unreadable=(f"{keyed}: not there.",))
+    failed = replace(stage(view, "i2-sft"), manifest=None, status="failed", problem=f"{keyed}: not there")
+    view = with_stage(view, failed)
+    summary = summarise(view)
+    html = render(view, summary)
+    assert "s3cret" not in summary.to_json()
+    assert "s3cret" not in html
+    assert html.count("s3://lab-data/rows.jsonl") > 4
