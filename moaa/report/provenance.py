@@ -62,7 +62,7 @@ def lineage(view: RunView) -> list[LineageSummary]:
 
 
 def _lineage(view: RunView, stage: StageView) -> LineageSummary:
-    spec = view.resource.spec
+    spec = view.spec_of(stage)
     is_sft = stage.stage.kind is Kind.SFT
     teacher = view.of(f"i{stage.stage.iteration}-{Kind.GENERATE if is_sft else Kind.JUDGE}")
     serves = teacher.stage.serves if teacher else ()

@@ -78,7 +78,7 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
 
 
 def _stage(view: RunView, stage: StageView) -> StageSummary:
-    manifest, spec = stage.manifest, view.resource.spec
+    manifest = stage.manifest
     usage = sum(manifest.usage.values(), TokenUsage()) if manifest and manifest.usage else None
     return StageSummary(
         id=stage.stage.id,
@@ -93,8 +93,8 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
         calls=usage.calls if usage else None,
         reused_calls=usage.reused if usage else None,
         attempts=stage.attempts,
-        gpu_hours=gpu_hours(spec, stage.stage, manifest) if manifest else None,
-        usd=usd(spec, stage.stage, manifest) if manifest else None,
+        gpu_hours=gpu_hours(view, stage),
+        usd=usd(view, stage),
         reused_from=manifest.run if manifest and manifest.run != view.run else None,
         problem=public_text(stage.problem) or None,
     )
@@ -120,7 +120,7 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 
 
 def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
-    judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
+    judge, tally = view.spec_of(stage).judge, view.tallies[stage.stage.id]
     method = str(judge.method) if judge else "unknown"
     alike = tally.alike / tally.met if tally.met else None
     found = [_order(stage, method, tally.verdicts, agreement=alike, is_method=True)]
@@ -179,7 +179,12 @@ def failures(view: RunView) -> list[FailureSummary]:
 
 def notes(view: RunView) -> list[str]:
     """What went otherwise than asked for."""
-    return [
+    outdated = [
+        f"{s.stage.id} is told as closed iterations have it: by the resource as it is now it is not made."
+        for s in view.stages
+        if s.is_outdated
+    ]
+    return outdated + [
         f"{s.stage.id} asked for packing and trained without: rows laid end to end gave other logits than alone with "
         "this model. The result is the same; steps take longer."
         for s in view.stages
@@ -208,7 +213,7 @@ def missing(view: RunView) -> list[str]:
         found.append("No benchmark is declared under spec.evaluation, so nothing says how good any student is.")
     elif not spec.evaluation.members and spec.mixture:
         found.append("spec.evaluation.members is false: the mixture and its members were not measured.")
-    fields = [f for s in view.stages if s.manifest for f in unpriced(spec, s.stage, s.manifest)]
+    fields = [f for s in view.stages if s.manifest for f in unpriced(view, s)]
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:
         if stage.status == "failed":
