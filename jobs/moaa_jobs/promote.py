@@ -77,10 +77,14 @@ async def _promote(job: StageJob, context: Context) -> StageManifest:
 
 
 def record_of(job: StageJob, manifest: StageManifest) -> bytes:
-    """The iteration as it was closed: results of its stages, this one included, and the resource they came from."""
+    """The iteration as it was closed: results of its stages, this one included, what of iteration 0 they stand on, and
+    the resource they came from."""
     stages = {name: result for name, result in job.results.items() if name.startswith(f"i{job.iteration}-")}
     record = IterationRecord(
-        iteration=job.iteration, stages={**stages, job.stage: manifest.result()}, resource=job.resource
+        iteration=job.iteration,
+        stages={**stages, job.stage: manifest.result()},
+        resource=job.resource,
+        start={name: result for name, result in job.results.items() if name.startswith("i0-")},
     )
     return record.model_dump_json(by_alias=True, indent=2).encode()
 

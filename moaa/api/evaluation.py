@@ -44,7 +44,8 @@ class GateRule(StrEnum):
     MEAN = "Mean"
     """The mean paired gain decides."""
     LOWER_BOUND = "LowerBound"
-    """The lower end of the gain's 95 % interval decides: promote only what is shown to be better."""
+    """The lower end of the gain's interval decides, on 20 questions of each benchmark at least: promote only what is
+    shown to be better."""
 
 
 class Gate(Spec):
@@ -52,7 +53,8 @@ class Gate(Spec):
 
     rule: GateRule = GateRule.MEAN
     min_gain: Number = Decimal(0)
-    """Smallest gain, in points of score between -1 and 1; a negative value tolerates a loss."""
+    """Smallest gain, in points of score between -1 and 1; a negative value tolerates a loss. LowerBound has to be above
+    it, on at least 20 questions of each selection benchmark."""
 
 
 class Evaluation(Spec):

@@ -92,7 +92,8 @@ async def write_iteration(
     stages = {name: result for name, result in results.items() if name.startswith(f"i{iteration}-")}
     record = IterationRecord(iteration=iteration, stages=stages)
     if record.is_closed:
-        record = record.with_(resource=resource.model_dump(mode="json", by_alias=True))
+        start = {name: result for name, result in results.items() if name.startswith("i0-")}
+        record = record.with_(resource=resource.model_dump(mode="json", by_alias=True), start=start)
     await store.put(_iteration_key(run_id(resource), iteration), record.model_dump_json(by_alias=True).encode())
     return record
 

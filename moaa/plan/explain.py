@@ -23,7 +23,7 @@ class IterationRecord(Spec):
     """`runs/<run>/iterations/<i>.json`: what an iteration's stages made, rewritten as they finish.
 
     The iteration is closed once its promotion is in it; the record is final then. Iteration 0 has none and is never
-    closed: it prepares whatever is open.
+    closed: it prepares whatever is open. What of it an iteration was closed on stands in `start`, for the report.
     """
 
     iteration: int = Field(ge=0)
@@ -31,6 +31,8 @@ class IterationRecord(Spec):
     """By stage id."""
     resource: dict[str, object] = {}
     """The MoAA as it was resolved when the iteration closed."""
+    start: dict[str, StageResult] = {}
+    """Results of iteration 0 when the iteration closed, by stage id; nothing is planned by them."""
 
     @property
     def is_closed(self) -> bool:

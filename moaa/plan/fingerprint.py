@@ -44,8 +44,9 @@ from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Identity, Kind, Stage, StageResult
 
 REVISION: Mapping[Kind, int] = MappingProxyType(
-    # 2: calls are sampled as declared, without what the model's generation_config.json says.
-    dict.fromkeys(Kind, 1) | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE), 2)
+    # 2: calls are sampled as declared, without what the model's generation_config.json says; LowerBound promotes only
+    # what is above minGain on enough questions.
+    dict.fromkeys(Kind, 1) | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE, Kind.PROMOTE), 2)
 )
 """Meaning of each kind, raised by hand when the same document would lead to other rows or weights."""
 

@@ -20,9 +20,10 @@ from moaa.plan.explain import IterationRecord
 from moaa.plan.graph import BASE_EVALUATE, build
 from moaa.plan.stage import TRAINING, Identity, Kind, Stage, StageResult
 from moaa.plan.survey import survey
+from moaa.report import closed as closed_on
 from moaa.report.contrast import benchmark_shown, largest_changes
 from moaa.report.judging import Tally, tally_pairs, tally_rankings
-from moaa.report.students import promoted, scores_of
+from moaa.report.students import promoted, scores_of, start_scores
 from moaa.report.view import Contrast, CurveRow, RunView, StageStatus, StageView
 from moaa.store.base import Store
 from moaa.store.manifest import StageManifest
@@ -56,9 +57,15 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         StageError: a manifest lacks an output that a later stage reads.
     """
     records, problems = await _records(store, run)
-    view = RunView(resource, run, await _stages(resource, store, run, records), unreadable=tuple(problems))
+    closed = {i: record for i, record in (await _iterations(store, run)).items() if record.is_closed}
+    resources, unknown = closed_on.resources_of(run, closed)
+    stages = await _stages(resource, store, records, closed, resources)
+    view = RunView(resource, run, stages, unreadable=(*problems, *unknown))
     view, scores = await _read(view, {Kind.EVALUATE}, lambda m: _scores(store, m))
-    view = replace(view, scores=scores)
+    started_from = await closed_on.start_manifests(store, closed)
+    known = {s.manifest.fingerprint: scores.get(s.stage.id, ()) for s in stages if s.manifest}
+    starts, unread = await closed_on.start_scores(store, started_from, known)
+    view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
     view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m))
     view, curves = await _read(view, TRAINING, lambda m: _curve(store, m))
     view, talks = await _read(view, {Kind.GENERATE}, lambda m: _conversations(store, m))
@@ -70,13 +77,17 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         conversations=talks,
     )
     try:
-        return replace(view, contrasts=await _contrasts(store, view))
+        return replace(view, contrasts=await _contrasts(store, view, started_from))
     except StoreError as error:
         return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {str(error).rstrip('.')}."))
 
 
 async def _stages(
-    resource: MoAA, store: Store, run: str, records: Mapping[str, list[AttemptRecord]]
+    resource: MoAA,
+    store: Store,
+    records: Mapping[str, list[AttemptRecord]],
+    closed: Mapping[int, IterationRecord],
+    resources: Mapping[int, MoAA],
 ) -> tuple[StageView, ...]:
     """Every stage of the graph; those of closed iterations as they were recorded, whatever was edited since."""
     manifests: dict[str, StageManifest] = {}
@@ -90,16 +101,23 @@ async def _stages(
         manifests[identity.stage.id] = manifest
         return manifest.result()
 
-    closed = await _iterations(store, run)
-    graph, results = await survey(build(resource), resource, look_up, records=closed)
+    graph, results = await survey(closed_on.graph_of(resource, resources), resource, look_up, records=closed)
+    start = {name: (i, result) for i, record in sorted(closed.items()) for name, result in record.start.items()}
     found = []
-    for stage in graph.stages.values():
+    for asked in closed_on.with_start(graph, resources, closed).stages.values():
+        stage = asked
         manifest, result = manifests.get(stage.id), results.get(stage.id)
+        made_with, is_outdated = resources.get(stage.iteration), False
+        if result is None and stage.id in start:
+            number, result = start[stage.id]
+            made_with, is_outdated = resources.get(number), True
+            stage = build(made_with).stages.get(stage.id, stage) if made_with else stage
         if manifest is None and result is not None:
             manifest = await read_manifest(store, result.path)
         path = result.path if result else identities[stage.id].path if stage.id in identities else None
         mine = records.get(stage.id, [])
-        found.append(await _stage(store, stage, path, manifest, mine, retries=resource.spec.failures.retries))
+        view = await _stage(store, stage, path, manifest, mine, retries=resource.spec.failures.retries)
+        found.append(replace(view, resource=made_with, is_outdated=is_outdated and manifest is not None))
     return tuple(found)
 
 
@@ -213,18 +231,21 @@ async def _conversations(store: Store, manifest: StageManifest) -> tuple[Convers
     return ()
 
 
-async def _contrasts(store: Store, view: RunView) -> tuple[Contrast, ...]:
+async def _contrasts(store: Store, view: RunView, started_from: Mapping[int, StageManifest]) -> tuple[Contrast, ...]:
     """Answers of the start and the promoted student where their scores differ most."""
-    spec = view.resource.spec
-    now, benchmark = promoted(view), benchmark_shown(spec)
-    if now == spec.student or benchmark is None:
-        return ()
-    wanted = largest_changes(scores_of(view, spec.student), scores_of(view, now), benchmark)
+    now = promoted(view)
     after = next((s for s in view.stages if s.stage.kind is Kind.EVALUATE and s.stage.student == now), None)
-    before = view.of(BASE_EVALUATE)
-    if not wanted or not before or not before.manifest or not after or not after.manifest:
+    if now == view.resource.spec.student or after is None or after.manifest is None:
         return ()
-    old = await _answers(store, before.manifest, benchmark, BASE, set(wanted))
+    benchmark, iteration = benchmark_shown(view.spec_of(after)), after.stage.iteration
+    present = view.of(BASE_EVALUATE)
+    before = started_from.get(iteration) or (present.manifest if present else None)
+    if benchmark is None or before is None:
+        return ()
+    wanted = largest_changes(start_scores(view, BASE, iteration=iteration), scores_of(view, now), benchmark)
+    if not wanted:
+        return ()
+    old = await _answers(store, before, benchmark, BASE, set(wanted))
     new = await _answers(store, after.manifest, benchmark, now.rpartition("-")[2], set(wanted))
     return tuple(Contrast(old[i], new[i]) for i in wanted if i in old and i in new)
 

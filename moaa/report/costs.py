@@ -1,24 +1,29 @@
-"""GPU hours and dollars of finished stages: estimates from work time, the resource's GPUs and its prices."""
+"""GPU hours and dollars of finished stages: estimates from work time, GPUs that a stage had, and prices."""
 
-from moaa.api import MoAASpec
 from moaa.plan.estimate import gpus_held
-from moaa.plan.stage import Stage
-from moaa.store.manifest import StageManifest
+from moaa.report.view import RunView, StageView
 
 
-def gpu_hours(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> float:
-    return gpus_held(spec, stage) * manifest.seconds / 3600
-
-
-def usd(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> float | None:
-    """Dollars of GPUs and foreign endpoints; None when nothing with a price was used, or a price is not stated."""
-    if unpriced(spec, stage, manifest):
+def gpu_hours(view: RunView, stage: StageView) -> float | None:
+    """By the resource that the stage was made with; None until it is done."""
+    if stage.manifest is None:
         return None
+    return gpus_held(view.spec_of(stage), stage.stage) * stage.manifest.seconds / 3600
+
+
+def usd(view: RunView, stage: StageView) -> float | None:
+    """Dollars of GPUs and foreign endpoints; None when nothing with a price was used, or a price is not stated.
+
+    At the prices that the resource states now: they may be added when all is done.
+    """
+    if stage.manifest is None or unpriced(view, stage):
+        return None
+    spec = view.resource.spec
     parts = []
-    if hours := gpu_hours(spec, stage, manifest):
+    if hours := gpu_hours(view, stage):
         parts.append(hours * float(spec.cost.gpu_hour_usd or 0))
     for model in spec.models:
-        usage = manifest.usage.get(model.name)
+        usage = stage.manifest.usage.get(model.name)
         if usage is None or model.endpoint is None or model.endpoint.price is None:
             continue
         price = model.endpoint.price
@@ -27,12 +32,13 @@ def usd(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> float | None:
     return sum(parts) if parts else None
 
 
-def unpriced(spec: MoAASpec, stage: Stage, manifest: StageManifest) -> list[str]:
+def unpriced(view: RunView, stage: StageView) -> list[str]:
     """Fields without which the cost of the stage cannot be told."""
+    spec, usage = view.resource.spec, stage.manifest.usage if stage.manifest else {}
     fields = []
-    if gpu_hours(spec, stage, manifest) and spec.cost.gpu_hour_usd is None:
+    if gpu_hours(view, stage) and spec.cost.gpu_hour_usd is None:
         fields.append("spec.cost.gpuHourUsd")
     for i, model in enumerate(spec.models):
-        if model.name in manifest.usage and model.endpoint is not None and model.endpoint.price is None:
+        if model.name in usage and model.endpoint is not None and model.endpoint.price is None:
             fields.append(f"spec.models[{i}].endpoint.price")
     return fields

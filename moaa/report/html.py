@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moaa.report import figures, page, wording
 from moaa.report.figures import Figure
-from moaa.report.provenance import public_resource
+from moaa.report.provenance import public_resource, public_text
 from moaa.report.schema import Summary
 from moaa.report.view import RunView
 
@@ -51,6 +51,7 @@ def render(view: RunView, summary: Summary) -> str:
         "dollars": wording.dollars,
         "decimal": wording.decimal,
         "cut": page.cut,
+        "public": public_text,
     }
     environment.globals |= {"plural": wording.plural, "interval": wording.interval}
     resource = public_resource(view.resource)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moaa.api import MoAASpec
-from moaa.api.evaluation import AnyBenchmark, Pairwise
+from moaa.api.evaluation import AnyBenchmark, Evaluation, Pairwise
 from moaa.data.rows import ScoreRow
 from moaa.evaluate.plan import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
 from moaa.report.schema import GainSummary, ScoreSummary, Use
-from moaa.report.students import baseline_scores, promoted, scores_of, student_label
+from moaa.report.students import iteration_of, promoted, scores_of, start_scores, student_label
 from moaa.report.view import RunView, StageView
 
 METRICS = {"ExactMatch": "exact match", "Pairwise": "win rate"}
@@ -39,7 +39,7 @@ def scores(view: RunView) -> list[ScoreSummary]:
     for stage in view.stages:
         rows = view.scores.get(stage.stage.id, ())
         for model in dict.fromkeys(r["model"] for r in rows):
-            for item in measured(view.resource.spec):
+            for item in measured(view.spec_of(stage)):
                 mine = [r for r in rows if r["model"] == model and r["benchmark"] == item.benchmark.name]
                 if mine:
                     found.append(_score(view, stage, item, model, mine))
@@ -47,7 +47,7 @@ def scores(view: RunView) -> list[ScoreSummary]:
 
 
 def _score(view: RunView, stage: StageView, item: Measured, model: str, rows: Sequence[ScoreRow]) -> ScoreSummary:
-    found = _estimate(view, [r["score"] for r in rows])
+    found = _estimate(view.resource.spec.evaluation, [r["score"] for r in rows])
     return ScoreSummary(
         iteration=stage.stage.iteration,
         stage=stage.stage.id,
@@ -60,15 +60,18 @@ def _score(view: RunView, stage: StageView, item: Measured, model: str, rows: Se
         high=found.high,
         n=found.rows,
         mean_length=sum(r["length"] for r in rows) / len(rows),
-        length_controlled=_length_controlled(view, item.benchmark, rows),
+        length_controlled=_length_controlled(view, stage, item.benchmark, rows),
     )
 
 
-def _length_controlled(view: RunView, benchmark: AnyBenchmark, rows: Sequence[ScoreRow]) -> float | None:
+def _length_controlled(
+    view: RunView, stage: StageView, benchmark: AnyBenchmark, rows: Sequence[ScoreRow]
+) -> float | None:
     """The win rate at equal length; None for other metrics and where the baseline's lengths are not there."""
     if not isinstance(benchmark, Pairwise):
         return None
-    yardstick = baseline_scores(view, _baseline_label(view.resource.spec, benchmark))
+    label = _baseline_label(view.spec_of(stage), benchmark)
+    yardstick = start_scores(view, label, iteration=stage.stage.iteration)
     lengths = {r["id"]: r["length"] for r in yardstick if r["benchmark"] == benchmark.name}
     shared = [r for r in rows if r["id"] in lengths]
     if not shared:
@@ -87,16 +90,24 @@ def _baseline_label(spec: MoAASpec, benchmark: Pairwise) -> str:
 
 
 def gains(
-    view: RunView, baseline: Sequence[ScoreRow], candidate: Sequence[ScoreRow], *, names: tuple[str, str]
+    items: Sequence[Measured],
+    baseline: Sequence[ScoreRow],
+    candidate: Sequence[ScoreRow],
+    *,
+    names: tuple[str, str],
+    evaluation: Evaluation,
 ) -> list[GainSummary]:
-    """Candidate minus baseline on every benchmark, over the prompts both answered; none where they share no prompt."""
+    """Candidate minus baseline on every benchmark, over the prompts both answered; none where they share no prompt.
+
+    `evaluation` says how intervals are drawn.
+    """
     found = []
-    for item in measured(view.resource.spec):
-        before, after = _by_id(baseline, item.benchmark.name), _by_id(candidate, item.benchmark.name)
+    for item in items:
+        before, after = by_id(baseline, item.benchmark.name), by_id(candidate, item.benchmark.name)
         shared = sorted(before.keys() & after.keys())
         if not shared:
             continue
-        difference = _estimate(view, paired(after, before))
+        difference = _estimate(evaluation, paired(after, before))
         found.append(
             GainSummary(
                 benchmark=item.benchmark.name,
@@ -118,36 +129,41 @@ def gains(
 def gains_of_promoted(view: RunView) -> list[GainSummary]:
     """The promoted student against the start; none while the start is all there is."""
     start, now = view.resource.spec.student, promoted(view)
-    if now == start:
-        return []
-    names = student_label(start, start), student_label(now, start)
-    return gains(view, scores_of(view, start), scores_of(view, now), names=names)
+    return [] if now == start else _gains_over(view, BASE, student_label(start, start), now)
 
 
 def gains_over_mixture(view: RunView) -> list[GainSummary]:
     """The promoted student against the mixture that taught it."""
-    start, now = view.resource.spec.student, promoted(view)
-    names = "the mixture", student_label(now, start)
-    return gains(view, baseline_scores(view, MIXTURE), scores_of(view, now), names=names)
+    return _gains_over(view, MIXTURE, "the mixture", promoted(view))
+
+
+def _gains_over(view: RunView, label: str, name: str, student: str) -> list[GainSummary]:
+    """The student against a label of iteration 0, on the benchmarks that the student's iteration had."""
+    made = view.of(student[1:]) if student.startswith("@") else None
+    spec, iteration = view.spec_of(made) if made else view.resource.spec, iteration_of(student)
+    scored = scores_of(view, student) if made else start_scores(view, BASE, iteration=iteration)
+    baseline = start_scores(view, label, iteration=iteration)
+    names = name, student_label(student, view.resource.spec.student)
+    return gains(measured(spec), baseline, scored, names=names, evaluation=view.resource.spec.evaluation)
 
 
 def selection_gain(
-    view: RunView, baseline: Sequence[ScoreRow], candidate: Sequence[ScoreRow], *, names: tuple[str, str]
+    evaluation: Evaluation, baseline: Sequence[ScoreRow], candidate: Sequence[ScoreRow], *, names: tuple[str, str]
 ) -> GainSummary | None:
     """Candidate minus baseline over the selection benchmarks together, as the gate sees it; None where one is missing.
 
     Values are means over the benchmarks, each of the same weight.
     """
-    spec = view.resource.spec
-    found = [g for g in gains(view, baseline, candidate, names=names) if g.use == "selection"]
-    wanted = [b.name for b in spec.evaluation.selection]
+    items = [Measured(b, "selection") for b in evaluation.selection]
+    found = gains(items, baseline, candidate, names=names, evaluation=evaluation)
+    wanted = [b.name for b in evaluation.selection]
     if not wanted or [g.benchmark for g in found] != wanted:
         return None
     if len(found) == 1:
         return found[0]
-    before = {name: _by_id(baseline, name) for name in wanted}
-    after = {name: _by_id(candidate, name) for name in wanted}
-    whole = gain(after, before, resamples=spec.evaluation.bootstrap, confidence=float(spec.evaluation.confidence))
+    before = {name: by_id(baseline, name) for name in wanted}
+    after = {name: by_id(candidate, name) for name in wanted}
+    whole = gain(after, before, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
     return GainSummary(
         benchmark=" and ".join(wanted),
         use="selection",
@@ -163,10 +179,10 @@ def selection_gain(
     )
 
 
-def _by_id(rows: Sequence[ScoreRow], benchmark: str) -> dict[str, float]:
+def by_id(rows: Sequence[ScoreRow], benchmark: str) -> dict[str, float]:
+    """Score of every prompt of one benchmark."""
     return {r["id"]: r["score"] for r in rows if r["benchmark"] == benchmark}
 
 
-def _estimate(view: RunView, values: Sequence[float]) -> Estimate:
-    evaluation = view.resource.spec.evaluation
+def _estimate(evaluation: Evaluation, values: Sequence[float]) -> Estimate:
     return mean_estimate(values, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))

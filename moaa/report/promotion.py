@@ -1,13 +1,28 @@
-"""What every promotion saw and chose, told from the scores and the weights it left."""
+"""What every promotion saw and chose, told from the scores and the weights it left, by the gate it had."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from moaa.api.evaluation import GateRule
+from moaa.api.evaluation import Evaluation, GateRule
+from moaa.data.rows import ScoreRow
+from moaa.evaluate.gate import MIN_QUESTIONS, fewest_questions, figure_of
+from moaa.evaluate.statistics import Estimate
 from moaa.report import wording
-from moaa.report.measure import selection_gain
+from moaa.report.measure import by_id, selection_gain
 from moaa.report.schema import CandidateSummary, GainSummary, PromotionSummary
-from moaa.report.students import origin, promotions, scores_of, student_label, winner
+from moaa.report.students import candidate_scores, origin, promotions, student_label, winner
 from moaa.report.view import RunView, StageView
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A candidate's gain over the previous student, as the gate saw it."""
+
+    label: str
+    estimate: Estimate
+    figure: float | None
+    """What the rule looks at; None where too few prompts show it."""
+    is_promoted: bool
 
 
 def promotion_summaries(view: RunView) -> list[PromotionSummary]:
@@ -16,24 +31,26 @@ def promotion_summaries(view: RunView) -> list[PromotionSummary]:
 
 
 def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
-    spec = view.resource.spec
+    spec = view.spec_of(stage)
     chosen = winner(view, stage)
-    students = [origin(view, c) for c in stage.stage.candidates]
-    previous = students[0]
-    candidates = []
-    for student in students:
-        gain = None
+    previous = origin(view, stage.stage.candidates[0])
+    before = candidate_scores(view, stage, stage.stage.candidates[0])
+    candidates, compared = [], []
+    for candidate in stage.stage.candidates:
+        student, gain = origin(view, candidate), None
+        label, is_promoted = student_label(student, spec.student), student is not None and student == chosen
         if student is not None and previous is not None and student != previous:
-            names = student_label(previous, spec.student), student_label(student, spec.student)
-            gain = selection_gain(view, scores_of(view, previous), scores_of(view, student), names=names)
-        candidates.append(
-            CandidateSummary(
-                label=student_label(student, spec.student),
-                stage=student[1:] if student and student.startswith("@") else None,
-                gain=gain,
-                is_promoted=student is not None and student == chosen,
-            )
-        )
+            after = candidate_scores(view, stage, candidate)
+            names = student_label(previous, spec.student), label
+            gain = selection_gain(spec.evaluation, before, after, names=names)
+            seen = _seen(stage, candidate, gain)
+            if seen is not None:
+                is_counted = gain is not None and not _is_lenient(stage)
+                questions = _fewest(spec.evaluation, before, after) if is_counted else MIN_QUESTIONS
+                figure = figure_of(seen, spec.evaluation.gate.rule, fewest=questions)
+                compared.append(_Compared(label, seen, figure, is_promoted))
+        name = student[1:] if student and student.startswith("@") else None
+        candidates.append(CandidateSummary(label=label, stage=name, gain=gain, is_promoted=is_promoted))
     return PromotionSummary(
         stage=stage.stage.id,
         iteration=stage.stage.iteration,
@@ -41,40 +58,51 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
         rule=str(spec.evaluation.gate.rule),
         min_gain=float(spec.evaluation.gate.min_gain),
         candidates=candidates,
-        reason=_reason(view, candidates, is_previous=chosen == previous),
+        reason=_reason(spec.evaluation, compared, is_previous=chosen == previous, is_lenient=_is_lenient(stage)),
     )
 
 
-def _reason(view: RunView, candidates: Sequence[CandidateSummary], *, is_previous: bool) -> str:
-    spec = view.resource.spec
-    gate = spec.evaluation.gate
-    if not spec.evaluation.selection:
+def _is_lenient(stage: StageView) -> bool:
+    """Whether it is of promote's first revision, in which a lower end of `minGain` was enough, of any two prompts."""
+    return stage.manifest is not None and stage.manifest.document.get("revision") == 1
+
+
+def _seen(stage: StageView, candidate: str, gain: GainSummary | None) -> Estimate | None:
+    """The gain as the promotion wrote it down, else from the scores; None when neither is there."""
+    label = candidate.removeprefix("@")
+    metrics = stage.manifest.metrics if stage.manifest else {}
+    if f"gain.{label}" in metrics:
+        low, high = metrics.get(f"gain.{label}.low"), metrics.get(f"gain.{label}.high")
+        return Estimate(metrics[f"gain.{label}"], low, high, gain.n if gain else 0)
+    return Estimate(gain.value, gain.low, gain.high, gain.n) if gain else None
+
+
+def _fewest(evaluation: Evaluation, before: Sequence[ScoreRow], after: Sequence[ScoreRow]) -> int:
+    names = [benchmark.name for benchmark in evaluation.selection]
+    return fewest_questions({name: by_id(after, name) for name in names}, {name: by_id(before, name) for name in names})
+
+
+def _reason(evaluation: Evaluation, compared: Sequence[_Compared], *, is_previous: bool, is_lenient: bool) -> str:
+    rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
+    if not evaluation.selection:
         return "No selection benchmark is declared, so the last trained student goes on without being compared."
-    what = "mean gain" if gate.rule is GateRule.MEAN else "lower end of the gain's interval"
-    bar = f"{100 * float(gate.min_gain):.1f} points that the gate asks for"
-    compared = [c for c in candidates if c.gain is not None]
+    what = "mean gain" if rule is GateRule.MEAN else "lower end of the gain's interval"
+    does = "reaches" if rule is GateRule.MEAN or is_lenient else "is above"
+    bar = f"{100 * floor:.1f} points that the gate asks for"
     if is_previous:
-        told = "; ".join(f"{c.label}: {_told(c.gain, gate.rule)}" for c in compared if c.gain)
-        return f"The previous student stays: no candidate's {what} reaches the {bar} ({told or 'none was measured'})."
+        told = "; ".join(f"{c.label}: {_told(c.figure)}" for c in compared)
+        return f"The previous student stays: no candidate's {what} {does} the {bar} ({told or 'none was measured'})."
     won = next((c for c in compared if c.is_promoted), None)
-    if won is None or won.gain is None:
+    if won is None:
         return "The scores behind the choice could not be read, so the report cannot retrace it."
-    figures = [_figure(c.gain, gate.rule) for c in compared if c.gain]
-    is_best = len(figures) > 1 and _figure(won.gain, gate.rule) == max(
-        figures, key=lambda f: f if f is not None else -2.0
-    )
-    best = ", the highest of the candidates," if is_best else ","
-    text = f"Its {what} over the previous student, {_told(won.gain, gate.rule)}{best} reaches the {bar}."
-    if won.gain.low is not None and won.gain.low <= 0:
-        spread = wording.interval(won.gain.low, won.gain.high)
-        text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {gate.rule} accepts that."
+    figures = [c.figure if c.figure is not None else -2.0 for c in compared]
+    best = ", the highest of the candidates," if len(figures) > 1 and won.figure == max(figures) else ","
+    text = f"Its {what} over the previous student, {_told(won.figure)}{best} {does} the {bar}."
+    if won.estimate.low is not None and won.estimate.low <= 0:
+        spread = wording.interval(won.estimate.low, won.estimate.high)
+        text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {rule} accepts that."
     return text
 
 
-def _figure(gain: GainSummary, rule: GateRule) -> float | None:
-    return gain.value if rule is GateRule.MEAN else gain.low
-
-
-def _told(gain: GainSummary, rule: GateRule) -> str:
-    figure = _figure(gain, rule)
-    return "unknown, too few prompts" if figure is None else f"{wording.points(figure)} points"
+def _told(figure: float | None) -> str:
+    return f"unknown, fewer than {MIN_QUESTIONS} prompts" if figure is None else f"{wording.points(figure)} points"

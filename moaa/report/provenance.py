@@ -1,6 +1,6 @@
 """Where the student's behaviour comes from: models, licences, and what each trained student inherits."""
 
-from urllib.parse import urlsplit, urlunsplit
+import re
 
 from moaa.api import MoAA
 from moaa.plan.stage import Kind
@@ -8,6 +8,10 @@ from moaa.report.measure import measured
 from moaa.report.schema import LineageSummary, ModelSummary
 from moaa.report.students import origin, student_label
 from moaa.report.view import RunView, StageView
+
+_URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+""")
+_HOST = re.compile(r"([^:\[\]]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?")
+"""Of a URL, with or without a port."""
 
 
 def models(view: RunView) -> list[ModelSummary]:
@@ -21,7 +25,7 @@ def models(view: RunView) -> list[ModelSummary]:
             ModelSummary(
                 name=model.name,
                 roles=_roles(view.resource, model.name),
-                origin=model.source or (f"{endpoint.model} at {without_secrets(endpoint.url)}" if endpoint else ""),
+                origin=public_text(model.source or (f"{endpoint.model} at {endpoint.url}" if endpoint else "")),
                 revision=model.revision,
                 license=licences[model.name],
                 digest=resolved.models.get(model.name) if resolved else None,
@@ -58,7 +62,7 @@ def lineage(view: RunView) -> list[LineageSummary]:
 
 
 def _lineage(view: RunView, stage: StageView) -> LineageSummary:
-    spec = view.resource.spec
+    spec = view.spec_of(stage)
     is_sft = stage.stage.kind is Kind.SFT
     teacher = view.of(f"i{stage.stage.iteration}-{Kind.GENERATE if is_sft else Kind.JUDGE}")
     serves = teacher.stage.serves if teacher else ()
@@ -70,7 +74,7 @@ def _lineage(view: RunView, stage: StageView) -> LineageSummary:
         stage=stage.stage.id,
         parent=student_label(parent, spec.student),
         teachers=[student_label(origin(view, n), "") if n.startswith("@") else n for n in serves],
-        data=[d.source for d in (spec.data.sft if is_sft else spec.data.preference)],
+        data=[public_text(d.source) for d in (spec.data.sft if is_sft else spec.data.preference)],
         licenses=list(dict.fromkeys(known.get(name) or "not stated" for name in inherited)),
     )
 
@@ -82,22 +86,39 @@ def _licences(view: RunView) -> dict[str, str | None]:
 
 
 def without_secrets(url: str) -> str:
-    """The URL without user, password, query and fragment, where keys may hide."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """The URL without user, password, query and fragment, where keys may hide.
+
+    A password may hold what ends a host ("/" is common in keys of S3): what stands before the last "@" goes when it
+    cannot be a host and a port.
+    """
+    scheme, mark, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return without_secrets(f"{scheme}{mark}{rest[authority.rindex('@') + 1 :]}")
+    if not _HOST.fullmatch(authority):
+        _, at, behind = rest.rpartition("@")
+        return without_secrets(f"{scheme}{mark}{behind}") if at else f"{scheme}{mark}…"
+    return f"{scheme}{mark}{re.split(r'[?#]', rest, maxsplit=1)[0]}"
+
+
+def public_text(text: str) -> str:
+    """The text with `without_secrets` of every URL in it."""
+    return _URL.sub(lambda found: without_secrets(found.group()), text)
 
 
 def public_resource(resource: MoAA) -> dict[str, object]:
-    """The resource as JSON for readers: as it was written, without pod templates and the secret parts of URLs."""
+    """The resource as JSON for readers: as it was written, without pod templates and the secret parts of URLs.
+
+    Of its metadata only name and namespace: `kubectl apply` leaves a whole copy of the resource in an annotation.
+    """
     document: dict[str, object] = resource.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    document["metadata"] = resource.metadata.model_dump(mode="json", include={"name", "namespace"}, exclude_unset=True)
     return {key: _public(value) for key, value in document.items()}
 
 
 def _public(value: object) -> object:
     if isinstance(value, dict):
-        return {
-            key: without_secrets(inner) if key == "url" and isinstance(inner, str) else _public(inner)
-            for key, inner in value.items()
-            if key != "template"
-        }
-    return [_public(item) for item in value] if isinstance(value, list) else value
+        return {key: _public(inner) for key, inner in value.items() if key != "template"}
+    if isinstance(value, list):
+        return [_public(item) for item in value]
+    return public_text(value) if isinstance(value, str) else value

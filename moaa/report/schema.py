@@ -62,7 +62,7 @@ class StageSummary(Record):
     """Calls answered by the ledger of an earlier fingerprint."""
     attempts: int
     gpu_hours: Figure | None = None
-    """Estimate: work time × GPUs that the resource gives the stage; start-up and idle time are not in it."""
+    """Estimate: work time × GPUs that the stage was given; start-up and idle time are not in it."""
     usd: Figure | None = None
     """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at endpoints' prices; null where a price is missing, and
     where nothing with a price was used."""

@@ -1,9 +1,8 @@
 """Who is who: students by the stages that made them, their names for readers, whom a promotion chose, their scores."""
 
-from collections.abc import Sequence
-
 from moaa.data.rows import ScoreRow
 from moaa.evaluate.plan import AGGREGATOR, BASE, MIXTURE, label_of
+from moaa.plan.graph import BASE_EVALUATE
 from moaa.plan.stage import Kind
 from moaa.report.view import RunView, StageView
 
@@ -16,12 +15,20 @@ def winner(view: RunView, promote: StageView) -> str | None:
     The choice is read off the weights: the candidate whose model digest is the promotion's. Candidates that are equal
     to the byte are told apart by their order, the previous student first.
     """
+    candidate = _choice(view, promote)
+    return None if candidate is None else origin(view, candidate)
+
+
+def _choice(view: RunView, promote: StageView) -> str | None:
+    """The winner as the promotion names it; its document pins the weights of all candidates."""
     output = promote.manifest.outputs.get("model") if promote.manifest else None
-    if output is None:
+    if promote.manifest is None or output is None:
         return None
+    pinned = promote.manifest.document.get("candidates")
+    digests = pinned if isinstance(pinned, dict) else {}
     for candidate in promote.stage.candidates:
-        if digest(view, candidate) == output.digest:
-            return origin(view, candidate)
+        if (digests.get(candidate) or digest(view, candidate)) == output.digest:
+            return candidate
     return None
 
 
@@ -87,24 +94,35 @@ def model_label(view: RunView, stage: StageView, model: str) -> str:
 
 
 def scores_of(view: RunView, student: str) -> list[ScoreRow]:
-    """Rows of one student, or of the base, on every benchmark; empty when it was not measured, or not yet."""
-    if student.startswith("@"):
-        label = student.rpartition("-")[2]
-        stages = [s for s in _evaluations(view) if s.stage.iteration and s.stage.student == student]
-    else:
-        label = BASE
-        stages = [s for s in _evaluations(view) if not s.stage.iteration]
-    return _rows(view, stages, label)
-
-
-def baseline_scores(view: RunView, label: str) -> list[ScoreRow]:
-    """Rows of one label of iteration 0, such as `mixture`; empty when it was not measured."""
-    return _rows(view, [s for s in _evaluations(view) if not s.stage.iteration], label)
-
-
-def _evaluations(view: RunView) -> list[StageView]:
-    return [s for s in view.stages if s.stage.kind is Kind.EVALUATE]
-
-
-def _rows(view: RunView, stages: Sequence[StageView], label: str) -> list[ScoreRow]:
+    """Rows of a trained student on every benchmark; empty when it was not measured, or not yet."""
+    label = student.rpartition("-")[2]
+    stages = [s for s in view.stages if s.stage.kind is Kind.EVALUATE and s.stage.student == student]
     return [r for s in stages for r in view.scores.get(s.stage.id, ()) if r["model"] == label]
+
+
+def start_scores(view: RunView, label: str, *, iteration: int) -> list[ScoreRow]:
+    """Rows of one label of iteration 0, such as `base`, that students of the iteration are compared with.
+
+    An edit may have measured iteration 0 anew since the iteration was closed: its students answered what it was then.
+    Empty when it was not measured.
+    """
+    rows = view.starts.get(iteration, view.scores.get(BASE_EVALUATE, ()))
+    return [r for r in rows if r["model"] == label]
+
+
+def candidate_scores(view: RunView, promote: StageView, candidate: str) -> list[ScoreRow]:
+    """Rows of one of a promotion's candidates, as the promotion read them."""
+    while candidate.endswith(PROMOTE_SUFFIX):
+        earlier = view.of(candidate[1:])
+        chosen = _choice(view, earlier) if earlier else None
+        if earlier is None or chosen is None:
+            return []
+        promote, candidate = earlier, chosen
+    if candidate.startswith("@"):
+        return scores_of(view, candidate)
+    return start_scores(view, BASE, iteration=promote.stage.iteration)
+
+
+def iteration_of(student: str) -> int:
+    """That trained the student: `@i3-sft` gives 3; 0 of a declared one."""
+    return int(student[2 : student.index("-")]) if student.startswith("@") else 0

@@ -9,7 +9,7 @@ from moaa.report import measure, wording
 from moaa.report.costs import gpu_hours, unpriced, usd
 from moaa.report.judging import Orders, Tally
 from moaa.report.promotion import promotion_summaries
-from moaa.report.provenance import lineage, models
+from moaa.report.provenance import lineage, models, public_text
 from moaa.report.schema import (
     FailureSummary,
     Headline,
@@ -41,7 +41,7 @@ def summarise(view: RunView) -> Summary:
             run=view.run,
             student=spec.student,
             seed=spec.seed,
-            storage=spec.storage.uri,
+            storage=public_text(spec.storage.uri),
             iterations=spec.iterations,
             iterations_closed=len(closed),
             is_complete=len(done) == len(view.stages),
@@ -78,7 +78,7 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
 
 
 def _stage(view: RunView, stage: StageView) -> StageSummary:
-    manifest, spec = stage.manifest, view.resource.spec
+    manifest = stage.manifest
     usage = sum(manifest.usage.values(), TokenUsage()) if manifest and manifest.usage else None
     return StageSummary(
         id=stage.stage.id,
@@ -93,10 +93,10 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
         calls=usage.calls if usage else None,
         reused_calls=usage.reused if usage else None,
         attempts=stage.attempts,
-        gpu_hours=gpu_hours(spec, stage.stage, manifest) if manifest else None,
-        usd=usd(spec, stage.stage, manifest) if manifest else None,
+        gpu_hours=gpu_hours(view, stage),
+        usd=usd(view, stage),
         reused_from=manifest.run if manifest and manifest.run != view.run else None,
-        problem=stage.problem or None,
+        problem=public_text(stage.problem) or None,
     )
 
 
@@ -120,7 +120,7 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 
 
 def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
-    judge, tally = view.resource.spec.judge, view.tallies[stage.stage.id]
+    judge, tally = view.spec_of(stage).judge, view.tallies[stage.stage.id]
     method = str(judge.method) if judge else "unknown"
     alike = tally.alike / tally.met if tally.met else None
     found = [_order(stage, method, tally.verdicts, agreement=alike, is_method=True)]
@@ -179,7 +179,12 @@ def failures(view: RunView) -> list[FailureSummary]:
 
 def notes(view: RunView) -> list[str]:
     """What went otherwise than asked for."""
-    return [
+    outdated = [
+        f"{s.stage.id} is told as closed iterations have it: by the resource as it is now it is not made."
+        for s in view.stages
+        if s.is_outdated
+    ]
+    return outdated + [
         f"{s.stage.id} asked for packing and trained without: rows laid end to end gave other logits than alone with "
         "this model. The result is the same; steps take longer."
         for s in view.stages
@@ -203,16 +208,16 @@ def versions(view: RunView) -> dict[str, list[str]]:
 def missing(view: RunView) -> list[str]:
     """What the report cannot show, in sentences."""
     spec = view.resource.spec
-    found = list(view.unreadable)
+    found = [public_text(problem) for problem in view.unreadable]
     if not measure.measured(spec):
         found.append("No benchmark is declared under spec.evaluation, so nothing says how good any student is.")
     elif not spec.evaluation.members and spec.mixture:
         found.append("spec.evaluation.members is false: the mixture and its members were not measured.")
-    fields = [f for s in view.stages if s.manifest for f in unpriced(spec, s.stage, s.manifest)]
+    fields = [f for s in view.stages if s.manifest for f in unpriced(view, s)]
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:
         if stage.status == "failed":
-            found.append(f"{stage.stage.id} failed: {_first_line(stage.problem)}.")
+            found.append(f"{stage.stage.id} failed: {_first_line(public_text(stage.problem))}.")
         elif stage.status == "started":
             found.append(f"{stage.stage.id} has started but is not done.")
     if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NotRequired, TypedDict
 
-from moaa.api import MoAA
+from moaa.api import MoAA, MoAASpec
 from moaa.data.rows import AnswerRow, ConversationRow, PairRow, ScoreRow
 from moaa.plan.stage import Stage
 from moaa.report.judging import Tally
@@ -45,6 +45,10 @@ class StageView:
     """From the start of its servers to the end of its job, over all recorded attempts; None without a record."""
     problem: str = ""
     """What ended the last attempt of a stage that is not done, as the executor recorded it."""
+    resource: MoAA | None = None
+    """The resource that it was made with, as its closed iteration recorded it; None: the run's resource."""
+    is_outdated: bool = False
+    """Of iteration 0, as a closed iteration has it; by the run's resource as it is now it is not made."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class RunView:
     """In the order of the graph."""
     scores: Mapping[str, tuple[ScoreRow, ...]] = field(default_factory=dict)
     """By evaluate stage."""
+    starts: Mapping[int, tuple[ScoreRow, ...]] = field(default_factory=dict)
+    """By closed iteration: the scores of iteration 0 that it was closed on; absent where its record does not say."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """By judge stage."""
     pairs: Mapping[str, Mapping[str, PairRow]] = field(default_factory=dict)
@@ -80,3 +86,7 @@ class RunView:
     def of(self, stage_id: str) -> StageView | None:
         """The stage of that id, or None when the graph has none."""
         return next((s for s in self.stages if s.stage.id == stage_id), None)
+
+    def spec_of(self, stage: StageView) -> MoAASpec:
+        """What the stage was made with, whatever was edited since its iteration was closed."""
+        return (stage.resource or self.resource).spec

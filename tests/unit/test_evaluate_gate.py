@@ -40,13 +40,38 @@ OLD = scores(0.5, 0.5, 0.5, 0.5)
             {"sft": scores(0.6, 0.7, 0.8, 0.3)}, "Mean", "0.1", "sft", id="a sum of floats just below its value"
         ),
         pytest.param({"sft": scores(1, 1, 0, 0.6)}, "LowerBound", "0", None, id="better on average only"),
-        pytest.param({"sft": scores(0.7, 0.8, 0.6, 0.9)}, "LowerBound", "0.05", "sft", id="shown to be better"),
     ],
 )
 def test_gate(candidates: dict[str, Any], rule: str, min_gain: str, winner: str | None) -> None:
     decision = decide(OLD, candidates, evaluation(GateRule(rule), min_gain))
     assert decision.winner == winner
     assert list(decision.gains) == list(candidates)
+
+
+@pytest.mark.parametrize(
+    ("new", "times", "min_gain", "winner"),
+    [
+        pytest.param((0.7, 0.8, 0.6, 0.9), 5, "0.05", "sft", id="shown to be better"),
+        pytest.param((0.5, 0.5, 0.5, 0.5), 50, "0", None, id="the same scores"),
+        pytest.param((0.75,), 20, "0.25", None, id="no more than the smallest gain"),
+        pytest.param((0.5,), 20, "-0.01", "sft", id="no loss where some is tolerated"),
+        pytest.param((1.0,), 19, "0", None, id="too few questions, without spread"),
+        pytest.param((1.0,), 2, "-1", None, id="two questions"),
+    ],
+)
+def test_a_lower_bound_shows_a_gain(new: tuple[float, ...], times: int, min_gain: str, winner: str | None) -> None:
+    old = scores(*[0.5] * len(new) * times)
+    decision = decide(old, {"sft": scores(*new * times)}, evaluation(GateRule.LOWER_BOUND, min_gain))
+    assert decision.winner == winner
+    assert ("unknown (fewer than 20 questions)" in decision.reason) == (len(new) * times < 20)
+
+
+def test_a_lower_bound_needs_enough_questions_of_every_benchmark() -> None:
+    old = {"m": dict.fromkeys(map(str, range(40)), 0.0), "n": dict.fromkeys(map(str, range(19)), 0.0)}
+    new = {name: dict.fromkeys(found, 1.0) for name, found in old.items()}
+    strict = evaluation(GateRule.LOWER_BOUND, names=("m", "n"))
+    assert decide(old, {"sft": new}, strict).winner is None
+    assert decide(old | {"n": old["m"]}, {"sft": new | {"n": new["m"]}}, strict).winner == "sft"
 
 
 def test_a_bound_that_one_question_cannot_give_never_passes() -> None:

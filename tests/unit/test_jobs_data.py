@@ -351,6 +351,8 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     assert record.is_closed
     assert record.stages["i1-sft"] == bench.results["i1-sft"]
     assert not [name for name in record.stages if not name.startswith("i1-")]
+    assert record.start == {name: result for name, result in bench.results.items() if name.startswith("i0-")}
+    assert "i0-evaluate" in record.start
 
     for stage in ("i2-generate", "i2-sft", "i2-sample", "i2-judge", "i2-dpo"):
         await bench.pretend(stage)

@@ -224,6 +224,14 @@ async def test_trained_student_is_served_from_the_store(fake: FakeMachine) -> No
     assert "i1-promote" in finished.made
 
 
+async def test_a_closed_iteration_tells_what_it_was_closed_on(fake: FakeMachine) -> None:
+    resource = fake.resource(evaluation=True)
+    finished, _ = await carry_out(fake, resource)
+    closed = await records.read_iterations(open_store(resource.spec.storage), records.run_id(resource))
+    assert closed[1].start == {name: found for name, found in finished.results.items() if name.startswith("i0-")}
+    assert "i0-evaluate" in closed[1].start
+
+
 async def test_base_student_and_proposer_share_one_server(fake: FakeMachine) -> None:
     await carry_out(fake, fake.resource(evaluation=True), until="i0-evaluate")
     assert fake.servers().count("a") == 1

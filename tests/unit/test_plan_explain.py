@@ -163,6 +163,16 @@ def test_an_open_iteration_is_not_pinned() -> None:
     assert pin_closed(build(owner), {1: record})[1] == {}
 
 
+def test_what_an_iteration_was_closed_on_pins_nothing() -> None:
+    owner = resource()
+    results = run_all(owner)[0]
+    start = {name: result for name, result in results.items() if name.startswith("i0-")}
+    stages = {name: result for name, result in results.items() if name.startswith("i1-")}
+    _, pinned = pin_closed(build(owner), {1: IterationRecord(iteration=1, stages=stages, start=start)})
+    assert start
+    assert pinned == stages
+
+
 def test_records_survive_their_json() -> None:
     results = run_all(resource())[0]
     record = IterationRecord(iteration=1, stages=results)

@@ -167,7 +167,7 @@ GOLDEN: dict[str, tuple[int, str]] = {
     "i1-judge": (2, "3f8d4f959b89"),
     "i1-dpo": (1, "5883e7083e52"),
     "i1-evaluate-dpo": (2, "a77140161af7"),
-    "i1-promote": (1, "606cb0d4ea69"),
+    "i1-promote": (2, "b45721f443d9"),
 }
 """Revision and first characters of the fingerprint of every stage of the small run, prompts left out: their texts may
 be edited, and then the stages that use them are repeated as they should be."""

@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
+import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from report_world import RUN, digest, finished_run, pair_of, rankings, resource
+from report_world import RESOURCE, RUN, digest, finished_run, pair_of, rankings, resource
 
 from moaa.api import MoAA
+from moaa.data.rows import ScoreRow
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, RANKINGS, SCORES
 from moaa.errors import StoreError
 from moaa.plan.explain import IterationRecord
@@ -20,6 +22,7 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Output, Stage, StageResult
 from moaa.report.collect import collect
+from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.report.view import RunView
@@ -230,6 +233,92 @@ async def test_closed_iterations_stay_as_recorded_after_an_edit(tmp_path: Path) 
     found = await collect(edited, filled.store, RUN)
     status = {s.stage.id: s.status for s in found.stages}
     assert (status["i1-sft"], status["i1-promote"], status["i2-generate"]) == ("done", "done", "waiting")
+
+
+async def close(filled: Filled, view: RunView, *, iterations: int = 2) -> None:
+    """Write the records of closed iterations as a run does."""
+    for i in range(1, iterations + 1):
+        document = IterationRecord(
+            iteration=i,
+            stages={name: found for name, found in filled.results.items() if name.startswith(f"i{i}-")},
+            resource=view.resource.model_dump(mode="json", by_alias=True),
+            start={name: found for name, found in filled.results.items() if name.startswith("i0-")},
+        ).model_dump_json(by_alias=True)
+        await filled.store.put(f"runs/{RUN}/iterations/{i}.json", document.encode())
+
+
+EDITS: dict[str, dict[str, Any]] = {
+    "the start is measured otherwise": {
+        "evaluation": {
+            "bootstrap": 200,
+            "selection": [{"name": "math", "type": "ExactMatch", "source": "s3://lab-data/other.jsonl"}],
+        }
+    },
+    "no benchmark": {"evaluation": {"bootstrap": 200}},
+    "no dpo": {"training": {"sft": {}, "resources": {"workers": 2}}},
+    "other weights": {"models": [
+        {**m, "revision": "0" * 40} if m["name"] == "llama" else m for m in RESOURCE["spec"]["models"]
+    ]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+async def test_a_finished_run_keeps_its_result_after_an_edit(tmp_path: Path, edit: dict[str, Any]) -> None:
+    filled = await fill(tmp_path, WORLD)
+    await close(filled, WORLD)
+    before = summarise(await collect(WORLD.resource, filled.store, RUN))
+    view = await collect(resource(**edit), filled.store, RUN)
+    after = summarise(view)
+    assert before.headline.conclusion == "Better"
+    assert after.headline == before.headline
+    assert after.promotions == before.promotions
+    assert after.scores == before.scores
+    assert after.pairs == before.pairs
+    assert [s.gpu_hours for s in after.stages] == [s.gpu_hours for s in before.stages]
+    assert view.contrasts
+    assert not view.unreadable
+    assert after.promotions[-1].reason in html.unescape(render(view, after))
+
+
+async def test_a_start_that_an_edit_asks_for_anew_is_told_as_closed_iterations_have_it(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD)
+    await close(filled, WORLD, iterations=1)
+    found = summarise(await collect(resource(**EDITS["the start is measured otherwise"]), filled.store, RUN))
+    assert (
+        "i0-evaluate is told as closed iterations have it: by the resource as it is now it is not made." in found.notes
+    )
+    status = {s.id: s.status for s in found.stages}
+    assert (status["i0-evaluate"], status["i1-promote"], status["i2-promote"]) == ("done", "done", "waiting")
+
+
+async def test_a_start_that_was_measured_anew_does_not_change_what_was_closed(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD)
+    await close(filled, WORLD)
+    before = summarise(await collect(WORLD.resource, filled.store, RUN))
+    edited = resource(**EDITS["the start is measured otherwise"])
+    perfect = tuple(replace_score(row, 1.0) for row in WORLD.scores["i0-evaluate"] if row["benchmark"] == "math")
+    again = replace(finished_run(edited), scores={**WORLD.scores, "i0-evaluate": perfect})
+    await fill(tmp_path, again, until="i0-evaluate")
+    after = summarise(await collect(edited, filled.store, RUN))
+    assert after.headline == before.headline
+    assert after.promotions == before.promotions
+    assert {s.value for s in after.scores if s.iteration == 0} == {1.0}
+
+
+def replace_score(row: ScoreRow, score: float) -> ScoreRow:
+    return {**row, "score": score}
+
+
+async def test_a_resource_of_another_version_in_a_record_is_named(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD)
+    record = IterationRecord(iteration=1, stages={n: r for n, r in filled.results.items() if n.startswith("i1-")})
+    strange = record.with_(resource={"kind": "MoAA", "spec": {"rope": 1}})
+    await filled.store.put(f"runs/{RUN}/iterations/1.json", strange.model_dump_json(by_alias=True).encode())
+    found = await collect(WORLD.resource, filled.store, RUN)
+    assert found.unreadable == (
+        f"runs/{RUN}/iterations/1.json holds a resource of another version; iteration 1 is told by now's.",
+    )
+    assert summarise(found).headline.conclusion == "Better"
 
 
 async def test_an_unreadable_record_of_an_iteration_stops_the_report(tmp_path: Path) -> None:

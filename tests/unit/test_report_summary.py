@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
-from report_world import PROMPTS, RUN, digest, finished_run, not_started, resource, run_in_progress
+from report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
 
+from moaa.api.resource import Metadata
 from moaa.plan.estimate import gpus_held
 from moaa.plan.stage import Output
 from moaa.report.costs import gpu_hours, usd
 from moaa.report.html import render
-from moaa.report.provenance import public_resource, without_secrets
+from moaa.report.provenance import public_resource, public_text, without_secrets
 from moaa.report.schema import Summary
 from moaa.report.students import promoted, student_label
 from moaa.report.summary import summarise
@@ -111,6 +112,75 @@ def test_a_promotion_within_noise_says_so() -> None:
     assert f"{100 * won.gain.value:+.1f} points, the highest of the candidates" in first.reason
 
 
+def edited(view: RunView, **changes: object) -> RunView:
+    """The run whose file was edited after its iterations were closed."""
+    stages = tuple(replace(s, resource=view.resource) if s.stage.iteration else s for s in view.stages)
+    return replace(view, resource=resource(**changes), stages=stages)
+
+
+def test_closed_iterations_are_told_by_what_they_were_made_with() -> None:
+    evaluation = {
+        "gate": {"rule": "LowerBound", "minGain": "0.5"},
+        "selection": [
+            {
+                "name": "math",
+                "type": "Pairwise",
+                "source": "s3://d/m.jsonl",
+                "judge": {"method": "Single", "aggregator": {"model": "llama"}},
+            }
+        ],
+        "bootstrap": 200,
+    }
+    training = {"sft": {}, "dpo": {}, "resources": {"workers": 64}}
+    found = summarise(edited(FINISHED, evaluation=evaluation, training=training, cost={"gpuHourUsd": "4.4"}))
+    assert found.promotions == SUMMARY.promotions
+    assert found.headline.gains == SUMMARY.headline.gains
+    assert [s for s in found.scores if s.iteration] == [s for s in SUMMARY.scores if s.iteration]
+    for now, then in zip(found.stages, SUMMARY.stages, strict=True):
+        assert now.gpu_hours == then.gpu_hours
+    assert found.stages[4].usd == pytest.approx(2 * (SUMMARY.stages[4].usd or 0), rel=1e-4), (
+        "prices may be stated later"
+    )
+
+
+@pytest.mark.parametrize(
+    ("revision", "low", "told"),
+    [
+        (2, 0.02, "Its lower end of the gain's interval over the previous student, +2.0 points, the highest of the "
+         "candidates, is above the 0.0 points that the gate asks for."),
+        (1, 0.0, "Its lower end of the gain's interval over the previous student, ±0.0 points, the highest of the "
+         "candidates, reaches the 0.0 points that the gate asks for. Its interval, ±0.0 to +9.0, holds zero"),
+    ],
+)  # fmt: skip
+def test_a_choice_is_retold_from_what_the_promotion_wrote_down(revision: int, low: float, told: str) -> None:
+    world = resource(evaluation={**RESOURCE["spec"]["evaluation"], "gate": {"rule": "LowerBound"}})
+    view = finished_run(world)
+    made = stage(view, "i1-promote")
+    assert made.manifest is not None
+    metrics = {"gain.i1-sft": 0.01, "gain.i1-sft.low": -0.01, "gain.i1-sft.high": 0.03}
+    metrics |= {"gain.i1-dpo": 0.05, "gain.i1-dpo.low": low, "gain.i1-dpo.high": 0.09}
+    manifest = made.manifest.with_(metrics=metrics, document={"revision": revision})
+    unread = replace(with_stage(view, replace(made, manifest=manifest)), scores={})
+    first = summarise(unread).promotions[0]
+    assert first.reason.startswith(told)
+    assert all(c.gain is None for c in first.candidates)
+
+
+def test_too_few_prompts_for_a_lower_bound_are_said() -> None:
+    world = resource(evaluation={**RESOURCE["spec"]["evaluation"], "gate": {"rule": "LowerBound"}})
+    view = finished_run(world)
+    made = stage(view, "i1-promote")
+    assert made.manifest is not None
+    kept = made.manifest.with_(outputs={"model": Output(digest=digest("llama"))})
+    few = {name: tuple(r for r in rows if r["id"] < "q0019") for name, rows in view.scores.items()}
+    first = summarise(replace(with_stage(view, replace(made, manifest=kept)), scores=few)).promotions[0]
+    assert first.reason == (
+        "The previous student stays: no candidate's lower end of the gain's interval is above the 0.0 points that the "
+        "gate asks for (iteration 1 SFT: unknown, fewer than 20 prompts; iteration 1 DPO: unknown, fewer than 20 "
+        "prompts)."
+    )
+
+
 def test_pairs_and_judges() -> None:
     pairs = SUMMARY.pairs[0]
     assert pairs.prompts == 120 == pairs.kept + sum(pairs.dropped.values())
@@ -131,8 +201,9 @@ def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
     usage = {"gpt-judge": TokenUsage(calls=1, prompt_tokens=2_000_000, completion_tokens=100_000)}
     manifest = judged.manifest.with_(seconds=7200.0, usage=usage)
     assert gpus_held(spec, judged.stage) == 1, "the student's one GPU; the endpoint has none of ours"
-    assert gpu_hours(spec, judged.stage, manifest) == 2
-    assert usd(spec, judged.stage, manifest) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
+    longer = replace(judged, manifest=manifest)
+    assert gpu_hours(FINISHED, longer) == 2
+    assert usd(FINISHED, longer) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
 
 
 def test_a_missing_price_is_no_price_of_zero() -> None:
@@ -240,3 +311,42 @@ def test_secrets_in_urls_and_pod_templates_stay_out() -> None:
     world = resource(models=models, mixture=None, judge=None, training={"sft": {}}, evaluation=evaluation, data={})
     assert "s3cret" not in json.dumps(public_resource(world))
     assert "https://host/v1" in json.dumps(public_resource(world))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://AKIA:s3cret@bucket/rows.jsonl", "s3://bucket/rows.jsonl"),
+        ("s3://AKIA:s3/cr?e#t@bucket/rows.jsonl?versionId=1", "s3://bucket/rows.jsonl"),
+        ("s3://AKIA:/s3cret@bucket/rows.jsonl", "s3://bucket/rows.jsonl"),
+        ("s3://AKIA:s3cret/bucket", "s3://…"),
+        ("https://minio:9000?sig=s3cret", "https://minio:9000"),
+        ("https://[::1]:8000/v1", "https://[::1]:8000/v1"),
+        ("file:///home/me@here/rows.jsonl", "file:///home/me@here/rows.jsonl"),
+        ("hf://owner/name@main", "hf://owner/name@main"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+    assert public_text(f"could not read '{url}' twice") == f"could not read '{shown}' twice"
+
+
+def test_a_report_of_a_resource_from_a_cluster_holds_no_secret() -> None:
+    keyed = "s3://AKIA:s3cret@lab-data/rows.jsonl"
+    models = FINISHED.resource.model_dump(mode="json", by_alias=True, exclude_unset=True)["spec"]["models"]
+    spec = {
+        "storage": {"uri": "s3://lab-runs/moaa?key=s3cret", "endpoint": "https://minio:9000?sig=s3cret"},
+        "models": [{**model, "source": f"{keyed}/{model['name']}"} for model in models if "source" in model],
+        "data": {"sft": [{"source": keyed}], "preference": [{"source": keyed}]},
+        "evaluation": {"selection": [{"name": "math", "type": "ExactMatch", "source": keyed}]},
+    }
+    metadata = {"name": "m", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": json.dumps("s3cret")}}
+    world = resource(**spec).model_copy(update={"metadata": Metadata.model_validate(metadata)})
+    view = replace(finished_run(world), unreadable=(f"{keyed}: not there.",))
+    failed = replace(stage(view, "i2-sft"), manifest=None, status="failed", problem=f"{keyed}: not there")
+    view = with_stage(view, failed)
+    summary = summarise(view)
+    html = render(view, summary)
+    assert "s3cret" not in summary.to_json()
+    assert "s3cret" not in html
+    assert html.count("s3://lab-data/rows.jsonl") > 4
