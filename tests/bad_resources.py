@@ -227,6 +227,17 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "bfloat on a CPU": ({"spec__training__resources": {"gpusPerWorker": 0}}, "spec.training", "write FP32"),
     # storage
     "bucket in upper case": ({"spec__storage__uri": "s3://Bucket/x"}, "spec.storage.uri", "s3://bucket/prefix"),
+    "line break in the storage": ({"spec__storage__uri": "file:///x\ny"}, "spec.storage.uri", "a line break"),
+    "control character in a source": (
+        {"spec__data__sft__0__source": "file:///x\x01.jsonl"},
+        "spec.data.sft[0].source",
+        "another control character",
+    ),
+    "line break in a model's source": (
+        {"spec__models__0__source": "file:///x\ny"},
+        "spec.models[0].source",
+        "a line break",
+    ),
     "endpoint of a folder": (
         {"spec__storage": {"uri": "file:///x", "endpoint": "http://x"}},
         "spec.storage.endpoint",

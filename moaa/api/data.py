@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from moaa.api.base import SecretKey, Spec
 
-DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://.+", max_length=1024)]
+DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
 
 class DataSource(Spec):

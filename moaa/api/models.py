@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from moaa.api.base import ModelName, NonNegative, Positive, SecretKey, Spec
 
-SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://.+", max_length=1024)]
+SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
 
 class Price(Spec):

@@ -20,6 +20,7 @@ from moaa.api.training import Training
 
 API_VERSION = "moaa.dev/v1alpha1"
 KIND = "MoAA"
+STORE_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f]*)?|file:///[^\x00-\x1f\x7f]+)$"
 
 
 class Metadata(Spec):
@@ -45,7 +46,11 @@ class Storage(Spec):
     """Where everything durable lives."""
 
     uri: Annotated[
-        str, StringConstraints(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$", max_length=512)
+        str,
+        StringConstraints(
+            pattern=STORE_PATTERN,
+            max_length=512,
+        ),
     ]
     """s3://bucket/prefix, or file:///folder on one machine."""
     endpoint: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=512)] | None = None
