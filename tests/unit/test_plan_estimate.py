@@ -18,6 +18,7 @@ from moaa.plan.estimate import (
     hours_by_model,
     judge_loads,
     loads,
+    too_few,
     total,
 )
 from moaa.plan.graph import build
@@ -77,9 +78,26 @@ def test_unknown_rows_are_unknown_all_the_way() -> None:
     assert parts["i1-judge"].calls == 280
 
 
-def test_counted_rows_bound_the_limit() -> None:
-    counted = {part.stage: part for part in estimate(resource(spec__iterations=2), {"sft-0": 13})}
-    assert (counted["i1-generate"].rows, counted["i2-generate"].rows) == (10, 3)
+def test_a_table_that_is_read_again_gives_every_iteration_its_rows() -> None:
+    owner = resource(spec__iterations=3, spec__data__allowReuse=True)
+    counted = {part.stage: part for part in estimate(owner, {"sft-0": 13})}
+    assert [counted[f"i{i}-generate"].rows for i in (1, 2, 3)] == [10, 10, 10]
+    assert [counted[f"i{i}-generate"].calls for i in (1, 2, 3)] == [30, 30, 30]
+    assert too_few(build(owner).stages.values(), owner, {"sft-0": 13}) == []
+    assert len(too_few(build(owner).stages.values(), owner, {"sft-0": 0})) == 1
+
+
+def test_rows_that_are_not_there_cost_what_they_are_and_are_told() -> None:
+    owner = resource(spec__iterations=3)
+    counted = {part.stage: part for part in estimate(owner, {"sft-0": 13})}
+    assert [counted[f"i{i}-generate"].rows for i in (1, 2, 3)] == [10, 10, 10]
+    (error,) = too_few(build(owner).stages.values(), owner, {"sft-0": 13, "preference-0": 12})
+    assert error.startswith("spec.data.sft[0].limit: 10 rows from row 10 on are needed, and there are 13")
+
+
+def test_a_benchmark_s_limit_is_a_cap() -> None:
+    counted = {part.stage: part for part in estimate(resource(), {"eval-held": 3})}
+    assert counted["i1-evaluate-sft"].rows == 3
 
 
 def test_gpus_are_paid_for_until_the_slowest_model_is_through() -> None:
