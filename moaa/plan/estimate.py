@@ -22,6 +22,7 @@ from moaa.errors import DataError
 from moaa.plan.graph import benchmarks, build, made_by, resolved_judge, resolved_mixture
 from moaa.plan.slices import Slice, positions, rows_taken, slice_rows
 from moaa.plan.stage import TRAINING, Kind, Stage
+from moaa.plan.subjects import How, subjects
 
 # Recipe §1.7: 560 tokens a proposer call and about 2,100 an aggregator call with four proposals.
 PROMPT_TOKENS = 200
@@ -217,23 +218,20 @@ def judge_loads(judge: Judge, pairs: int) -> Iterator[Load]:
 
 
 def _evaluation_loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
-    """Answers of everyone measured, then verdicts against the baseline. Iteration 0's judges are served last, so the
-    answerers are what `serves` holds besides them."""
-    spec = resource.spec
-    members = stage.iteration == 0 and spec.evaluation.members and spec.mixture is not None
-    for benchmark in benchmarks(spec):
+    """Answers of everyone measured, then verdicts against the baseline, whose answers iteration 0 has made."""
+    measured = subjects(resource, stage)
+    for benchmark in benchmarks(resource.spec):
         answers = (_questions(benchmark, counts) or 0) * benchmark.samples
-        alone = [stage.student or spec.student]
-        if members:
-            mixture = resolved_mixture(resource, stage)
-            names = [p.model for layer in mixture.layers for p in layer.proposers]
-            alone = list(dict.fromkeys([*alone, *names, mixture.aggregator.model]))
-            yield from _mixture_loads(mixture, answers)
-        for name in alone:
-            yield Load(name, answers, PROMPT_TOKENS, ANSWER_TOKENS)
+        if any(subject.how is How.MIXTURE for subject in measured):
+            yield from _mixture_loads(resolved_mixture(resource, stage), answers)
+        for subject in measured:
+            if subject.how is How.ALONE:
+                yield Load(subject.model, answers, PROMPT_TOKENS, ANSWER_TOKENS)
         if isinstance(benchmark, Pairwise):
-            against = len(alone) + bool(members) - (stage.iteration == 0)
-            yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * against)
+            yardstick = resource.spec.student if benchmark.baseline == "$base" else benchmark.baseline
+            # The baseline's own answers tie without a call.
+            others = [s for s in measured if s.how is How.MIXTURE or s.model != yardstick]
+            yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * len(others))
 
 
 def _asking(stage: Stage, resource: MoAA, rows: int, asked: list[Load]) -> Estimate:

@@ -59,6 +59,17 @@ def test_rows_and_calls_of_the_small_run() -> None:
     assert parts["i1-evaluate-sft"].calls == 5 + 5 * 3
 
 
+def test_a_baseline_that_is_no_member_answers_and_is_compared_with() -> None:
+    # 5 prompts; base, a, b, agg and eva alone and the mixture (3 calls); all but eva against eva, 3 calls a pair.
+    pairwise = by_stage(spec__evaluation__selection__0__baseline="eva")
+    assert pairwise["i0-evaluate"].calls == 5 * (5 + 3) + 5 * 5 * 3
+    assert pairwise["i1-evaluate-sft"].calls == 5 + 5 * 3
+    member = by_stage(spec__evaluation__selection__0__baseline="agg")
+    assert member["i0-evaluate"].calls == 5 * (4 + 3) + 5 * 4 * 3
+    alone = by_stage(spec__evaluation__selection__0__baseline="eva", spec__evaluation__members=False)
+    assert alone["i0-evaluate"].calls == 5 * 2 + 5 * 3
+
+
 def test_tokens_of_training_are_rows_times_epochs() -> None:
     parts = by_stage(spec__training__sft={"epochs": "2"}, spec__training__dpo={"epochs": "3"})
     assert parts["i1-sft"].trained_tokens == 10 * 2 * (PROMPT_TOKENS + ANSWER_TOKENS)

@@ -1,0 +1,69 @@
+"""Whom an evaluate stage measures, and under which label its rows appear.
+
+| stage | labels |
+|---|---|
+| iteration 0 | `base`; with `members` every other proposer by its name, `aggregator`, `mixture` |
+| later | `sft` or `dpo`, the student of that iteration |
+
+A model with two parts is measured once, under the first of `base`, `aggregator` and its name that applies to it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from moaa.api import MoAA
+from moaa.api.evaluation import Pairwise
+from moaa.plan.graph import benchmarks, made_by, resolved_mixture
+from moaa.plan.stage import Stage
+
+BASE, AGGREGATOR, MIXTURE = "base", "aggregator", "mixture"
+"""Labels that are no model's name. A declared model of that name keeps it with `model-` before it."""
+_TAKEN = frozenset({BASE, AGGREGATOR, MIXTURE, "sft", "dpo"})
+
+
+class How(StrEnum):
+    ALONE = "Alone"
+    """The model answers by itself."""
+    MIXTURE = "Mixture"
+    """The whole mixture answers; `model` is its aggregator."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One row of the results' table."""
+
+    label: str
+    how: How
+    model: str
+    """A name of `Stage.serves`."""
+
+
+def subjects(resource: MoAA, stage: Stage) -> list[Subject]:
+    """In the order of the report. Labels are unique, and no model is measured alone twice.
+
+    Raises:
+        ValueError: the stage measures nobody (it is no evaluate stage).
+    """
+    if stage.student is None:
+        raise ValueError(f"{stage.id}: names no student to measure")
+    if stage.iteration:
+        return [Subject((made_by(stage.student) or "").rpartition("-")[2], How.ALONE, stage.student)]
+    found = [Subject(BASE, How.ALONE, stage.student)]
+    mixture = resource.spec.mixture
+    if resource.spec.evaluation.members and mixture is not None:
+        resolved = resolved_mixture(resource, stage)
+        names = list(dict.fromkeys(p.model for layer in resolved.layers for p in layer.proposers))
+        alone = [name for name in names if name not in (stage.student, resolved.aggregator.model)]
+        found += [Subject(label_of(name), How.ALONE, name) for name in alone]
+        if resolved.aggregator.model != stage.student:
+            found.append(Subject(AGGREGATOR, How.ALONE, resolved.aggregator.model))
+        found.append(Subject(MIXTURE, How.MIXTURE, resolved.aggregator.model))
+    measured = {subject.model for subject in found}
+    baselines = [b.baseline for b in benchmarks(resource.spec) if isinstance(b, Pairwise) and b.baseline != "$base"]
+    found += [Subject(label_of(name), How.ALONE, name) for name in dict.fromkeys(baselines) if name not in measured]
+    return found
+
+
+def label_of(model: str) -> str:
+    """The label of a declared model that is measured alone."""
+    return f"model-{model}" if model in _TAKEN else model
