@@ -30,6 +30,33 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "a number in quotes",
     ),
     "zero epochs": ({"spec__training__sft": {"epochs": "0"}}, "spec.training.sft.epochs", "must be more than 0"),
+    "epochs without end": ({"spec__training__sft": {"epochs": "1e30"}}, "spec.training.sft.epochs", "at most 1000"),
+    "epochs beyond numbers": (
+        {"spec__training__sft": {"epochs": "1e999999"}},
+        "spec.training.sft.epochs",
+        "an exponent has at most two digits",
+    ),
+    "epochs beyond floats": (
+        {"spec__training__dpo": {"epochs": "1e400"}},
+        "spec.training.dpo.epochs",
+        "an exponent has at most two digits",
+    ),
+    "an absurd price": ({"spec__cost": {"gpuHourUsd": "1e30"}}, "spec.cost.gpuHourUsd", "must be at most 100000"),
+    "an absurd limit": (
+        {"spec__data__sft__0__limit": int("9" * 54)},
+        "spec.data.sft[0].limit",
+        "must be at most 1000000000",
+    ),
+    "an absurd window": (
+        {"spec__models__0__serving": {"maxModelLen": 10**12}},
+        "spec.models[0].serving.maxModelLen",
+        "must be at most 100000000",
+    ),
+    "a number too long to write out": (
+        {"spec__training__sft": {"learningRate": "1e-40"}},
+        "spec.training.sft.learningRate",
+        "at most 32 characters when it is written without an exponent",
+    ),
     "hot": (
         {"spec__mixture__aggregator__temperature": "2.5"},
         "spec.mixture.aggregator.temperature",

@@ -23,7 +23,7 @@ class DataSource(Spec):
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Branch, tag or commit of an hf:// data set; None: pinned at the first run."""
     token_secret: SecretKey | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Rows an iteration takes; the next iteration takes the next ones. None: all rows, for one iteration only."""
 
 

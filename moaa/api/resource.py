@@ -91,7 +91,7 @@ class Failures(Spec):
 class Cost(Spec):
     """Prices for the estimate and the report."""
 
-    gpu_hour_usd: NonNegative | None = None
+    gpu_hour_usd: Annotated[NonNegative, Field(le=100_000)] | None = None
     """US dollars for one GPU for one hour."""
 
 
