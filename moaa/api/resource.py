@@ -45,13 +45,7 @@ class StorageSecret(Spec):
 class Storage(Spec):
     """Where everything durable lives."""
 
-    uri: Annotated[
-        str,
-        StringConstraints(
-            pattern=STORE_PATTERN,
-            max_length=512,
-        ),
-    ]
+    uri: Annotated[str, StringConstraints(pattern=STORE_PATTERN, max_length=512)]
     """s3://bucket/prefix, or file:///folder on one machine."""
     endpoint: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=512)] | None = None
     """Of an S3 server that is not AWS."""

@@ -178,7 +178,8 @@ def sentences(found: list[Repeat]) -> list[str]:
         are, give = ("are", "they give") if len(gates) > 1 else ("is", "it gives")
         if behind:
             lines.append(
-                f"{', '.join(gates)} {are} to be done anew; unless {give} the same as before, so is {', '.join(behind)}"
+                f"{', '.join(gates)} {are} to be done anew; unless {give} the same as before, "
+                f"{', '.join(behind)} as well"
             )
     return lines
 
