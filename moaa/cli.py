@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
+ROW_DIGITS = 12
+"""Of a number of rows: more than any table has, and what the estimate multiplies stays a number."""
+MAX_SHOWN = 60
+"""Characters of an option that a message repeats."""
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXTRAS = {"run": "moaa[local], or moaa[train,serve] where there are GPUs"}
 """What a command needs beside the base install; every other one that needs anything reads the store: moaa[data]."""
@@ -168,7 +172,7 @@ def plan(options: argparse.Namespace) -> int:
     from moaa.plan.show import plan_view
 
     resource = load(options.file)
-    counts = dict(map(_row_count, options.rows))
+    counts = _row_counts(options.rows, resource)
     console = Console(width=_columns())
     try:
         from moaa.local.plan_view import read_plan
@@ -184,11 +188,24 @@ def plan(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _row_count(text: str) -> tuple[str, int]:
-    table, _, count = text.partition("=")
-    if not table or not count.isdecimal():
-        raise UsageError(f"--rows {text}: write a table and its number of rows, for example sft-0=61135")
-    return table, int(count)
+def _row_counts(options: Sequence[str], resource: "MoAA") -> dict[str, int]:
+    """Rows by table. Raises UsageError: a count is none, or its table is not the resource's."""
+    from moaa.plan.slices import tables
+
+    known = [table for table, _ in tables(resource)]
+    counts: dict[str, int] = {}
+    for option in options:
+        shown = option if len(option) <= MAX_SHOWN else f"{option[:MAX_SHOWN]}…"
+        table, _, count = option.partition("=")
+        if not re.fullmatch(rf"[0-9]{{1,{ROW_DIGITS}}}", count):
+            raise UsageError(
+                f"--rows {shown}: write a table and its number of rows, of at most {ROW_DIGITS} digits, for example "
+                "sft-0=61135"
+            )
+        if table not in known:
+            raise UsageError(f"--rows {shown}: there is no such table; the tables are {', '.join(known)}")
+        counts[table] = int(count)
+    return counts
 
 
 def run(options: argparse.Namespace) -> int:

@@ -30,6 +30,33 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "a number in quotes",
     ),
     "zero epochs": ({"spec__training__sft": {"epochs": "0"}}, "spec.training.sft.epochs", "must be more than 0"),
+    "epochs without end": ({"spec__training__sft": {"epochs": "1e30"}}, "spec.training.sft.epochs", "at most 1000"),
+    "epochs beyond numbers": (
+        {"spec__training__sft": {"epochs": "1e999999"}},
+        "spec.training.sft.epochs",
+        "an exponent has at most two digits",
+    ),
+    "epochs beyond floats": (
+        {"spec__training__dpo": {"epochs": "1e400"}},
+        "spec.training.dpo.epochs",
+        "an exponent has at most two digits",
+    ),
+    "an absurd price": ({"spec__cost": {"gpuHourUsd": "1e30"}}, "spec.cost.gpuHourUsd", "must be at most 100000"),
+    "an absurd limit": (
+        {"spec__data__sft__0__limit": int("9" * 54)},
+        "spec.data.sft[0].limit",
+        "must be at most 1000000000",
+    ),
+    "an absurd window": (
+        {"spec__models__0__serving": {"maxModelLen": 10**12}},
+        "spec.models[0].serving.maxModelLen",
+        "must be at most 100000000",
+    ),
+    "a number too long to write out": (
+        {"spec__training__sft": {"learningRate": "1e-40"}},
+        "spec.training.sft.learningRate",
+        "at most 32 characters when it is written without an exponent",
+    ),
     "hot": (
         {"spec__mixture__aggregator__temperature": "2.5"},
         "spec.mixture.aggregator.temperature",
@@ -227,6 +254,17 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "bfloat on a CPU": ({"spec__training__resources": {"gpusPerWorker": 0}}, "spec.training", "write FP32"),
     # storage
     "bucket in upper case": ({"spec__storage__uri": "s3://Bucket/x"}, "spec.storage.uri", "s3://bucket/prefix"),
+    "line break in the storage": ({"spec__storage__uri": "file:///x\ny"}, "spec.storage.uri", "a line break"),
+    "control character in a source": (
+        {"spec__data__sft__0__source": "file:///x\x01.jsonl"},
+        "spec.data.sft[0].source",
+        "another control character",
+    ),
+    "line break in a model's source": (
+        {"spec__models__0__source": "file:///x\ny"},
+        "spec.models[0].source",
+        "a line break",
+    ),
     "endpoint of a folder": (
         {"spec__storage": {"uri": "file:///x", "endpoint": "http://x"}},
         "spec.storage.endpoint",

@@ -12,7 +12,6 @@ from benchmarks.soak.counting import Asked
 from moaa.api import MoAA
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.data.slices import take
-from moaa.evaluate.plan import subjects
 from moaa.judge.ask import RETRY_KEY
 from moaa.judge.row import to_pair
 from moaa.local.catalogue import served_name
@@ -20,6 +19,7 @@ from moaa.plan.fingerprint import answering_digest, model_digest
 from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, made_by, stage_id
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import TRAINING, Kind, StageResult
+from moaa.plan.subjects import subjects
 from moaa.store.base import Store
 from moaa.store.directory import DirectoryStore
 from moaa.store.keys import HIDDEN

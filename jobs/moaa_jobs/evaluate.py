@@ -16,7 +16,6 @@ from moaa.data.rows import AnswerRow, PromptRow, ScoreRow
 from moaa.data.schemas import ANSWERS, SCORES
 from moaa.errors import CallError
 from moaa.evaluate.exact_match import score
-from moaa.evaluate.plan import How, Subject, subjects
 from moaa.evaluate.statistics import mean_of_means
 from moaa.judge.row import judge_pair
 from moaa.mixture.alone import answer_alone
@@ -24,6 +23,7 @@ from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import STAGE_DATA, benchmarks, resolved_judge, resolved_mixture
 from moaa.plan.shards import ROWS_PER_SHARD
 from moaa.plan.stage import Kind, Stage, StageJob
+from moaa.plan.subjects import How, Subject, subjects
 from moaa_jobs.context import Context
 from moaa_jobs.inputs import rows_of, stage_of
 from moaa_jobs.models import windows_of

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from moaa.api.file_uri import file_path
 from moaa.api.models import Model
 from moaa.client.budget import Window, Windows
 from moaa.client.target import Target, target_of
@@ -61,7 +62,7 @@ async def windows_of(context: Context) -> Windows:
 async def _tokenizer(context: Context, model: Model) -> Path | None:
     source = model.source or ""
     if source.startswith("file://"):
-        file = Path(source.removeprefix("file://")) / "tokenizer.json"
+        file = file_path(source) / "tokenizer.json"
         return file if file.is_file() else None
     if source.startswith("hf://"):
         return await asyncio.to_thread(_from_hub, context, model)

@@ -15,11 +15,11 @@ import pyarrow as pa
 from moaa.data.rows import ScoreRow
 from moaa.data.schemas import SCORES
 from moaa.evaluate.gate import Decision, decide
-from moaa.evaluate.plan import BASE
 from moaa.evaluate.statistics import Scores
 from moaa.plan.explain import IterationRecord
 from moaa.plan.graph import BASE_EVALUATE, RESOLVE, made_by, stage_id
 from moaa.plan.stage import Kind, Output, StageJob
+from moaa.plan.subjects import BASE
 from moaa.store.manifest import ObjectRef, StageManifest
 from moaa.store.tables import TableRows
 from moaa_jobs.context import Context, Permanent

@@ -12,10 +12,9 @@ from functools import partial
 from moaa.api.models import Model
 from moaa.data.hashing import digest_of
 from moaa.data.pins import MODELS, PINNED_FILES, PINNED_MODELS, ModelRow, pin_rows
-from moaa.data.slices import field_of
 from moaa.data.sources import choose_files
 from moaa.errors import DataError
-from moaa.plan.slices import tables
+from moaa.plan.slices import field_of, tables
 from moaa.plan.stage import StageJob
 from moaa.store.tables import TableRows
 from moaa_jobs.context import Context

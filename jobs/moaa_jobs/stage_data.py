@@ -21,9 +21,8 @@ from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.schemas import PROMPTS
 from moaa.data.shapes import Use
-from moaa.data.slices import field_of, positions
 from moaa.plan.graph import RESOLVE
-from moaa.plan.slices import slice_rows, tables
+from moaa.plan.slices import field_of, positions, slice_rows, tables
 from moaa.plan.stage import Kind, StageJob
 from moaa.store.shards import shard_count
 from moaa.store.tables import TableRows

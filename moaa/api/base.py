@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$"
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]{1,2})?$"
 DECIMAL_MAX_LENGTH = 32
 """Characters of a number."""
 
@@ -43,9 +43,10 @@ def _decimal(value: object) -> object:
     elif len(value) > DECIMAL_MAX_LENGTH:
         raise ValueError(f"must have at most {DECIMAL_MAX_LENGTH} characters")
     elif not re.match(DECIMAL_PATTERN, value):
-        raise ValueError('must be a number in quotes, for example "0.7" or "8e-6"')
-    else:
-        number = Decimal(value)
+        raise ValueError('must be a number in quotes, for example "0.7" or "8e-6"; an exponent has at most two digits')
+    elif len(decimal_text(number := Decimal(value))) > DECIMAL_MAX_LENGTH:
+        # Jobs read a resource in the canonical spelling, which is held to the same length.
+        raise ValueError(f"must have at most {DECIMAL_MAX_LENGTH} characters when it is written without an exponent")
     if not number.is_finite():
         raise ValueError("must be finite")
     return number

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from moaa.api.base import SecretKey, Spec
 
-DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://.+", max_length=1024)]
+DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
 
 class DataSource(Spec):
@@ -23,7 +23,7 @@ class DataSource(Spec):
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Branch, tag or commit of an hf:// data set; None: pinned at the first run."""
     token_secret: SecretKey | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Rows an iteration takes; the next iteration takes the next ones. None: all rows, for one iteration only."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from pydantic import ValidationError
 
 from moaa.api.check import check_document
+from moaa.api.file_uri import file_path, file_uri
 from moaa.api.resource import KIND, MoAA
 from moaa.api.wording import navigate, remedy, shown, value_at
 from moaa.api.yaml_text import Document, Path, path_text, read_documents
@@ -139,7 +140,7 @@ def _with_absolute_paths(root: dict[str, object], folder: FilePath) -> dict[str,
         if isinstance(value, list):
             return [absolute(item, key) for item in value]
         if key in ("source", "uri") and isinstance(value, str) and value.startswith(("file://./", "file://../")):
-            return f"file://{(folder / value.removeprefix('file://')).resolve()}"
+            return file_uri((folder / file_path(value)).resolve())
         return value
 
     return {**root, "spec": absolute(root.get("spec"), "spec")} if "spec" in root else root

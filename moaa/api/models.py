@@ -6,15 +6,15 @@ from pydantic import Field, StringConstraints, model_validator
 
 from moaa.api.base import ModelName, NonNegative, Positive, SecretKey, Spec
 
-SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://.+", max_length=1024)]
+SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
 
 class Price(Spec):
     """What a foreign endpoint charges."""
 
-    input_usd_per_million: NonNegative
+    input_usd_per_million: Annotated[NonNegative, Field(le=1_000_000)]
     """US dollars for a million prompt tokens."""
-    output_usd_per_million: NonNegative
+    output_usd_per_million: Annotated[NonNegative, Field(le=1_000_000)]
     """US dollars for a million completion tokens."""
 
 
@@ -29,7 +29,7 @@ class Endpoint(Spec):
     """Where the API key is; sent as a Bearer token."""
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 32
     """Most requests in flight."""
-    max_model_len: Annotated[int, Field(ge=64)] = 8192
+    max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
     """Context window in tokens; longer prompts are shortened or refused before they are sent."""
     price: Price | None = None
 
@@ -40,11 +40,11 @@ class Serving(Spec):
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs a replica; 0 serves on the CPU."""
     replicas: Annotated[int, Field(ge=1, le=256)] = 1
-    max_model_len: Annotated[int, Field(ge=64)] = 8192
+    max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
     """Context window in tokens."""
     startup_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     """Minutes from scheduling until the first completion must succeed."""
-    memory_gib: Positive | None = None
+    memory_gib: Annotated[Positive, Field(le=65536)] | None = None
     """Memory of one replica when it is served on a CPU; None: 1.5 GiB, twice the weights, and room for 16 full
     conversations."""
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 256

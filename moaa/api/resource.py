@@ -20,6 +20,7 @@ from moaa.api.training import Training
 
 API_VERSION = "moaa.dev/v1alpha1"
 KIND = "MoAA"
+STORE_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f]*)?|file:///[^\x00-\x1f\x7f]+)$"
 
 
 class Metadata(Spec):
@@ -44,9 +45,7 @@ class StorageSecret(Spec):
 class Storage(Spec):
     """Where everything durable lives."""
 
-    uri: Annotated[
-        str, StringConstraints(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$", max_length=512)
-    ]
+    uri: Annotated[str, StringConstraints(pattern=STORE_PATTERN, max_length=512)]
     """s3://bucket/prefix, or file:///folder on one machine."""
     endpoint: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=512)] | None = None
     """Of an S3 server that is not AWS."""
@@ -86,7 +85,7 @@ class Failures(Spec):
 class Cost(Spec):
     """Prices for the estimate and the report."""
 
-    gpu_hour_usd: NonNegative | None = None
+    gpu_hour_usd: Annotated[NonNegative, Field(le=100_000)] | None = None
     """US dollars for one GPU for one hour."""
 
 

@@ -16,7 +16,7 @@ class TrainingResources(Spec):
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 1
     """A Ray Train worker drives one GPU; 0 trains on the CPU."""
     cpus_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
-    memory_gib: Positive | None = None
+    memory_gib: Annotated[Positive, Field(le=65536)] | None = None
     """Memory of one worker, for the local budget and the pod's limit; None: decided by the executor."""
     max_failures: Annotated[int, Field(ge=0, le=100)] = 3
     """Worker losses Ray Train repairs inside one attempt."""
@@ -46,14 +46,14 @@ class Optimization(Spec):
     weight_decay: NonNegative = Decimal(0)
     max_grad_norm: Positive = Decimal(1)
     gradient_checkpointing: bool = True
-    checkpoint_steps: Annotated[int, Field(ge=1)] = 50
+    checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
     """Optimiser steps between checkpoints."""
 
 
 class Sft(Optimization):
     """Supervised fine-tuning on the mixture's conversations; loss on assistant tokens only."""
 
-    epochs: Positive = Decimal(6)
+    epochs: Annotated[Positive, Field(le=1000)] = Decimal(6)
     learning_rate: Positive = Decimal("8e-6")
     """§4.1; App. A prints 8e-7, which repeats the DPO line."""
     packing: bool = True
@@ -74,7 +74,7 @@ class Dpo(Optimization):
     temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
-    epochs: Positive = Decimal(5)
+    epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
     learning_rate: Positive = Decimal("8e-7")
     beta: Positive = Decimal("0.01")
     ref_model: RefModel = RefModel.STAGE_START

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from moaa.api.base import MODEL_NAME_PATTERN
-from moaa.api.resource import MoAA
+from moaa.api.file_uri import has_control_character
+from moaa.api.resource import STORE_PATTERN, MoAA
 from moaa.api.yaml_text import Path, Step
 
 MAX_SHOWN = 60
@@ -30,10 +31,10 @@ _SECRET_LOOKS = re.compile(
 _PATTERNS: Mapping[str, str] = {
     MODEL_NAME_PATTERN: "must be lower-case letters, digits and '-', starting and ending with a letter or digit",
     r"^[a-z]([a-z0-9-]*[a-z0-9])?$": "must be lower-case letters, digits and '-', starting with a letter",
-    r"^(hf|s3|file)://.+": "must be hf://datasets/owner/name, s3://bucket/key or file:///path",
-    r"^(hf|s3|file|pvc)://.+": "must be hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder",
+    r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$": "must be hf://datasets/owner/name, s3://bucket/key or file:///path",
+    r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$": "must be hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder",
     r"^https?://.+": "must be an http:// or https:// address",
-    r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$": "must be s3://bucket/prefix or file:///folder",
+    STORE_PATTERN: "must be s3://bucket/prefix or file:///folder",
 }
 
 _WORDS: Mapping[str, str] = {
@@ -144,6 +145,8 @@ def remedy(error: ErrorDetails, root: object, path: Path) -> str:
             problem = "is no such kind" if kind == "union_tag_invalid" else "is required: it says which kind this is"
             return f"{problem}; {suggestion(str(value_at(root, path)), tags, what='write one of')}"
         case "string_pattern_mismatch":
+            if has_control_character(str(value_at(root, path))):
+                return "holds a line break or another control character; remove it"
             return _PATTERNS.get(str(context["pattern"]), f"must match {context['pattern']}")
     if value_at(root, path) is None and path:
         return "is empty; give it a value"

@@ -28,7 +28,7 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
         return None if manifest is None else manifest.result()
 
     graph, results = await survey(build(resource), resource, look_up, records=records)
-    last = {name: result for record in records.values() for name, result in record.stages.items()}
+    last = {name: result for i in sorted(records) for name, result in (records[i].start | records[i].stages).items()}
     documents = {
         name: manifest.document
         for name, result in last.items()

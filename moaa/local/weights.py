@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from moaa.api import MoAA
+from moaa.api.file_uri import file_path
 from moaa.api.models import Endpoint, Model, Serving
 from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError, ServerError
@@ -81,7 +81,7 @@ async def bring(
     scheme, _, rest = (model.source or "").partition("://")
     match scheme:
         case "file":
-            return await _unchanged(weights, Path(unquote(rest)))
+            return await _unchanged(weights, file_path(str(model.source)))
         case "hf":
             return await asyncio.to_thread(_from_hub, rest, weights.commit or model.revision, cache / "hub", token)
         case "s3":

@@ -14,13 +14,15 @@ from decimal import Decimal
 
 from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
-from moaa.api.evaluation import Pairwise
+from moaa.api.evaluation import Benchmark, Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, Mixture
 from moaa.api.models import Model
 from moaa.api.resource import Schedule
+from moaa.errors import DataError
 from moaa.plan.graph import benchmarks, build, made_by, resolved_judge, resolved_mixture
-from moaa.plan.slices import slice_rows
+from moaa.plan.slices import Slice, positions, rows_taken, slice_rows
 from moaa.plan.stage import TRAINING, Kind, Stage
+from moaa.plan.subjects import How, subjects
 
 # Recipe §1.7: 560 tokens a proposer call and about 2,100 an aggregator call with four proposals.
 PROMPT_TOKENS = 200
@@ -130,12 +132,10 @@ def _rows(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> int | None
     """Rows a stage works on; None while a table's length is unknown."""
     spec = resource.spec
     if stage.kind is Kind.EVALUATE:
-        sizes = [_size(f"eval-{b.name}", 0, b.limit, counts) for b in benchmarks(spec)]
+        sizes = [_questions(b, counts) for b in benchmarks(spec)]
     else:
         source = Kind.GENERATE if stage.kind in (Kind.GENERATE, Kind.SFT) else Kind.SAMPLE
-        sizes = [
-            _size(part.table, part.offset, part.limit, counts) for part in slice_rows(resource, source, stage.iteration)
-        ]
+        sizes = [_taken(part, counts) for part in slice_rows(resource, source, stage.iteration)]
     rows = 0
     for size in sizes:
         if size is None:
@@ -144,11 +144,30 @@ def _rows(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> int | None
     return int(rows * USABLE_PAIRS) if stage.kind is Kind.DPO else rows
 
 
-def _size(table: str, offset: int, limit: int | None, counts: Mapping[str, int]) -> int | None:
-    if table not in counts:
-        return limit
-    left = max(counts[table] - offset, 0)
-    return left if limit is None else min(limit, left)
+def _taken(part: Slice, counts: Mapping[str, int]) -> int | None:
+    """Rows of a slice. A table with fewer ends no slice early: it is read again, or the stage stops (`too_few`)."""
+    return rows_taken(part, counts[part.table]) if part.table in counts else part.limit
+
+
+def _questions(benchmark: Benchmark, counts: Mapping[str, int]) -> int | None:
+    """Rows of a benchmark, which `limit` only caps."""
+    counted = counts.get(f"eval-{benchmark.name}", benchmark.limit)
+    return counted if counted is None or benchmark.limit is None else min(counted, benchmark.limit)
+
+
+def too_few(stages: Iterable[Stage], resource: MoAA, counts: Mapping[str, int]) -> list[str]:
+    """The errors with which these stages will stop for want of rows, the first of each table."""
+    found: dict[str, str] = {}
+    for stage in stages:
+        if stage.kind not in (Kind.GENERATE, Kind.SAMPLE):
+            continue
+        for part in slice_rows(resource, stage.kind, stage.iteration):
+            if part.table in counts and part.table not in found:
+                try:
+                    positions(part, counts[part.table])
+                except DataError as error:
+                    found[part.table] = str(error)
+    return list(found.values())
 
 
 def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
@@ -157,7 +176,7 @@ def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[L
     if stage.kind is Kind.GENERATE:
         parts = zip(spec.data.sft, slice_rows(resource, Kind.GENERATE, stage.iteration), strict=True)
         asked = [part for source, part in parts if source.answers is Answers.MIXTURE]
-        prompts = sum(_size(part.table, part.offset, part.limit, counts) or 0 for part in asked)
+        prompts = sum(_taken(part, counts) or 0 for part in asked)
         if asked:
             yield from _mixture_loads(resolved_mixture(resource, stage), prompts * USER_TURNS)
     elif stage.kind is Kind.SAMPLE and spec.training.dpo is not None:
@@ -199,23 +218,20 @@ def judge_loads(judge: Judge, pairs: int) -> Iterator[Load]:
 
 
 def _evaluation_loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
-    """Answers of everyone measured, then verdicts against the baseline. Iteration 0's judges are served last, so the
-    answerers are what `serves` holds besides them."""
-    spec = resource.spec
-    members = stage.iteration == 0 and spec.evaluation.members and spec.mixture is not None
-    for benchmark in benchmarks(spec):
-        answers = (_size(f"eval-{benchmark.name}", 0, benchmark.limit, counts) or 0) * benchmark.samples
-        alone = [stage.student or spec.student]
-        if members:
-            mixture = resolved_mixture(resource, stage)
-            names = [p.model for layer in mixture.layers for p in layer.proposers]
-            alone = list(dict.fromkeys([*alone, *names, mixture.aggregator.model]))
-            yield from _mixture_loads(mixture, answers)
-        for name in alone:
-            yield Load(name, answers, PROMPT_TOKENS, ANSWER_TOKENS)
+    """Answers of everyone measured, then verdicts against the baseline, whose answers iteration 0 has made."""
+    measured = subjects(resource, stage)
+    for benchmark in benchmarks(resource.spec):
+        answers = (_questions(benchmark, counts) or 0) * benchmark.samples
+        if any(subject.how is How.MIXTURE for subject in measured):
+            yield from _mixture_loads(resolved_mixture(resource, stage), answers)
+        for subject in measured:
+            if subject.how is How.ALONE:
+                yield Load(subject.model, answers, PROMPT_TOKENS, ANSWER_TOKENS)
         if isinstance(benchmark, Pairwise):
-            against = len(alone) + bool(members) - (stage.iteration == 0)
-            yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * against)
+            yardstick = resource.spec.student if benchmark.baseline == "$base" else benchmark.baseline
+            # The baseline's own answers tie without a call.
+            others = [s for s in measured if s.how is How.MIXTURE or s.model != yardstick]
+            yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * len(others))
 
 
 def _asking(stage: Stage, resource: MoAA, rows: int, asked: list[Load]) -> Estimate:

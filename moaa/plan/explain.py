@@ -12,11 +12,17 @@ from pydantic import Field
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import build, stage_id
-from moaa.plan.stage import Graph, Kind, StageResult
+from moaa.plan.graph import BASE_EVALUATE, RESOLVE, STAGE_DATA, build, stage_id
+from moaa.plan.slices import tables
+from moaa.plan.stage import Graph, Kind, Output, StageResult
 
 INHERITED = ("inputs", "student", "refModel", "candidates")
 """Parts of a document that other stages' results give, not the resource."""
+REPRODUCIBLE = (RESOLVE, STAGE_DATA)
+"""Stages that, done again under an edit, often give what they gave before: an edit of a benchmark changes no row of
+training. Then what rests on them is not repeated."""
+BLANK = "0" * 64
+OTHER_INPUTS = "its inputs are other rows or weights"
 
 
 class IterationRecord(Spec):
@@ -64,9 +70,21 @@ class Repeat:
     """What makes it another stage; empty when only its inputs come anew."""
     because: tuple[str, ...]
     """Stages before it that are repeated."""
+    unknown: tuple[str, ...] = ()
+    """Stages before it that are to be done and of which nobody knows what they gave before: it is repeated only if that
+    was something else."""
+
+    @property
+    def has_other_inputs(self) -> bool:
+        """What it reads is there already, and is not what it read before."""
+        return not (self.changes or self.because or self.unknown)
 
     def __str__(self) -> str:
-        return "; ".join([*map(str, self.changes)] or [f"its input comes anew from {', '.join(self.because)}"])
+        if self.changes:
+            return "; ".join(map(str, self.changes))
+        if self.has_other_inputs:
+            return OTHER_INPUTS
+        return f"its input comes anew from {', '.join(self.because or self.unknown)}"
 
 
 def pin_closed(graph: Graph, records: Mapping[int, IterationRecord]) -> tuple[Graph, dict[str, StageResult]]:
@@ -96,15 +114,40 @@ def repeats(
     stage id. A stage is compared on its last known inputs, so that only what the resource changed is its own cause.
     """
     found: dict[str, Repeat] = {}
+    known = _comparable(resource, last, results)
     for stage in graph.stages.values():
         before = documents.get(stage.id)
         if before is None or stage.id in results:
             continue
-        identity = identify(stage, resource, {**last, **results})
+        identity = identify(stage, resource, known)
         changes = () if identity is None else _own_changes(before, identity.document)
         because = tuple(need for need in stage.needs if need in found)
-        found[stage.id] = Repeat(stage.id, changes, because)
+        unknown = tuple(need for need in stage.needs if need not in found and need not in results)
+        found[stage.id] = Repeat(stage.id, changes, because, unknown)
     return list(found.values())
+
+
+def _comparable(
+    resource: MoAA, last: Mapping[str, StageResult], results: Mapping[str, StageResult]
+) -> dict[str, StageResult]:
+    """Results to compare documents on: what an edit has added (a source, a benchmark, a model) has none yet, and of
+    iteration 0 there may be no record. Digests are made up there; they stand in inherited parts, which are left out."""
+    staged = [table for table, _ in tables(resource)]
+    known = {**last, **results}
+    if RESOLVE in known:  # without it the models' own digests would be made up
+        models = {model.name: BLANK for model in resource.spec.models} | known[RESOLVE].models
+        known[RESOLVE] = _with_outputs(known[RESOLVE], staged).with_(models=models)
+    for name, kind, outputs in (
+        (STAGE_DATA, Kind.STAGE_DATA, staged),
+        (BASE_EVALUATE, Kind.EVALUATE, ["answers", "scores"]),
+    ):
+        result = known.get(name) or StageResult(stage=name, kind=kind, inputs=BLANK, fingerprint=BLANK)
+        known[name] = _with_outputs(result, outputs)
+    return known
+
+
+def _with_outputs(result: StageResult, names: list[str]) -> StageResult:
+    return result.with_(outputs={name: Output(digest=BLANK) for name in names} | result.outputs)
 
 
 def _own_changes(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Change, ...]:
@@ -118,18 +161,47 @@ def _is_inherited(path: str) -> bool:
 
 def sentences(found: list[Repeat]) -> list[str]:
     """One line for each cause, naming all it repeats: `i1-generate: mixture.aggregator.temperature 0.7 → 0.5; repeats
-    i1-generate, i1-sft`."""
+    i1-generate, i1-sft`. What is repeated only if stage-data gives other rows is told as that."""
     lines: list[str] = []
+    told: set[str] = set()  # what is repeated for certain
+    causes: dict[str, set[str]] = {}
     for repeat in found:
-        if repeat.because and not repeat.changes:
+        cause = "; ".join(map(str, repeat.changes)) or OTHER_INPUTS
+        if not (repeat.changes or repeat.has_other_inputs) or repeat.stage in causes.get(cause, ()):
             continue
-        behind = [repeat.stage]
-        for other in found:
-            if set(other.because) & set(behind):
-                behind.append(other.stage)
-        cause = "; ".join(map(str, repeat.changes)) or "its inputs are other rows or weights"
-        lines.append(f"{repeat.stage}: {cause}; repeats {', '.join(behind)}")
+        certain = _closure([repeat.stage], found, past_reproducible=False)
+        causes.setdefault(cause, set()).update(certain)
+        told.update(certain)
+        lines.append(f"{repeat.stage}: {cause}; repeats {', '.join(certain)}")
+    for gates in dict.fromkeys(gates for repeat in found if (gates := _gates(repeat))):
+        first = [repeat.stage for repeat in found if _gates(repeat) == gates and repeat.stage not in told]
+        behind = [stage for stage in _closure(first, found) if stage not in told]
+        told.update(behind)
+        are, give = ("are", "they give") if len(gates) > 1 else ("is", "it gives")
+        if behind:
+            lines.append(
+                f"{', '.join(gates)} {are} to be done anew; unless {give} the same as before, "
+                f"{', '.join(behind)} as well"
+            )
     return lines
+
+
+def _gates(repeat: Repeat) -> tuple[str, ...]:
+    """What decides by its outputs whether a stage is repeated that nothing else repeats: stages of which nobody knows
+    what they gave, or that often give the same again."""
+    if repeat.changes or any(stage not in REPRODUCIBLE for stage in repeat.because):
+        return ()
+    return tuple(dict.fromkeys([*repeat.because, *repeat.unknown]))
+
+
+def _closure(first: list[str], found: list[Repeat], *, past_reproducible: bool = True) -> list[str]:
+    """These stages and all that are repeated because of them, in graph order."""
+    reached = list(first)
+    for repeat in found:
+        through = [stage for stage in repeat.because if past_reproducible or stage not in REPRODUCIBLE]
+        if repeat.stage not in reached and set(through) & set(reached):
+            reached.append(repeat.stage)
+    return [repeat.stage for repeat in found if repeat.stage in reached]
 
 
 def without_effect(

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from moaa.api import MoAA
 from moaa.errors import StageError
 from moaa.plan.graph import STAGE_DATA, benchmarks, stage_id
-from moaa.plan.slices import Slice, slice_rows
+from moaa.plan.slices import rows_taken, slice_rows
 from moaa.plan.stage import Kind, Stage, StageResult
 
 ROWS_PER_SHARD: Mapping[Kind, int] = MappingProxyType(
@@ -51,14 +51,9 @@ def _rows(stage: Stage, resource: MoAA, results: Mapping[str, StageResult]) -> i
         case Kind.EVALUATE:
             return sum(_output(results, STAGE_DATA, f"eval-{b.name}") for b in benchmarks(resource.spec))
     return sum(
-        _taken(part, _output(results, STAGE_DATA, part.table))
+        rows_taken(part, _output(results, STAGE_DATA, part.table))
         for part in slice_rows(resource, stage.kind, stage.iteration)
     )
-
-
-def _taken(part: Slice, rows: int) -> int:
-    """Rows a slice takes; the job itself refuses one that reaches past the table's end without reuse."""
-    return max(rows - part.offset, 0) if part.limit is None else part.limit
 
 
 def _output(results: Mapping[str, StageResult], stage: str, output: str) -> int:

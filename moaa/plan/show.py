@@ -10,7 +10,7 @@ from rich.text import Text
 
 from moaa.api import MoAA
 from moaa.api.check import warnings
-from moaa.plan.estimate import Estimate, estimate, total
+from moaa.plan.estimate import Estimate, estimate, too_few, total
 from moaa.plan.explain import Repeat, sentences
 from moaa.plan.graph import STAGE_DATA, build
 from moaa.plan.ready import Decision, World, decide
@@ -71,7 +71,9 @@ def plan_view(
     edits = [*sentences(list(repeated)), *kept]
     if kept:
         edits.append(ANEW)
-    return Group(table, *(Text(line) for line in _notes(resource, open_parts, edits, known)))
+    short = too_few((stage for stage in graph.stages.values() if stage.id not in results), resource, known)
+    notes = [*(f"edit: {line}" for line in edits), *(f"will stop with an error: {line}" for line in short)]
+    return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
 
 
 def plan_text(view: RenderableType, *, width: int = 120) -> str:
@@ -127,8 +129,7 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
-def _notes(resource: MoAA, parts: Sequence[Estimate], edits: Sequence[str], known: Mapping[str, int]) -> Iterator[str]:
-    yield from (f"edit: {line}" for line in edits)
+def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
     if unknown:
         yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"

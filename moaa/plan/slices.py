@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from moaa.api import MoAA
 from moaa.api.data import DataSource
+from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.stage import Kind
 
@@ -52,3 +53,32 @@ def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:
         Slice(f"{prefix}-{k}", (iteration - 1) * (source.limit or 0), source.limit, data.allow_reuse)
         for k, source in enumerate(sources)
     )
+
+
+def field_of(table: str) -> str:
+    """Where the resource declares a table's source: `sft-0` is spec.data.sft[0]."""
+    group, _, rest = table.partition("-")
+    return f"spec.evaluation, benchmark {rest}" if group == "eval" else f"spec.data.{group}[{rest}]"
+
+
+def positions(part: Slice, num_rows: int) -> range:
+    """Positions a slice takes; with reuse they run past the end and position p stands for row p mod `num_rows`.
+
+    Raises:
+        DataError: the table has no rows, or too few.
+    """
+    field = field_of(part.table)
+    if not num_rows:
+        raise DataError(f"{field}: no row is left after deduplication and decontamination; give other data")
+    end = max(num_rows, part.offset) if part.limit is None else part.offset + part.limit
+    if end > num_rows and not part.reuse:
+        raise DataError(
+            f"{field}.limit: {part.limit} rows from row {part.offset} on are needed, and there are {num_rows} after "
+            "deduplication and decontamination; lower limit or iterations, add data, or set spec.data.allowReuse: true"
+        )
+    return range(part.offset, end)
+
+
+def rows_taken(part: Slice, num_rows: int) -> int:
+    """Rows a slice takes of a table with `num_rows`, also where `positions` would refuse."""
+    return max(num_rows - part.offset, 0) if part.limit is None else part.limit

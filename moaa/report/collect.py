@@ -15,10 +15,10 @@ from pydantic.alias_generators import to_camel
 from moaa.api import MoAA
 from moaa.data.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.errors import StoreError
-from moaa.evaluate.plan import BASE
 from moaa.plan.explain import IterationRecord
 from moaa.plan.graph import BASE_EVALUATE, build
 from moaa.plan.stage import TRAINING, Identity, Kind, Stage, StageResult
+from moaa.plan.subjects import BASE
 from moaa.plan.survey import survey
 from moaa.report import closed as closed_on
 from moaa.report.contrast import benchmark_shown, largest_changes

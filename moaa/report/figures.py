@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from moaa.evaluate.plan import BASE, MIXTURE
 from moaa.plan.stage import Kind
+from moaa.plan.subjects import BASE, MIXTURE
 from moaa.report import charts, wording
 from moaa.report.charts import Bar, Dot, Line, Step
 from moaa.report.schema import GainSummary, OrderSummary, PairSummary, ScoreSummary, Summary

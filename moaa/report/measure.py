@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from moaa.api import MoAASpec
 from moaa.api.evaluation import AnyBenchmark, Evaluation, Pairwise
 from moaa.data.rows import ScoreRow
-from moaa.evaluate.plan import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
+from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.report.schema import GainSummary, ScoreSummary, Use
 from moaa.report.students import iteration_of, promoted, scores_of, start_scores, student_label
 from moaa.report.view import RunView, StageView
@@ -80,7 +80,7 @@ def _length_controlled(
 
 
 def _baseline_label(spec: MoAASpec, benchmark: Pairwise) -> str:
-    """Under which label iteration 0 measured the yardstick of a benchmark (`moaa.evaluate.plan.subjects`)."""
+    """Under which label iteration 0 measured the yardstick of a benchmark (`moaa.plan.subjects.subjects`)."""
     if benchmark.baseline in ("$base", spec.student):
         return BASE
     is_member = spec.evaluation.members and spec.mixture is not None

@@ -1,9 +1,9 @@
 """Who is who: students by the stages that made them, their names for readers, whom a promotion chose, their scores."""
 
 from moaa.data.rows import ScoreRow
-from moaa.evaluate.plan import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.plan.graph import BASE_EVALUATE
 from moaa.plan.stage import Kind
+from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.report.view import RunView, StageView
 
 PROMOTE_SUFFIX = f"-{Kind.PROMOTE}"

@@ -1,11 +1,9 @@
 """From `spec.storage` and the environment to a store. The only place that knows which stores exist."""
 
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
-
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from moaa.api.file_uri import SCHEME, file_path
 from moaa.api.resource import Storage
 from moaa.errors import StoreError
 from moaa.store.base import Store
@@ -37,9 +35,8 @@ def open_store(storage: Storage, settings: StoreSettings | None = None) -> Store
     Raises:
         StoreError: the keys are incomplete, or boto3 is not installed.
     """
-    url = urlsplit(storage.uri)
-    if url.scheme == "file":
-        store = DirectoryStore(Path(unquote(url.path)))
+    if storage.uri.startswith(SCHEME):
+        store = DirectoryStore(file_path(storage.uri))
         store.prepare()
         return store
     return _open_s3(storage, settings or StoreSettings())

@@ -8,7 +8,6 @@ taken, none mean another try. Callers that must tell themselves apart from other
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError
 
@@ -35,12 +34,13 @@ class S3Store:
             StoreError: boto3's own configuration is unusable, for example a profile that does not exist.
         """
         limits = limits or S3Limits()
-        url = urlsplit(uri)
         try:
             client = connect(account, limits)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"spec.storage: {error}; correct the AWS configuration of the environment") from error
-        return cls(Requests(client, url.netloc, limits), url.path.strip("/"))
+        # Not urlsplit: a key may hold '#' and '?', and cutting there would put two stores into one folder.
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        return cls(Requests(client, bucket, limits), prefix.strip("/"))
 
     @property
     def uri(self) -> str:

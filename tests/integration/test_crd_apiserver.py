@@ -23,8 +23,8 @@ Object = dict[str, Any]
 NAMESPACE = "crd"
 DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 """As kubectl asks: fields that the schema does not know are errors."""
-LEFT_TO_MOAA_VALIDATE = {"secrets that share a variable"}
-"""What the server takes though `moaa validate` does not: it is about environment variables of `moaa run`."""
+LEFT_TO_MOAA_VALIDATE = {"secrets that share a variable", "a number too long to write out"}
+"""What the server takes though `moaa validate` does not: environment variables of `moaa run`, canonical spellings."""
 REFUSED = {
     **{name: (changes, path) for name, (changes, path, _) in BAD.items()},
     **MORE_BAD,

@@ -145,6 +145,7 @@ NOT_IN_THE_CRD = {
     "kind": "the server knows the resource by it",
     "no name": "the server's own rule about metadata",
     "name is a number": "the server's own rule about metadata",
+    "a number too long to write out": "no rule sees a number's canonical spelling",
     "secrets that share a variable": "is about environment variables of `moaa run`",
 }
 
@@ -237,6 +238,21 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "full confidence": ({"spec__evaluation__confidence": "1"}, "spec.evaluation.confidence"),
     "frozen samples": ({"spec__training__dpo": {"temperature": "0.0"}}, "spec.training.dpo.temperature"),
     "below zero": ({"spec__training__sft": {"weightDecay": "-0.1"}}, "spec.training.sft.weightDecay"),
+    "a rate of nothing": ({"spec__training__sft": {"learningRate": "0"}}, "spec.training.sft.learningRate"),
+    "more memory than there is": ({"spec__models__0__serving": {"memoryGib": "1e9"}}, "spec.models[0].serving"),
+    "an absurd price of tokens": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {
+                    "url": "https://x/v1",
+                    "model": "m",
+                    "price": {"inputUsdPerMillion": "1e7", "outputUsdPerMillion": "1"},
+                },
+            }
+        },
+        "spec.models[0].endpoint.price.inputUsdPerMillion",
+    ),
     "a very long number": ({"spec__training__sft": {"weightDecay": "0." + "1" * 40}}, "spec.training.sft.weightDecay"),
     "more criteria than there are": ({"spec__judge": {**JUDGE, "criteria": 9}}, "spec.judge.criteria"),
     "criteria of one name": (

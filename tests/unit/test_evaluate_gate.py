@@ -9,8 +9,8 @@ from moaa.api import MoAA
 from moaa.api.evaluation import Evaluation, ExactMatch, Gate, GateRule
 from moaa.evaluate.exact_match import score
 from moaa.evaluate.gate import decide
-from moaa.evaluate.plan import How, Subject, subjects
 from moaa.plan.graph import build
+from moaa.plan.subjects import How, Subject, subjects
 
 
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:

@@ -341,3 +341,21 @@ def test_killed_run_leaves_no_process_and_the_next_run_goes_on(in_process: FakeM
     wait_until(lambda: gone(in_process))
     assert cli.main(["run", file, "--until", "i1-generate"]) == cli.EXIT_OK
     assert in_process.stages() == ["i0-resolve", "i0-stage-data", "i1-generate", "i1-generate"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("stf-0=100", "--rows stf-0=100: there is no such table; the tables are sft-0"),
+        ("sft-0=many", "--rows sft-0=many: write a table and its number of rows"),
+        ("sft-0", "write a table and its number of rows"),
+        ("sft-0=" + "9" * 5000, "of at most 12 digits"),
+    ],
+)
+def test_rows_of_no_table_or_no_number_are_refused(
+    fake: FakeMachine, capsys: pytest.CaptureFixture[str], rows: str, said: str
+) -> None:
+    assert cli.main(["plan", str(write(fake)), "--rows", rows]) == cli.EXIT_INPUT
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told) < 300

@@ -18,6 +18,7 @@ from moaa.plan.estimate import (
     hours_by_model,
     judge_loads,
     loads,
+    too_few,
     total,
 )
 from moaa.plan.graph import build
@@ -58,6 +59,17 @@ def test_rows_and_calls_of_the_small_run() -> None:
     assert parts["i1-evaluate-sft"].calls == 5 + 5 * 3
 
 
+def test_a_baseline_that_is_no_member_answers_and_is_compared_with() -> None:
+    # 5 prompts; base, a, b, agg and eva alone and the mixture (3 calls); all but eva against eva, 3 calls a pair.
+    pairwise = by_stage(spec__evaluation__selection__0__baseline="eva")
+    assert pairwise["i0-evaluate"].calls == 5 * (5 + 3) + 5 * 5 * 3
+    assert pairwise["i1-evaluate-sft"].calls == 5 + 5 * 3
+    member = by_stage(spec__evaluation__selection__0__baseline="agg")
+    assert member["i0-evaluate"].calls == 5 * (4 + 3) + 5 * 4 * 3
+    alone = by_stage(spec__evaluation__selection__0__baseline="eva", spec__evaluation__members=False)
+    assert alone["i0-evaluate"].calls == 5 * 2 + 5 * 3
+
+
 def test_tokens_of_training_are_rows_times_epochs() -> None:
     parts = by_stage(spec__training__sft={"epochs": "2"}, spec__training__dpo={"epochs": "3"})
     assert parts["i1-sft"].trained_tokens == 10 * 2 * (PROMPT_TOKENS + ANSWER_TOKENS)
@@ -77,9 +89,26 @@ def test_unknown_rows_are_unknown_all_the_way() -> None:
     assert parts["i1-judge"].calls == 280
 
 
-def test_counted_rows_bound_the_limit() -> None:
-    counted = {part.stage: part for part in estimate(resource(spec__iterations=2), {"sft-0": 13})}
-    assert (counted["i1-generate"].rows, counted["i2-generate"].rows) == (10, 3)
+def test_a_table_that_is_read_again_gives_every_iteration_its_rows() -> None:
+    owner = resource(spec__iterations=3, spec__data__allowReuse=True)
+    counted = {part.stage: part for part in estimate(owner, {"sft-0": 13})}
+    assert [counted[f"i{i}-generate"].rows for i in (1, 2, 3)] == [10, 10, 10]
+    assert [counted[f"i{i}-generate"].calls for i in (1, 2, 3)] == [30, 30, 30]
+    assert too_few(build(owner).stages.values(), owner, {"sft-0": 13}) == []
+    assert len(too_few(build(owner).stages.values(), owner, {"sft-0": 0})) == 1
+
+
+def test_rows_that_are_not_there_cost_what_they_are_and_are_told() -> None:
+    owner = resource(spec__iterations=3)
+    counted = {part.stage: part for part in estimate(owner, {"sft-0": 13})}
+    assert [counted[f"i{i}-generate"].rows for i in (1, 2, 3)] == [10, 10, 10]
+    (error,) = too_few(build(owner).stages.values(), owner, {"sft-0": 13, "preference-0": 12})
+    assert error.startswith("spec.data.sft[0].limit: 10 rows from row 10 on are needed, and there are 13")
+
+
+def test_a_benchmark_s_limit_is_a_cap() -> None:
+    counted = {part.stage: part for part in estimate(resource(), {"eval-held": 3})}
+    assert counted["i1-evaluate-sft"].rows == 3
 
 
 def test_gpus_are_paid_for_until_the_slowest_model_is_through() -> None:

@@ -19,13 +19,18 @@ from moaa.plan.explain import (
 from moaa.plan.graph import build
 from moaa.plan.stage import Identity, StageResult
 from moaa.plan.survey import survey
-from tests.plan_helpers import resource, run_all
+from tests.plan_helpers import TREE, resource, run_all
 
 
-async def edited(before: MoAA, after: MoAA, *, closed: tuple[int, ...] = ()) -> list[Repeat]:
-    """What is repeated when a run that finished under `before` goes on under `after`."""
+async def edited(
+    before: MoAA, after: MoAA, *, closed: tuple[int, ...] = (), forgotten: tuple[str, ...] = ()
+) -> list[Repeat]:
+    """What is repeated when a run that finished under `before` goes on under `after`; of the stages `forgotten` there
+    is no record."""
     last, identities = run_all(before)
     store = {identity.path: last[name] for name, identity in identities.items()}
+    for name in forgotten:
+        del last[name], identities[name]
     records = records_of(before, last, closed)
 
     async def look_up(identity: Identity) -> StageResult | None:
@@ -99,6 +104,64 @@ async def test_a_closed_iteration_is_never_reopened() -> None:
     only_open = await edited(before, after, closed=(1,))
     assert only_open[0].stage == "i2-generate"
     assert not [repeat for repeat in only_open if repeat.stage.startswith("i1")]
+
+
+BEHIND_STAGE_DATA = "i1-generate, i1-sft, i1-sample, i1-judge, i1-dpo"
+ITERATION_0 = ("i0-resolve", "i0-stage-data", "i0-evaluate")
+
+
+async def test_an_edit_of_a_benchmark_names_its_field_and_claims_no_other_rows() -> None:
+    assert sentences(await edited(resource(), resource(spec__evaluation__selection__0__samples=3))) == [
+        "i0-evaluate: benchmarks.held.samples 1 → 3; repeats i0-evaluate, i1-evaluate-sft, i1-evaluate-dpo, i1-promote"
+    ]
+    assert sentences(await edited(resource(), resource(spec__evaluation__selection__0__limit=3))) == [
+        "i0-stage-data: tables.eval-held.limit 5 → 3; repeats i0-stage-data",
+        "i0-evaluate: benchmarks.held.limit 5 → 3; repeats i0-evaluate, i1-evaluate-sft, i1-evaluate-dpo, i1-promote",
+        f"i0-stage-data is to be done anew; unless it gives the same as before, {BEHIND_STAGE_DATA} as well",
+    ]
+
+
+async def test_without_a_record_of_iteration_0_nothing_is_guessed() -> None:
+    told = sentences(await edited(resource(), resource(spec__evaluation__selection__0__limit=3), forgotten=ITERATION_0))
+    assert told == [
+        "i1-evaluate-sft: benchmarks.held.limit 5 → 3; repeats i1-evaluate-sft, i1-promote",
+        "i1-evaluate-dpo: benchmarks.held.limit 5 → 3; repeats i1-evaluate-dpo, i1-promote",
+        f"i0-stage-data is to be done anew; unless it gives the same as before, {BEHIND_STAGE_DATA} as well",
+    ]
+    (line,) = sentences(await edited(resource(), resource(spec__data__decontaminationNgram=5), forgotten=ITERATION_0))
+    assert line.startswith("i0-stage-data is to be done anew; unless it gives the same as before, i1-generate, ")
+
+
+async def test_inputs_that_are_there_and_are_others_are_told_as_that() -> None:
+    repeat = Repeat("i1-generate", (), ())
+    assert sentences([repeat]) == ["i1-generate: its inputs are other rows or weights; repeats i1-generate"]
+    assert str(repeat) == "its inputs are other rows or weights"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"spec__evaluation__report": [{"name": "new", "type": "ExactMatch", "source": "file:///new.jsonl"}]},
+            "i0-evaluate: benchmarks.new",
+        ),
+        (
+            {"spec__data__sft": [{"source": "file:///sft.jsonl", "limit": 10}, {"source": "file:///x.jsonl"}]},
+            "i0-stage-data: ",
+        ),
+        (
+            {
+                "spec__models": [*TREE["spec"]["models"], {"name": "nu", "source": "hf://org/nu-7b"}],
+                "spec__mixture__layers__0__proposers": [{"model": "nu"}],
+            },
+            "i1-generate: mixture.layers[0].proposers[0].model a → nu",
+        ),
+    ],
+    ids=["benchmark", "source", "model"],
+)
+async def test_what_an_edit_adds_is_told(changes: dict[str, Any], told: str) -> None:
+    lines = sentences(await edited(resource(), resource(**changes)))
+    assert [line for line in lines if line.startswith(told)], lines
 
 
 def kept(before: MoAA, after: MoAA, closed: tuple[int, ...]) -> list[str]:

@@ -25,13 +25,20 @@ def test_a_new_plan_shows_figures_and_what_is_ready() -> None:
 
 
 def test_done_stages_and_counted_rows_show() -> None:
-    owner = resource()
+    owner = resource(spec__data__sft__0__limit=None)
     results = run_all(owner)[0]
     done = {name: results[name] for name in ("i0-resolve", "i0-stage-data", "i0-evaluate")}
     text = plan_text(plan_view(owner, done, running=["i1-generate"]), width=160)
     assert row(text, "i0-evaluate")[1] == "done"
-    # Seven rows are what stage-data counted, fewer than the limit of ten.
+    # Seven rows are what stage-data counted.
     assert row(text, "i1-generate")[1:4] == ["running", "7", "21"]
+    assert "will stop" not in text
+
+
+def test_a_stage_that_will_stop_for_want_of_rows_is_told() -> None:
+    text = plan_text(plan_view(resource(), {}, counts={"sft-0": 7}), width=200)
+    assert "will stop with an error: spec.data.sft[0].limit: 10 rows from row 0 on are needed, and there are 7" in text
+    assert "will stop" not in plan_text(plan_view(resource(), run_all(resource())[0]), width=200)
 
 
 def test_a_finished_plan_has_nothing_left() -> None:

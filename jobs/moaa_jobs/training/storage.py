@@ -5,20 +5,21 @@ never part of it: each process takes its own from the environment or the cloud.
 """
 
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
+from moaa.api.file_uri import SCHEME, file_path
 from moaa.api.resource import Storage
 from moaa.store.open import StoreSettings
 
 
 def file_system(storage: Storage) -> tuple[pafs.FileSystem, str]:
     """The file system of the store, and the store's root in it without a trailing slash."""
-    parts = urlsplit(storage.uri)
-    if parts.scheme == "file":
-        return pafs.LocalFileSystem(), unquote(parts.path).rstrip("/")
-    root = f"{parts.netloc}{parts.path}".rstrip("/")
+    if storage.uri.startswith(SCHEME):
+        return pafs.LocalFileSystem(), str(file_path(storage.uri))
+    bucket, _, prefix = storage.uri.removeprefix("s3://").partition("/")
+    root = f"{bucket}/{prefix.strip('/')}".rstrip("/")
     settings = StoreSettings()
     region, url = storage.region or settings.region, storage.endpoint or settings.endpoint
     if url is None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from moaa.api.file_uri import file_path
 from moaa.api.resource import Storage
 from moaa.data.pins import MODELS
 from moaa.errors import DataError, StoreError
@@ -76,7 +77,7 @@ async def bring(weights: Weights, store: Store, storage: Storage, cache: Path, s
         case "store":
             return await _from_store(store, rest, target, select)
         case "file":
-            folder = Path(rest.removeprefix("//"))
+            folder = file_path(weights.uri)
             if not (folder / "config.json").is_file():
                 raise DataError(f"{weights.uri}: has no config.json; source must be a model's folder on every machine")
             return folder

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from moaa.api.file_uri import has_control_character
 from moaa.api.rules.asking import benchmark_nodes
 from moaa.api.rules.node import Node
 from moaa.errors import Problem
@@ -14,6 +15,14 @@ def source_nodes(spec: Node) -> Iterator[Node]:
     yield from spec.at("data", "sft")
     yield from spec.at("data", "preference")
     yield from benchmark_nodes(spec)
+
+
+def no_control_characters(spec: Node) -> Iterator[Problem]:
+    """Bare ones the classes refuse; these are encoded, or come from the name of the folder a file lies in."""
+    uris = [spec.at("storage", "uri"), *(m.at("source") for m in spec.at("models"))]
+    for uri in [*uris, *(holder.at("source") for holder in source_nodes(spec))]:
+        if has_control_character(uri.text or ""):
+            yield uri.problem("holds a line break or another control character; remove it, or rename the folder")
 
 
 def storage(spec: Node) -> Iterator[Problem]:
@@ -91,6 +100,7 @@ def gain_in_range(spec: Node) -> Iterator[Problem]:
 
 
 RULES = (
+    no_control_characters,
     storage,
     no_credentials_in_addresses,
     sources,

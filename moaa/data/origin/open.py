@@ -1,12 +1,11 @@
 """A URI to its origin."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from pydantic import SecretStr
 
+from moaa.api.file_uri import file_path
 from moaa.data.origin.base import Origin
 from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError
@@ -26,12 +25,12 @@ def open_origin(uri: str, *, revision: str | None, token: SecretStr | None, s3: 
     """
     match uri.partition("://")[0]:
         case "file":
-            path = unquote(uri.removeprefix("file://"))
-            if not path.startswith("/"):
+            path = file_path(uri)
+            if not path.is_absolute():
                 raise DataError(
                     f"{uri}: must name an absolute path; write three slashes, as in file:///folder/file.jsonl"
                 )
-            return LocalOrigin(uri, Path(path))
+            return LocalOrigin(uri, path)
         case "s3":
             from moaa.data.origin.s3 import S3Origin
 
