@@ -45,8 +45,7 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
             gain = selection_gain(spec.evaluation, before, after, names=names)
             seen = _seen(stage, candidate, gain)
             if seen is not None:
-                is_counted = gain is not None and not _is_lenient(stage)
-                questions = _fewest(spec.evaluation, before, after) if is_counted else MIN_QUESTIONS
+                questions = _fewest(spec.evaluation, before, after) if gain is not None else MIN_QUESTIONS
                 figure = figure_of(seen, spec.evaluation.gate.rule, fewest=questions)
                 compared.append(_Compared(label, seen, figure, is_promoted))
         name = student[1:] if student and student.startswith("@") else None
@@ -58,13 +57,8 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
         rule=str(spec.evaluation.gate.rule),
         min_gain=float(spec.evaluation.gate.min_gain),
         candidates=candidates,
-        reason=_reason(spec.evaluation, compared, is_previous=chosen == previous, is_lenient=_is_lenient(stage)),
+        reason=_reason(spec.evaluation, compared, is_previous=chosen == previous),
     )
-
-
-def _is_lenient(stage: StageView) -> bool:
-    """Whether it is of promote's first revision, in which a lower end of `minGain` was enough, of any two prompts."""
-    return stage.manifest is not None and stage.manifest.document.get("revision") == 1
 
 
 def _seen(stage: StageView, candidate: str, gain: GainSummary | None) -> Estimate | None:
@@ -82,12 +76,12 @@ def _fewest(evaluation: Evaluation, before: Sequence[ScoreRow], after: Sequence[
     return fewest_questions({name: by_id(after, name) for name in names}, {name: by_id(before, name) for name in names})
 
 
-def _reason(evaluation: Evaluation, compared: Sequence[_Compared], *, is_previous: bool, is_lenient: bool) -> str:
+def _reason(evaluation: Evaluation, compared: Sequence[_Compared], *, is_previous: bool) -> str:
     rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
     if not evaluation.selection:
         return "No selection benchmark is declared, so the last trained student goes on without being compared."
     what = "mean gain" if rule is GateRule.MEAN else "lower end of the gain's interval"
-    does = "reaches" if rule is GateRule.MEAN or is_lenient else "is above"
+    does = "reaches" if rule is GateRule.MEAN else "is above"
     bar = f"{100 * floor:.1f} points that the gate asks for"
     if is_previous:
         told = "; ".join(f"{c.label}: {_told(c.figure)}" for c in compared)
