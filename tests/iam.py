@@ -31,7 +31,7 @@ def is_allowed(request: Request, statements: Iterable[Statement]) -> bool:
 def _matches(statement: Statement, request: Request) -> bool:
     unknown = set(statement) - {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
     if unknown:
-        raise NotImplementedError(f"{statement['Sid']}: {sorted(unknown)}")
+        raise ValueError(f"statement {statement['Sid']}: elements that this evaluator does not know: {sorted(unknown)}")
     actions, resources = _listed(statement["Action"]), _listed(statement.get("Resource", "*"))
     return (
         any(_like(action.lower(), request.action.lower()) for action in actions)
@@ -66,7 +66,7 @@ def _test(operator: str, found: str | None, values: list[str]) -> bool:
             return any(_like(value, found) for value in values)
         case "NumericLessThan":
             return any(float(found) < float(value) for value in values)
-    raise NotImplementedError(operator)
+    raise ValueError(f"condition operator {operator}: this evaluator does not know it")
 
 
 def _listed(value: str | list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -104,9 +105,12 @@ async def test_crash_is_tried_again_and_recorded(fake: FakeMachine) -> None:
 
 
 async def test_a_disk_that_refuses_the_job_s_files_is_a_failed_attempt(fake: FakeMachine) -> None:
-    (fake.folder / "work").mkdir()
-    (fake.folder / "work" / "jobs").touch()
-    with pytest.raises(StageError, match=r"its job could not be started: .*/work/jobs.*; free space or mend"):
+    jobs = fake.folder / "work" / "jobs"
+    jobs.parent.mkdir()
+    jobs.touch()
+    with pytest.raises(
+        StageError, match=rf"its job could not be started: .*{re.escape(str(jobs))}.*; free space or mend"
+    ):
         await carry_out(fake, fake.resource(mixture=False))
 
 

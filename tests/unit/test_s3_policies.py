@@ -208,7 +208,7 @@ def test_conditions_hold_as_iam_documents_them(condition: object, context: Mappi
 def test_what_the_evaluator_does_not_know_is_an_error() -> None:
     asked = Request("s3:GetObject", "arn:aws:s3:::b/team/a", {"k": "1"})
     for change in ({"Condition": {"IpAddress": {"k": "10.0.0.0/8"}}}, {"NotAction": "s3:PutObject", "Sid": "x"}):
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(ValueError, match="this evaluator does not know"):
             is_allowed(asked, [{**ALLOW, **change}])
 
 
