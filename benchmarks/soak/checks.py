@@ -14,18 +14,18 @@ from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.data.slices import take
 from moaa.judge.ask import RETRY_KEY
 from moaa.judge.row import to_pair
-from moaa.local.catalogue import served_name
+from moaa.local.serving.catalogue import served_name
 from moaa.plan.fingerprint import answering_digest, model_digest
 from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, made_by, stage_id
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import TRAINING, Kind, StageResult
 from moaa.plan.subjects import subjects
-from moaa.store.base import Store
-from moaa.store.directory import DirectoryStore
-from moaa.store.keys import HIDDEN
-from moaa.store.manifest import StageManifest
-from moaa.store.segments import Entry, decode_segment
-from moaa.store.shards import read_table
+from moaa.store.ledger.segments import Entry, decode_segment
+from moaa.store.objects.base import Store
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.objects.keys import HIDDEN
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_table
 
 CALL_KEYS = ("", "half", RETRY_KEY, f"{RETRY_KEY}half")
 """Every `key` that mixture and judge give a call."""

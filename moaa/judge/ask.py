@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import TypeVar
 
 from moaa.api.mixture import Criterion, Judge, JudgeModel
-from moaa.client.budget import Windows
-from moaa.client.calls import Caller, Conversation, Reply
-from moaa.client.fitted import call_fitted
+from moaa.asking.asker import call_fitted
+from moaa.asking.caller import Caller, Reply
+from moaa.asking.windows import Windows
+from moaa.conversation import Conversation
 from moaa.judge.criteria import parse_criteria
 from moaa.judge.prompts import Ordered, criteria_messages, meta_messages, single_messages
 from moaa.judge.verdict import Verdict, parse_verdict

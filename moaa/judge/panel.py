@@ -6,9 +6,9 @@ A judge whose two verdicts disagree follows the order and not the answers; its v
 from collections.abc import Mapping, Sequence
 
 from moaa.api.mixture import Criterion, Judge
-from moaa.client.budget import Windows
-from moaa.client.calls import Caller
-from moaa.client.gather import gather_calls
+from moaa.asking.caller import Caller
+from moaa.asking.gather import gather_calls
+from moaa.asking.windows import Windows
 from moaa.errors import CallError
 from moaa.judge.ask import single_verdict
 from moaa.judge.prompts import Ordered

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from moaa.api.mixture import Criterion
 from moaa.api.prompts import render
-from moaa.client.calls import Conversation, Message
+from moaa.conversation import Conversation, Message
 
 _LABELS = {"system": "System instructions", "user": "User", "assistant": "Assistant"}
 

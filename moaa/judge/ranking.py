@@ -11,8 +11,8 @@ from fractions import Fraction
 from itertools import combinations
 from types import MappingProxyType
 
-from moaa.data.rows import Comparison
 from moaa.judge.panel import panel_score
+from moaa.rows import Comparison
 
 PAIR = "pair"
 TIE = "tie"

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 
 from moaa.api.mixture import Judge
-from moaa.client.budget import NO_WINDOWS, Windows
-from moaa.client.calls import Caller, Conversation
-from moaa.client.gather import gather_calls
-from moaa.data.rows import PairRow, RankingRow, SampleRow
+from moaa.asking.caller import Caller
+from moaa.asking.gather import gather_calls
+from moaa.asking.windows import NO_WINDOWS, Windows
+from moaa.conversation import Conversation
 from moaa.errors import CallError
-from moaa.judge.compare import Pair, compare
+from moaa.judge.pairwise import Pair, compare
 from moaa.judge.prompts import question_text
 from moaa.judge.ranking import PAIR, needed, pair_score, rank
+from moaa.rows import PairRow, RankingRow, SampleRow
 
 
 async def judge_row(

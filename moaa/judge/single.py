@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from moaa.api.mixture import Criterion, Judge
-from moaa.client.budget import Windows
-from moaa.client.calls import Caller
+from moaa.asking.caller import Caller
+from moaa.asking.windows import Windows
 from moaa.judge.ask import single_verdict
 from moaa.judge.prompts import Ordered
 from moaa.judge.verdict import Verdict

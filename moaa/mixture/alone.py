@@ -2,8 +2,9 @@
 
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
-from moaa.client.calls import Caller, Conversation, Message
-from moaa.client.gather import gather_calls
+from moaa.asking.caller import Caller
+from moaa.asking.gather import gather_calls
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.turns import answer_turns, prompt_of
 

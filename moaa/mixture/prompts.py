@@ -7,7 +7,7 @@ follows unchanged.
 from collections.abc import Mapping, Sequence
 
 from moaa.api.prompts import render
-from moaa.client.calls import Conversation, Message
+from moaa.conversation import Conversation, Message
 
 
 def aggregate_messages(history: Conversation, proposals: Sequence[str], prompts: Mapping[str, str]) -> list[Message]:

@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.api.mixture import Layer, Mixture, Proposer
-from moaa.client.budget import NO_WINDOWS, Windows
-from moaa.client.calls import Caller, Conversation, Message
-from moaa.client.fitted import call_fitted
-from moaa.client.gather import gather_calls
-from moaa.data.rows import ConversationRow, ProposalRecord
+from moaa.asking.asker import call_fitted
+from moaa.asking.caller import Caller
+from moaa.asking.gather import gather_calls
+from moaa.asking.windows import NO_WINDOWS, Windows
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.prompts import aggregate_messages
 from moaa.mixture.turns import answer_turns
+from moaa.rows import ConversationRow, ProposalRecord
 
 TOO_FEW_PROPOSALS = "too-few-proposals"
 """Reason of a row whose layer has fewer usable proposals than `minProposals`."""

@@ -2,7 +2,7 @@
 
 A stage whose manifest carries the fingerprint is done, whoever made it and whenever. `inputs` digests the rows alone,
 so that stages which ask other models about the same rows share one ledger of calls. Never in a document: replicas,
-GPUs, workers, images, pod templates, credentials, tolerated failures (moaa.plan.semantics lists them).
+GPUs, workers, images, pod templates, credentials, tolerated failures (moaa.plan.canonical lists them).
 
 | kind | inputs | document besides |
 |---|---|---|
@@ -28,6 +28,7 @@ from moaa.api.mixture import Judge, JudgeMethod, Sampling
 from moaa.api.models import Model
 from moaa.api.training import Optimization
 from moaa.errors import StageError
+from moaa.plan.canonical import canonical, digest_of, effective_args, text_digest
 from moaa.plan.graph import (
     BASE_EVALUATE,
     RESOLVE,
@@ -39,7 +40,6 @@ from moaa.plan.graph import (
     stage_id,
     uses_mixture,
 )
-from moaa.plan.semantics import canonical, digest_of, effective_args, text_digest
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Identity, Kind, Stage, StageResult
 

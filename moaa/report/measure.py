@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from moaa.api import MoAASpec
 from moaa.api.evaluation import AnyBenchmark, Evaluation, Pairwise
-from moaa.data.rows import ScoreRow
 from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
 from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.report.schema import GainSummary, ScoreSummary, Use
-from moaa.report.students import iteration_of, promoted, scores_of, start_scores, student_label
-from moaa.report.view import RunView, StageView
+from moaa.rows import ScoreRow
+from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
+from moaa.run.view import RunView, StageView
 
 METRICS = {"ExactMatch": "exact match", "Pairwise": "win rate"}
 

@@ -6,8 +6,8 @@ from moaa.api import MoAA
 from moaa.plan.stage import Kind
 from moaa.report.measure import measured
 from moaa.report.schema import LineageSummary, ModelSummary
-from moaa.report.students import origin, student_label
-from moaa.report.view import RunView, StageView
+from moaa.run.students import origin, student_label
+from moaa.run.view import RunView, StageView
 
 _URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+""")
 _HOST = re.compile(r"([^:\[\]]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?")

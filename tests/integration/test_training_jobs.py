@@ -20,8 +20,8 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.plan.stage import Kind, StageJob
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import read_manifest, read_table
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest, read_table
 from tests.training_world import World, build_student, conversations, pairs, resource
 
 pytestmark = pytest.mark.timeout(900)

@@ -7,9 +7,9 @@ from calls_scripted import Asked
 from moaa.api.defaults import effective
 from moaa.api.mixture import Judge
 from moaa.api.prompts import Prompts
-from moaa.client.calls import Message
-from moaa.data.rows import SampleRow
-from moaa.judge.compare import Pair
+from moaa.conversation import Message
+from moaa.judge.pairwise import Pair
+from moaa.rows import SampleRow
 
 PROMPTS = effective(
     Prompts(

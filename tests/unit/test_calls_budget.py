@@ -13,7 +13,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from moaa.api.mixture import Sampling
 from moaa.api.models import Model
-from moaa.client.budget import (
+from moaa.asking.asker import call_fitted
+from moaa.asking.windows import (
     CUT_MARK,
     MESSAGE_TOKENS,
     TEMPLATE_TOKENS,
@@ -23,9 +24,8 @@ from moaa.client.budget import (
     completion_tokens,
     fit_texts,
 )
-from moaa.client.calls import Message
-from moaa.client.fitted import call_fitted
 from moaa.client.tokens import TokenizerCounter, load_counter, window_of
+from moaa.conversation import Message
 from moaa.errors import CallError, DataError
 
 

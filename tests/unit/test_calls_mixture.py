@@ -11,10 +11,10 @@ from moaa.api.defaults import DEFAULT_PROMPTS, JUDGE_PROMPTS, MIXTURE_PROMPTS, e
 from moaa.api.mixture import Mixture, Sampling
 from moaa.api.prompts import PLACEHOLDERS, Prompts, render
 from moaa.api.training import Dpo
-from moaa.client.budget import CharacterCounter, Window
-from moaa.client.calls import Message
+from moaa.asking.reasons import TRANSIENT
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.client.ledgered import Calls
-from moaa.client.outcome import TRANSIENT
+from moaa.conversation import Message
 from moaa.errors import CallError, ModelAbsent, ServerError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.prompts import aggregate_messages

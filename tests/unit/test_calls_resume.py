@@ -9,15 +9,15 @@ from calls_scripted import ScriptedClients
 from moaa.api.defaults import effective
 from moaa.api.mixture import Mixture
 from moaa.api.prompts import Prompts
-from moaa.client.calls import Message
 from moaa.client.ledgered import Calls
 from moaa.client.request import ChatRequest
-from moaa.data.rows import ConversationRow
+from moaa.conversation import Message
 from moaa.mixture.row import answer_conversation
 from moaa.plan.stage import Kind, ledger_path, stage_path
-from moaa.store.directory import DirectoryStore
+from moaa.rows import ConversationRow
 from moaa.store.fencing import claim
-from moaa.store.ledger import Ledger
+from moaa.store.ledger.ledger import Ledger
+from moaa.store.objects.directory import DirectoryStore
 
 DIGESTS = {name: name * 8 for name in ("a", "b", "agg")}
 PROMPTS = effective(Prompts())

@@ -7,7 +7,7 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.api.evaluation import Evaluation, ExactMatch, Gate, GateRule
-from moaa.evaluate.exact_match import score
+from moaa.benchmark.exact_match import score
 from moaa.evaluate.gate import decide
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects

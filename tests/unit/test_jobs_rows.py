@@ -14,22 +14,22 @@ from aiohttp import web
 from moaa.api import MoAA
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
-from moaa.client.calls import Caller
+from moaa.asking.caller import Caller
 from moaa.client.ledgered import Calls
-from moaa.client.policy import Policy
-from moaa.client.pool import Clients
+from moaa.client.pool.clients import Clients
+from moaa.client.pool.policy import Policy
 from moaa.client.request import sampling_seed
 from moaa.errors import Fenced, StageError
 from moaa.mixture.alone import sample_answers
 from moaa.plan.stage import Kind, StageJob, stage_path
-from moaa.store.directory import DirectoryStore
 from moaa.store.fencing import claim
-from moaa.store.ledger import Ledger
-from moaa.store.shards import read_manifest, read_table
-from moaa_jobs.context import Context, Deferred, Permanent
-from moaa_jobs.progress import Progress
-from moaa_jobs.rows import Item, Rows, RowStage, run_rows
-from moaa_jobs.settings import JobSettings
+from moaa.store.ledger.ledger import Ledger
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.shards import read_manifest, read_table
+from moaa_jobs.runner.context import Context, Deferred, Permanent
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -267,7 +267,7 @@ async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
 async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt_completes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moaa_jobs.rows.Clients", partial(Clients, policy=Policy(tries=2, backoff_s=0.001)))
+    monkeypatch.setattr("moaa_jobs.runner.rows.Clients", partial(Clients, policy=Policy(tries=2, backoff_s=0.001)))
 
     def item(row: str) -> Item:
         async def work(caller: Caller) -> Rows:

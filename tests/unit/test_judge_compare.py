@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from judge_scripted import CHOICE, PROMPTS, by_quality, judge, pair, shown
 
 from moaa.api.mixture import PAPER_CRITERIA
-from moaa.client.budget import CharacterCounter, Window
-from moaa.client.outcome import TRANSIENT
-from moaa.data.rows import Comparison
+from moaa.asking.reasons import TRANSIENT
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.errors import CallError
-from moaa.judge.compare import compare
+from moaa.judge.pairwise import compare
 from moaa.judge.panel import majority, panel_score
 from moaa.judge.ranking import pair_score
+from moaa.rows import Comparison
 
 
 async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> None:

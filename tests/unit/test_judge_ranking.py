@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from judge_scripted import CHOICE, PROMPTS, by_quality, judge, row, user
 
 from moaa.client.ledgered import Calls
-from moaa.data.rows import Comparison, RankingRow
 from moaa.errors import ModelAbsent
 from moaa.judge.ranking import pair_score, rank
 from moaa.judge.row import judge_pair, judge_row, to_pair
+from moaa.rows import Comparison, RankingRow
 
 # Ranking
 

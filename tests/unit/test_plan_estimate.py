@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from moaa.api.load import load
 from moaa.api.mixture import Judge
 from moaa.api.models import Model
-from moaa.plan.estimate import (
+from moaa.api.reading.load import load
+from moaa.plan.forecast.estimate import (
     ANSWER_TOKENS,
     PROMPT_TOKENS,
     Estimate,

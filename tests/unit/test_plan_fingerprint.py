@@ -12,10 +12,10 @@ from moaa.api.evaluation import Benchmark, ExactMatch, Gate, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
 from moaa.api.training import Dpo, Optimization, Sft
 from moaa.errors import StageError
-from moaa.plan import semantics
+from moaa.plan import canonical as semantics
+from moaa.plan.canonical import HARMLESS_ARGS, LATER, NEUTRAL, canonical, digest_of, effective_args
 from moaa.plan.fingerprint import REVISION, identify, judge_prompts, model_digest
 from moaa.plan.graph import build
-from moaa.plan.semantics import HARMLESS_ARGS, LATER, NEUTRAL, canonical, digest_of, effective_args
 from moaa.plan.stage import Identity, Kind, StageResult
 from tests.plan_helpers import finish, resource, run_all
 

@@ -6,7 +6,7 @@ from moaa.errors import StageError
 from moaa.plan.graph import build
 from moaa.plan.shards import count, shards_of
 from moaa.plan.stage import StageResult
-from moaa.store.shards import shard_count
+from moaa.store.stages.shards import shard_count
 from tests.plan_helpers import resource, run_all
 
 
