@@ -13,11 +13,12 @@ from benchmarks.soak.world import World, resource, until
 from benchmarks.tiny_claims import manifests
 from moaa.api import MoAA
 from moaa.api.reading.load import load
-from moaa.contract.job import stage_job
+from moaa.contract.job import StageJob, stage_job
 from moaa.local.jobs import EXIT_FENCED, read_progress
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, StageJob, StageResult
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa.run.records import run_id
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest

@@ -15,8 +15,10 @@ import sys
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
-from moaa.plan.stage import Kind, StageJob, stage_path
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
 from moaa_jobs.runner.context import Context, Deferred, Permanent
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.answer import answer, answer_failure

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from moaa.api import MoAA
 from moaa.contract.answers import pack
-from moaa.contract.job import CheckAnswer, CheckJob
+from moaa.contract.checks import CheckAnswer, CheckJob
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import StageResult
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.objects.preflight import preflight as prove

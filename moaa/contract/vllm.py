@@ -12,7 +12,7 @@ from pydantic import Field
 from moaa.api.base import Spec
 from moaa.api.models import Model, Serving
 from moaa.api.resource import Storage
-from moaa.plan.stage import Digest
+from moaa.plan.result import Digest
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Started instead of `vllm serve`, which looks up a distribution called `vllm` and so fails with builds under another

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from moaa.api.attempts import StageAttempts, Step
-from moaa.contract.job import CheckAnswer
-from moaa.plan.stage import StageResult
+from moaa.contract.checks import CheckAnswer
+from moaa.plan.result import StageResult
 from moaa_operator.observe import pods
 from moaa_operator.observe.pods import Termination
 from moaa_operator.observe.read import Child, End, Observed, Role
