@@ -12,13 +12,27 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+WIDTH = 120
 SHOWN = 20
 """Differences named in a message; the rest is counted."""
 
 
 def canonical(value: object) -> str:
-    """Sorted and indented JSON, the same bytes for the same value."""
-    return json.dumps(rounded(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Sorted JSON, the same bytes for the same value; what fits on a line stands on one."""
+    return _laid_out(rounded(value), 0) + "\n"
+
+
+def _laid_out(value: Any, indent: int) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    if len(text) + indent <= WIDTH or not value or not isinstance(value, dict | list):
+        return text
+    if isinstance(value, dict):
+        items = [f"{json.dumps(k, ensure_ascii=False)}: {_laid_out(value[k], indent + 1)}" for k in sorted(value)]
+    else:
+        items = [_laid_out(item, indent + 1) for item in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    lines = ",\n".join(" " * (indent + 1) + item for item in items)
+    return f"{start}\n{lines}\n{' ' * indent}{end}"
 
 
 def rounded(value: Any) -> Any:

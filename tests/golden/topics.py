@@ -9,6 +9,7 @@ TOPICS: Mapping[str, Callable[[], object]] = {
     "fingerprints": plan.fingerprints,
     "documents": plan.documents,
     "decisions": plan.decisions,
+    "edits": plan.edits,
     "calls": calls.calls,
     "requests": calls.requests,
     "stages": stages.stages,

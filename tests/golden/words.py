@@ -42,11 +42,14 @@ def plans() -> dict[str, Any]:
     for file in sorted((ROOT / "examples").rglob("*.yaml")):
         if "kind: MoAA" in file.read_text():
             owner = load(file)
-            found[str(file.relative_to(ROOT))] = [validate_text(owner), plan_text(plan_view(owner, {}))]
+            found[str(file.relative_to(ROOT))] = [validate_text(owner), *plan_text(plan_view(owner, {})).splitlines()]
     for name in ("default prompts", "served in turn"):
         owner = rich("Panel", "model", VARIANTS[name])
         results = dict(list(walk(owner)[0].items())[:6])
-        found[f"half done, {name}"] = [validate_text(owner), plan_text(plan_view(owner, results, counts={"sft-1": 50}))]
+        found[f"half done, {name}"] = [
+            validate_text(owner),
+            *plan_text(plan_view(owner, results, counts={"sft-1": 50})).splitlines(),
+        ]
     return found
 
 

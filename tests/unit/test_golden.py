@@ -13,7 +13,8 @@ def test_values_are_the_golden_ones(topic: str) -> None:
     """A difference is a mistake, or a decision that is written down with `python -m tests.golden.write`."""
     golden = json.loads(book.file_of(topic).read_text())
     now = json.loads(book.canonical(TOPICS[topic]()))
-    assert golden == now, f"{topic}.json\n{book.report(golden, now)}"
+    if found := book.report(golden, now):
+        pytest.fail(f"{topic}.json: {found}", pytrace=False)
 
 
 def test_every_file_has_its_topic_and_the_form_that_is_written() -> None:
