@@ -2,15 +2,21 @@
 
 import asyncio
 import hashlib
+import json
 import re
+import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from moaa.api.crd import crd_yaml
 from moaa.data.pins import PINNED_FILES, PINNED_MODELS
+from moaa.data.prepare import TableSource, prepare
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, PROMPTS, RANKINGS, SAMPLES, SCORES
+from moaa.data.shapes import Use
 from moaa.local.records import Attempt, write_attempt, write_iteration, write_resource
 from moaa.plan.stage import Kind
 from moaa.report.schema import Summary
@@ -49,6 +55,43 @@ def schemas() -> dict[str, Any]:
 
 def _column(field: "pa.Field[Any]") -> str:
     return f"{field.name}: {field.type}{'' if field.nullable else ' not null'}"
+
+
+SOURCES: Mapping[str, tuple[Use, list[dict[str, Any]]]] = {
+    "sft-0": (
+        Use.MIXTURE,
+        [
+            {
+                "id": 7,
+                "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "one"}],
+                "answer": "1",
+            }
+        ],
+    ),
+    "sft-1": (Use.GIVEN, [{"conversations": [{"from": "human", "value": "two"}, {"from": "gpt", "value": "2"}]}]),
+    "sft-2": (Use.GIVEN, [{"instruction": "five", "input": "of six", "output": "5"}]),
+    "sft-3": (Use.MIXTURE, [{"prompt": text} for text in ("three", " TWO", "tides of the sea follow", "four", "five")]),
+    "preference-0": (
+        Use.PREFERENCE,
+        [{"chosen": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "3"}]}],
+    ),
+    "eval-held": (
+        Use.EXACT_MATCH,
+        [{"prompt": "Explain how the tides of the sea follow the moon", "answer": "a"}, {"prompt": "x", "answer": "b"}],
+    ),
+}
+
+
+def prepared() -> dict[str, Any]:
+    """Ids and order of the rows of every shape of source, duplicates and contaminated rows dropped."""
+    with tempfile.TemporaryDirectory() as folder:
+        sources = []
+        for name, (use, records) in SOURCES.items():
+            file = Path(folder) / f"{name}.jsonl"
+            file.write_text("".join(json.dumps(record) + "\n" for record in records))
+            sources.append(TableSource(name, use, ((file, file.name),)))
+        with prepare(sources, seed=11, ngram=5, folder=Path(folder), on_rows=lambda _: None) as made:
+            return {table.name: {"counts": vars(table.counts), "rows": list(table.rows())} for table in made}
 
 
 def records() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.golden import calls, contract, manifests, plan, stages, stored, words
+from tests.golden import calls, contract, manifests, plan, stages, stored, training, words
 
 TOPICS: Mapping[str, Callable[[], object]] = {
     "graphs": plan.graphs,
@@ -21,7 +21,9 @@ TOPICS: Mapping[str, Callable[[], object]] = {
     "manifests": manifests.manifests,
     "preview": manifests.preview_lines,
     "schemas": stored.schemas,
+    "prepared": stored.prepared,
     "records": stored.records,
+    "training": training.training,
     "crd": stored.crd,
     "summary": stored.summary,
     "errors": words.errors,
