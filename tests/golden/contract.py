@@ -29,17 +29,18 @@ from moaa.errors import (
     StoreError,
     UsageError,
 )
-from moaa.local import jobs as local_jobs
-from moaa.local import vllm
 from moaa.local.jobs import JobFiles, classify
+from moaa.local.jobs import command as job_command
+from moaa.local.jobs import environment as job_environment
 from moaa.local.options import RunOptions
+from moaa.local.vllm import command as server_command
+from moaa.local.vllm import environment as server_environment
 from moaa.plan.answers import failure, pack, unpack
 from moaa.plan.job import CheckAnswer, check_job, stage_job
 from moaa.plan.serving import options_for
 from moaa.plan.stage import StageJob
 from moaa.store.open import StoreSettings
-from moaa_jobs import __main__ as entry
-from moaa_jobs import resolve
+from moaa_jobs.__main__ import main as run_job
 from moaa_jobs.answer import answer
 from moaa_jobs.context import Deferred, Permanent
 from moaa_jobs.fetch import FetchSettings
@@ -165,7 +166,7 @@ def _end(folder: Path, error: BaseException | None) -> dict[str, Any]:
 
     owner = _owner(folder)
     identity = walk(owner)[1]["i0-resolve"]
-    with patch.object(resolve, "run", run):
+    with patch("moaa_jobs.resolve.run", run):
         return _main(folder, stage_job(identity, owner, {}, run="r").model_dump_json())
 
 
@@ -183,7 +184,7 @@ def _main(folder: Path, job: str, *command: str) -> dict[str, Any]:
     said = io.StringIO()
     argv = ["moaa_jobs", *command, "--job", str(folder / "job.json")]
     with patch.dict(os.environ, env), patch.object(sys, "argv", argv), contextlib.redirect_stderr(said):
-        code = entry.main()
+        code = run_job()
     lines = [line for line in said.getvalue().splitlines() if line.startswith("{")]
     return {
         "code": code,
@@ -266,13 +267,13 @@ def environments() -> dict[str, Any]:
     found: dict[str, Any] = {
         "read": {kind.__name__: _variables(kind) for kind in read},
         "secret": SecretKey(name="hf-hub", key="to.ken").environment_variable,
-        "job": local_jobs.environment(inherited, files, gpus=("0", "1"), cache=cache),
-        "job command": local_jobs.command(files)[1:],
+        "job": job_environment(inherited, files, gpus=("0", "1"), cache=cache),
+        "job command": job_command(files)[1:],
     }
     for name, serving in servings.items():
         gpus = [str(i) for i in range(serving.gpus)]
-        found[f"{name} server"] = vllm.environment(inherited, serving=serving, gpus=gpus, cache=cache)
-        found[f"{name} server command"] = vllm.command(
+        found[f"{name} server"] = server_environment(inherited, serving=serving, gpus=gpus, cache=cache)
+        found[f"{name} server command"] = server_command(
             Path("/weights"), served_name="m", serving=serving, port=8000, config=config, python="python"
         )
         found[f"{name} server options"] = options_for(config, serving)

@@ -30,11 +30,15 @@ from moaa.plan.stage import TRAINING, Kind, Output, StageJob, StageResult
 from moaa.store.manifest import ObjectRef
 from moaa.store.shards import read_manifest, write_manifest
 from moaa.store.tables import TableRows
-from moaa_jobs import evaluate, generate, judge, promote, provenance, sample
 from moaa_jobs.context import Context
+from moaa_jobs.evaluate import run as run_evaluate
 from moaa_jobs.finishing import publish
+from moaa_jobs.generate import run as run_generate
+from moaa_jobs.judge import run as run_judge
 from moaa_jobs.progress import Progress
+from moaa_jobs.promote import run as run_promote
 from moaa_jobs.provenance import PACKAGES, build_manifest
+from moaa_jobs.sample import run as run_sample
 from moaa_jobs.settings import JobSettings
 from tests.endpoint import serve
 from tests.golden.book import digest, rounded
@@ -44,11 +48,11 @@ from tests.store_helpers import MemoryStore
 RUN = "default-small-local"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNS = {
-    Kind.GENERATE: generate.run,
-    Kind.SAMPLE: sample.run,
-    Kind.JUDGE: judge.run,
-    Kind.EVALUATE: evaluate.run,
-    Kind.PROMOTE: promote.run,
+    Kind.GENERATE: run_generate,
+    Kind.SAMPLE: run_sample,
+    Kind.JUDGE: run_judge,
+    Kind.EVALUATE: run_evaluate,
+    Kind.PROMOTE: run_promote,
 }
 OF_A_METHOD = ("stages/judge/", "stages/evaluate/")
 """Where what a store holds depends on the judge's method; the rest is kept once."""
@@ -87,7 +91,7 @@ def resource(method: str) -> MoAA:
 
 def stages() -> dict[str, Any]:
     """By judge method: every object of the store and every request that was sent."""
-    with patch.object(provenance, "versions", dict):
+    with patch("moaa_jobs.provenance.versions", dict):
         found = {method: asyncio.run(_run(resource(method))) for method in METHODS}
     for method in METHODS[1:]:
         objects = found[method]["objects"]

@@ -14,7 +14,7 @@ def test_values_are_the_golden_ones(topic: str) -> None:
     golden = json.loads(book.file_of(topic).read_text())
     now = json.loads(book.canonical(TOPICS[topic]()))
     if found := book.report(golden, now):
-        pytest.fail(f"{topic}.json: {found}", pytrace=False)
+        pytest.fail(f"{topic}.json: {found}\nIf it is meant: python -m tests.golden.write {topic}", pytrace=False)
 
 
 def test_every_file_has_its_topic_and_the_form_that_is_written() -> None:
