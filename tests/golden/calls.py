@@ -9,20 +9,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from moaa.api.defaults import effective
 from moaa.api.mixture import Judge, JudgeModel, Mixture, Sampling
-from moaa.api.prompts import Prompts
+from moaa.api.prompts import Prompts, effective
 from moaa.api.training import Dpo
-from moaa.client.budget import NO_WINDOWS, CharacterCounter, Window, Windows
-from moaa.client.calls import Caller, Conversation, Message, Reply
+from moaa.asking.asker import Asker
+from moaa.asking.caller import Caller, Reply
+from moaa.asking.windows import CharacterCounter, Window, Windows
 from moaa.client.ledgered import Calls, LedgeredCaller
-from moaa.client.messages import fold_system
 from moaa.client.request import ChatRequest, request_document
-from moaa.data.rows import SampleRow
+from moaa.conversation import Conversation, Message, fold_system
 from moaa.errors import CallError
-from moaa.judge.row import judge_pair, judge_row, to_pair
+from moaa.judge.methods import method_of
+from moaa.judge.row import pair_row, ranking_row
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.row import answer_conversation
+from moaa.rows import RankingRow, SampleRow
 from tests.golden.book import digest
 from tests.golden.resources import METHODS, OWN_PROMPTS, judge
 from tests.unit.calls_scripted import MemoryLedger
@@ -146,15 +147,15 @@ def _scenes() -> dict[str, Scene]:
         "mixture, too few proposals": Scene(lambda c: _mixed(QUESTION, OWN, c), forgetful),
         "mixture, a proposer fails": Scene(lambda c: _mixed(QUESTION, OWN, c, mixture=TOLERANT), forgetful),
         "mixture, narrow window": Scene(lambda c: _mixed(QUESTION, OWN, c, windows=NARROW), long_winded, NARROW),
-        "alone": Scene(lambda c: answer_alone(TURNS, "base", alone, c)),
-        "alone in an evaluation": Scene(lambda c: answer_alone(TURNS, "base", alone, c, path="s0/")),
-        "samples": Scene(lambda c: sample_answers(TURNS, "base", Dpo(samples=3), c)),
+        "alone": Scene(lambda c: answer_alone(TURNS, "base", alone, Asker(c))),
+        "alone in an evaluation": Scene(lambda c: answer_alone(TURNS, "base", alone, Asker(c).at("s0"))),
+        "samples": Scene(lambda c: sample_answers(TURNS, "base", Dpo(samples=3), Asker(c))),
     }
     for method in METHODS:
         found |= _judged(method)
     narrow = Judge.model_validate(judge("Mixture"))
     found["Mixture, narrow window"] = Scene(
-        lambda c: judge_row(_row(2), narrow, OWN, c, windows=NARROW), long_winded, NARROW
+        lambda c: _ranked(narrow, _row(2), Asker(c, OWN, NARROW)), long_winded, NARROW
     )
     return found
 
@@ -164,20 +165,25 @@ def _judged(method: str) -> dict[str, Scene]:
     everything = Judge.model_validate(judge(method) | {"criteria": 0})
     some = Judge.model_validate(judge(method) | {"criteria": 2})
     return {
-        f"{method}, our prompts": Scene(lambda c: judge_row(_row(2), some, OURS, c)),
-        f"{method}, all criteria, our prompts": Scene(lambda c: judge_row(_row(2), everything, OURS, c)),
+        f"{method}, our prompts": Scene(lambda c: _ranked(some, _row(2), Asker(c, OURS))),
+        f"{method}, all criteria, our prompts": Scene(lambda c: _ranked(everything, _row(2), Asker(c, OURS))),
         f"{method}, own prompts, both rows": Scene(lambda c: _both_rows(declared, c)),
-        f"{method}, a judge fails": Scene(lambda c: judge_row(_row(2), declared, OWN, c), forgetful),
-        f"{method}, equal texts": Scene(lambda c: judge_row(_row(1, 1), declared, OWN, c)),
+        f"{method}, a judge fails": Scene(lambda c: _ranked(declared, _row(2), Asker(c, OWN)), forgetful),
+        f"{method}, equal texts": Scene(lambda c: _ranked(declared, _row(1, 1), Asker(c, OWN))),
         f"{method}, against a baseline": Scene(
-            lambda c: judge_pair(TURNS, "mine", "theirs", declared, OWN, c, path="s0/")
+            lambda c: method_of(declared).duel(TURNS, "mine", "theirs", Asker(c, OWN).at("s0"))
         ),
     }
 
 
 async def _both_rows(declared: Judge, caller: Caller) -> Any:
-    ranking = await judge_row(_row(3, 1), declared, OWN, caller)
-    return {"ranking": ranking, "pair": to_pair(ranking)}
+    row = _row(3, 1)
+    ranked = await method_of(declared).rank(row["messages"], row["samples"], Asker(caller, OWN))
+    return {"ranking": ranking_row(row, ranked), "pair": pair_row(row, ranked)}
+
+
+async def _ranked(declared: Judge, row: SampleRow, asker: Asker) -> RankingRow:
+    return ranking_row(row, await method_of(declared).rank(row["messages"], row["samples"], asker))
 
 
 async def _mixed(
@@ -186,10 +192,11 @@ async def _mixed(
     caller: Caller,
     *,
     mixture: Mixture = MIXTURE,
-    windows: Windows = NO_WINDOWS,
+    windows: Windows | None = None,
     path: str = "",
 ) -> Any:
-    return (await answer_conversation(messages, mixture, prompts, caller, windows=windows, path=path)).row("row-1")
+    asker = Asker(caller, prompts, windows or {}, path.rstrip("/"))
+    return (await answer_conversation(messages, mixture, asker)).row("row-1")
 
 
 def _row(different: int, same: int = 0) -> SampleRow:

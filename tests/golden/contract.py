@@ -19,6 +19,10 @@ from pydantic_settings import BaseSettings
 from moaa.api import MoAA
 from moaa.api.base import SecretKey
 from moaa.api.models import Serving
+from moaa.contract.answers import failure, pack, unpack
+from moaa.contract.checks import CheckAnswer, check_job
+from moaa.contract.job import StageJob, stage_job
+from moaa.contract.vllm import options_for
 from moaa.errors import (
     CallError,
     DataError,
@@ -33,20 +37,16 @@ from moaa.local.jobs import JobFiles, classify
 from moaa.local.jobs import command as job_command
 from moaa.local.jobs import environment as job_environment
 from moaa.local.options import RunOptions
-from moaa.local.vllm import command as server_command
-from moaa.local.vllm import environment as server_environment
-from moaa.plan.answers import failure, pack, unpack
-from moaa.plan.job import CheckAnswer, check_job, stage_job
-from moaa.plan.serving import options_for
-from moaa.plan.stage import StageJob
-from moaa.store.open import StoreSettings
+from moaa.local.serving.vllm import command as server_command
+from moaa.local.serving.vllm import environment as server_environment
+from moaa.store.objects.open import StoreSettings
 from moaa_jobs.__main__ import main as run_job
-from moaa_jobs.answer import answer
-from moaa_jobs.context import Deferred, Permanent
 from moaa_jobs.fetch import FetchSettings
-from moaa_jobs.progress import Progress
-from moaa_jobs.settings import JobSettings
-from moaa_jobs.training.cluster import RaySettings
+from moaa_jobs.runner.context import Deferred, Permanent
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.tell.answer import answer
+from moaa_jobs.tell.progress import Progress
+from moaa_jobs.training.driver.cluster import RaySettings
 from moaa_operator.settings import Settings as OperatorSettings
 from tests.golden.book import digest
 from tests.golden.plan import walk
@@ -166,7 +166,7 @@ def _end(folder: Path, error: BaseException | None) -> dict[str, Any]:
 
     owner = _owner(folder)
     identity = walk(owner)[1]["i0-resolve"]
-    with patch("moaa_jobs.resolve.run", run):
+    with patch("moaa_jobs.stages.resolve.run", run):
         return _main(folder, stage_job(identity, owner, {}, run="r").model_dump_json())
 
 

@@ -3,13 +3,15 @@
 from typing import Any
 
 from moaa.api import MoAA
-from moaa.plan.explain import IterationRecord, pin_closed, repeats, sentences, without_effect
-from moaa.plan.fingerprint import REVISION, answering_digest, identify
+from moaa.plan.canonical import digest_of
+from moaa.plan.digests import answering_digest
+from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
+from moaa.plan.history.repeats import IterationRecord, pin_closed, repeats, sentences, without_effect
+from moaa.plan.kinds.table import KINDS, shards_of
 from moaa.plan.ready import Decision, Failure, World, decide, servers_ahead
-from moaa.plan.semantics import digest_of
-from moaa.plan.shards import shards_of
-from moaa.plan.stage import Graph, Identity, Stage, StageResult, ledger_path
+from moaa.plan.result import Identity, StageResult, ledger_path
+from moaa.plan.stage import Graph, Stage
 from tests.golden.resources import BENCHMARKS, METHODS, VARIANTS, rich
 from tests.plan_helpers import finish
 
@@ -26,7 +28,7 @@ def fingerprints() -> dict[str, Any]:
     """Fingerprint and inputs digest of every stage. Results depend on the stage's name alone, so that one stage's
     change does not show in all stages after it."""
     return {
-        "revisions": {str(kind): revision for kind, revision in REVISION.items()},
+        "revisions": {str(kind): row.revision for kind, row in KINDS.items()},
         "stages": {name: _identities(owner) for name, owner in _all().items()},
         "folders": {
             name: [identity.path, ledger_path(identity.stage.kind, identity.inputs)]

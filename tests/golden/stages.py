@@ -21,27 +21,30 @@ import pyarrow.parquet as pq
 import zstandard
 
 from moaa.api import MoAA
-from moaa.data.rows import PromptRow
+from moaa.contract.job import StageJob, stage_job
 from moaa.data.schemas import PROMPTS
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import RESOLVE, STAGE_DATA, build
-from moaa.plan.job import stage_job
+from moaa.plan.graph import build
+from moaa.plan.ids import RESOLVE, STAGE_DATA
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Output, StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import TRAINING, Kind, Output, StageJob, StageResult
-from moaa.store.ledger import LedgerLimits
-from moaa.store.manifest import ObjectRef
-from moaa.store.shards import read_manifest, write_manifest
-from moaa.store.tables import TableRows
-from moaa_jobs.context import Context
-from moaa_jobs.evaluate import run as run_evaluate
-from moaa_jobs.finishing import publish
-from moaa_jobs.generate import run as run_generate
-from moaa_jobs.judge import run as run_judge
-from moaa_jobs.progress import Progress
-from moaa_jobs.promote import run as run_promote
-from moaa_jobs.provenance import PACKAGES, build_manifest
-from moaa_jobs.sample import run as run_sample
-from moaa_jobs.settings import JobSettings
+from moaa.plan.stage import Kind
+from moaa.rows import PromptRow
+from moaa.store.ledger.ledger import LedgerLimits
+from moaa.store.stages.manifest import ObjectRef
+from moaa.store.stages.shards import read_manifest, write_manifest
+from moaa.store.stages.tables import TableRows
+from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.manifest import PACKAGES, build_manifest
+from moaa_jobs.runner.one_worker import publish
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.stages.evaluate import run as run_evaluate
+from moaa_jobs.stages.generate import run as run_generate
+from moaa_jobs.stages.judge import run as run_judge
+from moaa_jobs.stages.promote import run as run_promote
+from moaa_jobs.stages.sample import run as run_sample
+from moaa_jobs.tell.progress import Progress
 from tests.endpoint import serve
 from tests.golden.book import digest, rounded
 from tests.golden.resources import METHODS, benchmark, rich
@@ -95,7 +98,7 @@ def stages() -> dict[str, Any]:
     """By judge method: every object of the store and every request that was sent."""
     # On a machine that is busy a segment would be written because time has passed, and not at the end.
     unhurried = partial(LedgerLimits, flush_s=3600.0)
-    with patch("moaa_jobs.provenance.versions", dict), patch("moaa.store.ledger.LedgerLimits", unhurried):
+    with patch("moaa_jobs.runner.manifest.versions", dict), patch("moaa.store.ledger.ledger.LedgerLimits", unhurried):
         found = {method: asyncio.run(_run(resource(method))) for method in METHODS}
     for method in METHODS[1:]:
         objects = found[method]["objects"]

@@ -12,18 +12,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from moaa.api.crd import crd_yaml
+from moaa.api.crd.definition import crd_yaml
 from moaa.data.pins import PINNED_FILES, PINNED_MODELS
 from moaa.data.prepare import TableSource, prepare
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, PROMPTS, RANKINGS, SAMPLES, SCORES
 from moaa.data.shapes import Use
-from moaa.local.records import Attempt, write_attempt, write_iteration, write_resource
 from moaa.plan.stage import Kind
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
-from moaa_jobs.promote import GAINS
-from moaa_jobs.training.publish import CURVE_SCHEMA
-from moaa_jobs.training.token_table import PAIR_SCHEMA, SFT_SCHEMA
+from moaa.run.records import Attempt, write_attempt, write_iteration, write_resource
+from moaa_jobs.stages.promote import GAINS
+from moaa_jobs.training.driver.publish import CURVE_SCHEMA
+from moaa_jobs.training.rows.table import PAIR_SCHEMA, SFT_SCHEMA
 from tests.golden.book import digest, rounded
 from tests.golden.plan import walk
 from tests.golden.resources import rich

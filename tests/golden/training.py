@@ -3,9 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
-from moaa.plan.stage import Kind, Output
-from moaa_jobs.training.checkpoints import SAVED_STATE, CheckpointManifest, SavedState, folder_name
-from moaa_jobs.training.config import (
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
+from moaa_jobs.training.driver.publish import figures
+from moaa_jobs.training.rows.order import batches, lay_out, learning_rate_factor, pack
+from moaa_jobs.training.rows.table import content_digest, pair_table, sft_table, to_bytes
+from moaa_jobs.training.rows.tokens import Encoded, EncodedPair
+from moaa_jobs.training.shared.checkpoints import SAVED_STATE, CheckpointManifest, SavedState, folder_name
+from moaa_jobs.training.shared.messages import (
     CurveRow,
     LoopConfig,
     LoopProgress,
@@ -16,11 +21,7 @@ from moaa_jobs.training.config import (
     progress_key,
     run_name,
 )
-from moaa_jobs.training.deepspeed import scoring_config, training_config
-from moaa_jobs.training.order import batches, lay_out, learning_rate_factor, pack
-from moaa_jobs.training.publish import figures
-from moaa_jobs.training.token_table import content_digest, pair_table, sft_table, to_bytes
-from moaa_jobs.training.tokens import Encoded, EncodedPair
+from moaa_jobs.training.worker.deepspeed import scoring_config, training_config
 from tests.golden.book import digest
 from tests.golden.resources import rich
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import yaml
 
-from moaa.api.load import load, load_text
+from moaa.api.reading.load import load, load_text
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
-from moaa.plan.show import plan_text, plan_view, validate_text
-from moaa_operator.events import between
-from moaa_operator.metrics import Metrics
+from moaa.plan.forecast.show import plan_text, plan_view, validate_text
+from moaa_operator.tell.events import between
+from moaa_operator.tell.metrics import Metrics
 from tests.bad_resources import BAD
 from tests.golden.plan import walk
 from tests.golden.resources import VARIANTS, rich
