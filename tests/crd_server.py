@@ -11,7 +11,7 @@ from jsonschema import Draft4Validator
 
 from moaa.api.crd import crd
 from moaa.api.yaml_text import Path, path_text
-from tests.cel import CelError, evaluate, parse
+from tests.cel import CelError, evaluate
 
 Schema = dict[str, Any]
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -140,7 +140,7 @@ def broken(value: Any, old: Any, schema: Schema, path: Path = ()) -> Iterator[Re
         if changes and old is None:
             continue
         try:
-            if evaluate(parse(rule["rule"]), {"self": value, "oldSelf": old}):
+            if evaluate(rule["rule"], {"self": value, "oldSelf": old}):
                 continue
             message = rule["message"]
         except CelError as error:
