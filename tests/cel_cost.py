@@ -37,7 +37,7 @@ class Estimator:
     def of(self, tree: Any) -> Typed:
         """Of a message `Expr` (`tests.cel.tree`). Raises CelError: the rule would not compile, or is not known here."""
         kind = tree.WhichOneof("kind")
-        node = getattr(tree, kind or "", None)
+        node: Any = getattr(tree, kind) if kind else None
         match kind:
             case "constant":
                 return _constant(getattr(node, node.WhichOneof("kind")))
