@@ -6,8 +6,10 @@ from urllib.parse import urlsplit
 from moaa.api.file_uri import has_control_character
 from moaa.api.rules.asking import benchmark_nodes
 from moaa.api.rules.node import Node
+from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
+DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
 
@@ -66,6 +68,27 @@ def sources(spec: Node) -> Iterator[Problem]:
                 yield holder.at(field).problem("is for hf:// data sets only; remove it")
 
 
+def training_shape(spec: Node) -> Iterator[Problem]:
+    training = spec.at("training")
+    if isinstance(training.value, dict) and not training.at("sft").given and not training.at("dpo").given:
+        yield training.problem("give sft, dpo or both; without either nothing is trained")
+    workers = training.at("resources", "workers").number(1)
+    on_cpu = training.at("resources", "gpusPerWorker").number(1) == 0
+    for name in ("sft", "dpo"):
+        part = training.at(name)
+        if not isinstance(part.value, dict):
+            continue
+        rows, micro = part.at("batchSize").number(DEFAULT_BATCH), part.at("microBatchSize").number(1)
+        unit = (workers or 0) * (micro or 0)
+        if rows is not None and unit > 0 and rows % unit:
+            yield training.problem(
+                f"{name}.batchSize {rows} is not divisible by workers × microBatchSize ({unit}); write "
+                f"{max(rows // unit, 1) * unit}, or change one of the two"
+            )
+        if on_cpu and part.at("precision").word(Precision.BF16) == Precision.BF16:
+            yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+
+
 def training_has_data(spec: Node) -> Iterator[Problem]:
     for part, group, what in (("sft", "sft", "prompts to answer"), ("dpo", "preference", "prompts to sample")):
         wanted = spec.at("training", part).given
@@ -104,6 +127,7 @@ RULES = (
     storage,
     no_credentials_in_addresses,
     sources,
+    training_shape,
     training_has_data,
     rows_for_every_iteration,
     gain_in_range,

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from moaa.api.base import SecretKey
+from moaa.api.models import Serving
 from moaa.api.rules.node import Node
 from moaa.api.wording import suggestion
 from moaa.errors import Problem
@@ -39,6 +40,9 @@ _INSTEAD = {
     "--api-key": "servers of a run are reached inside it only",
     "--api-key-file": "servers of a run are reached inside it only",
 }
+
+_UNSERVED = Serving().model_dump(mode="json", by_alias=True)
+"""A serving that says no more than none does."""
 
 _FORBIDDEN_IN_TEMPLATES = (
     "serviceAccountName",
@@ -88,6 +92,21 @@ def student(spec: Node) -> Iterator[Problem]:
         yield name.problem("is an endpoint and has no weights to train; name a model with a source")
     elif (model.at("source").text or "").startswith("pvc://"):
         yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
+
+
+def origins(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint, serving = model.at("endpoint"), model.at("serving")
+        if isinstance(model.value, dict) and model.at("source").given == endpoint.given:
+            yield model.problem("give exactly one of source (we serve it) and endpoint (somebody else does)")
+        elif endpoint.given and any(_differs(field) for field in serving.items()):
+            yield model.problem("serving has no effect on an endpoint; remove it")
+
+
+def _differs(field: Node) -> bool:
+    """Not about a field that serving does not have: that is a mistake of its own."""
+    name = str(field.path[-1])
+    return field.given and name in _UNSERVED and field.value != _UNSERVED[name]
 
 
 def sources(spec: Node) -> Iterator[Problem]:
@@ -154,4 +173,4 @@ def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
             yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
 
 
-RULES = (names, student, sources, serving_args, templates, secrets_collide)
+RULES = (names, student, origins, sources, serving_args, templates, secrets_collide)

@@ -47,6 +47,14 @@ class Node:
     def integer(self, default: int) -> int:
         return self.value if isinstance(self.value, int) and not isinstance(self.value, bool) else default
 
+    def number(self, default: int) -> int | None:
+        """The whole number that stands here, the default where nothing does, None where something else does."""
+        return self.integer(default) if not self.given or self.integer(default) is self.value else None
+
+    def word(self, default: str) -> str | None:
+        """The same for text."""
+        return self.text if self.given else default
+
     def problem(self, remedy: str) -> Problem:
         return Problem(path_text(self.path), shown(self.value, self.path), remedy)
 
