@@ -14,7 +14,6 @@ from cel_expr_python.ext import ext_strings
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-_INT64 = range(-(2**63), 2**63)
 _TYPE = cel.Type
 _TREE: dict[str, dict[str, tuple[int, str]]] = {
     "CheckedExpr": {"expr": (4, "Expr")},
@@ -74,19 +73,10 @@ def _compiled(text: str) -> cel.Expression:
 
 def evaluate(text: str, names: dict[str, Any]) -> Any:
     """The value of a rule. Raises CelError: it is none, or fails as it would on a server."""
-    value = _compiled(text).eval(data={name: _as_decoded(value) for name, value in names.items()})
+    value = _compiled(text).eval(data=names)
     if value.type() == _TYPE.ERROR:
         raise CelError(str(value.value()))
     return value.plain_value()
-
-
-def _as_decoded(value: Any) -> Any:
-    """A number of more than 64 bits is a float to a server, whatever its schema says of it."""
-    if isinstance(value, dict):
-        return {key: _as_decoded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_as_decoded(item) for item in value]
-    return float(value) if isinstance(value, int) and value not in _INT64 else value
 
 
 def tree(text: str) -> Any:

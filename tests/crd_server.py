@@ -15,6 +15,7 @@ from tests.cel import CelError, evaluate
 
 Schema = dict[str, Any]
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_INT64 = range(-(2**63), 2**63)
 RULES = "x-kubernetes-validations"
 BLOCKING = ("required", "type", "maxLength", "maxItems")
 """After such an error no rule runs: its cost would be without bound."""
@@ -44,10 +45,19 @@ def admit(document: Schema, before: Schema | None = None) -> tuple[Schema, list[
 
 
 def complete(document: Schema) -> Schema:
-    stored = copy.deepcopy(document)
+    stored: Schema = _decoded(document)
     _prune(stored, root_schema())
     _default(stored, root_schema())
     return stored
+
+
+def _decoded(value: Any) -> Any:
+    """A copy; a number of more than 64 bits is a float to a server."""
+    if isinstance(value, dict):
+        return {key: _decoded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    return float(value) if isinstance(value, int) and value not in _INT64 else value
 
 
 def unknown(value: object, schema: Schema, path: Path = ()) -> Iterator[str]:

@@ -55,6 +55,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "an endpoint with an empty serving": {
         "spec__models__0": {"name": "a", "serving": {}, "endpoint": {"url": "https://x:8/v1?a=b", "model": "m"}}
     },
+    "an endpoint whose fragment looks like a key": {
+        "spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1#?key=1", "model": "m"}}
+    },
+    "a folder with a percent sign": {"spec__models__0__source": "file:///100%25/%20"},
     "a revision of a hub model": {
         "spec__models__0": {
             "name": "a",
@@ -64,7 +68,9 @@ GOOD: dict[str, dict[str, Any]] = {
         }
     },
     "a model in a bucket": {"spec__models__0__source": "s3://bucket/x"},
-    "other arguments": {"spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model"]}},
+    "other arguments": {
+        "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
+    },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
     "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
     "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
@@ -174,6 +180,17 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "key in an address": (
         {"spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3/?x=1&api_key=2"}},
         "spec.storage.endpoint",
+    ),
+    "user in an address": (
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "https://me@x/v1", "model": "m"}}},
+        "spec.models[0].endpoint.url",
+    ),
+    "encoded line break in the storage": ({"spec__storage__uri": "file:///x%0Ay"}, "spec.storage.uri"),
+    "encoded escape in a model's source": ({"spec__models__0__source": "file:///x%1by"}, "spec.models[0].source"),
+    "encoded delete in a source": ({"spec__data__sft__0__source": "file:///%7f.json"}, "spec.data.sft[0].source"),
+    "argument we set, with both signs": (
+        {"spec__models__0__serving": {"args": ["--served_model-name=x"]}},
+        "spec.models[0].serving.args",
     ),
     "region of a folder": ({"spec__storage": {"uri": "file:///x", "region": "x"}}, "spec.storage.region"),
     "judge longer than its window": (

@@ -102,7 +102,7 @@ JUDGE_RULES = (
         Reason.FORBIDDEN,
     ),
     Rule(
-        f"self.method != {PANEL} || size(self.judges) % 2 == 1",
+        f"self.method != {PANEL} || size(self.judges) == 0 || size(self.judges) % 2 == 1",
         "method Panel needs an odd number of judges so that a majority exists; add one or remove one",
         ".judges",
     ),

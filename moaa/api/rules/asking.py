@@ -8,7 +8,7 @@ from moaa.api.base import STUDENT
 from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, Sampling
 from moaa.api.models import Serving
 from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
-from moaa.api.rules.models import declared, model_named
+from moaa.api.rules.models import declared, models_named
 from moaa.api.rules.node import Node
 from moaa.api.wording import suggestion
 from moaa.errors import Problem
@@ -75,18 +75,18 @@ def token_limits(spec: Node) -> Iterator[Problem]:
     mixture = spec.at("mixture")
     places += [(mixture.at("studentSampling"), student)] if mixture.at("addStudent").value is True else []
     for holder, name in places:
-        model = model_named(spec, student if name == STUDENT else name)
-        if model is None:
-            continue
-        window = window_of(model)
-        limit = holder.at("maxTokens")
-        tokens, room = limit.integer(DEFAULT_MAX_TOKENS), window.integer(DEFAULT_MAX_MODEL_LEN)
-        if tokens >= room:
-            many = "tokens leave" if limit.given else f"is {tokens} where nothing is written, which leaves"
-            yield limit.problem(
-                f"{many} no room for the prompt in {model.at('name').text}'s {room} tokens; lower it or raise "
-                f"{window.name}"
-            )
+        for model in models_named(spec, student if name == STUDENT else name):
+            yield from _no_room(holder.at("maxTokens"), model)
+
+
+def _no_room(limit: Node, model: Node) -> Iterator[Problem]:
+    window = window_of(model)
+    tokens, room = limit.number(DEFAULT_MAX_TOKENS), window.number(DEFAULT_MAX_MODEL_LEN)
+    if tokens is not None and room is not None and tokens >= room:
+        many = "tokens leave" if limit.given else f"is {tokens} where nothing is written, which leaves"
+        yield limit.problem(
+            f"{many} no room for the prompt in {model.at('name').text}'s {room} tokens; lower it or raise {window.name}"
+        )
 
 
 def window_of(model: Node) -> Node:

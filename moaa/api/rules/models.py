@@ -1,5 +1,6 @@
 """Rules about declared models, their sources and how they are served."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,6 +9,9 @@ from moaa.api.models import Serving
 from moaa.api.rules.node import Node
 from moaa.api.wording import suggestion
 from moaa.errors import Problem
+
+HUB_MODEL = r"^hf:///*[^/]+/+[^/]+/*$"
+"""The CRD's rules use it too: Python and RE2 read it alike."""
 
 OWN_ARGS = (
     "--model",
@@ -59,8 +63,9 @@ def declared(spec: Node) -> list[str]:
     return [name for model in spec.at("models") if (name := model.at("name").text)]
 
 
-def model_named(spec: Node, name: str | None) -> Node | None:
-    return next((model for model in spec.at("models") if name and model.at("name").text == name), None)
+def models_named(spec: Node, name: str | None) -> list[Node]:
+    """One, unless a name stands twice by mistake."""
+    return [model for model in spec.at("models") if name and model.at("name").text == name]
 
 
 def names(spec: Node) -> Iterator[Problem]:
@@ -84,13 +89,13 @@ def student(spec: Node) -> Iterator[Problem]:
     if not name.text:
         return
     known = declared(spec)
-    model = model_named(spec, name.text)
-    if model is None:
+    models = models_named(spec, name.text)
+    if not models:
         if known:  # else spec.models is what is wrong
             yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
-    elif model.at("endpoint").given:
+    elif any(model.at("endpoint").given for model in models):
         yield name.problem("is an endpoint and has no weights to train; name a model with a source")
-    elif (model.at("source").text or "").startswith("pvc://"):
+    elif any((model.at("source").text or "").startswith("pvc://") for model in models):
         yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
 
 
@@ -115,7 +120,7 @@ def sources(spec: Node) -> Iterator[Problem]:
         uri = source.text or ""
         if uri.startswith("hf://datasets/"):
             yield source.problem("is a data set; a model is hf://owner/name")
-        elif uri.startswith("hf://") and len([p for p in uri.removeprefix("hf://").split("/") if p]) != 2:
+        elif uri.startswith("hf://") and not re.search(HUB_MODEL, uri):
             yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
         elif uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
@@ -128,7 +133,8 @@ def sources(spec: Node) -> Iterator[Problem]:
 def serving_args(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         for arg in model.at("serving", "args"):
-            flag = (arg.text or "").partition("=")[0].replace("_", "-")
+            flag = (arg.text or "").partition("=")[0]
+            flag = flag.replace("_", "-") if flag.startswith("--") else flag
             if flag in OWN_ARGS:
                 instead = _INSTEAD.get(flag, "the executor sets it")
                 yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
