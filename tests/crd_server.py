@@ -79,7 +79,8 @@ def _prune(value: object, schema: Schema, path: Path = ()) -> None:
     if isinstance(value, dict):
         known = schema.get("properties", {})
         for key in list(value):
-            if path != ("metadata",) and not schema.get(PRESERVE) and (key not in known or value[key] is None):
+            dropped = key not in known and not schema.get(PRESERVE) and path != ("metadata",)
+            if dropped or (key in known and value[key] is None):
                 del value[key]
             else:
                 _prune(value[key], known.get(key, {PRESERVE: True}), (*path, key))

@@ -47,8 +47,8 @@ ADDRESSES = _joined(
     ["http://", "https://host"],
     ["user", ":", "pw", "@", "host", "/v1", "?", "#", "&", "key=", "api_key=x", "token=", "Token=", "%40", "[", "]"],
 )
-NAMES = st.sampled_from(["a", "b", "agg", "base", "eva", "$student", "zz", "vllm", "vllm-a"])
 DECLARED = st.sampled_from(["a", "b", "agg", "base", "eva"])
+NAMES = DECLARED | st.sampled_from(["$student", "$student", "zz", "vllm-a"])
 WINDOWS = st.sampled_from([64, 2047, 2048, 2049, 4096, 8192, 8193])
 SMALL = st.integers(1, 4)
 SECRET = {"name": "s", "key": "k"}
@@ -65,7 +65,6 @@ PROMPT = st.lists(
     min_size=1,
     max_size=6,
 ).map("".join)
-ASKED: dict[str, st.SearchStrategy[Any]] = {"model": NAMES}
 TEMPLATES = st.fixed_dictionaries(
     {},
     optional={
@@ -75,10 +74,16 @@ TEMPLATES = st.fixed_dictionaries(
             optional={
                 "serviceAccountName": st.just("x"),
                 "hostNetwork": st.booleans(),
-                "volumes": st.just([{"name": "v", "hostPath": {"path": "/"}}])
+                "volumes": st.sampled_from([[], {}, [7]])
+                | st.just([{"name": "v", "hostPath": {"path": "/"}}])
                 | st.just([{"name": "v", "emptyDir": {}}]),
                 "containers": st.fixed_dictionaries(
-                    {}, optional={"privileged": st.booleans(), "procMount": st.just("x"), "runAsUser": st.just(1)}
+                    {},
+                    optional={
+                        "privileged": st.sampled_from([True, False, "yes"]),
+                        "procMount": st.just("x"),
+                        "runAsUser": st.just(1),
+                    },
                 ).map(lambda context: [{"name": "main", "securityContext": context}]),
             },
         ),
@@ -141,10 +146,10 @@ TRAINING = st.fixed_dictionaries({}, optional=OPTIMIZATION)
 
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "metadata.name": st.sampled_from(["vllm", "vllm-run", "run"]),
-    "spec.storage.uri": STORES,
-    "spec.storage.endpoint": _optional(ADDRESSES),
-    "spec.storage.region": st.just("eu"),
-    "spec.storage.secret": st.just({"name": "s"}),
+    "spec.storage": st.fixed_dictionaries(
+        {"uri": STORES},
+        optional={"endpoint": ADDRESSES, "region": st.just("eu"), "secret": st.just({"name": "s"})},
+    ),
     "spec.models.*": MODEL,
     "spec.models.*.name": NAMES.filter(lambda name: name != "$student"),
     "spec.models.*.source": _optional(URIS),
@@ -155,8 +160,8 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "spec.mixture": st.just(GONE),
     "spec.mixture.layers": st.lists(PROPOSERS.map(lambda entries: {"proposers": entries}), min_size=1, max_size=2),
     "spec.mixture.aggregator": _ask(),
-    "spec.mixture.minProposals": SMALL,
-    "spec.mixture.addStudent": st.booleans(),
+    "spec.mixture.minProposals": st.integers(1, 6),
+    "spec.mixture.addStudent": st.booleans() | st.just(True),
     "spec.mixture.studentSampling": SAMPLING,
     "spec.judge": _optional(JUDGES),
     "spec.data.sft": st.lists(SFT_SOURCE, max_size=2),
@@ -173,7 +178,9 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
         lambda gain: {"minGain": gain}
     ),
     "spec.iterations": SMALL,
-    **{f"spec.prompts.{info.alias or name}": PROMPT for name, info in Prompts.model_fields.items()},
+    "spec.prompts": st.fixed_dictionaries(
+        {}, optional={info.alias or name: PROMPT for name, info in Prompts.model_fields.items()}
+    ),
 }
 """Values by where they may stand; `*` is any entry of a list."""
 

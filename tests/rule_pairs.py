@@ -131,6 +131,10 @@ GENERATED = re.compile(
 SCHEMA_RULES = ("x-kubernetes-list-map-keys",)
 
 
+SHAPES = re.compile(r"\.template\.spec\S*: must (be|have)")
+"""`moaa.api.check` about the few fields of a pod template that the CRD's schema knows: they have no class."""
+
+
 @dataclass
 class Verdict:
     wrong: bool
@@ -146,6 +150,8 @@ def validate(document: dict[str, Any]) -> Verdict:
     except ValidationError:
         return Verdict(wrong=True)
     found = [(problem.path, problem.remedy) for problem in check_document(document)]
+    if any(SHAPES.search(f"{path}: {words}") for path, words in found):
+        return Verdict(wrong=True)
     return Verdict(wrong=False, broken=_named(found, 0, ONLY_VALIDATE))
 
 

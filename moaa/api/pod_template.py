@@ -7,10 +7,9 @@ places below only; the same field anywhere else in a template is found by `moaa.
 from typing import Any
 
 from moaa.api.cel.rule import Reason, Rule
+from moaa.api.rules.models import MAX_CONTAINERS, MAX_VOLUMES
 from moaa.api.schema import VALIDATIONS
 
-MAX_VOLUMES = 64
-MAX_CONTAINERS = 16
 _OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _ACCOUNT = ("serviceAccountName", "serviceAccount")

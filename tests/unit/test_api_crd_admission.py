@@ -146,6 +146,14 @@ def test_a_field_without_a_value_is_a_field_left_out() -> None:
     assert admit(document)[0] == admit(tree(spec__evaluation=None))[0]
 
 
+def test_a_field_of_a_pod_template_without_a_value_is_none() -> None:
+    context = {"privileged": None, "procMount": None}
+    spec = {"volumes": None, "hostNetwork": None, "containers": [{"name": "x", "securityContext": context}]}
+    document = tree(spec__models__0__serving={"template": {"spec": spec}})
+    assert refused(document) == []
+    load_text(yaml.safe_dump(document))
+
+
 NOT_IN_THE_CRD = {
     "api version": "the server knows the resource by it",
     "kind": "the server knows the resource by it",
@@ -336,7 +344,24 @@ def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
     assert not [refusal for refusal in refused(tree(**changes)) if "metadata.name" not in refusal.about]
 
 
+def template(spec: object) -> dict[str, Any]:
+    return {"spec__models__0__serving": {"template": {"spec": spec}}}
+
+
+POD_PATH = "spec.models[0].serving.template.spec"
 SCHEMA_ALONE = {
+    "a template's pod that is a list": (template([]), POD_PATH),
+    "volumes that are a mapping": (template({"volumes": {}}), f"{POD_PATH}.volumes"),
+    "many containers": (template({"containers": [{"name": "x"}] * 17}), f"{POD_PATH}.containers"),
+    "a container that is text": (template({"initContainers": ["x"]}), f"{POD_PATH}.initContainers[0]"),
+    "a security context that is a list": (
+        template({"containers": [{"securityContext": []}]}),
+        f"{POD_PATH}.containers[0].securityContext",
+    ),
+    "a flag in quotes": (
+        template({"containers": [{"securityContext": {"privileged": "yes"}}]}),
+        f"{POD_PATH}.containers[0].securityContext.privileged",
+    ),
     "a list for a mapping": ({"spec__data": []}, "spec.data"),
     "a number without quotes": ({"spec__training__sft": {"epochs": 3}}, "spec.training.sft.epochs"),
     "a number that is none": ({"spec__training__sft": {"epochs": "3x"}}, "spec.training.sft.epochs"),

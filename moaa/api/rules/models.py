@@ -48,6 +48,12 @@ _INSTEAD = {
 _UNSERVED = Serving().model_dump(mode="json", by_alias=True)
 """A serving that says no more than none does."""
 
+MAX_VOLUMES = 64
+MAX_CONTAINERS = 16
+"""Entries of a pod template's lists: the CRD's rules about them cost something for each."""
+_LISTS_IN_TEMPLATES = {"volumes": MAX_VOLUMES, "containers": MAX_CONTAINERS, "initContainers": MAX_CONTAINERS}
+_FLAGS = ("privileged", "allowPrivilegeEscalation")
+
 _FORBIDDEN_IN_TEMPLATES = (
     "serviceAccountName",
     "serviceAccount",
@@ -90,12 +96,12 @@ def student(spec: Node) -> Iterator[Problem]:
         return
     known = declared(spec)
     models = models_named(spec, name.text)
-    if not models:
-        if known:  # else spec.models is what is wrong
-            yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
-    elif any(model.at("endpoint").given for model in models):
+    if not models and known:  # else spec.models is what is wrong
+        yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
+    if any(model.at("endpoint").given for model in models):
         yield name.problem("is an endpoint and has no weights to train; name a model with a source")
-    elif any((model.at("source").text or "").startswith("pvc://") for model in models):
+    served = [model.at("source").text or "" for model in models if not model.at("endpoint").given]
+    if any(source.startswith("pvc://") for source in served):
         yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
 
 
@@ -111,7 +117,7 @@ def origins(spec: Node) -> Iterator[Problem]:
 def _differs(field: Node) -> bool:
     """Not about a field that serving does not have: that is a mistake of its own."""
     name = str(field.path[-1])
-    return field.given and name in _UNSERVED and field.value != _UNSERVED[name]
+    return name in _UNSERVED and field.value != _UNSERVED[name]
 
 
 def sources(spec: Node) -> Iterator[Problem]:
@@ -143,7 +149,37 @@ def serving_args(spec: Node) -> Iterator[Problem]:
 def templates(spec: Node) -> Iterator[Problem]:
     resources = spec.at("training", "resources")
     for holder in [*(model.at("serving") for model in spec.at("models")), resources]:
-        yield from _forbidden(holder.at("template"))
+        template = holder.at("template")
+        yield from _forbidden(template)
+        yield from _mapping(template.at("spec"))
+        yield from _lists(template.at("spec"))
+
+
+def _lists(pod: Node) -> Iterator[Problem]:
+    """As far as the CRD knows a pod: a malformed one would fail only when pods are made."""
+    for name, most in _LISTS_IN_TEMPLATES.items():
+        field = pod.at(name)
+        entries = list(field)
+        if field.given and not isinstance(field.value, list):
+            yield field.problem("must be a list; start each entry with '- '")
+        if len(entries) > most:
+            yield field.problem(f"must have at most {most} entries, not {len(entries)}")
+        for entry in entries:
+            yield from _mapping(entry, required=True)
+            if name != "volumes":
+                yield from _security(entry.at("securityContext"))
+
+
+def _mapping(node: Node, *, required: bool = False) -> Iterator[Problem]:
+    if not isinstance(node.value, dict) and (node.given or required):
+        yield node.problem("must be a mapping of fields")
+
+
+def _security(context: Node) -> Iterator[Problem]:
+    yield from _mapping(context)
+    for flag in (context.at(name) for name in _FLAGS):
+        if flag.given and not isinstance(flag.value, bool):
+            yield flag.problem("must be true or false, without quotes")
 
 
 def _forbidden(node: Node) -> Iterator[Problem]:
@@ -151,7 +187,7 @@ def _forbidden(node: Node) -> Iterator[Problem]:
         field = inner.path[-1]
         if field in _FORBIDDEN_IN_TEMPLATES:
             yield inner.problem("is not allowed in a pod template: it would reach beyond the run; remove it")
-        elif field in ("privileged", "allowPrivilegeEscalation") and inner.value is True:
+        elif field in _FLAGS and inner.value is True:
             yield inner.problem("is not allowed in a pod template; remove it")
         else:
             yield from _forbidden(inner)

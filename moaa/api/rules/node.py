@@ -31,10 +31,11 @@ class Node:
                 yield Node(item, (*self.path, i))
 
     def items(self) -> Iterator["Node"]:
-        """Fields of a mapping; nothing when it is none."""
+        """Fields of a mapping that have a value; nothing when it is none."""
         if isinstance(self.value, dict):
             for key, item in self.value.items():
-                yield Node(item, (*self.path, key))
+                if item is not None:
+                    yield Node(item, (*self.path, key))
 
     @property
     def given(self) -> bool:
