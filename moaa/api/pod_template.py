@@ -57,4 +57,4 @@ def pod_template() -> dict[str, Any]:
         },
         _absent((*_ACCOUNT, *_HOST)),
     )
-    return _open({"spec": spec}, {})
+    return _open({"metadata": _OPEN, "spec": spec}, {})

@@ -181,6 +181,16 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__models__0__serving": {"template": {"spec": {"hostPID": True, "hostIPC": True, "serviceAccount": "x"}}}},
         "spec.models[0].serving.template.spec.hostPID",
     ),
+    "a template for an endpoint": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {"url": "https://x/v1", "model": "m"},
+                "serving": {"template": {"metadata": {"labels": {"a": "b"}}}},
+            }
+        },
+        "spec.models[0]",
+    ),
     "dpo batch does not divide": (
         {"spec__training__resources": {"workers": 3}, "spec__training__sft": {"batchSize": 3}},
         "spec.training.dpo.batchSize",

@@ -13,7 +13,7 @@ from moaa.api.rules.models import HUB_MODEL, OWN_ARGS
 
 
 def _unserved() -> str:
-    """`serving` is as if it had not been written. Not so much can be said of its template, which is opaque."""
+    """`serving` is as if it had not been written."""
     parts = []
     for name, info in Serving.model_fields.items():
         field, default = f"self.serving.{info.alias or name}", info.default
@@ -28,6 +28,10 @@ def _unserved() -> str:
                 parts.append(f"{field} == {quoted(decimal_text(default))}")
             case list():
                 parts.append(f"size({field}) == 0")
+            case dict():  # a pod template
+                parts.append(f"!has({field}.metadata) && !has({field}.spec)")
+            case _:
+                raise TypeError(f"Serving.{name}: no rule says that it has its default")
     return " && ".join(parts)
 
 
