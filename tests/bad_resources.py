@@ -197,7 +197,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "odd number of judges",
     ),
     "more judges needed than there are": (
-        {"spec__judge": {"judges": [{"model": "judge"}], "aggregator": {"model": "judge"}, "minJudges": 2}},
+        {"spec__judge": {"judges": [{"model": "a"}], "aggregator": {"model": "a"}, "minJudges": 2}},
         "spec.judge",
         "minJudges 2 is more than the 1 judges",
     ),

@@ -105,6 +105,7 @@ JUDGES = st.fixed_dictionaries(
         "aggregator": _ask(),
         "criteria": st.integers(0, 9),
         "criteriaChoices": st.lists(CRITERION, min_size=1, max_size=3),
+        "minJudges": st.integers(1, 5),
         "allowStudent": st.booleans(),
     },
 )

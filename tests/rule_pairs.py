@@ -73,6 +73,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "judge is there": (r"^spec\.judge: is required", "judge is required"),
     "judges: some": ("needs at least one entry in judges", "need at least one entry in judges"),
     "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
+    "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),
     "judges: odd": ("needs an odd number of judges", "needs an odd number of judges"),
     "aggregator: one": ("needs an aggregator", "need an aggregator"),
     "aggregator: none": ("method Panel has no aggregator", "method Panel has no aggregator"),
