@@ -36,7 +36,7 @@ async def choose_criteria(
     return await _ask_twice(
         lambda model, key: caller.call(f"{path}/criteria", model.model, messages, model, key=key),
         aggregator,
-        lambda text: parse_criteria(text, judge.criteria_choices, count=judge.criteria),
+        lambda reply: parse_criteria(reply.text, judge.criteria_choices, count=judge.criteria),
     )
 
 
@@ -51,7 +51,7 @@ async def single_verdict(
 ) -> Verdict | None:
     """Which answer `model` prefers on its own."""
     messages = single_messages(pair, criteria, prompts)
-    return await _ask_twice(lambda m, key: caller.call(path, m.model, messages, m, key=key), model, parse_verdict)
+    return await _ask_twice(lambda m, key: caller.call(path, m.model, messages, m, key=key), model, _verdict)
 
 
 async def meta_verdict(
@@ -74,14 +74,19 @@ async def meta_verdict(
         reply, _ = await call_fitted(caller, path, m.model, evaluations, build, m, windows=windows, key=key)
         return reply
 
-    return await _ask_twice(ask, model, parse_verdict)
+    return await _ask_twice(ask, model, _verdict)
 
 
 async def _ask_twice(
-    ask: Callable[[JudgeModel, str], Awaitable[Reply]], model: JudgeModel, parse: Callable[[str], T | None]
+    ask: Callable[[JudgeModel, str], Awaitable[Reply]], model: JudgeModel, parse: Callable[[Reply], T | None]
 ) -> T | None:
-    found = parse((await ask(model, "")).text)
+    found = parse(await ask(model, ""))
     if found is not None:
         return found
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
-    return parse((await ask(warmer, RETRY_KEY)).text)
+    return parse(await ask(warmer, RETRY_KEY))
+
+
+def _verdict(reply: Reply) -> Verdict | None:
+    """None also for a reply that was cut: what the judge would have ended with is not known."""
+    return None if reply.is_cut else parse_verdict(reply.text)

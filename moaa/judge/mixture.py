@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from moaa.api.mixture import Criterion, Judge
 from moaa.client.budget import Windows
 from moaa.client.calls import Caller
+from moaa.client.cut import shown
 from moaa.client.gather import gather_calls
 from moaa.errors import CallError
 from moaa.judge.ask import meta_verdict
@@ -36,7 +37,7 @@ async def verdicts(
     replies = await gather_calls(
         caller.call(f"{path}/j{i}", model.model, messages, model) for i, model in enumerate(judge.judges)
     )
-    evaluations = [reply.text for reply in replies if not isinstance(reply, CallError)]
+    evaluations = [shown(reply) for reply in replies if not isinstance(reply, CallError)]
     if not evaluations:
         return [None]
     verdict = await meta_verdict(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from moaa.api.mixture import Layer, Mixture, Proposer
 from moaa.client.budget import NO_WINDOWS, Windows
 from moaa.client.calls import Caller, Conversation, Message
+from moaa.client.cut import shown, unless_cut
 from moaa.client.fitted import call_fitted
 from moaa.client.gather import gather_calls
 from moaa.data.rows import ConversationRow, ProposalRecord
@@ -68,8 +69,8 @@ async def answer_conversation(
     `path` goes before every call's name, for rows that are answered more than once (`s1/`).
 
     Raises:
-        CallError: the row fails: too few proposals in a layer, a proposal's failure that may pass, or the aggregator's
-            call.
+        CallError: the row fails: too few proposals in a layer, a proposal's failure that may pass, the aggregator's
+            call, or its answer when that is cut and `whenCut` says Fail.
         ModelAbsent: raised after every call that can be made now was made.
     """
     notes = _Notes(proposals=[])
@@ -100,7 +101,7 @@ async def answer_conversation(
             windows=windows,
         )
         notes.shortened += shortened
-        return reply.text
+        return unless_cut(reply, aggregator, model=aggregator.model).text
 
     answered = await answer_turns(messages, answer)
     return Answered(answered, notes.proposals, notes.missing, notes.shortened)
@@ -126,7 +127,7 @@ async def _run_layer(
     async def propose(name: str, proposer: Proposer) -> tuple[str, int]:
         if not previous:
             reply = await caller.call(name, proposer.model, history, proposer)
-            return reply.text, 0
+            return shown(unless_cut(reply, proposer, model=proposer.model)), 0
         reply, shortened = await call_fitted(
             caller,
             name,
@@ -136,7 +137,7 @@ async def _run_layer(
             proposer,
             windows=windows,
         )
-        return reply.text, shortened
+        return shown(unless_cut(reply, proposer, model=proposer.model)), shortened
 
     results = await gather_calls(propose(name, proposer) for name, proposer in asked)
     usable: list[str] = []

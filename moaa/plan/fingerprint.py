@@ -24,9 +24,9 @@ from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.defaults import MIXTURE_PROMPTS, effective
 from moaa.api.evaluation import Pairwise
-from moaa.api.mixture import Judge, JudgeMethod, Sampling
+from moaa.api.mixture import Judge, JudgeMethod
 from moaa.api.models import Model
-from moaa.api.training import Optimization
+from moaa.api.training import Optimization, sampling_of
 from moaa.errors import StageError
 from moaa.plan.graph import (
     BASE_EVALUATE,
@@ -93,9 +93,23 @@ def answering(model: Model, digest: str) -> Document:
     """What of a model bears on its answers: the weights, by their `digest`, vLLM's arguments, the context window.
 
     A student has the serving of the declared student, `model`. Fingerprints hold it as it is and calls its digest, so
-    that whatever repeats a stage also asks its models again.
+    that whatever repeats a stage also asks its models again. An endpoint's headers are not in it: they say who asks.
     """
-    return {"digest": digest, "args": effective_args(model.serving.args), "maxModelLen": model.max_model_len}
+    document: Document = {
+        "digest": digest,
+        "args": effective_args(model.serving.args),
+        "maxModelLen": model.max_model_len,
+    }
+    # Later fields: in the document only where they say something.
+    if model.chat_template_kwargs:
+        document["chatTemplateKwargs"] = model.chat_template_kwargs
+    if model.extra_body:
+        document["extraBody"] = model.extra_body
+    if model.endpoint is not None and model.endpoint.omit:
+        document["omit"] = sorted(set(model.endpoint.omit))
+    if model.endpoint is not None and (names := model.endpoint.names.model_dump(by_alias=True, exclude_none=True)):
+        document["names"] = names
+    return document
 
 
 def answering_digest(model: Model, digest: str) -> str:
@@ -188,7 +202,7 @@ def _sample(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, D
         raise ValueError("spec.training.dpo: sample belongs to dpo and there is none")
     body: Document = {
         "samples": dpo.samples,
-        "sampling": canonical(Sampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens)),
+        "sampling": canonical(sampling_of(dpo)),
         "models": _models(stage.serves, resource, results),
         "seed": resource.spec.seed,
     }
