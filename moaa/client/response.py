@@ -143,7 +143,7 @@ def _spent(usage: object) -> Spent:
     found = usage if isinstance(usage, dict) else {}
     prompt, completion, total = (_count(found.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     if prompt is None or completion is None:
-        return Spent(prompt or 0, completion or 0, is_counted=False)
+        return Spent(is_counted=False)
     return Spent(prompt, max(completion, (total or 0) - prompt))
 
 
