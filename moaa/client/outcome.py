@@ -183,7 +183,7 @@ def server_message(body: str) -> str:
     if isinstance(document, list) and document:  # Gemini wraps its errors in a list
         document = document[0]
     words = _words_of(document.get("error") or document) if isinstance(document, dict) else ""
-    return _cut(words or body) or "(empty body)"
+    return one_line(words or body) or "(empty body)"
 
 
 def _words_of(error: object) -> str:
@@ -206,10 +206,10 @@ def _words_of(error: object) -> str:
 
 def _shown(failure: Exception) -> str:
     text = str(failure)
-    return _cut(f"{type(failure).__name__}: {text}" if text else type(failure).__name__)
+    return one_line(f"{type(failure).__name__}: {text}" if text else type(failure).__name__)
 
 
-def _cut(text: str) -> str:
+def one_line(text: str) -> str:
     """One line that can be logged and stored anywhere, at most SHOWN_CHARACTERS and an ellipsis."""
     line = " ".join(text.split()).encode("utf-8", "replace").decode()
     line = "".join(character if character.isprintable() else "?" for character in line[: SHOWN_CHARACTERS + 1])

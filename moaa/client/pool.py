@@ -173,6 +173,8 @@ class ModelPool:
                     "common: the sampling, extraBody and chatTemplateKwargs, an endpoint's omit, names and headers, a "
                     "server's serving.args"
                 )
+            if isinstance(result, Permanent) and result.reason in FATAL:
+                raise self._error(result)
             if not isinstance(result, Retry):
                 self._understood.add(shape)
 

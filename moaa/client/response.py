@@ -10,7 +10,7 @@ from typing import Any
 
 from moaa.client.budget import CharacterCounter
 from moaa.client.calls import Reply
-from moaa.client.outcome import HttpFailure, Permanent, Reason, Retry, Trouble, is_retryable, server_message
+from moaa.client.outcome import HttpFailure, Permanent, Reason, Retry, Trouble, is_retryable, one_line
 from moaa.client.thought import split_thought
 from moaa.client.words import Ending, Meaning, ending, meanings
 from moaa.errors import Spent
@@ -48,17 +48,18 @@ def parse_completion(body: bytes, *, max_tokens: int) -> Reply | Permanent | Ret
 
 
 def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Permanent | Retry:
-    message, told = choice["message"], choice.get("finish_reason")
+    message, reason = choice["message"], choice.get("finish_reason")
+    told = f"finish_reason {one_line(repr(reason))}"
     content, parts_thought, other = _content(message.get("content"))
     refusal = message.get("refusal")
-    how = ending(told)
+    how = ending(reason)
     match how:
         case Ending.BROKEN:  # vLLM says "abort" while it shuts down
-            return Retry(Trouble.FAILED, f"the server broke the answer off (finish_reason {told!r})")
+            return Retry(Trouble.FAILED, f"the server broke the answer off ({told})")
         case Ending.FILTERED:
             return Permanent(Reason.REFUSED, f"the endpoint's content filter ended the answer ({told})", spent)
         case _ if refusal and not content.strip():
-            said = server_message(refusal) if isinstance(refusal, str) else "refusal"
+            said = one_line(refusal) if isinstance(refusal, str) else "refusal"
             return Permanent(Reason.REFUSED, f"the model declined to answer: {said}", spent)
         case Ending.TOOL:
             return Permanent(Reason.EMPTY_ANSWER, "the model called a tool in place of answering", spent)
@@ -90,11 +91,11 @@ def _odd(what: str) -> Retry:
     return Retry(Trouble.FAILED, f"the response is not a chat completion ({what})")
 
 
-def _nothing(told: object, thought: str) -> str:
+def _nothing(told: str, thought: str) -> str:
     if not thought:
-        return f"the model answered without text (finish_reason {told!r})"
+        return f"the model answered without text ({told})"
     return (
-        f"the model thought ({len(thought)} characters) and gave no answer (finish_reason {told!r}); raise maxTokens, "
+        f"the model thought ({len(thought)} characters) and gave no answer ({told}); raise maxTokens, "
         "or turn thinking off with the model's chatTemplateKwargs"
     )
 
@@ -114,7 +115,7 @@ def _content(content: object) -> tuple[str, str, str]:
         elif kind in ("text", "output_text"):
             texts.append("".join(_texts(part)))
         else:
-            return "", "", str(kind)
+            return "", "", one_line(str(kind))
     return "".join(texts), "\n\n".join(thoughts), ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from test_jobs_chain import resource, run_stage
+from zstandard import ZstdDecompressor
 
 from moaa.api import MoAA
 from moaa.client.cut import ENDED_MARK
@@ -170,3 +171,71 @@ async def test_an_endpoint_that_cuts_every_answer_is_named_by_the_stages_error(t
         assert len(server.requests) == sent
     assert {row["messages"][-1]["content"] for row in rows.values()} == {"The ans"}
     assert manifest.usage["agg"].cut == {"aggregator": 8}
+
+
+async def test_the_headers_of_an_endpoint_come_from_the_environment_and_are_told_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def private(body: Body) -> Behaviour:
+        if body["model"] == "right" and question(body) == "3+3":
+            return plays("echoes the key", error(400, "odd prompt, key was sesame-open"))
+        return plays("fine", completion(f"{body['model']} says {question(body)}"))
+
+    headers = [{"name": "api-key", "secret": {"name": "azure", "key": "key"}}, {"name": "X-Title", "value": "a run"}]
+    async with play(private) as server:
+        plain = declared(tmp_path, server.url)
+        models = [
+            model.with_(endpoint=model.endpoint.with_(headers=headers)) if model.name == "right" else model
+            for model in plain.spec.models
+            if model.endpoint
+        ]
+        owner = plain.with_(spec=plain.spec.with_(models=[*models, plain.spec.model("student")]))
+        variable = r"endpoint.headers\[0\].secret.*MOAA_SECRET_AZURE_KEY"
+        with pytest.raises(ServerError, match=f"{variable} is not set"):
+            await generate(owner, tmp_path)
+        monkeypatch.setenv("MOAA_SECRET_AZURE_KEY", "sesame-open\n")
+        with pytest.raises(ServerError, match=f"{variable} holds a line break") as caught:
+            await generate(owner, tmp_path)
+        assert "sesame" not in str(caught.value)
+        assert server.requests == []
+        monkeypatch.setenv("MOAA_SECRET_AZURE_KEY", "sesame-open")
+        manifest, _ = await generate(owner, tmp_path)
+    told = {(h.get("api-key"), h.get("X-Title")) for h in server.headers}
+    assert told == {(None, None), ("sesame-open", "a run")}
+    assert manifest.usage["right"].examples == {"bad-request": "model 'right': HTTP 400: odd prompt, key was ***"}
+    files = [file for file in (tmp_path / "store").rglob("*") if file.is_file()]
+    stored = [file.read_bytes() for file in files if file.suffix != ".zst"]
+    stored += [ZstdDecompressor().decompress(file.read_bytes()) for file in files if file.suffix == ".zst"]
+    assert any(b"key was ***" in body for body in stored)
+    assert not any(b"sesame" in body for body in stored)
+    assert "sesame" not in caplog.text
+
+
+async def test_what_a_student_thinks_is_neither_sampled_nor_measured(tmp_path: Path) -> None:
+    def thinker(body: Body) -> Behaviour:
+        match (body["model"], question(body)):
+            case ("student" | "@i1-sft", "0*2"):
+                return plays("thinks aloud", completion("<think>0*2?</think>student(0*2)"))
+            case ("student" | "@i1-sft", "1*2"):
+                return plays("is cut in the thought", completion("<think>let me", finish="length"))
+            case (model, asked):
+                return plays("fine", completion(f"{model}({asked})"))
+        raise AssertionError(body)
+
+    async with play(thinker) as server:
+        owner = resource(
+            tmp_path,
+            server.url,
+            failures={"maxFraction": "0.5"},
+            evaluation={
+                "members": False,
+                "selection": [{"name": "exact", "type": "ExactMatch", "source": f"file://{tmp_path}/held.jsonl"}],
+            },
+        )
+        results: dict[str, StageResult] = {}
+        for stage in BEGUN:
+            await run_stage(owner, tmp_path, stage, results, {})
+        tables = await run_stage(owner, tmp_path, "i0-evaluate", results, {"student": server.url})
+    scores = {row["id"]: row["score"] for row in tables["scores"]}
+    assert scores == {"h0": 1.0, "h2": 1.0}  # h1 is a counted failure, not a wrong answer
+    assert "think" not in str(tables["answers"])
