@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from moaa.api.base import decimal_text
 from moaa.api.models import Parameter
-from moaa.client.calls import Conversation
+from moaa.conversation import Conversation
 
 NAMES: Mapping[Parameter, str] = {
     Parameter.TEMPERATURE: "temperature",

@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from moaa.client.budget import CharacterCounter
-from moaa.client.calls import Reply
-from moaa.client.outcome import HttpFailure, Permanent, Reason, Retry, Trouble, is_retryable, one_line
+from moaa.asking.caller import Reply
+from moaa.asking.reasons import Reason
+from moaa.asking.windows import CharacterCounter
+from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable, one_line
 from moaa.client.thought import split_thought
 from moaa.client.words import Ending, Meaning, ending, meanings
 from moaa.errors import Spent

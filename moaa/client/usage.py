@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from moaa.errors import CallError
-from moaa.store.manifest import TokenUsage
-from moaa.store.segments import Entry
+from moaa.store.ledger.segments import Entry
+from moaa.store.stages.manifest import TokenUsage
 
 
 @dataclass(frozen=True)

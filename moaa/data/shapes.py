@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.hashing import digest_of
-from moaa.data.rows import PromptRow
+from moaa.rows import PromptRow
 
 MAX_ROW_BYTES = 1 << 20
 """Longer than any context window in use; a larger row is nearly always a broken export."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from moaa.data.files import SUFFIXES, bad, read_records
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import RowError, Shape, Use, shape_of, to_row
 from moaa.errors import DataError
+from moaa.rows import PromptRow
 
 _LOOKS_LIKE_DATA = (".gz", ".zst", ".bz2", ".xz", ".zip", ".csv", ".tsv", ".arrow", ".feather", ".ndjson", ".txt")
 

@@ -2,19 +2,19 @@
 
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo, sampling_of
-from moaa.client.calls import Caller, Conversation, Message, Reply
-from moaa.client.cut import unless_cut
-from moaa.client.gather import gather_calls
+from moaa.asking.asker import Asker
+from moaa.asking.caller import Reply
+from moaa.asking.cut import unless_cut
+from moaa.asking.gather import gather_calls
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.turns import answer_turns, prompt_of
 
 
-async def answer_alone(
-    messages: Conversation, model: str, sampling: Sampling, caller: Caller, *, path: str = ""
-) -> list[Message]:
+async def answer_alone(messages: Conversation, model: str, sampling: Sampling, asker: Asker) -> list[Message]:
     """Every user turn of `messages` answered by `model`, in the context of its own earlier answers.
 
-    Calls are named `<path>turn<t>`.
+    Calls are named `turn<t>`.
 
     Raises:
         CallError, ModelAbsent: as `Caller.call`; CallError also when there is no user turn, or an answer is cut and
@@ -22,13 +22,13 @@ async def answer_alone(
     """
 
     async def answer(turn: int, history: Conversation) -> str:
-        reply = await caller.call(f"{path}turn{turn}", model, history, sampling)
+        reply = await asker.at(f"turn{turn}").ask(model, history, sampling)
         return unless_cut(reply, sampling, model=model).text
 
     return await answer_turns(messages, answer)
 
 
-async def sample_answers(messages: Conversation, model: str, dpo: Dpo, caller: Caller) -> list[str]:
+async def sample_answers(messages: Conversation, model: str, dpo: Dpo, asker: Asker) -> list[str]:
     """Up to `dpo.samples` independent answers of the student to the last user turn, in sample order.
 
     Earlier assistant turns are the data's own, so that all samples answer one and the same prompt. Calls are named
@@ -43,7 +43,7 @@ async def sample_answers(messages: Conversation, model: str, dpo: Dpo, caller: C
     prompt = prompt_of(messages)
 
     async def draw(name: str) -> Reply:
-        return unless_cut(await caller.call(name, model, prompt, sampling), sampling, model=model)
+        return unless_cut(await asker.at(name).ask(model, prompt, sampling), sampling, model=model)
 
     results = await gather_calls(draw(f"s{j}") for j in range(dpo.samples))
     texts = [result.text for result in results if not isinstance(result, CallError)]

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from moaa.report.provenance import public_text
 from moaa.report.schema import CallFailure, CallsSummary
-from moaa.report.students import student_label
-from moaa.report.view import RunView, StageView
 from moaa.report.wording import plural
-from moaa.store.manifest import TokenUsage
+from moaa.run.students import student_label
+from moaa.run.view import RunView, StageView
+from moaa.store.stages.manifest import TokenUsage
 
 
 def calls(view: RunView) -> list[CallsSummary]:

@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 from calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients, cut
 from judge_scripted import PROMPTS as JUDGE_PROMPTS
-from judge_scripted import by_quality, judge, pair
+from judge_scripted import by_quality, compare, judge, pair
 
-from moaa.api.defaults import effective
 from moaa.api.evaluation import ExactMatch
 from moaa.api.mixture import FinalSampling, Mixture, Proposer, Sampling, WhenCut
-from moaa.api.prompts import Prompts
+from moaa.api.prompts import Prompts, effective
 from moaa.api.training import Dpo
-from moaa.client.budget import CharacterCounter, Window
-from moaa.client.calls import Message, Reply
-from moaa.client.cut import ENDED_MARK
+from moaa.asking.asker import Asker
+from moaa.asking.caller import Reply
+from moaa.asking.cut import ENDED_MARK
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.client.ledgered import Calls
 from moaa.client.usage import role_of
+from moaa.conversation import Message
 from moaa.errors import CallError
-from moaa.judge.compare import compare
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.row import answer_conversation
-from moaa.plan.semantics import canonical
+from moaa.plan.canonical import canonical
 
 PROMPTS = effective(Prompts(aggregate="AGGREGATE {proposals}", proposal="[{number}:{text}]"))
 HELLO = [Message(role="user", content="hello")]
@@ -60,7 +60,7 @@ def test_only_another_policy_than_the_default_counts() -> None:
 
 async def test_a_cut_proposal_is_used_with_a_mark_in_the_prompt_and_in_the_row() -> None:
     caller = cutting("p0/s0")
-    made = await answer_conversation(HELLO, mixture(), PROMPTS, caller)
+    made = await answer_conversation(HELLO, mixture(), Asker(caller, PROMPTS))
     half = f"half of turn0/layer0/p0/s0{ENDED_MARK}"
     assert f"[1:{half}]" in caller.at("turn0/aggregate").text
     assert [p["text"] for p in made.proposals] == [half, "whole turn0/layer0/p1/s0"]
@@ -70,10 +70,10 @@ async def test_a_cut_proposal_is_used_with_a_mark_in_the_prompt_and_in_the_row()
 
 async def test_a_cut_proposal_may_be_left_out() -> None:
     declared = mixture(layers=[{"proposers": [{"model": "a", "whenCut": "Fail"}, {"model": "b"}]}])
-    made = await answer_conversation(HELLO, declared, PROMPTS, cutting("p0/s0"))
+    made = await answer_conversation(HELLO, declared, Asker(cutting("p0/s0"), PROMPTS))
     assert (made.missing, len(made.proposals)) == (1, 1)
     with pytest.raises(CallError, match=r"minProposals is 2; the first that failed: .*ended at its limit") as caught:
-        await answer_conversation(HELLO, declared.with_(min_proposals=2), PROMPTS, cutting("p0/s0"))
+        await answer_conversation(HELLO, declared.with_(min_proposals=2), Asker(cutting("p0/s0"), PROMPTS))
     assert caught.value.reason == "too-few-proposals"
 
 
@@ -81,27 +81,27 @@ async def test_a_cut_answer_of_the_aggregator_fails_the_row_unless_it_may_be_use
     with pytest.raises(
         CallError, match=r"'agg': .* \(8; maxTokens 2048\); raise maxTokens, or .*whenCut: Use"
     ) as caught:
-        await answer_conversation(HELLO, mixture(), PROMPTS, cutting("aggregate"))
+        await answer_conversation(HELLO, mixture(), Asker(cutting("aggregate"), PROMPTS))
     assert caught.value.reason == "cut-answer"
     declared = mixture(aggregator={"model": "agg", "whenCut": "Use"})
-    made = await answer_conversation(HELLO, declared, PROMPTS, cutting("aggregate"))
+    made = await answer_conversation(HELLO, declared, Asker(cutting("aggregate"), PROMPTS))
     assert made.messages[-1]["content"] == "half of turn0/aggregate"
 
 
 async def test_a_cut_sample_is_left_out_as_long_as_two_remain() -> None:
-    assert await sample_answers(HELLO, "m", Dpo(samples=4), cutting("s0", "s2")) == ["whole s1", "whole s3"]
+    assert await sample_answers(HELLO, "m", Dpo(samples=4), Asker(cutting("s0", "s2"))) == ["whole s1", "whole s3"]
     with pytest.raises(CallError) as caught:
-        await sample_answers(HELLO, "m", Dpo(samples=3), cutting("s0", "s2"))
+        await sample_answers(HELLO, "m", Dpo(samples=3), Asker(cutting("s0", "s2")))
     assert caught.value.reason == "cut-answer"
-    kept = await sample_answers(HELLO, "m", Dpo(samples=3, when_cut=WhenCut.USE), cutting("s0", "s2"))
+    kept = await sample_answers(HELLO, "m", Dpo(samples=3, when_cut=WhenCut.USE), Asker(cutting("s0", "s2")))
     assert kept == ["half of s0", "whole s1", "half of s2"]
 
 
 async def test_a_cut_answer_is_not_measured_unless_it_may_be() -> None:
     with pytest.raises(CallError) as caught:
-        await answer_alone(HELLO, "m", FinalSampling(), cutting("turn0"))
+        await answer_alone(HELLO, "m", FinalSampling(), Asker(cutting("turn0")))
     assert caught.value.reason == "cut-answer"
-    made = await answer_alone(HELLO, "m", FinalSampling(when_cut=WhenCut.USE), cutting("turn0"))
+    made = await answer_alone(HELLO, "m", FinalSampling(when_cut=WhenCut.USE), Asker(cutting("turn0")))
     assert made[-1]["content"] == "half of turn0"
 
 
@@ -112,7 +112,7 @@ async def test_a_verdict_that_was_cut_is_asked_for_again_and_never_counts(method
         return cut(f"I would end with {text}. But let me") if asked.path.endswith(path) else text
 
     caller = ScriptedCaller(answer)
-    made = await compare(pair(), judge(method), JUDGE_PROMPTS, caller)
+    made = await compare(pair(), judge(method), Asker(caller, JUDGE_PROMPTS))
     assert f"c0-1/ab/{path}#retry1" in caller.paths
     if method == "Panel":
         assert made["votes"][0][0] is None
@@ -126,7 +126,7 @@ async def test_an_evaluation_that_was_cut_is_shown_as_such() -> None:
         return cut("A is") if asked.path.endswith("j1") else by_quality(asked)
 
     caller = ScriptedCaller(answer)
-    await compare(pair(), judge(), JUDGE_PROMPTS, caller)
+    await compare(pair(), judge(), Asker(caller, JUDGE_PROMPTS))
     assert f"(2:A is{ENDED_MARK})" in caller.at("c0-1/ab/meta").text
 
 

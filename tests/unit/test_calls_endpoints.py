@@ -13,12 +13,12 @@ from pydantic import SecretStr
 from test_calls_pool import QUICK, ask
 
 from moaa.api.models import Model
-from moaa.client.pool import Clients
+from moaa.client.pool.clients import Clients
+from moaa.client.pool.transport import completions_url, proxy_of
 from moaa.client.request import ChatRequest
 from moaa.client.target import Target, bearer, dialect_of, target_of
-from moaa.client.transport import completions_url, proxy_of
 from moaa.errors import CallError, ServerError
-from moaa.plan.fingerprint import answering, answering_digest
+from moaa.plan.digests import answering, answering_digest
 from tests.fakes.model_server import Answered, Behaviour, Ended, ModelServer, completion, error, play
 
 FINE = Behaviour("fine", (completion("fine"),), Answered("fine"))

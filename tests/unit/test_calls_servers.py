@@ -6,11 +6,12 @@ import pytest
 from calls_scripted import MemoryLedger
 
 from moaa.api.mixture import Sampling
-from moaa.client.calls import Message, Reply
+from moaa.asking.caller import Reply
 from moaa.client.ledgered import Calls
-from moaa.client.policy import Policy
-from moaa.client.pool import Clients
+from moaa.client.pool.clients import Clients
+from moaa.client.pool.policy import Policy
 from moaa.client.target import Target
+from moaa.conversation import Message
 from moaa.errors import CallError, ServerError
 from tests.fakes.behaviours import BEHAVIOURS, MAX_TOKENS
 from tests.fakes.model_server import Answered, Behaviour, Ended, Failed, ModelServer, play

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.decontaminate import Contamination, words
 from moaa.data.dedup import Deduplicator, normalize, user_key
 from moaa.data.permute import sort_key
 from moaa.data.prepare import Counts, TableSource, prepare
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import Use
 from moaa.data.slices import take
 from moaa.data.spool import Spool
 from moaa.errors import DataError
 from moaa.plan.slices import Slice
+from moaa.rows import PromptRow
 
 
 def user(*turns: str) -> list[Message]:

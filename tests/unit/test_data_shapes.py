@@ -2,8 +2,8 @@
 
 import pytest
 
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import MAX_ROW_BYTES, RowError, Shape, Use, shape_of, shorten, to_row
+from moaa.rows import PromptRow
 
 U = {"role": "user", "content": "Why?"}
 A = {"role": "assistant", "content": "Because."}

@@ -9,15 +9,15 @@ from test_jobs_chain import resource, run_stage
 from zstandard import ZstdDecompressor
 
 from moaa.api import MoAA
-from moaa.client.cut import ENDED_MARK
+from moaa.asking.cut import ENDED_MARK
 from moaa.errors import ServerError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import StageResult
-from moaa.store.directory import DirectoryStore
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import read_manifest
-from moaa_jobs.context import Permanent
+from moaa.plan.result import StageResult
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest
+from moaa_jobs.runner.context import Permanent
 from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion, error, play
 
 BEGUN = ["i0-resolve", "i0-stage-data"]

@@ -2,8 +2,9 @@
 
 import pytest
 
+from moaa.contract.job import StageJob
 from moaa.errors import StageError
-from moaa.plan.stage import Kind, StageJob
+from moaa.plan.stage import Kind
 from moaa_operator import render
 from moaa_operator.render.job import secrets_of
 from tests.plan_helpers import resource

@@ -1,0 +1,250 @@
+"""Rules about declared models, their sources and how they are served."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from moaa.api.base import SecretKey
+from moaa.api.reading.node import Node
+from moaa.api.reading.wording import suggestion
+from moaa.errors import Problem
+
+OWN_ARGS = (
+    "--model",
+    "--host",
+    "--port",
+    "--uds",
+    "--served-model-name",
+    "--max-model-len",
+    "--api-key",
+    "--api-key-file",
+    "--revision",
+    "--tensor-parallel-size",
+    "-tp",
+    "--max-num-seqs",
+    "--root-path",
+    "--ssl-keyfile",
+    "--config",
+    "--hf-token",
+)
+"""vLLM arguments that executors set from other fields, or that would make a server unreachable for them."""
+
+_INSTEAD = {
+    "--model": "source says which",
+    "--max-model-len": "use serving.maxModelLen",
+    "--revision": "use the model's revision",
+    "--tensor-parallel-size": "use serving.gpus",
+    "-tp": "use serving.gpus",
+    "--max-num-seqs": "use serving.maxConcurrency",
+    "--hf-token": "use tokenSecret",
+    "--api-key": "servers of a run are reached inside it only",
+    "--api-key-file": "servers of a run are reached inside it only",
+}
+
+CALL_PATH = re.compile(
+    r"(?P<call>/(?:chat/completions|completions|responses|messages|embeddings|models))/?(?P<query>(?:\?.*)?)$"
+)
+"""At the end of a URL: the path of one call."""
+OWN_FIELDS = (
+    *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
+    *("stream_options", "chat_template_kwargs", "tools", "tool_choice", "functions", "function_call"),
+)
+"""Fields of a request's body that other fields of the resource set, or that would make its answer unreadable."""
+_FIELD_INSTEAD = {
+    "model": "use endpoint.model",
+    "messages": "the rows and prompts say them",
+    "temperature": "use temperature where the model is asked",
+    "top_p": "use topP where the model is asked",
+    "max_tokens": "use maxTokens where the model is asked",
+    "max_completion_tokens": "write endpoint.names: {maxTokens: max_completion_tokens}",
+    "seed": "calls have seeds of their own, from spec.seed",
+    "n": "use samples",
+    "chat_template_kwargs": "use the model's chatTemplateKwargs",
+    **dict.fromkeys(("stream", "stream_options"), "answers are read whole"),
+    **dict.fromkeys(
+        ("tools", "tool_choice", "functions", "function_call"), "an answer is text, and a call of a tool is none"
+    ),
+}
+OWN_HEADERS = ("content-type", "content-length", "host", "connection", "transfer-encoding", "accept-encoding", "expect")
+CREDENTIAL = re.compile(
+    r"(?i)(^|[-_])(api[-_]?key|key|secret|password|authorization|cookie|(access|auth|bearer|security)[-_]?token|token)$"
+)
+"""Names under which credentials travel."""
+
+_FORBIDDEN_IN_TEMPLATES = (
+    "serviceAccountName",
+    "serviceAccount",
+    "hostPath",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "procMount",
+)
+
+
+def declared(spec: Node) -> list[str]:
+    return [name for model in spec.at("models") if (name := model.at("name").text)]
+
+
+def model_named(spec: Node, name: str | None) -> Node | None:
+    return next((model for model in spec.at("models") if name and model.at("name").text == name), None)
+
+
+def names(spec: Node) -> Iterator[Problem]:
+    seen: dict[str, Node] = {}
+    for model in spec.at("models"):
+        name = model.at("name")
+        if not name.text:
+            continue
+        if name.text in seen:
+            yield name.problem(f"is already the name of {seen[name.text].name}; give each model its own")
+        seen.setdefault(name.text, model)
+        if name.text.startswith("vllm"):
+            yield name.problem(
+                "starts with 'vllm': Kubernetes would set VLLM_… variables for a Service of that name, and vLLM reads "
+                "those as its settings; choose another name"
+            )
+
+
+def student(spec: Node) -> Iterator[Problem]:
+    name = spec.at("student")
+    if not name.text:
+        return
+    known = declared(spec)
+    model = model_named(spec, name.text)
+    if model is None:
+        if known:  # else spec.models is what is wrong
+            yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
+    elif model.at("endpoint").given:
+        yield name.problem("is an endpoint and has no weights to train; name a model with a source")
+    elif (model.at("source").text or "").startswith("pvc://"):
+        yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
+
+
+def sources(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        source = model.at("source")
+        uri = source.text or ""
+        if uri.startswith("hf://datasets/"):
+            yield source.problem("is a data set; a model is hf://owner/name")
+        elif uri.startswith("hf://") and len([p for p in uri.removeprefix("hf://").split("/") if p]) != 2:
+            yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
+        elif uri.startswith("file://") and not uri.startswith("file:///"):
+            yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
+        if source.given and not uri.startswith("hf://"):
+            for field in ("revision", "tokenSecret"):
+                if model.at(field).given:
+                    yield model.at(field).problem("is for hf:// sources only; remove it")
+
+
+def serving_args(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        for arg in model.at("serving", "args"):
+            flag = (arg.text or "").partition("=")[0].replace("_", "-")
+            if flag in OWN_ARGS:
+                instead = _INSTEAD.get(flag, "the executor sets it")
+                yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
+
+
+def endpoint_urls(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        url = model.at("endpoint", "url")
+        found = CALL_PATH.search(url.text or "")
+        if found is not None:
+            yield url.problem(
+                f"ends in {found['call']}, the path of one call; write what stands before it: "
+                f"{(url.text or '')[: found.start()]}{found['query']}"
+            )
+        elif "#" in (url.text or ""):
+            yield url.problem("holds a '#', and nothing behind it would be sent; remove it")
+
+
+def endpoint_parameters(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        for parameter in endpoint.at("omit"):
+            named = endpoint.at("names", parameter.text or "")
+            if named.given:
+                yield named.problem("is also in omit and so never sent; keep one of the two")
+
+
+def extra_fields(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        renamed = {str(name.value) for name in endpoint.at("names").items()}
+        for entry in model.at("extraBody").items():
+            name = str(entry.path[-1])
+            if name in OWN_FIELDS or name in renamed:
+                instead = _FIELD_INSTEAD.get(name, "every request has it already")
+                yield entry.problem(f"cannot be given here: {instead}")
+            elif CREDENTIAL.search(name):
+                yield Problem(entry.name, "(hidden)", "looks like a credential; put it in a Secret, and in a header")
+
+
+def headers(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        seen = {"authorization": endpoint.at("secret")} if endpoint.at("secret").given else {}
+        for header in endpoint.at("headers"):
+            name = (header.at("name").text or "").lower()
+            if name in OWN_HEADERS:
+                yield header.at("name").problem("is set by the HTTP client; remove it")
+            elif name in seen:
+                yield header.at("name").problem(f"is set by {seen[name].name} already; keep one of the two")
+            elif header.at("value").given and CREDENTIAL.search(name):
+                yield Problem(header.at("value").name, "(hidden)", "is a credential; put it in a Secret and name that")
+            seen.setdefault(name, header)
+
+
+def templates(spec: Node) -> Iterator[Problem]:
+    resources = spec.at("training", "resources")
+    for holder in [*(model.at("serving") for model in spec.at("models")), resources]:
+        yield from _forbidden(holder.at("template"))
+
+
+def _forbidden(node: Node) -> Iterator[Problem]:
+    for inner in node.items():
+        field = inner.path[-1]
+        if field in _FORBIDDEN_IN_TEMPLATES:
+            yield inner.problem("is not allowed in a pod template: it would reach beyond the run; remove it")
+        elif field in ("privileged", "allowPrivilegeEscalation") and inner.value is True:
+            yield inner.problem("is not allowed in a pod template; remove it")
+        else:
+            yield from _forbidden(inner)
+    for entry in node:
+        yield from _forbidden(entry)
+
+
+def secrets_collide(spec: Node) -> Iterator[Problem]:
+    """`moaa run` reads {name, key} from one environment variable; two pairs must not share it."""
+    seen: dict[str, tuple[str, str]] = {}
+    for model in spec.at("models"):
+        headers = [header.at("secret") for header in model.at("endpoint", "headers")]
+        for secret in (model.at("tokenSecret"), model.at("endpoint", "secret"), *headers):
+            name, key = secret.at("name").text, secret.at("key").text
+            if not name or not key:
+                continue
+            variable = SecretKey.model_construct(name=name, key=key).environment_variable
+            if seen.setdefault(variable, (name, key)) != (name, key):
+                yield Problem(secret.name, "", f"would be read from {variable}, as another secret is; rename one")
+
+
+def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
+    for model in spec.at("models"):
+        name = model.at("name").text
+        if name and name not in used and name != spec.at("student").text:
+            yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
+
+
+RULES = (
+    names,
+    student,
+    sources,
+    serving_args,
+    endpoint_urls,
+    endpoint_parameters,
+    extra_fields,
+    headers,
+    templates,
+    secrets_collide,
+)
