@@ -376,6 +376,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.models[0].extraBody.api_key",
         "put it in a Secret",
     ),
+    "a template's arguments for a server of ours": (
+        {"spec__models__1__extraBody": {"chat_template_kwargs": {"enable_thinking": False}}},
+        "spec.models[1].extraBody.chat_template_kwargs",
+        "--default-chat-template-kwargs",
+    ),
     "a tool": (
         {"spec__models__1__extraBody": {"tools": []}},
         "spec.models[1].extraBody.tools",

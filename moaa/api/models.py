@@ -126,11 +126,9 @@ class Model(Spec):
     """Licence of the weights, carried into manifests and the report."""
     serving: Serving = Serving()
     endpoint: Endpoint | None = None
-    chat_template_kwargs: JsonObject = {}
-    """Arguments of the chat template in every request, for example {enable_thinking: false}. Servers of ours and
-    endpoints that run vLLM or SGLang take them."""
     extra_body: JsonObject = {}
-    """Further fields of every request, for example {top_k: 20}; sent as they are, and part of what a call is."""
+    """Further fields of every request, for example {top_k: 20}, or for an endpoint that runs vLLM or SGLang
+    {chat_template_kwargs: {enable_thinking: false}}; sent as they are, and part of what a call is."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -97,7 +97,7 @@ def _nothing(told: str, thought: str) -> str:
         return f"the model answered without text ({told})"
     return (
         f"the model thought ({len(thought)} characters) and gave no answer ({told}); raise maxTokens, "
-        "or turn thinking off with the model's chatTemplateKwargs"
+        "or turn thinking off (enable_thinking: false among the chat template's arguments)"
     )
 
 

@@ -82,8 +82,7 @@ def target_of(
 
 def dialect_of(model: Model) -> Dialect:
     """What a declared model's server is told in every request, and how."""
-    kwargs = {"chat_template_kwargs": model.chat_template_kwargs} if model.chat_template_kwargs else {}
-    extra = {**model.extra_body, **kwargs}
+    extra = model.extra_body
     if model.endpoint is None:
         return Dialect(extra=extra)
     omit, given = model.endpoint.omit, model.endpoint.names

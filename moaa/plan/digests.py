@@ -45,8 +45,6 @@ def answering(model: Model, digest: str) -> Document:
         "maxModelLen": model.max_model_len,
     }
     # Later fields: in the document only where they say something.
-    if model.chat_template_kwargs:
-        document["chatTemplateKwargs"] = model.chat_template_kwargs
     if model.extra_body:
         document["extraBody"] = model.extra_body
     if model.endpoint is not None and model.endpoint.omit:

@@ -65,8 +65,13 @@ GOOD: dict[str, dict[str, Any]] = {
                     {"name": "X-Title", "value": "moaa"},
                 ],
             },
-            "extraBody": {"reasoning_effort": "low", "min_p": 0.05, "top_k": 20, "inner": {"list": [1, None, True]}},
-            "chatTemplateKwargs": {"enable_thinking": False},
+            "extraBody": {
+                "chat_template_kwargs": {"enable_thinking": False},
+                "reasoning_effort": "low",
+                "min_p": 0.05,
+                "top_k": 20,
+                "inner": {"list": [1, None, True]},
+            },
         }
     },
     "an address that only mentions a call": {
@@ -175,6 +180,7 @@ NOT_IN_THE_CRD = {
     "a field that requests have already": "a JSON object of any shape is opaque to CEL",
     "a key in the body": "a JSON object of any shape is opaque to CEL",
     "a tool": "a JSON object of any shape is opaque to CEL",
+    "a template's arguments for a server of ours": "a JSON object of any shape is opaque to CEL",
     "an infinite number": "JSON has none",
 }
 

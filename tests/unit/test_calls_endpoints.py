@@ -27,7 +27,7 @@ USUAL = {"model": "gpt", "messages": [{"role": "user", "content": "hello"}], "ma
 
 def foreign(server: ModelServer | None = None, **fields: Any) -> Model:
     url = server.url if server else "https://api.example/v1"
-    own = {name: fields.pop(name) for name in ("extraBody", "chatTemplateKwargs") if name in fields}
+    own = {name: fields.pop(name) for name in ("extraBody",) if name in fields}
     return Model.model_validate({"name": "m", "endpoint": {"url": url, "model": "gpt", **fields}, **own})
 
 
@@ -61,7 +61,7 @@ async def asked(target: Target, request: ChatRequest) -> None:
             id="another name and further fields",
         ),
         pytest.param(
-            {"chatTemplateKwargs": {"enable_thinking": False}},
+            {"extraBody": {"chat_template_kwargs": {"enable_thinking": False}}},
             {"temperature": "1"},
             USUAL | {"chat_template_kwargs": {"enable_thinking": False}},
             id="thinking turned off",
@@ -77,11 +77,11 @@ async def test_an_endpoint_is_asked_in_its_own_words(
     assert server.requests == [expected]
 
 
-async def test_a_server_of_ours_is_told_everything_and_the_templates_arguments() -> None:
-    ours = Model.model_validate({"name": "m", "source": "hf://a/b", "chatTemplateKwargs": {"enable_thinking": True}})
+async def test_a_server_of_ours_is_told_everything_and_what_the_model_adds() -> None:
+    ours = Model.model_validate({"name": "m", "source": "hf://a/b", "extraBody": {"top_k": 20}})
     async with play(FINE) as server:
         await asked(target_of(ours, urls=[server.url], served_name="gpt"), ask("hello"))
-    told = {"temperature": 0.7, "top_p": 1.0, "chat_template_kwargs": {"enable_thinking": True}}
+    told = {"temperature": 0.7, "top_p": 1.0, "top_k": 20}
     assert server.requests == [USUAL | told]
 
 
@@ -90,7 +90,7 @@ def test_what_shapes_answers_makes_another_call_and_the_defaults_none() -> None:
     assert answering(plain, "d") == {"digest": "d", "args": [], "maxModelLen": 8192}
     others = [
         foreign(extraBody={"top_k": 1}),
-        foreign(chatTemplateKwargs={"enable_thinking": False}),
+        foreign(extraBody={"chat_template_kwargs": {"enable_thinking": False}}),
         foreign(omit=["seed"]),
         foreign(names={"maxTokens": "max_completion_tokens"}),
     ]

@@ -66,7 +66,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
         "spec__mixture__layers__0__proposers__0__whenCut": "Use",
         "spec__training__dpo": {"whenCut": "Fail"},
     },
-    "nothing more in requests": {"spec__models__0__extraBody": {}, "spec__models__0__chatTemplateKwargs": {}},
+    "nothing more in requests": {"spec__models__0__extraBody": {}},
     "reuse written out": {"spec__data__allowReuse": False},
 }
 
@@ -82,7 +82,10 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "aggregator tokens": ({"spec__mixture__aggregator__maxTokens": 99}, "i1-generate"),
     "a cut answer may be taught": ({"spec__mixture__aggregator__whenCut": "Use"}, "i1-generate"),
     "a cut proposal is left out": ({"spec__mixture__layers__0__proposers__0__whenCut": "Fail"}, "i1-generate"),
-    "template arguments": ({"spec__models__1__chatTemplateKwargs": {"enable_thinking": False}}, "i1-generate"),
+    "template arguments": (
+        {"spec__models__1__serving": {"args": ["--default-chat-template-kwargs", '{"enable_thinking": false}']}},
+        "i1-generate",
+    ),
     "reasoning parser": ({"spec__models__1__serving": {"args": ["--reasoning-parser", "qwen3"]}}, "i1-generate"),
     "extra fields": ({"spec__models__1__extraBody": {"min_p": 0.05}}, "i1-generate"),
     "a cut sample may be judged": ({"spec__training__dpo": {"whenCut": "Use"}}, "i1-sample"),

@@ -47,7 +47,7 @@ CALL_PATH = re.compile(
 """At the end of a URL: the path of one call."""
 OWN_FIELDS = (
     *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
-    *("stream_options", "chat_template_kwargs", "tools", "tool_choice", "functions", "function_call"),
+    *("stream_options", "tools", "tool_choice", "functions", "function_call"),
 )
 """Fields of a request's body that other fields of the resource set, or that would make its answer unreadable."""
 _FIELD_INSTEAD = {
@@ -59,7 +59,6 @@ _FIELD_INSTEAD = {
     "max_completion_tokens": "write endpoint.names: {maxTokens: max_completion_tokens}",
     "seed": "calls have seeds of their own, from spec.seed",
     "n": "use samples",
-    "chat_template_kwargs": "use the model's chatTemplateKwargs",
     **dict.fromkeys(("stream", "stream_options"), "answers are read whole"),
     **dict.fromkeys(
         ("tools", "tool_choice", "functions", "function_call"), "an answer is text, and a call of a tool is none"
@@ -177,6 +176,11 @@ def extra_fields(spec: Node) -> Iterator[Problem]:
             if name in OWN_FIELDS or name in renamed:
                 instead = _FIELD_INSTEAD.get(name, "every request has it already")
                 yield entry.problem(f"cannot be given here: {instead}")
+            elif name == "chat_template_kwargs" and not endpoint.given:
+                yield entry.problem(
+                    "would make the server's chats other than the ones that are trained; give a server of ours its "
+                    "template's arguments in serving.args: [--default-chat-template-kwargs, '{…}']"
+                )
             elif CREDENTIAL.search(name):
                 yield Problem(entry.name, "(hidden)", "looks like a credential; put it in a Secret, and in a header")
 

@@ -171,7 +171,7 @@ class ModelPool:
                 raise ServerError(
                     f"model {self._target.model!r}: {where} refuses every request at temperature {request.temperature} "
                     f"and top-p {request.top_p}, even one that says only 'Hi' ({message}); mend what they have in "
-                    "common: the sampling, extraBody and chatTemplateKwargs, an endpoint's omit, names and headers, a "
+                    "common: the sampling, extraBody, an endpoint's omit, names and headers, a "
                     "server's serving.args"
                 )
             if isinstance(result, Permanent) and result.reason in FATAL:
