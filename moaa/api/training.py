@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from moaa.api.base import Fraction, NonNegative, Positive, Spec
+from moaa.api.mixture import FinalSampling, WhenCut
 
 
 class TrainingResources(Spec):
@@ -74,10 +75,17 @@ class Dpo(Optimization):
     temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    when_cut: WhenCut = WhenCut.FAIL
+    """Fail: a sample that ended at maxTokens is left out, as long as two remain."""
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
     learning_rate: Positive = Decimal("8e-7")
     beta: Positive = Decimal("0.01")
     ref_model: RefModel = RefModel.STAGE_START
+
+
+def sampling_of(dpo: Dpo) -> FinalSampling:
+    """How the student's samples are drawn."""
+    return FinalSampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens, when_cut=dpo.when_cut)
 
 
 class Training(Spec):
