@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from moaa.api import MoAA
 from moaa.contract.answers import pack
-from moaa.contract.job import CheckAnswer, CheckJob
+from moaa.contract.checks import CheckAnswer, CheckJob
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.stage import StageResult

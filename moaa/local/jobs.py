@@ -1,7 +1,7 @@
 """One run of a stage's job as a process: the job file in, an outcome out.
 
-`python -m moaa_jobs` says by its exit code how it ended; this module is the only one that knows the codes. Whatever it
-says, the stage is done only when its manifest is in the store.
+A job says by its exit code how it ended (`moaa.contract.exits`). Whatever it says, the stage is done only when its
+manifest is in the store.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
+from moaa.contract.exits import Exit, exit_of
+from moaa.contract.job import StageJob
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.processes.process import Guarded, Guards, quoted
 from moaa.local.serving.machine import visible
-from moaa.plan.stage import StageJob
 
-EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 STOP_GRACE_S = 30.0
 """A job that is told to stop flushes its ledger or waits for a checkpoint's upload."""
 
@@ -91,18 +91,21 @@ def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: d
     'no rows'
     """
     waiting = progress.get("waiting")
-    match exit_code:
-        case 0:
+    meaning = exit_of(exit_code)
+    match meaning:
+        case Exit.DONE:
             return Outcome(End.DONE, seconds, exit_code, progress=progress)
-        case 75:
+        case Exit.DEFERRED:
             counts = waiting if isinstance(waiting, dict) else {}
             return Outcome(End.WAITING, seconds, exit_code, waiting=counts, progress=progress)
-        case 64:
+        case Exit.PERMANENT:
             end = End.PERMANENT
-        case 69:
+        case Exit.FENCED:
             end = End.FENCED
-        case _:
+        case Exit.STOPPED | None:
             end = End.CRASHED
+        case _:
+            assert_never(meaning)
     return Outcome(end, seconds, exit_code, error=_error(exit_code, log_tail), progress=progress)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moaa.api import MoAA
-from moaa.contract.job import stage_job
+from moaa.contract.job import StageJob, stage_job
 from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
@@ -24,7 +24,7 @@ from moaa.local.serving.pool import Lease, Pool
 from moaa.local.serving.server import ServerSpec
 from moaa.local.show.events import Notify
 from moaa.local.turns import Cycle, choose_servers, cut_short
-from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
+from moaa.plan.stage import TRAINING, Identity, Stage, StageResult
 from moaa.run import records
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest

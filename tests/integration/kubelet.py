@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moaa.contract.answers import failure, pack
-from moaa.contract.job import CheckJob
-from moaa.plan.stage import StageJob, StageResult
+from moaa.contract.checks import CheckJob
+from moaa.contract.job import StageJob
+from moaa.plan.stage import StageResult
 from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
 from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from moaa.api import MoAA
 from moaa.contract.answers import MAX_BYTES, failure, pack, unpack
-from moaa.contract.job import CheckAnswer, check_job, stage_job
+from moaa.contract.checks import CheckAnswer, check_job
+from moaa.contract.job import stage_job
 from moaa.errors import StageError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build

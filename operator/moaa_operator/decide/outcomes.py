@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from moaa.api.attempts import StageAttempts, Step
-from moaa.contract.job import CheckAnswer
+from moaa.contract.checks import CheckAnswer
+from moaa.contract.exits import Exit
 from moaa.plan.stage import StageResult
 from moaa_operator.observe import pods
 from moaa_operator.observe.pods import Termination
 from moaa_operator.observe.read import Child, End, Observed, Role
 
-EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
@@ -178,13 +178,13 @@ def _result(child: Child, fingerprint: str) -> StageResult | None:
 
 def _failure(child: Child) -> Outcome:
     """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
-    permanent = [t for t in child.terminations if t.exit_code == EXIT_PERMANENT or t.answer.get("permanent") is True]
+    permanent = [t for t in child.terminations if t.exit_code == Exit.PERMANENT or t.answer.get("permanent") is True]
     if permanent:
         return Failed("PermanentFailure", pods.describe(permanent[0]), is_permanent=True)
-    waiting = [t for t in child.terminations if t.exit_code == EXIT_DEFERRED]
+    waiting = [t for t in child.terminations if t.exit_code == Exit.DEFERRED]
     if waiting:
         return Deferred(_add([_counts(t) for t in waiting]), calls=sum(_number(t.answer.get("calls")) for t in waiting))
-    crashed = [t for t in child.terminations if t.exit_code != 0]
+    crashed = [t for t in child.terminations if t.exit_code != Exit.DONE]
     said = child.problem
     reason = said.reason if said else "Failed"
     if crashed:

@@ -1,8 +1,8 @@
 """Jobs: one pod a shard for stages of model calls, one pod for the others, light ones for what ends or checks.
 
-Exit codes of `python -m moaa_jobs` decide what a failed pod means. 64 (permanent) ends the Job. 69 (fenced) and 75
-(rows wait for a model) end their shard without another try: the next attempt is the operator's. Anything else is tried
-again a few times within the attempt. A pod that Kubernetes itself took away counts as nothing. Nothing is removed by
+The exit code decides what a failed pod means (`moaa.contract.exits`). PERMANENT ends the Job. FENCED and DEFERRED end
+their shard without another try: the next attempt is the operator's. Anything else is tried again a few times within the
+attempt. A pod that Kubernetes itself took away counts as nothing. Nothing is removed by
 age: the operator removes a Job when its outcome is recorded, since a vanished Job would look like one never run.
 """
 
@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, Spec
+from moaa.contract.exits import Exit
+from moaa.contract.job import StageJob
 from moaa.plan.canonical import text_digest
-from moaa.plan.stage import TRAINING, Kind, StageJob
+from moaa.plan.stage import TRAINING, Kind
 from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, STAGE_LABEL, Owner
 from moaa_operator.render import pod
 from moaa_operator.render.configmap import job_file
@@ -19,7 +21,6 @@ from moaa_operator.render.metadata import Manifest, Role, labels, metadata
 from moaa_operator.render.names import attempt_of, child, finalise_of
 from moaa_operator.settings import NodeRole, Settings
 
-EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 CONTAINER = "job"
 PROGRESS_PORT = 8090
 """Where a job's pod shows its progress (GET /progress); 8080 is Ray's own metrics port."""
@@ -246,8 +247,8 @@ def _failure_rules(gives_up: str) -> list[Manifest]:
 
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        on_exit([EXIT_PERMANENT], "FailJob"),
-        on_exit([EXIT_FENCED, EXIT_DEFERRED], gives_up),
+        on_exit([Exit.PERMANENT.value], "FailJob"),
+        on_exit([Exit.FENCED.value, Exit.DEFERRED.value], gives_up),
     ]
 
 

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
-from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
+from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments
+from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
 from moaa.plan.graph import made_by
 from moaa_operator.decide.served import PORT, ServedModel
