@@ -12,6 +12,7 @@ import sys
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
+from moaa.contract.answers import WaitingAnswer, last_line
 from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
@@ -59,10 +60,11 @@ async def run(settings: JobSettings) -> None:
             manifest = await read_manifest(store, stage_path(job.kind, job.inputs, job.fingerprint))
             if manifest is None:
                 raise StageError(f"{job.stage}: ended without its manifest; run the stage again")
-            answer(settings.termination_log, manifest.result().model_dump(mode="json", by_alias=True))
+            answer(settings.termination_log, manifest.result())
         logger.info("stage_ended stage=%s", job.stage)
     except Deferred as deferred:
-        answer(settings.termination_log, {"waiting": deferred.waiting, "calls": progress.figures.get("calls", 0)})
+        calls = progress.figures.get("calls", 0)
+        answer(settings.termination_log, WaitingAnswer(waiting=deferred.waiting, calls=calls))
         raise
     finally:
         progress.finish()
@@ -106,7 +108,7 @@ async def _check(name: str, settings: JobSettings) -> None:
 def _report(error: Exception, settings: JobSettings, *, permanent: bool) -> int:
     """The last line on stderr, for whoever started the job, and the answer."""
     answer_failure(settings.termination_log, str(error), permanent=permanent)
-    sys.stderr.write(json.dumps({"error": str(error), "permanent": permanent}) + "\n")
+    sys.stderr.write(last_line(str(error), permanent=permanent))
     return Exit.PERMANENT if permanent else TRY_AGAIN
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from moaa.contract import environment
+from moaa.contract.answers import last_line
 from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.vllm import options_for
 from moaa.contract.weights import BringWeights
@@ -38,7 +40,7 @@ MAX_COMMITS = 10_000
 class FetchSettings(BaseSettings):
     """What the pod says: MOAA_FETCH holds the task as JSON."""
 
-    model_config = SettingsConfigDict(env_prefix="MOAA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=environment.PREFIX, frozen=True, extra="ignore")
 
     fetch: BringWeights
 
@@ -167,7 +169,7 @@ def main() -> int:
         folder = asyncio.run(bring(task))
     except MoaaError as error:
         permanent = isinstance(error, DataError)
-        sys.stderr.write(json.dumps({"error": str(error), "permanent": permanent}) + "\n")
+        sys.stderr.write(last_line(str(error), permanent=permanent))
         return Exit.PERMANENT if permanent else TRY_AGAIN
     logger.info("weights_ready model=%s folder=%s", task.model.name, folder)
     return Exit.DONE
