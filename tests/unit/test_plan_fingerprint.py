@@ -10,7 +10,7 @@ from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
 from moaa.api.evaluation import Benchmark, ExactMatch, Gate, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
-from moaa.api.training import Dpo, Optimization, Sft
+from moaa.api.training import Dpo, Optimization, PreferenceLoss, Sft
 from moaa.errors import StageError
 from moaa.plan import canonical as semantics
 from moaa.plan.canonical import HARMLESS_ARGS, LATER, NEUTRAL, canonical, digest_of, effective_args
@@ -224,6 +224,11 @@ def test_the_lists_name_fields_that_exist() -> None:
             assert names <= set(kind.model_fields), kind
     assert {DataSource, Benchmark, Optimization} <= set(NEUTRAL)
     assert SftSource not in NEUTRAL
+
+
+def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
+    assert "loss" not in canonical(Dpo())
+    assert canonical(Dpo(loss=PreferenceLoss.IPO))["loss"] == "IPO"
 
 
 def test_a_later_field_is_left_out_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ machine), and no secret: workers read those from their own environment.
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,9 +44,26 @@ class Resume(_Message):
     """Its optimiser is split over another number of workers, so only the weights are taken."""
 
 
+TrainingKind = Literal[Kind.SFT, Kind.DPO]
+
+
+def optimization(resource: MoAA, kind: TrainingKind) -> Sft | Dpo:
+    """The part of `spec.training` that a stage of this kind carries out."""
+    training = resource.spec.training
+    match kind:
+        case Kind.SFT:
+            spec: Sft | Dpo | None = training.sft
+        case Kind.DPO:
+            spec = training.dpo
+        case _:
+            assert_never(kind)
+    assert spec is not None, "the plan makes no stage for a part that is left out"
+    return spec
+
+
 class LoopConfig(_Message):
     resource: MoAA
-    kind: Literal[Kind.SFT, Kind.DPO]
+    kind: TrainingKind
     stage_path: str
     run_name: str
     """Of the Ray run, unique to this attempt; its checkpoints lie under it."""
@@ -60,19 +77,7 @@ class LoopConfig(_Message):
 
     @property
     def spec(self) -> Sft | Dpo:
-        return self.sft if self.kind is Kind.SFT else self.dpo
-
-    @property
-    def sft(self) -> Sft:
-        spec = self.resource.spec.training.sft
-        assert spec is not None, "an sft stage exists only with spec.training.sft"
-        return spec
-
-    @property
-    def dpo(self) -> Dpo:
-        spec = self.resource.spec.training.dpo
-        assert spec is not None, "a dpo stage exists only with spec.training.dpo"
-        return spec
+        return optimization(self.resource, self.kind)
 
     @property
     def workers(self) -> int:
