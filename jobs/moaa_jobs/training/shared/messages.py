@@ -15,23 +15,11 @@ from moaa.api import MoAA
 from moaa.api.training import Dpo, Sft
 from moaa.plan.stage import Kind, Output
 from moaa.store.stages.manifest import ObjectRef
+from moaa.weights.find import ModelWeights
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Weights(_Message):
-    """Which weights, and where every machine of the run finds them (`weights.py` brings them)."""
-
-    digest: str
-    """Of the content: equal digests are the same weights."""
-    uri: str
-    """The declared model's source, or `store:` and a folder of the store."""
-    revision: str | None = None
-    """hf:// only."""
-    secret_variable: str | None = None
-    """hf:// only: the environment variable that holds the Hub token."""
 
 
 class Resume(_Message):
@@ -68,8 +56,8 @@ class LoopConfig(_Message):
     run_name: str
     """Of the Ray run, unique to this attempt; its checkpoints lie under it."""
     attempt: int
-    student: Weights
-    ref_model: Weights | None = None
+    student: ModelWeights
+    ref_model: ModelWeights | None = None
     tokens_key: str
     """The encoded rows in the store."""
     tokens_digest: str
