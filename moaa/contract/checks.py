@@ -1,11 +1,10 @@
-"""Questions about the store, for an operator that has no access: what `python -m moaa_jobs preflight` and `inspect` are
-asked, and what `inspect` found."""
+"""What an operator without access to the store asks of it, and the answers: the job files of preflight and inspect."""
 
 from collections.abc import Mapping
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.stage import Digest, StageResult
+from moaa.plan.result import Digest, StageResult
 
 
 class CheckJob(Spec):

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import RESOLVE
-from moaa.plan.stage import Digest, Identity, Kind, StageResult
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import RESOLVE
+from moaa.plan.result import Digest, Identity, StageResult
+from moaa.plan.stage import Kind
 
 
 class StageJob(Spec):
-    """Everything a job needs to know: what runs inside a pod or a process reads this and the store.
+    """Everything a job needs to know, as one JSON file: what runs inside a pod or a process reads this and the store.
 
     It names no executor and holds no secret.
     """

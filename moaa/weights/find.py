@@ -7,9 +7,9 @@ from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.api.models import Endpoint, Model, Serving
 from moaa.errors import DataError
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import made_by
-from moaa.plan.stage import Digest, StageResult
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import made_by
+from moaa.plan.result import Digest, StageResult
 
 MODEL = "model"
 """The folder that every training stage writes; a promotion's points to one of theirs."""

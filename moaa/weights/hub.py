@@ -11,8 +11,8 @@ from moaa.data.hashing import digest_of
 from moaa.data.origin.base import Listing
 from moaa.data.pins import MODELS
 from moaa.errors import StoreError
-from moaa.plan.graph import RESOLVE
-from moaa.plan.stage import StageResult
+from moaa.plan.ids import RESOLVE
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa.weights.find import ModelWeights, changed

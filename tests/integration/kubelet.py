@@ -15,7 +15,7 @@ from moaa.api.base import Spec
 from moaa.contract.answers import PreflightAnswer, failure, pack
 from moaa.contract.checks import CheckJob
 from moaa.contract.job import StageJob
-from moaa.plan.stage import StageResult
+from moaa.plan.result import StageResult
 from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
 from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL

@@ -12,8 +12,8 @@ from moaa.contract.vllm import kv_cache_bytes
 from moaa.errors import DataError, ServerError, StoreError
 from moaa.local.serving import needs, vllm
 from moaa.local.serving.server import ServerSpec, replica_key
-from moaa.plan.graph import RESOLVE
-from moaa.plan.stage import StageResult
+from moaa.plan.ids import RESOLVE
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.weights import hub
 from moaa.weights.bring import Places, bring

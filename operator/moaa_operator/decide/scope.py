@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.plan.stage import Graph, Identity, StageResult
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Manifest, Renderer
 from moaa_operator.decide.served import ServedModel

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from moaa.api import MoAA
 from moaa.api.models import Endpoint
-from moaa.plan.graph import made_by
-from moaa.plan.stage import TRAINING, Kind, StageResult
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa.weights.find import find
 
 PORT = 8000

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.contract.job import StageJob
-from moaa.plan.stage import TRAINING
+from moaa.plan.kinds.table import TRAINING
 from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.owner import Owner
 from moaa_operator.render import job as jobs

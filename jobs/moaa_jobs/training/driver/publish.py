@@ -6,7 +6,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from moaa.contract.job import StageJob
-from moaa.plan.stage import Output, stage_path
+from moaa.plan.result import Output, stage_path
 from moaa.store.fencing import Token
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.shards import write_manifest
