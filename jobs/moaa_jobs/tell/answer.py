@@ -1,4 +1,4 @@
-"""The file in which a job leaves its answer (`moaa.contract.answers`); without one it says nothing."""
+"""Leaves a job's answer (`moaa.contract.answers`) in a file; without a file it does nothing."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ def answer(file: Path | None, said: Spec) -> None:
     """Write an answer.
 
     Raises:
-        StageError: it is too long, so that nobody would learn that the work is done.
+        StageError: it does not fit into a termination message.
     """
     text = pack(said)
     if text is None:

@@ -1,7 +1,7 @@
 """What the driver tells every worker, as JSON, and what rank 0 tells the driver at the end.
 
-No local path of the driver is in it, except for sources the user declared as file:// (which must be there on every
-machine), and no secret: workers read those from their own environment.
+It holds no local path of the driver but file:// sources, which the user must have put on every machine, and no secret:
+workers read those from their own environment.
 """
 
 import shutil
