@@ -31,9 +31,10 @@ from moaa_operator.kube.owner import (
     STAGE_LABEL,
     Owner,
 )
-from moaa_operator.observe.read import Observed, observe
+from moaa_operator.observe.observed import Observed
+from moaa_operator.observe.progress import PodFigures
+from moaa_operator.observe.read import observe
 from moaa_operator.settings import Settings
-from moaa_operator.tell.progress import PodFigures
 from moaa_operator.tell.status import document as status_document
 from tests.plan_helpers import finish, tree
 

@@ -22,75 +22,28 @@ from datetime import UTC, datetime
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
 from moaa_operator.kube import apply
-from moaa_operator.kube.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
+from moaa_operator.kube.api import Api
+from moaa_operator.kube.caches import Caches
 from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
-from moaa_operator.kube.informer import Informer
-from moaa_operator.kube.owner import RUN_LABEL, Owner
+from moaa_operator.kube.kinds import EVENT, MOAA, RAYJOB
+from moaa_operator.kube.objects import Key, Object
+from moaa_operator.kube.owner import Owner, owner_of
 from moaa_operator.kube.queue import WorkQueue
-from moaa_operator.observe.ended import with_ends
-from moaa_operator.observe.podless import Warnings
-from moaa_operator.observe.read import Observed, observe, owner_of
+from moaa_operator.observe.lookups import Warnings, with_ends
+from moaa_operator.observe.observed import Observed
+from moaa_operator.observe.progress import PodFigures
+from moaa_operator.observe.read import observe
 from moaa_operator.settings import Settings
 from moaa_operator.tell import events, status
 from moaa_operator.tell.events import Event
 from moaa_operator.tell.metrics import Metrics
-from moaa_operator.tell.progress import PodFigures
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, str]
 
 
 def now_utc() -> datetime:
     """Whole seconds: Kubernetes keeps no more, and a status must read back as it was written."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-class Caches:
-    """The informers' copies of what belongs to runs, in every watched namespace."""
-
-    def __init__(self, informers: list[Informer]) -> None:
-        self.informers = informers
-
-    @property
-    def are_synced(self) -> bool:
-        return all(informer.is_synced for informer in self.informers)
-
-    def has_kind(self, kind: Kind) -> bool:
-        return not any(informer.is_absent for informer in self.informers if informer.kind is kind)
-
-    def runs(self) -> list[Key]:
-        """Every MoAA there is."""
-        return [_key(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]
-
-    def pods(self) -> list[Object]:
-        """Of every run."""
-        return [item for informer in self.informers if informer.kind is POD for item in informer.all()]
-
-    def children(self, owner: Owner) -> Mapping[str, list[Object]]:
-        """The run's objects by kind."""
-        found: dict[str, list[Object]] = {kind.kind: [] for kind in CHILDREN}
-        for informer in self.informers:
-            if informer.kind is MOAA or informer.namespace not in (None, owner.namespace):
-                continue
-            found[informer.kind.kind] += informer.of((owner.namespace, owner.name))
-        return found
-
-
-def _run(item: Object) -> str | None:
-    return (item["metadata"].get("labels") or {}).get(RUN_LABEL)
-
-
-def _key(item: Object) -> Key:
-    return str(item["metadata"]["namespace"]), str(item["metadata"]["name"])
-
-
-def key_of(item: Object) -> Key | None:
-    """The MoAA that an object makes worth a look; None: it is nobody's."""
-    if item.get("kind") == MOAA.kind:
-        return _key(item)
-    run = _run(item)
-    return (str(item["metadata"].get("namespace") or ""), run) if run else None
 
 
 class Controller:
@@ -209,7 +162,7 @@ class Controller:
 
     def _tell_failure(self, key: Key, error: ApiError) -> None:
         """An API server that keeps failing is for a person to look at."""
-        item = next((i.get(*key) for i in self._caches.informers if i.kind is MOAA and i.get(*key)), None)
+        item = self._caches.run(key)
         if item is None or not self._is_news(key):
             return
         generation = item["metadata"].get("generation")

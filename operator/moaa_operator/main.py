@@ -14,11 +14,14 @@ import time
 from functools import partial
 
 from moaa_operator import render
-from moaa_operator.controller import Caches, Controller, Key, key_of
+from moaa_operator.controller import Controller
 from moaa_operator.decide.renderer import Renderer
-from moaa_operator.kube.api import CHILDREN, MOAA, Api, Object, connect
+from moaa_operator.kube.api import Api, connect
+from moaa_operator.kube.caches import Caches, run_of
 from moaa_operator.kube.informer import Informer, Timing
+from moaa_operator.kube.kinds import CHILDREN, MOAA
 from moaa_operator.kube.leader import Elector, LeaseTiming
+from moaa_operator.kube.objects import Key, Object
 from moaa_operator.kube.owner import RUN_LABEL
 from moaa_operator.kube.queue import Backoff, WorkQueue
 from moaa_operator.observe.poller import Poller
@@ -50,7 +53,7 @@ class Operator:
                 backoff=backoff,
                 selector=None if kind is MOAA else RUN_LABEL,
                 timing=Timing(settings.watch_timeout_s, settings.watch_silence_s),
-                owner_of=key_of,
+                owner_of=run_of,
             )
             for namespace in settings.watch_namespaces or (None,)
             for kind in (MOAA, *CHILDREN)
@@ -121,7 +124,7 @@ class Operator:
         self._poller.start()
 
     def _on_change(self, item: Object, before: Object | None) -> None:
-        key = key_of(item)
+        key = run_of(item)
         if key is not None:
             self._queue.add(key, is_news=before is None or not _is_our_writing(item, before))
 

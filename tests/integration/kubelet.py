@@ -14,10 +14,10 @@ from typing import Any
 from moaa.contract.answers import failure, pack
 from moaa.contract.job import CheckJob
 from moaa.plan.stage import StageJob, StageResult
-from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
-from moaa_operator.observe.read import Role
+from moaa_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Kind
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL, Role
 from moaa_operator.render.pod import JOB_FILE
 from tests.operator_helpers import finished, inspected
 

@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
 from moaa_operator.settings import Settings
+from moaa_operator.tell.conditions import NO_MACHINE
 
 MAX_MESSAGE = 1000
-NO_MACHINE = "NoMachine"
-"""The reason of attempts that gave back the machines they had, since they found no others."""
 
 
 def new(stage: str, fingerprint: str, generation: int) -> StageAttempts:

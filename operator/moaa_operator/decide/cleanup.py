@@ -6,7 +6,9 @@ older attempts, stopped ones, other fingerprints, servers that nobody asks.
 """
 
 from moaa_operator.decide.scope import CHECKS, Work
-from moaa_operator.observe.read import Child, Ref, Role
+from moaa_operator.kube.objects import Ref
+from moaa_operator.kube.owner import Role
+from moaa_operator.observe.observed import Child
 from moaa_operator.tell.results import iteration_of, last_closed
 
 

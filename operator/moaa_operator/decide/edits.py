@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from moaa.api.status import MAX_STAGES, RepeatedStage
 from moaa.plan.history.repeats import Repeat, repeats
 from moaa_operator.decide.scope import Work
-from moaa_operator.observe.read import Role
+from moaa_operator.kube.owner import Role
 
 MAX_WHY = 240
 UNKNOWN = "an edit changed what it depends on"

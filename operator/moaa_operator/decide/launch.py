@@ -12,12 +12,11 @@ from moaa.plan.ready import servers_ahead
 from moaa.plan.shards import shards_of
 from moaa.plan.stage import Graph, Identity, StageJob
 from moaa_operator.decide import attempts, outcomes, server_gang
-from moaa_operator.decide.renderer import Manifest
 from moaa_operator.decide.scope import Work
 from moaa_operator.decide.served import ServedModel, servers_of
 from moaa_operator.decide.server_gang import Gang, State
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Server
+from moaa_operator.kube.objects import Manifest, Problem
+from moaa_operator.observe.observed import Server
 
 Servers = dict[ServedModel, tuple[list[Manifest], Server | None]]
 

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from moaa.api.attempts import StageAttempts, Step
 from moaa.contract.job import CheckAnswer
 from moaa.plan.stage import StageResult
+from moaa_operator.kube.owner import Role
 from moaa_operator.observe import pods
+from moaa_operator.observe.observed import Child, End, Observed
 from moaa_operator.observe.pods import Termination
-from moaa_operator.observe.read import Child, End, Observed, Role
 
 EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
 HEAD_GRACE = timedelta(minutes=2)

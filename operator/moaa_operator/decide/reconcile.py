@@ -28,11 +28,12 @@ from moaa_operator.decide import attempts, launch, outcomes, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Released, Worked
-from moaa_operator.decide.renderer import Manifest, Renderer
+from moaa_operator.decide.renderer import Renderer
 from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Work
 from moaa_operator.kube import rejections
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Child, End, Observed, Ref, Role
+from moaa_operator.kube.objects import Manifest, Problem, Ref
+from moaa_operator.kube.owner import Role
+from moaa_operator.observe.observed import Child, End, Observed
 from moaa_operator.settings import Settings
 from moaa_operator.tell.results import hold, results_of
 from moaa_operator.tell.run_state import View

@@ -1,17 +1,16 @@
 """What control asks of rendering: manifests as plain JSON, a pure function of what it is given."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.errors import Problem
 from moaa.plan.stage import StageJob
 from moaa_operator.decide.served import ServedModel
+from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Owner
 from moaa_operator.settings import Settings
-
-Manifest = dict[str, Any]
 
 
 class Renderer(Protocol):

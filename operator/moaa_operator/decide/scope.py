@@ -10,11 +10,11 @@ from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.plan.stage import Graph, Identity, StageResult
 from moaa_operator.decide import attempts
-from moaa_operator.decide.renderer import Manifest, Renderer
+from moaa_operator.decide.renderer import Renderer
 from moaa_operator.decide.served import ServedModel
+from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.kube.owner import HASH_ANNOTATION
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Observed, Server
+from moaa_operator.observe.observed import Observed, Server
 from moaa_operator.settings import Settings
 
 PREFLIGHT, INSPECT = "preflight", "inspect"

@@ -17,8 +17,8 @@ from moaa.plan.graph import made_by
 from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import Stage, StageResult
 from moaa_operator.decide.served import ServedModel, servers_of
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Server
+from moaa_operator.kube.objects import Problem
+from moaa_operator.observe.observed import Server
 
 MAX_RESTARTS = 3
 """A server that never answered and ended this often is not tried further in this attempt."""

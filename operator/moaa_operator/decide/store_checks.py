@@ -12,7 +12,7 @@ from moaa.plan.stage import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes
 from moaa_operator.decide.outcomes import Deferred, Failed, Released
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Work
-from moaa_operator.observe.pods import Problem
+from moaa_operator.kube.objects import Problem
 
 STORAGE_NOT_READY = "StorageNotReady"
 """The reason of a run that waits for its store."""

@@ -10,13 +10,12 @@ again by later looks, and people read why in the status. What may be different i
 import logging
 from collections.abc import Iterable
 
-from moaa_operator.decide.renderer import Manifest
 from moaa_operator.kube import rejections
-from moaa_operator.kube.api import BY_NAME, CONFIG_MAP, Api
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound, Refused
+from moaa_operator.kube.kinds import BY_NAME, CONFIG_MAP
+from moaa_operator.kube.objects import Manifest, Place, Problem, Ref, annotation, is_leaving, is_owned_by
 from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, Owner
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Place, Ref
 
 logger = logging.getLogger(__name__)
 
@@ -69,18 +68,12 @@ def _taken(api: Api, owner: Owner, manifest: Manifest) -> Problem | None:
         there = api.get(kind, owner.namespace, name)
     except NotFound:  # gone between the two requests; the next look makes it
         return None
-    meta = there["metadata"]
-    references = meta.get("ownerReferences") or ()
-    same = all(_note(there, note) == _note(manifest, note) for note in (FINGERPRINT_ANNOTATION, ATTEMPT_ANNOTATION))
-    if same and any(ref.get("uid") == owner.uid for ref in references) and not meta.get("deletionTimestamp"):
+    notes = (FINGERPRINT_ANNOTATION, ATTEMPT_ANNOTATION)
+    same = all(annotation(there, note) == annotation(manifest, note) for note in notes)
+    if same and is_owned_by(there, owner.uid) and not is_leaving(there):
         return None
-    state = "is on its way out" if meta.get("deletionTimestamp") else "belongs to somebody else; delete or rename it"
+    state = "is on its way out" if is_leaving(there) else "belongs to somebody else; delete or rename it"
     return Problem("NameTaken", f"{kind.kind} {owner.namespace}/{name} {state}")
-
-
-def _note(manifest: Manifest, name: str) -> str | None:
-    note = (manifest["metadata"].get("annotations") or {}).get(name)
-    return str(note) if note is not None else None
 
 
 def delete(api: Api, owner: Owner, refs: Iterable[Ref]) -> None:

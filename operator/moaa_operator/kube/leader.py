@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from moaa_operator.kube.api import LEASE, Api, Object
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from moaa_operator.kube.kinds import LEASE
+from moaa_operator.kube.objects import Object
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,10 @@ even while no operator runs.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from moaa.api.resource import API_VERSION, KIND
+from moaa_operator.kube.objects import Fields
 
 GROUP = API_VERSION.partition("/")[0]
 RUN_LABEL = f"{GROUP}/run"
@@ -25,6 +27,16 @@ MODEL_ANNOTATION = f"{GROUP}/model"
 """On servers: the model's name as stages use it, for example `qwen` or `@i1-sft`."""
 JOB_FILE = "job.json"
 """In a job's ConfigMap: the key under which it finds what it reads."""
+
+
+class Role(StrEnum):
+    """What a child is for: the value of ROLE_LABEL."""
+
+    SERVER = "server"
+    STAGE = "stage"
+    FINALISE = "finalise"
+    INSPECT = "inspect"
+    PREFLIGHT = "preflight"
 
 
 @dataclass(frozen=True)
@@ -51,3 +63,8 @@ class Owner:
             "controller": True,
             "blockOwnerDeletion": True,
         }
+
+
+def owner_of(document: Fields) -> Owner:
+    meta = document["metadata"]
+    return Owner(name=str(meta["name"]), namespace=str(meta["namespace"]), uid=str(meta["uid"]))

@@ -7,7 +7,7 @@ The same words come back two ways: as the answer to the operator's own request, 
 import re
 from dataclasses import dataclass
 
-from moaa_operator.observe.pods import Problem
+from moaa_operator.kube.objects import Problem
 
 MAX_MESSAGE = 1500
 

@@ -8,7 +8,8 @@ is decided; of what makes pods the template; of a pod what its containers are to
 from collections.abc import Mapping
 from typing import Any
 
-from moaa_operator.kube.api import MOAA, Object
+from moaa_operator.kube.kinds import MOAA
+from moaa_operator.kube.objects import Object
 
 SPEC = frozenset({"completionMode", "completions", "selector", "suspend"})
 """Fields of children's specs that decisions rest on."""

@@ -14,14 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from moaa_operator.kube.api import Object
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL
-from moaa_operator.observe.read import Role
-from moaa_operator.tell.progress import PodFigures, parse
+from moaa_operator.kube.objects import Key, Object
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Role
+from moaa_operator.observe.progress import PodFigures, parse
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[str, str]
 PORT = 8090
 """`moaa_operator.render.job.PROGRESS_PORT`."""
 CONTAINERS = frozenset({"job", "ray-head"})

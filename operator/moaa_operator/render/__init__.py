@@ -12,11 +12,11 @@ from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.plan.stage import TRAINING, StageJob
 from moaa_operator.decide.served import ServedModel
-from moaa_operator.kube.owner import Owner
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.render import job as jobs
 from moaa_operator.render import rayjob, server
 from moaa_operator.render.admission import refusals
-from moaa_operator.render.metadata import Manifest, Role
 from moaa_operator.settings import Settings
 
 

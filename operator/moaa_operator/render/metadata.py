@@ -5,14 +5,11 @@ leaves healthy children as they are, and an edit changes exactly the children it
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any
 
 from moaa.api import MoAA
 from moaa.plan.canonical import digest_of
-from moaa_operator.kube.owner import GROUP, HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
-
-Manifest = dict[str, Any]
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import GROUP, HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role
 
 SERVER_LABEL = f"{GROUP}/server"
 """On a server's Deployment, Service and pods: their name. The only label its selectors use besides the run."""
@@ -23,14 +20,6 @@ STAY_ANNOTATIONS = {
     "karpenter.sh/do-not-disrupt": "true",
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
-
-
-class Role(StrEnum):
-    SERVER = "server"
-    STAGE = "stage"
-    FINALISE = "finalise"
-    INSPECT = "inspect"
-    PREFLIGHT = "preflight"
 
 
 def labels(owner: Owner, role: Role, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,8 +14,9 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
+from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import JOB_FILE
-from moaa_operator.render.metadata import STAY_ANNOTATIONS, Manifest
+from moaa_operator.render.metadata import STAY_ANNOTATIONS
 from moaa_operator.settings import NodeRole, Settings
 
 USER = 1000

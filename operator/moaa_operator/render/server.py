@@ -19,9 +19,10 @@ from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeight
 from moaa.errors import Problem, ResourceError
 from moaa.plan.graph import made_by
 from moaa_operator.decide.served import PORT, ServedModel
-from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role
 from moaa_operator.render import pod
-from moaa_operator.render.metadata import SERVER_LABEL, Manifest, Role, labels, metadata
+from moaa_operator.render.metadata import SERVER_LABEL, labels, metadata
 from moaa_operator.render.names import server_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings

@@ -25,8 +25,7 @@ from typing import Literal
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import SUCCEEDED, Condition, Phase
 from moaa.plan.stage import Kind
-from moaa_operator.decide.attempts import NO_MACHINE
-from moaa_operator.observe.pods import Problem
+from moaa_operator.kube.objects import Problem
 from moaa_operator.tell.progress import sentence, share
 from moaa_operator.tell.run_state import View
 
@@ -36,6 +35,8 @@ Status = Literal["True", "False", "Unknown"]
 Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
 MAX_MESSAGE = 4000
+NO_MACHINE = "NoMachine"
+"""The reason of attempts that gave back the machines they had, since they found no others."""
 
 
 def conditions(view: View, before: Iterable[Condition]) -> list[Condition]:

@@ -30,9 +30,9 @@ from prometheus_client.registry import Collector
 from moaa.api.status import MoAAStatus, Phase
 from moaa.plan.stage import Kind
 from moaa_operator.kube.informer import Informer
+from moaa_operator.kube.objects import Key
 from moaa_operator.tell.conditions import STALLED
 
-Key = tuple[str, str]
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A look takes a few milliseconds and its requests; more than a second of one is a server in trouble."""
 

@@ -8,7 +8,7 @@ from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import RepeatedStage, StageProgress
 from moaa.plan.stage import Graph, StageResult
-from moaa_operator.observe.pods import Problem
+from moaa_operator.kube.objects import Problem
 
 
 @dataclass(frozen=True)
