@@ -11,12 +11,13 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.api.status import MoAAStatus
-from moaa.contract.job import CheckAnswer, CheckJob
+from moaa.contract.checks import CheckAnswer, CheckJob
+from moaa.contract.job import StageJob
 from moaa.errors import Problem
 from moaa.plan.canonical import digest_of
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import TRAINING, Identity, Kind, StageJob, StageResult, stage_path
+from moaa.plan.stage import TRAINING, Identity, Kind, StageResult, stage_path
 from moaa_operator import render
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer

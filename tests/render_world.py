@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moaa.api import MoAA
-from moaa.contract.job import stage_job
+from moaa.contract.job import StageJob, stage_job
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa.plan.stage import Kind, Output, StageResult
 from moaa_operator import render
 from moaa_operator.decide.served import server_of
 from moaa_operator.kube.owner import Owner

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob
 from moaa.data.schemas import CONVERSATIONS, PAIRS
-from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa.plan.stage import Kind, Output, StageResult
 from moaa.store.fencing import claim
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest

@@ -5,7 +5,7 @@ source is taken at the very commit whose digest the run has, an s3:// prefix mus
 claim (pvc://) are mounted already; nobody has pinned them. The target is a link that is set when all is there, so a
 restarted container goes on where it was. Options that depend on the model's config.json are written beside it.
 
-Exit codes: 0 done; 64 the resource or a source is wrong; anything else is worth another try.
+It ends with Exit.PERMANENT when the resource or a source is wrong.
 """
 
 import asyncio
@@ -18,7 +18,11 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from moaa.contract.vllm import BringWeights, options_for
+from moaa.contract import environment
+from moaa.contract.answers import last_line
+from moaa.contract.exits import TRY_AGAIN, Exit
+from moaa.contract.vllm import options_for
+from moaa.contract.weights import BringWeights
 from moaa.data.hashing import digest_of
 from moaa.errors import DataError, MoaaError, StoreError
 from moaa.store.objects.open import StoreSettings, open_store
@@ -29,7 +33,6 @@ from moaa_jobs.training.shared.messages import Weights
 
 logger = logging.getLogger("moaa_jobs.fetch")
 
-EXIT_PERMANENT = 64
 MAX_COMMITS = 10_000
 """Commits of a Hub repository that are looked through for the pinned one."""
 
@@ -37,7 +40,7 @@ MAX_COMMITS = 10_000
 class FetchSettings(BaseSettings):
     """What the pod says: MOAA_FETCH holds the task as JSON."""
 
-    model_config = SettingsConfigDict(env_prefix="MOAA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=environment.PREFIX, frozen=True, extra="ignore")
 
     fetch: BringWeights
 
@@ -166,10 +169,10 @@ def main() -> int:
         folder = asyncio.run(bring(task))
     except MoaaError as error:
         permanent = isinstance(error, DataError)
-        sys.stderr.write(json.dumps({"error": str(error), "permanent": permanent}) + "\n")
-        return EXIT_PERMANENT if permanent else 1
+        sys.stderr.write(last_line(str(error), permanent=permanent))
+        return Exit.PERMANENT if permanent else TRY_AGAIN
     logger.info("weights_ready model=%s folder=%s", task.model.name, folder)
-    return 0
+    return Exit.DONE
 
 
 if __name__ == "__main__":

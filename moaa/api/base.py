@@ -73,6 +73,10 @@ STUDENT = "$student"
 """Stands for the last promoted student where a declared model's name could stand."""
 
 
+SECRET_PREFIX = "MOAA_SECRET_"
+"""What the environment variables of the resource's secrets begin with."""
+
+
 class SecretKey(Spec):
     """One key of a Kubernetes Secret in the resource's namespace.
 
@@ -84,4 +88,4 @@ class SecretKey(Spec):
 
     @property
     def environment_variable(self) -> str:
-        return "MOAA_SECRET_" + re.sub(r"[^A-Z0-9]", "_", f"{self.name}_{self.key}".upper())
+        return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{self.name}_{self.key}".upper())

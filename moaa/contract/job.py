@@ -1,4 +1,4 @@
-"""The job file of a stage: what both executors hand to `python -m moaa_jobs`."""
+"""The job file of a stage, as JSON: what both executors hand to `python -m moaa_jobs --job FILE`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,38 @@ from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.plan.fingerprint import model_digest
 from moaa.plan.graph import RESOLVE
-from moaa.plan.stage import Digest, Identity, StageJob, StageResult
+from moaa.plan.stage import Digest, Identity, Kind, StageResult
+
+
+class StageJob(Spec):
+    """Everything a job needs to know: what runs inside a pod or a process reads this and the store.
+
+    It names no executor and holds no secret.
+    """
+
+    run: str
+    """`<namespace>-<name>-<uid>`."""
+    resource: dict[str, object]
+    """The MoAA resource as JSON (aliases); parsed by the job with `MoAA.model_validate`."""
+    stage: str
+    kind: Kind
+    iteration: int
+    student: str | None = None
+    ref_model: str | None = None
+    candidates: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    inputs: Digest
+    fingerprint: Digest
+    document: dict[str, object]
+    results: dict[str, StageResult]
+    """Of every finished stage this one may read, by stage id."""
+    models: dict[str, Digest] = {}
+    """Digest of every model it calls or trains, by the names of `Stage.serves` and `Stage.student`."""
+    endpoints: dict[str, list[str]] = {}
+    """Base URLs (up to /v1) of the models served now, by the names of `Stage.serves`. A model of `serves` that is
+    missing here is absent: its rows wait (Exit.DEFERRED)."""
+    served_names: dict[str, str] = {}
+    """The `model` field of requests, by the names of `Stage.serves`; missing means the same name."""
 
 
 def stage_job(
@@ -44,33 +75,4 @@ def stage_job(
         models=digests,
         endpoints={name: list(urls) for name, urls in (endpoints or {}).items()},
         served_names=dict(served_names or {}),
-    )
-
-
-class CheckJob(Spec):
-    """What `python -m moaa_jobs preflight` and `inspect` are asked: of whose store, and which results are known."""
-
-    run: str
-    """`<namespace>-<name>-<uid>`."""
-    resource: dict[str, object]
-    """The MoAA resource as JSON (aliases)."""
-    results: dict[str, StageResult] = {}
-    """Inspect: every result that is known, by stage id; what follows from them is looked up."""
-
-
-class CheckAnswer(Spec):
-    """What `inspect` found, small enough for a termination message."""
-
-    results: list[StageResult] = []
-    """In graph order, as many as there is room for."""
-    absent: list[Digest] = []
-    """Fingerprints of stages that could run and have no manifest."""
-    is_complete: bool = True
-    """False: there are more results; ask again with these."""
-
-
-def check_job(resource: MoAA, results: Mapping[str, StageResult], *, run: str) -> CheckJob:
-    """The job file of preflight and inspect."""
-    return CheckJob(
-        run=run, resource=resource.model_dump(mode="json", by_alias=True, exclude_unset=True), results=dict(results)
     )

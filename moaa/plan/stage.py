@@ -115,34 +115,3 @@ class Identity:
     @property
     def path(self) -> str:
         return stage_path(self.stage.kind, self.inputs, self.fingerprint)
-
-
-class StageJob(Spec):
-    """Everything a job needs to know, as one JSON file: what runs inside a pod or a process reads this and the store.
-
-    It names no executor and holds no secret.
-    """
-
-    run: str
-    """`<namespace>-<name>-<uid>`."""
-    resource: dict[str, object]
-    """The MoAA resource as JSON (aliases); parsed by the job with `MoAA.model_validate`."""
-    stage: str
-    kind: Kind
-    iteration: int
-    student: str | None = None
-    ref_model: str | None = None
-    candidates: tuple[str, ...] = ()
-    serves: tuple[str, ...] = ()
-    inputs: Digest
-    fingerprint: Digest
-    document: dict[str, object]
-    results: dict[str, StageResult]
-    """Of every finished stage this one may read, by stage id."""
-    models: dict[str, Digest] = {}
-    """Digest of every model it calls or trains, by the names of `Stage.serves` and `Stage.student`."""
-    endpoints: dict[str, list[str]] = {}
-    """Base URLs (up to /v1) of the models served now, by the names of `Stage.serves`. A model of `serves` that is
-    missing here is absent: its rows wait (exit code 75)."""
-    served_names: dict[str, str] = {}
-    """The `model` field of requests, by the names of `Stage.serves`; missing means the same name."""

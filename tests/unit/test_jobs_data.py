@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
 from moaa.errors import DataError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord
-from moaa.plan.stage import Output, StageJob, StageResult
+from moaa.plan.stage import Output, StageResult
 from moaa.rows import ScoreRow
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import ObjectRef, ShardManifest, StageManifest

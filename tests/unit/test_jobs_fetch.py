@@ -10,7 +10,7 @@ import pytest
 
 from moaa.api.models import Model, Serving
 from moaa.api.resource import Storage
-from moaa.contract.vllm import BringWeights
+from moaa.contract.weights import BringWeights
 from moaa.data.hashing import digest_of
 from moaa.data.origin.base import Listing, PinnedFile
 from moaa.errors import DataError, MoaaError, StoreError

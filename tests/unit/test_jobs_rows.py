@@ -19,9 +19,10 @@ from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
 from moaa.client.pool.policy import Policy
 from moaa.client.request import sampling_seed
+from moaa.contract.job import StageJob
 from moaa.errors import Fenced, StageError
 from moaa.mixture.alone import sample_answers
-from moaa.plan.stage import Kind, StageJob, stage_path
+from moaa.plan.stage import Kind, stage_path
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore

@@ -7,7 +7,7 @@ from kubernetes.client import V1ConfigMap, V1Deployment, V1Job, V1PodTemplateSpe
 from pydantic import ValidationError
 
 from moaa.api import MoAA
-from moaa.contract.job import check_job
+from moaa.contract.checks import check_job
 from moaa_operator import render
 from moaa_operator.decide.renderer import Renderer
 from moaa_operator.decide.served import server_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.api.defaults import effective
-from moaa.plan.stage import StageJob
+from moaa.contract.job import StageJob
 from moaa.store.objects.base import Store
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.progress import Progress

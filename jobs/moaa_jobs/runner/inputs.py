@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import cast
 
+from moaa.contract.job import StageJob
 from moaa.data.slices import take
 from moaa.errors import StageError
 from moaa.plan.graph import STAGE_DATA
 from moaa.plan.slices import slice_rows
-from moaa.plan.stage import Kind, Stage, StageJob
+from moaa.plan.stage import Kind, Stage
 from moaa.rows import PromptRow
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest, read_table

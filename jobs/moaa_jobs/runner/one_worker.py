@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from moaa.plan.stage import Output, StageJob, stage_path
+from moaa.contract.job import StageJob
+from moaa.plan.stage import Output, stage_path
 from moaa.store.fencing import claim
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.shards import StageTotals, finalise, publish_shard, read_manifest, shard_name

@@ -1,6 +1,7 @@
 """Stage `dpo`: the student learns to prefer its better samples to its worse ones (sigmoid loss, beta)."""
 
-from moaa.plan.stage import Kind, StageJob
+from moaa.contract.job import StageJob
+from moaa.plan.stage import Kind
 from moaa_jobs.runner.context import Context
 from moaa_jobs.training.driver.train import Recipe, train
 from moaa_jobs.training.rows.table import pair_table

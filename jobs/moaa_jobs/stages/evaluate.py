@@ -13,6 +13,7 @@ from moaa.api.mixture import Judge, Mixture
 from moaa.asking.caller import Caller
 from moaa.asking.windows import Windows
 from moaa.benchmark.exact_match import score
+from moaa.contract.job import StageJob
 from moaa.data.schemas import ANSWERS, SCORES
 from moaa.errors import CallError
 from moaa.evaluate.statistics import mean_of_means
@@ -21,7 +22,7 @@ from moaa.mixture.alone import answer_alone
 from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import STAGE_DATA, benchmarks, resolved_judge, resolved_mixture
 from moaa.plan.shards import ROWS_PER_SHARD
-from moaa.plan.stage import Kind, Stage, StageJob
+from moaa.plan.stage import Kind, Stage
 from moaa.plan.subjects import How, Subject, subjects
 from moaa.rows import AnswerRow, PromptRow, ScoreRow
 from moaa_jobs.runner.context import Context

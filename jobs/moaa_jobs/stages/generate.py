@@ -6,11 +6,12 @@ from moaa.api.data import Answers
 from moaa.api.mixture import Mixture
 from moaa.asking.caller import Caller
 from moaa.asking.windows import Windows
+from moaa.contract.job import StageJob
 from moaa.data.schemas import CONVERSATIONS
 from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import resolved_mixture, uses_mixture
 from moaa.plan.shards import ROWS_PER_SHARD
-from moaa.plan.stage import Kind, StageJob
+from moaa.plan.stage import Kind
 from moaa.rows import ConversationRow, PromptRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import read_slices, stage_of

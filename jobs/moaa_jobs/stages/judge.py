@@ -3,11 +3,12 @@
 from typing import cast
 
 from moaa.asking.caller import Caller
+from moaa.contract.job import StageJob
 from moaa.data.schemas import PAIRS, RANKINGS
 from moaa.judge.row import judge_row, to_pair
 from moaa.plan.graph import resolved_judge, stage_id
 from moaa.plan.shards import ROWS_PER_SHARD
-from moaa.plan.stage import Kind, StageJob
+from moaa.plan.stage import Kind
 from moaa.rows import SampleRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 from moaa.api.models import Model
+from moaa.contract.job import StageJob
 from moaa.data.hashing import digest_of
 from moaa.data.pins import MODELS, PINNED_FILES, PINNED_MODELS, ModelRow, pin_rows
 from moaa.data.sources import choose_files
 from moaa.errors import DataError
 from moaa.plan.slices import field_of, tables
-from moaa.plan.stage import StageJob
 from moaa.store.stages.tables import TableRows
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.one_worker import finished, publish

@@ -2,11 +2,12 @@
 
 from moaa.api.training import Dpo
 from moaa.asking.caller import Caller
+from moaa.contract.job import StageJob
 from moaa.data.schemas import SAMPLES
 from moaa.mixture.alone import sample_answers
 from moaa.mixture.turns import prompt_of
 from moaa.plan.shards import ROWS_PER_SHARD
-from moaa.plan.stage import Kind, StageJob
+from moaa.plan.stage import Kind
 from moaa.rows import PromptRow, SampleRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import read_slices

@@ -1,6 +1,7 @@
 """Stage `sft`: the student learns the mixture's conversations, every assistant turn of them."""
 
-from moaa.plan.stage import Kind, StageJob
+from moaa.contract.job import StageJob
+from moaa.plan.stage import Kind
 from moaa_jobs.runner.context import Context
 from moaa_jobs.training.driver.train import Recipe, train
 from moaa_jobs.training.rows.table import sft_table

@@ -17,13 +17,14 @@ from typing import cast
 from moaa.api import MoAA
 from moaa.api.data import Answers, DataSource, SftSource
 from moaa.api.evaluation import Benchmark, ExactMatch, Pairwise
+from moaa.contract.job import StageJob
 from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.schemas import PROMPTS
 from moaa.data.shapes import Use
 from moaa.plan.graph import RESOLVE
 from moaa.plan.slices import field_of, positions, slice_rows, tables
-from moaa.plan.stage import Kind, StageJob
+from moaa.plan.stage import Kind
 from moaa.store.stages.shards import shard_count
 from moaa.store.stages.tables import TableRows
 from moaa_jobs.runner.context import Context

@@ -1,17 +1,16 @@
 """The file in which a job leaves its answer (`moaa.contract.answers`); without one it says nothing."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from moaa.api.base import Spec
 from moaa.contract.answers import failure, pack
 from moaa.errors import StageError
 
 logger = logging.getLogger(__name__)
 
 
-def answer(file: Path | None, said: Mapping[str, Any]) -> None:
+def answer(file: Path | None, said: Spec) -> None:
     """Write an answer.
 
     Raises:

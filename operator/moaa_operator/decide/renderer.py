@@ -5,8 +5,8 @@ from typing import Protocol
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
+from moaa.contract.job import StageJob
 from moaa.errors import Problem
-from moaa.plan.stage import StageJob
 from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Owner

@@ -6,7 +6,7 @@ succeed, with growing delays: what makes them fail (a bucket, a key) is mended o
 """
 
 from moaa.api.attempts import Step
-from moaa.contract.job import CheckAnswer, check_job
+from moaa.contract.checks import CheckAnswer, check_job
 from moaa.plan.canonical import digest_of
 from moaa.plan.stage import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes

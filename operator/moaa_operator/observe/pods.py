@@ -7,9 +7,9 @@ image registry, the container's last lines).
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from moaa.contract.answers import unpack
+from moaa.contract import answers
+from moaa.contract.answers import AnswerT, FailureAnswer
 from moaa_operator.kube.objects import Fields, Problem, condition, created_at, is_leaving, moment, name_of
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
@@ -40,10 +40,9 @@ class Termination:
     index: int | None = None
     """Of a pod of an Indexed Job."""
 
-    @property
-    def answer(self) -> Mapping[str, Any]:
-        """The termination message as JSON; empty when it is something else."""
-        return unpack(self.message)
+    def said(self, expected: type[AnswerT]) -> AnswerT | None:
+        """Its answer of that kind; None when the termination message holds none."""
+        return answers.read(self.message, expected)
 
 
 def unscheduled_since(pod: Fields) -> datetime | None:
@@ -129,9 +128,9 @@ def first_problem(pods: Iterable[Fields]) -> Problem | None:
 
 def describe(ended: Termination) -> str:
     """What to tell a person about a container that failed."""
-    error = ended.answer.get("error")
-    if error:
-        return _cut(str(error))
+    failure = ended.said(FailureAnswer)
+    if failure is not None and failure.error:
+        return _cut(failure.error)
     if ended.reason == "OOMKilled":
         return _cut(f"it needed more memory than its limit (OOMKilled); give it more. Last lines:\n{ended.message}")
     how = f"signal {ended.exit_code - 128}" if ended.exit_code > 128 else f"exit code {ended.exit_code}"

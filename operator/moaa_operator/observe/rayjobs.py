@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-from moaa.contract.answers import unpack
+from moaa.contract import answers
 from moaa_operator.kube import rejections
 from moaa_operator.kube.objects import Fields, Problem, created_at, holds, is_leaving, label, moment, name_of
 from moaa_operator.observe import pods
@@ -55,7 +55,7 @@ def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         )
         problem = None if end is End.SUCCEEDED else Problem(reason, f"RayJob {name_of(item)}: {message or reason}")
         code = _EXIT_CODE.search(message)
-        if end is End.FAILED and (code or unpack(message)):
+        if end is End.FAILED and (code or answers.read(message, answers.FailureAnswer)):
             ended = (Termination(int(code.group(1)) if code else 1, message),)
     return child(
         item,

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.stage import TRAINING, StageJob
+from moaa.contract.job import StageJob
+from moaa.plan.stage import TRAINING
 from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Owner, Role

@@ -11,7 +11,8 @@ from types import MappingProxyType
 import yaml
 
 from moaa.api import MoAA
-from moaa.contract.job import check_job, stage_job
+from moaa.contract.checks import check_job
+from moaa.contract.job import stage_job
 from moaa.errors import ResourceError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build, made_by

@@ -16,7 +16,7 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.training import TrainingResources
-from moaa.plan.stage import StageJob
+from moaa.contract.job import StageJob
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.render import pod

@@ -16,8 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from moaa.contract.job import StageJob
 from moaa.errors import Fenced, StageError
-from moaa.plan.stage import Kind, StageJob
+from moaa.plan.stage import Kind
 from moaa.store.fencing import Token, claim
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Context, Permanent
