@@ -211,4 +211,4 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     api = connect(timeout_s=settings.request_timeout_s)
     logger.info("operator_started namespaces=%s", ",".join(settings.watch_namespaces) or "all")
-    return run(settings, api, render, stopped)
+    return run(settings, api, render.bind, stopped)

@@ -179,14 +179,11 @@ def carry_out(work: Work) -> None:
 
 
 def _children(work: Work, entry: StageAttempts, identity: Identity) -> list[Manifest]:
-    owner, settings = work.observed.owner, work.settings
     job = _job(work, entry, identity)
     if entry.step is Step.FINALISE:
-        return work.render.finalise_children(job, work.resource, owner, attempt=entry.attempt, settings=settings)
+        return work.render.finalise(job, attempt=entry.attempt)
     shards = shards_of(identity.stage, work.resource, work.results)
-    return work.render.stage_children(
-        job, work.resource, owner, attempt=entry.attempt, shards=shards, settings=settings
-    )
+    return work.render.stage(job, attempt=entry.attempt, shards=shards)
 
 
 def _job(work: Work, entry: StageAttempts, identity: Identity) -> StageJob:
@@ -196,6 +193,6 @@ def _job(work: Work, entry: StageAttempts, identity: Identity) -> StageJob:
         work.resource,
         work.results,
         run=work.observed.owner.run,
-        endpoints={name: [work.render.server_url(model, work.observed.owner)] for name, model in served.items()},
+        endpoints={name: [work.render.server_url(model)] for name, model in served.items()},
         served_names={name: model.served_name for name, model in served.items()},
     )

@@ -28,7 +28,7 @@ from moaa_operator.decide import attempts, launch, outcomes, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Released, Worked
-from moaa_operator.decide.renderer import Renderer
+from moaa_operator.decide.renderer import Renderer, Rendering
 from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Work
 from moaa_operator.kube import rejections
 from moaa_operator.kube.objects import Manifest, Problem, Ref
@@ -75,12 +75,12 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     if observed.is_leaving:  # Kubernetes removes the children through their owner references
         return Desired(observed.status)
     try:
-        resource = _admitted(observed, render)
+        resource, bound = _admitted(observed, settings, render)
     except ResourceError as error:
         view = View(generation=observed.generation, now=now, resource=None, refusal=str(error))
         return Desired(status_of(view, observed.status), requeue_after_s=settings.resync_idle_s)
     entries = {entry.stage: attempts.edited(entry, observed.generation) for entry in observed.status.attempts}
-    work = Work(observed, now, settings, render, resource, results_of(observed.status), entries)
+    work = Work(observed, now, settings, bound, resource, results_of(observed.status), entries)
     _adopt(work)
     _harvest(work)
     _hold(work)
@@ -99,14 +99,19 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     )
 
 
-def _admitted(observed: Observed, render: Renderer) -> MoAA:
-    """Raises ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out."""
+def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple[MoAA, Rendering]:
+    """The resource, and what renders it.
+
+    Raises:
+        ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out.
+    """
     name = f"MoAA {observed.owner.namespace}/{observed.owner.name}"
     resource = load_document(observed.document, name=name)
-    problems = render.refusals(resource)
+    bound = render(resource, observed.owner, settings)
+    problems = bound.refusals()
     if problems:
         raise ResourceError(name, problems)
-    return resource
+    return resource, bound
 
 
 def _adopt(work: Work) -> None:

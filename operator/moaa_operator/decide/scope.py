@@ -5,20 +5,22 @@ Filled step by step within one call of `reconcile` and thrown away after it; not
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.plan.stage import Graph, Identity, StageResult
 from moaa_operator.decide import attempts
-from moaa_operator.decide.renderer import Renderer
+from moaa_operator.decide.renderer import Rendering
 from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.objects import Manifest, Problem
-from moaa_operator.kube.owner import HASH_ANNOTATION
+from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
 from moaa_operator.observe.observed import Observed, Server
 from moaa_operator.settings import Settings
 
-PREFLIGHT, INSPECT = "preflight", "inspect"
-CHECKS = (PREFLIGHT, INSPECT)
+PREFLIGHT: Final = Role.PREFLIGHT
+INSPECT: Final = Role.INSPECT
+CHECKS: tuple[Check, ...] = (PREFLIGHT, INSPECT)
 """Entries among a run's attempts that ask the store and make nothing."""
 
 
@@ -27,7 +29,7 @@ class Work:
     observed: Observed
     now: datetime
     settings: Settings
-    render: Renderer
+    render: Rendering
     resource: MoAA
     known: dict[str, StageResult]
     """Every result, whether it holds or not."""
@@ -99,7 +101,7 @@ class Work:
         up = {server.ref.name: server for server in self.observed.servers}
         found: dict[ServedModel, tuple[list[Manifest], Server | None]] = {}
         for served in models:
-            manifests = self.render.servers([served], self.resource, self.observed.owner, self.settings)
+            manifests = self.render.servers([served])
             names = [m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"]
             found[served] = manifests, next((up[name] for name in names if name in up), None)
         return found

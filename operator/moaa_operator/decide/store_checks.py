@@ -5,6 +5,9 @@ be new (a MoAA that was deleted and applied again, a backup) while the work is d
 succeed, with growing delays: what makes them fail (a bucket, a key) is mended outside the resource.
 """
 
+from collections.abc import Mapping
+from typing import assert_never
+
 from moaa.api.attempts import Step
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.plan.canonical import digest_of
@@ -13,6 +16,7 @@ from moaa_operator.decide import attempts, outcomes
 from moaa_operator.decide.outcomes import Deferred, Failed, Released
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Work
 from moaa_operator.kube.objects import Problem
+from moaa_operator.kube.owner import Check, Role
 
 STORAGE_NOT_READY = "StorageNotReady"
 """The reason of a run that waits for its store."""
@@ -107,7 +111,7 @@ def _is_known(result: StageResult, known: dict[str, StageResult]) -> bool:
     return result.stage in known and known[result.stage].fingerprint == result.fingerprint
 
 
-def _ask(work: Work, check: str) -> None:
+def _ask(work: Work, check: Check) -> None:
     """Begin the next attempt when it is time, and have its Job exist."""
     entry = work.entries[check]
     if entry.step is None:
@@ -121,13 +125,17 @@ def _ask(work: Work, check: str) -> None:
         if child.problem is not None:
             work.blocked.append(child.problem)
         return
-    render = work.render.preflight_children if check == PREFLIGHT else work.render.inspect_children
-    known = work.results if check == INSPECT else {}
+    match check:
+        case Role.PREFLIGHT:
+            known: Mapping[str, StageResult] = {}
+        case Role.INSPECT:
+            known = work.results
+        case _:
+            assert_never(check)
     question = check_job(work.resource, known, run=work.observed.owner.run)
-    owner, settings = work.observed.owner, work.settings
-    work.create += render(question, work.resource, owner, attempt=entry.attempt, settings=settings)
+    work.create += work.render.check(question, check, attempt=entry.attempt)
 
 
-def _numbers(work: Work, check: str) -> list[int]:
+def _numbers(work: Work, check: Check) -> list[int]:
     """Of the check's Jobs that exist, so that a lost status never gives a number twice."""
     return [child.attempt for child in work.observed.children if child.stage == check]

@@ -6,6 +6,7 @@ even while no operator runs.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from moaa.api.resource import API_VERSION, KIND
 from moaa_operator.kube.objects import Fields
@@ -37,6 +38,10 @@ class Role(StrEnum):
     FINALISE = "finalise"
     INSPECT = "inspect"
     PREFLIGHT = "preflight"
+
+
+Check = Literal[Role.INSPECT, Role.PREFLIGHT]
+"""Roles of Jobs that ask the store and make nothing."""
 
 
 @dataclass(frozen=True)

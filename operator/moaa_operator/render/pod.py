@@ -11,13 +11,12 @@ from decimal import Decimal
 from string import ascii_letters
 from typing import Any
 
-from moaa.api import MoAA
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import JOB_FILE
-from moaa_operator.render.metadata import STAY_ANNOTATIONS
-from moaa_operator.settings import NodeRole, Settings
+from moaa_operator.render.context import STAY_ANNOTATIONS, RenderContext
+from moaa_operator.settings import NodeRole
 
 USER = 1000
 """Of the images: MoAA's own have it in /etc/passwd; others run under any number."""
@@ -123,9 +122,9 @@ def requests_as_limits(cpu: str, memory: str, gpus: int = 0) -> Manifest:
 
 
 def container(
+    context: RenderContext,
     name: str,
     image: str,
-    settings: Settings,
     *,
     resources: Manifest,
     command: Sequence[str] = (),
@@ -138,7 +137,7 @@ def container(
     return {
         "name": name,
         "image": image,
-        "imagePullPolicy": str(settings.image_pull_policy),
+        "imagePullPolicy": str(context.settings.image_pull_policy),
         **({"command": list(command)} if command else {}),
         "env": [*variables(BASE_ENVIRONMENT), *env],
         "resources": resources,
@@ -150,10 +149,9 @@ def container(
 
 
 def pod_template(
-    resource: MoAA,
-    settings: Settings,
+    context: RenderContext,
     *,
-    role: NodeRole,
+    nodes: NodeRole,
     labels: Mapping[str, str],
     containers: Sequence[Manifest],
     tolerations: Sequence[Manifest] = (),
@@ -163,8 +161,12 @@ def pod_template(
     priority_class: str | None = None,
     **more: Any,
 ) -> Manifest:
-    """Metadata and spec of a pod; `account` stands in for the run's, `more` are further fields of its spec."""
-    place = settings.place(resource.metadata.name, role)
+    """Metadata and spec of a pod.
+
+    `nodes` says which nodes it goes to, `account` stands in for the run's, `more` are further fields of its spec.
+    """
+    resource, settings = context.resource, context.settings
+    place = settings.place(resource.metadata.name, nodes)
     tolerated = [*tolerations, *(dict(entry) for entry in place.tolerations if entry not in tolerations)]
     spec: Manifest = {
         "serviceAccountName": account or resource.spec.service_account_name,

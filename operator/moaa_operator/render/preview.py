@@ -20,16 +20,9 @@ from moaa.plan.shards import shards_of
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import TRAINING, Graph, Identity, Kind, Output, Stage, StageResult
 from moaa_operator.decide.served import servers_of
-from moaa_operator.kube.owner import Owner
-from moaa_operator.render import (
-    Manifest,
-    finalise_children,
-    preflight_children,
-    refusals,
-    server_url,
-    servers,
-    stage_children,
-)
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import Owner, Role
+from moaa_operator.render import Rendered, bind
 from moaa_operator.settings import Settings
 
 UID = "00000000-0000-0000-0000-000000000000"
@@ -54,10 +47,11 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
     Raises:
         ResourceError: a template or a source that Kubernetes cannot carry out.
     """
-    problems = refusals(resource)
-    if problems:
-        raise ResourceError(f"MoAA {resource.metadata.namespace}/{resource.metadata.name}", problems)
     owner = Owner(resource.metadata.name, resource.metadata.namespace, UID)
+    render = bind(resource, owner, settings)
+    problems = render.refusals()
+    if problems:
+        raise ResourceError(f"MoAA {owner.namespace}/{owner.name}", problems)
     yield (
         f"# What the operator creates for MoAA {owner.namespace}/{owner.name}. UID, digests and what rests on them\n"
         "# (names' endings, fingerprints, numbers of shards without a limit) are placeholders.\n"
@@ -65,7 +59,7 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
     question = check_job(resource, {}, run=owner.run)
     yield from _documents(
         "before anything else: is the store sound?",
-        preflight_children(question, resource, owner, attempt=1, settings=settings),
+        render.check(question, Role.PREFLIGHT, attempt=1),
     )
     graph, results, shown = build(resource), dict[str, StageResult](), set[str]()
     for stage in graph.stages.values():
@@ -74,43 +68,34 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
             return
         identity = identify(stage, resource, results)
         assert identity is not None, "stages come after those they need"
-        yield from _stage(identity, resource, results, owner, settings, shown)
+        yield from _stage(render, identity, results, shown)
         results[stage.id] = _made_up(identity, graph, resource, results)
 
 
-def _stage(
-    identity: Identity,
-    resource: MoAA,
-    results: Mapping[str, StageResult],
-    owner: Owner,
-    settings: Settings,
-    shown: set[str],
-) -> Iterator[str]:
+def _stage(render: Rendered, identity: Identity, results: Mapping[str, StageResult], shown: set[str]) -> Iterator[str]:
     """`shown` grows by the names of servers printed."""
-    stage = identity.stage
+    stage, resource = identity.stage, render.context.resource
     served = servers_of(stage.serves, resource, results)
     fresh = [server for server in served.values() if server.name not in shown]
     for server in fresh:
         shown.add(server.name)
-        yield from _documents(f"{stage.id}: the server of {server.name}", servers([server], resource, owner, settings))
+        yield from _documents(f"{stage.id}: the server of {server.name}", render.servers([server]))
     job = stage_job(
         identity,
         resource,
         results,
-        run=owner.run,
-        endpoints={name: [server_url(server, owner)] for name, server in served.items()},
+        run=render.context.owner.run,
+        endpoints={name: [render.server_url(server)] for name, server in served.items()},
         served_names={name: server.served_name for name, server in served.items()},
     )
     shards = shards_of(stage, resource, results)
     asks = f", asks {', '.join(stage.serves)}" if stage.serves else ""
     yield from _documents(
         f"{stage.id}: after {', '.join(stage.needs) or 'nothing'}{asks}",
-        stage_children(job, resource, owner, attempt=1, shards=shards, settings=settings),
+        render.stage(job, attempt=1, shards=shards),
     )
     if shards is not None or stage.kind in TRAINING:
-        yield from _documents(
-            f"{stage.id}: then its manifest", finalise_children(job, resource, owner, attempt=1, settings=settings)
-        )
+        yield from _documents(f"{stage.id}: then its manifest", render.finalise(job, attempt=1))
 
 
 def _documents(comment: str, manifests: list[Manifest]) -> Iterator[str]:

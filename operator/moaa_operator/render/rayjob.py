@@ -11,18 +11,19 @@ A template of the resource (`training.resources.template`) is for the workers an
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.training import TrainingResources
 from moaa.contract.job import StageJob
+from moaa.plan.stage import Kind
 from moaa_operator.kube.objects import Manifest
-from moaa_operator.kube.owner import Owner, Role
+from moaa_operator.kube.owner import Role
 from moaa_operator.render import pod
 from moaa_operator.render.configmap import job_file
-from moaa_operator.render.job import job_variables, secrets_of, stage_marks
-from moaa_operator.render.metadata import QUEUE_PREFIX, labels, metadata, queue_labels
+from moaa_operator.render.context import QUEUE_PREFIX, Child, RenderContext
+from moaa_operator.render.job import job_variables, of_attempt, secrets_of
 from moaa_operator.render.names import MAX_RAYJOB, attempt_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
@@ -45,18 +46,22 @@ START_MINUTES = 60
 """Beyond `serving.scheduleMinutes`, for images and Ray itself, before a RayJob that never ran is given up."""
 
 
-def ray_job(job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings) -> list[Manifest]:
+def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Manifest]:
     """ConfigMap and RayJob of one attempt of a training stage.
 
     Raises:
         ResourceError: the workers' template says what it may not.
+        StageError: the job file is too large for a ConfigMap.
     """
-    name = attempt_of(owner, job.stage, job.fingerprint, attempt, limit=MAX_RAYJOB)
-    marks, notes = stage_marks(job, attempt)
-    made_from = {"fingerprint": job.fingerprint, "attempt": attempt}
-    queued = queue_labels(resource)
-    about = metadata(owner, name, Role.STAGE, made_from=made_from, extra_labels={**marks, **queued}, annotations=notes)
-    parts = _Parts(job, resource, owner, settings, name, marks)
+    resource, settings = context.resource, context.settings
+    name = attempt_of(context.owner, job.stage, job.fingerprint, attempt, limit=MAX_RAYJOB)
+    child = of_attempt(job, Role.STAGE, name, attempt)
+    queued = context.queue_labels()
+    about = context.metadata(
+        replace(child, labels={**child.labels, **queued}),
+        made_from={"fingerprint": job.fingerprint, "attempt": attempt},
+    )
+    parts = _Parts(context, child, job.kind)
     manifest = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -89,66 +94,57 @@ def ray_job(job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settin
             },
         },
     }
-    return [job_file(job, name, owner, Role.STAGE, extra_labels=marks, annotations=notes), manifest]
+    return [job_file(context, child, job), manifest]
 
 
 class _Parts:
     """Pod templates of one RayJob."""
 
-    def __init__(
-        self,
-        job: StageJob,
-        resource: MoAA,
-        owner: Owner,
-        settings: Settings,
-        name: str,
-        marks: Mapping[str, str],
-    ) -> None:
-        self._resource = resource
-        self._settings = settings
-        self._name = name
-        self._labels = labels(owner, Role.STAGE, marks)
+    def __init__(self, context: RenderContext, child: Child, kind: Kind) -> None:
+        resource = context.resource
+        self._context = context
+        self._child = child
         self._environment = [
             *pod.variables({**RAY_ENVIRONMENT, **_accelerator(resource.spec.training.resources)}),
-            *job_variables(resource, secrets_of(resource, job.kind)),
+            *job_variables(resource, secrets_of(resource, kind)),
         ]
 
     def submitter(self) -> Manifest:
         """KubeRay adds the command. It needs no secret: the driver runs on the head."""
         container = pod.container(
+            self._context,
             "ray-job-submitter",
-            self._settings.train_image,
-            self._settings,
+            self._context.settings.train_image,
             env=pod.variables(RAY_ENVIRONMENT),
             resources=pod.requests_with_memory_limit(SUBMITTER_CPU, SUBMITTER_MEMORY),
         )
         return self._pod(container, restartPolicy="Never")
 
     def head(self) -> Manifest:
-        settings = self._settings
+        settings = self._context.settings
         container = pod.container(
+            self._context,
             "ray-head",
             settings.train_image,
-            settings,
             env=self._environment,
             mounts=[pod.job_mount()],
             # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
             # Ray is told of its CPUs (none) by num-cpus, so a limit would only slow its start.
             resources=pod.requests_with_memory_limit(settings.head_cpu, settings.head_memory),
         )
-        return self._pod(container, volumes=[pod.job_volume(self._name)], terminationGracePeriodSeconds=GRACE_S)
+        return self._pod(container, volumes=[pod.job_volume(self._child.name)], terminationGracePeriodSeconds=GRACE_S)
 
     def worker_group(self) -> Manifest:
         """A fixed number of equal pods, each with as many workers as may share a machine."""
-        wanted, settings = self._resource.spec.training.resources, self._settings
+        wanted, settings = self._context.resource.spec.training.resources, self._context.settings
         together = workers_per_pod(wanted, settings)
         pods, gpus = wanted.workers // together, together * wanted.gpus_per_worker
         cpu = str(wanted.cpus_per_worker) if "cpus_per_worker" in wanted.model_fields_set else settings.worker_cpu
         memory = f"{decimal_text(wanted.memory_gib)}Gi" if wanted.memory_gib else settings.worker_memory
         container = pod.container(
+            self._context,
             WORKER,
             settings.train_image,
-            settings,
             env=self._environment,
             resources=pod.requests_as_limits(pod.times(cpu, together), pod.times(memory, together), gpus),
             # NVIDIA's hook writes into the root file system when it adds the driver.
@@ -156,7 +152,7 @@ class _Parts:
         )
         template = self._pod(
             container,
-            role=NodeRole.TRAINING,
+            nodes=NodeRole.TRAINING,
             tolerations=[dict(pod.NVIDIA_TOLERATION)] if gpus else (),
             terminationGracePeriodSeconds=GRACE_S,
         )
@@ -177,18 +173,17 @@ class _Parts:
         self,
         container: Manifest,
         *,
-        role: NodeRole = NodeRole.SYSTEM,
+        nodes: NodeRole = NodeRole.SYSTEM,
         volumes: Sequence[Manifest] = (),
         **more: Any,
     ) -> Manifest:
         return pod.pod_template(
-            self._resource,
-            self._settings,
-            role=role,
-            labels=self._labels,
+            self._context,
+            nodes=nodes,
+            labels=self._context.labels(self._child),
             containers=[container],
             volumes=volumes,
-            priority_class=self._settings.training_priority_class,
+            priority_class=self._context.settings.training_priority_class,
             **more,
         )
 
