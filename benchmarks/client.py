@@ -33,7 +33,8 @@ from moaa.client.pool.clients import Clients
 from moaa.client.request import ChatRequest
 from moaa.client.target import Target
 from moaa.conversation import Message
-from moaa.plan.stage import Kind, ledger_path, stage_path
+from moaa.plan.result import ledger_path, stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore

@@ -38,8 +38,9 @@ from moaa.api.reading.load import load
 from moaa.data.slices import take
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
+from moaa.plan.result import StageResult
 from moaa.plan.slices import slice_rows
-from moaa.plan.stage import Kind, StageResult
+from moaa.plan.stage import Kind
 from moaa.rows import AnswerRow, PromptRow
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.stages.manifest import StageManifest

@@ -15,7 +15,9 @@ from moaa.errors import Problem
 from moaa.plan.canonical import digest_of
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import TRAINING, Identity, Kind, StageResult, stage_path
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult, stage_path
+from moaa.plan.stage import Kind
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
 from moaa_operator.decide.served import ServedModel

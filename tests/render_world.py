@@ -9,7 +9,8 @@ from moaa.api import MoAA
 from moaa.contract.job import StageJob, stage_job
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, Output, StageResult
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Kind
 from moaa_operator import render
 from moaa_operator.decide.served import server_of
 from moaa_operator.kube.owner import Owner, Role

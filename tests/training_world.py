@@ -10,7 +10,8 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.contract.job import StageJob
 from moaa.data.schemas import CONVERSATIONS, PAIRS
-from moaa.plan.stage import Kind, Output, StageResult
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest

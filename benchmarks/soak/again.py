@@ -18,7 +18,8 @@ from moaa.contract.job import StageJob, stage_job
 from moaa.local.jobs import read_progress
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, StageResult
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa.run.records import run_id
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest

@@ -18,7 +18,8 @@ from moaa.api import MoAA
 from moaa.evaluate.statistics import Estimate, mean_estimate, paired
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, StageResult
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa.rows import AnswerRow, ScoreRow
 from moaa.store.objects.base import Store
 from moaa.store.stages.shards import read_manifest, read_table

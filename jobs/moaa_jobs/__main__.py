@@ -16,7 +16,8 @@ from moaa.contract.answers import WaitingAnswer, last_line
 from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
-from moaa.plan.stage import Kind, stage_path
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
 from moaa_jobs.runner.context import Context, Deferred, Permanent
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.answer import answer, answer_failure

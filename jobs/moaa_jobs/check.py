@@ -12,7 +12,7 @@ from moaa.contract.answers import PreflightAnswer, pack
 from moaa.contract.checks import CheckAnswer, CheckJob
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import StageResult
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.objects.preflight import preflight as prove

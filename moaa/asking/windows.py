@@ -8,7 +8,6 @@ every run, whether a model is served or not, since requests are looked up by wha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol
 
 from moaa.asking.reasons import Reason
@@ -50,7 +49,6 @@ class Window:
 
 Windows = Mapping[str, Window]
 """By model name. A model that is missing has no known bound: the server decides."""
-NO_WINDOWS: Windows = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from moaa.plan.forecast.show import plan_view
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
-from moaa.plan.stage import Identity, StageResult
+from moaa.plan.result import Identity, StageResult
 from moaa.run.edits import edits_without_effect
 from moaa.run.records import LOCAL_UID, read_iterations, run_id
 from moaa.store.objects.base import Store

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.stage import Digest, StageResult
+from moaa.plan.result import Digest, StageResult
 
 
 class CheckJob(Spec):

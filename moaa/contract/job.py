@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import RESOLVE
-from moaa.plan.stage import Digest, Identity, Kind, StageResult
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import RESOLVE
+from moaa.plan.result import Digest, Identity, StageResult
+from moaa.plan.stage import Kind
 
 
 class StageJob(Spec):

@@ -7,7 +7,7 @@ from pydantic import Field
 from moaa.api.base import Spec
 from moaa.api.models import Model
 from moaa.api.resource import Storage
-from moaa.plan.stage import Digest
+from moaa.plan.result import Digest
 
 
 class BringWeights(Spec):

@@ -29,7 +29,8 @@ from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
-from moaa.plan.stage import Graph, Identity, Kind, StageResult
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph, Kind
 from moaa.run import records
 from moaa.run.edits import edits_without_effect
 from moaa.store.objects.base import Store

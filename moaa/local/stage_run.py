@@ -25,7 +25,9 @@ from moaa.local.serving.pool import Lease, Pool
 from moaa.local.serving.server import ServerSpec
 from moaa.local.show.events import Notify
 from moaa.local.turns import Cycle, choose_servers, cut_short
-from moaa.plan.stage import TRAINING, Identity, Stage, StageResult
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Stage
 from moaa.run import records
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest

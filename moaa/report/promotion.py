@@ -42,7 +42,7 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
         if student is not None and previous is not None and student != previous:
             after = candidate_scores(view, stage, candidate)
             names = student_label(previous, spec.student), label
-            gain = selection_gain(spec.evaluation, before, after, names=names)
+            gain = selection_gain(spec, before, after, names=names)
             seen = _seen(stage, candidate, gain)
             if seen is not None:
                 questions = _fewest(spec.evaluation, before, after) if gain is not None else MIN_QUESTIONS

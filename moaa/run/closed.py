@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from moaa.api import MoAA
 from moaa.errors import StoreError
-from moaa.plan.graph import BASE_EVALUATE, build
+from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.ids import BASE_EVALUATE
 from moaa.plan.stage import Graph, Stage
 from moaa.rows import ScoreRow
 from moaa.store.objects.base import Store

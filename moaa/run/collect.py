@@ -14,10 +14,13 @@ from pydantic.alias_generators import to_camel
 
 from moaa.api import MoAA
 from moaa.errors import StoreError
-from moaa.plan.graph import BASE_EVALUATE, build
+from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.history.survey import survey
-from moaa.plan.stage import TRAINING, Identity, Kind, Stage, StageResult
+from moaa.plan.ids import BASE_EVALUATE
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Kind, Stage
 from moaa.plan.subjects import BASE
 from moaa.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run import closed as closed_on

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from moaa.api import MoAA
 from moaa.plan.history.repeats import IterationRecord, without_effect
-from moaa.plan.stage import StageResult
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.store.stages.shards import read_manifest
 

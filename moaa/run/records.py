@@ -13,7 +13,8 @@ from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.errors import StoreError
 from moaa.plan.history.repeats import IterationRecord
-from moaa.plan.stage import Digest, Kind, StageResult
+from moaa.plan.result import Digest, StageResult
+from moaa.plan.stage import Kind
 from moaa.store.objects.base import Store
 
 LOCAL_UID = "local"

@@ -1,6 +1,6 @@
 """Who is who: students by the stages that made them, their names for readers, whom a promotion chose, their scores."""
 
-from moaa.plan.graph import BASE_EVALUATE
+from moaa.plan.ids import BASE_EVALUATE
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.rows import ScoreRow

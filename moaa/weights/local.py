@@ -17,9 +17,10 @@ from moaa.api.file_uri import file_path
 from moaa.api.models import Endpoint, Model, Serving
 from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError, ServerError
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import made_by
-from moaa.plan.stage import TRAINING, StageResult
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.stages.folders import fetch_folder, fetch_objects

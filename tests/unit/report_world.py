@@ -14,7 +14,8 @@ from itertools import combinations
 
 from moaa.api import MoAA
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, Output, Stage
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind, Stage
 from moaa.rows import AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run.tally import tally_pairs, tally_rankings
 from moaa.run.view import Contrast, CurveRow, RunView, StageView

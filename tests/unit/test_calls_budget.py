@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from moaa.api.mixture import Sampling
 from moaa.api.models import Model
-from moaa.asking.asker import call_fitted
+from moaa.asking.asker import Asker
 from moaa.asking.windows import (
     CUT_MARK,
     MESSAGE_TOKENS,
@@ -151,15 +151,8 @@ def test_what_is_fitted_fits(texts: list[str], fixed: int, tokens: int, max_toke
 
 
 async def ask(caller: ScriptedCaller, texts: Sequence[str], window: Window | None) -> tuple[str, int]:
-    reply, shortened = await call_fitted(
-        caller,
-        "p",
-        "m",
-        texts,
-        lambda parts: user("|".join(parts)),
-        Sampling(max_tokens=64),
-        windows={} if window is None else {"m": window},
-    )
+    asker = Asker(caller, windows={} if window is None else {"m": window}, path="p")
+    reply, shortened = await asker.ask_fitted("m", texts, lambda parts: user("|".join(parts)), Sampling(max_tokens=64))
     return reply.text, shortened
 
 

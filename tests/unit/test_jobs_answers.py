@@ -19,7 +19,8 @@ from moaa.contract.job import stage_job
 from moaa.errors import StageError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, StageResult
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
 from moaa_jobs import __main__ as entry

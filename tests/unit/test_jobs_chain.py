@@ -12,7 +12,7 @@ from moaa.api.resource import MoAA
 from moaa.contract.job import stage_job
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import StageResult
+from moaa.plan.result import StageResult
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa_jobs.runner.context import Context

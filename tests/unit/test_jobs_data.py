@@ -16,7 +16,7 @@ from moaa.errors import DataError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord
-from moaa.plan.stage import Output, StageResult
+from moaa.plan.result import Output, StageResult
 from moaa.rows import ScoreRow
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import ObjectRef, ShardManifest, StageManifest

@@ -13,7 +13,7 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats, sentences
 from moaa.plan.history.survey import survey
-from moaa.plan.stage import Identity, StageResult
+from moaa.plan.result import Identity, StageResult
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest
 from tests.endpoint import Endpoint, serve

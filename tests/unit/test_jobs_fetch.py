@@ -14,7 +14,8 @@ from moaa.contract.weights import BringWeights
 from moaa.data.hashing import digest_of
 from moaa.data.origin.base import Listing, PinnedFile
 from moaa.errors import DataError, MoaaError, StoreError
-from moaa.plan.stage import Kind, stage_path
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.folders import folder_digest, publish_folder

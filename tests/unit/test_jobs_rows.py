@@ -14,7 +14,7 @@ from aiohttp import web
 from moaa.api import MoAA
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
-from moaa.asking.caller import Caller
+from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
 from moaa.client.pool.policy import Policy
@@ -22,7 +22,8 @@ from moaa.client.request import sampling_seed
 from moaa.contract.job import StageJob
 from moaa.errors import Fenced, StageError
 from moaa.mixture.alone import sample_answers
-from moaa.plan.stage import Kind, stage_path
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore
@@ -83,9 +84,9 @@ def context(folder: Path, endpoints: Mapping[str, str], **changes: Any) -> Conte
 
 def stage(rows: int, *, per_shard: int = 4) -> RowStage:
     def item(row: str) -> Item:
-        async def work(caller: Caller) -> Rows:
-            one = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
-            two = await caller.call("two", "second", [{"role": "user", "content": one.text}], SAMPLING)
+        async def work(asker: Asker) -> Rows:
+            one = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
+            two = await asker.at("two").ask("second", [{"role": "user", "content": one.text}], SAMPLING)
             return {"texts": [{"id": row, "text": two.text}]}
 
         return Item(row, work)
@@ -138,8 +139,8 @@ async def test_a_finished_shard_leaves_its_totals_and_nothing_else(tmp_path: Pat
         return sum(type(thing) in (Calls, Ledger) for thing in gc.get_objects())
 
     def item(row: str) -> Item:
-        async def work(caller: Caller) -> Rows:
-            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+        async def work(asker: Asker) -> Rows:
+            reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
             alive.append(count() - others)
             return {"texts": [{"id": row, "text": reply.text}]}
 
@@ -187,8 +188,8 @@ async def test_after_a_crash_only_what_was_not_answered_is_sent(tmp_path: Path) 
         pass
 
     def item(row: str, crashes: bool) -> Item:
-        async def work(caller: Caller) -> Rows:
-            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+        async def work(asker: Asker) -> Rows:
+            reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
             if crashes and row == "r6":
                 raise Crash
             return {"texts": [{"id": row, "text": reply.text}]}
@@ -220,9 +221,9 @@ async def test_a_zombie_changes_nothing(tmp_path: Path) -> None:
         ctx = context(tmp_path, {"first": endpoint.url})
 
         def item(row: str, zombie: bool) -> Item:
-            async def work(caller: Caller) -> Rows:
+            async def work(asker: Asker) -> Rows:
                 nonlocal taken_over
-                reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+                reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
                 if zombie and not taken_over:
                     taken_over = True
                     await claim(ctx.store, path, "00000")
@@ -271,9 +272,9 @@ async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt
     monkeypatch.setattr("moaa_jobs.runner.rows.Clients", partial(Clients, policy=Policy(tries=2, backoff_s=0.001)))
 
     def item(row: str) -> Item:
-        async def work(caller: Caller) -> Rows:
+        async def work(asker: Asker) -> Rows:
             samples = Dpo(samples=3, max_tokens=8)
-            texts = await sample_answers([{"role": "user", "content": row}], "first", samples, caller)
+            texts = await sample_answers([{"role": "user", "content": row}], "first", samples, asker)
             return {"texts": [{"id": row, "text": "|".join(texts)}]}
 
         return Item(row, work)

@@ -9,18 +9,9 @@ import pytest
 from moaa.api.mixture import Judge
 from moaa.api.models import Model
 from moaa.api.reading.load import load
-from moaa.plan.forecast.estimate import (
-    ANSWER_TOKENS,
-    PROMPT_TOKENS,
-    Estimate,
-    billions,
-    estimate,
-    hours_by_model,
-    judge_loads,
-    loads,
-    too_few,
-    total,
-)
+from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
+from moaa.judge.methods import method_of
+from moaa.plan.forecast.estimate import Estimate, billions, estimate, hours_by_model, loads, too_few, total
 from moaa.plan.graph import build
 from tests.plan_helpers import resource
 
@@ -180,7 +171,7 @@ def test_cpu_models_and_workers_take_no_gpu() -> None:
     ],
 )
 def test_calls_of_ten_pairs(judge: dict[str, Any], calls: int) -> None:
-    assert sum(load.calls for load in judge_loads(Judge.model_validate(judge), 10)) == calls
+    assert sum(load.calls for load in method_of(Judge.model_validate(judge)).duel_loads(10)) == calls
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from moaa.plan.history.repeats import (
     without_effect,
 )
 from moaa.plan.history.survey import survey
-from moaa.plan.stage import Identity, StageResult
+from moaa.plan.result import Identity, StageResult
 from tests.plan_helpers import TREE, resource, run_all
 
 

@@ -18,8 +18,9 @@ from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, RANKINGS, SCORES
 from moaa.errors import StoreError
 from moaa.plan.fingerprint import identify
 from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.result import Output, StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import Kind, Output, Stage, StageResult
+from moaa.plan.stage import Kind, Stage
 from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise

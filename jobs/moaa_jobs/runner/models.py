@@ -12,7 +12,7 @@ from moaa.asking.windows import Window, Windows
 from moaa.client.target import Target, target_of
 from moaa.client.tokens import window_of
 from moaa.errors import ServerError, StoreError
-from moaa.plan.fingerprint import answering_digest
+from moaa.plan.digests import answering_digest
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.settings import secret_value
 

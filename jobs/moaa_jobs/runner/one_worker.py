@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from moaa.contract.job import StageJob
-from moaa.plan.stage import Output, stage_path
+from moaa.plan.result import Output, stage_path
 from moaa.store.fencing import claim
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.shards import StageTotals, finalise, publish_shard, read_manifest, shard_name

@@ -17,14 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from moaa.asking.caller import Caller
+from moaa.asking.asker import Asker
 from moaa.asking.reasons import TRANSIENT
 from moaa.asking.windows import Windows
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
 from moaa.client.usage import Totals
 from moaa.errors import CallError, ModelAbsent, StageError, StoreError
-from moaa.plan.stage import ledger_path, stage_path
+from moaa.plan.result import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.stages.manifest import StageManifest
@@ -55,7 +55,7 @@ class Item:
     """One unit of work. Items with the same `row` share ledger entries of equal calls."""
 
     row: str
-    work: Callable[[Caller], Awaitable[Rows]]
+    work: Callable[[Asker], Awaitable[Rows]]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,16 @@ class _Shard:
     token: Token
     ledger: Ledger
     calls: Calls
+    prompts: Mapping[str, str]
+    windows: Windows
     started: float
     remaining: int
     done: list[Rows | None]
     failures: Counter[str] = field(default_factory=Counter)
     deferred: int = 0
+
+    def asker(self, row: str) -> Asker:
+        return Asker(self.calls.of(row), self.prompts, self.windows)
 
 
 _Queue = asyncio.Queue[tuple[_Shard, int] | None]
@@ -152,7 +157,16 @@ class _Run:
             windows=windows,
         )
         shard = _Shard(
-            shard_name(index), items, token, ledger, calls, time.monotonic(), len(items), [None] * len(items)
+            name=shard_name(index),
+            items=items,
+            token=token,
+            ledger=ledger,
+            calls=calls,
+            prompts=self.context.prompts,
+            windows=windows,
+            started=time.monotonic(),
+            remaining=len(items),
+            done=[None] * len(items),
         )
         self.open[shard.name] = shard
         return shard
@@ -168,7 +182,7 @@ class _Run:
     async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]
         try:
-            shard.done[position] = await item.work(shard.calls.of(item.row))
+            shard.done[position] = await item.work(shard.asker(item.row))
         except CallError as error:
             shard.failures[error.reason] += 1
             self.failures[error.reason] += 1

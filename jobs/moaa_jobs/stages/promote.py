@@ -16,9 +16,10 @@ from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
 from moaa.evaluate.gate import Decision, decide
 from moaa.evaluate.statistics import Scores
-from moaa.plan.graph import BASE_EVALUATE, RESOLVE, made_by, stage_id
 from moaa.plan.history.repeats import IterationRecord
-from moaa.plan.stage import Kind, Output
+from moaa.plan.ids import BASE_EVALUATE, RESOLVE, made_by, stage_id
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
 from moaa.plan.subjects import BASE
 from moaa.rows import ScoreRow
 from moaa.store.stages.manifest import ObjectRef, StageManifest

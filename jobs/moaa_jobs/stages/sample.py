@@ -1,12 +1,12 @@
 """sample: several answers of the student to each of an iteration's preference prompts."""
 
 from moaa.api.training import Dpo
-from moaa.asking.caller import Caller
+from moaa.asking.asker import Asker
 from moaa.contract.job import StageJob
 from moaa.data.schemas import SAMPLES
 from moaa.mixture.alone import sample_answers
 from moaa.mixture.turns import prompt_of
-from moaa.plan.shards import ROWS_PER_SHARD
+from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind
 from moaa.rows import PromptRow, SampleRow
 from moaa_jobs.runner.context import Context
@@ -24,14 +24,14 @@ async def run(job: StageJob, context: Context) -> None:
     await run_rows(
         context,
         RowStage(
-            items=items, items_per_shard=ROWS_PER_SHARD[Kind.SAMPLE], schemas={"samples": SAMPLES}, main_table="samples"
+            items=items, items_per_shard=rows_per_shard(Kind.SAMPLE), schemas={"samples": SAMPLES}, main_table="samples"
         ),
     )
 
 
 def _item(row: PromptRow, student: str, dpo: Dpo) -> Item:
-    async def work(caller: Caller) -> Rows:
-        texts = await sample_answers(row["messages"], student, dpo, caller)
+    async def work(asker: Asker) -> Rows:
+        texts = await sample_answers(row["messages"], student, dpo, asker)
         return {"samples": [SampleRow(id=row["id"], messages=prompt_of(row["messages"]), samples=texts)]}
 
     return Item(row["id"], work)

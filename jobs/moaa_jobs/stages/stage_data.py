@@ -16,13 +16,16 @@ from typing import cast
 
 from moaa.api import MoAA
 from moaa.api.data import Answers, DataSource, SftSource
-from moaa.api.evaluation import Benchmark, ExactMatch, Pairwise
+from moaa.api.evaluation import Benchmark
+from moaa.benchmark.measure import Measure
+from moaa.benchmark.measures import measure_of
 from moaa.contract.job import StageJob
 from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.schemas import PROMPTS
 from moaa.data.shapes import Use
-from moaa.plan.graph import RESOLVE
+from moaa.plan.graph import benchmarks
+from moaa.plan.ids import RESOLVE
 from moaa.plan.slices import field_of, positions, slice_rows, tables
 from moaa.plan.stage import Kind
 from moaa.store.stages.shards import shard_count
@@ -93,6 +96,8 @@ async def _prepare(stack: ExitStack, sources: list[TableSource], context: Contex
 async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
     """The pinned files of every source on this machine."""
     fetched: list[TableSource] = []
+    spec = context.resource.spec
+    measured = {f"eval-{b.name}": measure_of(b, student=spec.student) for b in benchmarks(spec)}
     for name, source in tables(context.resource):
         context.progress.update(message=f"fetching {source.source}")
         field = field_of(name)
@@ -104,7 +109,7 @@ async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
             local = await origin.fetch(pinned_file(row), row["revision"], folder)
             files.append((local, _name(source.source, row["name"])))
         limit = source.limit if isinstance(source, Benchmark) else None
-        fetched.append(TableSource(name, _use(source), tuple(files), limit))
+        fetched.append(TableSource(name, _use(source, measured.get(name)), tuple(files), limit))
     return fetched
 
 
@@ -113,12 +118,10 @@ def _name(source: str, file: str) -> str:
     return source if source.endswith(f"/{file}") else f"{source.rstrip('/')}/{file}"
 
 
-def _use(source: DataSource) -> Use:
+def _use(source: DataSource, measured: Measure | None) -> Use:
+    if measured is not None:
+        return Use.EXACT_MATCH if measured.needs_gold else Use.PAIRWISE
     match source:
-        case ExactMatch():
-            return Use.EXACT_MATCH
-        case Pairwise():
-            return Use.PAIRWISE
         case SftSource():
             return Use.GIVEN if source.answers is Answers.GIVEN else Use.MIXTURE
     return Use.PREFERENCE

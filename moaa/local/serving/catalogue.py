@@ -10,8 +10,8 @@ from moaa.api import MoAA
 from moaa.contract.vllm import kv_cache_bytes
 from moaa.local.serving import needs, vllm
 from moaa.local.serving.server import ServerSpec, replica_key
-from moaa.plan.graph import RESOLVE
-from moaa.plan.stage import StageResult
+from moaa.plan.ids import RESOLVE
+from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa.weights import local

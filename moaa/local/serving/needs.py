@@ -4,7 +4,8 @@ from moaa.api import MoAA
 from moaa.api.models import Serving
 from moaa.api.training import TrainingResources
 from moaa.local.serving.machine import Demand
-from moaa.plan.stage import TRAINING, Stage
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.stage import Stage
 
 CPU_SERVER_BASE_GIB = 1.5
 """vLLM 0.32 on a CPU: 1.4 GiB in two processes before weights and cache."""

@@ -8,40 +8,22 @@ prices.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import assert_never
 
 from moaa.api import MoAA, MoAASpec
-from moaa.api.data import Answers
-from moaa.api.evaluation import Benchmark, Pairwise
-from moaa.api.mixture import Judge, JudgeMethod, Mixture
 from moaa.api.models import Model
 from moaa.api.resource import Schedule
+from moaa.asking.load import Load
 from moaa.errors import DataError
-from moaa.plan.graph import benchmarks, build, made_by, resolved_judge, resolved_mixture
-from moaa.plan.slices import Slice, positions, rows_taken, slice_rows
-from moaa.plan.stage import TRAINING, Kind, Stage
-from moaa.plan.subjects import How, subjects
-
-# Recipe §1.7: 560 tokens a proposer call and about 2,100 an aggregator call with four proposals.
-PROMPT_TOKENS = 200
-ANSWER_TOKENS = 360
-AGGREGATE_INSTRUCTION_TOKENS = 280
-"""Our aggregate prompt (about 1,150 characters) without its proposals."""
-MARKER_TOKENS = 20
-"""Marker lines around one proposal or evaluation."""
-CRITERIA_INSTRUCTION_TOKENS = 550
-"""Our criteria prompt with eight definitions and its example."""
-CRITERIA_ANSWER_TOKENS = 100
-JUDGE_INSTRUCTION_TOKENS = 330
-EVALUATION_TOKENS = 450
-"""Free text of one judge: three criteria, a summary, a comparison (ours; peers write 400)."""
-VERDICT_TOKENS = 300
-USER_TURNS = 1
-"""UltraFeedback; a multi-turn source costs a mixture pass a turn."""
-USABLE_PAIRS = Decimal("0.9")
-"""Part of the prompts whose best and worst answers differ (ours)."""
+from moaa.plan.graph import build
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.kind import Asked, Nothing, Trained
+from moaa.plan.kinds.table import KINDS, TRAINING
+from moaa.plan.slices import positions, slice_rows
+from moaa.plan.stage import Kind, Stage
 
 DECODE_TOKENS_PER_S = ((2, 9000), (10, 5000), (40, 2300), (80, 1500), (150, 900), (10**6, 400))
 """Completion tokens a second and GPU, by billions of parameters: 1.7B 9.2k (HF Synthetic Data Playbook), 8B 5.1 to
@@ -49,10 +31,6 @@ DECODE_TOKENS_PER_S = ((2, 9000), (10, 5000), (40, 2300), (80, 1500), (150, 900)
 batch; above 80B by extrapolation."""
 PREFILL_FLOPS = 4e14
 """Useful FLOP a second and GPU on prompts, 2 a parameter and token: 40 % of an H100's dense BF16."""
-SFT_TOKENS_PER_S = 6000
-"""A GPU, 8B, packed BF16 (torchtitan's 5.8 to 6.7k on H100); other sizes in proportion."""
-DPO_TOKENS_PER_S = 3000
-"""Of chosen and rejected together (open-instruct: 2.0 to 5.3k on H100)."""
 TRAINED_BILLIONS = 8.0
 DEFAULT_BILLIONS = 8.0
 """Where a model's name does not say its size."""
@@ -78,18 +56,6 @@ class Estimate:
     """`gpus` for `hours`, as the report counts them."""
     usd: Decimal | None = None
     """None while a price is missing: `spec.cost.gpuHourUsd`, or an endpoint's."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """Calls of one shape to one model."""
-
-    model: str
-    calls: int
-    prompt_tokens: int
-    """Of one call."""
-    completion_tokens: int
-    """Of one call."""
 
 
 def estimate(resource: MoAA, counts: Mapping[str, int] | None = None) -> list[Estimate]:
@@ -118,41 +84,19 @@ def total(parts: Iterable[Estimate]) -> Estimate:
 
 
 def _stage(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Estimate:
-    if stage.kind in (Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE):
-        return Estimate(stage.id, rows=0, calls=0, gpus=0, hours=0.0, gpu_hours=0.0, usd=Decimal(0))
-    rows = _rows(stage, resource, counts)
+    kind = KINDS[stage.kind]
+    rows = kind.expected(stage, resource, counts)
     if rows is None:
         return Estimate(stage.id)
-    if stage.kind in TRAINING:
-        return _training(stage, resource, rows)
-    return _asking(stage, resource, rows, list(loads(stage, resource, counts)))
-
-
-def _rows(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> int | None:
-    """Rows a stage works on; None while a table's length is unknown."""
-    spec = resource.spec
-    if stage.kind is Kind.EVALUATE:
-        sizes = [_questions(b, counts) for b in benchmarks(spec)]
-    else:
-        source = Kind.GENERATE if stage.kind in (Kind.GENERATE, Kind.SFT) else Kind.SAMPLE
-        sizes = [_taken(part, counts) for part in slice_rows(resource, source, stage.iteration)]
-    rows = 0
-    for size in sizes:
-        if size is None:
-            return None
-        rows += size
-    return int(rows * USABLE_PAIRS) if stage.kind is Kind.DPO else rows
-
-
-def _taken(part: Slice, counts: Mapping[str, int]) -> int | None:
-    """Rows of a slice. A table with fewer ends no slice early: it is read again, or the stage stops (`too_few`)."""
-    return rows_taken(part, counts[part.table]) if part.table in counts else part.limit
-
-
-def _questions(benchmark: Benchmark, counts: Mapping[str, int]) -> int | None:
-    """Rows of a benchmark, which `limit` only caps."""
-    counted = counts.get(f"eval-{benchmark.name}", benchmark.limit)
-    return counted if counted is None or benchmark.limit is None else min(counted, benchmark.limit)
+    match kind.effort(stage, resource, counts):
+        case Nothing():
+            return Estimate(stage.id, rows=rows, calls=0, gpus=0, hours=0.0, gpu_hours=0.0, usd=Decimal(0))
+        case Asked(loads):
+            return _asking(stage, resource, rows, loads)
+        case Trained() as trained:
+            return _training(stage, resource, rows, trained)
+        case other:
+            assert_never(other)
 
 
 def too_few(stages: Iterable[Stage], resource: MoAA, counts: Mapping[str, int]) -> list[str]:
@@ -170,71 +114,13 @@ def too_few(stages: Iterable[Stage], resource: MoAA, counts: Mapping[str, int]) 
     return list(found.values())
 
 
-def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
+def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> tuple[Load, ...]:
     """What a stage asks of its models; a source whose rows are not known counts as empty."""
-    spec = resource.spec
-    if stage.kind is Kind.GENERATE:
-        parts = zip(spec.data.sft, slice_rows(resource, Kind.GENERATE, stage.iteration), strict=True)
-        asked = [part for source, part in parts if source.answers is Answers.MIXTURE]
-        prompts = sum(_taken(part, counts) or 0 for part in asked)
-        if asked:
-            yield from _mixture_loads(resolved_mixture(resource, stage), prompts * USER_TURNS)
-    elif stage.kind is Kind.SAMPLE and spec.training.dpo is not None:
-        rows = _rows(stage, resource, counts) or 0
-        yield Load(stage.student or spec.student, rows * spec.training.dpo.samples, PROMPT_TOKENS, ANSWER_TOKENS)
-    elif stage.kind is Kind.JUDGE and spec.judge is not None and spec.training.dpo is not None:
-        rows, samples = _rows(stage, resource, counts) or 0, spec.training.dpo.samples
-        yield from judge_loads(resolved_judge(spec.judge, resource, stage), rows * samples * (samples - 1) // 2)
-    elif stage.kind is Kind.EVALUATE:
-        yield from _evaluation_loads(stage, resource, counts)
+    effort = KINDS[stage.kind].effort(stage, resource, counts)
+    return effort.loads if isinstance(effort, Asked) else ()
 
 
-def _mixture_loads(mixture: Mixture, prompts: int) -> Iterator[Load]:
-    read = 0
-    for layer in mixture.layers:
-        for proposer in layer.proposers:
-            yield Load(proposer.model, prompts * proposer.samples, _with_proposals(read), ANSWER_TOKENS)
-        read = sum(proposer.samples for proposer in layer.proposers)
-    yield Load(mixture.aggregator.model, prompts, _with_proposals(read), ANSWER_TOKENS)
-
-
-def _with_proposals(count: int) -> int:
-    """Tokens of a prompt that shows `count` proposals of the layer before."""
-    shown = AGGREGATE_INSTRUCTION_TOKENS + count * (ANSWER_TOKENS + MARKER_TOKENS)
-    return PROMPT_TOKENS + (shown if count else 0)
-
-
-def judge_loads(judge: Judge, pairs: int) -> Iterator[Load]:
-    """Calls that decide `pairs` unordered pairs, each in both orders."""
-    both = PROMPT_TOKENS + 2 * ANSWER_TOKENS
-    if judge.criteria and judge.aggregator is not None:
-        yield Load(judge.aggregator.model, pairs, both + CRITERIA_INSTRUCTION_TOKENS, CRITERIA_ANSWER_TOKENS)
-    written = VERDICT_TOKENS if judge.method is JudgeMethod.PANEL else EVALUATION_TOKENS
-    for model in judge.judges:
-        yield Load(model.model, 2 * pairs, both + JUDGE_INSTRUCTION_TOKENS, written)
-    if judge.aggregator is not None:
-        read = len(judge.judges) * (EVALUATION_TOKENS + MARKER_TOKENS)
-        yield Load(judge.aggregator.model, 2 * pairs, both + JUDGE_INSTRUCTION_TOKENS + read, VERDICT_TOKENS)
-
-
-def _evaluation_loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Iterator[Load]:
-    """Answers of everyone measured, then verdicts against the baseline, whose answers iteration 0 has made."""
-    measured = subjects(resource, stage)
-    for benchmark in benchmarks(resource.spec):
-        answers = (_questions(benchmark, counts) or 0) * benchmark.samples
-        if any(subject.how is How.MIXTURE for subject in measured):
-            yield from _mixture_loads(resolved_mixture(resource, stage), answers)
-        for subject in measured:
-            if subject.how is How.ALONE:
-                yield Load(subject.model, answers, PROMPT_TOKENS, ANSWER_TOKENS)
-        if isinstance(benchmark, Pairwise):
-            yardstick = resource.spec.student if benchmark.baseline == "$base" else benchmark.baseline
-            # The baseline's own answers tie without a call.
-            others = [s for s in measured if s.how is How.MIXTURE or s.model != yardstick]
-            yield from judge_loads(resolved_judge(benchmark.judge, resource, stage), answers * len(others))
-
-
-def _asking(stage: Stage, resource: MoAA, rows: int, asked: list[Load]) -> Estimate:
+def _asking(stage: Stage, resource: MoAA, rows: int, asked: Sequence[Load]) -> Estimate:
     foreign, is_priced = Decimal(0), True
     for load in asked:
         model = _model(load.model, resource)
@@ -265,24 +151,15 @@ def _asking(stage: Stage, resource: MoAA, rows: int, asked: list[Load]) -> Estim
     )
 
 
-def _training(stage: Stage, resource: MoAA, rows: int) -> Estimate:
-    training = resource.spec.training
-    if stage.kind is Kind.SFT and training.sft is not None:
-        tokens = int(rows * training.sft.epochs * (PROMPT_TOKENS + ANSWER_TOKENS) * USER_TURNS)
-        per_second = float(SFT_TOKENS_PER_S)
-    elif training.dpo is not None:
-        tokens = int(rows * training.dpo.epochs * 2 * (PROMPT_TOKENS + ANSWER_TOKENS))
-        per_second = float(DPO_TOKENS_PER_S)
-    else:
-        raise ValueError(f"spec.training: {stage.id} belongs to a part that is absent")
+def _training(stage: Stage, resource: MoAA, rows: int, trained: Trained) -> Estimate:
     size = billions(_model(stage.student or "", resource)) / TRAINED_BILLIONS
     gpus = gpus_held(resource.spec, stage)
-    gpu_hours = tokens / per_second * size / 3600 if gpus else 0.0
+    gpu_hours = trained.tokens / trained.tokens_per_s * size / 3600 if gpus else 0.0
     return Estimate(
         stage.id,
         rows=rows,
         calls=0,
-        trained_tokens=tokens,
+        trained_tokens=trained.tokens,
         gpus=gpus,
         hours=gpu_hours / gpus if gpus else 0.0,
         gpu_hours=gpu_hours,

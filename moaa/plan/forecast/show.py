@@ -11,11 +11,13 @@ from rich.text import Text
 from moaa.api import MoAA
 from moaa.api.reading.check import warnings
 from moaa.plan.forecast.estimate import Estimate, estimate, too_few, total
-from moaa.plan.graph import STAGE_DATA, build
+from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.ready import Decision, World, decide
+from moaa.plan.result import StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import Graph, Stage, StageResult
+from moaa.plan.stage import Graph, Stage
 
 UNKNOWN = "?"
 ANEW = "to make closed iterations anew, change metadata.name; what the edit leaves as it was is found and not repeated"

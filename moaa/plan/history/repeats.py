@@ -12,9 +12,11 @@ from pydantic import Field
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import BASE_EVALUATE, RESOLVE, STAGE_DATA, build, stage_id
+from moaa.plan.graph import build
+from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, stage_id
+from moaa.plan.result import Output, StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import Graph, Kind, Output, StageResult
+from moaa.plan.stage import Graph, Kind
 
 INHERITED = ("inputs", "student", "refModel", "candidates")
 """Parts of a document that other stages' results give, not the resource."""

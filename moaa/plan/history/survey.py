@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from moaa.api import MoAA
 from moaa.plan.fingerprint import identify
 from moaa.plan.history.repeats import IterationRecord, pin_closed
-from moaa.plan.stage import Graph, Identity, StageResult
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph
 
 LookUp = Callable[[Identity], Awaitable[StageResult | None]]
 """The result of the stage with this identity, or None when it has no manifest."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from moaa.errors import StoreError
-from moaa.plan.stage import Output
+from moaa.plan.result import Output
 from moaa.store.fencing import Token
 from moaa.store.objects.base import Store
 from moaa.store.objects.keys import check_key

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from moaa.api.base import Spec
-from moaa.plan.stage import Digest, Kind, Output, StageResult
+from moaa.plan.result import Digest, Output, StageResult
+from moaa.plan.stage import Kind
 
 
 class ObjectRef(Spec):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from moaa.errors import AlreadyExists, NotFound, StageError, StoreError
-from moaa.plan.stage import Output
+from moaa.plan.result import Output
 from moaa.store.fencing import Token
 from moaa.store.objects.base import Store
 from moaa.store.objects.tasks import map_bounded

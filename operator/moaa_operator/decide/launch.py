@@ -7,10 +7,11 @@ from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import Schedule
 from moaa.contract.job import StageJob, stage_job
 from moaa.errors import MoaaError
-from moaa.plan.graph import made_by
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import shards_of
 from moaa.plan.ready import servers_ahead
-from moaa.plan.shards import shards_of
-from moaa.plan.stage import Graph, Identity
+from moaa.plan.result import Identity
+from moaa.plan.stage import Graph
 from moaa_operator.decide import attempts, outcomes, server_gang
 from moaa_operator.decide.scope import Work
 from moaa_operator.decide.served import ServedModel, servers_of

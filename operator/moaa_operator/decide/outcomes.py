@@ -12,7 +12,7 @@ from moaa.api.attempts import StageAttempts, Step
 from moaa.contract.answers import FailureAnswer, WaitingAnswer
 from moaa.contract.checks import CheckAnswer
 from moaa.contract.exits import Exit
-from moaa.plan.stage import StageResult
+from moaa.plan.result import StageResult
 from moaa_operator.kube.owner import Role
 from moaa_operator.observe import pods
 from moaa_operator.observe.observed import Child, End, Observed

@@ -22,8 +22,10 @@ from moaa.api.reading.load import load_document
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
 from moaa.plan.graph import build
+from moaa.plan.kinds.table import TRAINING
 from moaa.plan.ready import Failure, World, candidates, decide
-from moaa.plan.stage import TRAINING, Identity, Kind
+from moaa.plan.result import Identity
+from moaa.plan.stage import Kind
 from moaa_operator.decide import attempts, launch, outcomes, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating

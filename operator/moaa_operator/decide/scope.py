@@ -9,7 +9,8 @@ from typing import Final
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.plan.stage import Graph, Identity, StageResult
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
 from moaa_operator.decide.served import ServedModel

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from moaa.api import MoAA
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import made_by
-from moaa.plan.stage import TRAINING, Kind, StageResult
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 
 PORT = 8000
 

@@ -13,9 +13,10 @@ from enum import StrEnum
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts
 from moaa.api.resource import Schedule
-from moaa.plan.graph import made_by
+from moaa.plan.ids import made_by
 from moaa.plan.ready import next_in_turn
-from moaa.plan.stage import Stage, StageResult
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Stage
 from moaa_operator.decide.served import ServedModel, servers_of
 from moaa_operator.kube.objects import Problem
 from moaa_operator.observe.observed import Server

@@ -11,7 +11,7 @@ from typing import assert_never
 from moaa.api.attempts import Step
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.plan.canonical import digest_of
-from moaa.plan.stage import Identity, StageResult
+from moaa.plan.result import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes
 from moaa_operator.decide.outcomes import Deferred, Failed, Released
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Work

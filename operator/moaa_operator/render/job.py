@@ -16,7 +16,8 @@ from moaa.contract import environment, progress
 from moaa.contract.exits import Exit
 from moaa.contract.job import StageJob
 from moaa.plan.canonical import text_digest
-from moaa.plan.stage import TRAINING, Kind
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.stage import Kind
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, STAGE_LABEL, Check, Role
 from moaa_operator.render import names, pod

@@ -15,10 +15,12 @@ from moaa.contract.checks import check_job
 from moaa.contract.job import stage_job
 from moaa.errors import ResourceError
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import build, made_by
-from moaa.plan.shards import shards_of
+from moaa.plan.graph import build
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING, shards_of
+from moaa.plan.result import Identity, Output, StageResult
 from moaa.plan.slices import slice_rows, tables
-from moaa.plan.stage import TRAINING, Graph, Identity, Kind, Output, Stage, StageResult
+from moaa.plan.stage import Graph, Kind, Stage
 from moaa_operator.decide.served import servers_of
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Owner, Role

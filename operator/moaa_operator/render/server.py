@@ -19,7 +19,7 @@ from moaa.contract import environment
 from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments
 from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
-from moaa.plan.graph import made_by
+from moaa.plan.ids import made_by
 from moaa_operator.decide.served import PORT, ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from moaa.api import MoAA
 from moaa.api.status import MAX_STAGES, MoAAStatus, PinnedModel, StageOutput, StageStatus
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import build, stage_id
+from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord, pin_closed
-from moaa.plan.stage import Graph, Kind, Output, StageResult
+from moaa.plan.ids import stage_id
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Graph, Kind
 
 
 def results_of(status: MoAAStatus) -> dict[str, StageResult]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import RepeatedStage, StageProgress
-from moaa.plan.stage import Graph, StageResult
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Graph
 from moaa_operator.kube.objects import Problem
 
 

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from moaa.api.status import MAX_HISTORY, MAX_STAGES, ClosedIteration, MoAAStatus, Promoted
-from moaa.plan.graph import BASE_EVALUATE, stage_id
-from moaa.plan.stage import TRAINING, Kind, StageResult
+from moaa.plan.ids import BASE_EVALUATE, stage_id
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa_operator.tell import conditions
 from moaa_operator.tell.progress import column, shown
 from moaa_operator.tell.results import bounded, iteration_of, last_closed, stage_status

@@ -8,7 +8,8 @@ import pyarrow as pa
 from moaa.api import MoAA
 from moaa.api.training import Dpo, Sft
 from moaa.contract.job import StageJob
-from moaa.plan.stage import Kind, Output, stage_path
+from moaa.plan.result import Output, stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import Token
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.shards import write_manifest

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from moaa.api import MoAA
 from moaa.api.training import Dpo, Sft
-from moaa.plan.stage import Kind, Output
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
 from moaa.store.stages.manifest import ObjectRef
 
 

@@ -10,8 +10,8 @@ from moaa.api.file_uri import file_path
 from moaa.api.resource import Storage
 from moaa.data.pins import MODELS
 from moaa.errors import DataError, StoreError
-from moaa.plan.fingerprint import model_digest
-from moaa.plan.graph import RESOLVE, made_by
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import RESOLVE, made_by
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.stages.folders import fetch_folder, fetch_objects
