@@ -4,9 +4,7 @@ import pytest
 
 from moaa.contract.job import StageJob
 from moaa.errors import StageError
-from moaa.plan.stage import Kind
 from moaa_operator.kube.owner import Check, Role
-from moaa_operator.render.job import READS
 from tests.render_world import (
     MOAA,
     SETTINGS,
@@ -90,10 +88,6 @@ def test_finalise_is_light_and_has_no_model_secret() -> None:
 def test_checks_are_light_jobs_of_their_own_command(role: Check) -> None:
     children = bound().check(job_of("i0-resolve", MOAA), role, attempt=2)
     assert container(find(children, "Job"), "job")["command"][2:4] == ["moaa_jobs", str(role)]
-
-
-def test_every_kind_says_what_it_reads() -> None:
-    assert READS.keys() == set(Kind)
 
 
 def test_a_job_file_that_no_config_map_holds_is_an_error() -> None:

@@ -7,6 +7,7 @@ a Job that read its manifest says so in its termination message, never because a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.contract.answers import FailureAnswer, WaitingAnswer
@@ -87,10 +88,18 @@ def outcome(observed: Observed, entry: StageAttempts, *, now: datetime, place_wi
     child = working_child(observed, entry)
     if child is None:
         return None
-    if child.end is End.RUNNING:
-        return _given_up(child, now=now, place_within=place_within)
-    if child.end is End.FAILED:
-        return _failure(child)
+    match child.end:
+        case End.RUNNING:
+            return _given_up(child, now=now, place_within=place_within)
+        case End.FAILED:
+            return _failure(child)
+        case End.SUCCEEDED:
+            return _success(child, entry)
+        case _:
+            assert_never(child.end)
+
+
+def _success(child: Child, entry: StageAttempts) -> Outcome:
     result = _result(child, entry.fingerprint)
     if result is not None:
         return Done(result)
@@ -150,12 +159,20 @@ def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckA
     child = working_child(observed, entry)
     if child is None:
         return None
-    if child.end is End.RUNNING:
-        given_up = _given_up(child, now=now, place_within=timedelta.max)
-        return given_up if isinstance(given_up, Failed) else None
-    if child.end is End.FAILED:
-        failure = _failure(child)
-        return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+    match child.end:
+        case End.RUNNING:
+            given_up = _given_up(child, now=now, place_within=timedelta.max)
+            return given_up if isinstance(given_up, Failed) else None
+        case End.FAILED:
+            failure = _failure(child)
+            return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+        case End.SUCCEEDED:
+            return _found(child)
+        case _:
+            assert_never(child.end)
+
+
+def _found(child: Child) -> CheckAnswer | Failed:
     for ended in child.terminations:
         found = ended.said(CheckAnswer)
         if found is not None:
@@ -171,7 +188,7 @@ def _result(child: Child, fingerprint: str) -> StageResult | None:
     return None
 
 
-def _failure(child: Child) -> Outcome:
+def _failure(child: Child) -> Failed | Deferred:
     """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
     permanent = [t for t in child.terminations if t.exit_code == Exit.PERMANENT or _is_permanent(t)]
     if permanent:

@@ -9,8 +9,8 @@ from typing import Final
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Graph
+from moaa.plan.ready import Decision, Held
+from moaa.plan.result import StageResult
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
 from moaa_operator.decide.served import ServedModel
@@ -18,6 +18,7 @@ from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
 from moaa_operator.observe.observed import Observed, Server
 from moaa_operator.settings import Settings
+from moaa_operator.tell.run_state import Servers
 
 PREFLIGHT: Final = Role.PREFLIGHT
 INSPECT: Final = Role.INSPECT
@@ -26,7 +27,7 @@ CHECKS: tuple[Check, ...] = (PREFLIGHT, INSPECT)
 
 
 @dataclass
-class Work:
+class Scope:
     observed: Observed
     now: datetime
     settings: Settings
@@ -35,16 +36,11 @@ class Work:
     known: dict[str, StageResult]
     """Every result, whether it holds or not."""
     entries: dict[str, StageAttempts]
-    graph: Graph = field(default_factory=Graph)
-    results: dict[str, StageResult] = field(default_factory=dict)
-    """Those that hold under the resource as it is."""
-    aside: dict[str, StageResult] = field(default_factory=dict)
-    identities: dict[str, Identity] = field(default_factory=dict)
-    """Of stages that have no result and all inputs."""
-    waiting: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    is_finished: bool = False
-    is_stuck: bool = False
+    held: Held = field(default_factory=Held)
+    decision: Decision = field(default_factory=Decision)
+    """The plan's."""
+    postponed: dict[str, str] = field(default_factory=dict)
+    """Stages that the plan would start and that wait all the same, and why."""
     blocked: list[Problem] = field(default_factory=list)
     wake: list[datetime] = field(default_factory=list)
     """When to look again though nothing has happened."""
@@ -52,8 +48,8 @@ class Work:
     create: list[Manifest] = field(default_factory=list)
     kept_servers: set[str] = field(default_factory=set)
     """Names of Deployments that are to exist."""
-    servers: Problem | None = None
-    are_servers_ready: bool | None = None
+    servers: Servers | None = None
+    """None while no stage needs any."""
 
     @property
     def place_within(self) -> timedelta:
@@ -62,7 +58,7 @@ class Work:
 
     def running(self) -> list[StageAttempts]:
         """Attempts of stages that are under way, in graph order."""
-        found = [self.entries[name] for name in self.graph.stages if name in self.entries]
+        found = [self.entries[name] for name in self.held.graph.stages if name in self.entries]
         return [entry for entry in found if entry.step is not None]
 
     def put(self, entry: StageAttempts) -> None:

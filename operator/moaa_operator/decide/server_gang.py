@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts
@@ -53,18 +54,28 @@ def wanted(
 ) -> dict[str, ServedModel]:
     """The servers that the stage's present attempt needs, by the names the stage uses."""
     found = servers_of(stage.serves, resource, results)
-    if resource.spec.serving.schedule is Schedule.TOGETHER or entry.turn is None:
-        return found
-    return {name: served for name, served in found.items() if name == entry.turn}
+    match resource.spec.serving.schedule:
+        case Schedule.TOGETHER:
+            return found
+        case Schedule.IN_TURN:
+            return {name: served for name, served in found.items() if entry.turn in (None, name)}
+        case _:
+            assert_never(resource.spec.serving.schedule)
 
 
 def next_turn(stage: Stage, entry: StageAttempts, resource: MoAA, results: Mapping[str, StageResult]) -> str | None:
     """InTurn: whose turn the next attempt is; None: all models at once, or none of ours is asked."""
     ours = servers_of(stage.serves, resource, results)
-    if resource.spec.serving.schedule is Schedule.TOGETHER or not ours:
+    if not ours:
         return None
-    waiting = {part.model: part.rows for part in entry.waiting if part.model in ours}
-    return next_in_turn(stage, waiting, entry.turn) or entry.turn or next(iter(ours))
+    match resource.spec.serving.schedule:
+        case Schedule.TOGETHER:
+            return None
+        case Schedule.IN_TURN:
+            waiting = {part.model: part.rows for part in entry.waiting if part.model in ours}
+            return next_in_turn(stage, waiting, entry.turn) or entry.turn or next(iter(ours))
+        case _:
+            assert_never(resource.spec.serving.schedule)
 
 
 def look(

@@ -8,12 +8,14 @@ they say is of the moment they were made in. Nothing here asks a cluster, a stor
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.contract.job import StageJob
 from moaa.errors import Problem
-from moaa.plan.kinds.table import TRAINING
+from moaa.plan.kinds.kind import Alone, OnRay, Sharded
+from moaa.plan.kinds.table import KINDS
 from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Check, Owner
@@ -54,9 +56,13 @@ class Rendered:
             ResourceError: the workers' template says what it may not.
             StageError: the job file is too large for a ConfigMap.
         """
-        if job.kind in TRAINING:
-            return rayjob.ray_job(self.context, job, attempt=attempt)
-        return jobs.stage_job(self.context, job, attempt=attempt, shards=shards)
+        match KINDS[job.kind].runs:
+            case Alone() | Sharded():
+                return jobs.stage_job(self.context, job, attempt=attempt, shards=shards)
+            case OnRay():
+                return rayjob.ray_job(self.context, job, attempt=attempt)
+            case other:
+                assert_never(other)
 
     def finalise(self, job: StageJob, *, attempt: int) -> list[Manifest]:
         """A light Job that publishes the manifest from finished shards, or reads the one there is, and answers with the

@@ -6,8 +6,7 @@ attempt. A pod that Kubernetes itself took away counts as nothing. Nothing is re
 when its outcome is recorded, since a vanished Job would look like one never run.
 """
 
-from collections.abc import Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Sequence
 from typing import assert_never
 
 from moaa.api import MoAA
@@ -16,7 +15,8 @@ from moaa.contract import environment, progress
 from moaa.contract.exits import Exit
 from moaa.contract.job import StageJob
 from moaa.plan.canonical import text_digest
-from moaa.plan.kinds.table import TRAINING
+from moaa.plan.kinds.kind import Alone, OnRay, Reads, Sharded
+from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, STAGE_LABEL, Check, Role
@@ -36,33 +36,9 @@ GRACE_S = 60
 """A job that is told to stop flushes its ledger first."""
 
 
-class Reads(Enum):
-    """What a stage reads that a secret may guard, besides the store."""
-
-    HUB_MODELS = auto()
-    """The Hub's word about models: their commits, or tokenizers to count prompts with."""
-    STUDENT = auto()
-    ENDPOINTS = auto()
-    DATA = auto()
-
-
-_CALLS = frozenset({Reads.HUB_MODELS, Reads.ENDPOINTS})
-READS: Mapping[Kind, frozenset[Reads]] = {
-    Kind.RESOLVE: frozenset({Reads.HUB_MODELS, Reads.DATA}),
-    Kind.STAGE_DATA: frozenset({Reads.DATA}),
-    Kind.GENERATE: _CALLS,
-    Kind.SFT: frozenset({Reads.STUDENT}),
-    Kind.SAMPLE: _CALLS,
-    Kind.JUDGE: _CALLS,
-    Kind.DPO: frozenset({Reads.STUDENT}),
-    Kind.EVALUATE: _CALLS,
-    Kind.PROMOTE: frozenset(),
-}
-
-
 def secrets_of(resource: MoAA, kind: Kind) -> list[SecretKey]:
     """Which of the resource's secrets a stage of this kind needs; storage aside."""
-    found = [secret for reads in Reads if reads in READS[kind] for secret in _secrets(resource, reads)]
+    found = [secret for reads in Reads if reads in KINDS[kind].reads for secret in _secrets(resource, reads)]
     return [secret for secret in found if secret is not None]
 
 
@@ -119,17 +95,12 @@ def finalise_job(context: RenderContext, job: StageJob, *, attempt: int) -> list
     Raises:
         StageError: the job file is too large for a ConfigMap.
     """
-    settings = context.settings
     child = of_attempt(
         job, Role.FINALISE, names.finalise_of(context.owner, job.stage, job.fingerprint, attempt), attempt
     )
-    # A training stage's module needs what only its image has, even to find that all is done.
-    image = settings.train_image if job.kind in TRAINING else settings.jobs_image
     made_from = {"fingerprint": job.fingerprint, "attempt": attempt}
-    return [
-        job_file(context, child, job),
-        _manifest(context.metadata(child, made_from=made_from), _light(context, child, image=image)),
-    ]
+    body = _light(context, child, image=_image(context.settings, job.kind))
+    return [job_file(context, child, job), _manifest(context.metadata(child, made_from=made_from), body)]
 
 
 def check_job(context: RenderContext, job: Spec, role: Check, *, attempt: int) -> list[Manifest]:
@@ -150,6 +121,17 @@ def check_job(context: RenderContext, job: Spec, role: Check, *, attempt: int) -
     made_from = {"question": question, "attempt": attempt}
     body = _light(context, child, image=context.settings.jobs_image, command=str(role))
     return [job_file(context, child, job), _manifest(context.metadata(child, made_from=made_from), body)]
+
+
+def _image(settings: Settings, kind: Kind) -> str:
+    """A training stage's module needs what only its image has, even to find that all is done."""
+    match KINDS[kind].runs:
+        case Alone() | Sharded():
+            return settings.jobs_image
+        case OnRay():
+            return settings.train_image
+        case other:
+            assert_never(other)
 
 
 def job_variables(resource: MoAA, secrets: Sequence[SecretKey]) -> list[Manifest]:

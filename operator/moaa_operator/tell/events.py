@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import API_VERSION, KIND
@@ -107,10 +107,18 @@ def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event
     if last is not None and entry.releases > last.releases:
         yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", f"{key} {entry.releases}")
     moved = entry.step is not None and (last is None or (last.step, last.attempt) != (entry.step, entry.attempt))
-    if moved and entry.step is Step.WORK:
-        yield Event("Normal", "StageStarted", f"{entry.stage} attempt {entry.attempt} starts", key)
-    elif moved and entry.step is Step.SERVERS:
-        yield Event("Normal", "ServersStarting", f"{entry.stage} attempt {entry.attempt} waits for its servers", key)
+    if not moved:
+        return
+    what = f"{entry.stage} attempt {entry.attempt}"
+    match entry.step:
+        case Step.SERVERS:
+            yield Event("Normal", "ServersStarting", f"{what} waits for its servers", key)
+        case Step.WORK:
+            yield Event("Normal", "StageStarted", f"{what} starts", key)
+        case Step.FINALISE | None:
+            return
+        case _:
+            assert_never(entry.step)
 
 
 def manifest(event: Event, owner: Owner, *, resource_version: str, now: datetime) -> dict[str, Any]:
