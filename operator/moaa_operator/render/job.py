@@ -9,24 +9,22 @@ when its outcome is recorded, since a vanished Job would look like one never run
 from collections.abc import Sequence
 from typing import assert_never
 
-from moaa.api import MoAA
 from moaa.api.base import SecretKey, Spec
 from moaa.contract import environment, progress
 from moaa.contract.exits import Exit
 from moaa.contract.job import StageJob
 from moaa.plan.canonical import text_digest
-from moaa.plan.kinds.kind import Alone, OnRay, Reads, Sharded
+from moaa.plan.kinds.kind import Alone, OnRay, Sharded
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, STAGE_LABEL, Check, Role
 from moaa_operator.render import names, pod
-from moaa_operator.render.configmap import job_file
+from moaa_operator.render.attempt import job_file, job_variables, of_attempt, secrets_of
 from moaa_operator.render.context import Child, RenderContext
 from moaa_operator.settings import NodeRole, Settings
 
 CONTAINER = "job"
-TERMINATION_LOG = "/dev/termination-log"
 TRIES_AGAIN = 2
 """Of a pod (of one shard, where there are several) within an attempt; after that the attempt has failed."""
 DEADLINE_S = 14 * 24 * 3600
@@ -34,34 +32,6 @@ DEADLINE_S = 14 * 24 * 3600
 LIGHT_DEADLINE_S = 3600
 GRACE_S = 60
 """A job that is told to stop flushes its ledger first."""
-
-
-def secrets_of(resource: MoAA, kind: Kind) -> list[SecretKey]:
-    """Which of the resource's secrets a stage of this kind needs; storage aside."""
-    found = [secret for reads in Reads if reads in KINDS[kind].reads for secret in _secrets(resource, reads)]
-    return [secret for secret in found if secret is not None]
-
-
-def _secrets(resource: MoAA, reads: Reads) -> list[SecretKey | None]:
-    spec = resource.spec
-    match reads:
-        case Reads.HUB_MODELS:
-            return [model.token_secret for model in spec.models]
-        case Reads.STUDENT:
-            return [spec.model(spec.student).token_secret]
-        case Reads.ENDPOINTS:
-            return [model.endpoint.secret for model in spec.models if model.endpoint]
-        case Reads.DATA:
-            sources = [*spec.data.sft, *spec.data.preference, *spec.evaluation.selection, *spec.evaluation.report]
-            return [source.token_secret for source in sources]
-        case _:
-            assert_never(reads)
-
-
-def of_attempt(job: StageJob, role: Role, name: str, attempt: int) -> Child:
-    """A child of one attempt of a stage; labels and annotations say which."""
-    notes = {FINGERPRINT_ANNOTATION: job.fingerprint, ATTEMPT_ANNOTATION: str(attempt)}
-    return Child(name, role, labels={STAGE_LABEL: job.stage}, annotations=notes)
 
 
 def stage_job(context: RenderContext, job: StageJob, *, attempt: int, shards: int | None) -> list[Manifest]:
@@ -132,20 +102,6 @@ def _image(settings: Settings, kind: Kind) -> str:
             return settings.train_image
         case other:
             assert_never(other)
-
-
-def job_variables(resource: MoAA, secrets: Sequence[SecretKey]) -> list[Manifest]:
-    """The environment of every container that runs `python -m moaa_jobs`."""
-    given = {
-        environment.WORK_DIR: pod.WORK_DIR,
-        environment.TERMINATION_LOG: TERMINATION_LOG,
-        environment.PROGRESS_PORT: str(progress.PORT),
-    }
-    return [
-        *pod.variables(given),
-        *pod.storage_variables(resource.spec.storage),
-        *pod.secret_variables(secrets),
-    ]
 
 
 def _shard_variable() -> Manifest:

@@ -21,9 +21,8 @@ from moaa.plan.stage import Kind
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Role
 from moaa_operator.render import pod
-from moaa_operator.render.configmap import job_file
+from moaa_operator.render.attempt import job_file, job_variables, of_attempt, secrets_of
 from moaa_operator.render.context import QUEUE_PREFIX, Child, RenderContext
-from moaa_operator.render.job import job_variables, of_attempt, secrets_of
 from moaa_operator.render.names import MAX_RAYJOB, attempt_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
