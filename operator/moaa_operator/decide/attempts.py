@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
+from moaa.backoff import backoff_s
 from moaa_operator.settings import Settings
 from moaa_operator.tell.conditions import NO_MACHINE
 
@@ -49,7 +50,7 @@ def failed(
     It counts for the generation it began under: an edit made while it ran has mended it, for all one knows.
     """
     failures = entry.failures + 1
-    delay_s = min(settings.retry_s * 2.0 ** min(failures - 1, 20), settings.retry_max_s)
+    delay_s = backoff_s(failures, first_s=settings.retry_s, max_s=settings.retry_max_s)
     return entry.with_(
         step=None,
         since=None,

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
 
+from moaa.backoff import backoff_s
+
 KeyT = TypeVar("KeyT", bound=Hashable)
 NEWS_IN_A_ROW = 8
 """After so many keys with news one of the others has its turn."""
@@ -37,8 +39,7 @@ class Backoff:
     """In [0, 1)."""
 
     def delay_s(self, errors: int) -> float:
-        whole = min(self.first_s * 2.0 ** min(errors - 1, 30), self.max_s)
-        return float(whole * (1 - self.jitter() / 2))
+        return backoff_s(errors, first_s=self.first_s, max_s=self.max_s) * (1 - self.jitter() / 2)
 
 
 class WorkQueue(Generic[KeyT]):
