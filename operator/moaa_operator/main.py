@@ -1,8 +1,8 @@
-"""`python -m moaa_operator`: connect, take the lease, fill the copies, work until told to stop.
+"""`python -m moaa_operator`: connect, take the lease, fill the copies, work until a signal.
 
-SIGTERM and SIGINT end it in order: no new key is taken, those under way are finished (each is a few requests), the
-lease is given back. A lost lease ends the process at once: another replica works by then, and the kubelet starts this
-one again as a candidate. Killed at any other moment it leaves nothing that the next one does not find out by looking.
+SIGTERM and SIGINT end it in order: it takes no new key, finishes those under way (each is a few requests), and gives
+the lease back. If it loses the lease, it ends at once: another replica works by then, and the kubelet starts this one
+again as a candidate. Killed at any other moment, it leaves nothing that the next one does not find by looking.
 """
 
 import logging
@@ -37,7 +37,7 @@ DRAIN_S = 25.0
 
 
 class Operator:
-    """Everything that runs in one process. `start` once, then `stop`."""
+    """Everything that runs in one process. Call `start` once, then `stop` or `abandon`."""
 
     def __init__(self, api: Api, settings: Settings, renderer: Renderer) -> None:
         self.settings = settings

@@ -1,8 +1,8 @@
-"""What of a run's objects may go. Pure.
+"""Which objects of a run may go. Pure.
 
-Kept: what an attempt under way consists of; the last ended attempt of a stage that is not done, so that its logs can
-be read; the objects of finished stages while their iteration is open, for the same reason. Everything else goes:
-older attempts, stopped ones, other fingerprints, servers that nobody asks.
+Kept are: everything of an attempt under way; the last ended attempt of a stage that is not done, so that its logs can
+be read; the objects of finished stages while their iteration is open, for the same reason. Everything else goes: older
+attempts, stopped ones, other fingerprints, servers that no stage needs.
 """
 
 from moaa_operator.decide.scope import CHECKS, Scope

@@ -1,8 +1,8 @@
 """What an edit makes the run do again, and why. Pure.
 
-An edit is noticed once: in the look that finds a result, or an attempt, of another fingerprint than the stage has now.
-Its job file is still there then and says what it depended on; afterwards it is swept away, so that the reason is kept
-in the status until the stage is done again.
+An edit is noticed once: in the look that finds a result or an attempt under another fingerprint than the stage has now.
+The old job file still exists then and says what the stage depended on. Later it is swept away, so the status keeps the
+reason until the stage is done again.
 """
 
 import json

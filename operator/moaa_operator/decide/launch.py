@@ -1,6 +1,6 @@
-"""Bringing an attempt up: its servers as a gang, then its Job, then the Job that reads its result. Pure.
+"""Bring an attempt up: its servers together, then its Job, then the Job that reads its result. Pure.
 
-One stage at a time waits for servers: two stages of one run that start together would hold half of what each needs.
+One stage of a run waits for servers at a time: two that start together would each hold half of what they need.
 """
 
 from typing import assert_never
@@ -92,7 +92,7 @@ def _wait(scope: Scope, entry: StageAttempts, servers: Deployments) -> bool:
 
 
 def _look_while_working(scope: Scope, entry: StageAttempts, servers: Deployments) -> None:
-    """A server that dies under a stage comes back by itself, and the stage's calls wait for it; people are told."""
+    """A server that dies under a stage comes back by itself, and the stage's calls wait for it. The status says so."""
     found = _look(scope, entry, servers)
     if found.state is State.READY:
         _ready(scope)
@@ -123,9 +123,9 @@ def _not_ready(scope: Scope, found: Gang) -> None:
 
 
 def _keep_ahead(scope: Scope) -> None:
-    """Servers that answer and that a stage before the next training asks stay up, so that they load once.
+    """Keep servers up that answer and that a stage before the next training asks, so that they load once.
 
-    Not those of a stage that had to give its servers back: half of them would be in another run's way.
+    A stage that gave its servers back is left out: half of them would be in another run's way.
     """
     if (
         scope.decision.is_stuck

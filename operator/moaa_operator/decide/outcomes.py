@@ -1,7 +1,7 @@
-"""What the attempts under way have come to, read off their Jobs and RayJobs. Pure.
+"""What the attempts under way came to, read off their Jobs and RayJobs. Pure.
 
-The only place where an outcome is taken from a child; once it is in the status, the child may go. A stage is done when
-a Job that read its manifest says so in its termination message, never because a Job ended well.
+Once an outcome is in the status, its child may go. A stage is done when a Job that read its manifest says so in its
+termination message; that a Job ended well is not enough.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from moaa_operator.observe.pods import Termination
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
-"""A pod that should have ended so long ago is on a machine that does not answer: nobody ends it, and its Job waits."""
+"""A pod that should have ended so long ago is on a machine that does not answer. It never ends, and its Job waits."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often, not why."""
 
@@ -63,7 +63,7 @@ Outcome = Done | Worked | Deferred | Failed | Released
 
 
 def children_of(observed: Observed, entry: StageAttempts) -> list[Child]:
-    """Those of the attempt under way. Checks of the store are told apart by their number alone."""
+    """The children of the attempt under way. For checks of the store the number alone counts."""
     return [
         child
         for child in observed.children
@@ -155,7 +155,7 @@ def _lost(child: Child) -> Failed:
 
 
 def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckAnswer | Failed | None:
-    """What an inspection found; None while it goes on."""
+    """What an inspection found, or how it failed; None while it goes on."""
     child = working_child(observed, entry)
     if child is None:
         return None

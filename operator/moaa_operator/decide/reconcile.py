@@ -1,15 +1,15 @@
-"""The decision about one MoAA: what was observed and the time in, what should exist and the status out. Pure.
+"""The decision about one MoAA: what was observed and the time go in, what should exist and the status come out. Pure.
 
-What always holds, whatever happened before and however often it is asked:
-- a stage with a result is never run again, and one with a stage missing before it never starts;
-- an attempt's number is used once, and its objects' names follow from it: made twice, they are the same objects;
-- an outcome is in the status before the child that it was read from is deleted (deletions come after the write);
-- a stage starts only when all its servers answer; no server is up that no stage ahead of the next training asks;
+These rules always hold, however often it is asked:
+- a stage with a result never runs again, and a stage never starts before those it needs are done;
+- an attempt's number is used once, and names follow from it: an object that is made twice is one object;
+- an outcome is in the status before its child is deleted (deletions come after the write);
+- a stage starts only when all its servers answer; a server is up only for a stage before the next training;
 - an edit that changes a fingerprint stops that stage's attempt; suspend leaves nothing that holds a machine;
-- attempts are bounded per edit, so that every run comes to an end or waits for something it names.
+- attempts are bounded per edit, so every run ends or waits for something it names.
 
-Children that vanish before their outcome was seen are made again under the same number: the store makes that harmless
-(finished shards stay finished, every durable call is reused).
+A child that vanishes before its outcome was seen is made again under the same number. The store makes that harmless:
+finished shards stay finished, and every durable call is reused.
 """
 
 from collections.abc import Mapping
@@ -115,7 +115,7 @@ def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple
 
 
 def _adopt(scope: Scope) -> None:
-    """What the children tell of attempts beyond the status: it was lost, or its write failed."""
+    """Take over attempts that children show and the status lacks: it was lost, or its write failed."""
     for child in sorted(scope.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
         if not child.is_work or child.is_leaving or child.role not in (Role.STAGE, Role.FINALISE):
             continue
@@ -135,7 +135,7 @@ def _adopt(scope: Scope) -> None:
 def _knows_of(entry: StageAttempts, child: Child) -> bool:
     """The entry is as far as the child shows.
 
-    One whose Job exists does not wait for servers any more: as if it did, the Job's good end would be taken for an
+    An attempt whose Job exists no longer waits for servers. If it seemed to wait, the Job's good end would count as an
     attempt without a result, and servers that go away would take the Job with them.
     """
     if entry.attempt != child.attempt:
@@ -150,7 +150,7 @@ def _step(child: Child) -> Step:
 
 
 def _harvest(scope: Scope) -> None:
-    """Record what the attempts under way have come to."""
+    """Record how the attempts under way ended."""
     store_checks.take_preflight(scope)
     store_checks.take_inspect(scope)
     stages = build(scope.resource).stages
@@ -314,12 +314,12 @@ def _training(scope: Scope) -> Training | None:
 
 
 def _is_newly_silent(child: Child, now: datetime) -> bool:
-    """Made a moment ago and without pods; that they cannot be made is an Event, which wakes nobody."""
+    """Made a moment ago and without pods. Why they cannot be made is in an Event, and those are not watched."""
     return child.is_silent and child.created is not None and (now - child.created).total_seconds() < 10 * SILENT_S
 
 
 def _requeue_after(scope: Scope) -> float:
-    """By time alone: the next deadline, and the regular look that makes a lost event cost no more than that."""
+    """Seconds to the next deadline, at most to the regular look, which bounds what a lost event costs."""
     is_active = any(entry.step is not None for entry in scope.entries.values()) or bool(scope.create or scope.apply)
     regular = scope.settings.resync_active_s if is_active else scope.settings.resync_idle_s
     times = [(moment - scope.now).total_seconds() for moment in scope.wake]

@@ -1,6 +1,6 @@
-"""The desk on which one decision is made: what was observed, what is known by now, and what is to be done.
+"""What one decision is made on: what was observed, what is known by now, and what is to be done.
 
-Filled step by step within one call of `reconcile` and thrown away after it; nothing outside sees it.
+One call of `reconcile` fills it step by step and throws it away.
 """
 
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """The servers of a stage as one: all up, or all given back. Pure.
 
-A stage starts when every one of its models answers. Until then its servers wait for machines together, and when one has
-found none after `scheduleMinutes`, all of them are released; two runs that each hold half of what they need would
-otherwise wait for one another for ever. Minutes of start-up count from the moment a server has its machine.
+A stage starts when all its models answer. Until then its servers wait for machines together. When one has found none
+after `scheduleMinutes`, all are released: two runs that each hold half of what they need would block each other without
+end. Minutes of start-up count from the moment a server has its machine.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Gang:
     state: State
     reason: str = ""
     message: str = ""
-    """Of the server that holds the others up, in the words of whoever refused it."""
+    """About the server that holds the others up, in the words of the scheduler, kubelet or API server."""
     look_again: datetime | None = None
     """When time alone changes the state."""
 
@@ -86,8 +86,11 @@ def look(
     since: datetime,
     now: datetime,
 ) -> Gang:
-    """`servers` are those the stage needs, as far as they exist; `refused`: those the API server would not take;
-    `since`: when the stage began to wait for them."""
+    """The worst state among a stage's servers.
+
+    `servers` are those it needs, None where one does not exist yet. `refused` are those the API server did not take.
+    `since` is when the stage began to wait.
+    """
     worst, answering = Gang(State.READY), 0
     rank = list(State)
     for served, server in servers.items():
@@ -135,7 +138,7 @@ def _one(served: ServedModel, server: Server | None, resource: MoAA, *, since: d
 
 
 def _refused(name: str, problem: Problem, resource: MoAA, *, since: datetime, now: datetime) -> Gang:
-    """The others are not held for ever: whoever fills the quota that keeps this one out may wait for them."""
+    """Wait for a refused server, but not without end: the run that fills the quota may wait for the others."""
     deadline = since + timedelta(minutes=resource.spec.serving.schedule_minutes)
     if now >= deadline:
         return Gang(State.NO_MACHINE, problem.reason, f"the server of {name}: {problem.message}")

@@ -1,8 +1,8 @@
-"""Questions to the store, asked by light Jobs in the run's namespace: does it scope, and what is there already.
+"""Questions to the store, which light Jobs in the run's namespace ask: does it work, and what is done already. Pure.
 
-A stage that needs servers or a Ray cluster is never started before the store was asked for its manifest: the status may
-be new (a MoAA that was deleted and applied again, a backup) while the work is done. Checks are tried until they
-succeed, with growing delays: what makes them fail (a bucket, a key) is mended outside the resource.
+Before a stage that needs servers or a Ray cluster starts, the store is asked for its manifest: the status may be new
+(a MoAA deleted and applied again, a backup) while the work is done. A check is tried until it succeeds, with growing
+delays, since what makes it fail (a bucket, a key) is mended outside the resource.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ STORAGE_NOT_READY = "StorageNotReady"
 
 
 def preflight(scope: Scope) -> bool:
-    """Whether the store has passed; asks it when nobody has."""
+    """Whether the store has passed its preflight; begins one if none has."""
     spec = scope.resource.spec
     about = digest_of({"storage": spec.storage.model_dump(mode="json"), "account": spec.service_account_name})
     entry = scope.entries.get(PREFLIGHT)
@@ -102,7 +102,7 @@ def take_inspect(scope: Scope) -> None:
 
 
 def _mark_absent(scope: Scope, found: CheckAnswer) -> None:
-    """Stages that can run and have no manifest need not be asked for again."""
+    """Remember which stages have no manifest: they need no further question."""
     for absent in found.absent:
         for entry in list(scope.entries.values()):
             if entry.fingerprint == absent and not entry.is_checked:

@@ -1,12 +1,12 @@
 """A local, read-only copy of one kind of object, kept up to date by list and watch.
 
-One thread each. The copy is complete once `is_synced`; from then on it is at most as old as the last event, and a
-watch that died without a word costs at most `silence_s`. Every change of an object adds its owner's key to the work
-queue; nothing is decided here. A version that the server no longer knows (410) leads to a new list, whose differences
-count as changes: nothing that happened in between is lost, deletions included. A kind that the server does not have
-(KubeRay is not installed) is an empty, synced copy that says so and is asked for again.
+Each runs in a thread. The copy is complete once `is_synced`. From then on it is as old as the last event at most, and a
+watch that dies without a word costs `silence_s` at most. Every change of an object adds its owner's key to the work
+queue; decisions are made elsewhere. When the server no longer knows a version (410), the informer lists again and
+counts the differences as changes, so nothing is lost, deletions included. A kind that the server lacks (KubeRay is not
+installed) is an empty, synced copy that says so; the informer asks for it again every minute.
 
-Objects are never changed in key: who reads one may keep it. Of each as much is kept as is read here
+Objects are never changed in place, so a reader may keep one. Of each only what the operator reads is kept
 (`moaa_operator.kube.transform`).
 """
 
@@ -92,7 +92,7 @@ class Informer:
 
     @property
     def is_dead(self) -> bool:
-        """Its thread ended though nobody stopped it."""
+        """Its thread ended without `stop`."""
         return self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
 
     def get(self, namespace: str, name: str) -> Object | None:
@@ -104,7 +104,7 @@ class Informer:
             return list(self._objects.values())
 
     def of(self, owner: Key) -> list[Object]:
-        """Those that belong to a MoAA; costs as much as there are of them, however many others there are."""
+        """Those that belong to a MoAA. The cost depends on their number only."""
         with self._lock:
             return list(self._owned.get(owner, {}).values())
 
@@ -140,7 +140,7 @@ class Informer:
                 self._pause(error, failures)
 
     def _pause(self, error: ApiError, failures: int) -> None:
-        """After a failure. A broken connection goes on from the last event; a server that refused is listed anew."""
+        """After a failure. A broken connection goes on from the last event; a server that refused is listed again."""
         self.errors += 1
         if error.status:
             self._version = None

@@ -1,7 +1,7 @@
-"""Whose children they are: what ties a rendered object to its MoAA.
+"""What ties a child to its MoAA: names of labels and annotations, its role, the owner reference.
 
-Every child lies in its owner's namespace and carries an owner reference, so that Kubernetes removes it with the MoAA
-even while no operator runs.
+Every child lies in its owner's namespace and carries an owner reference, so Kubernetes removes it with the MoAA even
+while no operator runs.
 """
 
 from dataclasses import dataclass

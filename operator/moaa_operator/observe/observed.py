@@ -42,8 +42,8 @@ class Child:
     unplaced_since: datetime | None = None
     """Of a RayJob: since when a pod of its cluster finds no machine."""
     told_to_go: datetime | None = None
-    """Of a Job: by when a pod that was told to end should have ended, the earliest of those that have not. Until it
-    has, the Job makes no other in its place."""
+    """Of a Job: by when a pod that is being deleted should have ended, the earliest of those that have not. Until it
+    ends, the Job makes no other in its place."""
     job_file: str = ""
     """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False

@@ -1,7 +1,7 @@
 """What a pod's status says: why it does not run, since when, and how its containers ended. Pure.
 
-A reason is one word for programs; a message is for people and keeps the words of whoever refused (the scheduler, the
-image registry, the container's last lines).
+A reason is one word for programs. A message is for people and keeps the words of the scheduler, the image registry or
+the container's last lines.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +65,7 @@ def has_ended(pod: Fields) -> bool:
 
 
 def told_to_go(pod: Fields) -> datetime | None:
-    """By when a pod that was told to end should have ended; None when it was not told, or has ended."""
+    """By when a pod that is being deleted should have ended; None when it is not, or has ended."""
     return None if has_ended(pod) else moment(pod["metadata"].get("deletionTimestamp"))
 
 

@@ -53,10 +53,10 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
 
 
 def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:
-    """Of a stage with `shards` pods (0: one pod does it all), `finished` of which are done; None: nobody said a thing.
+    """The progress of a stage with `shards` pods (0: one pod does it all), `finished` of which are done; None: no pod
+    said anything.
 
-    Counted from what is left, since the last shard may be shorter than the others: those that nobody has begun count
-    as long ones.
+    It counts what is left, since the last shard may be shorter: a shard that has not begun counts as a long one.
     """
     said = [pod for pod in pods if pod.total or pod.message]
     if not said:

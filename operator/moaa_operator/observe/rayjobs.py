@@ -72,7 +72,7 @@ def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
 
 
 def _lost_since(status: Fields, head: Fields | None) -> datetime | None:
-    """When the head that a running job began on was replaced: the driver went with it, whatever the RayJob says.
+    """When the head that a running job began on was replaced. The driver went with it, though the RayJob says it runs.
 
     A job begins some seconds after its head, so one made in the same second (times have no less) is another.
     """

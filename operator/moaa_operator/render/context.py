@@ -1,8 +1,7 @@
-"""What every child is rendered from and carries: resource, owner, settings; labels to find it by; the digest of what it
-was made from.
+"""What every child is rendered from: resource, owner, settings. And what it carries: labels, owner, a digest.
 
-The digest covers what the resource says, never what the operator's version or settings add: an upgrade of the operator
-leaves healthy children as they are, and an edit changes exactly the children it concerns.
+The digest covers what the resource says, never what the operator's version or settings add. So an upgrade of the
+operator leaves healthy children as they are, and an edit changes exactly the children it concerns.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """Jobs: one pod a shard for stages of model calls, one pod for the others, light ones for what ends or checks.
 
 The exit code decides what a failed pod means (`moaa.contract.exits`). PERMANENT ends the Job. FENCED and DEFERRED end
-their shard without another try: the next attempt is the operator's. Anything else is tried again a few times within the
-attempt. A pod that Kubernetes itself took away counts as nothing. Nothing is removed by age: the operator removes a Job
-when its outcome is recorded, since a vanished Job would look like one never run.
+their shard without another try: the operator makes the next attempt. Any other code is tried again a few times within
+the attempt. A pod that Kubernetes itself took away does not count. No Job is removed by age: the operator removes it
+once its outcome is recorded, since a vanished Job would look like one that never ran.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ CONTAINER = "job"
 TRIES_AGAIN = 2
 """Of a pod (of one shard, where there are several) within an attempt; after that the attempt has failed."""
 DEADLINE_S = 14 * 24 * 3600
-"""A stage's Job that runs longer is ended and tried again: nothing waits for ever."""
+"""A stage's Job that runs longer is ended and tried again."""
 LIGHT_DEADLINE_S = 3600
 GRACE_S = 60
-"""A job that is told to stop flushes its ledger first."""
+"""A job that gets SIGTERM flushes its ledger first."""
 
 
 def stage_job(context: RenderContext, job: StageJob, *, attempt: int, shards: int | None) -> list[Manifest]:
@@ -173,7 +173,7 @@ def _indexed(shards: int, settings: Settings) -> Manifest:
         "parallelism": min(shards, settings.shards_at_once),
         "backoffLimit": None,
         "backoffLimitPerIndex": TRIES_AGAIN,
-        # Every shard gets its turn, so that whatever can be asked now is in the ledger afterwards.
+        # Every shard gets its turn, so that all calls that can be made now are in the ledger afterwards.
         "maxFailedIndexes": shards,
         "podFailurePolicy": {"rules": _failure_rules("FailIndex")},
     }

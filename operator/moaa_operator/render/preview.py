@@ -29,7 +29,7 @@ from moaa_operator.settings import Settings
 
 UID = "00000000-0000-0000-0000-000000000000"
 ROWS = 1000
-"""Of a table whose length nobody has said."""
+"""Of a table without a limit."""
 
 
 def preview(resource: MoAA, settings: Settings) -> Iterator[str]:

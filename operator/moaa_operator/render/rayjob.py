@@ -1,11 +1,11 @@
 """A RayJob: one attempt of sft or dpo on a Ray cluster of its own, gone as soon as the attempt ends.
 
-The driver runs beside the Ray head, which has no CPUs to give, so that everything else runs on the workers; their
-number is fixed. A lost worker in a live cluster is Ray Train's to repair; whatever ends the RayJob is the operator's,
-who makes a new one with a new name: KubeRay retries nothing here. The same image runs head, workers and submitter.
+The driver runs beside the Ray head, which offers no CPUs, so everything else runs on the workers; their number is
+fixed. Ray Train repairs a lost worker in a live cluster. KubeRay retries nothing here: when a RayJob ends, the operator
+makes a new one with a new name. The same image runs head, workers and submitter.
 
-KubeRay's rules that this keeps (`validation.go`, 1.6 and 1.7): a name of at most 47 characters; no TTL without
-shutdown; a suspended RayJob shuts down after it finishes. It adds /dev/shm itself.
+These rules of KubeRay are kept (`validation.go`, 1.6 and 1.7): a name has 47 characters at most; no TTL without
+shutdown; a suspended RayJob shuts down after it finishes. KubeRay adds /dev/shm itself.
 
 A template of the resource (`training.resources.template`) is for the workers and knows the container `ray-worker`.
 """
@@ -32,7 +32,7 @@ TEMPLATE_PATH = "spec.training.resources.template"
 OBJECT_STORE_BYTES = "100000000"
 """Nothing of size passes through Ray's object store."""
 GRACE_S = 60
-"""A worker that is told to stop lets its checkpoint's upload finish."""
+"""A worker that gets SIGTERM lets its checkpoint's upload finish."""
 SUBMITTER_CPU, SUBMITTER_MEMORY = "200m", "512Mi"
 """It starts the driver and follows its log: 63 MiB were measured."""
 RAY_ENVIRONMENT: Mapping[str, str] = {
@@ -128,7 +128,7 @@ class _Parts:
             env=self._environment,
             mounts=[pod.job_mount()],
             # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
-            # Ray is told of its CPUs (none) by num-cpus, so a limit would only slow its start.
+            # `num-cpus` says that Ray has none, so a limit would only slow its start.
             resources=pod.requests_with_memory_limit(settings.head_cpu, settings.head_memory),
         )
         return self._pod(container, volumes=[pod.job_volume(self._child.name)], terminationGracePeriodSeconds=GRACE_S)
@@ -196,5 +196,5 @@ def workers_per_pod(resources: TrainingResources, settings: Settings) -> int:
 
 
 def _accelerator(resources: TrainingResources) -> dict[str, str]:
-    """Without GPUs DeepSpeed has to be told; with them it looks by itself."""
+    """Without GPUs DeepSpeed needs this variable; with them it finds out by itself."""
     return {} if resources.gpus_per_worker else {"DS_ACCELERATOR": "cpu"}

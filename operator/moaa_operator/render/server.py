@@ -1,8 +1,8 @@
-"""A model server: a Deployment of vLLM and the headless Service that its replicas are found by.
+"""A model server: a Deployment of vLLM and the headless Service by which its replicas are found.
 
 A pod first brings the weights (`python -m moaa_jobs.fetch`), then starts vLLM on them, offline and without any secret.
-It is ready when a real one-token completion came back on loopback (`canary.py`); readiness and liveness are `/health`
-from then on. A pod that is told to go first leaves the Service, then finishes what it has been asked.
+It is ready once it has answered a real request for one token on loopback (`canary.py`); from then on readiness and
+liveness are `/health`. A pod that is deleted leaves the Service first, then finishes its requests.
 
 A template of the resource (`serving.template`) knows the containers `weights` and `vllm`.
 """
@@ -38,7 +38,7 @@ CONTAINERS = frozenset({"weights", "vllm"})
 PROBE_S = 10
 CANARY_TIMEOUT_S = 60
 LEAVE_S = 5
-"""Seconds between being told to go and refusing work: endpoints and clients notice first."""
+"""Seconds between deletion and refusing work: endpoints and clients notice first."""
 FINISH_S = 45
 """Then requests under way may finish."""
 CANARY = Path(__file__).with_name("canary.py").read_text()
@@ -105,7 +105,7 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
 
 
 def servers(context: RenderContext, models: Iterable[ServedModel]) -> list[Manifest]:
-    """Of every model once, whatever it is called.
+    """Service and Deployment of every model; one of several names gets them once.
 
     Raises:
         ResourceError: as `server`.

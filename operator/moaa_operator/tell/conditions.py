@@ -103,7 +103,7 @@ def _needed(kind: str, problem: Problem | None, reason: str) -> Said:
 
 
 def _stalled(state: RunState) -> tuple[str, str] | None:
-    """What nobody but a person will change, the most telling first."""
+    """What only a person can change, the most telling first."""
     if state.decision.failed:
         stage, error = next(iter(state.decision.failed.items()))
         entry = state.attempts.get(stage)

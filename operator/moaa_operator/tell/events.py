@@ -1,7 +1,8 @@
-"""Kubernetes Events: what people see in `kubectl describe`. Every transition of the status is one, and nothing else.
+"""Kubernetes Events: what people see in `kubectl describe`.
 
-`between` is pure and compares two statuses, so that an event is due exactly when its status was written. An event's
-name follows from what it says and when it became true: sent twice it is one object.
+`between` compares two statuses and gives an Event for what people should notice in the step from one to the next, so an
+Event is due exactly when its status was written. Its name follows from what it says and when that became true: sent
+twice, it is one object.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus. No label holds the name of an object: the number of series is fixed.
+"""The operator's metrics for Prometheus. No label holds the name of an object, so the number of series is fixed.
 
 | metric | type | labels |
 |---|---|---|
@@ -15,8 +15,8 @@
 | moaa_operator_watch_objects | gauge | kind |
 | moaa_operator_is_leader | gauge | – |
 
-`kind` of the first ones is a stage's kind, or `preflight` or `inspect`; they are counted when the status is written, so
-that each counts once whoever writes it.
+`kind` of the attempts and stages is a stage's kind, or `preflight` or `inspect`. They are counted when the status is
+written, so each counts once.
 """
 
 import threading

@@ -1,7 +1,7 @@
-"""From the status to the plan's values and back, bounded. Pure.
+"""From the status to the plan's values and back, within the status's bounds. Pure.
 
-Kept are the results of iteration 0, of the open iteration and of the last closed one, and the promotions before that as
-far as there is room; everything is in the store. An iteration before the last closed one is closed as well, whether its
+The status keeps the results of iteration 0, of the open iteration and of the last closed one, and older promotions as
+far as there is room; the store keeps everything. Every iteration before the last closed one is closed, too, whether its
 promotion is still listed or not, and leaves the graph.
 """
 

@@ -1,5 +1,7 @@
-"""The status as it is written, from how the run stands. Pure; equal runs give equal statuses, so nothing is written
-when nothing has changed."""
+"""The status as it is written, from how the run stands. Pure.
+
+Equal runs give equal statuses, so nothing is written when nothing has changed.
+"""
 
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +19,7 @@ from moaa_operator.tell.run_state import RunState
 
 
 def status_of(state: RunState, before: MoAAStatus) -> MoAAStatus:
-    """What a refused resource has done so far stays as it was."""
+    """The next status. What a refused resource has done so far stays as it was."""
     state = _steady(state, before)
     found = conditions.conditions(state, before.conditions)
     if state.resource is None:
