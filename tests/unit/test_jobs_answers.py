@@ -1,5 +1,7 @@
 """What jobs say at their end: to the store by a manifest, to an operator without access to it by a short answer."""
 
+import importlib
+import inspect
 import json
 import random
 import sys
@@ -193,6 +195,13 @@ def test_results_of_the_plan_fit_without_packing() -> None:
         text = pack(finish(identity, owner))
         assert text is not None
         assert "zlib85" not in text
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_stage_has_its_module(kind: Kind) -> None:
+    module = importlib.import_module(entry.module_of(kind))
+    assert list(inspect.signature(module.run).parameters) == ["job", "context"]
+    assert inspect.iscoroutinefunction(module.run)
 
 
 def test_executors_and_jobs_call_the_environment_by_the_same_names() -> None:
