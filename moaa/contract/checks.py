@@ -1,5 +1,4 @@
-"""Questions about the store, for an operator that has no access: what `python -m moaa_jobs preflight` and `inspect` are
-asked, and what `inspect` found."""
+"""What an operator without access to the store asks of it, and the answers: the job files of preflight and inspect."""
 
 from collections.abc import Mapping
 

@@ -11,7 +11,7 @@ from moaa.plan.stage import Kind
 
 
 class StageJob(Spec):
-    """Everything a job needs to know: what runs inside a pod or a process reads this and the store.
+    """Everything a job needs to know, as one JSON file: what runs inside a pod or a process reads this and the store.
 
     It names no executor and holds no secret.
     """
