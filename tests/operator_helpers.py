@@ -18,9 +18,9 @@ from moaa.plan.graph import build
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import Identity, StageResult, stage_path
 from moaa.plan.stage import Kind
+from moaa.weights.served import ServedModel
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
-from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,

@@ -11,8 +11,8 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
+from moaa.weights.served import server_of
 from moaa_operator import render
-from moaa_operator.decide.served import server_of
 from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from moaa_operator.decide.served import server_of
+from moaa.weights.served import server_of
 from moaa_operator.kube.owner import HASH_ANNOTATION, Role
 from moaa_operator.settings import Dedicated, NodeRole, Settings
 from tests.render_world import (

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from moaa.api import MoAA
 from moaa.contract.checks import check_job
+from moaa.weights.served import server_of
 from moaa_operator import render
 from moaa_operator.decide.renderer import Renderer
-from moaa_operator.decide.served import server_of
 from moaa_operator.kube.owner import Role
 from tests.operator_helpers import Cluster
 from tests.render_world import OWNER, RESOURCE, bound, job_of, pod_templates, restricted, results

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from moaa.errors import ResourceError
-from moaa_operator.decide.served import server_of
+from moaa.weights.served import server_of
 from moaa_operator.render.template import merge
 from tests.render_world import bound, changed, find, restricted, results
 

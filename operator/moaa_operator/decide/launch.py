@@ -14,9 +14,9 @@ from moaa.plan.kinds.table import shards_of
 from moaa.plan.ready import servers_ahead
 from moaa.plan.result import Identity
 from moaa.plan.stage import Graph
+from moaa.weights.served import ServedModel, servers_of
 from moaa_operator.decide import attempts, outcomes, server_gang
 from moaa_operator.decide.scope import Scope
-from moaa_operator.decide.served import ServedModel, servers_of
 from moaa_operator.decide.server_gang import Gang, State
 from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.observe.observed import Server

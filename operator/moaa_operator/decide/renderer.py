@@ -7,7 +7,7 @@ from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.contract.job import StageJob
 from moaa.errors import Problem
-from moaa_operator.decide.served import ServedModel
+from moaa.weights.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Check, Owner
 from moaa_operator.settings import Settings

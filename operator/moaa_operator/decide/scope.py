@@ -11,9 +11,9 @@ from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.plan.ready import Decision, Held
 from moaa.plan.result import StageResult
+from moaa.weights.served import ServedModel
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
-from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
 from moaa_operator.observe.observed import Observed, Server

@@ -18,7 +18,7 @@ from moaa.plan.ids import made_by
 from moaa.plan.ready import next_in_turn
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
-from moaa_operator.decide.served import ServedModel, servers_of
+from moaa.weights.served import ServedModel, servers_of
 from moaa_operator.kube.objects import Problem
 from moaa_operator.observe.observed import Server
 

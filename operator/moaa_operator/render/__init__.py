@@ -16,7 +16,7 @@ from moaa.contract.job import StageJob
 from moaa.errors import Problem
 from moaa.plan.kinds.kind import Alone, OnRay, Sharded
 from moaa.plan.kinds.table import KINDS
-from moaa_operator.decide.served import ServedModel
+from moaa.weights.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Check, Owner
 from moaa_operator.render import admission, rayjob, server

@@ -21,7 +21,7 @@ from moaa.plan.kinds.table import KINDS, TRAINING, shards_of
 from moaa.plan.result import Identity, Output, StageResult
 from moaa.plan.slices import slice_rows, tables
 from moaa.plan.stage import Kind, Stage
-from moaa_operator.decide.served import servers_of
+from moaa.weights.served import servers_of
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.render import Rendered, bind

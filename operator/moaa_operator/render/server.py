@@ -20,7 +20,7 @@ from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments
 from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
 from moaa.plan.ids import made_by
-from moaa_operator.decide.served import PORT, ServedModel
+from moaa.weights.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role
 from moaa_operator.render import pod
@@ -29,6 +29,7 @@ from moaa_operator.render.names import server_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
 
+PORT = 8000
 FOLDER = "/model"
 WEIGHTS = f"{FOLDER}/weights"
 OPTIONS = f"{FOLDER}/vllm.yaml"
