@@ -130,7 +130,8 @@ def _older_commit(task: BringWeights) -> str:
 def _gone(task: BringWeights) -> str:
     return (
         f"spec.models {task.model.name}: {task.model.source} is not what it was when the run resolved its models; put "
-        "the files back, or give the new ones a place of their own and name that in source"
+        "the files back; or, to go on with what is there now, write another word into the model's revision (a commit, "
+        "of an hf:// source), which resolves it again"
     )
 
 

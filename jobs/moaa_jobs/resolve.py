@@ -79,7 +79,8 @@ async def _pin_model(model: Model, origins: Origins) -> ModelRow:
     else:
         source = model.source or ""
         if source.startswith("pvc://"):  # mounted where it is served; this process cannot see it
-            digest, is_pinned = digest_of({"source": source}), False
+            told = {"source": source} | ({"revision": model.revision} if model.revision else {})
+            digest, is_pinned = digest_of(told), False
         else:
             field = f"spec.models, {model.name}"
             origin = origins.open(source, revision=model.revision, secret=model.token_secret, field=field)

@@ -111,6 +111,9 @@ def _value(annotation: Any, metadata: tuple[object, ...], additions: Additions) 
         return _list(arguments[0], metadata, additions)
     if annotation == dict[str, Any]:
         return dict(additions.opaque)
+    if origin is dict:
+        # Values of several types have no schema, and a class of their own none of its names.
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if origin is Literal:
         return {"type": "string", "enum": list(arguments)}
     if isinstance(annotation, type):

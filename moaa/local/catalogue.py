@@ -11,7 +11,7 @@ from moaa.local import needs, vllm, weights
 from moaa.local.servers import ServerSpec, replica_key
 from moaa.local.weights import Weights
 from moaa.plan.graph import RESOLVE
-from moaa.plan.serving import kv_cache_bytes
+from moaa.plan.serving import chat_arguments, kv_cache_bytes
 from moaa.plan.stage import StageResult
 from moaa.store.base import Store
 from moaa.store.shards import read_manifest, read_table
@@ -22,7 +22,7 @@ Results = Mapping[str, StageResult]
 def server_key(found: Weights) -> str:
     """Same weights served in the same way: one server, whatever its names are."""
     how = found.serving.model_dump_json(include={"gpus", "max_model_len", "max_concurrency", "args", "memory_gib"})
-    return hashlib.sha256(f"{found.digest} {how}".encode()).hexdigest()
+    return hashlib.sha256(f"{found.digest} {how} {chat_arguments(found.model)}".encode()).hexdigest()
 
 
 def served_name(name: str) -> str:
@@ -72,6 +72,7 @@ class Catalogue:
                 name=self._served.setdefault(key, served_name(name)),
                 folder=folder,
                 serving=serving,
+                chat=tuple(chat_arguments(found.model)),
                 demand=needs.server(serving, weights_gib=weights.size_gib(folder), cache_gib=cache_gib),
                 startup_s=serving.startup_minutes * 60.0,
             )
@@ -145,5 +146,6 @@ class VllmLaunch:
             serving=spec.serving,
             port=port,
             config=weights.read_config(spec.folder),
+            chat=spec.chat,
         )
         return command, vllm.environment(self._inherited, serving=spec.serving, gpus=list(gpus), cache=self._cache)

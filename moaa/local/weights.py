@@ -102,7 +102,8 @@ async def _unchanged(weights: Weights, folder: Path) -> Path:
     if listing.digest != weights.digest:
         raise DataError(
             f"spec.models {weights.model.name}: {folder} is not what it was when the run resolved its models; "
-            "put the files back, or give the new ones a folder of their own and name that in source"
+            "put the files back; or, to go on with them as they are, write another word into the model's revision: "
+            "`moaa plan` then says what is done again"
         )
     return folder
 

@@ -45,8 +45,9 @@ from moaa.plan.stage import Identity, Kind, Stage, StageResult
 
 REVISION: Mapping[Kind, int] = MappingProxyType(
     # 2: calls are sampled as declared, without what the model's generation_config.json says; LowerBound promotes only
-    # what is above minGain on enough questions.
-    dict.fromkeys(Kind, 1) | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE, Kind.PROMOTE), 2)
+    # what is above minGain on enough questions; answers are trained as they are served, without thoughts that nobody
+    # asked for and without control tokens spelled in them.
+    dict.fromkeys(Kind, 2) | dict.fromkeys((Kind.RESOLVE, Kind.STAGE_DATA), 1)
 )
 """Meaning of each kind, raised by hand when the same document would lead to other rows or weights."""
 
@@ -90,12 +91,28 @@ def model_digest(name: str, results: Results) -> str:
 
 
 def answering(model: Model, digest: str) -> Document:
-    """What of a model bears on its answers: the weights, by their `digest`, vLLM's arguments, the context window.
+    """What of a model bears on its answers: the weights, by their `digest`, vLLM's arguments, the context window, and
+    the chat template where the resource gives one.
 
     A student has the serving of the declared student, `model`. Fingerprints hold it as it is and calls its digest, so
     that whatever repeats a stage also asks its models again.
     """
-    return {"digest": digest, "args": effective_args(model.serving.args), "maxModelLen": model.max_model_len}
+    return {
+        "digest": digest,
+        "args": effective_args(model.serving.args),
+        "maxModelLen": model.max_model_len,
+        **chat_of(model),
+    }
+
+
+def chat_of(model: Model) -> Document:
+    """The chat template that the resource gives a model, and its arguments; nothing where it gives none."""
+    document: Document = {}
+    if model.chat_template is not None:
+        document["chatTemplate"] = text_digest(model.chat_template)
+    if model.chat_template_args:
+        document["chatTemplateArgs"] = dict(model.chat_template_args)
+    return document
 
 
 def answering_digest(model: Model, digest: str) -> str:
@@ -178,6 +195,7 @@ def _sft(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Docu
         "student": model_digest(stage.student or "", results),
         "training": _hyperparameters(resource.spec.training.sft),
         "seed": resource.spec.seed,
+        **_taught(resource),
     }
     return inputs, body
 
@@ -215,6 +233,7 @@ def _dpo(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Docu
         "refModel": model_digest(stage.ref_model or "", results),
         "training": _hyperparameters(resource.spec.training.dpo),
         "seed": resource.spec.seed,
+        **_taught(resource),
     }
     return inputs, body
 
@@ -262,6 +281,12 @@ def _promote(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
         "seed": resource.spec.seed,
     }
     return inputs, body
+
+
+def _taught(resource: MoAA) -> Document:
+    """What makes other tokens of the same rows, as far as it is stated."""
+    thinking = resource.spec.training.thinking
+    return chat_of(resource.spec.model(resource.spec.student)) | ({"thinking": str(thinking)} if thinking else {})
 
 
 def _hyperparameters(part: Optimization | None) -> Document:

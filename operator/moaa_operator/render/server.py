@@ -17,7 +17,7 @@ from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
 from moaa.errors import Problem, ResourceError
 from moaa.plan.graph import made_by
-from moaa.plan.serving import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
+from moaa.plan.serving import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments, chat_arguments
 from moaa_operator.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render import pod
 from moaa_operator.render.labels import SERVER_LABEL, Manifest, Role, labels, metadata
@@ -74,6 +74,7 @@ def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings
                 "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
                 "account": resource.spec.service_account_name,
                 "scheduleMinutes": resource.spec.serving.schedule_minutes,
+                **({"chat": chat} if (chat := chat_arguments(model)) else {}),
             },
             extra_labels={SERVER_LABEL: name},
             annotations=marks,
@@ -126,7 +127,7 @@ def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
     claim = _claim(model.source) if served.folder is None else None
     return BringWeights(
         storage=resource.spec.storage,
-        model=model.with_(serving=serving, license=None),
+        model=model.with_(serving=serving, license=None, chat_template=None, chat_template_args={}),
         digest=served.digest,
         folder=served.folder,
         claim=f"{CLAIM}/{claim[1]}".rstrip("/") if claim else None,
@@ -154,7 +155,7 @@ def _pod(
         labels=labels(owner, Role.SERVER, {SERVER_LABEL: name}),
         account=settings.server_account(owner.namespace, resource.spec.service_account_name),
         init_containers=[_weights_container(told, settings)],
-        containers=[_vllm_container(told, served, serving, settings)],
+        containers=[_vllm_container(told, served, model, settings)],
         volumes=_volumes(told, serving),
         priority_class=settings.server_priority_class,
         terminationGracePeriodSeconds=LEAVE_S + FINISH_S + 10,
@@ -215,16 +216,18 @@ def _weights_container(told: BringWeights, settings: Settings) -> Manifest:
     )
 
 
-def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, settings: Settings) -> Manifest:
-    name = served.served_name
+def _vllm_container(told: BringWeights, served: ServedModel, model: Model, settings: Settings) -> Manifest:
+    name, serving = served.served_name, model.serving
     health = {"httpGet": {"path": "/health", "port": PORT}}
     environment = {
         **ENVIRONMENT,
         "VLLM_CACHE_ROOT": f"{pod.HOME}/.cache/vllm",
         **(CPU_ENVIRONMENT if serving.gpus == 0 else {}),
     }
+    # Kubernetes would put the container's variables in place of $(NAME).
+    chat = [argument.replace("$(", "$$(") for argument in chat_arguments(model)]
     command = ["python3", "-m", MODULE, "--config", OPTIONS, "--model", WEIGHTS, "--port", str(PORT)]
-    command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name)]
+    command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name, chat=chat)]
     return pod.container(
         "vllm",
         settings.vllm_image if serving.gpus else settings.vllm_cpu_image,
