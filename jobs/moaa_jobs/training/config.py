@@ -17,6 +17,10 @@ from moaa.plan.stage import Kind, Output
 from moaa.store.manifest import ObjectRef
 
 
+class WeightsRefused(Exception):
+    """What every rank of a training raises at once when weights cannot be trained; trying again cannot help."""
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

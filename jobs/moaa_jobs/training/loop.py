@@ -16,14 +16,22 @@ from typing import Any
 
 from moaa.errors import Fenced
 from moaa.store.base import Store
-from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key, remove_others, scratch_folder
+from moaa_jobs.training.config import (
+    LoopConfig,
+    LoopProgress,
+    WeightsRefused,
+    progress_key,
+    remove_others,
+    scratch_folder,
+)
 from moaa_jobs.training.figures import ProgressWriter
 from moaa_jobs.training.process_group import join, leave
 
 
 def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
     """Train as `raw["config"]` (a `LoopConfig` as JSON) says; rank 0 returns a `LoopResult` as JSON
-    values, or `{"fenced": why}` when a later attempt has taken over."""
+    values, `{"fenced": why}` when a later attempt has taken over, or `{"refused": why}` when the weights cannot be
+    trained."""
     config = LoopConfig.model_validate_json(raw["config"])
     prepare_environment(on_gpu=config.on_gpu)
     join(on_gpu=config.on_gpu)
@@ -42,6 +50,8 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
             return result.model_dump(mode="json") if result else None
         except Fenced as error:  # an exception would make Ray Train try again
             return {"fenced": str(error)}
+        except WeightsRefused as error:
+            return {"refused": str(error)}
         finally:
             worker.close()
 

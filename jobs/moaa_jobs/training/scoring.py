@@ -11,7 +11,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from moaa.api.training import Optimization, Precision
 from moaa_jobs.training.deepspeed import scoring_config
-from moaa_jobs.training.model import load_model
+from moaa_jobs.training.model import load_together
 
 
 @contextmanager
@@ -22,14 +22,14 @@ def scoring_model(folder: Path, spec: Optimization, device: torch.device) -> Ite
 
         # While this object lives, from_pretrained shards the weights as it reads them.
         sharded_loading = HfDeepSpeedConfig(scoring_config(spec))
-        engine, *_ = deepspeed.initialize(model=load_model(folder, spec), config=scoring_config(spec))
+        engine, *_ = deepspeed.initialize(model=load_together(folder, spec, device), config=scoring_config(spec))
         engine.eval()
         # Its hooks gather the parameters of each layer, so the module itself can be called.
         yield engine.module
         engine.destroy()
         del engine, sharded_loading
     else:
-        yield load_model(folder, spec).to(device).eval()
+        yield load_together(folder, spec, device).to(device).eval()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

@@ -24,7 +24,7 @@ from moaa_jobs.training import export, ref_logps, trainers
 from moaa_jobs.training.callbacks import CheckpointReporter, StepRecorder
 from moaa_jobs.training.checkpoints import SAVED_STATE, SavedState, needed_by
 from moaa_jobs.training.config import LoopProgress, LoopResult
-from moaa_jobs.training.model import load_model
+from moaa_jobs.training.model import load_together
 from moaa_jobs.training.order import Batch, Layout, batches, lay_out, pack
 from moaa_jobs.training.scoring import packing_is_exact, scoring_model
 from moaa_jobs.training.storage import file_system
@@ -214,7 +214,7 @@ class Session:
             ),
         )
         trainer = trainers.build(
-            load_model(start.model, spec),
+            load_together(start.model, spec, self.device),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,

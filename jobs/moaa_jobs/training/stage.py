@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from moaa.errors import Fenced, StageError
+from moaa.errors import DataError, Fenced, StageError
 from moaa.plan.stage import Kind, StageJob
 from moaa.store.fencing import Token, claim
 from moaa.store.shards import read_manifest
@@ -214,6 +214,8 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
         await asyncio.to_thread(shutil.rmtree, scratch_folder(config.run_name), ignore_errors=True)
     if "fenced" in value:
         raise Fenced(str(value["fenced"]))
+    if "refused" in value:
+        raise DataError(str(value["refused"]))
     return LoopResult.model_validate(value)
 
 
