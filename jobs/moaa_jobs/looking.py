@@ -52,6 +52,8 @@ async def look(
         contents = student.Contents(names, _json(folder / "config.json") if "config.json" in names else {}, tensors)
         student.check(contents, name, reads_pickles=not _is_hub(model))
         chat = await asyncio.to_thread(open_chat, folder, model, thinking=thinking)
+        if model.chat_template is None and "chat_template.json" in names:
+            _check_processor(folder, source_of(chat.template.tokenizer, name), name)
         logger.info(
             "student_checked model=%s ends_with=%r thinking=%s", model.name, chat.ending.text, chat.thinking.value
         )
@@ -62,6 +64,15 @@ async def look(
         logger.info("tokenizer_not_checked model=%s: vLLM reads it in another way", model.name)
     elif names & {"tokenizer.json", "tokenizer_config.json"}:
         await asyncio.to_thread(_check_served, folder, model, name)
+
+
+def _check_processor(folder: Path, template: str, name: str) -> None:
+    """Raises DataError: a processor beside the tokenizer has a template of its own, which vLLM would prefer."""
+    if _json(folder / "chat_template.json").get("chat_template") != template:
+        raise DataError(
+            f"{name}: chat_template.json holds another chat template than the tokenizer: it would be served with the "
+            "one and trained with the other; say which (chatTemplate)"
+        )
 
 
 def _check_served(folder: Path, model: Model, name: str) -> None:

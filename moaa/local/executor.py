@@ -21,6 +21,7 @@ from moaa.local.catalogue import Catalogue, VllmLaunch
 from moaa.local.events import Notify, ignore
 from moaa.local.lock import exclusive
 from moaa.local.machine import Capacity
+from moaa.local.needs import too_few_gpus
 from moaa.local.plan_view import edits_without_effect
 from moaa.local.pool import Pool
 from moaa.local.process import Guards
@@ -148,6 +149,10 @@ class _Runner:
             done=self._done,
         )
         if self._done < len(self._graph.stages):
+            left = [stage for name, stage in self._graph.stages.items() if name not in self._results]
+            lacking = too_few_gpus(left, self._resource, gpus=len(self._hold.capacity.gpus))
+            if lacking is not None:
+                raise UsageError(lacking)
             await preflight(self._store)
             await records.write_resource(self._store, records.run_id(self._resource), self._resource)
             await self._run_the_rest()

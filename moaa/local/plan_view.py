@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from moaa.api import MoAA
 from moaa.local.records import LOCAL_UID, read_iterations, run_id
 from moaa.plan.explain import IterationRecord, repeats, without_effect
-from moaa.plan.graph import build
+from moaa.plan.graph import STAGE_DATA, build
 from moaa.plan.show import plan_view
 from moaa.plan.stage import Identity, StageResult
 from moaa.plan.survey import survey
@@ -36,7 +36,16 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     }
     repeated = repeats(graph, resource, results, last=last, documents=documents)
     kept = await edits_without_effect(resource, store, results, records)
-    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept)
+    staged = await read_manifest(store, results[STAGE_DATA].path) if STAGE_DATA in results else None
+    found = [] if staged is None else too_long(staged.metrics)
+    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=found)
+
+
+def too_long(metrics: Mapping[str, float]) -> list[str]:
+    """Sentences about `<table>.tooLong.<model>`, which part of a table's rows stage-data found too long for a model."""
+    parts = sorted((*key.split(".tooLong."), part) for key, part in metrics.items() if ".tooLong." in key)
+    why = "its maxModelLen, or the maxLength it is trained with"
+    return [f"{part:.1%} of {table} is too long for {model} ({why})" for table, model, part in parts]
 
 
 async def edits_without_effect(

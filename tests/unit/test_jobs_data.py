@@ -102,6 +102,7 @@ class Bench:
             fingerprint=identity.fingerprint,
             document=dict(identity.document),
             results=self.results,
+            models=self.results["i0-resolve"].models if "i0-resolve" in self.results else {},
         )
         work = self.folder / "work" / stage
         work.mkdir(parents=True, exist_ok=True)

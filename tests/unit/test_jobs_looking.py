@@ -151,6 +151,15 @@ async def test_a_given_template_replaces_the_models_own(tmp_path: Path) -> None:
     await looked(folder, chatTemplate=own)
 
 
+async def test_two_templates_are_one_too_many(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHATML}))
+    with pytest.raises(DataError, match="served with the one and trained with the other"):
+        await looked(folder)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": load_tokenizer(folder).chat_template}))
+    await looked(folder)
+
+
 async def test_a_member_needs_a_template_and_a_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no chat template"):
         await looked(write_model(tmp_path / "none", template=None), is_student=False)

@@ -235,7 +235,9 @@ class Session:
         if self.worker.rank != 0:
             return None
         folder = output / "model"
-        export.arrange(output / "saved", self.student, folder, self.spec)
+        resource = config.resource.spec
+        template = resource.model(resource.student).chat_template
+        export.arrange(output / "saved", self.student, folder, self.spec, chat_template=template)
         unset_hf_deepspeed_config()  # or the check would load the folder sharded
         export.verify(folder, ids, trained, self.spec)
         token = Token(self.worker.store, config.stage_path, SHARD, config.attempt)

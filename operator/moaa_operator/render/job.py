@@ -32,7 +32,7 @@ LIGHT_DEADLINE_S = 3600
 GRACE_S = 60
 """A job that is told to stop flushes its ledger first."""
 
-_HUB_OF_MODELS = frozenset({Kind.RESOLVE, Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE})
+_HUB_OF_MODELS = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE})
 """Ask the Hub about models: their commits, or tokenizers to count prompts with."""
 _DATA = frozenset({Kind.RESOLVE, Kind.STAGE_DATA})
 _CALLS = frozenset({Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE})
