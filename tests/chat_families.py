@@ -5,6 +5,7 @@ stand-ins: byte-level BPE that merges runs of line breaks, as the real ones do.
 """
 # ruff: noqa: E501  a template is read as one line
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,6 +41,27 @@ def _trained() -> str:
     return str(inner.to_str())
 
 
+@cache
+def _trained_with_spaces() -> str:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    inner = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    inner.decoder = decoders.Sequence(steps)
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        show_progress=False,
+        special_tokens=["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))],
+        initial_alphabet=[chr(code) for code in range(32, 127)],
+    )
+    inner.train_from_iterator(CORPUS * 20, trainer)
+    described = json.loads(inner.to_str())
+    # Its bytes are ordinary tokens there.
+    described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] == "<unk>"]
+    return json.dumps(described)
+
+
 def tokenizer_of(
     template: str | Mapping[str, str],
     specials: list[str],
@@ -47,12 +69,16 @@ def tokenizer_of(
     plain: tuple[str, ...] = (),
     eos: str,
     bos: str | None = None,
+    spaces: bool = False,
 ) -> Any:
-    """A fast tokenizer with control tokens `specials` and added tokens `plain` that are none (`<think>` of Qwen3)."""
+    """A fast tokenizer with control tokens `specials` and added tokens `plain` that are none (`<think>` of Qwen3).
+
+    `spaces`: of SentencePiece's kind, which begins every text with a space, in place of byte-level.
+    """
     from tokenizers import AddedToken, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    inner = Tokenizer.from_str(_trained())
+    inner = Tokenizer.from_str(_trained_with_spaces() if spaces else _trained())
     inner.add_special_tokens(specials)
     inner.add_tokens([AddedToken(text, special=False, normalized=False) for text in plain])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=eos, bos_token=bos)
@@ -76,8 +102,10 @@ class Family:
     refused: str | None = None
     """Words of the reason for which resolve refuses it; None: it trains."""
 
-    def tokenizer(self) -> Any:
-        return tokenizer_of(self.template, list(self.specials), plain=self.plain, eos=self.eos, bos=self.bos)
+    def tokenizer(self, *, spaces: bool = False) -> Any:
+        return tokenizer_of(
+            self.template, list(self.specials), plain=self.plain, eos=self.eos, bos=self.bos, spaces=spaces
+        )
 
     def stop_ids(self, tokenizer: Any) -> frozenset[int]:
         return frozenset(tokenizer.convert_tokens_to_ids(text) for text in self.stops)

@@ -9,6 +9,7 @@ import asyncio
 import fnmatch
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,17 +19,31 @@ from moaa.api.training import Thinking
 from moaa.client.calls import Message
 from moaa.data.origin import Origin
 from moaa.data.origin.base import Listing
+from moaa.data.rows import ConversationRow
 from moaa.errors import DataError, StoreError
 from moaa_jobs.settings import secret_value
 from moaa_jobs.training import student
-from moaa_jobs.training.chat import QUESTION, open_chat
+from moaa_jobs.training.chat import QUESTION, Chat, open_chat
 from moaa_jobs.training.template import Template, TemplateRefuses, source_of
 from moaa_jobs.training.tokenizer import load_tokenizer
+from moaa_jobs.training.tokens import Failed, encode_conversation
 
 logger = logging.getLogger(__name__)
 
 _SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 """What tokenising and configuration need."""
+_LEAST = "one-turn"
+_SEVERAL: list[Message] = [
+    {"role": "user", "content": "one"}, {"role": "assistant", "content": "first"},
+    {"role": "user", "content": "two"}, {"role": "assistant", "content": "second"},
+]  # fmt: skip
+_TRIED: Mapping[str, list[Message]] = {
+    _LEAST: _SEVERAL[:2],
+    "several-turns": _SEVERAL,
+    "system": [{"role": "system", "content": "be kind"}, *_SEVERAL],
+    "line-break-first": [_SEVERAL[0], {"role": "assistant", "content": "\n\nfirst"}],
+}
+"""Conversations that are tried with a student."""
 _OWN_TOKENIZERS = ("tekken.json", "tokenizer.model.v*")
 """Mistral's formats, which vLLM reads with a tokenizer and a template of its own."""
 _OTHER_TOKENIZER_ARGS = ("--tokenizer", "--tokenizer-mode", "--trust-remote-code")
@@ -54,9 +69,11 @@ async def look(
         chat = await asyncio.to_thread(open_chat, folder, model, thinking=thinking)
         if model.chat_template is None and "chat_template.json" in names:
             _check_processor(folder, source_of(chat.template.tokenizer, name), name)
+        tried = await asyncio.to_thread(_try_rows, chat, name)
         logger.info(
-            "student_checked model=%s ends_with=%r thinking=%s", model.name, chat.ending.text, chat.thinking.value
-        )
+            "student_checked model=%s ends_with=%r thinking=%s %s",
+            model.name, chat.ending.text, chat.thinking.value, tried,
+        )  # fmt: skip
         return
     if _is_hub(model):
         student.check_files(names, name, reads_pickles=False)
@@ -64,6 +81,32 @@ async def look(
         logger.info("tokenizer_not_checked model=%s: vLLM reads it in another way", model.name)
     elif names & {"tokenizer.json", "tokenizer_config.json"}:
         await asyncio.to_thread(_check_served, folder, model, name)
+
+
+def _try_rows(chat: Chat, name: str) -> str:
+    """What becomes of small conversations: into how many sequences each is made, or why it fails.
+
+    Raises:
+        DataError: one question and one answer cannot be trained.
+    """
+    told = []
+    thought = f"{chat.opened}so\n</think>\n" if chat.opened else ""
+    for what, turns in _TRIED.items():
+        messages = [
+            Message(role=turn["role"], content=thought + turn["content"]) if turn["role"] == "assistant" else turn
+            for turn in turns
+        ]
+        row: ConversationRow = {"id": what, "messages": messages, "proposals": [], "missing": 0, "shortened": 0}
+        found = encode_conversation(chat, row, max_length=sys.maxsize)
+        if isinstance(found, Failed):
+            if what == _LEAST:
+                raise DataError(
+                    f"{name}: {found.reason}: a question and an answer cannot be trained as they are served "
+                    f"({found.details}); give it another chatTemplate"
+                )
+            logger.warning("student_fails model=%s rows=%s reason=%s %s", name, what, found.reason, found.details)
+        told.append(f"{what}={found.reason if isinstance(found, Failed) else len(found)}")
+    return " ".join(told)
 
 
 def _check_processor(folder: Path, template: str, name: str) -> None:

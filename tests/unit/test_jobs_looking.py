@@ -34,7 +34,22 @@ async def looked(folder: Path, *, is_student: bool = True, thinking: Thinking | 
 async def test_a_whole_model_passes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await looked(write_model(tmp_path / "m"))
-    assert "student_checked model=m ends_with='<|end|>' thinking=AnswerOnly" in caplog.text
+    assert "student_checked model=m ends_with='<|end|>' thinking=AnswerOnly one-turn=1 several-turns=1" in caplog.text
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.refused is None])
+async def test_small_conversations_are_tried(family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    told, folder = FAMILIES[family], write_model(tmp_path / "m")
+    tokenizer = told.tokenizer()
+    tokenizer.save_pretrained(folder)
+    stops = {"eos_token_id": sorted(told.stop_ids(tokenizer))}
+    (folder / "generation_config.json").write_text(json.dumps(stops))
+    thinking = Thinking(told.thinking) if told.thinking else None
+    await looked(folder, thinking=thinking, chatTemplateArgs=dict(told.args))
+    (line,) = [record.getMessage() for record in caplog.records if "student_checked" in record.message]
+    assert all(f"{what}=" in line for what in ("one-turn", "several-turns", "system", "line-break-first"))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize("missing", WITHOUT.values(), ids=WITHOUT)

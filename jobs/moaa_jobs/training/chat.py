@@ -163,7 +163,7 @@ def _common(one: str, other: str) -> int:
 
 def _ending(template: Template, stops: frozenset[int], last: str, between: str, name: str) -> Ending:
     """From what follows an answer in the last turn, or where that is nothing, in one before. Raises DataError."""
-    spelled = {text: token for token in sorted(stops) if template.ids(text := _spelling(template, token)) == [token]}
+    spelled = {text: token for token in sorted(stops) if template.ids(text := spelling(template, token)) == [token]}
     for tail in (last, between):
         rest = tail.lstrip()
         found = max((text for text in spelled if rest.startswith(text)), key=len, default=None)
@@ -172,10 +172,10 @@ def _ending(template: Template, stops: frozenset[int], last: str, between: str, 
         if rest:
             break
     first = template.ids(rest)[0] if rest else None
-    listed = ", ".join(repr(_spelling(template, token)) for token in sorted(stops)) or "none"
+    listed = ", ".join(repr(spelling(template, token)) for token in sorted(stops)) or "none"
     if first is not None and first in template.tokenizer.added_tokens_decoder:
         raise DataError(
-            f"{name}: its chat template ends an answer with {_spelling(template, first)!r}, which is not among the "
+            f"{name}: its chat template ends an answer with {spelling(template, first)!r}, which is not among the "
             f"tokens at which its server stops ({listed}): it would never stop there. Set eos_token_id in "
             f"generation_config.json to {sorted({*stops, first})}, in a copy of the model's folder if it is not yours"
         )
@@ -186,7 +186,8 @@ def _ending(template: Template, stops: frozenset[int], last: str, between: str, 
     )
 
 
-def _spelling(template: Template, token: int) -> str:
+def spelling(template: Template, token: int) -> str:
+    """A token as a text spells it."""
     added = template.tokenizer.added_tokens_decoder.get(token)
     return str(added.content) if added is not None else template.decode([token])
 

@@ -23,7 +23,7 @@ from moaa.api.training import Thinking
 from moaa.client.calls import Message
 from moaa.data.rows import ConversationRow, PairRow
 from moaa_jobs.training import thoughts
-from moaa_jobs.training.chat import Chat
+from moaa_jobs.training.chat import Chat, spelling
 from moaa_jobs.training.template import TemplateRefuses
 
 TOO_LONG = "too-long"
@@ -136,7 +136,7 @@ def _turn(chat: Chat, before: Sequence[Message], answer: str) -> tuple[list[int]
         raise _Untrainable(EMPTY_ANSWER)
     ids = chat.template.ids(prompt)
     written = _answer_ids(chat, prompt, ids, body)
-    _check_spelled(chat, written[:-1])
+    _check_spelled(chat, body, written[:-1])
     return ids, written
 
 
@@ -188,18 +188,20 @@ def _answer_ids(chat: Chat, prompt: str, ids: list[int], body: str) -> list[int]
     whole = template.ids(prompt + body + end.text)
     if whole[: len(ids)] == ids and whole[-1] == end.id:
         return whole[len(ids) :]
-    # Behind a control token tokenising starts anew, as it does behind the end of a prompt.
+    # Behind a control token tokenising starts anew, as it does behind the end of a prompt. Tokenizers like those of
+    # SentencePiece begin every text with a token for a space, which is not there.
     behind, alone = template.ids(end.text + body + end.text), template.ids(body + end.text)
     said = template.decode(whole)
-    for written in ([behind[1:]] if behind[0] == end.id else []) + [alone]:
-        if written[-1] == end.id and template.decode(ids + written) == said:
+    for written in (behind[1:], alone, behind[2:], alone[1:]):
+        if written[-1:] == [end.id] and template.decode(ids + written) == said:
             return written
     raise _Untrainable(INSEPARABLE, f"{body[:20]!r} after a prompt that ends with {prompt[-20:]!r}")
 
 
-def _check_spelled(chat: Chat, answer: Sequence[int]) -> None:
+def _check_spelled(chat: Chat, body: str, answer: Sequence[int]) -> None:
     """Raises _Untrainable: the text of the answer spells a control token."""
     for reason, tokens in ((STOP_IN_ANSWER, chat.stops), (CONTROL_IN_ANSWER, chat.control)):
-        spelled = [token for token in answer if token in tokens]
-        if spelled:
-            raise _Untrainable(reason, f"it spells {chat.template.decode(spelled[:1])}")
+        for token in answer:
+            # Some list the bytes that have no other token among the control tokens: those are not spelled.
+            if token in tokens and (text := spelling(chat.template, token)) in body:
+                raise _Untrainable(reason, f"it spells {text}")
