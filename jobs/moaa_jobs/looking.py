@@ -76,7 +76,7 @@ async def look(
         )  # fmt: skip
         return
     if _is_hub(model):
-        student.check_files(names, name, reads_pickles=False)
+        student.check_safetensors(names, name)
     if _has_own_tokenizer(model, names):
         logger.info("tokenizer_not_checked model=%s: vLLM reads it in another way", model.name)
     elif names & {"tokenizer.json", "tokenizer_config.json"}:
@@ -156,18 +156,16 @@ def _tensors(
     model: Model, revision: str | None, folder: Path, names: frozenset[str]
 ) -> Mapping[str, student.Tensor | None] | None:
     """Names of the weights' tensors, with types where headers can be read; None: not to be known from here."""
-    files = student.weight_files(names)
-    listed = (
-        student.indexed(_json(folder / student.INDEX), names, f"spec.models {model.name}")
-        if student.INDEX in names
-        else None
-    )
-    if (model.source or "").startswith("file://"):
-        found = student.read_headers(folder, files) if files else None
-    elif _is_hub(model) and files:
+    is_safe = not names.isdisjoint(("model.safetensors", student.INDEX))
+    listed: dict[str, str] | None = None
+    if student.INDEX in names:
+        listed = student.indexed(_json(folder / student.INDEX), names, f"spec.models {model.name}")
+    found: Mapping[str, student.Tensor | None] | None = None if listed is None else dict.fromkeys(listed)
+    if is_safe and (model.source or "").startswith("file://"):
+        files = ["model.safetensors"] if listed is None else sorted(set(listed.values()))
+        found = student.read_headers(folder, files)
+    elif is_safe and _is_hub(model):
         found = _from_hub(model, revision)
-    else:
-        return listed
     if found is not None and listed is not None and (gone := sorted(listed.keys() - found)):
         raise DataError(f"{folder}: {student.INDEX} lists {gone[0]}, which no file holds; restore the folder's weights")
     return found

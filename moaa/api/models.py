@@ -57,9 +57,9 @@ class Serving(Spec):
 
 TEMPLATE_ARGUMENTS_OF_OURS = (
     "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize",
-    "return_dict", "strftime_now", "date_string",
+    "return_dict", "strftime_now",
 )  # fmt: skip
-"""Arguments of a chat template that a request decides, or that give the day."""
+"""Arguments of a chat template that a request decides, or the server's clock."""
 
 
 class Model(Spec):

@@ -101,12 +101,23 @@ async def test_an_adapter_and_other_formats_are_refused(tmp_path: Path) -> None:
         await looked(adapter)
     gguf = write_model(tmp_path / "gguf")
     (gguf / "model.safetensors").rename(gguf / "model.gguf")
-    with pytest.raises(DataError, match=r"no weights as safetensors \(only \*\.gguf\); convert them"):
+    with pytest.raises(DataError, match=r"has no model\.safetensors \(only \*\.gguf\); convert"):
         await looked(gguf)
     (gguf / "pytorch_model.bin").write_bytes(b"")
     await looked(gguf)
-    with pytest.raises(DataError, match=r"\*\.bin"):  # of the Hub only safetensors are brought
+    with pytest.raises(DataError, match=r"only \*\.bin"):  # of the Hub only safetensors are brought
         student.check_files({"config.json", "pytorch_model.bin"}, "m", reads_pickles=False)
+    with pytest.raises(DataError, match="of the Hub nothing else is brought"):
+        student.check_safetensors({"config.json", "pytorch_model.bin"}, "m")
+
+
+async def test_the_same_weights_in_another_form_are_passed_over(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    write_tensors(folder / "consolidated.safetensors", tensors=["layers.0.attention.wq.weight"])
+    await looked(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"has no model\.safetensors \(only \*\.safetensors\)"):
+        await looked(folder)
 
 
 async def test_code_of_the_folder_is_never_run(tmp_path: Path) -> None:

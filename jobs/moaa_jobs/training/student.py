@@ -16,6 +16,8 @@ from typing import Any
 from moaa.errors import DataError
 
 INDEX = "model.safetensors.index.json"
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _MAX_HEADER_BYTES = 100_000_000
 """As the safetensors library."""
@@ -88,20 +90,19 @@ def check_files(names: Collection[str], name: str, *, reads_pickles: bool) -> No
     """Raises DataError: there is no whole model, or none in a form that is brought."""
     if "adapter_config.json" in names:
         raise DataError(
-            f"{name}: is an adapter (adapter_config.json), not a whole model; merge it into its base model and give "
-            "that folder as source"
+            f"{name}: is an adapter (adapter_config.json), not a whole model; merge it into its base model and "
+            "give that folder as source"
         )
     if "config.json" not in names:
         raise DataError(f"{name}: has no config.json; source must name a model's folder")
-    wanted = ["*.safetensors", *(["*.bin"] if reads_pickles else [])]
-    if not any(fnmatch.fnmatch(file, pattern) for file in names for pattern in wanted):
-        found = sorted(
-            {f"*{Path(file).suffix}" for file in names if Path(file).suffix in (".bin", ".gguf", ".pt", ".pth")}
-        )
-        there = f"only {', '.join(found)}" if found else "none"
+    # Beside them Mistral's repositories hold the same again as consolidated.safetensors, which is never loaded.
+    wanted = {"model.safetensors", INDEX} | (set(_PICKLES) if reads_pickles else set())
+    if wanted.isdisjoint(names):
+        found = sorted({f"*{Path(file).suffix}" for file in names if Path(file).suffix in _WEIGHTS})
+        there = f"only {', '.join(found)}" if found else "no weights"
         raise DataError(
-            f"{name}: has no weights as safetensors ({there}); convert them (save_pretrained of transformers) and give "
-            "that folder as source"
+            f"{name}: has no model.safetensors ({there}); convert its weights (transformers: save_pretrained) and "
+            "give that folder as source"
         )
 
 
@@ -200,17 +201,21 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
         raise DataError(f"{file}: is no safetensors file ({error}); copy it again") from error
 
 
-def weight_files(names: Iterable[str]) -> list[str]:
-    """The safetensors of a model at the folder's top, in order; not those of a folder below (`original/`)."""
-    return sorted(name for name in names if fnmatch.fnmatch(name, "*.safetensors") and "/" not in name)
+def check_safetensors(names: Collection[str], name: str) -> None:
+    """Of a model that is only served, from the Hub. Raises DataError: nothing of its weights would be brought."""
+    if not any(file.endswith(".safetensors") for file in names):
+        raise DataError(
+            f"{name}: has no safetensors, and of the Hub nothing else is brought; give a folder with its weights as "
+            "source, or another revision"
+        )
 
 
-def indexed(index: Mapping[str, object], names: Collection[str], name: str) -> dict[str, Tensor | None]:
-    """Tensors as an index lists them. Raises DataError: a file that it names is not there."""
+def indexed(index: Mapping[str, object], names: Collection[str], name: str) -> dict[str, str]:
+    """The file of every tensor, as an index lists them. Raises DataError: a file that it names is not there."""
     listed = index.get("weight_map")
     if not isinstance(listed, dict):
         raise DataError(f"{name}: {INDEX} has no weight_map; restore the file")
     gone = sorted({str(file) for file in listed.values()} - set(names))
     if gone:
         raise DataError(f"{name}: {INDEX} names {gone[0]}, which is not there; restore the folder's weights")
-    return dict.fromkeys(map(str, listed), None)
+    return {str(tensor): str(file) for tensor, file in listed.items()}
