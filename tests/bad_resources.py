@@ -110,10 +110,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "hf without owner": ({"spec__models__0__source": "hf://a"}, "spec.models[0].source", "hf://owner/name"),
     "a data set as model": ({"spec__models__0__source": "hf://datasets/a/b"}, "spec.models[0].source", "is a data set"),
     "relative folder": ({"spec__models__0__source": "file://a/b"}, "spec.models[0].source", "absolute folder"),
-    "revision of a folder": (
-        {"spec__models__0": {"name": "a", "source": "file:///a", "revision": "main"}},
-        "spec.models[0].revision",
+    "token of a folder": (
+        {"spec__models__0": {"name": "a", "source": "file:///a", "tokenSecret": {"name": "a", "key": "b"}}},
+        "spec.models[0].tokenSecret",
         "for hf:// sources only",
+    ),
+    "a template that is none": (
+        {"spec__models__0__chatTemplate": "file:///a.jinja"},
+        "spec.models[0]",
+        "write its text",
+    ),
+    "a template of an endpoint": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {"url": "https://x/v1", "model": "m"},
+                "chatTemplate": "{{ x }}",
+            }
+        },
+        "spec.models[0]",
+        "models that we serve",
+    ),
+    "a template in arguments": (
+        {"spec__models__0__serving": {"args": ["--chat-template", "x"]}},
+        "spec.models[0].serving.args[0]",
+        "use the model's chatTemplate",
     ),
     "served endpoint": (
         {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}, "serving": {"gpus": 2}}},

@@ -27,6 +27,7 @@ from moaa_jobs.runner.one_worker import publish
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.stages import promote, resolve, stage_data
 from moaa_jobs.tell.progress import Progress
+from tests.model_folder import write_model
 
 RUN = "default-m-1234"
 
@@ -41,8 +42,7 @@ class Bench:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
-        (folder / "weights").mkdir(exist_ok=True)
-        (folder / "weights" / "config.json").write_text("{}")
+        write_model(folder / "weights")
         files = folder / "data"
         files.mkdir(exist_ok=True)
         spec: dict[str, Any] = {
@@ -103,6 +103,7 @@ class Bench:
             fingerprint=identity.fingerprint,
             document=dict(identity.document),
             results=self.results,
+            models=self.results["i0-resolve"].models if "i0-resolve" in self.results else {},
         )
         work = self.folder / "work" / stage
         work.mkdir(parents=True, exist_ok=True)
@@ -175,9 +176,9 @@ async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
 
 async def test_a_models_digest_is_that_of_its_folder(tmp_path: Path) -> None:
     one = (await Bench(tmp_path).run(resolve, "i0-resolve")).models["llama"]
-    from moaa.store.stages.folders import folder_digest
+    from moaa.store.stages.folders import file_digest, folder_digest
 
-    assert one == folder_digest({"config.json": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"})
+    assert one == folder_digest({file.name: file_digest(file) for file in (tmp_path / "weights").iterdir()})
 
 
 async def test_files_elsewhere_with_the_same_content_pin_the_same(tmp_path: Path) -> None:

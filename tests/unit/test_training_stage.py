@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from moaa.api.models import Model
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, StoreError
 from moaa.plan.result import Output, StageResult
@@ -15,6 +16,7 @@ from moaa.store.fencing import claim
 from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.stages import sft
 from moaa_jobs.training.driver import train, watch
+from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.messages import LoopProgress, progress_key
@@ -41,7 +43,9 @@ async def test_too_many_long_rows_are_permanent_and_named(world: World) -> None:
     rows = conversations(10)
     rows[3]["messages"][0]["content"] = "x" * 100
     job, context = await prepared(world, rows)
-    with pytest.raises(Permanent, match=r"1 of 10 rows cannot be trained \(first: 'c3', too-long\).*allows 0"):
+    with pytest.raises(
+        Permanent, match=r"1 of 10 rows cannot be trained.*allows 0; too-long: 1, for example 'c3' \(\d+ tokens"
+    ):
         await sft.run(job, context)
 
 
@@ -55,7 +59,7 @@ async def test_tolerated_failures_are_counted(world: World) -> None:
 
 async def test_no_row_left_is_permanent(world: World) -> None:
     job, context = await prepared(world, [conversations(2)[0]], maxLength=16)
-    with pytest.raises(Permanent, match="no row is left to train on, of 1"):
+    with pytest.raises(Permanent, match="no row is left to train on, of 1; too-long: 1, for example 'c0'"):
         await sft.run(job, context)
 
 
@@ -161,5 +165,5 @@ def test_a_student_without_chat_template_is_refused(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(DataError, match="no chat template"):
-        load_tokenizer(tmp_path)
+    with pytest.raises(DataError, match=r"spec\.models m: its tokenizer has no chat template"):
+        open_chat(tmp_path, Model(name="m", source="file:///m"), thinking=None)

@@ -1,7 +1,8 @@
 """stage-data: pinned sources to the tables every later stage reads (`moaa.data.prepare`).
 
 One worker; the sources are read once, rows wait on disk, and the tables go out in shards of a fixed number of rows.
-What was dropped is in the manifest's metrics: `<table>.read`, `.duplicates`, `.contaminated`, `.overLimit`, `.rows`.
+What was dropped is in the manifest's metrics: `<table>.read`, `.duplicates`, `.contaminated`, `.overLimit`, `.rows`;
+and which part of the rows is too long for whom (`lengths`): `<table>.tooLong.<model>`.
 """
 
 import asyncio
@@ -32,8 +33,10 @@ from moaa.store.stages.shards import shard_count
 from moaa.store.stages.tables import TableRows
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of
+from moaa_jobs.runner.models import windows_of
 from moaa_jobs.runner.one_worker import finished, publish
 from moaa_jobs.runner.origins import Origins
+from moaa_jobs.stages.lengths import SAMPLE, check_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     """Write the tables and the manifest of stage-data.
 
     Raises:
-        DataError: a source changed since it was pinned, a file or row is wrong, or too few rows are left.
+        DataError: a source changed since it was pinned, a file or row is wrong, too few rows are left, or more of them
+            are too long for those who read them than may fail.
+        StoreError: the Hub did not give a tokenizer.
     """
     if await finished(context):
         return
@@ -60,14 +65,27 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         for table in prepared:
             logger.info("table_prepared table=%s counts=%s", table.name, table.counts)
         check_enough(context.resource, {table.name: table.counts.kept for table in prepared})
+        long = await _check_lengths(prepared, context)
         await publish(
             context,
             _shards(prepared),
             main_table=prepared[0].name,
             started=started,
             rows_in=sum(table.counts.read for table in prepared),
-            metrics=_metrics(prepared),
+            metrics=_metrics(prepared) | long,
         )
+
+
+async def _check_lengths(prepared: list[PreparedTable], context: Context) -> dict[str, float]:
+    """Raises DataError, StoreError: as `check_lengths` and `windows_of`."""
+    context.progress.update(message="counting tokens")
+    windows = await windows_of(context)
+
+    def count() -> dict[str, float]:
+        sampled = {table.name: [row["messages"] for row in islice(table.rows(), SAMPLE)] for table in prepared}
+        return check_lengths(context.resource, sampled, windows)
+
+    return await asyncio.to_thread(count)
 
 
 async def _prepare(stack: ExitStack, sources: list[TableSource], context: Context) -> list[PreparedTable]:

@@ -122,13 +122,24 @@ RULES: Rules = {
     Serving: (
         Rule(
             _own_args(),
-            "args sets what other fields say (source, revision, tokenSecret, maxModelLen, gpus, maxConcurrency) or "
+            "args sets what other fields say (source, revision, chatTemplate, maxModelLen, gpus, maxConcurrency) or "
             "what the executor sets; remove that argument",
             ".args",
             Reason.FORBIDDEN,
         ),
     ),
     Model: (
+        Rule(
+            "!has(self.chatTemplate) || self.chatTemplate.contains('{')",
+            "chatTemplate must be the text of a Jinja template; a cluster sees no files of yours",
+            ".chatTemplate",
+        ),
+        Rule(
+            "!has(self.endpoint) || !has(self.chatTemplate)",
+            "chatTemplate is for models that we serve; remove it",
+            ".chatTemplate",
+            Reason.FORBIDDEN,
+        ),
         Rule(
             "has(self.source) != has(self.endpoint)",
             "give exactly one of source (we serve it) and endpoint (somebody else does)",
@@ -162,7 +173,6 @@ RULES: Rules = {
             ".source",
         ),
         no_control_character("source"),
-        _hub_only("revision"),
         _hub_only("tokenSecret"),
     ),
     MoAASpec: (

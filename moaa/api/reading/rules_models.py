@@ -30,6 +30,8 @@ OWN_ARGS = (
     "--ssl-keyfile",
     "--config",
     "--hf-token",
+    "--chat-template",
+    "--default-chat-template-kwargs",
 )
 """vLLM arguments that executors set from other fields, or that would make a server unreachable for them."""
 
@@ -41,6 +43,8 @@ _INSTEAD = {
     "-tp": "use serving.gpus",
     "--max-num-seqs": "use serving.maxConcurrency",
     "--hf-token": "use tokenSecret",
+    "--chat-template": "use the model's chatTemplate, which training follows too",
+    "--default-chat-template-kwargs": "use the model's chatTemplateArgs, which training follows too",
     "--api-key": "servers of a run are reached inside it only",
     "--api-key-file": "servers of a run are reached inside it only",
 }
@@ -158,10 +162,8 @@ def sources(spec: Node) -> Iterator[Problem]:
             yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
         elif uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
-        if source.given and not uri.startswith("hf://"):
-            for field in ("revision", "tokenSecret"):
-                if model.at(field).given:
-                    yield model.at(field).problem("is for hf:// sources only; remove it")
+        if source.given and not uri.startswith("hf://") and model.at("tokenSecret").given:
+            yield model.at("tokenSecret").problem("is for hf:// sources only; remove it")
 
 
 def serving_args(spec: Node) -> Iterator[Problem]:
