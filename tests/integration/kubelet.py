@@ -16,11 +16,10 @@ from moaa.contract.answers import PreflightAnswer, failure, pack
 from moaa.contract.checks import CheckJob
 from moaa.contract.job import StageJob
 from moaa.plan.result import StageResult
-from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
-from moaa_operator.observe.read import Role
-from moaa_operator.render.pod import JOB_FILE
+from moaa_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Kind
+from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, STAGE_LABEL, Role
 from tests.operator_helpers import finished, inspected
 
 Object = dict[str, Any]

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from moaa_operator.render.metadata import labels
 
 from moaa.api.crd.definition import crd
 from moaa.contract import progress
-from moaa_operator.decide.served import PORT
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner
-from moaa_operator.render.metadata import Role, labels
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner, Role
+from moaa_operator.render.server import PORT
 from moaa_operator.settings import LogFormat, NodeRole, Settings
 from tests.chart import (
     ALL,

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from moaa.contract.answers import FailureAnswer, WaitingAnswer, failure
+from moaa_operator.observe.observed import End
 from moaa_operator.observe.pods import Termination, describe, problem, terminations, unscheduled_since
-from moaa_operator.observe.read import End, observe
+from moaa_operator.observe.read import observe
 from tests.operator_helpers import OWNER, Cluster
 
 Object = dict[str, Any]

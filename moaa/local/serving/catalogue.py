@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from moaa.weights import hub
 from moaa.weights.bring import Places, bring
 from moaa.weights.find import ModelWeights, find
 from moaa.weights.folder import read_config, size_gib
+from moaa.weights.served import served_name
 
 Results = Mapping[str, StageResult]
 
@@ -27,15 +27,6 @@ def server_key(found: ModelWeights) -> str:
     """Same weights served in the same way: one server, whatever its names are."""
     how = found.serving.model_dump_json(include={"gpus", "max_model_len", "max_concurrency", "args", "memory_gib"})
     return hashlib.sha256(f"{found.digest} {how}".encode()).hexdigest()
-
-
-def served_name(name: str) -> str:
-    """What requests and log files call a model: `@i1-sft` gives `student-i1-sft`.
-
-    >>> served_name("@i1-sft"), served_name("qwen")
-    ('student-i1-sft', 'qwen')
-    """
-    return re.sub(r"[^a-z0-9-]", "", name.replace("@", "student-"))
 
 
 class Catalogue:

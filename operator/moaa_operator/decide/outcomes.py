@@ -1,26 +1,28 @@
-"""What the attempts under way have come to, read off their Jobs and RayJobs. Pure.
+"""What the attempts under way came to, read off their Jobs and RayJobs. Pure.
 
-The only place where an outcome is taken from a child; once it is in the status, the child may go. A stage is done when
-a Job that read its manifest says so in its termination message, never because a Job ended well.
+Once an outcome is in the status, its child may go. A stage is done when a Job that read its manifest says so in its
+termination message; that a Job ended well is not enough.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.contract.answers import FailureAnswer, WaitingAnswer
 from moaa.contract.checks import CheckAnswer
 from moaa.contract.exits import Exit
 from moaa.plan.result import StageResult
+from moaa_operator.kube.owner import Role
 from moaa_operator.observe import pods
+from moaa_operator.observe.observed import Child, End, Observed
 from moaa_operator.observe.pods import Termination
-from moaa_operator.observe.read import Child, End, Observed, Role
 
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
-"""A pod that should have ended so long ago is on a machine that does not answer: nobody ends it, and its Job waits."""
+"""A pod that should have ended so long ago is on a machine that does not answer. It never ends, and its Job waits."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often, not why."""
 
@@ -61,7 +63,7 @@ Outcome = Done | Worked | Deferred | Failed | Released
 
 
 def children_of(observed: Observed, entry: StageAttempts) -> list[Child]:
-    """Those of the attempt under way. Checks of the store are told apart by their number alone."""
+    """The children of the attempt under way. For checks of the store the number alone counts."""
     return [
         child
         for child in observed.children
@@ -86,10 +88,18 @@ def outcome(observed: Observed, entry: StageAttempts, *, now: datetime, place_wi
     child = working_child(observed, entry)
     if child is None:
         return None
-    if child.end is End.RUNNING:
-        return _given_up(child, now=now, place_within=place_within)
-    if child.end is End.FAILED:
-        return _failure(child)
+    match child.end:
+        case End.RUNNING:
+            return _given_up(child, now=now, place_within=place_within)
+        case End.FAILED:
+            return _failure(child)
+        case End.SUCCEEDED:
+            return _success(child, entry)
+        case _:
+            assert_never(child.end)
+
+
+def _success(child: Child, entry: StageAttempts) -> Outcome:
     result = _result(child, entry.fingerprint)
     if result is not None:
         return Done(result)
@@ -145,16 +155,24 @@ def _lost(child: Child) -> Failed:
 
 
 def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckAnswer | Failed | None:
-    """What an inspection found; None while it goes on."""
+    """What an inspection found, or how it failed; None while it goes on."""
     child = working_child(observed, entry)
     if child is None:
         return None
-    if child.end is End.RUNNING:
-        given_up = _given_up(child, now=now, place_within=timedelta.max)
-        return given_up if isinstance(given_up, Failed) else None
-    if child.end is End.FAILED:
-        failure = _failure(child)
-        return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+    match child.end:
+        case End.RUNNING:
+            given_up = _given_up(child, now=now, place_within=timedelta.max)
+            return given_up if isinstance(given_up, Failed) else None
+        case End.FAILED:
+            failure = _failure(child)
+            return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+        case End.SUCCEEDED:
+            return _found(child)
+        case _:
+            assert_never(child.end)
+
+
+def _found(child: Child) -> CheckAnswer | Failed:
     for ended in child.terminations:
         found = ended.said(CheckAnswer)
         if found is not None:
@@ -170,7 +188,7 @@ def _result(child: Child, fingerprint: str) -> StageResult | None:
     return None
 
 
-def _failure(child: Child) -> Outcome:
+def _failure(child: Child) -> Failed | Deferred:
     """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
     permanent = [t for t in child.terminations if t.exit_code == Exit.PERMANENT or _is_permanent(t)]
     if permanent:

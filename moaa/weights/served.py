@@ -1,4 +1,4 @@
-"""Which servers stand for the models that stages name, and what requests call them.
+"""Which servers stand for the models that stages name, and what requests call them. Pure.
 
 A promoted student is the folder that an earlier stage wrote, or the declared student: one server answers for every
 name of the same weights, so that a promotion never loads them a second time.
@@ -16,8 +16,6 @@ from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
 from moaa.weights.find import find
 
-PORT = 8000
-
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -34,16 +32,21 @@ class ServedModel:
 
     @property
     def served_name(self) -> str:
-        """What requests call it, and a part of its server's name.
+        """What requests call it, and a part of its server's name."""
+        return served_name(self.name)
 
-        >>> ServedModel("@i1-sft", "", None, "stages/sft/…").served_name
-        'student-i1-sft'
-        """
-        return re.sub(r"[^a-z0-9-]", "", self.name.replace("@", "student-"))
+
+def served_name(name: str) -> str:
+    """What requests call a model, also a part of the names of servers and log files.
+
+    >>> served_name("@i1-sft"), served_name("qwen")
+    ('student-i1-sft', 'qwen')
+    """
+    return re.sub(r"[^a-z0-9-]", "", name.replace("@", "student-"))
 
 
 def server_of(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> ServedModel | None:
-    """The server that answers for a name of `Stage.serves`, or None when somebody else's endpoint does.
+    """The server that answers for a name of `Stage.serves`, or None when the model is an endpoint.
 
     Raises:
         StageError: the stage that makes the student has no result, or one without a model.
