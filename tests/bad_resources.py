@@ -357,11 +357,6 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.models[0].endpoint.url",
         "write what stands before it: https://x/v1",
     ),
-    "a URL with a fragment": (
-        {"spec__models__0": asked(url="https://x/v1#models")},
-        "spec.models[0].endpoint.url",
-        "nothing behind it would be sent",
-    ),
     "omitted and named": (
         {"spec__models__0": asked(omit=["seed"], names={"seed": "random_seed"})},
         "spec.models[0].endpoint.names.seed",

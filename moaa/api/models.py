@@ -1,9 +1,9 @@
 """Models that take part: where their weights come from and how they are served, or who serves them for us."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from moaa.api.base import JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 
@@ -55,13 +55,7 @@ class Header(Spec):
     ) = None
     """Plain text that everybody may read."""
     secret: SecretKey | None = None
-    """Where the value is, for example a key that goes into `api-key`."""
-
-    @model_validator(mode="after")
-    def _one_value(self) -> Self:
-        if (self.value is None) == (self.secret is None):
-            raise ValueError("give exactly one of value (plain text) and secret (where it is)")
-        return self
+    """Where the value is, for example a key that goes into `api-key`. Exactly one of the two is given."""
 
 
 class Endpoint(Spec):
