@@ -1,55 +1,171 @@
-"""Drops training rows that repeat evaluation prompts: word n-grams in common.
+"""Finds training rows that hold an evaluation question.
 
 Words are runs of letters, digits and `_` after the normalisation of `moaa.data.dedup`; punctuation separates, and each
-Chinese or Japanese character is a word of its own, since those scripts put no spaces. An n-gram never crosses turns.
-Every turn of a training row is looked at, answers included: what is trained on counts. An evaluation prompt with fewer
-than n words in all its user turns has no n-gram; a training row is dropped when its user turns have just those words.
+Chinese or Japanese character is a word of its own, since those scripts put no spaces. Every turn of a training row is
+looked at, answers included: what is trained on counts. An n-gram never crosses turns.
+
+A row holds a question when one of its turns has four fifths of the question's own words in n-grams that both share, and
+every number in them, and every sign between numbers. Own are the words that no n-gram shared with another question
+covers: the instruction that a benchmark puts around all of its questions, or a passage that several ask about, is
+nobody's own. A question of which others hold all (they quote it) owns all of its words. A question with no turn of n
+words has no n-gram; a row holds it when its user turns have just those words, numbers and signs.
 """
 
 import hashlib
 import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from moaa.client.calls import Message
+from moaa.data.bad_rows import shorten
 from moaa.data.dedup import normalize
 
+OWN_WORDS = 0.8
+"""Part of a question's own words that a row has to hold: a reworded ending is still the question."""
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W{_IDEOGRAPHS}]+")
+_SIGNS = (
+    re.compile(r"(\w+|\))\s*([-+*/^=<>%])\s*(?=(\d+))"),  # between numbers, or before the second
+    re.compile(r"(?<![\w)\s])\s*()(-)(?=(\d+))"),  # before a number
+    re.compile(r"\b([a-z])(\+\+|#)(?!\w)()"),  # of a name: C++, C#
+)
+_SPELLINGS = str.maketrans({"−": "-", "–": "-", "×": "*", "·": "*", "÷": "/"})
+_NUMBER_WORDS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion half third quarter twice
+thrice double triple first second 零 一 二 三 四 五 六 七 八 九 十 百 千 万 两
+"""
+_NUMBERS = frozenset(_NUMBER_WORDS.split())
 
 
 def words(text: str) -> list[str]:
     return _WORD.findall(normalize(text))
 
 
+def signs(text: str) -> list[tuple[str, str]]:
+    """Signs that decide what is asked, each with the word it belongs to.
+
+    >>> signs("Is 12 + 7 < 20 in C++?")
+    [('7', '12+7'), ('20', '7<20'), ('c', 'c++')]
+    """
+    plain = normalize(text.translate(_SPELLINGS))
+    return [(right or left, left + sign + right) for marks in _SIGNS for left, sign, right in marks.findall(plain)]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The question that a training row holds."""
+
+    table: str
+    """`eval-<benchmark>`."""
+    row: str
+    text: str
+    """Its beginning."""
+
+    def __str__(self) -> str:
+        return f"question {self.row!r} of {self.table}: {self.text}"
+
+
+@dataclass
+class _Turn:
+    question: Repeated
+    words: list[str]
+    grams: list[bytes]
+    signs: frozenset[tuple[str, str]]
+    own: frozenset[int] = frozenset()
+    """Positions of own words."""
+    numbers: frozenset[str] = frozenset()
+    """Among the own words."""
+
+
 class Contamination:
-    """What the evaluation prompts say. Memory: 8 bytes and a set entry for each n-gram."""
+    """What the evaluation questions say. Memory: the questions' words, and an entry for each n-gram."""
 
     def __init__(self, ngram: int) -> None:
-        """`ngram` words in a row count as repetition; 0 finds none."""
+        """`ngram` words in a row count as shared; 0 finds nothing."""
         self._ngram = ngram
-        self._grams: set[bytes] = set()
-        self._short: set[tuple[str, ...]] = set()
+        self._turns: dict[tuple[str, ...], _Turn] = {}
+        self._short: dict[tuple[str, ...], Repeated] = {}
+        self._index: dict[bytes, list[tuple[_Turn, int]]] | None = None
 
-    def add(self, messages: Sequence[Message]) -> None:
-        """Learn one evaluation prompt: its user turns."""
+    def add(self, messages: Sequence[Message], *, table: str, row: str) -> None:
+        """Learn one evaluation question: its user turns. All are added before the first is looked for."""
+        assert self._index is None, "questions are added before rows are looked at"
         if not self._ngram:
             return
-        turns = [words(m["content"]) for m in messages if m["role"] == "user"]
-        if sum(map(len, turns)) < self._ngram:
-            self._short.add(tuple(word for turn in turns for word in turn))
-        for turn in turns:
-            self._grams.update(self._ngrams(turn))
+        texts = [m["content"] for m in messages if m["role"] == "user"]
+        question = Repeated(table, row, shorten(texts[0]))
+        turns = [(text, words(text)) for text in texts]
+        if all(len(found) < self._ngram for _, found in turns):
+            self._short.setdefault(_key(texts), question)
+        for text, found in turns:
+            if len(found) >= self._ngram:
+                # The same question in two benchmarks is one: neither takes the other's words.
+                turn = _Turn(question, found, list(self._ngrams(found)), frozenset(signs(text)))
+                self._turns.setdefault(_key([text]), turn)
 
-    def contains(self, messages: Sequence[Message]) -> bool:
-        """True when the training row repeats a prompt that was added."""
+    def find(self, messages: Sequence[Message]) -> Repeated | None:
+        """The first question that was added and that the training row holds."""
         if not self._ngram:
-            return False
-        turns = [(m["role"], words(m["content"])) for m in messages]
-        if tuple(word for role, turn in turns if role == "user" for word in turn) in self._short:
-            return True
-        return any(gram in self._grams for _, turn in turns for gram in self._ngrams(turn))
+            return None
+        if self._index is None:
+            self._index = self._indexed()
+        if found := self._short.get(_key([m["content"] for m in messages if m["role"] == "user"])):
+            return found
+        return next((found for m in messages if (found := self._held_by(m["content"], self._index))), None)
+
+    def _held_by(self, text: str, index: dict[bytes, list[tuple[_Turn, int]]]) -> Repeated | None:
+        said = words(text)
+        covered: dict[int, set[int]] = defaultdict(set)
+        touched: dict[int, _Turn] = {}
+        for gram in self._ngrams(said):
+            for turn, start in index.get(gram, ()):
+                touched[id(turn)] = turn
+                covered[id(turn)].update(range(start, start + self._ngram))
+        for key, turn in touched.items():
+            is_held = len(covered[key] & turn.own) >= OWN_WORDS * len(turn.own)
+            if is_held and turn.numbers <= set(said) and turn.signs <= set(signs(text)):
+                return turn.question
+        return None
+
+    def _indexed(self) -> dict[bytes, list[tuple[_Turn, int]]]:
+        """n-grams that cover own words, with the turns and positions where they stand."""
+        turns = list(self._turns.values())
+        holders = Counter(gram for turn in turns for gram in set(turn.grams))
+        index: dict[bytes, list[tuple[_Turn, int]]] = defaultdict(list)
+        for turn in turns:
+            shared = {
+                position
+                for start, gram in enumerate(turn.grams)
+                if holders[gram] > 1
+                for position in range(start, start + self._ngram)
+            }
+            everything = frozenset(range(len(turn.words)))
+            turn.own = everything - shared or everything
+            own = {turn.words[i] for i in turn.own}
+            turn.numbers = frozenset(filter(_is_number, own))
+            turn.signs = frozenset(sign for sign in turn.signs if sign[0] in own)
+            for start, gram in enumerate(turn.grams):
+                if not turn.own.isdisjoint(range(start, start + self._ngram)):
+                    index[gram].append((turn, start))
+        return dict(index)
 
     def _ngrams(self, turn: list[str]) -> Iterator[bytes]:
         # 8 bytes: a chance collision of any of 10^7 training with 10^6 evaluation n-grams has probability 5e-7.
         for i in range(len(turn) - self._ngram + 1):
             yield hashlib.blake2b(" ".join(turn[i : i + self._ngram]).encode(), digest_size=8).digest()
+
+
+def _key(texts: Sequence[str]) -> tuple[str, ...]:
+    """Words, numbers among them, and signs of user turns; only question marks and the like are no difference."""
+    return (
+        *(word for text in texts for word in words(text)),
+        "\0",
+        *(sign for text in texts for _, sign in signs(text)),
+    )
+
+
+def _is_number(word: str) -> bool:
+    return word in _NUMBERS or any(unicodedata.category(character) == "Nd" for character in word)

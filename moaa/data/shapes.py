@@ -2,40 +2,32 @@
 
 What always holds for a row that leaves here: an optional leading system turn, then user and assistant turns that
 alternate, no empty turn, no character a server or a tokenizer could not take, at most `MAX_ROW_BYTES` of text. It ends
-with a user turn, except for `Use.GIVEN`, whose rows end with the answer to train on.
+with a user turn, except for `Use.GIVEN`, whose rows end with the answer to train on. Rows of `Shape.TURNS` have user
+turns only: whoever answers them answers every one.
 
 Columns are taken in the order of `Shape`: data sets that carry both `messages` and `prompt` (UltraFeedback binarised,
-UltraChat) mean the same conversation by both. A null column counts as absent. Other columns are ignored.
+UltraChat) mean the same conversation by both. A null column counts as absent. What else belongs to the question (a
+system prompt, an input, a context) is read where its meaning is known and else refused; other columns are ignored and
+named (`moaa.data.columns`).
 """
 
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
+from moaa.api.data import Columns
 from moaa.client.calls import Message
+from moaa.data.bad_rows import RowError, Why, text_of, type_name
+from moaa.data.columns import CONTEXT, SYSTEM, Fields
 from moaa.data.hashing import digest_of
+from moaa.data.labels import gold, row_id
 from moaa.data.rows import PromptRow
+from moaa.data.turns import conversation, dialogue, is_empty, prompt
 
 MAX_ROW_BYTES = 1 << 20
 """Longer than any context window in use; a larger row is nearly always a broken export."""
-MAX_ID_CHARACTERS = 256
-GIVE_COLUMNS = "give messages (or conversations) with turns, prompt, or instruction"
-
-_TYPE_NAMES = {dict: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
-ROLES: dict[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-}
-ID_COLUMNS = ("id", "uid", "question_id")
-"""Columns that name a row. `prompt_id` is not among them: it names a prompt, and several rows may share it."""
-_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+GIVE_COLUMNS = "give messages (or conversations) with turns, prompt, instruction or question, or name yours in columns"
+NO_COLUMNS = Columns()
 
 
 class Shape(StrEnum):
@@ -43,9 +35,15 @@ class Shape(StrEnum):
 
     MESSAGES = "messages"
     CONVERSATIONS = "conversations"
+    CONVERSATION = "conversation"
     PREFERENCE = "chosen"
     PROMPT = "prompt"
     INSTRUCTION = "instruction"
+    QUESTION = "question"
+    TURNS = "turns"
+    """A list of what the user says, turn by turn, nobody's answers between (MT-Bench)."""
+    TEXT = "text"
+    """A dialogue in one text."""
 
 
 class Use(StrEnum):
@@ -58,184 +56,187 @@ class Use(StrEnum):
     EXACT_MATCH = "an ExactMatch benchmark"
 
 
-class RowError(ValueError):
-    """A record cannot be used. The reader adds the file and the line."""
+@dataclass(frozen=True)
+class Read:
+    """A record that was read."""
 
-    def __init__(self, field: str, found: object, remedy: str) -> None:
-        self.field = field
-        self.found = shorten(found)
-        self.remedy = remedy
-        super().__init__(f"{field}: found {self.found}; {remedy}")
-
-
-def shorten(found: object) -> str:
-    """At most 60 characters of what was found, safe to print."""
-    text = found if isinstance(found, str) else repr(found)
-    text = text if len(text) <= 60 else text[:57] + "..."
-    return ascii(text)[1:-1] if _UNUSABLE.search(text) else repr(text) if isinstance(found, str) else text
+    row: PromptRow
+    shape: Shape
+    ignored: frozenset[str]
+    """Columns with content that nobody reads; `messages[].name` is a key of turns."""
 
 
-def columns() -> frozenset[str]:
-    """Every column that is ever read; Parquet readers need no other."""
-    extra = {"prompt", "rejected", "response", "completion", "input", "output", "answer"}
-    return frozenset({s.value for s in Shape} | extra | set(ID_COLUMNS))
-
-
-def shape_of(record: Mapping[str, object]) -> Shape:
-    """The shape of a record. Raises RowError: none of the known columns is there."""
-    for shape in Shape:
-        if record.get(shape.value) is not None:
-            return shape
-    names = ", ".join(f"{name} (null)" if record[name] is None else str(name) for name in record) or "nothing"
-    raise RowError("columns", names, GIVE_COLUMNS)
-
-
-def to_row(record: Mapping[str, object], shape: Shape, use: Use) -> PromptRow:
-    """The record as a row for `use`.
+def read_record(record: Mapping[str, object], use: Use, columns: Columns = NO_COLUMNS) -> Read:
+    """The record as a row for `use`; `columns` is what the resource says of the source's columns.
 
     Raises:
-        RowError: a field has a wrong type, role or value, or something the use needs is missing.
+        RowError: a field has a wrong type, role or value, something the use needs is missing, or something that belongs
+            to the question cannot be read.
     """
-    messages = _conversation(record, shape)
+    fields = Fields(record, columns)
+    shape = _shape_of(fields)
+    messages = _conversation(fields, shape, use)
+    own_id, answer = row_id(fields), gold(fields.get("answer")) if use is Use.EXACT_MATCH else None
+    fields.settle(messages)
     if use is not Use.GIVEN and messages and messages[-1]["role"] == "assistant":
         messages = messages[:-1]
-    _check_turns(messages, shape)
-    if use is Use.GIVEN and messages[-1]["role"] != "assistant":
-        raise RowError(
-            shape.value,
-            f"last turn {messages[-1]['role']}",
-            "answers: Given needs an answer at the end; add it or use Mixture",
-        )
+    _check_turns(messages, shape, use)
     size = sum(len(m["content"].encode()) for m in messages)
     if size > MAX_ROW_BYTES:
-        raise RowError(shape.value, f"{size} bytes of text", f"a row may hold {MAX_ROW_BYTES}; split or remove it")
-    answer = _gold(record) if use is Use.EXACT_MATCH else None
-    return PromptRow(id=_row_id(record) or digest_of(messages)[:32], messages=messages, answer=answer)
+        remedy = f"a row may hold {MAX_ROW_BYTES}; split or remove it"
+        raise RowError(Why.TOO_LARGE, shape.value, f"{size} bytes of text", remedy)
+    row = PromptRow(id=own_id or digest_of(messages)[:32], messages=messages, answer=answer)
+    return Read(row, shape, frozenset(fields.ignored))
 
 
-def _conversation(record: Mapping[str, object], shape: Shape) -> list[Message]:
+def _shape_of(fields: Fields) -> Shape:
+    for shape in Shape:
+        if fields.has(shape.value):
+            return shape
+    if fields.has("message_id") and fields.has("parent_id"):
+        raise RowError(
+            Why.TREE, "parent_id", fields.get("parent_id"), "is a tree with one message a row; write one conversation "
+            "a row: follow parent_id from a leaf to its root"
+        )  # fmt: skip
+    raise RowError(Why.UNKNOWN_COLUMNS, "columns", ", ".join(fields.names()) or "nothing", GIVE_COLUMNS)
+
+
+def _conversation(fields: Fields, shape: Shape, use: Use) -> list[Message]:
+    value = fields.get(shape.value)
+    context: tuple[str, ...] = ("context",) if "context" in fields.explicit else ()
     match shape:
-        case Shape.MESSAGES:
-            return _turns(record["messages"], "messages", "role", "content")
-        case Shape.CONVERSATIONS:
-            return _turns(record["conversations"], "conversations", "from", "value")
+        case Shape.MESSAGES | Shape.CONVERSATIONS | Shape.CONVERSATION:
+            messages = conversation(value, shape.value, fields.ignored.add)
+            if "response" in fields.explicit:
+                messages += _answer(fields, ("response",), use)
         case Shape.PREFERENCE:
-            return _preference(record)
+            messages = _preference(fields)
         case Shape.PROMPT:
-            return _prompt(record["prompt"]) + _answer(record, ("response", "completion"))
+            asked = prompt(value, "prompt", fields.ignored.add)
+            messages = asked + _answer(fields, ("response", "completion", "output"), use)
         case Shape.INSTRUCTION:
-            text = _text(record["instruction"], "instruction")
-            if more := _optional_text(record, "input"):
-                text = f"{text}\n\n{more}"
-            return [Message(role="user", content=text), *_answer(record, ("output", "response"))]
+            asked = prompt(value, "instruction", fields.ignored.add)
+            messages = asked + _answer(fields, ("output", "response", "completion"), use)
+            context = CONTEXT
+        case Shape.QUESTION:
+            asked = prompt(value, "question", fields.ignored.add)
+            answers = ("response", "answer", "output", "completion")
+            messages = asked + _answer(fields, answers if use is not Use.EXACT_MATCH else answers[:1], use)
+            context = CONTEXT
+        case Shape.TURNS:
+            messages = _user_turns(value)
+        case Shape.TEXT:
+            messages = _dialogue(value, fields)
+    return _with_system(_with_context(messages, fields, context), fields)
 
 
-def _preference(record: Mapping[str, object]) -> list[Message]:
-    """The preferred conversation: `chosen` holds all of it, or only what follows `prompt`. `rejected` is ignored."""
-    prompt = None if record.get("prompt") is None else _prompt(record["prompt"])
-    if isinstance(record["chosen"], str):
-        if prompt is None:
-            raise RowError("prompt", None, "chosen holds an answer only, so prompt must hold the question")
-        return [*prompt, Message(role="assistant", content=record["chosen"])]
-    chosen = _turns(record["chosen"], "chosen", "role", "content")
-    if chosen and chosen[0]["role"] == "assistant":
-        if prompt is None:
-            raise RowError("prompt", None, "chosen starts with the assistant, so prompt must hold the question")
-        return prompt + chosen
-    return chosen
-
-
-def _prompt(value: object) -> list[Message]:
-    if isinstance(value, list):
-        return _turns(value, "prompt", "role", "content")
-    return [Message(role="user", content=_text(value, "prompt"))]
-
-
-def _answer(record: Mapping[str, object], names: tuple[str, ...]) -> list[Message]:
-    for name in names:
-        value = record.get(name)
-        if isinstance(value, list):
-            return _turns(value, name, "role", "content")
-        if value is not None:
-            return [Message(role="assistant", content=_text(value, name))]
-    return []
-
-
-def _turns(value: object, field: str, role_key: str, text_key: str) -> list[Message]:
-    if not isinstance(value, list):
-        raise RowError(field, value, f"must be a list of turns, not {_type(value)}")
-    turns: list[Message] = []
-    for i, item in enumerate(value):
-        where = f"{field}[{i}]"
-        if not isinstance(item, dict):
-            raise RowError(where, item, f"must be an object with {role_key} and {text_key}, not {_type(item)}")
-        name = item.get(role_key)
-        role = ROLES.get(name) if isinstance(name, str) else None
-        if role is None:
-            raise RowError(f"{where}.{role_key}", name, "must be system, user or assistant (or human, gpt)")
-        content = item.get(text_key)
-        if isinstance(content, list):
-            raise RowError(f"{where}.{text_key}", content, "lists of parts (images) are not supported; give text")
-        turns.append(Message(role=role, content=_text(content, f"{where}.{text_key}")))
-    if turns and turns[0]["role"] == "system" and not turns[0]["content"].strip():
-        return turns[1:]  # many exports write an empty system turn where there is none
+def _preference(fields: Fields) -> list[Message]:
+    """The preferred conversation: `chosen` holds all of it, or only what follows `prompt`. `rejected` is not used."""
+    fields.get("rejected")
+    chosen = fields.get("chosen")
+    asked = prompt(fields.get("prompt"), "prompt", fields.ignored.add) if fields.has("prompt") else None
+    if isinstance(chosen, str):
+        if (whole := dialogue(text_of(chosen, "chosen"))) is not None:
+            return whole
+        if asked is None:
+            raise _no_question("holds an answer only")
+        return [*asked, Message(role="assistant", content=chosen)]
+    turns = conversation(chosen, "chosen", fields.ignored.add)
+    if turns and turns[0]["role"] == "assistant":
+        if asked is None:
+            raise _no_question("starts with the assistant")
+        return asked + turns
     return turns
 
 
-def _check_turns(messages: list[Message], shape: Shape) -> None:
+def _no_question(why: str) -> RowError:
+    return RowError(Why.UNKNOWN_COLUMNS, "prompt", None, f"chosen {why}, so prompt must hold the question")
+
+
+def _answer(fields: Fields, names: tuple[str, ...], use: Use) -> list[Message]:
+    """The given answer, or the turns that follow the prompt. A text is looked at only where it is trained on."""
+    first = [name for name in names if name in fields.explicit]
+    values = [(name, fields.get(name)) for name in (*first, *names)]
+    name, value = next(((name, value) for name, value in values if value is not None), ("", None))
+    if isinstance(value, list):
+        return conversation(value, name, fields.ignored.add)
+    if value is None or use is not Use.GIVEN:
+        return []
+    if fields.get("label") is False:
+        raise RowError(Why.NO_ANSWER, "label", False, f"says that {name} is an answer nobody wants; remove such rows")
+    return [Message(role="assistant", content=text_of(value, name))]
+
+
+def _user_turns(value: object) -> list[Message]:
+    if not isinstance(value, list):
+        raise RowError(Why.WRONG_TYPE, "turns", value, f"must be a list of what the user says, not {type_name(value)}")
+    texts = [
+        text_of(item.get("content") if isinstance(item, dict) else item, f"turns[{i}]") for i, item in enumerate(value)
+    ]
+    return [Message(role="user", content=text) for text in texts]
+
+
+def _dialogue(value: object, fields: Fields) -> list[Message]:
+    found = dialogue(text_of(value, "text"))
+    if found is None:
+        names = ", ".join(fields.names())
+        raise RowError(Why.UNKNOWN_COLUMNS, "columns", names, f"text holds no dialogue with marks; {GIVE_COLUMNS}")
+    return found
+
+
+def _with_context(messages: list[Message], fields: Fields, names: tuple[str, ...]) -> list[Message]:
+    """What belongs to the question, put behind the first user turn with a blank line between."""
+    for name in names:
+        if fields.has(name):
+            text_of(fields.get(name), name)
+    more = fields.context(names)
+    first = next((i for i, m in enumerate(messages) if m["role"] == "user"), None)
+    if not more or first is None:
+        return messages
+    whole = Message(role="user", content="\n\n".join([messages[first]["content"], *more]))
+    return [*messages[:first], whole, *messages[first + 1 :]]
+
+
+def _with_system(messages: list[Message], fields: Fields) -> list[Message]:
+    """The conversation under the system prompt that a column of its own holds."""
+    for name in SYSTEM:
+        if not fields.has(name) or is_empty(value := fields.get(name)):
+            continue
+        text = text_of(value, name)
+        if not messages or messages[0]["role"] != "system":
+            messages = [Message(role="system", content=text), *messages]
+        elif text.strip() not in messages[0]["content"]:
+            raise RowError(
+                Why.UNREAD_MEANING, name, text, "the conversation has another system turn; remove one, or name "
+                "the column in columns.ignore of the source"
+            )  # fmt: skip
+    return messages
+
+
+def _check_turns(messages: list[Message], shape: Shape, use: Use) -> None:
     field = shape.value
     talk = messages[1:] if messages and messages[0]["role"] == "system" else messages
     if not any(m["role"] == "user" for m in talk):
-        raise RowError(field, [m["role"] for m in messages], "there is no user turn to answer")
+        roles = [str(m["role"]) for m in messages]
+        raise RowError(Why.NO_USER_TURN, field, roles, "there is no user turn to answer")
     for i, message in enumerate(messages):
-        where = f"{field} turn {i + 1}"
         if not message["content"].strip():
-            raise RowError(where, message["content"], f"the {message['role']} turn is empty; remove the row or fill it")
+            remedy = f"the {message['role']} turn is empty; remove the row or fill it"
+            raise RowError(Why.EMPTY_TURN, f"{field} turn {i + 1}", message["content"], remedy)
+    _check_order(talk, shape, use, before=len(messages) - len(talk))
+    if use is Use.GIVEN and messages[-1]["role"] != "assistant":
+        remedy = "answers: Given needs an answer at the end; add it or use Mixture"
+        raise RowError(Why.NO_ANSWER, field, f"last turn {messages[-1]['role']}", remedy)
+
+
+def _check_order(talk: list[Message], shape: Shape, use: Use, *, before: int) -> None:
+    if shape is Shape.TURNS:
+        if len(talk) > 1 and use in (Use.GIVEN, Use.PREFERENCE):
+            remedy = f"{use} needs answers between the user's turns; give messages"
+            raise RowError(Why.NO_ANSWER, "turns", f"{len(talk)} turns", remedy)
+        return
     for i, message in enumerate(talk):
         expected = "user" if i % 2 == 0 else "assistant"
         if message["role"] != expected:
-            where = f"{field} turn {i + 1 + len(messages) - len(talk)}"
             remedy = f"must be {expected}: an optional system turn, then user and assistant in turn"
-            raise RowError(where, message["role"], remedy)
-
-
-def _text(value: object, field: str) -> str:
-    if not isinstance(value, str):
-        raise RowError(field, value, f"must be text, not {_type(value)}")
-    if bad := _UNUSABLE.search(value):
-        code = f"U+{ord(bad.group()):04X} at character {bad.start() + 1}"
-        raise RowError(field, code, "NUL and lone surrogates cannot be sent to a model; clean the text")
-    return value
-
-
-def _optional_text(record: Mapping[str, object], name: str) -> str:
-    return "" if record.get(name) is None else _text(record[name], name)
-
-
-def _gold(record: Mapping[str, object]) -> str:
-    value = record.get("answer")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if value is None:
-        raise RowError("answer", None, "an ExactMatch benchmark needs the right answer of every row")
-    if not (text := _text(value, "answer")).strip():
-        raise RowError("answer", text, "is empty; give the right answer")
-    return text
-
-
-def _row_id(record: Mapping[str, object]) -> str | None:
-    for name in ID_COLUMNS:
-        value = record.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise RowError(name, value, f"must be text or a whole number, not {_type(value)}")
-        text = _text(str(value), name)
-        if not text.strip() or len(text) > MAX_ID_CHARACTERS:
-            raise RowError(name, text, f"must have 1 to {MAX_ID_CHARACTERS} characters")
-        return text
-    return None
-
-
-def _type(value: object) -> str:
-    return "null" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)
+            raise RowError(Why.TURN_ORDER, f"{shape.value} turn {i + 1 + before}", message["role"], remedy)

@@ -22,6 +22,7 @@ from types import MappingProxyType
 
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
+from moaa.api.data import DataSource
 from moaa.api.defaults import MIXTURE_PROMPTS, effective
 from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, Sampling
@@ -45,8 +46,11 @@ from moaa.plan.stage import Identity, Kind, Stage, StageResult
 
 REVISION: Mapping[Kind, int] = MappingProxyType(
     # 2: calls are sampled as declared, without what the model's generation_config.json says; LowerBound promotes only
-    # what is above minGain on enough questions.
-    dict.fromkeys(Kind, 1) | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE, Kind.PROMOTE), 2)
+    # what is above minGain on enough questions. A folder's `split` decides which of its files are pinned; rows are read
+    # with what belongs to their question, deduplicated by system prompt too, decontaminated by whole questions.
+    dict.fromkeys(Kind, 1)
+    | dict.fromkeys((Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.EVALUATE, Kind.PROMOTE), 2)
+    | dict.fromkeys((Kind.RESOLVE, Kind.STAGE_DATA), 2)
 )
 """Meaning of each kind, raised by hand when the same document would lead to other rows or weights."""
 
@@ -134,13 +138,19 @@ def _stage_data(_stage: Stage, resource: MoAA, results: Results) -> tuple[Docume
     body: Document = {
         "seed": spec.seed,
         "tables": {
-            table: {"source": source.source, "split": source.split, "limit": cut.get(table)}
+            table: {"source": source.source, "split": source.split, "limit": cut.get(table)} | _columns(source)
             for table, source in tables(resource)
         },
         "answers": [str(source.answers) for source in spec.data.sft],
         "decontaminationNgram": spec.data.decontamination_ngram,
     }
     return inputs, body
+
+
+def _columns(source: DataSource) -> Document:
+    """What the resource says of a source's columns, left out where it says nothing."""
+    said = {name: value for name, value in canonical(source.columns).items() if value not in (None, [])}
+    return {"columns": said} if said else {}
 
 
 def _sliced(stage: Stage, resource: MoAA, results: Results) -> Document:

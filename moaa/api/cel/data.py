@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from moaa.api.cel.rule import Reason, Rule, Rules, matches
-from moaa.api.data import DataSource
+from moaa.api.data import Columns, DataSource
 from moaa.api.evaluation import Gate
 from moaa.api.resource import MoAASpec, Storage
-from moaa.api.rules.data import SUFFIXES
+from moaa.api.rules.data import DATA_PATH, DATA_PATH_SAYS
 from moaa.api.training import Training
 
 HUB_DATA = "^hf:///*datasets/+[^/]+/+[^/]"
@@ -78,6 +78,24 @@ def _rows(part: str, group: str, what: str) -> Iterator[Rule]:
     )
 
 
+def _sources_differ(group: str) -> Rule:
+    same = " && ".join(
+        (
+            "b.source == a.source",
+            "b.split == a.split",
+            "has(b.revision) == has(a.revision)",
+            "(!has(b.revision) || b.revision == a.revision)",
+            "b.columns == a.columns",
+        )
+    )
+    return Rule(
+        f"self.data.{group}.all(a, self.data.{group}.exists_one(b, {same}))",
+        f"two sources of data.{group} are the same, and rows are taken once; remove one, raise the limit of the other",
+        f".data.{group}",
+        Reason.DUPLICATE,
+    )
+
+
 RULES: Rules = {
     Storage: (
         _fixed("uri", "finished work and this run's record lie there"),
@@ -95,13 +113,20 @@ RULES: Rules = {
             ".source",
         ),
         Rule(
-            "self.source.startsWith('hf://') || "
-            + " || ".join(f"self.source.endsWith('{suffix}')" for suffix in SUFFIXES),
-            f"source must end with one of {', '.join(SUFFIXES)}; other formats are not read",
+            f"self.source.startsWith('hf://') || {matches('self.source', f'(?i){DATA_PATH}')}",
+            f"source {DATA_PATH_SAYS}",
             ".source",
         ),
         _hub_only("revision"),
         _hub_only("tokenSecret"),
+    ),
+    Columns: (
+        Rule(
+            "!has(self.messages) || !has(self.prompt)",
+            "prompt stands beside messages, which holds the whole conversation; name one of them",
+            ".prompt",
+            Reason.FORBIDDEN,
+        ),
     ),
     Training: tuple(_training()),
     Gate: (
@@ -126,6 +151,7 @@ RULES: Rules = {
             ".judge",
             Reason.REQUIRED,
         ),
+        *(_sources_differ(group) for group in ("sft", "preference")),
         *_rows("sft", "sft", "prompts to answer"),
         *_rows("dpo", "preference", "prompts to sample"),
     ),

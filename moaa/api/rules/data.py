@@ -1,5 +1,6 @@
 """Rules about storage, data, training and the number of iterations."""
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -8,7 +9,12 @@ from moaa.api.rules.asking import benchmark_nodes
 from moaa.api.rules.node import Node
 from moaa.errors import Problem
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+DATA_PATH = r"(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
+"""How the URI of a file that is read ends, or that of a folder: with a slash, or a last part without a dot."""
+DATA_PATH_SAYS = (
+    "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, or with / for a "
+    "folder; other formats are not read"
+)
 
 
 def source_nodes(spec: Node) -> Iterator[Node]:
@@ -59,11 +65,34 @@ def sources(spec: Node) -> Iterator[Problem]:
             continue
         if uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute path, file:///…, or start with file://./ in a file")
-        if uri.startswith(("s3://", "file:///")) and not uri.endswith(SUFFIXES):
-            yield source.problem(f"must end with one of {', '.join(SUFFIXES)}; other formats are not read")
+        if uri.startswith(("s3://", "file:///")) and not re.search(DATA_PATH, uri, re.IGNORECASE):
+            yield source.problem(DATA_PATH_SAYS)
         for field in ("revision", "tokenSecret"):
             if uri and holder.at(field).given:
                 yield holder.at(field).problem("is for hf:// data sets only; remove it")
+
+
+def columns(spec: Node) -> Iterator[Problem]:
+    for holder in source_nodes(spec):
+        named = holder.at("columns")
+        if named.at("messages").given and named.at("prompt").given:
+            yield named.at("prompt").problem(
+                "stands beside messages, which holds the whole conversation; name one of them"
+            )
+
+
+def sources_differ(spec: Node) -> Iterator[Problem]:
+    """The second of two equal sources would lose every row as a duplicate."""
+    for group in ("sft", "preference"):
+        seen: dict[tuple[str, ...], str] = {}
+        for holder in spec.at("data", group):
+            split = holder.at("split").text or "train"
+            same = (split, *(repr(holder.at(field).value or {}) for field in ("source", "revision", "columns")))
+            if holder.at("source").text and same in seen:
+                yield holder.at("source").problem(
+                    f"is {seen[same]} again, and rows are taken once; remove it, and give the other the limit of both"
+                )
+            seen.setdefault(same, holder.name)
 
 
 def training_has_data(spec: Node) -> Iterator[Problem]:
@@ -104,6 +133,8 @@ RULES = (
     storage,
     no_credentials_in_addresses,
     sources,
+    columns,
+    sources_differ,
     training_has_data,
     rows_for_every_iteration,
     gain_in_range,
