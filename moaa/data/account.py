@@ -107,14 +107,14 @@ def check_failures(accounts: Sequence[tuple[str, Account]], allowed: Fraction) -
     for field_name, account in accounts:
         if account.failed <= allowed * account.read:
             continue
-        lines.append(f"{field_name}: {account.failed} of {account.read} rows cannot be used")
-        for why, count in account.failed_by_reason.most_common():
-            lines.append(f"- {why}: {count}, first {account.examples[why]}")
-    if lines:
+        reasons = account.failed_by_reason.most_common()
+        counts = ", ".join(f"{why}: {count}" for why, count in reasons)
         lines.append(
-            "This is more than the part of a source's rows that spec.failures.maxFraction allows "
-            f"({float(allowed):g}); mend them, or raise it to go on without them"
+            f"{field_name}: {account.failed} of {account.read} rows cannot be used ({counts}), more than "
+            f"spec.failures.maxFraction {float(allowed):g} allows of a source; mend them, or raise it"
         )
+        lines += [f"- {why}, first {account.examples[why]}" for why, _ in reasons]
+    if lines:
         raise DataError("\n".join(lines))
 
 

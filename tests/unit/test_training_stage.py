@@ -80,8 +80,9 @@ async def test_without_a_pair_it_says_what_became_of_the_prompts(world: World) -
         await dpo.run(job, world.context(spec, job))
     assert str(caught.value) == (
         "i1-dpo: no row to train on: i1-judge: of 5 prompts that were judged, none gave a pair (best and worst drew: "
-        "3, the student's answers were the same text: 1, failed as too-few-samples: 1, 4 of 4 comparisons changed with "
-        "the order of the answers); most verdicts follow the order of the answers and not the answers: choose other judges"
+        "3, the student's answers were the same text: 1, failed as too-few-samples: 1, 4 of 4 comparisons changed "
+        "with the order of the answers); most verdicts follow the order of the answers and not the answers: choose "
+        "other judges"
     )
 
 
