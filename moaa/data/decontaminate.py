@@ -7,7 +7,8 @@ looked at, answers included: what is trained on counts. An n-gram never crosses 
 A row holds a question when one of its turns has four fifths of the question's own words in n-grams that both share, and
 every number in them, and every sign between numbers. Own are the words that no n-gram shared with another question
 covers: the instruction that a benchmark puts around all of its questions, or a passage that several ask about, is
-nobody's own. A question of which others hold all (they quote it) owns all of its words. A question with no turn of n
+nobody's own. Where that leaves a question no word (others quote it), n-grams of the fewest holders count as its own. A
+question with no turn of n
 words has no n-gram; a row holds it when its user turns have just those words, numbers and signs.
 """
 
@@ -15,7 +16,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.client.calls import Message
@@ -87,7 +88,8 @@ class Contamination:
         """`ngram` words in a row count as shared; 0 finds nothing."""
         self._ngram = ngram
         self._turns: dict[tuple[str, ...], _Turn] = {}
-        self._short: dict[tuple[str, ...], Repeated] = {}
+        self._short: dict[tuple[str, ...], dict[tuple[str, ...], Repeated]] = defaultdict(dict)
+        """Questions without a long turn: by the words of all their user turns, then by the signs."""
         self._index: dict[bytes, list[tuple[_Turn, int]]] | None = None
 
     def add(self, messages: Sequence[Message], *, table: str, row: str) -> None:
@@ -97,14 +99,15 @@ class Contamination:
             return
         texts = [m["content"] for m in messages if m["role"] == "user"]
         question = Repeated(table, row, shorten(texts[0]))
-        turns = [(text, words(text)) for text in texts]
-        if all(len(found) < self._ngram for _, found in turns):
-            self._short.setdefault(_key(texts), question)
-        for text, found in turns:
-            if len(found) >= self._ngram:
+        turns = [words(text) for text in texts]
+        if all(len(turn) < self._ngram for turn in turns):
+            self._short[_joined(texts, turns)].setdefault(_all_signs(texts), question)
+        for text, turn in zip(texts, turns, strict=True):
+            if len(turn) >= self._ngram:
                 # The same question in two benchmarks is one: neither takes the other's words.
-                turn = _Turn(question, found, list(self._ngrams(found)), frozenset(signs(text)))
-                self._turns.setdefault(_key([text]), turn)
+                key = (*turn, "\0", *_all_signs([text]))
+                found = _Turn(question, turn, list(self._ngrams(turn)), frozenset(signs(text)))
+                self._turns.setdefault(key, found)
 
     def find(self, messages: Sequence[Message]) -> Repeated | None:
         """The first question that was added and that the training row holds."""
@@ -112,12 +115,16 @@ class Contamination:
             return None
         if self._index is None:
             self._index = self._indexed()
-        if found := self._short.get(_key([m["content"] for m in messages if m["role"] == "user"])):
+        said = [(message, words(message["content"])) for message in messages]
+        texts = [message["content"] for message in messages if message["role"] == "user"]
+        short = self._short.get(_joined(texts, [turn for message, turn in said if message["role"] == "user"]))
+        if short and (found := short.get(_all_signs(texts))):
             return found
-        return next((found for m in messages if (found := self._held_by(m["content"], self._index))), None)
+        held = (self._held_by(message["content"], turn, self._index) for message, turn in said)
+        return next((question for question in held if question is not None), None)
 
-    def _held_by(self, text: str, index: dict[bytes, list[tuple[_Turn, int]]]) -> Repeated | None:
-        said = words(text)
+    def _held_by(self, text: str, said: list[str], index: Mapping[bytes, list[tuple[_Turn, int]]]) -> Repeated | None:
+        """The question that a turn holds; `said` are its words."""
         covered: dict[int, set[int]] = defaultdict(set)
         touched: dict[int, _Turn] = {}
         for gram in self._ngrams(said):
@@ -136,14 +143,7 @@ class Contamination:
         holders = Counter(gram for turn in turns for gram in set(turn.grams))
         index: dict[bytes, list[tuple[_Turn, int]]] = defaultdict(list)
         for turn in turns:
-            shared = {
-                position
-                for start, gram in enumerate(turn.grams)
-                if holders[gram] > 1
-                for position in range(start, start + self._ngram)
-            }
-            everything = frozenset(range(len(turn.words)))
-            turn.own = everything - shared or everything
+            turn.own = _own(len(turn.words), [holders[gram] for gram in turn.grams], self._ngram)
             own = {turn.words[i] for i in turn.own}
             turn.numbers = frozenset(filter(_is_number, own))
             turn.signs = frozenset(sign for sign in turn.signs if sign[0] in own)
@@ -158,13 +158,25 @@ class Contamination:
             yield hashlib.blake2b(" ".join(turn[i : i + self._ngram]).encode(), digest_size=8).digest()
 
 
-def _key(texts: Sequence[str]) -> tuple[str, ...]:
-    """Words, numbers among them, and signs of user turns; only question marks and the like are no difference."""
-    return (
-        *(word for text in texts for word in words(text)),
-        "\0",
-        *(sign for text in texts for _, sign in signs(text)),
-    )
+def _own(length: int, holders: Sequence[int], ngram: int) -> frozenset[int]:
+    """Positions of a question's own words: those that no n-gram covers which more questions hold than need be.
+
+    `holders[i]` is how many questions hold the n-gram at i. One, itself, where that leaves a word; else as few as do.
+    """
+    for few in sorted(set(holders)):
+        shared = {position for i, count in enumerate(holders) if count > few for position in range(i, i + ngram)}
+        if len(shared) < length:
+            return frozenset(range(length)) - shared
+    raise AssertionError("no n-gram is held by more questions than the one that most hold")
+
+
+def _joined(texts: Sequence[str], turns: Sequence[list[str]]) -> tuple[str, ...]:
+    """All words; of texts without any (signs only) the texts."""
+    return tuple(word for turn in turns for word in turn) or tuple(map(normalize, texts))
+
+
+def _all_signs(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sign for text in texts for _, sign in signs(text))
 
 
 def _is_number(word: str) -> bool:
