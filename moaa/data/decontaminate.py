@@ -28,7 +28,7 @@ OWN_WORDS = 0.8
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W{_IDEOGRAPHS}]+")
 _SIGNS = (
-    re.compile(r"(\w+|\))\s*([-+*/^=<>%])\s*(?=(\d+))"),  # between numbers, or before the second
+    re.compile(r"(\b\w++|\))\s*+([-+*/^=<>%])\s*+(?=(\d++))"),  # between numbers, or before the second
     re.compile(r"(?<![\w)\s])\s*()(-)(?=(\d+))"),  # before a number
     re.compile(r"\b([a-z])(\+\+|#)(?!\w)()"),  # of a name: C++, C#
 )

@@ -32,7 +32,7 @@ _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 _DIALOGUES = (
     # Helpful and harmless assistants' form, and Guanaco's.
     re.compile(r"(?:\A\s*|\n\n)(?P<role>Human|Assistant):"),
-    re.compile(r"\s*###\s*(?P<role>Human|Assistant|User):"),
+    re.compile(r"###\s*(?P<role>Human|Assistant|User):"),
 )
 _RENDERED = re.compile(
     r"\s*(?:<s>\s*)?(?:<\|im_start\|>|\[INST\]|<\|begin_of_text\|>|<\|start_header_id\|>|<start_of_turn>|"
@@ -102,10 +102,13 @@ def dialogue(text: str) -> list[Message] | None:
     >>> dialogue("\\n\\nHuman: Why?\\n\\nAssistant:")
     [{'role': 'user', 'content': 'Why?'}]
     """
+    if "Assistant:" not in text:
+        return None
     for marks in _DIALOGUES:
         found = list(marks.finditer(text))
         roles = [match["role"] for match in found]
-        if not found or found[0].start() != 0 or roles[0] == "Assistant" or "Assistant" not in roles:
+        is_dialogue = found and roles[0] != "Assistant" and "Assistant" in roles
+        if not is_dialogue or text[: found[0].start()].strip():
             continue
         ends = [*(match.start() for match in found[1:]), len(text)]
         turns = [
