@@ -51,6 +51,10 @@ terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the
 crd: setup ## Write the CRD of the resource's classes into the chart
 	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
 
+.PHONY: golden
+golden: setup ## Write anew what must not move when code does (tests/golden); then read the difference in git
+	$(PY) -m tests.golden.write
+
 .PHONY: format
 format: setup ## Put the code in shape
 	.venv/bin/ruff format .

@@ -28,15 +28,16 @@ from pathlib import Path
 import aiohttp
 
 from moaa.api.mixture import Sampling
-from moaa.client.calls import Message
 from moaa.client.ledgered import Calls
-from moaa.client.pool import Clients
+from moaa.client.pool.clients import Clients
 from moaa.client.request import ChatRequest
 from moaa.client.target import Target
-from moaa.plan.stage import Kind, ledger_path, stage_path
-from moaa.store.directory import DirectoryStore
+from moaa.conversation import Message
+from moaa.plan.result import ledger_path, stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
-from moaa.store.ledger import Ledger
+from moaa.store.ledger.ledger import Ledger
+from moaa.store.objects.directory import DirectoryStore
 
 IN_FLIGHT = 128
 PROMPT = "Why is the sky blue? " * 100

@@ -34,16 +34,17 @@ from aiohttp import web
 
 from examples.tiny.claims import BENCHMARK, PROPOSERS, Scores, judge, read_scores
 from moaa.api import MoAA
-from moaa.api.load import load
-from moaa.data.rows import AnswerRow, PromptRow
+from moaa.api.reading.load import load
 from moaa.data.slices import take
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
+from moaa.plan.result import StageResult
 from moaa.plan.slices import slice_rows
-from moaa.plan.stage import Kind, StageResult
-from moaa.store.manifest import StageManifest
-from moaa.store.open import StoreSettings, open_store
-from moaa.store.shards import read_manifest, read_table
+from moaa.plan.stage import Kind
+from moaa.rows import AnswerRow, PromptRow
+from moaa.store.objects.open import StoreSettings, open_store
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest, read_table
 
 TINY = Path(__file__).resolve().parent.parent / "examples" / "tiny"
 TEACHERS = (*PROPOSERS, "aggregator")

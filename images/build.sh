@@ -70,10 +70,10 @@ look_at() { # TARGET
       ;;
     jobs) inside jobs python -m moaa_jobs --help >/dev/null ;;
     train)
-      inside train python -c "import deepspeed, ray.train, trl, moaa_jobs.training.session" >/dev/null 2>&1
+      inside train python -c "import deepspeed, ray.train, trl, moaa_jobs.training.worker.session" >/dev/null 2>&1
       inside train ray --version >/dev/null
       # Without GPUs nothing is compiled.
-      [ "${CUDA:-1}" != 1 ] || inside train python -c "from moaa_jobs.training import compiler; compiler.require()"
+      [ "${CUDA:-1}" != 1 ] || inside train python -c "from moaa_jobs.training.driver import compiler; compiler.require()"
       ;;
     serve-cpu) inside serve-cpu python -m vllm.entrypoints.openai.api_server --help >/dev/null 2>&1 ;;
   esac

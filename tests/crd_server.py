@@ -9,8 +9,8 @@ from typing import Any
 
 from jsonschema import Draft4Validator
 
-from moaa.api.crd import crd
-from moaa.api.yaml_text import Path, path_text
+from moaa.api.crd.definition import crd
+from moaa.api.reading.yaml_text import Path, path_text
 from tests.cel import CelError, evaluate, parse
 
 Schema = dict[str, Any]

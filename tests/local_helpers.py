@@ -13,8 +13,8 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.local.executor import Settings
 from moaa.local.jobs import JobFiles
-from moaa.local.machine import Capacity
-from moaa.local.servers import ServerSpec
+from moaa.local.serving.machine import Capacity
+from moaa.local.serving.server import ServerSpec
 
 FAKE_JOB = """
 import hashlib, json, os, signal, sys, time

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from kubernetes import client
 
-from moaa_operator.api import Api, api_for
+from moaa_operator.kube.api import Api, api_for
 
 Object = dict[str, Any]
 PATH = re.compile(

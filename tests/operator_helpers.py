@@ -11,16 +11,20 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.api.status import MoAAStatus
+from moaa.contract.checks import CheckAnswer, CheckJob
+from moaa.contract.job import StageJob
 from moaa.errors import Problem
+from moaa.plan.canonical import digest_of
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.job import CheckAnswer, CheckJob
-from moaa.plan.semantics import digest_of
-from moaa.plan.stage import TRAINING, Identity, Kind, StageJob, StageResult, stage_path
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult, stage_path
+from moaa.plan.stage import Kind
 from moaa_operator import render
-from moaa_operator.figures import PodFigures
-from moaa_operator.observe import Observed, observe
-from moaa_operator.owner import (
+from moaa_operator.decide.reconcile import Desired, reconcile
+from moaa_operator.decide.renderer import Renderer
+from moaa_operator.decide.served import ServedModel
+from moaa_operator.kube.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
     HASH_ANNOTATION,
@@ -30,11 +34,10 @@ from moaa_operator.owner import (
     STAGE_LABEL,
     Owner,
 )
-from moaa_operator.reconcile import Desired, reconcile
-from moaa_operator.renderer import Renderer
-from moaa_operator.served import ServedModel
+from moaa_operator.observe.read import Observed, observe
 from moaa_operator.settings import Settings
-from moaa_operator.status import document as status_document
+from moaa_operator.tell.progress import PodFigures
+from moaa_operator.tell.status import document as status_document
 from tests.plan_helpers import finish, tree
 
 Object = dict[str, Any]

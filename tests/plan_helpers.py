@@ -7,8 +7,9 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
+from moaa.plan.result import Identity, Output, StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import Graph, Identity, Kind, Output, StageResult
+from moaa.plan.stage import Graph, Kind
 
 TREE: dict[str, Any] = {
     "apiVersion": "moaa.dev/v1alpha1",

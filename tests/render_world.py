@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob, stage_job
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.job import stage_job
-from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Kind
 from moaa_operator import render
-from moaa_operator.owner import Owner
-from moaa_operator.served import server_of
+from moaa_operator.decide.served import server_of
+from moaa_operator.kube.owner import Owner
 from moaa_operator.settings import Settings
 
 OWNER = Owner(name="demo", namespace="team", uid="0f0e0d0c-0b0a-0908-0706-050403020100")

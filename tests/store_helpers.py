@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moaa.errors import AlreadyExists, NotFound
-from moaa.store.base import ObjectInfo, Store
+from moaa.store.objects.base import ObjectInfo, Store
 
 Result = TypeVar("Result")
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from moaa.store.base import Store
-from moaa.store.compaction import list_segments
 from moaa.store.fencing import Token, claim
-from moaa.store.ledger import Ledger, LedgerLimits
-from moaa.store.manifest import ShardManifest
-from moaa.store.segments import Answer, Entry, decode_segment
-from moaa.store.shards import publish_shard, read_object
-from moaa.store.tables import Row, TableRows, decode
+from moaa.store.ledger.compaction import list_segments
+from moaa.store.ledger.ledger import Ledger, LedgerLimits
+from moaa.store.ledger.segments import Answer, Entry, decode_segment
+from moaa.store.objects.base import Store
+from moaa.store.stages.manifest import ShardManifest
+from moaa.store.stages.shards import publish_shard, read_object
+from moaa.store.stages.tables import Row, TableRows, decode
 
 INPUTS = "stages/generate/" + "1" * 32
 STAGE = f"{INPUTS}/" + "a" * 32

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob
 from moaa.data.schemas import CONVERSATIONS, PAIRS, RANKINGS
-from moaa.plan.stage import Kind, Output, StageJob, StageResult
-from moaa.store.directory import DirectoryStore
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import StageTotals, finalise, publish_shard, shard_name
-from moaa.store.tables import TableRows
-from moaa_jobs.context import Context
-from moaa_jobs.progress import Progress
-from moaa_jobs.settings import JobSettings
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import StageTotals, finalise, publish_shard, shard_name
+from moaa.store.stages.tables import TableRows
+from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.tell.progress import Progress
 
 CHATML = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"

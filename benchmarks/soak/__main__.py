@@ -23,8 +23,8 @@ from benchmarks.soak.processes import Kind, marked
 from benchmarks.soak.world import MARK, ROOT, World, resource, until
 from benchmarks.tiny_claims import manifests
 from moaa.api import MoAA
-from moaa.api.load import load
-from moaa.store.directory import DirectoryStore
+from moaa.api.reading.load import load
+from moaa.store.objects.directory import DirectoryStore
 
 SHARES = {Kind.RUNNER: 6, Kind.SERVER: 5, Kind.WORKER: 5, Kind.JOB: 5, Kind.GUARD: 3}
 MAX_RUNS = 6

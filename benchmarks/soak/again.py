@@ -12,20 +12,21 @@ from benchmarks.soak.checks import Verdict, changed, snapshot, verdict
 from benchmarks.soak.world import World, resource, until
 from benchmarks.tiny_claims import manifests
 from moaa.api import MoAA
-from moaa.api.load import load
+from moaa.api.reading.load import load
+from moaa.contract.job import StageJob, stage_job
 from moaa.local.jobs import EXIT_FENCED, read_progress
-from moaa.local.records import run_id
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.job import stage_job
-from moaa.plan.stage import Kind, StageJob, StageResult
-from moaa.store.directory import DirectoryStore
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import read_manifest
-from moaa_jobs import evaluate, generate, judge, sample
-from moaa_jobs.context import Context, Deferred
-from moaa_jobs.progress import Progress
-from moaa_jobs.settings import JobSettings
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
+from moaa.run.records import run_id
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest
+from moaa_jobs.runner.context import Context, Deferred
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.stages import evaluate, generate, judge, sample
+from moaa_jobs.tell.progress import Progress
 
 CALL_STAGES = {
     Kind.GENERATE: generate.run,

@@ -13,19 +13,25 @@ from moaa.api import MoAA
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.data.slices import take
 from moaa.judge.ask import RETRY_KEY
-from moaa.judge.row import to_pair
-from moaa.local.catalogue import served_name
-from moaa.plan.fingerprint import answering_digest, model_digest
-from moaa.plan.graph import RESOLVE, STAGE_DATA, benchmarks, build, made_by, stage_id
+from moaa.judge.method import Ranked
+from moaa.judge.ranking import rank
+from moaa.judge.row import pair_row
+from moaa.local.serving.catalogue import served_name
+from moaa.plan.digests import answering_digest, model_digest
+from moaa.plan.graph import benchmarks, build
+from moaa.plan.ids import RESOLVE, STAGE_DATA, made_by, stage_id
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
 from moaa.plan.slices import slice_rows
-from moaa.plan.stage import TRAINING, Kind, StageResult
+from moaa.plan.stage import Kind
 from moaa.plan.subjects import subjects
-from moaa.store.base import Store
-from moaa.store.directory import DirectoryStore
-from moaa.store.keys import HIDDEN
-from moaa.store.manifest import StageManifest
-from moaa.store.segments import Entry, decode_segment
-from moaa.store.shards import read_table
+from moaa.rows import PairRow
+from moaa.store.ledger.segments import Entry, decode_segment
+from moaa.store.objects.base import Store
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.objects.keys import HIDDEN
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_table
 
 CALL_KEYS = ("", "half", RETRY_KEY, f"{RETRY_KEY}half")
 """Every `key` that mixture and judge give a call."""
@@ -108,7 +114,7 @@ class Rows:
                 return misplaced(f"{name} {table}", _ids(found[table]), self._slice(kind, manifest), missing=missing)
             case Kind.JUDGE:
                 samples = self._found[stage_id(manifest.iteration, Kind.SAMPLE)]["samples"]
-                pairs = [pair for row in found["rankings"] if (pair := to_pair(row))]  # type: ignore[arg-type]
+                pairs = [pair for row in found["rankings"] if (pair := _pair_again(row))]
                 ranked = misplaced(f"{name} rankings", _ids(found["rankings"]), _ids(samples), missing=missing)
                 return ranked + misplaced(f"{name} pairs", found["pairs"], pairs)
             case Kind.EVALUATE:
@@ -249,3 +255,8 @@ def _hash(body: Mapping[str, Any], *, model_digest: str, run_seed: int, key: str
         seed=body["seed"],
     )
     return request_hash(request, model_digest=model_digest, run_seed=run_seed, key=key)
+
+
+def _pair_again(row: Any) -> PairRow | None:
+    """The pair that a ranking's comparisons give when they are ranked once more."""
+    return pair_row(row, Ranked(rank(row["samples"], row["comparisons"]), row["comparisons"]))

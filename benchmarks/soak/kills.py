@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.soak.processes import Kind, Process, alive, below
 from benchmarks.soak.world import POLL_S, Runner, World, until
-from moaa.local.servers import MAX_RESTARTS
+from moaa.local.serving.server import MAX_RESTARTS
 
 GAP_S = (2.0, 30.0)
 """From the recovery after a kill to the next kill."""

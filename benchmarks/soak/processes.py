@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from moaa.local import guard
+from moaa.local.processes import guard
 
 
 class Kind(StrEnum):

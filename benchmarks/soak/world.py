@@ -18,12 +18,12 @@ from benchmarks.soak import counting
 from benchmarks.soak.processes import Process, below
 from benchmarks.tiny_claims import TINY, Document, main_resource
 from moaa.api.models import Serving
-from moaa.local.catalogue import VllmLaunch
-from moaa.local.machine import Capacity, Demand
 from moaa.local.options import cache_folder
-from moaa.local.pool import Pool
-from moaa.local.process import Guards
-from moaa.local.servers import ServerSpec
+from moaa.local.processes.process import Guards
+from moaa.local.serving.catalogue import VllmLaunch
+from moaa.local.serving.machine import Capacity, Demand
+from moaa.local.serving.pool import Pool
+from moaa.local.serving.server import ServerSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACHERS = ("proposer-a", "proposer-b", "aggregator")

@@ -15,13 +15,14 @@ from typing import Any
 import yaml
 
 from moaa.api import MoAA
-from moaa.data.rows import AnswerRow, ScoreRow
 from moaa.evaluate.statistics import Estimate, mean_estimate, paired
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Kind, StageResult
-from moaa.store.base import Store
-from moaa.store.shards import read_manifest, read_table
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
+from moaa.rows import AnswerRow, ScoreRow
+from moaa.store.objects.base import Store
+from moaa.store.stages.shards import read_manifest, read_table
 
 BENCHMARK = "report"
 PROPOSERS = ("proposer-a", "proposer-b", "proposer-c")

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from examples.tiny.claims import judge, read_scores
-from moaa.api.load import load
-from moaa.store.open import StoreSettings, open_store
+from moaa.api.reading.load import load
+from moaa.store.objects.open import StoreSettings, open_store
 
 HERE = Path(__file__).resolve().parent
 RESOURCE = HERE / "moaa.yaml"

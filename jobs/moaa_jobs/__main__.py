@@ -15,24 +15,26 @@ import sys
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
-from moaa.plan.stage import Kind, StageJob, stage_path
-from moaa_jobs.answer import answer, answer_failure
-from moaa_jobs.context import Context, Deferred, Permanent
-from moaa_jobs.progress import Progress
-from moaa_jobs.progress_server import shown_on
-from moaa_jobs.settings import JobSettings
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
+from moaa_jobs.runner.context import Context, Deferred, Permanent
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.tell.answer import answer, answer_failure
+from moaa_jobs.tell.progress import Progress
+from moaa_jobs.tell.progress_server import shown_on
 
 MODULES = {
-    Kind.RESOLVE: "moaa_jobs.resolve",
-    Kind.STAGE_DATA: "moaa_jobs.stage_data",
-    Kind.GENERATE: "moaa_jobs.generate",
-    Kind.SFT: "moaa_jobs.training.sft",
-    Kind.SAMPLE: "moaa_jobs.sample",
-    Kind.JUDGE: "moaa_jobs.judge",
-    Kind.DPO: "moaa_jobs.training.dpo",
-    Kind.EVALUATE: "moaa_jobs.evaluate",
-    Kind.PROMOTE: "moaa_jobs.promote",
+    Kind.RESOLVE: "moaa_jobs.stages.resolve",
+    Kind.STAGE_DATA: "moaa_jobs.stages.stage_data",
+    Kind.GENERATE: "moaa_jobs.stages.generate",
+    Kind.SFT: "moaa_jobs.stages.sft",
+    Kind.SAMPLE: "moaa_jobs.stages.sample",
+    Kind.JUDGE: "moaa_jobs.stages.judge",
+    Kind.DPO: "moaa_jobs.stages.dpo",
+    Kind.EVALUATE: "moaa_jobs.stages.evaluate",
+    Kind.PROMOTE: "moaa_jobs.stages.promote",
 }
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED, EXIT_STOPPED = 64, 69, 75, 143
 logger = logging.getLogger("moaa_jobs")
@@ -40,8 +42,8 @@ logger = logging.getLogger("moaa_jobs")
 
 async def run(settings: JobSettings) -> None:
     """Run the stage of `settings.job`. Imports only what this stage needs: a judging pod has no torch."""
-    from moaa.store.open import StoreSettings, open_store
-    from moaa.store.shards import read_manifest
+    from moaa.store.objects.open import StoreSettings, open_store
+    from moaa.store.stages.shards import read_manifest
 
     job = StageJob.model_validate_json(settings.job.read_bytes())
     resource = MoAA.model_validate(job.resource)

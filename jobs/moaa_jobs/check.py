@@ -8,17 +8,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from moaa.api import MoAA
-from moaa.plan.answers import pack
+from moaa.contract.answers import pack
+from moaa.contract.checks import CheckAnswer, CheckJob
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.job import CheckAnswer, CheckJob
-from moaa.plan.stage import StageResult
-from moaa.store.base import Store
-from moaa.store.open import StoreSettings, open_store
-from moaa.store.preflight import preflight as prove
-from moaa.store.shards import read_manifest
-from moaa_jobs.answer import answer
-from moaa_jobs.settings import JobSettings
+from moaa.plan.result import StageResult
+from moaa.store.objects.base import Store
+from moaa.store.objects.open import StoreSettings, open_store
+from moaa.store.objects.preflight import preflight as prove
+from moaa.store.stages.shards import read_manifest
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.tell.answer import answer
 
 logger = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from moaa.contract.vllm import BringWeights, options_for
 from moaa.data.hashing import digest_of
 from moaa.errors import DataError, MoaaError, StoreError
-from moaa.plan.serving import BringWeights, options_for
-from moaa.store.open import StoreSettings, open_store
-from moaa_jobs.opening import Origins
-from moaa_jobs.settings import secret_value
-from moaa_jobs.training import weights
-from moaa_jobs.training.config import Weights
+from moaa.store.objects.open import StoreSettings, open_store
+from moaa_jobs.runner.origins import Origins
+from moaa_jobs.runner.settings import secret_value
+from moaa_jobs.training.shared import weights
+from moaa_jobs.training.shared.messages import Weights
 
 logger = logging.getLogger("moaa_jobs.fetch")
 

@@ -71,6 +71,8 @@ MODEL_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME_PATTERN, min_length=1, max_length=20)]
 STUDENT = "$student"
 """Stands for the last promoted student where a declared model's name could stand."""
+BASE_STUDENT = "$base"
+"""Stands for the student before any training where a benchmark names its baseline."""
 
 
 class SecretKey(Spec):

@@ -1,7 +1,7 @@
 """The MoAA resource: the one definition of what a user may ask for.
 
 The CRD, `moaa validate`, the plan, both executors and every job read these classes. What a single field can say about
-itself is checked here; rules that join fields live in `moaa.api.check`, which reports every mistake at once.
+itself is checked here; rules that join fields live in `moaa.api.reading.check`, which reports every mistake at once.
 """
 
 from decimal import Decimal

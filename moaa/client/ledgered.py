@@ -13,17 +13,18 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.client.budget import Windows, completion_tokens
-from moaa.client.calls import Conversation, Reply
-from moaa.client.outcome import TRANSIENT
+from moaa.asking.caller import Reply
+from moaa.asking.reasons import TRANSIENT
+from moaa.asking.windows import Windows, completion_tokens
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.client.usage import Usage
+from moaa.conversation import Conversation
 from moaa.errors import CallError, StageError
-from moaa.store.segments import Answer, Entry, Failure
+from moaa.store.ledger.segments import Answer, Entry, Failure
 
 
 class CallLog(Protocol):
-    """What is needed of the ledger (`moaa.store.ledger.Ledger`)."""
+    """What is needed of the ledger (`moaa.store.ledger.ledger.Ledger`)."""
 
     async def lookup(self, row: str, path: str, request_hash: str) -> Entry | None: ...
 
@@ -31,7 +32,7 @@ class CallLog(Protocol):
 
 
 class Completer(Protocol):
-    """What is needed of the clients (`moaa.client.pool.Clients`)."""
+    """What is needed of the clients (`moaa.client.pool.clients.Clients`)."""
 
     async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
         """Raises CallError, ServerError, ModelAbsent."""
@@ -59,7 +60,7 @@ class Calls:
 
 
 class LedgeredCaller:
-    """Asks models on behalf of one row; see `moaa.client.calls.Caller`."""
+    """Asks models on behalf of one row; see `moaa.asking.caller.Caller`."""
 
     def __init__(self, row: str, calls: Calls) -> None:
         self._row = row

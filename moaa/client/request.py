@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from moaa.api.base import decimal_text
-from moaa.client.calls import Conversation
+from moaa.conversation import Conversation
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 import json
 from typing import Literal
 
-from moaa.client.calls import Reply
-from moaa.client.outcome import Permanent, Reason, Retry, Trouble
+from moaa.asking.caller import Reply
+from moaa.asking.reasons import Reason
+from moaa.client.outcome import Permanent, Retry, Trouble
 
 
 def parse_completion(body: bytes) -> Reply | Permanent | Retry:

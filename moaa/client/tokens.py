@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from moaa.api.models import Model
-from moaa.client.budget import CharacterCounter, Window
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.errors import DataError
 
 

@@ -1,9 +1,10 @@
-"""What calls cost, by model. Mutable counters for a running stage; `moaa.store.manifest.TokenUsage` is their record."""
+"""What calls cost, by model. Mutable counters for a running stage; `moaa.store.stages.manifest.TokenUsage` is their
+record."""
 
 from dataclasses import dataclass, field
 
-from moaa.store.manifest import TokenUsage
-from moaa.store.segments import Entry
+from moaa.store.ledger.segments import Entry
+from moaa.store.stages.manifest import TokenUsage
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from moaa.data.bad_rows import BadRow
 from moaa.data.decontaminate import Repeated
-from moaa.data.rows import DroppedRow
 from moaa.errors import DataError
+from moaa.rows import DroppedRow
 
 LISTED = 1000
 """Rows of one table and reason that are listed; all are counted."""

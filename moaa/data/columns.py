@@ -8,7 +8,7 @@ images, choices), and the row is refused; or it is ignored and counted.
 from collections.abc import Iterable, Mapping, Sequence
 
 from moaa.api.data import Columns
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.bad_rows import RowError, Why
 from moaa.data.turns import is_empty
 

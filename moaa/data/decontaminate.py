@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.bad_rows import shorten
 from moaa.data.dedup import normalize
 

@@ -9,7 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 
-from moaa.client.calls import Message
+from moaa.conversation import Message
 
 
 def normalize(text: str) -> str:

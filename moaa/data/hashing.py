@@ -2,11 +2,11 @@
 
 import hashlib
 
-from moaa.store.tables import canonical_json
+from moaa.store.stages.tables import canonical_json
 
 
 def canonical(value: object) -> bytes:
-    """The one JSON text of a value (moaa.store.tables) in UTF-8."""
+    """The one JSON text of a value (moaa.store.stages.tables) in UTF-8."""
     return canonical_json(value).encode()
 
 

@@ -19,10 +19,10 @@ from moaa.data.bad_rows import BadRow, RowError, Why
 from moaa.data.decontaminate import Contamination
 from moaa.data.dedup import Deduplicator
 from moaa.data.hashing import canonical
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import NO_COLUMNS, Use
 from moaa.data.sources import SourcedRow, read_rows
 from moaa.data.spool import Spool
+from moaa.rows import PromptRow
 
 
 @dataclass(frozen=True)

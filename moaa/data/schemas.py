@@ -1,4 +1,4 @@
-"""Parquet schemas of every row type in `moaa.data.rows`, column for column.
+"""Parquet schemas of every row type in `moaa.rows`, column for column.
 
 A column that a row may leave out or set to None is nullable; every other one must be there.
 """

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from moaa.api.data import Columns
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.bad_rows import RowError, Why, text_of, type_name
 from moaa.data.columns import CONTEXT, SYSTEM, Fields
 from moaa.data.hashing import digest_of
 from moaa.data.labels import gold, row_id
-from moaa.data.rows import PromptRow
 from moaa.data.turns import conversation, dialogue, is_empty, prompt
+from moaa.rows import PromptRow
 
 MAX_ROW_BYTES = 1 << 20
 """Longer than any context window in use; a larger row is nearly always a broken export."""

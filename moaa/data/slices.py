@@ -5,8 +5,8 @@
 
 from collections.abc import Sequence
 
-from moaa.data.rows import PromptRow
 from moaa.plan.slices import Slice, positions
+from moaa.rows import PromptRow
 
 
 def take(table: Sequence[PromptRow], part: Slice) -> list[PromptRow]:

@@ -15,8 +15,8 @@ from moaa.data.columns import mapped, wanted
 from moaa.data.files import read_records
 from moaa.data.formats import READ, Form, is_metadata, kind_of, stem_of
 from moaa.data.records import Record, bad
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import NO_COLUMNS, Read, Shape, Use, read_record
+from moaa.rows import PromptRow
 
 _LOOKS_LIKE_DATA = (".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".feather", ".ndjson", ".txt", ".xlsx", ".pkl")
 _SPLITS = ("train", "training", "test", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout")

@@ -12,7 +12,7 @@ from typing import Self, cast
 
 from moaa.data.hashing import canonical
 from moaa.data.permute import sort_key
-from moaa.data.rows import PromptRow
+from moaa.rows import PromptRow
 
 
 class Spool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.bad_rows import RowError, Why, text_of, type_name
 
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {

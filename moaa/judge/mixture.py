@@ -1,45 +1,50 @@
 """Method Mixture: every judge writes an evaluation, the aggregator reads them all and decides (paper §3.2.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
-from moaa.client.budget import Windows
-from moaa.client.calls import Caller
-from moaa.client.gather import gather_calls
+from moaa.asking.asker import Asker
+from moaa.asking.gather import gather_calls
+from moaa.asking.load import MARKER_TOKENS, Load
 from moaa.errors import CallError
-from moaa.judge.ask import meta_verdict
+from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, meta_verdict
+from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
 from moaa.judge.prompts import Ordered, judge_messages
 from moaa.judge.verdict import Verdict
 
+EVALUATION_TOKENS = 450
+"""Free text of one judge: three criteria, a summary, a comparison (ours; peers write 400)."""
 
-async def verdicts(
-    pair: Ordered,
-    criteria: list[Criterion],
-    judge: Judge,
-    prompts: Mapping[str, str],
-    caller: Caller,
-    *,
-    windows: Windows,
-    path: str,
-) -> list[Verdict | None]:
-    """The aggregator's verdict on the pair in this order.
 
-    A judge whose evaluation failed for good is left out; with none left there is no verdict. Calls are named
-    `<path>/j<i>` and `<path>/meta`.
+def method(judge: Judge) -> EveryPair:
+    return EveryPair(judge, _MetaJudge())
 
-    Raises:
-        CallError: the aggregator's call failed, or a judge's in a way that may pass.
-        ModelAbsent: both raised after every call that can be made now was made.
-    """
-    assert judge.aggregator is not None, "the resource's validation asks for one"
-    messages = judge_messages(pair, criteria, prompts)
-    replies = await gather_calls(
-        caller.call(f"{path}/j{i}", model.model, messages, model) for i, model in enumerate(judge.judges)
-    )
-    evaluations = [reply.text for reply in replies if not isinstance(reply, CallError)]
-    if not evaluations:
-        return [None]
-    verdict = await meta_verdict(
-        pair, criteria, evaluations, judge.aggregator, prompts, caller, windows=windows, path=f"{path}/meta"
-    )
-    return [verdict]
+
+class _MetaJudge:
+    prompts = ("judge", "evaluation", "meta_judge")
+    without_effect: frozenset[str] = frozenset()
+
+    async def verdicts(
+        self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
+    ) -> list[Verdict | None]:
+        """The aggregator's verdict. Calls are named `j<i>` and `meta`.
+
+        A judge whose evaluation failed for good is left out; with none left there is no verdict.
+        """
+        assert judge.aggregator is not None, "the resource's validation asks for one"
+        messages = judge_messages(pair, criteria, asker.prompts)
+        replies = await gather_calls(
+            asker.at(f"j{i}").ask(model.model, messages, model) for i, model in enumerate(judge.judges)
+        )
+        evaluations = [reply.text for reply in replies if not isinstance(reply, CallError)]
+        if not evaluations:
+            return [None]
+        return [await meta_verdict(pair, criteria, evaluations, judge.aggregator, asker.at("meta"))]
+
+    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
+        assert judge.aggregator is not None, "the resource's validation asks for one"
+        asked = BOTH_TOKENS + JUDGE_INSTRUCTION_TOKENS
+        for model in judge.judges:
+            yield Load(model.model, times, asked, EVALUATION_TOKENS)
+        read = len(judge.judges) * (EVALUATION_TOKENS + MARKER_TOKENS)
+        yield Load(judge.aggregator.model, times, asked + read, VERDICT_TOKENS)

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from moaa.data.rows import RankingRow
 from moaa.judge.ranking import EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS
+from moaa.rows import RankingRow
 
 _MEANS: Mapping[str, str] = {
     TIE: "best and worst drew",

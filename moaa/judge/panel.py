@@ -3,58 +3,36 @@
 A judge whose two verdicts disagree follows the order and not the answers; its vote is not counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
-from moaa.client.budget import Windows
-from moaa.client.calls import Caller
-from moaa.client.gather import gather_calls
+from moaa.asking.asker import Asker
+from moaa.asking.gather import gather_calls
+from moaa.asking.load import Load
 from moaa.errors import CallError
-from moaa.judge.ask import single_verdict
+from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
+from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.verdict import Verdict
 
 
-async def verdicts(
-    pair: Ordered,
-    criteria: list[Criterion],
-    judge: Judge,
-    prompts: Mapping[str, str],
-    caller: Caller,
-    *,
-    windows: Windows,  # noqa: ARG001 - the prompt holds nothing that may be shortened
-    path: str,
-) -> list[Verdict | None]:
-    """Every judge's verdict on the pair in this order, None for one that failed for good. Calls: `<path>/j<i>`.
-
-    Raises:
-        CallError: a failure that may pass.
-        ModelAbsent: both raised after every call that can be made now was made.
-    """
-    results = await gather_calls(
-        single_verdict(pair, criteria, model, prompts, caller, path=f"{path}/j{i}")
-        for i, model in enumerate(judge.judges)
-    )
-    return [None if isinstance(result, CallError) else result for result in results]
+def method(judge: Judge) -> EveryPair:
+    return EveryPair(judge, _EachAlone())
 
 
-def majority(outcomes: Sequence[int | None]) -> int | None:
-    """What most of the outcomes that there are say; None for a draw or where there are none."""
-    there = [outcome for outcome in outcomes if outcome is not None]
-    ones = sum(there)
-    if 2 * ones == len(there):
-        return None
-    return int(2 * ones > len(there))
+class _EachAlone:
+    prompts = ("single",)
+    without_effect = frozenset({"criteria"})  # nobody chooses any: every judge is given all of criteriaChoices
 
+    async def verdicts(
+        self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
+    ) -> list[Verdict | None]:
+        """Every judge's verdict, None for one that failed for good. Calls are named `j<i>`."""
+        results = await gather_calls(
+            single_verdict(pair, criteria, model, asker.at(f"j{i}")) for i, model in enumerate(judge.judges)
+        )
+        return [None if isinstance(result, CallError) else result for result in results]
 
-def panel_score(votes: Sequence[Sequence[int | None]]) -> float | None:
-    """What [forward, backward] of every judge say of a: 1 win, ½ no majority, 0 loss.
-
-    None when fewer than half of the judges gave a verdict in both orders: then the panel is no panel.
-    """
-    complete = [vote for vote in votes if None not in vote]
-    if 2 * len(complete) <= len(votes):
-        return None
-    held = [vote[0] for vote in complete if vote[0] == vote[1]]
-    won = majority(held)
-    return 0.5 if won is None else float(won)
+    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
+        for model in judge.judges:
+            yield Load(model.model, times, BOTH_TOKENS + JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS)

@@ -1,7 +1,7 @@
 """The judge's prompts, filled: what is asked about one pair of answers in one order. Pure.
 
 Every prompt is a single user message, so that it needs no system role and shares its beginning with the other prompts
-about the same pair and order (see `moaa.api.defaults`).
+about the same pair and order (see `moaa.api.prompts`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from moaa.api.mixture import Criterion
 from moaa.api.prompts import render
-from moaa.client.calls import Conversation, Message
+from moaa.conversation import Conversation, Message
 
 _LABELS = {"system": "System instructions", "user": "User", "assistant": "Assistant"}
 

@@ -11,8 +11,7 @@ from fractions import Fraction
 from itertools import combinations
 from types import MappingProxyType
 
-from moaa.data.rows import Comparison
-from moaa.judge.panel import panel_score
+from moaa.rows import Comparison
 
 PAIR = "pair"
 TIE = "tie"
@@ -41,6 +40,28 @@ def pair_score(comparison: Comparison) -> float | None:
     if forward is None or backward is None:
         return None
     return (forward + backward) / 2
+
+
+def majority(outcomes: Sequence[int | None]) -> int | None:
+    """What most of the outcomes that there are say; None for a draw or where there are none."""
+    there = [outcome for outcome in outcomes if outcome is not None]
+    ones = sum(there)
+    if 2 * ones == len(there):
+        return None
+    return int(2 * ones > len(there))
+
+
+def panel_score(votes: Sequence[Sequence[int | None]]) -> float | None:
+    """What [forward, backward] of every judge say of a: 1 win, ½ no majority, 0 loss.
+
+    None when fewer than half of the judges gave a verdict in both orders: then the panel is no panel.
+    """
+    complete = [vote for vote in votes if None not in vote]
+    if 2 * len(complete) <= len(votes):
+        return None
+    held = [vote[0] for vote in complete if vote[0] == vote[1]]
+    won = majority(held)
+    return 0.5 if won is None else float(won)
 
 
 def needed(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

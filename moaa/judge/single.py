@@ -1,29 +1,31 @@
 """Method Single: the aggregator alone decides, by the same criteria and without evaluations."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
-from moaa.client.budget import Windows
-from moaa.client.calls import Caller
-from moaa.judge.ask import single_verdict
+from moaa.asking.asker import Asker
+from moaa.asking.load import Load
+from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
+from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.verdict import Verdict
 
 
-async def verdicts(
-    pair: Ordered,
-    criteria: list[Criterion],
-    judge: Judge,
-    prompts: Mapping[str, str],
-    caller: Caller,
-    *,
-    windows: Windows,  # noqa: ARG001 - the prompt holds nothing that may be shortened
-    path: str,
-) -> list[Verdict | None]:
-    """The aggregator's verdict on the pair in this order. The call is named `<path>/single`.
+def method(judge: Judge) -> EveryPair:
+    return EveryPair(judge, _Alone())
 
-    Raises:
-        CallError, ModelAbsent: as `Caller.call`.
-    """
-    assert judge.aggregator is not None, "the resource's validation asks for one"
-    return [await single_verdict(pair, criteria, judge.aggregator, prompts, caller, path=f"{path}/single")]
+
+class _Alone:
+    prompts = ("single",)
+    without_effect: frozenset[str] = frozenset()
+
+    async def verdicts(
+        self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
+    ) -> list[Verdict | None]:
+        """The aggregator's verdict. The call is named `single`."""
+        assert judge.aggregator is not None, "the resource's validation asks for one"
+        return [await single_verdict(pair, criteria, judge.aggregator, asker.at("single"))]
+
+    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
+        assert judge.aggregator is not None, "the resource's validation asks for one"
+        yield Load(judge.aggregator.model, times, BOTH_TOKENS + JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS)

@@ -16,25 +16,27 @@ from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.errors import MoaaError, StageError, UsageError
-from moaa.local import jobs, records
-from moaa.local.catalogue import Catalogue, VllmLaunch
-from moaa.local.events import Notify, ignore
-from moaa.local.lock import exclusive
-from moaa.local.machine import Capacity
-from moaa.local.plan_view import edits_without_effect
-from moaa.local.pool import Pool
-from moaa.local.process import Guards
-from moaa.local.servers import Launch, replicas
+from moaa.local import jobs
+from moaa.local.processes.lock import exclusive
+from moaa.local.processes.process import Guards
+from moaa.local.serving.catalogue import Catalogue, VllmLaunch
+from moaa.local.serving.machine import Capacity
+from moaa.local.serving.pool import Pool
+from moaa.local.serving.server import Launch, replicas
+from moaa.local.show.events import Notify, ignore
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
-from moaa.plan.explain import IterationRecord, pin_closed
 from moaa.plan.graph import build
+from moaa.plan.history.repeats import IterationRecord, pin_closed
+from moaa.plan.history.survey import survey
 from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
-from moaa.plan.stage import Graph, Identity, Kind, StageResult
-from moaa.plan.survey import survey
-from moaa.store.base import Store
-from moaa.store.manifest import StageManifest
-from moaa.store.preflight import preflight
-from moaa.store.shards import read_manifest
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph, Kind
+from moaa.run import records
+from moaa.run.edits import edits_without_effect
+from moaa.store.objects.base import Store
+from moaa.store.objects.preflight import preflight
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest
 
 QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
 """Stages that leave most of the machine idle: the time to start the next servers."""

@@ -14,10 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from moaa.local.bytecode import keep_bytecode
-from moaa.local.machine import visible
-from moaa.local.process import Guarded, Guards, quoted
-from moaa.plan.stage import StageJob
+from moaa.contract.job import StageJob
+from moaa.local.processes.bytecode import keep_bytecode
+from moaa.local.processes.process import Guarded, Guards, quoted
+from moaa.local.serving.machine import visible
 
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 STOP_GRACE_S = 30.0

@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moaa.api import MoAA
 from moaa.errors import UsageError
-from moaa.local import machine
 from moaa.local.executor import Settings
+from moaa.local.serving import machine
 
 
 class RunOptions(BaseSettings):

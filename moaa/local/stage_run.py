@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moaa.api import MoAA
+from moaa.contract.job import StageJob, stage_job
 from moaa.errors import DataError, ServerError, outside
-from moaa.local import jobs, needs, records
-from moaa.local.catalogue import Catalogue
-from moaa.local.events import Notify
+from moaa.local import jobs
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
-from moaa.local.pool import Lease, Pool
-from moaa.local.process import Guards
-from moaa.local.servers import ServerSpec
+from moaa.local.processes.process import Guards
+from moaa.local.serving import needs
+from moaa.local.serving.catalogue import Catalogue
+from moaa.local.serving.pool import Lease, Pool
+from moaa.local.serving.server import ServerSpec
+from moaa.local.show.events import Notify
 from moaa.local.turns import Cycle, choose_servers, cut_short
-from moaa.plan.job import stage_job
-from moaa.plan.stage import TRAINING, Identity, Stage, StageJob, StageResult
-from moaa.store.base import Store
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import read_manifest
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Stage
+from moaa.run import records
+from moaa.store.objects.base import Store
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest
 
 PROGRESS_S = 1.0
 

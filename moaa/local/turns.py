@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moaa.api.resource import Schedule
-from moaa.local import budget
 from moaa.local.jobs import Outcome
-from moaa.local.machine import Demand
-from moaa.local.pool import Pool
-from moaa.local.servers import ServerSpec, replicas
+from moaa.local.serving import budget
+from moaa.local.serving.machine import Demand
+from moaa.local.serving.pool import Pool
+from moaa.local.serving.server import ServerSpec, replicas
 from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import Stage
 

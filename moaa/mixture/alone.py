@@ -2,31 +2,30 @@
 
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
-from moaa.client.calls import Caller, Conversation, Message
-from moaa.client.gather import gather_calls
+from moaa.asking.asker import Asker
+from moaa.asking.gather import gather_calls
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.turns import answer_turns, prompt_of
 
 
-async def answer_alone(
-    messages: Conversation, model: str, sampling: Sampling, caller: Caller, *, path: str = ""
-) -> list[Message]:
+async def answer_alone(messages: Conversation, model: str, sampling: Sampling, asker: Asker) -> list[Message]:
     """Every user turn of `messages` answered by `model`, in the context of its own earlier answers.
 
-    Calls are named `<path>turn<t>`.
+    Calls are named `turn<t>`.
 
     Raises:
         CallError, ModelAbsent: as `Caller.call`; CallError also when there is no user turn.
     """
 
     async def answer(turn: int, history: Conversation) -> str:
-        reply = await caller.call(f"{path}turn{turn}", model, history, sampling)
+        reply = await asker.at(f"turn{turn}").ask(model, history, sampling)
         return reply.text
 
     return await answer_turns(messages, answer)
 
 
-async def sample_answers(messages: Conversation, model: str, dpo: Dpo, caller: Caller) -> list[str]:
+async def sample_answers(messages: Conversation, model: str, dpo: Dpo, asker: Asker) -> list[str]:
     """Up to `dpo.samples` independent answers of the student to the last user turn, in sample order.
 
     Earlier assistant turns are the data's own, so that all samples answer one and the same prompt. Calls are named
@@ -39,7 +38,7 @@ async def sample_answers(messages: Conversation, model: str, dpo: Dpo, caller: C
     """
     sampling = Sampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens)
     prompt = prompt_of(messages)
-    results = await gather_calls(caller.call(f"s{j}", model, prompt, sampling) for j in range(dpo.samples))
+    results = await gather_calls(asker.at(f"s{j}").ask(model, prompt, sampling) for j in range(dpo.samples))
     texts = [result.text for result in results if not isinstance(result, CallError)]
     if len(texts) < 2:
         raise next(result for result in results if isinstance(result, CallError))

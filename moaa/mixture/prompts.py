@@ -7,13 +7,13 @@ follows unchanged.
 from collections.abc import Mapping, Sequence
 
 from moaa.api.prompts import render
-from moaa.client.calls import Conversation, Message
+from moaa.conversation import Conversation, Message
 
 
 def aggregate_messages(history: Conversation, proposals: Sequence[str], prompts: Mapping[str, str]) -> list[Message]:
     """The conversation with the proposals to its last user turn before it.
 
-    `prompts` are the effective templates (`moaa.api.defaults.effective`); `aggregate` and `proposal` are read.
+    `prompts` are the effective templates (`moaa.api.prompts.effective`); `aggregate` and `proposal` are read.
     """
     entries = [
         render(prompts["proposal"], {"number": str(number), "text": text})

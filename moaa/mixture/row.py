@@ -1,22 +1,21 @@
 """One conversation through the mixture: layers of proposers, then the aggregator, turn by turn (paper §3.1).
 
-Everything a row needs of the world is a `Caller`; with equal replies the result is equal, whatever the timing.
-Calls are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from 0; two identical proposers have
+Everything a row needs of the world is an `Asker`; with equal replies the result is equal, whatever the timing. Calls
+are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from 0; two identical proposers have
 different names, so they never share an answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moaa.api.mixture import Layer, Mixture, Proposer
-from moaa.client.budget import NO_WINDOWS, Windows
-from moaa.client.calls import Caller, Conversation, Message
-from moaa.client.fitted import call_fitted
-from moaa.client.gather import gather_calls
-from moaa.data.rows import ConversationRow, ProposalRecord
+from moaa.asking.asker import Asker
+from moaa.asking.gather import gather_calls
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.prompts import aggregate_messages
 from moaa.mixture.turns import answer_turns
+from moaa.rows import ConversationRow, ProposalRecord
 
 TOO_FEW_PROPOSALS = "too-few-proposals"
 """Reason of a row whose layer has fewer usable proposals than `minProposals`."""
@@ -53,19 +52,10 @@ class _Notes:
     shortened: int = 0
 
 
-async def answer_conversation(
-    messages: Conversation,
-    mixture: Mixture,
-    prompts: Mapping[str, str],
-    caller: Caller,
-    *,
-    windows: Windows = NO_WINDOWS,
-    path: str = "",
-) -> Answered:
+async def answer_conversation(messages: Conversation, mixture: Mixture, asker: Asker) -> Answered:
     """Every user turn of `messages` answered by the mixture.
 
-    `mixture` names models as `caller` knows them (`$student` is replaced); `prompts` are the effective templates;
-    `path` goes before every call's name, for rows that are answered more than once (`s1/`).
+    `mixture` names models as the asker's caller knows them (`$student` is replaced).
 
     Raises:
         CallError: the row fails: too few proposals in a layer, a proposal's failure that may pass, or the aggregator's
@@ -75,29 +65,18 @@ async def answer_conversation(
     notes = _Notes(proposals=[])
 
     async def answer(turn: int, history: Conversation) -> str:
-        place = f"{path}turn{turn}"
+        here = asker.at(f"turn{turn}")
         proposals: list[str] = []
         for number, layer in enumerate(mixture.layers):
             proposals = await _run_layer(
-                layer,
-                history,
-                proposals,
-                prompts,
-                caller,
-                place=f"{place}/layer{number}",
-                least=mixture.min_proposals,
-                windows=windows,
-                notes=notes,
+                layer, history, proposals, here.at(f"layer{number}"), least=mixture.min_proposals, notes=notes
             )
         aggregator = mixture.aggregator
-        reply, shortened = await call_fitted(
-            caller,
-            f"{place}/aggregate",
+        reply, shortened = await here.at("aggregate").ask_fitted(
             aggregator.model,
             proposals,
-            lambda texts: aggregate_messages(history, texts, prompts),
+            lambda texts: aggregate_messages(history, texts, asker.prompts),
             aggregator,
-            windows=windows,
         )
         notes.shortened += shortened
         return reply.text
@@ -107,53 +86,40 @@ async def answer_conversation(
 
 
 async def _run_layer(
-    layer: Layer,
-    history: Conversation,
-    previous: Sequence[str],
-    prompts: Mapping[str, str],
-    caller: Caller,
-    *,
-    place: str,
-    least: int,
-    windows: Windows,
-    notes: _Notes,
+    layer: Layer, history: Conversation, previous: Sequence[str], asker: Asker, *, least: int, notes: _Notes
 ) -> list[str]:
     """The usable proposals of one layer, in the order of proposers and samples; `previous` are the layer before's."""
     asked = [
-        (f"{place}/p{i}/s{j}", proposer) for i, proposer in enumerate(layer.proposers) for j in range(proposer.samples)
+        (asker.at(f"p{i}").at(f"s{j}"), proposer)
+        for i, proposer in enumerate(layer.proposers)
+        for j in range(proposer.samples)
     ]
 
-    async def propose(name: str, proposer: Proposer) -> tuple[str, int]:
+    async def propose(here: Asker, proposer: Proposer) -> tuple[str, int]:
         if not previous:
-            reply = await caller.call(name, proposer.model, history, proposer)
+            reply = await here.ask(proposer.model, history, proposer)
             return reply.text, 0
-        reply, shortened = await call_fitted(
-            caller,
-            name,
-            proposer.model,
-            previous,
-            lambda texts: aggregate_messages(history, texts, prompts),
-            proposer,
-            windows=windows,
+        reply, shortened = await here.ask_fitted(
+            proposer.model, previous, lambda texts: aggregate_messages(history, texts, asker.prompts), proposer
         )
         return reply.text, shortened
 
-    results = await gather_calls(propose(name, proposer) for name, proposer in asked)
+    results = await gather_calls(propose(here, proposer) for here, proposer in asked)
     usable: list[str] = []
     failure: CallError | None = None
-    for (name, proposer), result in zip(asked, results, strict=True):
+    for (here, proposer), result in zip(asked, results, strict=True):
         if isinstance(result, CallError):
             failure = failure or result
             notes.missing += 1
             continue
         text, shortened = result
         notes.shortened += shortened
-        notes.proposals.append(ProposalRecord(path=name, model=proposer.model, text=text))
+        notes.proposals.append(ProposalRecord(path=here.path, model=proposer.model, text=text))
         usable.append(text)
     if len(usable) < least:
         why = f"; the first that failed: {failure}" if failure is not None else ""
         raise CallError(
             TOO_FEW_PROPOSALS,
-            f"{place}: {len(usable)} of {len(asked)} proposals are usable and minProposals is {least}{why}",
+            f"{asker.path}: {len(usable)} of {len(asked)} proposals are usable and minProposals is {least}{why}",
         )
     return usable

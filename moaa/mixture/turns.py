@@ -6,8 +6,8 @@ assistant turns are discarded, since the next answer must build on ours. System 
 
 from collections.abc import Awaitable, Callable
 
-from moaa.client.calls import Conversation, Message
-from moaa.client.outcome import Reason
+from moaa.asking.reasons import Reason
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 
 AnswerTurn = Callable[[int, Conversation], Awaitable[str]]

@@ -12,30 +12,17 @@ folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
-from moaa.api import STUDENT, MoAA, MoAASpec
+from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
-from moaa.api.evaluation import AnyBenchmark, Pairwise
-from moaa.api.mixture import Aggregator, Judge, JudgeModel, Mixture, Proposer
+from moaa.api.evaluation import AnyBenchmark
 from moaa.api.resource import Start
 from moaa.api.training import RefModel
+from moaa.judge.methods import method_of
+from moaa.mixture.asks import mixture_models
+from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.stage import Graph, Kind, Stage
-
-RESOLVE = "i0-resolve"
-STAGE_DATA = "i0-stage-data"
-BASE_EVALUATE = "i0-evaluate"
-
-PartT = TypeVar("PartT", Proposer, Aggregator, JudgeModel)
-
-
-def stage_id(iteration: int, kind: Kind, suffix: str = "") -> str:
-    return f"i{iteration}-{kind}{'-' + suffix if suffix else ''}"
-
-
-def made_by(student: str) -> str | None:
-    """The stage that made a student (`@i1-sft` gives `i1-sft`), or None for a declared model."""
-    return student[1:] if student.startswith("@") else None
+from moaa.plan.students import judge_method, measure, promoted, resolved_mixture
 
 
 def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
@@ -46,54 +33,6 @@ def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
 def uses_mixture(spec: MoAASpec) -> bool:
     """Whether generate asks the mixture at all; False when every source trains on the answers that are there."""
     return any(source.answers is Answers.MIXTURE for source in spec.data.sft)
-
-
-def promoted(spec: MoAASpec, iteration: int) -> str:
-    """`$student` in an iteration: the declared student in the first, then whom the iteration before promoted."""
-    return spec.student if iteration <= 1 else f"@{stage_id(iteration - 1, Kind.PROMOTE)}"
-
-
-def resolved_mixture(resource: MoAA, stage: Stage) -> Mixture:
-    """The mixture a stage asks, with `$student` replaced and, from the second iteration on, added where asked for.
-
-    Names may be `@stage` afterwards, which the resource itself does not allow.
-
-    Raises:
-        ValueError: the resource has no mixture (a checked resource that needs one does).
-    """
-    mixture = resource.spec.mixture
-    if mixture is None:
-        raise ValueError(f"spec.mixture: {stage.id} needs one and there is none; declare it")
-    student = promoted(resource.spec, stage.iteration)
-    layers = [[_as_student(p, student) for p in layer.proposers] for layer in mixture.layers]
-    if mixture.add_student and stage.iteration > 1:
-        joined = Proposer.model_validate({"model": STUDENT, **dict(mixture.student_sampling)})
-        layers[0].append(_as_student(joined, student))
-    return mixture.model_copy(
-        update={
-            "layers": [
-                layer.model_copy(update={"proposers": p}) for layer, p in zip(mixture.layers, layers, strict=True)
-            ],
-            "aggregator": _as_student(mixture.aggregator, student),
-        }
-    )
-
-
-def resolved_judge(judge: Judge, resource: MoAA, stage: Stage) -> Judge:
-    """A judge with `$student` replaced by the student that the stage's iteration started with."""
-    student = promoted(resource.spec, stage.iteration)
-    return judge.model_copy(
-        update={
-            "judges": [_as_student(j, student) for j in judge.judges],
-            "aggregator": _as_student(judge.aggregator, student) if judge.aggregator else None,
-        }
-    )
-
-
-def mixture_models(mixture: Mixture) -> list[str]:
-    """Models of a mixture, each once, in the order in which a row needs them."""
-    names = [p.model for layer in mixture.layers for p in layer.proposers]
-    return _once([*names, mixture.aggregator.model])
 
 
 def build(resource: MoAA) -> Graph:
@@ -162,16 +101,15 @@ def _generate(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
 
 def _judge(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
     stage = _stage(i, Kind.JUDGE, needs=[*opening, stage_id(i, Kind.SAMPLE)])
-    if resource.spec.judge is None:
-        raise ValueError("spec.judge: dpo needs one and there is none; declare it")
-    return replace(stage, serves=tuple(resolved_judge(resource.spec.judge, resource, stage).models))
+    return replace(stage, serves=judge_method(resource, stage).models)
 
 
 def _base_evaluate(resource: MoAA) -> Stage:
     """Iteration 0: the base student, the baselines, and with `members` every model of the mixture and the mixture."""
     spec = resource.spec
     stage = _stage(0, Kind.EVALUATE, needs=[RESOLVE, STAGE_DATA], student=spec.student)
-    names = [spec.student, *(b.baseline for b in benchmarks(spec) if isinstance(b, Pairwise) and b.baseline != "$base")]
+    yardsticks = [measure(benchmark, resource, stage).yardstick for benchmark in benchmarks(spec)]
+    names = [spec.student, *(name for name in yardsticks if name is not None)]
     if spec.evaluation.members and spec.mixture is not None:
         names += mixture_models(resolved_mixture(resource, stage))
     return replace(stage, serves=tuple(_once([*names, *_evaluation_judges(resource, stage)])))
@@ -188,8 +126,8 @@ def _evaluate(resource: MoAA, i: int, student: str) -> Stage | None:
 
 
 def _evaluation_judges(resource: MoAA, stage: Stage) -> list[str]:
-    judges = [b.judge for b in benchmarks(resource.spec) if isinstance(b, Pairwise)]
-    return [name for judge in judges for name in resolved_judge(judge, resource, stage).models]
+    judges = [measure(benchmark, resource, stage).judge for benchmark in benchmarks(resource.spec)]
+    return [name for judge in judges if judge is not None for name in method_of(judge).models]
 
 
 def _stage(
@@ -214,7 +152,3 @@ def _makers(student: str) -> list[str]:
 
 def _once(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
-
-
-def _as_student(part: PartT, student: str) -> PartT:
-    return part.model_copy(update={"model": student}) if part.model == STUDENT else part

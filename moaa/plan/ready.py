@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from moaa.api import MoAA
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import made_by
-from moaa.plan.stage import TRAINING, Graph, Identity, Stage, StageResult
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph, Stage
 
 
 @dataclass(frozen=True)

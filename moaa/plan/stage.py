@@ -1,17 +1,8 @@
-"""The words of the plan: kinds of stages, a stage, and what a finished stage leaves behind.
-
-A run is a static graph of stages. A stage is done when a manifest with its fingerprint exists; what the plan needs to
-know of a manifest is its `StageResult`, small enough for a Kubernetes status or a container's termination message.
-"""
+"""The words of the plan: kinds of stages, a stage, and the graph of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
-
-from pydantic import Field, StringConstraints
-
-from moaa.api.base import Spec
 
 
 class Kind(StrEnum):
@@ -24,52 +15,6 @@ class Kind(StrEnum):
     DPO = "dpo"
     EVALUATE = "evaluate"
     PROMOTE = "promote"
-
-
-TRAINING = frozenset({Kind.SFT, Kind.DPO})
-"""Kinds that run on Ray Train workers."""
-
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Output(Spec):
-    """One thing a stage wrote: rows (a table in shards) or a folder (weights)."""
-
-    digest: Digest
-    """Of the content: rows in order as canonical JSON lines, or the folder's names and file digests."""
-    rows: int = 0
-    uri: str | None = None
-    """Where a folder lies, relative to the store's root; None for tables, whose objects the manifest names."""
-
-
-class StageResult(Spec):
-    """What later stages and the plan need to know of a manifest."""
-
-    stage: str
-    kind: Kind
-    inputs: Digest
-    fingerprint: Digest
-    attempt: Annotated[int, Field(ge=1)] = 1
-    outputs: dict[str, Output] = {}
-    models: dict[str, Digest] = {}
-    """resolve only: content digest (or the digest of source and commit) of every declared model."""
-    score: Annotated[str, StringConstraints(max_length=64)] | None = None
-    """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half of its interval
-    (`43.8 ± 2.1`). None without selection benchmarks."""
-
-    @property
-    def path(self) -> str:
-        """Folder of the stage in the store, relative to its root."""
-        return stage_path(self.kind, self.inputs, self.fingerprint)
-
-
-def stage_path(kind: Kind, inputs: str, fingerprint: str) -> str:
-    return f"stages/{kind}/{inputs[:32]}/{fingerprint[:32]}"
-
-
-def ledger_path(kind: Kind, inputs: str) -> str:
-    """Folder of the ledger, shared by all fingerprints over the same inputs."""
-    return f"stages/{kind}/{inputs[:32]}/ledger"
 
 
 @dataclass(frozen=True)
@@ -100,49 +45,3 @@ class Stage:
 class Graph:
     stages: Mapping[str, Stage] = field(default_factory=dict)
     """In an order in which every stage comes after those it needs."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A stage with everything it depends on pinned."""
-
-    stage: Stage
-    inputs: str
-    fingerprint: str
-    document: Mapping[str, object]
-    """The canonical document the fingerprint hashes; kept so that a difference can be explained."""
-
-    @property
-    def path(self) -> str:
-        return stage_path(self.stage.kind, self.inputs, self.fingerprint)
-
-
-class StageJob(Spec):
-    """Everything a job needs to know, as one JSON file: what runs inside a pod or a process reads this and the store.
-
-    It names no executor and holds no secret.
-    """
-
-    run: str
-    """`<namespace>-<name>-<uid>`."""
-    resource: dict[str, object]
-    """The MoAA resource as JSON (aliases); parsed by the job with `MoAA.model_validate`."""
-    stage: str
-    kind: Kind
-    iteration: int
-    student: str | None = None
-    ref_model: str | None = None
-    candidates: tuple[str, ...] = ()
-    serves: tuple[str, ...] = ()
-    inputs: Digest
-    fingerprint: Digest
-    document: dict[str, object]
-    results: dict[str, StageResult]
-    """Of every finished stage this one may read, by stage id."""
-    models: dict[str, Digest] = {}
-    """Digest of every model it calls or trains, by the names of `Stage.serves` and `Stage.student`."""
-    endpoints: dict[str, list[str]] = {}
-    """Base URLs (up to /v1) of the models served now, by the names of `Stage.serves`. A model of `serves` that is
-    missing here is absent: its rows wait (exit code 75)."""
-    served_names: dict[str, str] = {}
-    """The `model` field of requests, by the names of `Stage.serves`; missing means the same name."""

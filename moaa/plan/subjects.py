@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from moaa.api import MoAA
-from moaa.api.evaluation import Pairwise
-from moaa.plan.graph import benchmarks, made_by, resolved_mixture
+from moaa.plan.graph import benchmarks
+from moaa.plan.ids import made_by
 from moaa.plan.stage import Stage
+from moaa.plan.students import measure, resolved_mixture
 
 BASE, AGGREGATOR, MIXTURE = "base", "aggregator", "mixture"
 """Labels that are no model's name. A declared model of that name keeps it with `model-` before it."""
@@ -59,8 +60,9 @@ def subjects(resource: MoAA, stage: Stage) -> list[Subject]:
             found.append(Subject(AGGREGATOR, How.ALONE, resolved.aggregator.model))
         found.append(Subject(MIXTURE, How.MIXTURE, resolved.aggregator.model))
     measured = {subject.model for subject in found}
-    baselines = [b.baseline for b in benchmarks(resource.spec) if isinstance(b, Pairwise) and b.baseline != "$base"]
-    found += [Subject(label_of(name), How.ALONE, name) for name in dict.fromkeys(baselines) if name not in measured]
+    yardsticks = [measure(benchmark, resource, stage).yardstick for benchmark in benchmarks(resource.spec)]
+    others = [name for name in dict.fromkeys(yardsticks) if name is not None and name not in measured]
+    found += [Subject(label_of(name), How.ALONE, name) for name in others]
     return found
 
 

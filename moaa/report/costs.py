@@ -1,7 +1,7 @@
 """GPU hours and dollars of finished stages: estimates from work time, GPUs that a stage had, and prices."""
 
-from moaa.plan.estimate import gpus_held
-from moaa.report.view import RunView, StageView
+from moaa.plan.forecast.estimate import gpus_held
+from moaa.run.view import RunView, StageView
 
 
 def gpu_hours(view: RunView, stage: StageView) -> float | None:

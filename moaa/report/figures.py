@@ -12,12 +12,13 @@ from markupsafe import Markup
 
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import BASE, MIXTURE
-from moaa.report import charts, wording
-from moaa.report.charts import Bar, Dot, Line, Step
+from moaa.report import wording
+from moaa.report.draw import charts
+from moaa.report.draw.charts import Bar, Dot, Line, Step
+from moaa.report.draw.svg import Shape
 from moaa.report.schema import GainSummary, OrderSummary, PairSummary, ScoreSummary, Summary
-from moaa.report.students import model_label, student_label
-from moaa.report.svg import Shape
-from moaa.report.view import CurveRow, RunView
+from moaa.run.students import model_label, student_label
+from moaa.run.view import CurveRow, RunView
 
 FULL_PX, HALF_PX, NARROW_PX = 1040, 510, 330
 SPAN_POINTS, SPAN_CHARS = 10.0, 100.0

@@ -12,7 +12,7 @@ from moaa.report import figures, page, wording
 from moaa.report.figures import Figure
 from moaa.report.provenance import public_resource, public_text
 from moaa.report.schema import Summary
-from moaa.report.view import RunView
+from moaa.run.view import RunView
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 SECTIONS = (

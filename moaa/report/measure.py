@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moaa.api import MoAASpec
-from moaa.api.evaluation import AnyBenchmark, Evaluation, Pairwise
-from moaa.data.rows import ScoreRow
+from moaa.api.evaluation import AnyBenchmark, Evaluation
+from moaa.benchmark.measure import Measure
+from moaa.benchmark.measures import measure_of
 from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
 from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
 from moaa.report.schema import GainSummary, ScoreSummary, Use
-from moaa.report.students import iteration_of, promoted, scores_of, start_scores, student_label
-from moaa.report.view import RunView, StageView
-
-METRICS = {"ExactMatch": "exact match", "Pairwise": "win rate"}
+from moaa.rows import ScoreRow
+from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
+from moaa.run.view import RunView, StageView
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Measured:
 
     benchmark: AnyBenchmark
     use: Use
-
-    @property
-    def metric(self) -> str:
-        return METRICS[self.benchmark.type]
+    measure: Measure
 
 
 def measured(spec: MoAASpec) -> list[Measured]:
     """Benchmarks in the order of the resource, selection first."""
-    chosen = [Measured(b, "selection") for b in spec.evaluation.selection]
-    return chosen + [Measured(b, "report") for b in spec.evaluation.report]
+    uses: list[tuple[Use, Sequence[AnyBenchmark]]] = [
+        ("selection", spec.evaluation.selection),
+        ("report", spec.evaluation.report),
+    ]
+    return [Measured(b, use, measure_of(b, student=spec.student)) for use, listed in uses for b in listed]
 
 
 def scores(view: RunView) -> list[ScoreSummary]:
@@ -54,39 +54,37 @@ def _score(view: RunView, stage: StageView, item: Measured, model: str, rows: Se
         model=model,
         benchmark=item.benchmark.name,
         use=item.use,
-        metric=item.metric,
+        metric=item.measure.metric,
         value=found.mean,
         low=found.low,
         high=found.high,
         n=found.rows,
         mean_length=sum(r["length"] for r in rows) / len(rows),
-        length_controlled=_length_controlled(view, stage, item.benchmark, rows),
+        length_controlled=_length_controlled(view, stage, item, rows),
     )
 
 
-def _length_controlled(
-    view: RunView, stage: StageView, benchmark: AnyBenchmark, rows: Sequence[ScoreRow]
-) -> float | None:
+def _length_controlled(view: RunView, stage: StageView, item: Measured, rows: Sequence[ScoreRow]) -> float | None:
     """The win rate at equal length; None for other metrics and where the baseline's lengths are not there."""
-    if not isinstance(benchmark, Pairwise):
+    if item.measure.yardstick is None:
         return None
-    label = _baseline_label(view.spec_of(stage), benchmark)
+    label = _baseline_label(view.spec_of(stage), item.measure.yardstick)
     yardstick = start_scores(view, label, iteration=stage.stage.iteration)
-    lengths = {r["id"]: r["length"] for r in yardstick if r["benchmark"] == benchmark.name}
+    lengths = {r["id"]: r["length"] for r in yardstick if r["benchmark"] == item.benchmark.name}
     shared = [r for r in rows if r["id"] in lengths]
     if not shared:
         return None
     return lc_win_rate([r["score"] for r in shared], [r["length"] for r in shared], [lengths[r["id"]] for r in shared])
 
 
-def _baseline_label(spec: MoAASpec, benchmark: Pairwise) -> str:
-    """Under which label iteration 0 measured the yardstick of a benchmark (`moaa.plan.subjects.subjects`)."""
-    if benchmark.baseline in ("$base", spec.student):
+def _baseline_label(spec: MoAASpec, yardstick: str) -> str:
+    """Under which label iteration 0 measured a yardstick (`moaa.plan.subjects.subjects`)."""
+    if yardstick == spec.student:
         return BASE
     is_member = spec.evaluation.members and spec.mixture is not None
-    if is_member and spec.mixture and benchmark.baseline == spec.mixture.aggregator.model:
+    if is_member and spec.mixture and yardstick == spec.mixture.aggregator.model:
         return AGGREGATOR
-    return label_of(benchmark.baseline)
+    return label_of(yardstick)
 
 
 def gains(
@@ -112,7 +110,7 @@ def gains(
             GainSummary(
                 benchmark=item.benchmark.name,
                 use=item.use,
-                metric=item.metric,
+                metric=item.measure.metric,
                 baseline=names[0],
                 candidate=names[1],
                 baseline_value=sum(before[i] for i in shared) / len(shared),
@@ -148,13 +146,14 @@ def _gains_over(view: RunView, label: str, name: str, student: str) -> list[Gain
 
 
 def selection_gain(
-    evaluation: Evaluation, baseline: Sequence[ScoreRow], candidate: Sequence[ScoreRow], *, names: tuple[str, str]
+    spec: MoAASpec, baseline: Sequence[ScoreRow], candidate: Sequence[ScoreRow], *, names: tuple[str, str]
 ) -> GainSummary | None:
     """Candidate minus baseline over the selection benchmarks together, as the gate sees it; None where one is missing.
 
     Values are means over the benchmarks, each of the same weight.
     """
-    items = [Measured(b, "selection") for b in evaluation.selection]
+    evaluation = spec.evaluation
+    items = [item for item in measured(spec) if item.use == "selection"]
     found = gains(items, baseline, candidate, names=names, evaluation=evaluation)
     wanted = [b.name for b in evaluation.selection]
     if not wanted or [g.benchmark for g in found] != wanted:

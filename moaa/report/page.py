@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moaa.data.rows import ConversationRow, PairRow, RankingRow
-from moaa.report import judging
 from moaa.report.schema import ScoreSummary, StageSummary, Summary
-from moaa.report.students import model_label
-from moaa.report.view import RunView
-from moaa.store.manifest import TokenUsage
+from moaa.rows import ConversationRow, PairRow, RankingRow
+from moaa.run import tally as judging
+from moaa.run.students import model_label
+from moaa.run.view import RunView
+from moaa.store.stages.manifest import TokenUsage
 
 MAX_CHARS = 4000
 """Characters of one text that are shown; the tables hold the rest."""

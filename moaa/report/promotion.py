@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moaa.api.evaluation import Evaluation, GateRule
-from moaa.data.rows import ScoreRow
 from moaa.evaluate.gate import MIN_QUESTIONS, fewest_questions, figure_of
 from moaa.evaluate.statistics import Estimate
 from moaa.report import wording
 from moaa.report.measure import by_id, selection_gain
 from moaa.report.schema import CandidateSummary, GainSummary, PromotionSummary
-from moaa.report.students import candidate_scores, origin, promotions, student_label, winner
-from moaa.report.view import RunView, StageView
+from moaa.rows import ScoreRow
+from moaa.run.students import candidate_scores, origin, promotions, student_label, winner
+from moaa.run.view import RunView, StageView
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
         if student is not None and previous is not None and student != previous:
             after = candidate_scores(view, stage, candidate)
             names = student_label(previous, spec.student), label
-            gain = selection_gain(spec.evaluation, before, after, names=names)
+            gain = selection_gain(spec, before, after, names=names)
             seen = _seen(stage, candidate, gain)
             if seen is not None:
                 questions = _fewest(spec.evaluation, before, after) if gain is not None else MIN_QUESTIONS

@@ -3,11 +3,12 @@
 import re
 
 from moaa.api import MoAA
+from moaa.judge.methods import method_of
 from moaa.plan.stage import Kind
 from moaa.report.measure import measured
 from moaa.report.schema import LineageSummary, ModelSummary
-from moaa.report.students import origin, student_label
-from moaa.report.view import RunView, StageView
+from moaa.run.students import origin, student_label
+from moaa.run.view import RunView, StageView
 
 _URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+""")
 _HOST = re.compile(r"([^:\[\]]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?")
@@ -43,15 +44,12 @@ def _roles(resource: MoAA, name: str) -> list[str]:
         if spec.mixture.aggregator.model == name:
             roles.append("aggregator")
     if spec.judge:
-        if any(j.model == name for j in spec.judge.judges):
-            roles.append("judge")
-        if spec.judge.aggregator and spec.judge.aggregator.model == name:
-            roles.append("verdict")
+        roles += [role for model, role in method_of(spec.judge).roles if model == name]
     for item in measured(spec):
-        judge = getattr(item.benchmark, "judge", None)
-        if judge is not None and name in judge.models:
+        judge = item.measure.judge
+        if judge is not None and name in method_of(judge).models:
             roles.append("evaluation judge")
-        if getattr(item.benchmark, "baseline", None) == name:
+        if item.measure.yardstick == name != spec.student:
             roles.append("baseline")
     return list(dict.fromkeys(roles))
 

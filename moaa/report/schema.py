@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from moaa.report.view import StageStatus
+from moaa.run.view import StageStatus
 
 
 def _six_digits(value: object) -> object:

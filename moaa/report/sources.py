@@ -1,9 +1,9 @@
-"""What became of the rows of every source, from the metrics that stage-data leaves (`moaa_jobs.stage_data`)."""
+"""What became of the rows of every source, from the metrics that stage-data leaves (`moaa_jobs.stages.stage_data`)."""
 
-from moaa.plan.graph import STAGE_DATA
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.slices import tables
 from moaa.report.schema import DataSummary
-from moaa.report.view import RunView
+from moaa.run.view import RunView
 
 _IGNORED = ".ignored."
 

@@ -7,7 +7,6 @@ from typing import Literal
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.costs import gpu_hours, unpriced, usd
-from moaa.report.judging import Orders, Tally
 from moaa.report.promotion import promotion_summaries
 from moaa.report.provenance import lineage, models, public_text
 from moaa.report.schema import (
@@ -21,9 +20,10 @@ from moaa.report.schema import (
     TrainingSummary,
 )
 from moaa.report.sources import data
-from moaa.report.students import promoted, promotions, student_label
-from moaa.report.view import RunView, StageView
-from moaa.store.manifest import TokenUsage
+from moaa.run.students import promoted, promotions, student_label
+from moaa.run.tally import Orders, Tally
+from moaa.run.view import RunView, StageView
+from moaa.store.stages.manifest import TokenUsage
 
 NAMED = 8
 """Waiting stages that are named; the others are counted."""

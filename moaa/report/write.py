@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 from moaa.api import MoAA
-from moaa.report.collect import collect
 from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
-from moaa.store.base import Store
+from moaa.run.collect import collect
+from moaa.store.objects.base import Store
 
 HTML_NAME, SUMMARY_NAME = "report.html", "summary.json"
 

@@ -2,8 +2,8 @@
 
 Every worker claims the next attempt number of a shard before it works on it, and looks again before every flush and
 publish; whoever finds a higher number leaves. The look alone cannot stop a writer that stalls between looking and
-writing: the ledger (`moaa.store.ledger`) seals itself against earlier attempts, and what is published is put only if
-absent, under keys that carry the attempt. So a zombie wastes at most the calls of one flush interval.
+writing: the ledger (`moaa.store.ledger.ledger`) seals itself against earlier attempts, and what is published is put
+only if absent, under keys that carry the attempt. So a zombie wastes at most the calls of one flush interval.
 
 Numbers have no gaps: n+1 is only ever claimed by someone who saw n, and nothing deletes an attempt. One look for n+1
 therefore tells whether any higher attempt exists.
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, Fenced, StoreError
-from moaa.store.base import Store
+from moaa.store.objects.base import Store
 
 MAX_CLAIM_TRIES = 100
 """Each lost try means somebody else's claim succeeded, so this many means a crowd on one shard."""

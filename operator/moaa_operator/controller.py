@@ -19,21 +19,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from moaa_operator import apply, events, status
-from moaa_operator.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
-from moaa_operator.ends import with_ends
-from moaa_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
-from moaa_operator.events import Event
-from moaa_operator.figures import PodFigures
-from moaa_operator.informer import Informer
-from moaa_operator.metrics import Metrics
-from moaa_operator.observe import Observed, observe, owner_of
-from moaa_operator.owner import RUN_LABEL, Owner
-from moaa_operator.queue import WorkQueue
-from moaa_operator.reconcile import Desired, reconcile
-from moaa_operator.renderer import Renderer
+from moaa_operator.decide.reconcile import Desired, reconcile
+from moaa_operator.decide.renderer import Renderer
+from moaa_operator.kube import apply
+from moaa_operator.kube.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
+from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from moaa_operator.kube.informer import Informer
+from moaa_operator.kube.owner import RUN_LABEL, Owner
+from moaa_operator.kube.queue import WorkQueue
+from moaa_operator.observe.ended import with_ends
+from moaa_operator.observe.podless import Warnings
+from moaa_operator.observe.read import Observed, observe, owner_of
 from moaa_operator.settings import Settings
-from moaa_operator.silent import Warnings
+from moaa_operator.tell import events, status
+from moaa_operator.tell.events import Event
+from moaa_operator.tell.metrics import Metrics
+from moaa_operator.tell.progress import PodFigures
 
 logger = logging.getLogger(__name__)
 

@@ -13,17 +13,18 @@ import threading
 import time
 from functools import partial
 
-from moaa_operator import health, logs, render
-from moaa_operator.api import CHILDREN, MOAA, Api, Object, connect
+from moaa_operator import render
 from moaa_operator.controller import Caches, Controller, Key, key_of
-from moaa_operator.informer import Informer, Timing
-from moaa_operator.leader import Elector, LeaseTiming
-from moaa_operator.metrics import Metrics
-from moaa_operator.owner import RUN_LABEL
-from moaa_operator.poller import Poller
-from moaa_operator.queue import Backoff, WorkQueue
-from moaa_operator.renderer import Renderer
+from moaa_operator.decide.renderer import Renderer
+from moaa_operator.kube.api import CHILDREN, MOAA, Api, Object, connect
+from moaa_operator.kube.informer import Informer, Timing
+from moaa_operator.kube.leader import Elector, LeaseTiming
+from moaa_operator.kube.owner import RUN_LABEL
+from moaa_operator.kube.queue import Backoff, WorkQueue
+from moaa_operator.observe.poller import Poller
 from moaa_operator.settings import Settings
+from moaa_operator.tell import health, logs
+from moaa_operator.tell.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 
-from moaa.api.load import load
+from moaa.api.reading.load import load
 from tests.e2e import world
 from tests.e2e.checks import check
 from tests.e2e.kills import Killer

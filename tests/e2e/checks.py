@@ -5,7 +5,7 @@ from typing import Any
 
 from moaa.api import MoAA
 from moaa.plan.graph import build
-from moaa.plan.stage import TRAINING
+from moaa.plan.kinds.table import TRAINING
 from tests.e2e.kube import Failed, Object, can
 from tests.e2e.record import Record
 from tests.e2e.settings import Settings

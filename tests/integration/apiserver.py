@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from moaa.api.crd import crd
-from moaa_operator.api import Api, Kind, connect
+from moaa.api.crd.definition import crd
+from moaa_operator.kube.api import Api, Kind, connect
 from tests.tools import KUBERAY, ToolUnavailable, module_folder, tool
 from tests.with_parent import with_parent
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from moaa.plan.answers import failure, pack
-from moaa.plan.job import CheckJob
-from moaa.plan.stage import StageJob, StageResult
-from moaa_operator.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
-from moaa_operator.errors import AlreadyExists, Conflict, NotFound
-from moaa_operator.observe import Role
-from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
+from moaa.contract.answers import failure, pack
+from moaa.contract.checks import CheckJob
+from moaa.contract.job import StageJob
+from moaa.plan.result import StageResult
+from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
+from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
+from moaa_operator.observe.read import Role
 from moaa_operator.render.pod import JOB_FILE
 from tests.operator_helpers import finished, inspected
 

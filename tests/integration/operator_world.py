@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from moaa_operator.api import MOAA, SERVICE, Api, Kind
-from moaa_operator.errors import Busy, Conflict, NotFound
+from moaa_operator.kube.api import MOAA, SERVICE, Api, Kind
+from moaa_operator.kube.errors import Busy, Conflict, NotFound
 from tests.chart import only, render
 from tests.integration.apiserver import SERVICE_ACCOUNT, ApiServer, make_namespace
 from tests.integration.fault_proxy import FaultProxy

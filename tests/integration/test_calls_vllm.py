@@ -17,14 +17,14 @@ import pytest_asyncio
 pytest.importorskip("vllm")
 
 from moaa.api.models import Serving
-from moaa.client.calls import Message
-from moaa.client.policy import Policy
-from moaa.client.pool import Clients
+from moaa.client.pool.clients import Clients
+from moaa.client.pool.policy import Policy
 from moaa.client.request import ChatRequest
 from moaa.client.target import Target
 from moaa.client.tokens import load_counter
+from moaa.conversation import Message
 from moaa.errors import CallError, ServerError
-from moaa.local import vllm
+from moaa.local.serving import vllm
 
 MODEL = Path(__file__).parents[2] / "examples" / "tiny" / "models" / "student"
 CONTEXT = 256

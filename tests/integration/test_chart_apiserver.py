@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from moaa.api.crd import crd
-from moaa_operator.api import DEPLOYMENT, LEASE, MOAA, POD, Kind, connect
-from moaa_operator.errors import ApiError, NotFound
+from moaa.api.crd.definition import crd
+from moaa_operator.kube.api import DEPLOYMENT, LEASE, MOAA, POD, Kind, connect
+from moaa_operator.kube.errors import ApiError, NotFound
 from tests.chart import ALL, CHART, MATRIX, RULES, HelmRefused, helm, only, render
 from tests.integration.apiserver import (
     CRD,

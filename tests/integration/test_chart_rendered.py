@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from moaa.api.crd import crd
-from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, Owner
+from moaa.api.crd.definition import crd
+from moaa_operator.decide.served import PORT
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render.job import PROGRESS_PORT
-from moaa_operator.render.labels import Role, labels
-from moaa_operator.served import PORT
+from moaa_operator.render.metadata import Role, labels
 from moaa_operator.settings import LogFormat, NodeRole, Settings
 from tests.chart import (
     ALL,

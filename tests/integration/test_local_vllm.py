@@ -12,13 +12,13 @@ import aiohttp
 import pytest
 
 from moaa.api.models import Serving
-from moaa.local import guard
-from moaa.local.catalogue import VllmLaunch
-from moaa.local.machine import Capacity, Demand
 from moaa.local.options import cache_folder
-from moaa.local.pool import Pool
-from moaa.local.process import Guards
-from moaa.local.servers import ServerSpec
+from moaa.local.processes import guard
+from moaa.local.processes.process import Guards
+from moaa.local.serving.catalogue import VllmLaunch
+from moaa.local.serving.machine import Capacity, Demand
+from moaa.local.serving.pool import Pool
+from moaa.local.serving.server import ServerSpec
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("vllm")

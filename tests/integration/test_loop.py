@@ -27,13 +27,13 @@ pytest.importorskip("ray")
 
 from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from benchmarks.tiny_claims import main_resource, manifests
-from moaa.api.load import load
+from moaa.api.reading.load import load
 from moaa.api.resource import Storage
+from moaa.contract.vllm import BringWeights
 from moaa.plan.graph import build
-from moaa.plan.serving import BringWeights
-from moaa.store.manifest import StageManifest
-from moaa.store.open import open_store
-from moaa.store.shards import read_table
+from moaa.store.objects.open import open_store
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_table
 from tests import s3_calls
 from tests.integration.s3_server import S3Server, run_s3_server
 from tests.s3_recorder import Recorder, record

@@ -22,13 +22,13 @@ STATIC = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AW
 BOTO3 = """
 import asyncio
 from moaa.api.resource import Storage
-from moaa.store.open import open_store
-from moaa.store.preflight import preflight
+from moaa.store.objects.open import open_store
+from moaa.store.objects.preflight import preflight
 asyncio.run(preflight(open_store(Storage(uri="s3://moaa-test/run"))))
 """
 ARROW = """
 from moaa.api.resource import Storage
-from moaa_jobs.training.storage import file_system
+from moaa_jobs.training.shared.storage import file_system
 files, root = file_system(Storage(uri="s3://moaa-test/run"))
 with files.open_output_stream(f"{root}/checkpoint") as out:
     out.write(b"rank 0")

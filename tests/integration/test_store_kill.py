@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from moaa.store.directory import DirectoryStore
-from moaa.store.shards import read_shard
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.shards import read_shard
 from tests.store_worker import SHARD, STAGE, Call, Server, published_rows, recorded, replay, run_shard
 
 NUM_ROWS = 120

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from moaa.api.resource import Storage
 from moaa.errors import AlreadyExists, NotFound, StoreError
-from moaa.store.base import Store
-from moaa.store.open import StoreSettings, open_store
-from moaa.store.preflight import preflight
-from moaa.store.s3 import S3Store
-from moaa.store.s3_requests import S3Account, S3Limits
+from moaa.store.objects.base import Store
+from moaa.store.objects.open import StoreSettings, open_store
+from moaa.store.objects.preflight import preflight
+from moaa.store.objects.s3 import S3Store
+from moaa.store.objects.s3_requests import S3Account, S3Limits
 from tests.integration.s3_server import S3Server, run_s3_server
 from tests.store_helpers import Killed, KilledStore
 from tests.store_worker import OTHER_STAGE, Server, published_rows, recorded, replay, run_shard

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.plan.stage import Kind, StageJob
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import read_manifest, read_table
+from moaa.contract.job import StageJob
+from moaa.plan.stage import Kind
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest, read_table
 from tests.training_world import World, build_student, conversations, pairs, resource
 
 pytestmark = pytest.mark.timeout(900)

@@ -23,7 +23,7 @@ MAX_LENGTH = 64
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A tiny student, and a process group of one."""
-    from moaa_jobs.training.loop import prepare_environment
+    from moaa_jobs.training.worker.loop import prepare_environment
 
     prepare_environment(on_gpu=False)
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
@@ -40,9 +40,9 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def sft_table(student: Path) -> Any:
-    from moaa_jobs.training.token_table import sft_table
-    from moaa_jobs.training.tokenizer import load_tokenizer
-    from moaa_jobs.training.tokens import Encoded, encode_conversation
+    from moaa_jobs.training.rows.table import sft_table
+    from moaa_jobs.training.rows.tokenizer import load_tokenizer
+    from moaa_jobs.training.rows.tokens import Encoded, encode_conversation
 
     tokenizer = load_tokenizer(student)
     stops = frozenset({tokenizer.eos_token_id})
@@ -55,9 +55,9 @@ def sft_table(student: Path) -> Any:
 
 
 def pair_table(student: Path) -> Any:
-    from moaa_jobs.training.token_table import pair_table
-    from moaa_jobs.training.tokenizer import load_tokenizer
-    from moaa_jobs.training.tokens import encode_pair
+    from moaa_jobs.training.rows.table import pair_table
+    from moaa_jobs.training.rows.tokenizer import load_tokenizer
+    from moaa_jobs.training.rows.tokens import encode_pair
 
     tokenizer = load_tokenizer(student)
     stops = frozenset({tokenizer.eos_token_id})
@@ -79,11 +79,11 @@ def logps_of(model: Any, ids: list[int]) -> Any:
 
 def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) -> tuple[list[dict[str, float]], Any]:
     """Two steps of 8 rows with real DeepSpeed; the log and the trained weights."""
-    from moaa_jobs.training import trainers
-    from moaa_jobs.training.model import load_model
-    from moaa_jobs.training.order import batches, lay_out, pack
-    from moaa_jobs.training.token_table import row_lengths
-    from moaa_jobs.training.tokenizer import load_tokenizer
+    from moaa_jobs.training.rows.order import batches, lay_out, pack
+    from moaa_jobs.training.rows.table import row_lengths
+    from moaa_jobs.training.rows.tokenizer import load_tokenizer
+    from moaa_jobs.training.worker import trainers
+    from moaa_jobs.training.worker.model import load_model
 
     micro = 8 if layout == "one-micro-step" else 1
     spec = resource(folder, student, workers=1, sft={"microBatchSize": micro, **changes}, dpo={}).spec.training.sft
@@ -115,7 +115,7 @@ def test_the_loss_is_the_mean_over_trained_tokens_only(student: Path, tmp_path: 
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moaa_jobs.training.order import batches
+    from moaa_jobs.training.rows.order import batches
 
     table = sft_table(student)
     log, _ = train(student, table, tmp_path, "padded", learningRate="1e-9", zeroStage=2)
@@ -152,7 +152,7 @@ def test_ref_logps_are_sums_over_the_answers_tokens(student: Path, tmp_path: Pat
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from moaa_jobs.training import ref_logps, trainers
+    from moaa_jobs.training.worker import ref_logps, trainers
 
     table = pair_table(student)
     model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
@@ -175,7 +175,7 @@ def test_packing_is_refused_where_rows_would_see_each_other(student: Path) -> No
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moaa_jobs.training.scoring import packing_is_exact
+    from moaa_jobs.training.worker.scoring import packing_is_exact
 
     spec = resource(student, student, sft={}, dpo={}).spec.training.sft
     assert spec is not None
@@ -193,7 +193,7 @@ def test_an_export_that_does_not_give_the_trained_logits_is_refused(student: Pat
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moaa_jobs.training import export
+    from moaa_jobs.training.worker import export
 
     spec = resource(student, student, sft={}, dpo={}).spec.training.sft
     assert spec is not None

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.client.calls import Conversation, Reply
+from moaa.asking.caller import Reply
 from moaa.client.request import ChatRequest
+from moaa.conversation import Conversation
 from moaa.errors import ModelAbsent
-from moaa.store.segments import Entry
+from moaa.store.ledger.segments import Entry
 
 Answer = Callable[["Asked"], str]
 

@@ -4,12 +4,14 @@ from typing import Any
 
 from calls_scripted import Asked
 
-from moaa.api.defaults import effective
 from moaa.api.mixture import Judge
-from moaa.api.prompts import Prompts
-from moaa.client.calls import Message
-from moaa.data.rows import SampleRow
-from moaa.judge.compare import Pair
+from moaa.api.prompts import Prompts, effective
+from moaa.asking.asker import Asker
+from moaa.conversation import Message
+from moaa.judge.methods import method_of
+from moaa.judge.pairwise import EveryPair, Pair
+from moaa.judge.row import pair_row, ranking_row
+from moaa.rows import Comparison, PairRow, RankingRow, SampleRow
 
 PROMPTS = effective(
     Prompts(
@@ -64,4 +66,17 @@ def row(*samples: str, id: str = "r") -> SampleRow:
 
 
 def pair(a: str = "answer 1", b: str = "answer 2") -> Pair:
-    return Pair("Q", 0, 1, a, b, "c0-1")
+    return Pair("Q", 0, 1, a, b)
+
+
+async def compare(pair: Pair, judge: Judge, asker: Asker) -> Comparison:
+    """One pair, judged as the judge's method does."""
+    method = method_of(judge)
+    assert isinstance(method, EveryPair)
+    return await method.compare(pair, asker.at(f"c{pair.a}-{pair.b}"))
+
+
+async def judge_row(row: SampleRow, judge: Judge, asker: Asker) -> tuple[RankingRow, PairRow | None]:
+    """Both rows of a prompt, as the job writes them."""
+    ranked = await method_of(judge).rank(row["messages"], row["samples"], asker)
+    return ranking_row(row, ranked), pair_row(row, ranked)

@@ -13,13 +13,14 @@ from hashlib import sha256
 from itertools import combinations
 
 from moaa.api import MoAA
-from moaa.data.rows import AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.plan.graph import build
+from moaa.plan.result import Output
 from moaa.plan.slices import tables
-from moaa.plan.stage import Kind, Output, Stage
-from moaa.report.judging import tally_pairs, tally_rankings
-from moaa.report.view import Contrast, CurveRow, RunView, StageView
-from moaa.store.manifest import StageManifest, TokenUsage
+from moaa.plan.stage import Kind, Stage
+from moaa.rows import AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
+from moaa.run.tally import tally_pairs, tally_rankings
+from moaa.run.view import Contrast, CurveRow, RunView, StageView
+from moaa.store.stages.manifest import StageManifest, TokenUsage
 
 RUN = "research-llama-8b-local"
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moaa import cli
 from moaa.api.base import Spec
-from moaa.api.crd import crd, crd_yaml
-from moaa.api.schema import Additions, structural
+from moaa.api.crd.definition import crd, crd_yaml
+from moaa.api.crd.schema import Additions, structural
+from moaa.cli.main import main
 from tests import cel
 from tests.cel_cost import CRD_LIMIT, NAME_LENGTH, RULE_LIMIT, Estimator
 from tests.crd_server import Schema, broken, invalid, places, root_schema, rules, unknown
@@ -29,7 +29,7 @@ def test_the_definition_in_the_chart_is_current() -> None:
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["crd"]) == 0
+    assert main(["crd"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == crd()
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from moaa.api import MoAA
-from moaa.api.load import load, load_text
+from moaa.api.reading.load import load, load_text
 from moaa.errors import ResourceError
 from tests.bad_resources import BAD
 from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown

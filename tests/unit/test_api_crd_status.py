@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moaa.api.status import MAX_STAGES, MoAAStatus, Phase, StageStatus
-from moaa.plan.stage import StageResult
-from moaa_operator.status import document
+from moaa.plan.result import StageResult
+from moaa_operator.tell.status import document
 from tests.crd_server import admit, places, refused, root_schema
 from tests.plan_helpers import tree
 

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from moaa.api.file_uri import file_path, file_uri
-from moaa.api.load import load, load_text
+from moaa.api.reading.load import load, load_text
 from moaa.api.resource import Storage
 from moaa.data.origin.local import LocalOrigin
 from moaa.data.origin.open import open_origin
 from moaa.errors import ResourceError
-from moaa.store.open import open_store
-from moaa.store.s3 import S3Store
-from moaa_jobs.training.storage import file_system
+from moaa.store.objects.open import open_store
+from moaa.store.objects.s3 import S3Store
+from moaa_jobs.training.shared.storage import file_system
 from tests.plan_helpers import tree
 
 NAMES = ["exp#1", "exp?1", "exp%41", "exp 1", "é#?%"]

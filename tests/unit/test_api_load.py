@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.api import MoAA
-from moaa.api.check import check, warnings
-from moaa.api.load import MAX_FILE_BYTES, load, load_text
-from moaa.api.yaml_text import MAX_VALUES
+from moaa.api.reading.check import check, warnings
+from moaa.api.reading.load import MAX_FILE_BYTES, load, load_text
+from moaa.api.reading.yaml_text import MAX_VALUES
 from moaa.errors import Problem, ResourceError
 from tests.bad_resources import BAD
 from tests.plan_helpers import resource, tree

@@ -13,7 +13,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from moaa.api.mixture import Sampling
 from moaa.api.models import Model
-from moaa.client.budget import (
+from moaa.asking.asker import Asker
+from moaa.asking.windows import (
     CUT_MARK,
     MESSAGE_TOKENS,
     TEMPLATE_TOKENS,
@@ -23,9 +24,8 @@ from moaa.client.budget import (
     completion_tokens,
     fit_texts,
 )
-from moaa.client.calls import Message
-from moaa.client.fitted import call_fitted
 from moaa.client.tokens import TokenizerCounter, load_counter, window_of
+from moaa.conversation import Message
 from moaa.errors import CallError, DataError
 
 
@@ -151,15 +151,8 @@ def test_what_is_fitted_fits(texts: list[str], fixed: int, tokens: int, max_toke
 
 
 async def ask(caller: ScriptedCaller, texts: Sequence[str], window: Window | None) -> tuple[str, int]:
-    reply, shortened = await call_fitted(
-        caller,
-        "p",
-        "m",
-        texts,
-        lambda parts: user("|".join(parts)),
-        Sampling(max_tokens=64),
-        windows={} if window is None else {"m": window},
-    )
+    asker = Asker(caller, windows={} if window is None else {"m": window}, path="p")
+    reply, shortened = await asker.ask_fitted("m", texts, lambda parts: user("|".join(parts)), Sampling(max_tokens=64))
     return reply.text, shortened
 
 

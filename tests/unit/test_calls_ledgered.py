@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.client.budget import CharacterCounter, Window
-from moaa.client.calls import Message
-from moaa.client.gather import gather_calls
+from moaa.asking.gather import gather_calls
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.client.ledgered import Calls
 from moaa.client.request import ChatRequest, request_document, request_hash, sampling_seed
+from moaa.conversation import Message
 from moaa.errors import CallError, ModelAbsent, ServerError, StageError
-from moaa.store.manifest import TokenUsage
+from moaa.store.stages.manifest import TokenUsage
 
 HELLO = [Message(role="user", content="hello")]
 DIGESTS = {"m": "d" * 64, "n": "e" * 64}

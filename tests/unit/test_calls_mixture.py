@@ -7,14 +7,14 @@ from calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.api.defaults import DEFAULT_PROMPTS, JUDGE_PROMPTS, MIXTURE_PROMPTS, effective
 from moaa.api.mixture import Mixture, Sampling
-from moaa.api.prompts import PLACEHOLDERS, Prompts, render
+from moaa.api.prompts import DEFAULT_PROMPTS, PLACEHOLDERS, Prompts, effective, render
 from moaa.api.training import Dpo
-from moaa.client.budget import CharacterCounter, Window
-from moaa.client.calls import Message
+from moaa.asking.asker import Asker
+from moaa.asking.reasons import TRANSIENT
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.client.ledgered import Calls
-from moaa.client.outcome import TRANSIENT
+from moaa.conversation import Message
 from moaa.errors import CallError, ModelAbsent, ServerError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.prompts import aggregate_messages
@@ -48,7 +48,7 @@ def mixture(*layers: list[str | dict[str, Any]], **changes: Any) -> Mixture:
 async def test_proposals_go_to_the_aggregator_in_order() -> None:
     caller = ScriptedCaller()
     made = mixture(["a", {"model": "b", "samples": 2}, "a"])
-    answered = await answer_conversation([user("Q")], made, PROMPTS, caller)
+    answered = await answer_conversation([user("Q")], made, Asker(caller, PROMPTS))
     assert caller.paths == [
         "turn0/aggregate",
         "turn0/layer0/p0/s0",
@@ -83,7 +83,7 @@ async def test_proposals_go_to_the_aggregator_in_order() -> None:
 async def test_turns_build_on_the_mixtures_answers_and_not_on_the_datas() -> None:
     caller = ScriptedCaller()
     messages = [system("S"), user("Q1"), assistant("the data's"), user("Q2"), assistant("the data's")]
-    answered = await answer_conversation(messages, mixture(["a"]), PROMPTS, caller)
+    answered = await answer_conversation(messages, mixture(["a"]), Asker(caller, PROMPTS))
     first, second = assistant("agg@turn0/aggregate"), assistant("agg@turn1/aggregate")
     assert answered.messages == [system("S"), user("Q1"), first, user("Q2"), second]
     assert caller.at("turn1/layer0/p0/s0").messages == (system("S"), user("Q1"), first, user("Q2"))
@@ -98,7 +98,7 @@ async def test_turns_build_on_the_mixtures_answers_and_not_on_the_datas() -> Non
 
 async def test_later_layers_read_the_layer_before() -> None:
     caller = ScriptedCaller()
-    await answer_conversation([user("Q")], mixture(["a", "b"], ["c", "a"]), PROMPTS, caller)
+    await answer_conversation([user("Q")], mixture(["a", "b"], ["c", "a"]), Asker(caller, PROMPTS))
     read = [system("AGGREGATE\n[1:a@turn0/layer0/p0/s0]\n[2:b@turn0/layer0/p1/s0]"), user("Q")]
     assert caller.at("turn0/layer1/p0/s0").messages == read
     assert caller.at("turn0/layer1/p1/s0").messages == read
@@ -117,7 +117,7 @@ def failing(*models: str) -> ScriptedCaller:
 
 async def test_a_missing_proposal_is_left_out_and_counted() -> None:
     caller = failing("b")
-    answered = await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), PROMPTS, caller)
+    answered = await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), Asker(caller, PROMPTS))
     assert answered.missing == 1
     assert [p["model"] for p in answered.proposals] == ["a", "c"]
     assert "[1:text of a]\n[2:text of c]" in caller.at("turn0/aggregate").text
@@ -132,7 +132,7 @@ async def test_a_proposal_that_may_yet_come_fails_the_row_after_all_others_were_
 
     caller = ScriptedCaller(answer)
     with pytest.raises(CallError, match="late") as caught:
-        await answer_conversation([user("Q")], mixture(["a", "b", "c"]), PROMPTS, caller)
+        await answer_conversation([user("Q")], mixture(["a", "b", "c"]), Asker(caller, PROMPTS))
     assert caught.value.reason == reason
     assert caller.paths == ["turn0/layer0/p0/s0", "turn0/layer0/p1/s0", "turn0/layer0/p2/s0"]
 
@@ -146,28 +146,28 @@ async def test_a_sample_that_may_yet_come_fails_the_row(reason: str) -> None:
 
     caller = ScriptedCaller(answer)
     with pytest.raises(CallError, match="late"):
-        await sample_answers([user("Q")], "m", Dpo(samples=4), caller)
+        await sample_answers([user("Q")], "m", Dpo(samples=4), Asker(caller))
     assert len(caller.asked) == 4
 
 
 async def test_too_few_proposals_fail_the_row_and_say_why() -> None:
     caller = failing("a", "b")
     with pytest.raises(CallError, match=r"1 of 3 proposals.*minProposals is 2.*a said nothing") as caught:
-        await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), PROMPTS, caller)
+        await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), Asker(caller, PROMPTS))
     assert caught.value.reason == "too-few-proposals"
     assert not any(path.endswith("aggregate") for path in caller.paths)
 
 
 async def test_a_failed_aggregator_fails_the_row_with_its_reason() -> None:
     with pytest.raises(CallError) as caught:
-        await answer_conversation([user("Q")], mixture(["a"]), PROMPTS, failing("agg"))
+        await answer_conversation([user("Q")], mixture(["a"]), Asker(failing("agg"), PROMPTS))
     assert caught.value.reason == "empty-answer"
 
 
 async def test_all_calls_that_can_be_made_are_made_before_the_row_waits() -> None:
     caller = ScriptedCaller(absent=["b"])
     with pytest.raises(ModelAbsent) as caught:
-        await answer_conversation([user("Q")], mixture(["b", "a", "c"]), PROMPTS, caller)
+        await answer_conversation([user("Q")], mixture(["b", "a", "c"]), Asker(caller, PROMPTS))
     assert caught.value.model == "b"
     assert caller.paths == ["turn0/layer0/p1/s0", "turn0/layer0/p2/s0"]
 
@@ -177,14 +177,14 @@ async def test_a_server_that_is_gone_ends_the_row_at_once() -> None:
         raise ServerError("gone")
 
     with pytest.raises(ServerError):
-        await answer_conversation([user("Q")], mixture(["a", "b"]), PROMPTS, ScriptedCaller(answer))
+        await answer_conversation([user("Q")], mixture(["a", "b"]), Asker(ScriptedCaller(answer), PROMPTS))
 
 
 async def test_a_conversation_without_user_turn_fails() -> None:
     for call in (
-        answer_conversation([system("S")], mixture(["a"]), PROMPTS, ScriptedCaller()),
-        answer_alone([assistant("A")], "a", Sampling(), ScriptedCaller()),
-        sample_answers([], "a", Dpo(), ScriptedCaller()),
+        answer_conversation([system("S")], mixture(["a"]), Asker(ScriptedCaller(), PROMPTS)),
+        answer_alone([assistant("A")], "a", Sampling(), Asker(ScriptedCaller())),
+        sample_answers([], "a", Dpo(), Asker(ScriptedCaller())),
     ):
         with pytest.raises(CallError, match="no user turn"):
             await call
@@ -193,7 +193,7 @@ async def test_a_conversation_without_user_turn_fails() -> None:
 async def test_long_proposals_are_shortened_for_the_reader_and_kept_whole_in_the_row() -> None:
     caller = ScriptedCaller(lambda asked: "x" * 3000 if asked.model == "a" else "short")
     windows = {"agg": Window(1024, CharacterCounter())}
-    answered = await answer_conversation([user("Q")], mixture(["a", "b"]), PROMPTS, caller, windows=windows)
+    answered = await answer_conversation([user("Q")], mixture(["a", "b"]), Asker(caller, PROMPTS, windows))
     assert answered.shortened == 1
     assert answered.proposals[0]["text"] == "x" * 3000
     read = caller.at("turn0/aggregate").text
@@ -214,7 +214,7 @@ async def test_inputs_are_never_changed_and_every_user_turn_is_answered(messages
     before = copy.deepcopy(messages)
     users = [m for m in messages if m["role"] == "user"]
     caller = ScriptedCaller()
-    call = answer_conversation(messages, mixture(["a"], ["b"]), PROMPTS, caller)
+    call = answer_conversation(messages, mixture(["a"], ["b"]), Asker(caller, PROMPTS))
     if not users:
         with pytest.raises(CallError):
             await call
@@ -232,7 +232,7 @@ async def test_inputs_are_never_changed_and_every_user_turn_is_answered(messages
 async def test_a_model_alone_builds_on_its_own_answers() -> None:
     caller = ScriptedCaller()
     messages = [user("Q1"), assistant("the data's"), user("Q2")]
-    answered = await answer_alone(messages, "m", Sampling(), caller, path="s1/")
+    answered = await answer_alone(messages, "m", Sampling(), Asker(caller).at("s1"))
     assert answered == [user("Q1"), assistant("m@s1/turn0"), user("Q2"), assistant("m@s1/turn1")]
 
 
@@ -240,7 +240,7 @@ async def test_samples_answer_the_last_user_turn_of_the_data() -> None:
     caller = ScriptedCaller()
     dpo = Dpo(samples=3)
     messages = [system("S"), user("Q1"), assistant("given"), user("Q2"), assistant("dropped")]
-    assert await sample_answers(messages, "m", dpo, caller) == ["m@s0", "m@s1", "m@s2"]
+    assert await sample_answers(messages, "m", dpo, Asker(caller)) == ["m@s0", "m@s1", "m@s2"]
     assert caller.paths == ["s0", "s1", "s2"]
     assert caller.at("s2").messages == [system("S"), user("Q1"), assistant("given"), user("Q2")]
     sampling = caller.at("s0").sampling
@@ -254,10 +254,10 @@ async def test_a_failed_sample_is_left_out_while_two_remain() -> None:
         return asked.path
 
     broken = {"s1"}
-    assert await sample_answers([user("Q")], "m", Dpo(samples=3), ScriptedCaller(answer)) == ["s0", "s2"]
+    assert await sample_answers([user("Q")], "m", Dpo(samples=3), Asker(ScriptedCaller(answer))) == ["s0", "s2"]
     broken = {"s1", "s2"}
     with pytest.raises(CallError, match="s1"):
-        await sample_answers([user("Q")], "m", Dpo(samples=3), ScriptedCaller(answer))
+        await sample_answers([user("Q")], "m", Dpo(samples=3), Asker(ScriptedCaller(answer)))
 
 
 @settings(deadline=None)
@@ -283,12 +283,14 @@ async def test_a_row_killed_anywhere_and_resumed_is_the_row_never_killed(killed_
 
     first = ScriptedClients(failing=kill, answer=text)
     with suppress(Killed):
-        await answer_conversation(messages, made, PROMPTS, Calls(first, ledger, digests, 1, {}).of("r"))
+        await answer_conversation(messages, made, Asker(Calls(first, ledger, digests, 1, {}).of("r"), PROMPTS))
     durable = len(ledger.entries)
     second = ScriptedClients(answer=text)
-    resumed = await answer_conversation(messages, made, PROMPTS, Calls(second, ledger, digests, 1, {}).of("r"))
+    resumed = await answer_conversation(messages, made, Asker(Calls(second, ledger, digests, 1, {}).of("r"), PROMPTS))
     whole = ScriptedClients(answer=text)
-    fresh = await answer_conversation(messages, made, PROMPTS, Calls(whole, MemoryLedger(), digests, 1, {}).of("r"))
+    fresh = await answer_conversation(
+        messages, made, Asker(Calls(whole, MemoryLedger(), digests, 1, {}).of("r"), PROMPTS)
+    )
     assert resumed == fresh
     assert len(whole.requests) == 10
     assert durable + len(second.requests) == 10
@@ -298,13 +300,13 @@ async def test_identical_proposers_never_share_an_answer_and_an_edited_aggregato
     digests = {name: name * 8 for name in ("a", "agg")}
     ledger, clients = MemoryLedger(), ScriptedClients()
     answered = await answer_conversation(
-        [user("Q")], mixture(["a", "a"]), PROMPTS, Calls(clients, ledger, digests, 1, {}).of("r")
+        [user("Q")], mixture(["a", "a"]), Asker(Calls(clients, ledger, digests, 1, {}).of("r"), PROMPTS)
     )
     assert len({p["text"] for p in answered.proposals}) == 2
     assert len({request.seed for _, request in clients.requests}) == 3
     edited = mixture(["a", "a"], aggregator={"model": "agg", "temperature": "0"})
     again = ScriptedClients()
-    await answer_conversation([user("Q")], edited, PROMPTS, Calls(again, ledger, digests, 1, {}).of("r"))
+    await answer_conversation([user("Q")], edited, Asker(Calls(again, ledger, digests, 1, {}).of("r"), PROMPTS))
     assert [model for model, _ in again.requests] == ["agg"]
 
 
@@ -312,7 +314,6 @@ def test_default_templates_hold_their_placeholders_and_nothing_else() -> None:
     assert Prompts(**DEFAULT_PROMPTS) is not None
     assert effective(Prompts()) == dict(DEFAULT_PROMPTS)
     assert effective(Prompts(judge="{question}{answer_a}{answer_b}"))["judge"] == "{question}{answer_a}{answer_b}"
-    assert set(MIXTURE_PROMPTS) | set(JUDGE_PROMPTS) == set(PLACEHOLDERS)
 
 
 @pytest.mark.parametrize("name", sorted(PLACEHOLDERS))

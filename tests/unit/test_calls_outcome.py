@@ -7,20 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.client.limit import AdaptiveLimit
-from moaa.client.messages import fold_system
-from moaa.client.outcome import (
-    HttpFailure,
-    Permanent,
-    Reason,
-    Retry,
-    Trouble,
-    is_retryable,
-    retry_after_s,
-    server_message,
-)
-from moaa.client.policy import Policy, Tries
+from moaa.asking.reasons import Reason
+from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable, retry_after_s, server_message
+from moaa.client.pool.limit import AdaptiveLimit
+from moaa.client.pool.policy import Policy, Tries
 from moaa.client.response import parse_completion
+from moaa.conversation import fold_system
 
 VLLM_TOO_LONG = (
     '{"error":{"message":"This model\'s maximum context length is 512 tokens. However, you requested 600 tokens"}}'

@@ -10,12 +10,12 @@ from calls_endpoint import Body, Endpoint, completion, cut_off, echo, error, scr
 from pydantic import SecretStr
 
 from moaa.api.models import Model
-from moaa.client import policy as policies
-from moaa.client import replicas, room
-from moaa.client.limit import AdaptiveLimit
-from moaa.client.policy import Policy
-from moaa.client.pool import Clients
-from moaa.client.replicas import Address, Replica, choose
+from moaa.client.pool import policy as policies
+from moaa.client.pool import replicas, room
+from moaa.client.pool.clients import Clients
+from moaa.client.pool.limit import AdaptiveLimit
+from moaa.client.pool.policy import Policy
+from moaa.client.pool.replicas import Address, Replica, choose
 from moaa.client.request import ChatRequest
 from moaa.client.target import Target, target_of
 from moaa.errors import CallError, ModelAbsent, ServerError

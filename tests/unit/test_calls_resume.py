@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 from calls_scripted import ScriptedClients
 
-from moaa.api.defaults import effective
 from moaa.api.mixture import Mixture
-from moaa.api.prompts import Prompts
-from moaa.client.calls import Message
+from moaa.api.prompts import Prompts, effective
+from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
 from moaa.client.request import ChatRequest
-from moaa.data.rows import ConversationRow
+from moaa.conversation import Message
 from moaa.mixture.row import answer_conversation
-from moaa.plan.stage import Kind, ledger_path, stage_path
-from moaa.store.directory import DirectoryStore
+from moaa.plan.result import ledger_path, stage_path
+from moaa.plan.stage import Kind
+from moaa.rows import ConversationRow
 from moaa.store.fencing import claim
-from moaa.store.ledger import Ledger
+from moaa.store.ledger.ledger import Ledger
+from moaa.store.objects.directory import DirectoryStore
 
 DIGESTS = {name: name * 8 for name in ("a", "b", "agg")}
 PROMPTS = effective(Prompts())
@@ -43,7 +44,7 @@ async def generate(root: Path, clients: ScriptedClients, *, stage: str = "f", mi
     async with await Ledger.load(store, ledger_path(Kind.GENERATE, inputs), token) as ledger:
         calls = Calls(clients, ledger, DIGESTS, 5, {})
         for name, messages in ROWS.items():
-            answered = await answer_conversation(messages, mixture, PROMPTS, calls.of(name))
+            answered = await answer_conversation(messages, mixture, Asker(calls.of(name), PROMPTS))
             written.append(answered.row(name))
         await ledger.flush()
     return calls

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from moaa.client.replicas import Replica
-from moaa.client.room import Room
+from moaa.client.pool.replicas import Replica
+from moaa.client.pool.room import Room
 from moaa.client.target import Target
 from moaa.errors import CallError
 

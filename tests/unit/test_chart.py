@@ -11,11 +11,11 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 from moaa.api.status import MoAAStatus
-from moaa_operator.api import CHILDREN, Api
-from moaa_operator.informer import Informer
-from moaa_operator.metrics import Metrics
-from moaa_operator.queue import Backoff
+from moaa_operator.kube.api import CHILDREN, Api
+from moaa_operator.kube.informer import Informer
+from moaa_operator.kube.queue import Backoff
 from moaa_operator.settings import Settings
+from moaa_operator.tell.metrics import Metrics
 from tests.operator_helpers import SHORT, Cluster
 from tests.unit.test_operator_metrics import follow
 

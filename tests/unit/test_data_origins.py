@@ -19,7 +19,7 @@ from moaa.data.origin import Origin, PinnedFile, open_origin
 from moaa.data.origin.hub import HubOrigin
 from moaa.data.origin.s3 import S3Origin
 from moaa.errors import DataError, MoaaError, StoreError
-from moaa.store.s3_requests import Requests, S3Account, S3Limits, connect
+from moaa.store.objects.s3_requests import Requests, S3Account, S3Limits, connect
 
 
 def everything(names: Any) -> list[str]:

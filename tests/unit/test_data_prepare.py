@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moaa.client.calls import Message
+from moaa.conversation import Message
 from moaa.data.account import COLUMNS, LISTED, Account, check_failures, check_left
 from moaa.data.decontaminate import Contamination, words
 from moaa.data.dedup import Deduplicator, normalize, question_key
 from moaa.data.permute import sort_key
 from moaa.data.prepare import TableSource, prepare
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import Use
 from moaa.data.slices import take
 from moaa.data.spool import Spool
 from moaa.errors import DataError
 from moaa.plan.slices import Slice
+from moaa.rows import PromptRow
 
 
 def user(*turns: str) -> list[Message]:

@@ -5,7 +5,8 @@ from typing import Any, get_type_hints
 import pyarrow as pa
 import pytest
 
-from moaa.data import rows, schemas
+from moaa import rows
+from moaa.data import schemas
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from moaa.api.data import Columns
 from moaa.data.bad_rows import RowError, Why, shorten
-from moaa.data.rows import PromptRow
 from moaa.data.shapes import MAX_ROW_BYTES, Shape, Use, read_record
+from moaa.rows import PromptRow
 
 U = {"role": "user", "content": "Why?"}
 A = {"role": "assistant", "content": "Because."}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from moaa.api import MoAA
-from moaa.api.load import load
-from moaa.plan.estimate import estimate, hours_by_model, loads
+from moaa.api.reading.load import load
+from moaa.plan.forecast.estimate import estimate, hours_by_model, loads
+from moaa.plan.forecast.show import plan_text, plan_view
 from moaa.plan.graph import build
-from moaa.plan.show import plan_text, plan_view
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "capacity.md").read_text()

@@ -7,7 +7,7 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.api.evaluation import Evaluation, ExactMatch, Gate, GateRule
-from moaa.evaluate.exact_match import score
+from moaa.benchmark.exact_match import equal
 from moaa.evaluate.gate import decide
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
@@ -103,7 +103,7 @@ def test_selection_benchmarks_weigh_the_same() -> None:
     ("answer", "gold", "expected"), [("42", "42", 1.0), (" 42\n", "42 ", 1.0), ("42.", "42", 0.0), ("A", "a", 0.0)]
 )
 def test_exact_match(answer: str, gold: str, expected: float) -> None:
-    assert score(answer, gold) == expected
+    assert equal(answer, gold) == expected
 
 
 def resource(*, members: bool = True, student: str = "llama", baseline: str = "$base", training: Any = None) -> MoAA:

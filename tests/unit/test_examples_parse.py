@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from moaa.api.check import warnings
-from moaa.api.load import load
+from moaa.api.reading.check import warnings
+from moaa.api.reading.load import load
 from moaa.plan.graph import build
 from moaa.plan.stage import Kind
 from tests.plan_helpers import run_all

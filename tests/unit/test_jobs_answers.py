@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moaa.api import MoAA
+from moaa.contract.answers import MAX_BYTES, failure, pack, unpack
+from moaa.contract.checks import CheckAnswer, check_job
+from moaa.contract.job import stage_job
 from moaa.errors import StageError
-from moaa.plan.answers import MAX_BYTES, failure, pack, unpack
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.job import CheckAnswer, check_job, stage_job
-from moaa.plan.stage import StageResult
-from moaa.store.directory import DirectoryStore
-from moaa.store.manifest import StageManifest
+from moaa.plan.result import StageResult
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.manifest import StageManifest
 from moaa_jobs import __main__ as entry
-from moaa_jobs.answer import answer
 from moaa_jobs.check import look_up
+from moaa_jobs.tell.answer import answer
 from tests.plan_helpers import finish, resource, run_all, tree
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from moaa.api.load import load_text
+from moaa.api.reading.load import load_text
 from moaa.api.resource import MoAA
+from moaa.contract.job import stage_job
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.job import stage_job
-from moaa.plan.stage import StageResult
-from moaa.store.directory import DirectoryStore
-from moaa.store.shards import read_manifest, read_table
-from moaa_jobs import evaluate, generate, judge, promote, resolve, sample, stage_data
-from moaa_jobs.context import Context
-from moaa_jobs.progress import Progress
-from moaa_jobs.settings import JobSettings
+from moaa.plan.result import StageResult
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.shards import read_manifest, read_table
+from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.stages import evaluate, generate, judge, promote, resolve, sample, stage_data
+from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
 
 RUNS = {

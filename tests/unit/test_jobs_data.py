@@ -10,22 +10,23 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.data.rows import ScoreRow
+from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
 from moaa.errors import DataError
-from moaa.plan.explain import IterationRecord
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Output, StageJob, StageResult
-from moaa.store.directory import DirectoryStore
-from moaa.store.manifest import ObjectRef, ShardManifest, StageManifest
-from moaa.store.shards import publish_shard, read_manifest, read_table
-from moaa.store.tables import TableRows
-from moaa_jobs import promote, resolve, stage_data
-from moaa_jobs.context import Context, Permanent
-from moaa_jobs.finishing import publish
-from moaa_jobs.progress import Progress
-from moaa_jobs.settings import JobSettings
+from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.result import Output, StageResult
+from moaa.rows import ScoreRow
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.manifest import ObjectRef, ShardManifest, StageManifest
+from moaa.store.stages.shards import publish_shard, read_manifest, read_table
+from moaa.store.stages.tables import TableRows
+from moaa_jobs.runner.context import Context, Permanent
+from moaa_jobs.runner.one_worker import publish
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.stages import promote, resolve, stage_data
+from moaa_jobs.tell.progress import Progress
 
 RUN = "default-m-1234"
 
@@ -174,7 +175,7 @@ async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
 
 async def test_a_models_digest_is_that_of_its_folder(tmp_path: Path) -> None:
     one = (await Bench(tmp_path).run(resolve, "i0-resolve")).models["llama"]
-    from moaa.store.folders import folder_digest
+    from moaa.store.stages.folders import folder_digest
 
     assert one == folder_digest({"config.json": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"})
 
@@ -344,7 +345,7 @@ async def test_killed_between_any_two_shards_and_resumed(tmp_path: Path, monkeyp
             return await publish_shard(*args, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr("moaa_jobs.finishing.publish_shard", killed)
+            patch.setattr("moaa_jobs.runner.one_worker.publish_shard", killed)
             if survivors < 3:
                 context = bench.context("i0-stage-data")
                 task = asyncio.ensure_future(stage_data.run(context.job, context))

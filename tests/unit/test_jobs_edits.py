@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.plan.explain import repeats, sentences
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.stage import Identity, StageResult
-from moaa.plan.survey import survey
-from moaa.store.directory import DirectoryStore
-from moaa.store.shards import read_manifest
+from moaa.plan.history.repeats import repeats, sentences
+from moaa.plan.history.survey import survey
+from moaa.plan.result import Identity, StageResult
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.shards import read_manifest
 from tests.endpoint import Endpoint, serve
 from tests.unit.test_jobs_chain import resource, run_stage, scripted
 

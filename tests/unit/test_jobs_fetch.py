@@ -10,18 +10,19 @@ import pytest
 
 from moaa.api.models import Model, Serving
 from moaa.api.resource import Storage
+from moaa.contract.vllm import BringWeights
 from moaa.data.hashing import digest_of
 from moaa.data.origin.base import Listing, PinnedFile
 from moaa.errors import DataError, MoaaError, StoreError
-from moaa.plan.serving import BringWeights
-from moaa.plan.stage import Kind, stage_path
-from moaa.store.directory import DirectoryStore
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
-from moaa.store.folders import folder_digest, publish_folder
-from moaa.store.manifest import StageManifest
-from moaa.store.shards import write_manifest
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.folders import folder_digest, publish_folder
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import write_manifest
 from moaa_jobs import fetch
-from moaa_jobs.opening import Origins
+from moaa_jobs.runner.origins import Origins
 from tests.fake_s3 import FakeS3, serve
 
 LLAMA = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 128, "dtype": "float32"}

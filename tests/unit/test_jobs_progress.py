@@ -6,8 +6,8 @@ import urllib.request
 
 import pytest
 
-from moaa_jobs.progress import Progress
-from moaa_jobs.progress_server import shown_on
+from moaa_jobs.tell.progress import Progress
+from moaa_jobs.tell.progress_server import shown_on
 
 
 def get(port: int, path: str = "/progress") -> dict[str, object]:

@@ -14,22 +14,24 @@ from aiohttp import web
 from moaa.api import MoAA
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
-from moaa.client.calls import Caller
+from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
-from moaa.client.policy import Policy
-from moaa.client.pool import Clients
+from moaa.client.pool.clients import Clients
+from moaa.client.pool.policy import Policy
 from moaa.client.request import sampling_seed
+from moaa.contract.job import StageJob
 from moaa.errors import Fenced, StageError
 from moaa.mixture.alone import sample_answers
-from moaa.plan.stage import Kind, StageJob, stage_path
-from moaa.store.directory import DirectoryStore
+from moaa.plan.result import stage_path
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
-from moaa.store.ledger import Ledger
-from moaa.store.shards import read_manifest, read_table
-from moaa_jobs.context import Context, Deferred, Permanent
-from moaa_jobs.progress import Progress
-from moaa_jobs.rows import Item, Rows, RowStage, run_rows
-from moaa_jobs.settings import JobSettings
+from moaa.store.ledger.ledger import Ledger
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.shards import read_manifest, read_table
+from moaa_jobs.runner.context import Context, Deferred, Permanent
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.settings import JobSettings
+from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -82,9 +84,9 @@ def context(folder: Path, endpoints: Mapping[str, str], **changes: Any) -> Conte
 
 def stage(rows: int, *, per_shard: int = 4) -> RowStage:
     def item(row: str) -> Item:
-        async def work(caller: Caller) -> Rows:
-            one = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
-            two = await caller.call("two", "second", [{"role": "user", "content": one.text}], SAMPLING)
+        async def work(asker: Asker) -> Rows:
+            one = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
+            two = await asker.at("two").ask("second", [{"role": "user", "content": one.text}], SAMPLING)
             return {"texts": [{"id": row, "text": two.text}]}
 
         return Item(row, work)
@@ -137,8 +139,8 @@ async def test_a_finished_shard_leaves_its_totals_and_nothing_else(tmp_path: Pat
         return sum(type(thing) in (Calls, Ledger) for thing in gc.get_objects())
 
     def item(row: str) -> Item:
-        async def work(caller: Caller) -> Rows:
-            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+        async def work(asker: Asker) -> Rows:
+            reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
             alive.append(count() - others)
             return {"texts": [{"id": row, "text": reply.text}]}
 
@@ -186,8 +188,8 @@ async def test_after_a_crash_only_what_was_not_answered_is_sent(tmp_path: Path) 
         pass
 
     def item(row: str, crashes: bool) -> Item:
-        async def work(caller: Caller) -> Rows:
-            reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+        async def work(asker: Asker) -> Rows:
+            reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
             if crashes and row == "r6":
                 raise Crash
             return {"texts": [{"id": row, "text": reply.text}]}
@@ -219,9 +221,9 @@ async def test_a_zombie_changes_nothing(tmp_path: Path) -> None:
         ctx = context(tmp_path, {"first": endpoint.url})
 
         def item(row: str, zombie: bool) -> Item:
-            async def work(caller: Caller) -> Rows:
+            async def work(asker: Asker) -> Rows:
                 nonlocal taken_over
-                reply = await caller.call("one", "first", [{"role": "user", "content": row}], SAMPLING)
+                reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
                 if zombie and not taken_over:
                     taken_over = True
                     await claim(ctx.store, path, "00000")
@@ -267,12 +269,12 @@ async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
 async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt_completes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moaa_jobs.rows.Clients", partial(Clients, policy=Policy(tries=2, backoff_s=0.001)))
+    monkeypatch.setattr("moaa_jobs.runner.rows.Clients", partial(Clients, policy=Policy(tries=2, backoff_s=0.001)))
 
     def item(row: str) -> Item:
-        async def work(caller: Caller) -> Rows:
+        async def work(asker: Asker) -> Rows:
             samples = Dpo(samples=3, max_tokens=8)
-            texts = await sample_answers([{"role": "user", "content": row}], "first", samples, caller)
+            texts = await sample_answers([{"role": "user", "content": row}], "first", samples, asker)
             return {"texts": [{"id": row, "text": "|".join(texts)}]}
 
         return Item(row, work)

@@ -6,21 +6,20 @@ import pytest
 from calls_scripted import Asked, ScriptedCaller
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, judge, pair, shown
+from judge_scripted import CHOICE, PROMPTS, by_quality, compare, judge, pair, shown
 
 from moaa.api.mixture import PAPER_CRITERIA
-from moaa.client.budget import CharacterCounter, Window
-from moaa.client.outcome import TRANSIENT
-from moaa.data.rows import Comparison
+from moaa.asking.asker import Asker
+from moaa.asking.reasons import TRANSIENT
+from moaa.asking.windows import CharacterCounter, Window
 from moaa.errors import CallError
-from moaa.judge.compare import compare
-from moaa.judge.panel import majority, panel_score
-from moaa.judge.ranking import pair_score
+from moaa.judge.ranking import majority, pair_score, panel_score
+from moaa.rows import Comparison
 
 
 async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> None:
     caller = ScriptedCaller(by_quality)
-    made = await compare(pair(), judge(), PROMPTS, caller)
+    made = await compare(pair(), judge(), Asker(caller, PROMPTS))
     assert made == Comparison(a=0, b=1, criteria=["Accuracy", "Depth", "Safety"], forward=0, backward=0, votes=[])
     assert caller.paths == [
         "c0-1/ab/j0",
@@ -44,14 +43,14 @@ async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> No
 
 async def test_single_asks_the_aggregator_alone() -> None:
     caller = ScriptedCaller(by_quality)
-    made = await compare(pair(), judge("Single"), PROMPTS, caller)
+    made = await compare(pair(), judge("Single"), Asker(caller, PROMPTS))
     assert (made["forward"], made["backward"], made["votes"]) == (0, 0, [])
     assert caller.paths == ["c0-1/ab/single", "c0-1/ba/single", "c0-1/criteria"]
 
 
 async def test_no_criteria_to_choose_means_all_of_them_and_no_call() -> None:
     caller = ScriptedCaller(by_quality)
-    made = await compare(pair(), judge("Single", criteria=0), PROMPTS, caller)
+    made = await compare(pair(), judge("Single", criteria=0), Asker(caller, PROMPTS))
     assert made["criteria"] == [c.name for c in PAPER_CRITERIA]
     assert caller.paths == ["c0-1/ab/single", "c0-1/ba/single"]
 
@@ -63,7 +62,7 @@ async def test_a_panel_counts_votes_that_hold_in_both_orders() -> None:
         return by_quality(asked)
 
     caller = ScriptedCaller(answer)
-    made = await compare(pair("answer 5", "answer 2"), judge("Panel"), PROMPTS, caller)
+    made = await compare(pair("answer 5", "answer 2"), judge("Panel"), Asker(caller, PROMPTS))
     assert made["votes"] == [[1, 0], [1, 1], [1, 1]]
     assert (made["forward"], made["backward"]) == (1, 1)
     assert pair_score(made) == 1.0
@@ -101,7 +100,7 @@ async def test_an_unreadable_verdict_is_asked_for_once_more_and_warmer() -> None
         return by_quality(asked)
 
     caller = ScriptedCaller(answer)
-    made = await compare(pair(), judge(), PROMPTS, caller)
+    made = await compare(pair(), judge(), Asker(caller, PROMPTS))
     assert (made["forward"], made["backward"]) == (0, 0)
     assert caller.at("c0-1/ab/meta").sampling.temperature == 0
     again = caller.at("c0-1/ab/meta", "retry1")
@@ -112,19 +111,19 @@ async def test_an_unreadable_verdict_is_asked_for_once_more_and_warmer() -> None
 async def test_a_warm_judge_is_not_cooled_by_the_retry() -> None:
     caller = ScriptedCaller(lambda _: "?")
     warm = judge("Single", criteria=0, aggregator={"model": "agg", "temperature": "0.9"})
-    await compare(pair(), warm, PROMPTS, caller)
+    await compare(pair(), warm, Asker(caller, PROMPTS))
     assert caller.at("c0-1/ab/single", "retry1").sampling.temperature == Decimal("0.9")
 
 
 async def test_what_stays_unreadable_is_a_failed_comparison_and_no_score() -> None:
     caller = ScriptedCaller(lambda asked: CHOICE if asked.path.endswith("criteria") else "no idea")
-    made = await compare(pair(), judge("Single"), PROMPTS, caller)
+    made = await compare(pair(), judge("Single"), Asker(caller, PROMPTS))
     assert (made["forward"], made["backward"]) == (None, None)
     assert pair_score(made) is None
     assert caller.paths.count("c0-1/ab/single#retry1") == 1
 
     caller = ScriptedCaller(lambda _: "Beauty")
-    made = await compare(pair(), judge(), PROMPTS, caller)
+    made = await compare(pair(), judge(), Asker(caller, PROMPTS))
     assert made == Comparison(a=0, b=1, criteria=[], forward=None, backward=None, votes=[])
     assert caller.paths == ["c0-1/criteria", "c0-1/criteria#retry1"]
 
@@ -133,7 +132,7 @@ async def test_one_readable_order_is_not_a_score() -> None:
     def answer(asked: Asked) -> str:
         return "?" if "/ba/" in asked.path else by_quality(asked)
 
-    made = await compare(pair(), judge("Single"), PROMPTS, ScriptedCaller(answer))
+    made = await compare(pair(), judge("Single"), Asker(ScriptedCaller(answer), PROMPTS))
     assert (made["forward"], made["backward"]) == (0, None)
     assert pair_score(made) is None
 
@@ -146,14 +145,14 @@ async def test_a_judge_that_fails_is_left_out_and_without_any_there_is_no_verdic
 
     broken = {"j1"}
     caller = ScriptedCaller(answer)
-    made = await compare(pair(), judge(), PROMPTS, caller)
+    made = await compare(pair(), judge(), Asker(caller, PROMPTS))
     assert made["forward"] == 0
     assert caller.at("c0-1/ab/meta").text.endswith("(1:evaluation by j0)(2:evaluation by j2)")
     broken = {"j0", "j1", "j2"}
-    made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
+    made = await compare(pair(), judge(), Asker(ScriptedCaller(answer), PROMPTS))
     assert (made["forward"], made["backward"]) == (None, None)
     broken = {"agg"}
-    made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
+    made = await compare(pair(), judge(), Asker(ScriptedCaller(answer), PROMPTS))
     assert (made["forward"], made["criteria"]) == (None, [])
 
 
@@ -163,7 +162,7 @@ async def test_a_failed_order_leaves_the_other_as_it_is() -> None:
             raise CallError("refused", "no")
         return by_quality(asked)
 
-    made = await compare(pair(), judge(), PROMPTS, ScriptedCaller(answer))
+    made = await compare(pair(), judge(), Asker(ScriptedCaller(answer), PROMPTS))
     assert (made["forward"], made["backward"]) == (0, None)
 
 
@@ -188,7 +187,7 @@ async def test_a_failure_that_may_pass_fails_the_row_after_all_other_calls(
 
     caller = ScriptedCaller(answer)
     with pytest.raises(CallError, match="late") as caught:
-        await compare(pair(), judge(method), PROMPTS, caller)
+        await compare(pair(), judge(method), Asker(caller, PROMPTS))
     assert caught.value.reason == reason
     assert len(caller.asked) == asked
 
@@ -199,7 +198,7 @@ async def test_long_evaluations_are_shortened_for_the_meta_judge() -> None:
 
     caller = ScriptedCaller(answer)
     windows = {"agg": Window(1024, CharacterCounter())}
-    made = await compare(pair(), judge(), PROMPTS, caller, windows=windows)
+    made = await compare(pair(), judge(), Asker(caller, PROMPTS, windows))
     assert made["forward"] == 0
     assert "cut to fit" in caller.at("c0-1/ab/meta").text
 
@@ -221,8 +220,8 @@ async def test_swapping_the_answers_mirrors_the_outcome(method: str, data: st.Da
             verdicts[known] = data.draw(st.sampled_from(["[[A]]", "[[B]]", "?"]))
         return verdicts[known]
 
-    there = await compare(pair("answer 1", "answer 2"), judge(method), PROMPTS, ScriptedCaller(answer))
-    back = await compare(pair("answer 2", "answer 1"), judge(method), PROMPTS, ScriptedCaller(answer))
+    there = await compare(pair("answer 1", "answer 2"), judge(method), Asker(ScriptedCaller(answer), PROMPTS))
+    back = await compare(pair("answer 2", "answer 1"), judge(method), Asker(ScriptedCaller(answer), PROMPTS))
     first, second = pair_score(there), pair_score(back)
     assert (first is None) == (second is None)
     if first is not None and second is not None:

@@ -8,14 +8,15 @@ import pytest
 from calls_scripted import MemoryLedger, ScriptedCaller, ScriptedClients
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, judge, row, user
+from judge_scripted import CHOICE, PROMPTS, by_quality, judge, judge_row, row, user
 
+from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
-from moaa.data.rows import Comparison, RankingRow
 from moaa.errors import ModelAbsent
+from moaa.judge.methods import method_of
 from moaa.judge.outcomes import why_no_pairs
 from moaa.judge.ranking import pair_score, rank
-from moaa.judge.row import judge_pair, judge_row, to_pair
+from moaa.rows import Comparison, RankingRow
 
 # Ranking
 
@@ -176,12 +177,12 @@ def test_points_stay_in_range_and_a_full_contest_shares_them_all(contest: tuple[
 
 async def test_a_row_of_five_is_ranked_by_ten_comparisons() -> None:
     caller = ScriptedCaller(by_quality)
-    made = await judge_row(row(*(f"answer {i}" for i in (3, 5, 1, 4, 2))), judge(), PROMPTS, caller)
+    made, pair = await judge_row(row(*(f"answer {i}" for i in (3, 5, 1, 4, 2))), judge(), Asker(caller, PROMPTS))
     assert len(caller.asked) == 10 * (1 + 2 * 4)
     assert made["points"] == [0.5, 1.0, 0.0, 0.75, 0.25]
     assert made["outcome"] == "pair"
     assert len(made["comparisons"]) == 10
-    assert to_pair(made) == {
+    assert pair == {
         "id": "r",
         "messages": user("Q"),
         "chosen": "answer 5",
@@ -193,31 +194,31 @@ async def test_a_row_of_five_is_ranked_by_ten_comparisons() -> None:
 
 async def test_any_order_of_the_samples_gives_the_same_pair() -> None:
     for order in permutations((1, 2, 3)):
-        made = await judge_row(
-            row(*(f"answer {i}" for i in order)), judge("Panel"), PROMPTS, ScriptedCaller(by_quality)
+        _, pair = await judge_row(
+            row(*(f"answer {i}" for i in order)), judge("Panel"), Asker(ScriptedCaller(by_quality), PROMPTS)
         )
-        pair_row = to_pair(made)
+        pair_row = pair
         assert pair_row is not None
         assert (pair_row["chosen"], pair_row["rejected"]) == ("answer 3", "answer 1")
 
 
 async def test_equal_samples_are_not_judged() -> None:
     caller = ScriptedCaller(by_quality)
-    made = await judge_row(row("answer 1", "answer 1"), judge(), PROMPTS, caller)
-    assert (made["outcome"], caller.asked, to_pair(made)) == ("equal-texts", [], None)
+    made, pair = await judge_row(row("answer 1", "answer 1"), judge(), Asker(caller, PROMPTS))
+    assert (made["outcome"], caller.asked, pair) == ("equal-texts", [], None)
 
 
 async def test_a_judge_that_follows_the_order_gives_no_pair() -> None:
     caller = ScriptedCaller(lambda asked: CHOICE if asked.path.endswith("criteria") else "[[A]]")
-    made = await judge_row(row("answer 1", "answer 2", "answer 3"), judge("Single"), PROMPTS, caller)
+    made, pair = await judge_row(row("answer 1", "answer 2", "answer 3"), judge("Single"), Asker(caller, PROMPTS))
     assert (made["outcome"], made["points"]) == ("tie", [0.5, 0.5, 0.5])
-    assert to_pair(made) is None
+    assert pair is None
 
 
 async def test_every_call_that_can_be_made_is_made_before_the_row_waits() -> None:
     caller = ScriptedCaller(by_quality, absent=["j1"])
     with pytest.raises(ModelAbsent):
-        await judge_row(row("answer 1", "answer 2", "answer 3"), judge(), PROMPTS, caller)
+        await judge_row(row("answer 1", "answer 2", "answer 3"), judge(), Asker(caller, PROMPTS))
     assert len(caller.asked) == 3 * (1 + 2 * 2)
 
 
@@ -238,17 +239,19 @@ async def test_a_resumed_row_sends_nothing_twice_and_reads_the_same() -> None:
     for served in ("agg", "j0", "j1", "j2", "agg"):
         clients = ScriptedClients(absent=[m for m in digests if m != served], answer=text)
         with suppress(ModelAbsent):
-            made = await judge_row(samples, judge(), PROMPTS, Calls(clients, ledger, digests, 3, {}).of("r"))
+            made, _ = await judge_row(samples, judge(), Asker(Calls(clients, ledger, digests, 3, {}).of("r"), PROMPTS))
         sent += len(clients.requests)
     together = ScriptedClients(answer=text)
-    fresh = await judge_row(samples, judge(), PROMPTS, Calls(together, MemoryLedger(), digests, 3, {}).of("r"))
+    fresh, _ = await judge_row(
+        samples, judge(), Asker(Calls(together, MemoryLedger(), digests, 3, {}).of("r"), PROMPTS)
+    )
     assert made == fresh
     assert sent == len(together.requests) == 27
 
 
 async def test_win_rates_score_an_answer_against_the_baseline() -> None:
     async def score(answer: str, baseline: str, caller: ScriptedCaller) -> float | None:
-        return await judge_pair(user("Q"), answer, baseline, judge("Single"), PROMPTS, caller, path="s0/")
+        return await method_of(judge("Single")).duel(user("Q"), answer, baseline, Asker(caller, PROMPTS).at("s0"))
 
     caller = ScriptedCaller(by_quality)
     assert await score("answer 2", "answer 1", caller) == 1.0

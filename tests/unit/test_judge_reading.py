@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from judge_scripted import CHOICE, user
 
 from moaa.api.mixture import PAPER_CRITERIA, Criterion
-from moaa.client.calls import Message
-from moaa.judge.compare import outcome_of
+from moaa.conversation import Message
 from moaa.judge.criteria import parse_criteria
+from moaa.judge.pairwise import outcome_of
 from moaa.judge.prompts import question_text
 from moaa.judge.verdict import parse_verdict
 

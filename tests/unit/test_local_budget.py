@@ -5,9 +5,9 @@ import pytest
 from moaa.api.models import Serving
 from moaa.api.training import TrainingResources
 from moaa.errors import ServerError, UsageError
-from moaa.local import budget, machine, needs
 from moaa.local.jobs import End, Outcome, classify
-from moaa.local.machine import Capacity, Demand
+from moaa.local.serving import budget, machine, needs
+from moaa.local.serving.machine import Capacity, Demand
 from moaa.local.turns import Cycle
 
 GIB2 = Demand(2.0)

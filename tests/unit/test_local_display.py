@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from moaa.local.board import Board, Status
-from moaa.local.progress import JsonLines, PlainLines, display, render, summary
+from moaa.local.show.board import Board, Status
+from moaa.local.show.display import JsonLines, PlainLines, display, render, summary
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 RUN: list[tuple[str, dict[str, Any]]] = [

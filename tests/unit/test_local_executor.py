@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
+from moaa.cli.plan import read_plan
 from moaa.errors import StageError, UsageError
-from moaa.local import guard, records
 from moaa.local.executor import Finished, execute
-from moaa.local.lock import exclusive
-from moaa.local.machine import Capacity
-from moaa.local.plan_view import read_plan
-from moaa.plan.show import plan_text
-from moaa.store.open import open_store
+from moaa.local.processes import guard
+from moaa.local.processes.lock import exclusive
+from moaa.local.serving.machine import Capacity
+from moaa.plan.forecast.show import plan_text
+from moaa.run import records
+from moaa.store.objects.open import open_store
 from tests.local_helpers import FakeMachine
 
 MIXTURE_STAGES = ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]
@@ -323,9 +324,9 @@ async def test_two_runners_in_one_folder_are_told_apart(fake: FakeMachine) -> No
 EARLIER = """
 import asyncio, sys
 from pathlib import Path
-from moaa.local.lock import exclusive
-from moaa.local.machine import Capacity
-from moaa.local.process import Guards
+from moaa.local.processes.lock import exclusive
+from moaa.local.serving.machine import Capacity
+from moaa.local.processes.process import Guards
 async def main():
     folder, command = Path(sys.argv[1]), [sys.executable, "-I", "-S", "-c", sys.argv[2], sys.argv[1]]
     async with exclusive(folder) as fd:

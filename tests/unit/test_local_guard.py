@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from moaa.local import guard, process
+from moaa.local.processes import guard, process
 
 WILD = textwrap.dedent(
     """
@@ -48,7 +48,7 @@ RUNNER = textwrap.dedent(
     """
     import asyncio, os, sys
     from pathlib import Path
-    from moaa.local import process
+    from moaa.local.processes import process
     async def main():
         process.become_subreaper()
         folder = Path(sys.argv[1])

@@ -9,11 +9,12 @@ import pytest
 
 from moaa.api.models import Serving
 from moaa.errors import ServerError
-from moaa.local import guard, servers
-from moaa.local.machine import Capacity, Demand
-from moaa.local.pool import Pool
-from moaa.local.process import Guards
-from moaa.local.servers import ServerSpec
+from moaa.local.processes import guard
+from moaa.local.processes.process import Guards
+from moaa.local.serving import server
+from moaa.local.serving.machine import Capacity, Demand
+from moaa.local.serving.pool import Pool
+from moaa.local.serving.server import ServerSpec
 from tests.local_helpers import FakeMachine
 
 
@@ -131,7 +132,7 @@ async def test_server_whose_log_cannot_be_written_says_so(fake: FakeMachine) -> 
 
 
 async def test_server_that_keeps_dying_breaks_the_lease(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "MAX_RESTARTS", 0)
+    monkeypatch.setattr(server, "MAX_RESTARTS", 0)
     async with Bench(fake, Capacity(5.0)) as pool, pool.lease([spec("a")]) as lease:
         guard.signal_all([fake.pids()[0]], 9)
         error = await asyncio.wait_for(lease.broken(), 10)
@@ -158,7 +159,7 @@ async def test_a_lease_waits_for_a_server_that_is_being_started_again(fake: Fake
 async def test_a_lease_of_a_server_that_does_not_come_back_says_so(
     fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "MAX_RESTARTS", 1)
+    monkeypatch.setattr(server, "MAX_RESTARTS", 1)
     async with Bench(fake, Capacity(5.0)) as pool:
         async with pool.lease([spec("a")]):
             fake.modes["a"] = "dies"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from moaa.api.models import Serving
-from moaa.local import vllm
-from moaa.local.bytecode import keep_bytecode
-from moaa.local.catalogue import served_name
-from moaa.plan import serving
+from moaa.contract import vllm as serving
+from moaa.local.processes.bytecode import keep_bytecode
+from moaa.local.serving import vllm
+from moaa.local.serving.catalogue import served_name
 
 LLAMA = {
     "num_hidden_layers": 2,

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from moaa_operator.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, ROLE_LABEL, STAGE_LABEL
+from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, ROLE_LABEL, STAGE_LABEL
 from tests.operator_helpers import SHORT, Cluster, Object
 
 STAGES = ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]

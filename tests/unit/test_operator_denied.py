@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from moaa_operator import denied
-from moaa_operator.observe import Observed
-from moaa_operator.pods import Problem
-from moaa_operator.reconcile import Desired, reconcile
+from moaa_operator.decide.reconcile import Desired, reconcile
+from moaa_operator.kube import rejections
+from moaa_operator.observe.pods import Problem
+from moaa_operator.observe.read import Observed
 from tests.operator_helpers import OWNER, SHORT, Cluster, until, until_servers
 
 Object = dict[str, Any]
@@ -53,19 +53,19 @@ QUOTA = (
     ],
 )  # fmt: skip
 def test_words_of_the_cluster_get_a_reason_and_a_remedy(words: str, status: int, reason: str, remedy: str) -> None:
-    found = denied.problem("Job team/x", words, status=status)
+    found = rejections.problem("Job team/x", words, status=status)
     assert found.reason == reason
     assert found.message.startswith("Job team/x cannot be made: ")
     assert remedy in found.message
-    assert found.reason in denied.REASONS
+    assert found.reason in rejections.REASONS
 
 
 def test_another_try_under_another_name_is_the_same_problem() -> None:
-    assert denied.problem("x", QUOTA.format("abc12")) == denied.problem("x", QUOTA.format("zyx98"))
+    assert rejections.problem("x", QUOTA.format("abc12")) == rejections.problem("x", QUOTA.format("zyx98"))
 
 
 def test_words_nobody_knows_are_told_as_they_are() -> None:
-    assert denied.problem("x", "odd", reason="Strange") == Problem("Strange", "x cannot be made: odd")
+    assert rejections.problem("x", "odd", reason="Strange") == Problem("Strange", "x cannot be made: odd")
 
 
 class Denying(Cluster):

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from moaa.api.status import Condition, MoAAStatus, StageOutput, StageStatus
-from moaa_operator import conditions
-from moaa_operator.events import between
+from moaa_operator.tell import conditions
+from moaa_operator.tell.events import between
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 

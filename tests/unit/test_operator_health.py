@@ -5,9 +5,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from moaa_operator import health
 from moaa_operator.main import Operator
 from moaa_operator.settings import Settings
+from moaa_operator.tell import health
 from tests.operator_api_server import ApiServer
 from tests.operator_helpers import OWNER, Cluster, FakeRender
 

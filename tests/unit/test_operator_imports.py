@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
-FORBIDDEN = ("torch", "ray", "vllm", "numpy", "pyarrow", "boto3", "huggingface_hub", "moaa_jobs", "moaa.store")
+FORBIDDEN = (
+    *("torch", "ray", "vllm", "numpy", "pyarrow", "boto3", "huggingface_hub"),
+    *("aiohttp", "jinja2", "tokenizers", "zstandard", "moaa_jobs", "moaa.store"),
+)
 
 
 def test_the_operator_imports_nothing_heavy() -> None:

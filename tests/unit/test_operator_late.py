@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from moaa_operator.observe import Observed, observe
-from moaa_operator.owner import ROLE_LABEL, STAGE_LABEL
-from moaa_operator.reconcile import Desired
-from moaa_operator.status import document as status_document
+from moaa_operator.decide.reconcile import Desired
+from moaa_operator.kube.owner import ROLE_LABEL, STAGE_LABEL
+from moaa_operator.observe.read import Observed, observe
+from moaa_operator.tell.status import document as status_document
 from tests.operator_helpers import Cluster, Object
 
 WATCHED = ("Deployment", "Service", "Job", "RayJob", "Pod", "ConfigMap")
@@ -37,7 +37,7 @@ class Late(Cluster):
         """How much of the past each kind's copy has."""
 
     def observed(self) -> Observed:
-        """With the pods of ended Jobs, as `moaa_operator.ends` asks the server for them."""
+        """With the pods of ended Jobs, as `moaa_operator.observe.ended` asks the server for them."""
         newest = len(self._past) - 1
         for kind, seen in self._seen.items():
             self._seen[kind] = self._dice.choice([seen, self._dice.randint(seen, newest), newest, newest])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from pydantic import ValidationError
 
-from moaa_operator.leader import Elector, LeaseTiming
+from moaa_operator.kube.leader import Elector, LeaseTiming
 from moaa_operator.settings import Settings
 from tests.operator_api_server import ApiServer, Fault, Request
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from moaa_operator.harvest import LEAVING_GRACE
+from moaa_operator.decide.outcomes import LEAVING_GRACE
 from tests.operator_helpers import SHORT, Cluster, Object, pod_of, stamp, unplaced, until
 
 NO_GPU = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."

@@ -3,7 +3,7 @@
 import json
 
 from moaa.api.status import MoAAStatus
-from moaa_operator.metrics import Metrics
+from moaa_operator.tell.metrics import Metrics
 from tests.operator_helpers import SHORT, Cluster
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from moaa_operator.observe import End, observe
-from moaa_operator.pods import Termination, describe, problem, terminations, unscheduled_since
+from moaa_operator.observe.pods import Termination, describe, problem, terminations, unscheduled_since
+from moaa_operator.observe.read import End, observe
 from tests.operator_helpers import OWNER, Cluster
 
 Object = dict[str, Any]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from moaa.api.status import StageProgress
-from moaa_jobs.progress_server import shown_on
-from moaa_operator.figures import PodFigures, column, combine, parse
-from moaa_operator.poller import Poller, fetch
+from moaa_jobs.tell.progress_server import shown_on
+from moaa_operator.observe.poller import Poller, fetch
+from moaa_operator.tell.progress import PodFigures, column, combine, parse
 from tests.operator_helpers import OWNER, SHORT, Cluster, until
 
 Object = dict[str, Any]

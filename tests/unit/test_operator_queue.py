@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from moaa_operator.queue import NEWS_IN_A_ROW, Backoff, WorkQueue
+from moaa_operator.kube.queue import NEWS_IN_A_ROW, Backoff, WorkQueue
 
 
 class Clock:

@@ -6,8 +6,9 @@ from moaa.api.status import MAX_STAGES
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.ready import World, decide
-from moaa.plan.stage import Kind, StageResult
-from moaa_operator.memory import bounded, hold
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
+from moaa_operator.tell.results import bounded, hold
 from tests.operator_helpers import SETTINGS, SHORT, Cluster, stamp, until
 from tests.plan_helpers import finish, resource
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moaa.plan.stage import StageJob
+from moaa.contract.job import StageJob
 from tests.operator_helpers import SETTINGS, SHORT, Cluster, Object, stamp, until, until_servers
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa_operator.owner import MODEL_ANNOTATION
+from moaa_operator.kube.owner import MODEL_ANNOTATION
 from tests.operator_helpers import SHORT, Cluster, stamp
 from tests.plan_helpers import tree
 

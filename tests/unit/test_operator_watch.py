@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from moaa_operator.api import JOB, RAYJOB, Kind
 from moaa_operator.controller import key_of
-from moaa_operator.errors import AlreadyExists, Busy, Conflict, NotFound, Refused
-from moaa_operator.informer import Informer, Timing
-from moaa_operator.kept import kept
-from moaa_operator.queue import Backoff
+from moaa_operator.kube.api import JOB, RAYJOB, Kind
+from moaa_operator.kube.errors import AlreadyExists, Busy, Conflict, NotFound, Refused
+from moaa_operator.kube.informer import Informer, Timing
+from moaa_operator.kube.queue import Backoff
+from moaa_operator.kube.transform import kept
 from tests.operator_api_server import ApiServer, Fault
 
 Object = dict[str, Any]

@@ -6,21 +6,12 @@ from typing import Any
 
 import pytest
 
-from moaa.api.load import load
 from moaa.api.mixture import Judge
 from moaa.api.models import Model
-from moaa.plan.estimate import (
-    ANSWER_TOKENS,
-    PROMPT_TOKENS,
-    Estimate,
-    billions,
-    estimate,
-    hours_by_model,
-    judge_loads,
-    loads,
-    too_few,
-    total,
-)
+from moaa.api.reading.load import load
+from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
+from moaa.judge.methods import method_of
+from moaa.plan.forecast.estimate import Estimate, billions, estimate, hours_by_model, loads, too_few, total
 from moaa.plan.graph import build
 from tests.plan_helpers import resource
 
@@ -180,7 +171,7 @@ def test_cpu_models_and_workers_take_no_gpu() -> None:
     ],
 )
 def test_calls_of_ten_pairs(judge: dict[str, Any], calls: int) -> None:
-    assert sum(load.calls for load in judge_loads(Judge.model_validate(judge), 10)) == calls
+    assert sum(load.calls for load in method_of(Judge.model_validate(judge)).duel_loads(10)) == calls
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.plan.explain import (
+from moaa.plan.graph import build
+from moaa.plan.history.repeats import (
     Change,
     IterationRecord,
     Repeat,
@@ -16,9 +17,8 @@ from moaa.plan.explain import (
     sentences,
     without_effect,
 )
-from moaa.plan.graph import build
-from moaa.plan.stage import Identity, StageResult
-from moaa.plan.survey import survey
+from moaa.plan.history.survey import survey
+from moaa.plan.result import Identity, StageResult
 from tests.plan_helpers import TREE, resource, run_all
 
 

@@ -12,11 +12,15 @@ from moaa.api.evaluation import Benchmark, ExactMatch, Gate, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
 from moaa.api.training import Dpo, Optimization, Sft
 from moaa.errors import StageError
-from moaa.plan import semantics
-from moaa.plan.fingerprint import REVISION, identify, judge_prompts, model_digest
+from moaa.judge.methods import method_of
+from moaa.plan import canonical as semantics
+from moaa.plan.canonical import HARMLESS_ARGS, LATER, NEUTRAL, canonical, digest_of, effective_args
+from moaa.plan.digests import model_digest
+from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.semantics import HARMLESS_ARGS, LATER, NEUTRAL, canonical, digest_of, effective_args
-from moaa.plan.stage import Identity, Kind, StageResult
+from moaa.plan.kinds.table import KINDS
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Kind
 from tests.plan_helpers import finish, resource, run_all
 
 ALL = list(build(resource()).stages)
@@ -196,7 +200,7 @@ def test_golden_fingerprints() -> None:
     for stage in build(owner).stages.values():
         identity = identify(stage, owner, results)
         assert identity is not None
-        found[stage.id] = (REVISION[stage.kind], without_prompts(identity))
+        found[stage.id] = (KINDS[stage.kind].revision, without_prompts(identity))
         # Results depend on the golden part alone, so that one row's change does not show in all rows after it.
         results[stage.id] = finish(Identity(stage, identity.inputs, digest_of(stage.id), {}), owner)
     assert found == GOLDEN
@@ -283,7 +287,7 @@ def test_harmless_arguments_say_nothing_about_numbers() -> None:
 )
 def test_a_judge_depends_on_the_templates_its_method_fills(judge: dict[str, Any], names: set[str]) -> None:
     whole = {"judges": [{"model": "a"}], "aggregator": {"model": "agg"}, **judge}
-    assert set(judge_prompts(Judge.model_validate(whole))) == names
+    assert set(method_of(Judge.model_validate(whole)).prompts) == names
 
 
 def test_documents_are_plain_json() -> None:
@@ -291,5 +295,6 @@ def test_documents_are_plain_json() -> None:
         assert json.loads(json.dumps(identity.document)) == identity.document
 
 
-def test_every_kind_has_a_revision() -> None:
-    assert set(REVISION) == set(Kind)
+def test_every_kind_is_registered_under_its_own_name() -> None:
+    assert set(KINDS) == set(Kind)
+    assert all(row.kind is kind for kind, row in KINDS.items())

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.plan.graph import build, resolved_judge, resolved_mixture
+from moaa.plan.graph import build
 from moaa.plan.slices import Slice, slice_rows
 from moaa.plan.stage import Kind
+from moaa.plan.students import resolved_judge, resolved_mixture
 from tests.plan_helpers import resource
 
 SFT_ONLY: dict[str, Any] = {"spec__training__dpo": None, "spec__data__preference": None, "spec__judge": None}

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from moaa.api import MoAA
-from moaa.plan.explain import IterationRecord
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import build, stage_id
+from moaa.plan.graph import build
+from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.history.survey import survey
+from moaa.plan.ids import stage_id
+from moaa.plan.kinds.table import TRAINING
 from moaa.plan.ready import (
     Failure,
     World,
@@ -21,8 +24,8 @@ from moaa.plan.ready import (
     servers_needed,
     servers_to_release,
 )
-from moaa.plan.stage import TRAINING, Graph, Identity, Kind, Stage, StageResult
-from moaa.plan.survey import survey
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Graph, Kind, Stage
 from tests.plan_helpers import finish, resource, run_all
 
 T = TypeVar("T")

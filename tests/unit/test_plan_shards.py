@@ -4,9 +4,10 @@ import pytest
 
 from moaa.errors import StageError
 from moaa.plan.graph import build
-from moaa.plan.shards import count, shards_of
-from moaa.plan.stage import StageResult
-from moaa.store.shards import shard_count
+from moaa.plan.kinds.table import shard_count as count
+from moaa.plan.kinds.table import shards_of
+from moaa.plan.result import StageResult
+from moaa.store.stages.shards import shard_count
 from tests.plan_helpers import resource, run_all
 
 

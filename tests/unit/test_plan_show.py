@@ -1,7 +1,7 @@
 """What the user sees of a plan."""
 
-from moaa.plan.explain import Change, Repeat
-from moaa.plan.show import plan_text, plan_view, validate_text
+from moaa.plan.forecast.show import plan_text, plan_view, validate_text
+from moaa.plan.history.repeats import Change, Repeat
 from tests.plan_helpers import resource, run_all
 
 

@@ -11,8 +11,8 @@ from threading import Thread
 import pytest
 import yaml
 
-from moaa.api.load import load
-from moaa.cli import main
+from moaa.api.reading.load import load
+from moaa.cli.main import main
 from moaa_operator.render.preview import preview
 from moaa_operator.render.server import CANARY
 from moaa_operator.settings import Settings

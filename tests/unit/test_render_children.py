@@ -5,7 +5,7 @@ import json
 import pytest
 
 from moaa_operator import render
-from moaa_operator.owner import HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL
+from moaa_operator.kube.owner import HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL
 from tests.render_world import (
     OWNER,
     environment,

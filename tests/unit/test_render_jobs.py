@@ -2,8 +2,8 @@
 
 import pytest
 
+from moaa.contract.job import StageJob
 from moaa.errors import StageError
-from moaa.plan.stage import StageJob
 from moaa_operator import render
 from tests.render_world import (
     MOAA,

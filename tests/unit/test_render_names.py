@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa_operator.owner import Owner
+from moaa_operator.kube.owner import Owner
 from moaa_operator.render.names import MAX_NAME, MAX_RAYJOB, attempt_of, child, finalise_of, server_of
 from tests.render_world import DNS_1035
 

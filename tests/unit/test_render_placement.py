@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from moaa_operator import render
-from moaa_operator.owner import HASH_ANNOTATION
-from moaa_operator.served import server_of
+from moaa_operator.decide.served import server_of
+from moaa_operator.kube.owner import HASH_ANNOTATION
 from moaa_operator.settings import Dedicated, NodeRole, Settings
 from tests.render_world import (
     MOAA,

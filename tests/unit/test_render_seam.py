@@ -7,10 +7,10 @@ from kubernetes.client import V1ConfigMap, V1Deployment, V1Job, V1PodTemplateSpe
 from pydantic import ValidationError
 
 from moaa.api import MoAA
-from moaa.plan.job import check_job
+from moaa.contract.checks import check_job
 from moaa_operator import render
-from moaa_operator.renderer import Renderer
-from moaa_operator.served import server_of
+from moaa_operator.decide.renderer import Renderer
+from moaa_operator.decide.served import server_of
 from tests.operator_helpers import Cluster, FakeRender
 from tests.render_world import OWNER, RESOURCE, SETTINGS, job_of, pod_templates, restricted, results
 

@@ -8,8 +8,8 @@ import pytest
 from moaa.api import MoAA
 from moaa.errors import ResourceError
 from moaa_operator import render
-from moaa_operator.owner import HASH_ANNOTATION
-from moaa_operator.served import server_of
+from moaa_operator.decide.served import server_of
+from moaa_operator.kube.owner import HASH_ANNOTATION
 from tests.render_world import (
     MOAA,
     OWNER,

@@ -6,8 +6,8 @@ import pytest
 
 from moaa.errors import ResourceError
 from moaa_operator import render
+from moaa_operator.decide.served import server_of
 from moaa_operator.render.template import merge
-from moaa_operator.served import server_of
 from tests.render_world import OWNER, SETTINGS, changed, find, restricted, results
 
 OWN = frozenset({"vllm", "weights"})

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moaa.report.axis import fit, make_scale, nice_step, text_width
-from moaa.report.charts import Bar, Dot, Line, Step, interval_plot, line_chart, progress_chart, stacked_bars
+from moaa.report.draw.axis import fit, make_scale, nice_step, text_width
+from moaa.report.draw.charts import Bar, Dot, Line, Step, interval_plot, line_chart, progress_chart, stacked_bars
 
 WIDTHS = (1040, 510, 330)
 EVIL = '<script>alert("&")</script>'

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
 
-from moaa.data.rows import ProposalRecord
 from moaa.report.html import render
 from moaa.report.page import MAX_CHARS, cut, example
 from moaa.report.summary import summarise
-from moaa.report.view import RunView, StageView
+from moaa.rows import ProposalRecord
+from moaa.run.view import RunView, StageView
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 SVG_LEAVES = {"line", "rect", "path", "circle", "polygon"}

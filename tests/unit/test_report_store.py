@@ -14,24 +14,25 @@ import pytest
 from report_world import RESOURCE, RUN, digest, finished_run, pair_of, rankings, resource
 
 from moaa.api import MoAA
-from moaa.data.rows import ScoreRow
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, RANKINGS, SCORES
 from moaa.errors import StoreError
-from moaa.plan.explain import IterationRecord
 from moaa.plan.fingerprint import identify
+from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.result import Output, StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import Kind, Output, Stage, StageResult
-from moaa.report.collect import collect
+from moaa.plan.stage import Kind, Stage
 from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
-from moaa.report.view import RunView
 from moaa.report.write import write_report
-from moaa.store.directory import DirectoryStore
+from moaa.rows import ScoreRow
+from moaa.run.collect import collect
+from moaa.run.view import RunView
 from moaa.store.fencing import claim
-from moaa.store.manifest import ObjectRef
-from moaa.store.shards import write_manifest
-from moaa.store.tables import TableRows, encode
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.manifest import ObjectRef
+from moaa.store.stages.shards import write_manifest
+from moaa.store.stages.tables import TableRows, encode
 
 _FLOATS = ("epoch", "loss", "learning_rate", "grad_norm", "reward_accuracy", "reward_margin")
 _COLUMNS: dict[str, pa.DataType] = {"step": pa.int64(), "tokens": pa.int64(), **dict.fromkeys(_FLOATS, pa.float64())}

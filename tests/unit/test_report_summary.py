@@ -7,17 +7,17 @@ import pytest
 from report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
 
 from moaa.api.resource import Metadata
-from moaa.plan.estimate import gpus_held
+from moaa.plan.forecast.estimate import gpus_held
+from moaa.plan.result import Output
 from moaa.plan.slices import tables
-from moaa.plan.stage import Output
 from moaa.report.costs import gpu_hours, usd
 from moaa.report.html import render
 from moaa.report.provenance import public_resource, public_text, without_secrets
 from moaa.report.schema import Summary
-from moaa.report.students import promoted, student_label
 from moaa.report.summary import summarise
-from moaa.report.view import RunView, StageView
-from moaa.store.manifest import TokenUsage
+from moaa.run.students import promoted, student_label
+from moaa.run.view import RunView, StageView
+from moaa.store.stages.manifest import TokenUsage
 
 FINISHED = finished_run()
 SUMMARY = summarise(FINISHED)

@@ -17,12 +17,12 @@ from benchmarks.soak.counting import FOLDER_VARIABLE, Asked, Recorder, read
 from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from moaa.api.base import decimal_text
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
-from moaa.local import guard
-from moaa.plan.fingerprint import answering_digest
+from moaa.local.processes import guard
+from moaa.plan.digests import answering_digest
+from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind as StageKind
-from moaa.plan.stage import StageResult
-from moaa.store.directory import DirectoryStore
-from moaa.store.segments import Answer, Entry, Failure, encode_segment
+from moaa.store.ledger.segments import Answer, Entry, Failure, encode_segment
+from moaa.store.objects.directory import DirectoryStore
 from tests.plan_helpers import resource, sha
 
 DIGEST = "d" * 64

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moaa.errors import AlreadyExists, NotFound, StoreError
-from moaa.store.directory import DirectoryStore
-from moaa.store.keys import HIDDEN, check_key
-from moaa.store.preflight import preflight
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.objects.keys import HIDDEN, check_key
+from moaa.store.objects.preflight import preflight
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 import zstandard
 
 from moaa.errors import Fenced, StoreError
-from moaa.store.compaction import choose_run, list_segments
 from moaa.store.fencing import claim
-from moaa.store.ledger import Ledger, LedgerLimits
-from moaa.store.segments import (
+from moaa.store.ledger.compaction import choose_run, list_segments
+from moaa.store.ledger.ledger import Ledger, LedgerLimits
+from moaa.store.ledger.segments import (
     Answer,
     Entry,
     Failure,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from moaa.errors import StoreError
-from moaa.local import weights as local_weights
-from moaa.store.directory import DirectoryStore
-from moaa.store.folders import fetch_objects
-from moaa.store.partial import partial_folder
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.folders import fetch_objects
+from moaa.store.stages.partial import partial_folder
+from moaa.weights import local as local_weights
 
 KEYS = ("config.json", "sub/model.safetensors")
 

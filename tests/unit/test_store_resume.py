@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from moaa.errors import Fenced
 from moaa.plan.stage import Kind
-from moaa.store.base import Store
-from moaa.store.manifest import ShardManifest, StageManifest
-from moaa.store.shards import StageTotals, finalise, read_manifest, read_table
+from moaa.store.objects.base import Store
+from moaa.store.stages.manifest import ShardManifest, StageManifest
+from moaa.store.stages.shards import StageTotals, finalise, read_manifest, read_table
 from tests.store_helpers import Interposed, Killed, KilledStore, MemoryStore, StalledStore
 from tests.store_worker import (
     OTHER_STAGE,

@@ -17,13 +17,13 @@ from pydantic import SecretStr
 
 from moaa.api.resource import Storage
 from moaa.errors import AlreadyExists, NotFound, StoreError
-from moaa.store.directory import DirectoryStore
-from moaa.store.open import StoreSettings, open_store
-from moaa.store.preflight import preflight
-from moaa.store.s3 import S3Store
-from moaa.store.s3_errors import sort_error
-from moaa.store.s3_requests import S3Account, S3Limits
-from moaa.store.s3_transfer import parts_of
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.objects.open import StoreSettings, open_store
+from moaa.store.objects.preflight import preflight
+from moaa.store.objects.s3 import S3Store
+from moaa.store.objects.s3_errors import sort_error
+from moaa.store.objects.s3_requests import S3Account, S3Limits
+from moaa.store.objects.s3_transfer import parts_of
 from tests.fake_s3 import FakeS3, Fault, serve
 
 QUICK = S3Limits(

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.data import rows, schemas
+from moaa import rows
+from moaa.data import schemas
 from moaa.errors import Fenced, StageError, StoreError
-from moaa.plan.stage import Kind, Output
-from moaa.store.base import Store
-from moaa.store.directory import DirectoryStore
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
-from moaa.store.folders import fetch_folder, folder_digest, publish_folder
-from moaa.store.manifest import ObjectRef, ShardManifest, StageManifest, TokenUsage
-from moaa.store.shards import (
+from moaa.store.objects.base import Store
+from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.folders import fetch_folder, folder_digest, publish_folder
+from moaa.store.stages.manifest import ObjectRef, ShardManifest, StageManifest, TokenUsage
+from moaa.store.stages.shards import (
     StageTotals,
     finalise,
     publish_shard,
@@ -29,7 +31,7 @@ from moaa.store.shards import (
     shard_slice,
     write_manifest,
 )
-from moaa.store.tables import TableRows, canonical_json, decode, encode, rows_digest
+from moaa.store.stages.tables import TableRows, canonical_json, decode, encode, rows_digest
 from tests.store_helpers import MemoryStore
 from tests.store_worker import STAGE
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from moaa.api import MoAA
-from moaa.api.load import load
-from moaa.plan.estimate import estimate
+from moaa.api.reading.load import load
+from moaa.plan.forecast.estimate import estimate
 
 ROOT = Path(__file__).parents[2]
 MOAAS: Mapping[str, MoAA] = {moaa.metadata.name: moaa for moaa in map(load, sorted((ROOT / "examples").glob("*.yaml")))}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moaa.store.tables import TableRows, canonical_json, decode, encode
+from moaa.store.stages.tables import TableRows, canonical_json, decode, encode
 from moaa.text import printable, unfit
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False)])

@@ -7,15 +7,15 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 
-from moaa.store.directory import DirectoryStore
-from moaa_jobs.training.checkpoints import (
+from moaa.store.objects.directory import DirectoryStore
+from moaa_jobs.training.shared.checkpoints import (
     CheckpointManifest,
     find_resume,
     needed_by,
     remove_checkpoints,
     write_manifest,
 )
-from moaa_jobs.training.config import Resume
+from moaa_jobs.training.shared.messages import Resume
 
 STAGE = "stages/sft/in/fp/checkpoints"
 

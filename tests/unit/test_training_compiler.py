@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from moaa.plan.stage import Kind
-from moaa_jobs.context import Permanent
-from moaa_jobs.training import compiler, sft
+from moaa_jobs.runner.context import Permanent
+from moaa_jobs.stages import sft
+from moaa_jobs.training.driver import compiler
 from tests.training_world import World, conversations, resource
 
 

@@ -9,14 +9,15 @@ import pytest
 
 from moaa.api.resource import Storage
 from moaa.api.training import Sft
-from moaa.plan.stage import Kind, Output
-from moaa_jobs.training import token_table
-from moaa_jobs.training.config import CurveRow, LoopConfig, LoopResult, Weights, remove_others
-from moaa_jobs.training.deepspeed import scoring_config, training_config
-from moaa_jobs.training.publish import figures
-from moaa_jobs.training.ref_logps import part_rows
-from moaa_jobs.training.storage import file_system
-from moaa_jobs.training.tokens import Encoded, EncodedPair
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
+from moaa_jobs.training.driver.publish import figures
+from moaa_jobs.training.rows import table as token_table
+from moaa_jobs.training.rows.tokens import Encoded, EncodedPair
+from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopResult, Weights, remove_others
+from moaa_jobs.training.shared.storage import file_system
+from moaa_jobs.training.worker.deepspeed import scoring_config, training_config
+from moaa_jobs.training.worker.ref_logps import part_rows
 from tests.training_world import resource
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from moaa.errors import Fenced
-from moaa_jobs.training import loop
-from moaa_jobs.training.config import LoopConfig
+from moaa_jobs.training.shared.messages import LoopConfig
+from moaa_jobs.training.worker import loop
 
 
 class _Store:
@@ -41,7 +41,7 @@ class _Loop:
 
         session: Any = ModuleType("session")
         session.Session = Session
-        monkeypatch.setitem(sys.modules, "moaa_jobs.training.session", session)
+        monkeypatch.setitem(sys.modules, "moaa_jobs.training.worker.session", session)
         monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: LoopConfig.model_construct()))
         monkeypatch.setattr(LoopConfig, "on_gpu", False)
         monkeypatch.setattr(loop, "join", lambda **_: None)

@@ -19,7 +19,7 @@ def test_soft_capped_attention_is_trained_as_it_is_served(tmp_path: Path) -> Non
     import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    from moaa_jobs.training.model import load_model
+    from moaa_jobs.training.worker.model import load_model
 
     torch.manual_seed(0)
     config = Gemma2Config(**SIZES, attn_logit_softcapping=0.5, query_pre_attn_scalar=1, attn_implementation="eager")
@@ -38,7 +38,7 @@ def test_soft_capped_attention_is_trained_as_it_is_served(tmp_path: Path) -> Non
 def test_other_models_keep_the_fast_attention() -> None:
     from transformers import Gemma2Config, LlamaConfig
 
-    from moaa_jobs.training.model import attention
+    from moaa_jobs.training.worker.model import attention
 
     assert attention(LlamaConfig(**SIZES)) == "sdpa"
     assert attention(Gemma2Config(**SIZES, attn_logit_softcapping=None)) == "sdpa"

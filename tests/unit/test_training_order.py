@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moaa_jobs.training.order import batches, lay_out, learning_rate_factor, pack
+from moaa_jobs.training.rows.order import batches, lay_out, learning_rate_factor, pack
 
 
 @given(

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from moaa_jobs.training.process_group import host_store
+from moaa_jobs.training.worker.process_group import host_store
 
 
 def test_the_port_is_taken_before_anybody_is_told_of_it() -> None:

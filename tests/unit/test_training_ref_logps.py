@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from moaa.errors import StoreError
-from moaa.store.directory import DirectoryStore
-from moaa_jobs.training import ref_logps
+from moaa.store.objects.directory import DirectoryStore
+from moaa_jobs.training.worker import ref_logps
 
 FOLDER = "stages/dpo/a/b/checkpoints/ref-logps"
 

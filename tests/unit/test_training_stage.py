@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
+from moaa.contract.job import StageJob
 from moaa.errors import DataError, StoreError
-from moaa.plan.stage import Kind, Output, StageJob, StageResult
+from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
-from moaa_jobs.context import Context, Permanent
-from moaa_jobs.training import dpo, sft, stage, watch, weights
-from moaa_jobs.training.config import LoopProgress, progress_key
-from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
+from moaa_jobs.runner.context import Context, Permanent
+from moaa_jobs.stages import dpo, sft
+from moaa_jobs.training.driver import train, watch
+from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
+from moaa_jobs.training.shared import weights
+from moaa_jobs.training.shared.messages import LoopProgress, progress_key
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
 
 
@@ -47,7 +51,7 @@ async def test_tolerated_failures_are_counted(world: World) -> None:
     rows = conversations(100)
     rows[3]["messages"][0]["content"] = "x" * 100
     job, context = await prepared(world, rows)
-    encoded = await stage._encode_rows(job, context, sft.RECIPE)
+    encoded = await train._encode_rows(job, context, sft.RECIPE)
     assert (encoded.rows_in, encoded.table.num_rows, encoded.failures) == (100, 99, {"too-long": 1})
 
 
@@ -100,8 +104,8 @@ async def test_a_refused_packing_is_one_line_of_the_log(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, stage.publish.path_of(job), stage.SHARD)
-    config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
+    token = await claim(world.store, train.publish.path_of(job), train.SHARD)
+    config = await train._configure(job, context, sft.RECIPE, token, await train._encode_rows(job, context, sft.RECIPE))
     report = LoopProgress(phase="training", step=3, steps=9, packing_refused=True)
     await world.store.put(progress_key(config), report.model_dump_json().encode())
     monkeypatch.setattr(watch, "POLL_S", 0.001)
@@ -116,8 +120,8 @@ async def test_a_store_that_is_out_ends_no_training(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, stage.publish.path_of(job), stage.SHARD)
-    config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
+    token = await claim(world.store, train.publish.path_of(job), train.SHARD)
+    config = await train._configure(job, context, sft.RECIPE, token, await train._encode_rows(job, context, sft.RECIPE))
 
     async def fail(*_: object) -> bytes:
         raise StoreError("HTTP 503")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moaa.errors import DataError
-from moaa_jobs.training.tokens import (
+from moaa_jobs.training.rows.tokens import (
     STOP_IN_ANSWER,
     TOO_LONG,
     Encoded,

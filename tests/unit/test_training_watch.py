@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from moaa.errors import Fenced, StoreError
-from moaa.store.directory import DirectoryStore
 from moaa.store.fencing import Token, claim
-from moaa_jobs.training import watch
-from moaa_jobs.training.config import LoopConfig, LoopProgress, progress_key
-from moaa_jobs.training.figures import ProgressReader, ProgressWriter
-from moaa_jobs.training.loop import Worker
+from moaa.store.objects.directory import DirectoryStore
+from moaa_jobs.training.driver import watch
+from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key
+from moaa_jobs.training.shared.progress import ProgressReader, ProgressWriter
+from moaa_jobs.training.worker.loop import Worker
 
 
 class _Store:

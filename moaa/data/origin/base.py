@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from moaa.errors import DataError
-from moaa.store.folders import folder_digest
+from moaa.store.stages.folders import folder_digest
 
 Select = Callable[[Sequence[str]], list[str]]
 """Chooses among relative file names, before anything is hashed. Raises DataError when none fits."""

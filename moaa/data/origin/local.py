@@ -6,7 +6,7 @@ from pathlib import Path
 
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
 from moaa.errors import DataError
-from moaa.store.folders import file_digest
+from moaa.store.stages.folders import file_digest
 
 
 class LocalOrigin:

@@ -11,7 +11,7 @@ from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError
 
 if TYPE_CHECKING:
-    from moaa.store.s3_requests import Requests
+    from moaa.store.objects.s3_requests import Requests
 
 S3Connect = Callable[[str], "Requests"]
 """Requests to the bucket of that name."""

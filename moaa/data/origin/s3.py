@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
 from moaa.errors import DataError, MoaaError, StoreError
-from moaa.store.s3_errors import Outcome, sort_error
-from moaa.store.s3_requests import FAILURES, Requests
+from moaa.store.objects.s3_errors import Outcome, sort_error
+from moaa.store.objects.s3_requests import FAILURES, Requests
 
 CHUNK_BYTES = 1 << 20
 Answer = TypeVar("Answer")

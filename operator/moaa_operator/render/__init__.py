@@ -10,13 +10,14 @@ from collections.abc import Iterable
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
-from moaa.plan.stage import TRAINING, StageJob
-from moaa_operator.owner import Owner
+from moaa.contract.job import StageJob
+from moaa.plan.kinds.table import TRAINING
+from moaa_operator.decide.served import ServedModel
+from moaa_operator.kube.owner import Owner
 from moaa_operator.render import job as jobs
 from moaa_operator.render import rayjob, server
 from moaa_operator.render.admission import refusals
-from moaa_operator.render.labels import Manifest, Role
-from moaa_operator.served import ServedModel
+from moaa_operator.render.metadata import Manifest, Role
 from moaa_operator.settings import Settings
 
 

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from moaa.api.load import load
+from moaa.api.reading.load import load
 from moaa.errors import MoaaError
 from moaa_operator.render.preview import preview
 from moaa_operator.settings import Settings

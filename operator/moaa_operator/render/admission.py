@@ -10,8 +10,8 @@ from moaa.api import MoAA
 from moaa.api.data import DataSource
 from moaa.errors import Problem
 from moaa_operator.render.rayjob import TEMPLATE_PATH, WORKER
-from moaa_operator.render.refusals import refused
 from moaa_operator.render.server import CONTAINERS
+from moaa_operator.render.template_rules import refused
 
 _ONE_MACHINE = "is on one machine, which pods do not see; use"
 

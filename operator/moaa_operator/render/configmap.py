@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from moaa.api.base import Spec
 from moaa.errors import StageError
-from moaa_operator.owner import JOB_FILE, Owner
-from moaa_operator.render.labels import Manifest, Role, metadata
+from moaa_operator.kube.owner import JOB_FILE, Owner
+from moaa_operator.render.metadata import Manifest, Role, metadata
 
 MAX_BYTES = 1000 * 1024
 """Kubernetes takes 1 MiB with the metadata."""

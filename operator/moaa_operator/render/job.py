@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, Spec
-from moaa.plan.semantics import text_digest
-from moaa.plan.stage import TRAINING, Kind, StageJob
-from moaa_operator.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, STAGE_LABEL, Owner
+from moaa.contract.job import StageJob
+from moaa.plan.canonical import text_digest
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.stage import Kind
+from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, STAGE_LABEL, Owner
 from moaa_operator.render import pod
 from moaa_operator.render.configmap import job_file
-from moaa_operator.render.labels import Manifest, Role, labels, metadata
+from moaa_operator.render.metadata import Manifest, Role, labels, metadata
 from moaa_operator.render.names import attempt_of, child, finalise_of
 from moaa_operator.settings import NodeRole, Settings
 

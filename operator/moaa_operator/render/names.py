@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 
-from moaa_operator.owner import Owner
+from moaa_operator.kube.owner import Owner
 
 MAX_RAYJOB = 47
 """KubeRay refuses longer ones: it appends to them for the cluster, its pods and its Service."""

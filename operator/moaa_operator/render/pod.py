@@ -14,8 +14,8 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
-from moaa_operator.owner import JOB_FILE
-from moaa_operator.render.labels import STAY_ANNOTATIONS, Manifest
+from moaa_operator.kube.owner import JOB_FILE
+from moaa_operator.render.metadata import STAY_ANNOTATIONS, Manifest
 from moaa_operator.settings import NodeRole, Settings
 
 USER = 1000

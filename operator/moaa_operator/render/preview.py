@@ -11,14 +11,18 @@ from types import MappingProxyType
 import yaml
 
 from moaa.api import MoAA
+from moaa.contract.checks import check_job
+from moaa.contract.job import stage_job
 from moaa.errors import ResourceError
 from moaa.plan.fingerprint import identify
-from moaa.plan.graph import build, made_by
-from moaa.plan.job import check_job, stage_job
-from moaa.plan.shards import shards_of
+from moaa.plan.graph import build
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING, shards_of
+from moaa.plan.result import Identity, Output, StageResult
 from moaa.plan.slices import slice_rows, tables
-from moaa.plan.stage import TRAINING, Graph, Identity, Kind, Output, Stage, StageResult
-from moaa_operator.owner import Owner
+from moaa.plan.stage import Graph, Kind, Stage
+from moaa_operator.decide.served import servers_of
+from moaa_operator.kube.owner import Owner
 from moaa_operator.render import (
     Manifest,
     finalise_children,
@@ -28,7 +32,6 @@ from moaa_operator.render import (
     servers,
     stage_children,
 )
-from moaa_operator.served import servers_of
 from moaa_operator.settings import Settings
 
 UID = "00000000-0000-0000-0000-000000000000"

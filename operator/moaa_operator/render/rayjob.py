@@ -16,12 +16,12 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.training import TrainingResources
-from moaa.plan.stage import StageJob
-from moaa_operator.owner import Owner
+from moaa.contract.job import StageJob
+from moaa_operator.kube.owner import Owner
 from moaa_operator.render import pod
 from moaa_operator.render.configmap import job_file
 from moaa_operator.render.job import job_variables, secrets_of, stage_marks
-from moaa_operator.render.labels import QUEUE_PREFIX, Manifest, Role, labels, metadata, queue_labels
+from moaa_operator.render.metadata import QUEUE_PREFIX, Manifest, Role, labels, metadata, queue_labels
 from moaa_operator.render.names import MAX_RAYJOB, attempt_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings

@@ -15,15 +15,15 @@ from urllib.parse import unquote
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
+from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
 from moaa.errors import Problem, ResourceError
-from moaa.plan.graph import made_by
-from moaa.plan.serving import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
-from moaa_operator.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
+from moaa.plan.ids import made_by
+from moaa_operator.decide.served import PORT, ServedModel
+from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
 from moaa_operator.render import pod
-from moaa_operator.render.labels import SERVER_LABEL, Manifest, Role, labels, metadata
+from moaa_operator.render.metadata import SERVER_LABEL, Manifest, Role, labels, metadata
 from moaa_operator.render.names import server_of
 from moaa_operator.render.template import merge
-from moaa_operator.served import PORT, ServedModel
 from moaa_operator.settings import NodeRole, Settings
 
 FOLDER = "/model"

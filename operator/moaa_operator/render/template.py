@@ -8,8 +8,8 @@ Containers of other names join ours and get the same security fields.
 from collections.abc import Mapping
 from typing import Any
 
-from moaa_operator.render.labels import Manifest
-from moaa_operator.render.refusals import VOLUME_KINDS, refuse
+from moaa_operator.render.metadata import Manifest
+from moaa_operator.render.template_rules import VOLUME_KINDS, refuse
 
 KEYS: Mapping[str, str] = {
     "containers": "name",

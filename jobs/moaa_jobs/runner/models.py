@@ -1,0 +1,104 @@
+"""The models a job may ask: what identifies them, how they are reached, and how long their prompts may be."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from moaa.api.file_uri import file_path
+from moaa.api.models import Model
+from moaa.asking.windows import Window, Windows
+from moaa.client.target import Target, target_of
+from moaa.client.tokens import window_of
+from moaa.errors import ServerError, StoreError
+from moaa.plan.digests import answering_digest
+from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.settings import secret_value
+
+
+def declared(context: Context, name: str) -> Model:
+    """The declared model behind a name of `Stage.serves`; a student (`@stage`) is the declared student, trained."""
+    spec = context.resource.spec
+    return spec.model(spec.student if name.startswith("@") else name)
+
+
+def targets(context: Context) -> list[Target]:
+    """Where every model of the job is reached; one that nobody serves now has no URL.
+
+    Raises:
+        ServerError: an endpoint's key is declared but this process was not given it.
+    """
+    job = context.job
+    found: list[Target] = []
+    for name in job.models:
+        model = declared(context, name)
+        target = target_of(
+            model, urls=job.endpoints.get(name, ()), served_name=job.served_names.get(name, name), api_key=_key(model)
+        )
+        # A student is known by its stage, not by the declared name that target_of takes from the model.
+        found.append(replace(target, model=name))
+    return found
+
+
+def answering_digests(context: Context) -> dict[str, str]:
+    """What identifies every model of the job in the identity of its calls."""
+    return {name: answering_digest(declared(context, name), digest) for name, digest in context.job.models.items()}
+
+
+async def windows_of(context: Context) -> Windows:
+    """Context windows by model. A tokenizer that cannot be had leaves bounds from characters, which cut earlier.
+
+    Raises:
+        StoreError: the Hub was asked for a tokenizer and did not answer; worth another attempt.
+    """
+    windows: dict[str, Window] = {}
+    for name in context.job.models:
+        model = declared(context, name)
+        windows[name] = window_of(model, tokenizer=await _tokenizer(context, model))
+    return windows
+
+
+async def _tokenizer(context: Context, model: Model) -> Path | None:
+    source = model.source or ""
+    if source.startswith("file://"):
+        file = file_path(source) / "tokenizer.json"
+        return file if file.is_file() else None
+    if source.startswith("hf://"):
+        return await asyncio.to_thread(_from_hub, context, model)
+    return None
+
+
+def _from_hub(context: Context, model: Model) -> Path | None:
+    """Only tokenizer.json, a few MB; where to cut a prompt needs no pinned commit."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    secret = secret_value(model.token_secret) if model.token_secret else None
+    try:
+        file = hf_hub_download(
+            (model.source or "").removeprefix("hf://"),
+            "tokenizer.json",
+            revision=model.revision,
+            cache_dir=context.settings.work_dir / "hub",
+            token=secret.get_secret_value() if secret else None,
+        )
+    except LocalEntryNotFoundError as error:
+        raise StoreError(f"{model.source}: the Hub cannot be reached for its tokenizer.json: {error}") from error
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise StoreError(f"{model.source}: the Hub did not give its tokenizer.json: {error}") from error
+    return Path(str(file))
+
+
+def _key(model: Model) -> SecretStr | None:
+    if model.endpoint is None or model.endpoint.secret is None:
+        return None
+    key = secret_value(model.endpoint.secret)
+    if key is None:
+        raise ServerError(
+            f"spec.models {model.name}: endpoint.secret is declared but {model.endpoint.secret.environment_variable} "
+            "is not set; set it to the endpoint's API key"
+        )
+    return key

@@ -1,0 +1,351 @@
+"""Runs a stage whose work is model calls: items through a bounded window, a ledger and a manifest a shard.
+
+Items flow independently: there is no barrier between them, and none between shards. An item ends in one of three ways:
+its rows; a failure with a reason, which is counted; or deferred, because a model it needs is not being served. A shard
+without deferred items is published; when any were deferred the stage ends with `Deferred` and what could be done is
+in the ledgers. Membership and order of items and shards depend on the stage's inputs only.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from moaa.asking.asker import Asker
+from moaa.asking.reasons import TRANSIENT
+from moaa.asking.windows import Windows
+from moaa.client.ledgered import Calls
+from moaa.client.pool.clients import Clients
+from moaa.client.usage import Totals
+from moaa.errors import CallError, ModelAbsent, StageError, StoreError
+from moaa.plan.result import ledger_path, stage_path
+from moaa.store.fencing import Token, claim
+from moaa.store.ledger.ledger import Ledger
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import (
+    StageTotals,
+    finalise,
+    publish_shard,
+    read_manifest,
+    read_object,
+    read_shards,
+    shard_name,
+    shard_names,
+    shard_slice,
+)
+from moaa.store.stages.tables import Row, TableRows, decode
+from moaa_jobs.runner.context import Context, Deferred, Permanent
+from moaa_jobs.runner.manifest import build_manifest
+from moaa_jobs.runner.models import answering_digests, targets, windows_of
+
+logger = logging.getLogger(__name__)
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""What one item adds to each table."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of work. Items with the same `row` share ledger entries of equal calls."""
+
+    row: str
+    work: Callable[[Asker], Awaitable[Rows]]
+
+
+@dataclass(frozen=True)
+class RowStage:
+    items: Sequence[Item]
+    items_per_shard: int
+    """From the inputs only, like everything that decides membership."""
+    schemas: Mapping[str, pa.Schema]
+    """Of every table the stage writes."""
+    main_table: str
+    """Has exactly one row for each item that did not fail."""
+    measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
+    """Metrics for the manifest, from all rows of the main table."""
+
+
+@dataclass
+class _Shard:
+    name: str
+    items: Sequence[Item]
+    token: Token
+    ledger: Ledger
+    calls: Calls
+    prompts: Mapping[str, str]
+    windows: Windows
+    started: float
+    remaining: int
+    done: list[Rows | None]
+    failures: Counter[str] = field(default_factory=Counter)
+    deferred: int = 0
+
+    def asker(self, row: str) -> Asker:
+        return Asker(self.calls.of(row), self.prompts, self.windows)
+
+
+_Queue = asyncio.Queue[tuple[_Shard, int] | None]
+"""Items to be worked on; None tells a worker that there are no more."""
+
+
+class _Run:
+    """State of one job process; all of it may be lost."""
+
+    def __init__(self, context: Context, stage: RowStage) -> None:
+        job = context.job
+        self.context = context
+        self.stage = stage
+        self.path = stage_path(job.kind, job.inputs, job.fingerprint)
+        self.ledgers = ledger_path(job.kind, job.inputs)
+        self.names = shard_names(len(stage.items), stage.items_per_shard)
+        self.open: dict[str, _Shard] = {}
+        self.waiting: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.closed = Totals()
+        """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
+        self.rows_done = 0
+        self.rows_total = len(stage.items)
+        self.rows_failed = 0
+        """The three of the shards this process works on; `failures` are the whole stage's."""
+
+    async def work_on(self, shards: Sequence[int]) -> None:
+        """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
+        window = max(1, self.context.settings.rows_in_flight)
+        queue: _Queue = asyncio.Queue(maxsize=window)
+        windows = await windows_of(self.context)
+        async with Clients(targets(self.context)) as clients:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._feed(shards, queue, window, clients, windows))
+                    for _ in range(window):
+                        group.create_task(self._drain(queue))
+            except BaseExceptionGroup as errors:
+                raise first_leaf(errors) from errors
+            finally:
+                await self._close_all()
+
+    def items_of(self, shard: int) -> Sequence[Item]:
+        return self.stage.items[shard_slice(shard, len(self.stage.items), self.stage.items_per_shard)]
+
+    async def _feed(
+        self, shards: Sequence[int], queue: _Queue, window: int, clients: Clients, windows: Windows
+    ) -> None:
+        for index in shards:
+            shard = await self._open_shard(index, clients, windows)
+            for position in range(len(shard.items)):
+                await queue.put((shard, position))
+            if not shard.items:
+                await self._end_shard(shard)
+        for _ in range(window):
+            await queue.put(None)
+
+    async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
+        token = await claim(self.context.store, self.path, shard_name(index))
+        ledger = await Ledger.load(self.context.store, self.ledgers, token)
+        items = self.items_of(index)
+        calls = Calls(
+            clients=clients,
+            ledger=ledger,
+            digests=answering_digests(self.context),
+            run_seed=self.context.resource.spec.seed,
+            windows=windows,
+        )
+        shard = _Shard(
+            name=shard_name(index),
+            items=items,
+            token=token,
+            ledger=ledger,
+            calls=calls,
+            prompts=self.context.prompts,
+            windows=windows,
+            started=time.monotonic(),
+            remaining=len(items),
+            done=[None] * len(items),
+        )
+        self.open[shard.name] = shard
+        return shard
+
+    async def _drain(self, queue: _Queue) -> None:
+        while (task := await queue.get()) is not None:
+            shard, position = task
+            await self._run_item(shard, position)
+            shard.remaining -= 1
+            if shard.remaining == 0:
+                await self._end_shard(shard)
+
+    async def _run_item(self, shard: _Shard, position: int) -> None:
+        item = shard.items[position]
+        try:
+            shard.done[position] = await item.work(shard.asker(item.row))
+        except CallError as error:
+            shard.failures[error.reason] += 1
+            self.failures[error.reason] += 1
+            self.rows_failed += 1
+            logger.debug("row_failed row=%s reason=%s error=%s", item.row, error.reason, error)
+            self._check_failures()
+        except ModelAbsent as absent:
+            shard.deferred += 1
+            self.waiting[absent.model] += 1
+        self.rows_done += 1
+        self.report()
+
+    async def _end_shard(self, shard: _Shard) -> None:
+        """All items of the shard are accounted for: make its ledger durable, then publish it if none waits."""
+        await shard.ledger.close()
+        del self.open[shard.name]
+        self.closed += shard.calls.usage.totals
+        if shard.deferred:
+            return
+        tables = {
+            name: TableRows([row for rows in shard.done if rows is not None for row in rows.get(name, ())], schema)
+            for name, schema in self.stage.schemas.items()
+        }
+        manifest = await publish_shard(
+            self.context.store,
+            self.path,
+            shard.token,
+            tables,
+            main_table=self.stage.main_table,
+            rows_in=len(shard.items),
+            failures=shard.failures,
+            usage=shard.calls.usage.by_model(),
+            seconds=time.monotonic() - shard.started,
+        )
+        shard.done = []
+        logger.info(
+            "shard_published stage=%s shard=%s attempt=%d rows=%d failed=%d",
+            self.context.job.stage,
+            shard.name,
+            manifest.attempt,
+            manifest.rows[self.stage.main_table],
+            sum(manifest.failures.values()),
+        )
+
+    async def _close_all(self) -> None:
+        """After an error or SIGTERM: keep what was answered. One ledger that cannot be flushed keeps no other back."""
+        for shard in list(self.open.values()):
+            try:
+                await shard.ledger.close()
+            except StoreError as error:  # Fenced among them: a newer attempt has what counts
+                logger.warning("ledger_not_flushed shard=%s error=%s", shard.name, error)
+        self.open.clear()
+
+    def _check_failures(self) -> None:
+        check_failures(self.context, len(self.stage.items), self.failures)
+
+    def report(self) -> None:
+        spent = sum((shard.calls.usage.totals for shard in self.open.values()), self.closed)
+        self.context.progress.update(
+            rows_done=self.rows_done,
+            rows_total=self.rows_total,
+            rows_stage=len(self.stage.items),
+            failed=self.rows_failed,
+            waiting=dict(self.waiting),
+            calls=spent.sent,
+            calls_reused=spent.from_ledger,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+        )
+
+
+async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
+    """Work on the settings' shard, or on all of them and finalise. Returns the manifest when the stage is done.
+
+    Raises:
+        Deferred: items wait for models that are not served.
+        Permanent: more items failed than spec.failures.maxFraction tolerates.
+        Fenced, StoreError, ServerError: see `moaa.errors`; ledgers are flushed as far as possible first.
+    """
+    started = datetime.now(UTC)
+    run = _Run(context, stage)
+    existing = await read_manifest(context.store, run.path)
+    if existing is not None:
+        return existing
+    finished = await read_shards(context.store, run.path, run.names)
+    wanted = range(len(run.names)) if context.settings.shard is None else [context.settings.shard]
+    todo = [index for index in wanted if run.names[index] not in finished]
+    mine = [finished[run.names[index]] for index in wanted if run.names[index] in finished]
+    run.rows_total = sum(len(run.items_of(index)) for index in wanted)
+    run.rows_done = sum(shard.rows_in for shard in mine)
+    run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
+    for shard in finished.values():
+        run.failures.update(shard.failures)
+    run.report()
+    if todo:
+        await run.work_on(todo)
+    if run.waiting:
+        run.report()
+        raise Deferred(dict(run.waiting))
+    if context.settings.shard is not None:
+        return None
+    return await _finalise(run, started)
+
+
+async def _finalise(run: _Run, started: datetime) -> StageManifest:
+    context, metrics = run.context, {}
+    if run.stage.measure is not None:
+        rows = await _main_rows(run)
+        metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
+
+    def build(totals: StageTotals) -> StageManifest:
+        check_failures(context, totals.rows_in, totals.failures)
+        return build_manifest(
+            context.job,
+            context.resource,
+            attempt=totals.attempt,
+            outputs=totals.outputs,
+            tables=totals.tables,
+            rows_in=totals.rows_in,
+            failures=totals.failures,
+            usage=totals.usage,
+            metrics=metrics,
+            started=started,
+            seconds=totals.seconds,
+        )
+
+    return await finalise(context.store, run.path, run.names, main_table=run.stage.main_table, build=build)
+
+
+async def _main_rows(run: _Run) -> list[Row]:
+    """Of every shard that is finished; `finalise` refuses a stage that lacks one."""
+    shards = await read_shards(run.context.store, run.path, run.names)
+    found: list[Row] = []
+    for shard in shards.values():
+        ref = shard.tables[run.stage.main_table]
+        found += await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
+    return found
+
+
+def check_failures(context: Context, total: int, reasons: Mapping[str, int]) -> None:
+    """Whether more rows failed than spec.failures.maxFraction tolerates.
+
+    Raises:
+        Permanent: those that would fail again are too many by themselves.
+        StageError: too many with those that may pass (time-outs, server errors); another attempt may do better.
+    """
+    allowed = context.resource.spec.failures.max_fraction
+    failed = sum(reasons.values())
+    if failed <= allowed * total:
+        return
+    counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+    message = (
+        f"{context.job.stage}: {failed} of {total} rows failed ({counts}), more than spec.failures.maxFraction "
+        f"{allowed} allows; mend the cause, or raise it to accept the loss"
+    )
+    lasting = sum(count for reason, count in reasons.items() if reason not in TRANSIENT)
+    if lasting > allowed * total:
+        raise Permanent(message)
+    raise StageError(message)
+
+
+def first_leaf(error: BaseException) -> BaseException:
+    """The first exception that is no group; the others were caused by its cancellation or are like it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

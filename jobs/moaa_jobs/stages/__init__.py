@@ -1,0 +1,1 @@
+"""One module a kind of stage, found by the kind's name."""

@@ -1,0 +1,117 @@
+"""evaluate: every subject answers every evaluation prompt, and each answer is scored.
+
+An item is one prompt for one subject. Items of the same prompt share a ledger row, so answers that another subject or
+an earlier evaluation already has (a Pairwise baseline's above all) are never asked for again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never, cast
+
+from moaa.api import MoAA
+from moaa.api.evaluation import AnyBenchmark
+from moaa.asking.asker import Asker
+from moaa.contract.job import StageJob
+from moaa.conversation import Message
+from moaa.data.schemas import ANSWERS, SCORES
+from moaa.evaluate.statistics import mean_of_means
+from moaa.mixture.alone import answer_alone
+from moaa.mixture.row import answer_conversation
+from moaa.plan.graph import benchmarks
+from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.table import rows_per_shard
+from moaa.plan.stage import Kind, Stage
+from moaa.plan.students import measure, resolved_mixture
+from moaa.plan.subjects import How, Subject, subjects
+from moaa.rows import AnswerRow, PromptRow, ScoreRow
+from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.inputs import rows_of, stage_of
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+
+
+async def run(job: StageJob, context: Context) -> None:
+    """Writes `answers` and `scores`: one score for each prompt, benchmark and subject."""
+    stage = stage_of(job)
+    measured = subjects(context.resource, stage)
+    bench = _Bench(context.resource, stage)
+    items: list[Item] = []
+    for benchmark in benchmarks(context.resource.spec):
+        rows = cast("list[PromptRow]", await rows_of(context, STAGE_DATA, f"eval-{benchmark.name}"))
+        # Row by row, so that a shard holds the same prompts whoever is measured.
+        items += [bench.item(benchmark, row, subject) for row in rows for subject in measured]
+    await run_rows(
+        context,
+        RowStage(
+            items=items,
+            items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
+            schemas={"answers": ANSWERS, "scores": SCORES},
+            main_table="scores",
+            measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
+        ),
+    )
+
+
+def figures(rows: Sequence[ScoreRow], context: Context, label: str) -> dict[str, float]:
+    """`score`, `score.low` and `score.high`: one subject's mean over the selection benchmarks, between 0 and 1, with
+    its interval. Empty where there is nothing to average; without an interval where a benchmark has one question."""
+    evaluation = context.resource.spec.evaluation
+    benchmarks = [
+        [row["score"] for row in rows if row["model"] == label and row["benchmark"] == benchmark.name]
+        for benchmark in evaluation.selection
+    ]
+    if not benchmarks or not all(benchmarks):
+        return {}
+    found = mean_of_means(benchmarks, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
+    ends = {} if found.low is None or found.high is None else {"score.low": found.low, "score.high": found.high}
+    return {"score": found.mean, **ends}
+
+
+@dataclass(frozen=True)
+class _Bench:
+    resource: MoAA
+    stage: Stage
+
+    def item(self, benchmark: AnyBenchmark, row: PromptRow, subject: Subject) -> Item:
+        scored = measure(benchmark, self.resource, self.stage)
+
+        async def work(asker: Asker) -> Rows:
+            samples = [asker.at(f"s{k}") for k in range(benchmark.samples)]
+            answered = [await self._answer(benchmark, row, subject, here) for here in samples]
+            scores = [await scored.score(row, messages, here) for messages, here in zip(answered, samples, strict=True)]
+            texts = [messages[-1]["content"] for messages in answered]
+            answers = [
+                AnswerRow(
+                    benchmark=benchmark.name,
+                    model=subject.label,
+                    id=row["id"],
+                    sample=k,
+                    prompt=row["messages"][-1]["content"],
+                    text=text,
+                    gold=row["answer"],
+                    score=scores[k],
+                )
+                for k, text in enumerate(texts)
+            ]
+            total = ScoreRow(
+                benchmark=benchmark.name,
+                model=subject.label,
+                id=row["id"],
+                score=sum(scores) / len(scores),
+                length=sum(map(len, texts)) / len(texts),
+            )
+            return {"answers": answers, "scores": [total]}
+
+        return Item(f"{benchmark.name}/{row['id']}", work)
+
+    async def _answer(
+        self, benchmark: AnyBenchmark, row: PromptRow, subject: Subject, asker: Asker
+    ) -> Sequence[Message]:
+        """The row's conversation as the subject answers it; ends with its last turn."""
+        match subject.how:
+            case How.MIXTURE:
+                mixture = resolved_mixture(self.resource, self.stage)
+                return (await answer_conversation(row["messages"], mixture, asker)).messages
+            case How.ALONE:
+                return await answer_alone(row["messages"], subject.model, benchmark.sampling, asker)
+            case _:
+                assert_never(subject.how)

@@ -1,0 +1,171 @@
+"""promote: decide who the next iteration calls `$student`, and close this one.
+
+The winner's folder is not copied: the output `model` points to where its stage wrote it, or to nothing when the
+declared model stays. `scores` carries the winner's rows on, so that the next promotion can pair with them; `gains` says
+how every candidate compared.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+import pyarrow as pa
+
+from moaa.contract.job import StageJob
+from moaa.data.schemas import SCORES
+from moaa.evaluate.gate import Decision, decide
+from moaa.evaluate.statistics import Scores
+from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.ids import BASE_EVALUATE, RESOLVE, made_by, stage_id
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
+from moaa.plan.subjects import BASE
+from moaa.rows import ScoreRow
+from moaa.store.stages.manifest import ObjectRef, StageManifest
+from moaa.store.stages.tables import TableRows
+from moaa_jobs.runner.context import Context, Permanent
+from moaa_jobs.runner.inputs import manifest_of, rows_of
+from moaa_jobs.runner.one_worker import finished, publish
+
+logger = logging.getLogger(__name__)
+
+_GAIN_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("candidate", pa.string()),
+    ("gain", pa.float64()),
+    ("low", pa.float64()),
+    ("high", pa.float64()),
+    ("rows", pa.int64()),
+    ("is_winner", pa.bool_()),
+]
+GAINS = pa.schema(_GAIN_COLUMNS)
+"""One row for each candidate, the previous student first; a gain is over the previous student, None without scores."""
+
+
+async def run(job: StageJob, context: Context) -> None:
+    """Write the manifest of promote.
+
+    Raises:
+        Permanent: the students share no scored question of a selection benchmark.
+        StageError: a manifest that the plan named is not in the store.
+    """
+    manifest = await finished(context)
+    if manifest is None:
+        manifest = await _promote(job, context)
+    # Written again when it is there: a killed attempt may have left the manifest without the record.
+    await context.store.put(f"runs/{job.run}/iterations/{job.iteration}.json", record_of(job, manifest))
+
+
+async def _promote(job: StageJob, context: Context) -> StageManifest:
+    started = datetime.now(UTC)
+    scores = {name: await _score_rows(name, job, context) for name in job.candidates}
+    decision = _decide(scores, job, context)
+    winner = decision.winner or job.candidates[0]
+    logger.info("promoted winner=%s reason=%s", winner, decision.reason)
+    output, files = await _model(winner, job, context)
+    tables = {"gains": TableRows(_gain_rows(decision, job.candidates, winner), GAINS)}
+    if scores[winner] is not None:
+        tables["scores"] = TableRows(scores[winner] or [], SCORES)
+    return await publish(
+        context,
+        iter([tables]),
+        main_table="gains",
+        started=started,
+        rows_in=len(job.candidates),
+        metrics=_metrics(decision),
+        outputs={"model": output},
+        files={"model": files} if files else {},
+    )
+
+
+def record_of(job: StageJob, manifest: StageManifest) -> bytes:
+    """The iteration as it was closed: results of its stages, this one included, what of iteration 0 they stand on, and
+    the resource they came from."""
+    stages = {name: result for name, result in job.results.items() if name.startswith(f"i{job.iteration}-")}
+    record = IterationRecord(
+        iteration=job.iteration,
+        stages={**stages, job.stage: manifest.result()},
+        resource=job.resource,
+        start={name: result for name, result in job.results.items() if name.startswith("i0-")},
+    )
+    return record.model_dump_json(by_alias=True, indent=2).encode()
+
+
+def _decide(scores: Mapping[str, list[ScoreRow] | None], job: StageJob, context: Context) -> Decision:
+    evaluation = context.resource.spec.evaluation
+    names = [benchmark.name for benchmark in evaluation.selection]
+    previous, *candidates = job.candidates
+    try:
+        return decide(
+            by_benchmark(scores[previous] or [], names),
+            {name: by_benchmark(scores[name] or [], names) for name in candidates},
+            evaluation,
+        )
+    except ValueError as error:
+        raise Permanent(
+            f"{job.stage}: {previous} cannot be compared with {', '.join(candidates)}: {error}. A selection benchmark "
+            "that was added after the previous student was measured counts from a new run on; remove it here"
+        ) from error
+
+
+def by_benchmark(rows: list[ScoreRow], names: list[str]) -> dict[str, Scores]:
+    """Score by row id for each of the named benchmarks."""
+    return {name: {row["id"]: row["score"] for row in rows if row["benchmark"] == name} for name in names}
+
+
+async def _score_rows(candidate: str, job: StageJob, context: Context) -> list[ScoreRow] | None:
+    """The candidate's rows on every benchmark, or None when the run measures nothing.
+
+    A declared student is `base` of iteration 0; a promoted one brings its rows along; a student of this iteration has
+    an evaluate stage of its own.
+    """
+    maker = made_by(candidate)
+    if maker is None:
+        stage, label = BASE_EVALUATE, BASE
+    elif job.results[maker].kind is Kind.PROMOTE:
+        stage, label = maker, None
+    else:
+        label = str(job.results[maker].kind)
+        stage = stage_id(job.iteration, Kind.EVALUATE, label)
+    result = job.results.get(stage)
+    if result is None or "scores" not in result.outputs:
+        return None
+    rows = cast(list[ScoreRow], await rows_of(context, stage, "scores"))
+    return [row for row in rows if label is None or row["model"] == label]
+
+
+async def _model(winner: str, job: StageJob, context: Context) -> tuple[Output, list[ObjectRef]]:
+    """Where the winner's weights are, and the objects they are made of; a declared model has neither."""
+    maker = made_by(winner)
+    if maker is None:
+        return Output(digest=job.results[RESOLVE].models[winner]), []
+    manifest = await manifest_of(context, maker)
+    return manifest.outputs["model"], manifest.files.get("model", [])
+
+
+def _gain_rows(decision: Decision, candidates: tuple[str, ...], winner: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for name in candidates:
+        gain = decision.gains.get(name)
+        rows.append(
+            {
+                "candidate": name,
+                "gain": gain.mean if gain else None,
+                "low": gain.low if gain else None,
+                "high": gain.high if gain else None,
+                "rows": gain.rows if gain else 0,
+                "is_winner": name == winner,
+            }
+        )
+    return rows
+
+
+def _metrics(decision: Decision) -> dict[str, float]:
+    """`gain.<candidate>` and the ends of its interval; `promoted` is 1 when the student changed."""
+    figures: dict[str, float] = {"promoted": float(decision.winner is not None)}
+    for name, gain in decision.gains.items():
+        label = name.removeprefix("@")
+        figures[f"gain.{label}"] = gain.mean
+        if gain.low is not None and gain.high is not None:
+            figures |= {f"gain.{label}.low": gain.low, f"gain.{label}.high": gain.high}
+    return figures

@@ -1,0 +1,1 @@
+"""What a job says while it works and when it ends."""

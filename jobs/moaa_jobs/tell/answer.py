@@ -1,0 +1,39 @@
+"""The file in which a job leaves its answer (`moaa.contract.answers`); without one it says nothing."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moaa.contract.answers import failure, pack
+from moaa.errors import StageError
+
+logger = logging.getLogger(__name__)
+
+
+def answer(file: Path | None, said: Mapping[str, Any]) -> None:
+    """Write an answer.
+
+    Raises:
+        StageError: it is too long, so that nobody would learn that the work is done.
+    """
+    text = pack(said)
+    if text is None:
+        raise StageError(
+            "the result has more models and tables than fit into a termination message (about seventy); declare fewer "
+            "models or join data sources"
+        )
+    _write(file, text)
+
+
+def answer_failure(file: Path | None, error: str, *, permanent: bool) -> None:
+    _write(file, pack(failure(error, permanent=permanent)) or "")
+
+
+def _write(file: Path | None, text: str) -> None:
+    if file is None:
+        return
+    try:
+        file.write_text(text)
+    except OSError as error:  # whatever the job was about, its exit code still says how it ended
+        logger.warning("answer_not_written file=%s error=%s", file, error.strerror)

@@ -1,0 +1,1 @@
+"""The Ray driver of a training; no torch."""

@@ -1,0 +1,111 @@
+"""A finished training as a finished stage: the curve as a table, then the manifest."""
+
+import hashlib
+from datetime import datetime
+
+import pyarrow as pa
+
+from moaa.api import MoAA
+from moaa.api.training import Dpo, Sft
+from moaa.contract.job import StageJob
+from moaa.plan.result import Output, stage_path
+from moaa.plan.stage import Kind
+from moaa.store.fencing import Token
+from moaa.store.stages.manifest import ObjectRef, StageManifest
+from moaa.store.stages.shards import write_manifest
+from moaa.store.stages.tables import TableRows, encode
+from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.manifest import build_manifest
+from moaa_jobs.training.shared.messages import LoopConfig, LoopResult
+
+_FLOAT: pa.DataType = pa.float64()
+_COLUMNS: list[tuple[str, pa.DataType, bool]] = [
+    ("step", pa.int64(), False),
+    ("epoch", _FLOAT, False),
+    ("loss", _FLOAT, False),
+    ("learning_rate", _FLOAT, False),
+    ("grad_norm", _FLOAT, False),
+    ("tokens", pa.int64(), False),
+    ("reward_accuracy", _FLOAT, True),
+    ("reward_margin", _FLOAT, True),
+]
+CURVE_SCHEMA = pa.schema([pa.field(name, kind, nullable=nullable) for name, kind, nullable in _COLUMNS])
+_LAST = 10
+"""Steps the final figures are averaged over; one batch's loss says little."""
+
+
+def path_of(job: StageJob) -> str:
+    return stage_path(job.kind, job.inputs, job.fingerprint)
+
+
+def optimization(resource: MoAA, kind: Kind) -> Sft | Dpo:
+    """`spec.training.sft` or `.dpo`, whichever this stage is."""
+    spec = resource.spec.training.sft if kind is Kind.SFT else resource.spec.training.dpo
+    assert spec is not None, "the plan makes no stage for a part that is left out"
+    return spec
+
+
+async def finish(
+    context: Context,
+    config: LoopConfig,
+    result: LoopResult,
+    token: Token,
+    *,
+    rows_in: int,
+    failures: dict[str, int],
+    started: datetime,
+    seconds: float,
+) -> StageManifest:
+    """Write the curve and the manifest. Raises Fenced: a later attempt owns the stage."""
+    job, store = context.job, context.store
+    curve = encode(TableRows([row.model_dump() for row in result.curve], CURVE_SCHEMA))
+    await token.check()
+    key = token.out_key("curve.parquet")
+    await store.put(key, curve.body)
+    ref = ObjectRef(key=key, size_bytes=len(curve.body), sha256=hashlib.sha256(curve.body).hexdigest())
+    manifest = build_manifest(
+        job,
+        context.resource,
+        attempt=token.attempt,
+        outputs={"model": result.model, "curve": Output(digest=curve.digest, rows=curve.rows)},
+        started=started,
+        seconds=round(seconds, 3),
+        tables={"curve": [ref]},
+        files={"model": result.files},
+        rows_in=rows_in,
+        failures=failures,
+        models=_models(job, config),
+        metrics=figures(result),
+    )
+    await token.check()
+    return await write_manifest(store, token.stage_path, manifest)
+
+
+def figures(result: LoopResult) -> dict[str, float]:
+    """What a report shows of a training: ends of the curve, speed, how it came about."""
+    first, last = result.curve[0], result.curve[-_LAST:]
+    values = {
+        "steps": float(result.curve[-1].step),
+        "tokens": float(result.curve[-1].tokens),
+        "first_loss": first.loss,
+        "final_loss": _mean([row.loss for row in last]),
+        "packing": float(result.packed),
+        "resumed_step": float(result.resumed_step),
+    }
+    values |= {f"seconds_{name}": value for name, value in result.seconds.items()}
+    for name in ("reward_accuracy", "reward_margin"):
+        of_last = [getattr(row, name) for row in last if getattr(row, name) is not None]
+        if of_last:
+            values[f"final_{name}"] = _mean(of_last)
+    return values
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _models(job: StageJob, config: LoopConfig) -> dict[str, str]:
+    models = {job.student or "": config.student.digest}
+    if job.ref_model and config.ref_model:
+        models[job.ref_model] = config.ref_model.digest
+    return models

@@ -1,0 +1,224 @@
+"""The driver of both training stages: tokenise and check, train on Ray, publish.
+
+Every mistake a user can make shows here, before a worker starts: a failure in a worker is Ray Train's to repair and is
+tried again. The stage's one shard is `train`; its fencing token is what an earlier attempt that still runs loses by.
+"""
+
+import asyncio
+import logging
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pyarrow as pa
+
+from moaa.contract.job import StageJob
+from moaa.errors import Fenced, StageError
+from moaa.judge.outcomes import why_no_pairs
+from moaa.plan.stage import Kind
+from moaa.rows import RankingRow
+from moaa.store.fencing import Token, claim
+from moaa.store.stages.shards import read_manifest
+from moaa_jobs.runner.context import Context, Permanent
+from moaa_jobs.runner.inputs import manifest_of, rows_of
+from moaa_jobs.training.driver import compiler, publish
+from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
+from moaa_jobs.training.driver.watch import watch
+from moaa_jobs.training.rows import table as token_table
+from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
+from moaa_jobs.training.rows.tokens import Failed
+from moaa_jobs.training.shared import weights
+from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
+from moaa_jobs.training.shared.messages import (
+    LoopConfig,
+    LoopResult,
+    checkpoint_folder,
+    run_name,
+    scratch_folder,
+)
+
+logger = logging.getLogger(__name__)
+
+SHARD = "train"
+ROWS_AT_ONCE = 128
+"""Rows encoded between two looks at the clock."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where the two kinds differ before training."""
+
+    kind: Kind
+    source: str
+    """Kind of the stage that wrote the rows."""
+    table: str
+    encode: Callable[..., Any]
+    """A row to its encoded form or `Failed` (`tokens.py`)."""
+    to_table: Callable[[Sequence[Any]], pa.Table]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The encoded rows and what became of the others."""
+
+    table: pa.Table
+    rows_in: int
+    failures: dict[str, int]
+
+
+async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
+    """Run the stage to its manifest.
+
+    Raises:
+        DataError, Permanent: the user's mistake, too many rows failed, or GPUs without a C compiler.
+        Fenced: a later attempt has taken over.
+        StageError: training failed more often than maxFailures allows; another attempt may help.
+    """
+    started, begun = datetime.now(UTC), time.monotonic()
+    stage_path = publish.path_of(job)
+    if await read_manifest(context.store, stage_path) is not None:
+        logger.info("stage_done_before stage=%s", job.stage)
+        return
+    if context.resource.spec.training.resources.gpus_per_worker > 0:
+        # The workers' machines have the driver's image, or are this one.
+        await asyncio.to_thread(compiler.require)
+    token = await claim(context.store, stage_path, SHARD)
+    rows = await _encode_rows(job, context, recipe)
+    config = await _configure(job, context, recipe, token, rows)
+    try:
+        result = await _train_on_ray(config, context, token)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, context.work_dir / "weights", ignore_errors=True)
+    await publish.finish(
+        context, config, result, token,
+        rows_in=rows.rows_in, failures=rows.failures, started=started, seconds=time.monotonic() - begun,
+    )  # fmt: skip
+    await remove_checkpoints(context.store, config.checkpoints)
+
+
+async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
+    """The input table, encoded. Raises Permanent: too many rows failed, or none is left."""
+    maker = f"i{job.iteration}-{recipe.source}"
+    rows = await rows_of(context, maker, recipe.table)
+    if not rows:
+        raise Permanent(f"{job.stage}: no row to train on: {await _why_none(context, maker, recipe)}")
+    assert job.student is not None, "every training stage has a student"
+    student = await weights.find(job.student, context)
+    storage = context.resource.spec.storage
+    folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
+    tokenizer = await asyncio.to_thread(load_tokenizer, folder)
+    ends = stop_ids(folder, tokenizer)
+    spec = publish.optimization(context.resource, recipe.kind)
+
+    def encode_all(part: Sequence[Any]) -> list[Any]:
+        return [recipe.encode(tokenizer, row, stop_ids=ends, max_length=spec.max_length) for row in part]
+
+    encoded: list[Any] = []
+    failed: list[Failed] = []
+    for i in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[i : i + ROWS_AT_ONCE]
+        for item in await asyncio.to_thread(encode_all, part):
+            (failed if isinstance(item, Failed) else encoded).append(item)
+        # Not as rows_done: what is left of the stage is counted in steps.
+        context.progress.update(failed=len(failed), message=f"tokenising {i + len(part)} of {len(rows)} rows")
+    _check_failures(context, job.stage, len(rows), failed)
+    return Rows(recipe.to_table(encoded), len(rows), _count(failed))
+
+
+async def _why_none(context: Context, maker: str, recipe: Recipe) -> str:
+    """What became of the rows that the stage before it read."""
+    manifest = await manifest_of(context, maker)
+    if recipe.kind is Kind.DPO:
+        rankings = cast("list[RankingRow]", await rows_of(context, maker, "rankings"))
+        return f"{maker}: {why_no_pairs(rankings, manifest.failures)}"
+    failed = ", ".join(f"{reason}: {count}" for reason, count in sorted(manifest.failures.items())) or "none"
+    return f"{maker} left none in its table {recipe.table}, of {manifest.rows_in} that it read (failed: {failed})"
+
+
+def _count(failed: Sequence[Failed]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in failed:
+        logger.info("row_failed id=%s reason=%s", row.id, row.reason)
+        counts[row.reason] = counts.get(row.reason, 0) + 1
+    return counts
+
+
+def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Failed]) -> None:
+    allowed = context.resource.spec.failures.max_fraction * rows
+    if rows == len(failed):
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.reason for row in failed).items())
+        raise Permanent(
+            f"{stage}: no row is left to train on, of {rows} ({reasons}); raise maxLength where they are too long, or "
+            "look at the answers"
+        )
+    if len(failed) > allowed:
+        raise Permanent(
+            f"{stage}: {len(failed)} of {rows} rows cannot be trained (first: {failed[0].id!r}, {failed[0].reason}), "
+            f"but spec.failures.maxFraction allows {int(allowed)}; raise maxLength or maxFraction, or drop the rows"
+        )
+
+
+async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Token, rows: Rows) -> LoopConfig:
+    """Put the encoded rows into the store and say what the workers need to know."""
+    resource, stage_path = context.resource, token.stage_path
+    checkpoints = checkpoint_folder(stage_path)
+    name = run_name(job.fingerprint, token.attempt)
+    body = await asyncio.to_thread(token_table.to_bytes, rows.table)
+    tokens_key = f"{checkpoints}/{name}-tokens.arrow"
+    await context.store.put(tokens_key, body)
+    spec = publish.optimization(resource, recipe.kind)
+    resume = await find_resume(
+        context.store, checkpoints, workers=resource.spec.training.resources.workers, zero_stage=spec.zero_stage
+    )
+    if resume is not None:
+        logger.info(
+            "training_resumes step=%d checkpoint=%s weights_only=%s", resume.step, resume.folder, resume.weights_only
+        )
+    assert job.student is not None, "every training stage has a student"
+    return LoopConfig(
+        resource=resource,
+        kind=recipe.kind,
+        stage_path=stage_path,
+        run_name=name,
+        attempt=token.attempt,
+        student=await weights.find(job.student, context),
+        ref_model=await weights.find(job.ref_model, context) if job.ref_model else None,
+        tokens_key=tokens_key,
+        tokens_digest=await asyncio.to_thread(token_table.content_digest, rows.table),
+        resume=resume,
+    )
+
+
+async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> LoopResult:
+    from ray.train import TrainingFailedError
+
+    resources, cache = context.resource.spec.training.resources, context.settings.work_dir
+    training: asyncio.Future[dict[str, Any]] | None = None
+    try:
+        with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
+            _stop_on_sigterm()
+            training = asyncio.ensure_future(asyncio.to_thread(fit, config))
+            await watch(training, config, context, token)
+            value = training.result()
+    except TrainingFailedError as error:
+        raise StageError(f"{config.run_name}: training failed: {error}") from error
+    finally:
+        if training is not None:
+            # When this task was stopped, the thread ends because Ray has; its error is a consequence.
+            await asyncio.gather(training, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, scratch_folder(config.run_name), ignore_errors=True)
+    if "fenced" in value:
+        raise Fenced(str(value["fenced"]))
+    return LoopResult.model_validate(value)
+
+
+def _stop_on_sigterm() -> None:
+    """Once more, after Ray is connected: it replaces the process's handler with one that aborts without cleaning up."""
+    task = asyncio.current_task()
+    assert task is not None, "runs in a coroutine"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

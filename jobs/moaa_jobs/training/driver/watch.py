@@ -1,0 +1,89 @@
+"""What the driver does while the workers train: show their figures, and look whether the stage is still its own."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from moaa.errors import Fenced, StoreError
+from moaa.store.fencing import Token
+from moaa_jobs.runner.context import Context
+from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key
+from moaa_jobs.training.shared.progress import Outage, ProgressReader
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 1.0
+FENCE_EVERY_S = 10.0
+UNTOLD_S = 900.0
+"""How long training goes on while the store does not say whether a later attempt has taken over. Nothing is published
+without asking again, so all that a fenced attempt can waste is this time of its GPUs; to end a training that is still
+the stage's own wastes every step since its last checkpoint, and most outages of a store are shorter."""
+PACKING_REFUSED = (
+    "rows laid end to end gave other logits than alone, so training goes on unpacked: the same result, more padding; "
+    "training.sft.packing: false saves the probe"
+)
+
+
+class Ownership:
+    """Asks now and then whether the stage's token is still the highest, and bears for a while with no answer."""
+
+    def __init__(self, token: Token, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._token = token
+        self._clock = clock
+        self._asked = self._told = clock()
+        self._outage = Outage("fencing-token")
+
+    async def look(self) -> None:
+        """Ask, if it is time.
+
+        Raises:
+            Fenced: a later attempt has taken over.
+            StoreError: for `UNTOLD_S` nobody could say.
+        """
+        if self._clock() - self._asked < FENCE_EVERY_S:
+            return
+        self._asked = self._clock()
+        try:
+            await self._token.check()
+        except Fenced:
+            raise
+        except StoreError as error:
+            if self._clock() - self._told >= UNTOLD_S:
+                raise
+            self._outage.noticed(error)
+        else:
+            self._told = self._clock()
+            self._outage.is_over()
+
+
+async def watch(training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, context: Context, token: Token) -> None:
+    """Show what rank 0 reports until training ends.
+
+    Raises:
+        Fenced, StoreError: as `Ownership.look`.
+    """
+    reader, ownership, warned = ProgressReader(context.store, progress_key(config)), Ownership(token), False
+    while True:
+        has_ended = bool((await asyncio.wait([training], timeout=POLL_S))[0])
+        progress = await reader.read()
+        if progress is not None:
+            _show(progress, context)
+            if progress.packing_refused and not warned:
+                warned = True
+                logger.warning("packing_refused model=%s %s", context.job.student, PACKING_REFUSED)
+        if has_ended:
+            return
+        await ownership.look()
+
+
+def _show(progress: LoopProgress, context: Context) -> None:
+    figures: dict[str, object] = {"message": progress.phase}
+    if progress.phase in ("training", "exporting"):
+        figures |= {"step": progress.step, "steps": progress.steps}
+    if progress.loss is not None:
+        figures["loss"] = round(progress.loss, 5)
+    if progress.tokens_per_s is not None:
+        figures["tokens_per_s"] = round(progress.tokens_per_s, 1)
+    context.progress.update(**figures)

@@ -1,0 +1,1 @@
+"""What the training's driver and its workers both know."""

@@ -1,0 +1,157 @@
+"""What the driver tells every worker, as JSON, and what rank 0 tells the driver at the end.
+
+No local path of the driver is in it, except for sources the user declared as file:// (which must be there on every
+machine), and no secret: workers read those from their own environment.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from moaa.api import MoAA
+from moaa.api.training import Dpo, Sft
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
+from moaa.store.stages.manifest import ObjectRef
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Weights(_Message):
+    """Which weights, and where every machine of the run finds them (`weights.py` brings them)."""
+
+    digest: str
+    """Of the content: equal digests are the same weights."""
+    uri: str
+    """The declared model's source, or `store:` and a folder of the store."""
+    revision: str | None = None
+    """hf:// only."""
+    secret_variable: str | None = None
+    """hf:// only: the environment variable that holds the Hub token."""
+
+
+class Resume(_Message):
+    """The checkpoint a new attempt goes on from."""
+
+    folder: str
+    """Relative to the stage's checkpoint folder: `<run name>/step-<n>`."""
+    step: int = Field(ge=1)
+    weights_only: bool = False
+    """Its optimiser is split over another number of workers, so only the weights are taken."""
+
+
+class LoopConfig(_Message):
+    resource: MoAA
+    kind: Literal[Kind.SFT, Kind.DPO]
+    stage_path: str
+    run_name: str
+    """Of the Ray run, unique to this attempt; its checkpoints lie under it."""
+    attempt: int
+    student: Weights
+    ref_model: Weights | None = None
+    tokens_key: str
+    """The encoded rows in the store."""
+    tokens_digest: str
+    resume: Resume | None = None
+
+    @property
+    def spec(self) -> Sft | Dpo:
+        return self.sft if self.kind is Kind.SFT else self.dpo
+
+    @property
+    def sft(self) -> Sft:
+        spec = self.resource.spec.training.sft
+        assert spec is not None, "an sft stage exists only with spec.training.sft"
+        return spec
+
+    @property
+    def dpo(self) -> Dpo:
+        spec = self.resource.spec.training.dpo
+        assert spec is not None, "a dpo stage exists only with spec.training.dpo"
+        return spec
+
+    @property
+    def workers(self) -> int:
+        return self.resource.spec.training.resources.workers
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.resource.spec.training.resources.gpus_per_worker > 0
+
+    @property
+    def checkpoints(self) -> str:
+        return checkpoint_folder(self.stage_path)
+
+
+def checkpoint_folder(stage_path: str) -> str:
+    """Where the attempts of a stage keep what only a later attempt of it needs."""
+    return f"{stage_path}/checkpoints"
+
+
+class CurveRow(_Message):
+    """One optimiser step as logged."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    """Seen since the first step, prompts included, padding not."""
+    reward_accuracy: float | None = None
+    """dpo: part of the pairs whose chosen answer has the higher implicit reward."""
+    reward_margin: float | None = None
+    """dpo: mean of beta × (log-ratio of chosen − log-ratio of rejected)."""
+
+
+class LoopResult(_Message):
+    """What rank 0 hands back: everything else it did is in the store."""
+
+    model: Output
+    files: list[ObjectRef]
+    curve: list[CurveRow]
+    resumed_step: int
+    """0 when training began at the start."""
+    packed: bool
+    seconds: dict[str, float]
+    """Wall time of rank 0 by phase."""
+
+
+class LoopProgress(_Message):
+    """What rank 0 leaves in the store now and then for the driver to show."""
+
+    phase: Literal["loading", "scoring", "training", "exporting"]
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    tokens_per_s: float | None = None
+    resumed_step: int = 0
+    packing_refused: bool = False
+    """Packing was asked for, and the probe of the model showed that rows would see each other."""
+
+
+def run_name(fingerprint: str, attempt: int) -> str:
+    """Of an attempt's Ray run and its scratch folders; never used twice."""
+    return f"{fingerprint[:8]}-{attempt}"
+
+
+def scratch_folder(run_name: str) -> Path:
+    """Where the workers of a machine keep local files; the same on every machine."""
+    return Path(tempfile.gettempdir()) / f"moaa-{run_name}"
+
+
+def remove_others(folder: Path, run_name: str) -> None:
+    """Remove what killed attempts of the same stage left beside `folder`, whose name ends with `run_name`."""
+    prefix = folder.name.removesuffix(run_name) + run_name.partition("-")[0]
+    for other in folder.parent.glob(f"{prefix}-*"):
+        if other.name != folder.name:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def progress_key(config: LoopConfig) -> str:
+    return f"{config.checkpoints}/{config.run_name}/progress.json"

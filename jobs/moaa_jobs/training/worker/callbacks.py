@@ -1,0 +1,125 @@
+"""What happens at a step's end, in a worker and in Ray Train's controller."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train import Checkpoint, CheckpointUploadMode
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, folder_name
+from moaa_jobs.training.shared.messages import CurveRow, LoopConfig
+
+UPLOAD_WAIT_S = 3600.0
+"""Longest wait for one checkpoint's upload before the next may start; the local disk holds two at most."""
+REPORT_EVERY_S = 1.0
+
+
+class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
+    """Keeps the training curve, and tells `report` of logged steps, at most one a second."""
+
+    def __init__(
+        self,
+        saved: SavedState,
+        *,
+        steps_an_epoch: float,
+        tokens_seen: list[int],
+        report: Callable[[int, float, float], None],
+    ) -> None:
+        """`tokens_seen` are the tokens after each step of the whole run; `report` takes step, loss, tokens a second."""
+        self.curve = list(saved.curve)
+        self._done = saved.done
+        self._steps_an_epoch = steps_an_epoch
+        self._tokens_seen = tokens_seen
+        self._report = report
+        self._last_report = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """Tokens and time after the first step, which warms up and is not part of the rate."""
+
+    def on_log(
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: Any = None, **_kwargs: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        step, now = self._done + state.global_step, time.monotonic()
+        self.curve.append(
+            CurveRow(
+                step=step,
+                epoch=round(step / self._steps_an_epoch, 6),
+                loss=logs["loss"],
+                learning_rate=logs["learning_rate"],
+                grad_norm=float(logs["grad_norm"]),
+                tokens=self._tokens_seen[step - 1],
+                reward_accuracy=logs.get("rewards/accuracies"),
+                reward_margin=logs.get("rewards/margins"),
+            )
+        )
+        if self._first is None:
+            self._first = (self._tokens_seen[step - 1], now)
+        if now - self._last_report >= REPORT_EVERY_S:
+            self._last_report = now
+            tokens, since = self._first
+            rate = (self._tokens_seen[step - 1] - tokens) / (now - since) if now > since else 0.0
+            self._report(step, float(logs["loss"]), rate)
+
+
+class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
+    """Hands every checkpoint to Ray Train without waiting for its upload.
+
+    One worker a machine reports the machine's folder, which holds the parts of all its ranks; Ray Train merges the
+    folders in storage. Every worker reports equally often, as Ray Train requires.
+    """
+
+    def __init__(self, config: LoopConfig, recorder: StepRecorder, *, done: int) -> None:
+        self._config = config
+        self._recorder = recorder
+        self._done = done
+        self._uploading: Path | None = None
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        # After the last step comes the export; an optimiser nobody will use again is not uploaded.
+        if state.global_step >= state.max_steps:
+            control.should_save = False
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        context = ray.train.get_context()
+        if context.get_world_rank() == 0:
+            saved = SavedState(done=self._done, curve=self._recorder.curve)
+            (folder / SAVED_STATE).write_text(saved.model_dump_json())
+        torch.distributed.barrier()  # every rank of this machine has written its part
+        step = self._done + state.global_step
+        metrics: dict[str, Any] = {
+            "step": step,
+            "workers": self._config.workers,
+            "zero_stage": self._config.spec.zero_stage,
+            "files": {},
+        }
+        checkpoint = None
+        if context.get_local_rank() == 0:
+            self._wait_for_upload()
+            metrics["files"] = {
+                file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()
+            }
+            checkpoint = Checkpoint.from_directory(str(folder))
+            self._uploading = folder
+        ray.train.report(
+            metrics,
+            checkpoint=checkpoint,
+            checkpoint_dir_name=folder_name(step),
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
+        )
+
+    def _wait_for_upload(self) -> None:
+        """Until Ray Train has deleted the folder it was uploading."""
+        deadline = time.monotonic() + UPLOAD_WAIT_S
+        while self._uploading is not None and self._uploading.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._uploading.name}: its upload took more than {UPLOAD_WAIT_S:.0f} s")
+            time.sleep(0.2)

@@ -1,0 +1,72 @@
+"""The trained weights as a folder that serves: safetensors of ours, everything else as the source has it.
+
+Tokenizer, chat template, generation settings and configuration are copied, not saved anew: training changes none of
+them, and files written by a newer library version are what serving engines fail on. Only the configuration's dtype is
+set, to that of the weights. The folder is loaded back and must give the trained model's logits before it counts.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moaa.api.training import Optimization, Precision
+from moaa_jobs.training.worker.model import load_model
+
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+_NOT_COPIED = (
+    "*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5",
+    "*.msgpack", "*.onnx", "training_args*", "trainer_state.json", ".*", "*.md",
+)  # fmt: skip
+PROBE_TOKENS = 64
+
+
+def arrange(saved: Path, source: Path, folder: Path, spec: Optimization) -> None:
+    """Build the export in `folder`: weights moved from `saved` (what the trainer wrote), the rest from `source`.
+
+    Raises:
+        RuntimeError: the trainer wrote no weights.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    ignore = shutil.ignore_patterns(*_NOT_COPIED)
+    names = [entry.name for entry in source.iterdir() if entry.is_file()]
+    folder.mkdir(parents=True)
+    for name in sorted(set(names) - ignore(str(source), names)):
+        shutil.copyfile(source / name, folder / name)
+    weights = [file for pattern in _WEIGHTS for file in saved.glob(pattern)]
+    if not weights:
+        raise RuntimeError(f"{saved}: the trainer wrote no weights")
+    for file in weights:
+        shutil.move(file, folder / file.name)
+    _set_dtype(folder / "config.json", "bfloat16" if spec.precision is Precision.BF16 else "float32")
+
+
+def _set_dtype(file: Path, dtype: str) -> None:
+    config = json.loads(file.read_text(encoding="utf-8"))
+    # Older files say torch_dtype, newer ones dtype; readers of either kind must find what the weights are.
+    for name in {"dtype", "torch_dtype"} & config.keys() or {"torch_dtype"}:
+        config[name] = dtype
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def probe(model: Any, ids: list[int], device: torch.device) -> torch.Tensor:
+    """Logits after the last of the first `PROBE_TOKENS` tokens; on every rank, since ZeRO-3 gathers for it."""
+    output = model(input_ids=torch.tensor([ids[:PROBE_TOKENS]], device=device), use_cache=False)
+    logits: torch.Tensor = output.logits[0, -1].float().cpu()
+    return logits
+
+
+def verify(folder: Path, ids: list[int], trained: torch.Tensor, spec: Optimization) -> None:
+    """Load the folder anew and compare.
+
+    Raises:
+        RuntimeError: its logits are not the trained model's.
+    """
+    loaded = probe(load_model(folder, spec).eval(), ids, torch.device("cpu"))
+    tolerance = 0.05 if spec.precision is Precision.BF16 else 1e-3
+    gap = float((loaded - trained).abs().max())
+    if not gap <= tolerance * float(trained.abs().max()):
+        raise RuntimeError(f"{folder}: loaded back, its logits differ from the trained model's by {gap:.3g}")

@@ -1,0 +1,242 @@
+"""From fetched files to an exported model: the part of a worker that touches torch. Every rank runs it alike."""
+
+import shutil
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import deepspeed
+import pyarrow as pa
+import pyarrow.fs as pafs
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from transformers import PreTrainedTokenizerBase
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from trl.trainer.utils import add_fused_lm_head
+
+from moaa.plan.stage import Kind
+from moaa.store.fencing import Token
+from moaa.store.stages.folders import publish_folder
+from moaa_jobs.training.rows.order import Batch, Layout, batches, lay_out, pack
+from moaa_jobs.training.rows.table import open_table, row_lengths
+from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
+from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, needed_by
+from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
+from moaa_jobs.training.shared.storage import file_system
+from moaa_jobs.training.worker import export, ref_logps, trainers
+from moaa_jobs.training.worker.callbacks import CheckpointReporter, StepRecorder
+from moaa_jobs.training.worker.model import load_model
+from moaa_jobs.training.worker.scoring import packing_is_exact, scoring_model
+
+if TYPE_CHECKING:
+    from moaa_jobs.training.worker.loop import Worker
+
+SHARD = "train"
+"""The one shard of a training stage."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where this run of the loop begins."""
+
+    saved: SavedState
+    model: Path
+    checkpoint: Path | None = None
+    """Of the trainer, to continue exactly; None begins with `model` and a new optimiser."""
+    step: int = 0
+
+
+class Session:
+    def __init__(self, worker: "Worker") -> None:
+        self.worker = worker
+        self.config = worker.config
+        self.spec = worker.config.spec
+        self.device: torch.device = ray.train.torch.get_device()
+        self.student = worker.scratch / "student"
+        self.table: pa.Table = open_table(worker.scratch / "tokens.arrow")
+        self.lengths = row_lengths(self.table)
+
+    def run(self) -> LoopResult | None:
+        # The op is compiled at start, and only helps ranks of one machine without GPUs.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        # Without it ZeRO-3's sharded loading takes the world for one rank.
+        deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False)
+        tokenizer = load_tokenizer(self.student)
+        pad_id = (
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop_ids(self.student, tokenizer))
+        )
+        steps = batches(
+            len(self.lengths),
+            epochs=self.spec.epochs,
+            batch_size=self.spec.batch_size,
+            seed=self.config.resource.spec.seed,
+        )
+        start = self._start()
+        with self.worker.phase("score"):
+            collator, packed = self._collator(pad_id, len(tokenizer))
+        with self.worker.phase("load"):
+            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer)
+        with self.worker.phase("train"):
+            trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
+        with self.worker.phase("export"):
+            self.worker.report(LoopProgress(phase="exporting", step=len(steps), steps=len(steps)))
+            exported = self._export(trainer)
+        if exported is None:
+            return None
+        model, files = exported
+        return LoopResult(
+            model=model,
+            files=files,
+            curve=recorder.curve,
+            resumed_step=start.step,
+            packed=packed,
+            seconds=self.worker.seconds,
+        )
+
+    def _start(self) -> Start:
+        """The newest checkpoint: this attempt's after a worker was lost, else the one the driver found."""
+        found = ray.train.get_checkpoint()
+        resume = self.config.resume
+        if found is not None:
+            filesystem, path, weights_only = found.filesystem, found.path, False
+        elif resume is not None:
+            filesystem, root = file_system(self.config.resource.spec.storage)
+            path, weights_only = f"{root}/{self.config.checkpoints}/{resume.folder}", resume.weights_only
+        else:
+            return Start(SavedState(), self.student)
+        folder = self._bring_checkpoint(filesystem, path.rstrip("/"))
+        saved = SavedState.model_validate_json((folder / SAVED_STATE).read_bytes())
+        step = int(Path(path).name.removeprefix("step-"))
+        self.worker.resumed_step = step
+        if weights_only:
+            return Start(saved.model_copy(update={"done": step}), folder, step=step)
+        return Start(saved, self.student, checkpoint=folder, step=step)
+
+    def _bring_checkpoint(self, filesystem: pafs.FileSystem, path: str) -> Path:
+        """The checkpoint's folder on this machine: what all ranks share and the parts of the ranks here."""
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            return Path(path)
+        target = self.worker.scratch / "resume"
+        if self.worker.local_rank == 0:
+            shutil.rmtree(target, ignore_errors=True)
+            for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=True)):
+                name = info.path[len(path) + 1 :]
+                if info.type is pafs.FileType.File and needed_by(name, self.worker.local_ranks):
+                    (target / name).parent.mkdir(parents=True, exist_ok=True)
+                    pafs.copy_files(info.path, str(target / name), source_filesystem=filesystem)
+        dist.barrier()
+        return target
+
+    def _collator(self, pad_id: int, vocabulary: int) -> tuple[trainers.SftCollator | trainers.PairCollator, bool]:
+        """How bins become batches, and whether rows are laid end to end."""
+        if self.config.kind is Kind.DPO:
+            return trainers.PairCollator(self.table, pad_id=pad_id, ref_logps=self._ref_logps(pad_id)), False
+        packed = False
+        if self.config.sft.packing:
+            with scoring_model(self.student, self.spec, self.device) as model:
+                packed = packing_is_exact(model, vocabulary=vocabulary, spec=self.spec, device=self.device)
+            self.worker.packing_refused = not packed
+        return trainers.SftCollator(self.table, pad_id=pad_id, packed=packed), packed
+
+    def _ref_logps(self, pad_id: int) -> ref_logps.RefLogps:
+        """From the store, where they are put first if they are not there."""
+        worker, config = self.worker, self.config
+        folder = f"{config.checkpoints}/ref-logps"
+        digest, rows = config.tokens_digest, self.table.num_rows
+        stored = worker.runner.run(ref_logps.read(worker.store, folder, tokens_digest=digest, rows=rows))
+        # All ranks must go the same way, even if one looked a moment later.
+        missing = torch.tensor([stored is None], dtype=torch.int32, device=self.device)
+        dist.all_reduce(missing, op=dist.ReduceOp.MAX)
+        if stored is not None and not missing.item():
+            return stored
+        collator = trainers.PairCollator(self.table, pad_id=pad_id, ref_logps=None)
+        with scoring_model(worker.scratch / "ref-model", self.spec, self.device) as model:
+            add_fused_lm_head(model)
+            mine, values = ref_logps.score(
+                model, self.table, collator, rank=worker.rank, workers=config.workers,
+                batch_size=self.spec.micro_batch_size, device=self.device,
+                report=lambda step, of: self._report_scoring(step, of),
+            )  # fmt: skip
+        keys = [ref_logps.part_key(folder, config.run_name, rank) for rank in range(config.workers)]
+        worker.runner.run(ref_logps.write_part(worker.store, keys[worker.rank], mine, values))
+        dist.barrier()
+        if worker.rank == 0:
+            manifest = ref_logps.RefLogpsManifest(tokens_digest=digest, rows=rows, parts=keys)
+            worker.runner.run(ref_logps.write_manifest(worker.store, folder, manifest))
+        dist.barrier()
+        stored = worker.runner.run(ref_logps.read(worker.store, folder, tokens_digest=digest, rows=rows))
+        assert stored is not None, "rank 0 has just written it"
+        return stored
+
+    def _report_scoring(self, step: int, of: int) -> None:
+        if step == of or step % 20 == 0:
+            self.worker.report(LoopProgress(phase="scoring", step=step, steps=of))
+
+    def _layout(self, steps: list[Batch], packed: bool) -> Layout:
+        spec, workers = self.spec, self.config.workers
+        if not packed:
+            return lay_out(steps, workers=workers, micro_batch_size=spec.micro_batch_size)
+        return pack(
+            steps,
+            lengths=self.lengths,
+            workers=workers,
+            micro_batch_size=spec.micro_batch_size,
+            max_length=spec.max_length,
+        )
+
+    def _trainer(
+        self,
+        start: Start,
+        steps: list[Batch],
+        layout: Layout,
+        collator: trainers.SftCollator | trainers.PairCollator,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> tuple[trainers.SftTrainer | trainers.PairTrainer, StepRecorder]:
+        spec, done = self.spec, start.saved.done
+        # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
+        args = trainers.arguments(
+            spec,
+            output_dir=self.worker.scratch / "output",
+            steps=len(steps) - done,
+            accumulation=layout.accumulation,
+            seed=self.config.resource.spec.seed,
+            on_gpu=self.config.on_gpu,
+        )
+        recorder = StepRecorder(
+            start.saved,
+            steps_an_epoch=len(self.lengths) / spec.batch_size,
+            tokens_seen=list(accumulate(sum(self.lengths[row] for row in batch) for batch in steps)),
+            report=lambda step, loss, rate: self.worker.report(
+                LoopProgress(phase="training", step=step, steps=len(steps), loss=loss, tokens_per_s=rate)
+            ),
+        )
+        trainer = trainers.build(
+            load_model(start.model, spec),
+            args,
+            bins=layout.bins[done * layout.accumulation * self.config.workers :],
+            collator=collator,
+            schedule=trainers.Schedule(steps=len(steps), warmup_steps=int(spec.warmup_ratio * len(steps)), done=done),
+            tokenizer=tokenizer,
+            callbacks=[recorder, CheckpointReporter(self.config, recorder, done=done)],
+        )
+        return trainer, recorder
+
+    def _export(self, trainer: trainers.SftTrainer | trainers.PairTrainer) -> Any:
+        """Rank 0: the folder's `Output` and its objects."""
+        output, config = self.worker.scratch / "output", self.config
+        column = "ids" if config.kind is Kind.SFT else "prompt"
+        ids: list[int] = self.table.column(column)[0].as_py()
+        trainer.model_wrapped.eval()
+        trained = export.probe(trainer.model_wrapped, ids, self.device)
+        trainer.save_model(str(output / "saved"))
+        if self.worker.rank != 0:
+            return None
+        folder = output / "model"
+        export.arrange(output / "saved", self.student, folder, self.spec)
+        unset_hf_deepspeed_config()  # or the check would load the folder sharded
+        export.verify(folder, ids, trained, self.spec)
+        token = Token(self.worker.store, config.stage_path, SHARD, config.attempt)
+        return self.worker.runner.run(publish_folder(self.worker.store, config.stage_path, token, folder, "model"))

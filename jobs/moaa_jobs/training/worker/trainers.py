@@ -1,0 +1,171 @@
+"""TRL's SFT and DPO trainers with rows, order, schedule and ref_logps that are ours.
+
+A dataset item is one bin (`order.py`): a list of row indices. The collator looks the rows up and hands them to TRL's
+own collator, so that TRL sees nothing but finished tokens: it tokenises, cuts, shuffles and packs nothing. The
+overridden underscore methods are those of the pinned TRL version (1.16); the tests would notice another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from moaa.api.training import Dpo, Precision, Sft
+from moaa_jobs.training.rows.order import learning_rate_factor
+from moaa_jobs.training.rows.table import trained_labels
+from moaa_jobs.training.worker.deepspeed import training_config
+
+Bin = dict[str, list[int]]
+"""A dataset item: `{"rows": [...]}`."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of a run, of which this trainer may do only the end."""
+
+    steps: int
+    warmup_steps: int
+    done: int = 0
+    """Steps an earlier attempt did, when this one goes on with its weights only."""
+
+    def factor(self, step: int) -> float:
+        return learning_rate_factor(self.done + step, steps=self.steps, warmup_steps=self.warmup_steps)
+
+
+class SftCollator:
+    """Bins to batches. `packed` lays a bin's rows end to end with restarting positions, else they are padded."""
+
+    def __init__(self, table: pa.Table, *, pad_id: int, packed: bool) -> None:
+        self._ids, self._spans = table.column("ids"), table.column("spans")
+        self._collate = DataCollatorForLanguageModeling(pad_token_id=pad_id, padding_free=packed)
+
+    def __call__(self, bins: Sequence[Bin]) -> dict[str, Any]:
+        examples = []
+        for row in (row for item in bins for row in item["rows"]):
+            ids: list[int] = self._ids[row].as_py()
+            examples.append({"input_ids": ids, "labels": trained_labels(ids, self._spans[row].as_py())})
+        return dict(self._collate(examples))
+
+
+class PairCollator:
+    """Bins of pairs to batches: all chosen, then all rejected, with the reference model's log-probabilities."""
+
+    def __init__(
+        self, table: pa.Table, *, pad_id: int, ref_logps: tuple[Sequence[float], Sequence[float]] | None
+    ) -> None:
+        self._columns = {name: table.column(name) for name in ("prompt", "chosen", "rejected")}
+        self._ref_logps = ref_logps
+        self._collate = DataCollatorForPreference(pad_token_id=pad_id)
+
+    def __call__(self, bins: Sequence[Bin]) -> dict[str, Any]:
+        return dict(self._collate([self._example(row) for item in bins for row in item["rows"]]))
+
+    def _example(self, row: int) -> dict[str, Any]:
+        example: dict[str, Any] = {f"{name}_ids": column[row].as_py() for name, column in self._columns.items()}
+        if self._ref_logps is not None:
+            example["ref_chosen_logps"], example["ref_rejected_logps"] = (part[row] for part in self._ref_logps)
+        return example
+
+
+class _Ours:
+    """What both trainers change. `schedule` is set before TRL's constructor runs."""
+
+    schedule: Schedule
+    optimizer: Any
+    lr_scheduler: Any
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002  ours knows
+        if self.lr_scheduler is None:
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule.factor)
+        return self.lr_scheduler
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """TRL's card names local paths and looks up the Hub; the stage's manifest says what there is to say."""
+
+
+class SftTrainer(_Ours, SFTTrainer):  # type: ignore[misc]  # untyped base
+    def __init__(self, *, schedule: Schedule, **kwargs: Any) -> None:
+        self.schedule = schedule
+        super().__init__(**kwargs)
+
+
+class PairTrainer(_Ours, DPOTrainer):  # type: ignore[misc]  # untyped base
+    def __init__(self, *, schedule: Schedule, **kwargs: Any) -> None:
+        self.schedule = schedule
+        super().__init__(**kwargs)
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:  # noqa: ARG002  rows come tokenised
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *args: Any) -> Dataset:  # noqa: ARG002  the collator has them
+        return dataset
+
+
+def arguments(
+    spec: Sft | Dpo, *, output_dir: Path, steps: int, accumulation: int, seed: int, on_gpu: bool
+) -> SFTConfig | DPOConfig:
+    """Training arguments. Create them before the model: with them DeepSpeed's ZeRO-3 loading is switched on."""
+    common: dict[str, Any] = {
+        "output_dir": str(output_dir),
+        "deepspeed": training_config(spec, on_gpu=on_gpu),
+        "max_steps": steps,
+        "per_device_train_batch_size": 1,  # bins
+        "gradient_accumulation_steps": accumulation,
+        "train_sampling_strategy": "sequential",
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": on_gpu,
+        "remove_unused_columns": False,
+        "max_length": None,
+        "learning_rate": float(spec.learning_rate),
+        "weight_decay": float(spec.weight_decay),
+        "max_grad_norm": float(spec.max_grad_norm),
+        "optim": "adamw_torch",
+        "bf16": spec.precision is Precision.BF16,
+        "use_cpu": not on_gpu,
+        "gradient_checkpointing": spec.gradient_checkpointing,
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": spec.checkpoint_steps,
+        "save_on_each_node": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "log_level": "error",
+    }
+    if isinstance(spec, Dpo):
+        return DPOConfig(
+            **common, beta=float(spec.beta), loss_type=["sigmoid"], precompute_ref_log_probs=True, disable_dropout=True
+        )
+    return SFTConfig(**common, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
+
+
+def build(
+    model: PreTrainedModel,
+    args: SFTConfig | DPOConfig,
+    *,
+    bins: Sequence[list[int]],
+    collator: SftCollator | PairCollator,
+    schedule: Schedule,
+    tokenizer: PreTrainedTokenizerBase,
+    callbacks: list[TrainerCallback],
+) -> SftTrainer | PairTrainer:
+    """The trainer over these bins, in this order."""
+    trainer = PairTrainer if isinstance(collator, PairCollator) else SftTrainer
+    return trainer(
+        schedule=schedule,
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_dict({"rows": [list(item) for item in bins]}),
+        data_collator=collator,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )

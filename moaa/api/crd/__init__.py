@@ -1,0 +1,1 @@
+"""The resource's classes and rules as a CustomResourceDefinition."""

@@ -1,0 +1,167 @@
+"""Rules about who is asked: the mixture, the judges, the benchmarks, the prompts."""
+
+from collections.abc import Iterator
+
+from moaa.api.base import STUDENT
+from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, listed, quoted, shorter
+from moaa.api.mixture import Judge, JudgeMethod, Mixture
+from moaa.api.prompts import PLACEHOLDERS, Prompts
+from moaa.api.resource import MoAASpec
+
+NOT_DECLARED = "names a model that spec.models does not declare; declare it there or correct the name"
+NO_ROOM = (
+    "a maxTokens leaves no room for the prompt in the model's window; lower it or raise the model's maxModelLen (in "
+    "serving or endpoint)"
+)
+MIXTURE, SINGLE, PANEL = (quoted(method) for method in (JudgeMethod.MIXTURE, JudgeMethod.SINGLE, JudgeMethod.PANEL))
+
+
+def _prompts() -> Iterator[Rule]:
+    for name, (must, may) in PLACEHOLDERS.items():
+        alias = Prompts.model_fields[name].alias or name
+        field, holes = f"self.{alias}", [f"{{{hole}}}" for hole in sorted(must | may)]
+        yield Rule(
+            f"!has({field}) || {field}.findAll(r'\\{{[^{{}}]*\\}}').all(p, p in {listed(holes)})",
+            f"{alias} holds a placeholder that is none here; use {', '.join(holes)}",
+            f".{alias}",
+        )
+        needed = [f"{{{hole}}}" for hole in sorted(must)]
+        yield Rule(
+            f"!has({field}) || ({' && '.join(f'{field}.contains({quoted(hole)})' for hole in needed)})",
+            f"{alias} lacks one of {', '.join(needed)}; without it the model would not see it",
+            f".{alias}",
+        )
+
+
+def _judge_declared(judge: str) -> str:
+    each = f"{judge}.judges.all(j, {is_declared('j.model')})"
+    return f"{each} && (!has({judge}.aggregator) || {is_declared(f'{judge}.aggregator.model')})"
+
+
+def _judge_fits(judge: str) -> str:
+    each = f"{judge}.judges.all(j, {fits_window('j', 'j.model')})"
+    aggregator = fits_window(f"{judge}.aggregator", f"{judge}.aggregator.model")
+    return f"{each} && (!has({judge}.aggregator) || {aggregator})"
+
+
+def _mixture(proposer: str, aggregator: str) -> str:
+    """Both hold, of every proposer `p` and of the aggregator, when there is a mixture."""
+    return f"!has(self.mixture) || (self.mixture.layers.all(l, l.proposers.all(p, {proposer})) && {aggregator})"
+
+
+def _benchmarks(group: str) -> Iterator[Rule]:
+    benchmarks, field = f"self.evaluation.{group}", f".evaluation.{group}"
+    baseline = "(!has(b.baseline) || b.baseline == '$base' || self.models.exists(m, m.name == b.baseline))"
+    yield Rule(
+        f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})))",
+        f"a baseline or judge {NOT_DECLARED}",
+        field,
+    )
+    student = f"self.models.all(m, m.name != self.student || {shorter('b.sampling')})"
+    yield Rule(
+        f"{benchmarks}.all(b, {student} && (!has(b.judge) || ({_judge_fits('b.judge')})))",
+        NO_ROOM,
+        field,
+    )
+
+
+MIXTURE_RULES = (
+    Rule(
+        "self.layers.all(l, l.proposers.map(p, p.samples).sum() >= self.minProposals)",
+        "minProposals is more than a layer can give; lower it or raise the proposers' samples",
+        ".minProposals",
+    ),
+    Rule(
+        f"!self.addStudent || !self.layers[0].proposers.exists(p, p.model == {quoted(STUDENT)})",
+        "$student stands in the first of layers and addStudent would add it again; keep one of the two",
+        ".layers",
+    ),
+)
+
+JUDGE_RULES = (
+    Rule(
+        f"self.method == {SINGLE} || size(self.judges) > 0",
+        "methods Mixture and Panel need at least one entry in judges; add one",
+        ".judges",
+    ),
+    Rule(
+        f"self.method != {SINGLE} || size(self.judges) == 0",
+        "method Single asks the aggregator only; remove judges",
+        ".judges",
+    ),
+    Rule(
+        f"self.method == {PANEL} || has(self.aggregator)",
+        "methods Mixture and Single need an aggregator, the model that gives the verdict; add one",
+        ".aggregator",
+        Reason.REQUIRED,
+    ),
+    Rule(
+        f"self.method != {PANEL} || !has(self.aggregator)",
+        "method Panel has no aggregator; remove it",
+        ".aggregator",
+        Reason.FORBIDDEN,
+    ),
+    Rule(
+        f"self.method != {PANEL} || size(self.judges) % 2 == 1",
+        "method Panel needs an odd number of judges so that a majority exists; add one or remove one",
+        ".judges",
+    ),
+    Rule(
+        "self.criteria <= size(self.criteriaChoices)",
+        "criteria is more than there are criteriaChoices; lower it or add some",
+        ".criteria",
+    ),
+    Rule(
+        "self.criteriaChoices.all(a, self.criteriaChoices.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
+        "criteriaChoices: two have the same name; rename one",
+        ".criteriaChoices",
+        Reason.DUPLICATE,
+    ),
+    Rule(
+        f"self.allowStudent || (!self.judges.exists(j, j.model == {quoted(STUDENT)}) && "
+        f"!(has(self.aggregator) && self.aggregator.model == {quoted(STUDENT)}))",
+        "judges or aggregator is $student, which would judge its own training; name another or set allowStudent: true",
+        ".judges",
+    ),
+)
+
+RULES: Rules = {
+    Mixture: MIXTURE_RULES,
+    Judge: JUDGE_RULES,
+    Prompts: tuple(_prompts()),
+    MoAASpec: (
+        Rule(
+            _mixture(is_declared("p.model"), is_declared("self.mixture.aggregator.model")),
+            f"a proposer or the aggregator {NOT_DECLARED}",
+            ".mixture",
+        ),
+        Rule(
+            _mixture(
+                fits_window("p", "p.model"), fits_window("self.mixture.aggregator", "self.mixture.aggregator.model")
+            ),
+            NO_ROOM,
+            ".mixture",
+        ),
+        Rule(
+            "!has(self.mixture) || !self.mixture.addStudent || "
+            f"self.models.all(m, m.name != self.student || {shorter('self.mixture.studentSampling')})",
+            NO_ROOM,
+            ".mixture.studentSampling.maxTokens",
+        ),
+        Rule(f"!has(self.judge) || ({_judge_declared('self.judge')})", f"a judge {NOT_DECLARED}", ".judge"),
+        Rule(f"!has(self.judge) || ({_judge_fits('self.judge')})", NO_ROOM, ".judge"),
+        Rule(
+            f"!has(self.training.dpo) || self.models.all(m, m.name != self.student || {shorter('self.training.dpo')})",
+            NO_ROOM,
+            ".training.dpo.maxTokens",
+        ),
+        *_benchmarks("selection"),
+        *_benchmarks("report"),
+        Rule(
+            "!self.evaluation.selection.exists(a, self.evaluation.report.exists(b, a.name == b.name))",
+            "report has a benchmark with the name of one in selection; give each benchmark its own",
+            ".evaluation.report",
+            Reason.DUPLICATE,
+        ),
+    ),
+}

@@ -1,0 +1,158 @@
+"""Rules about storage, data, training, the number of iterations, and what must not change during a run."""
+
+from collections.abc import Iterator
+
+from moaa.api.crd.rule import Reason, Rule, Rules, matches
+from moaa.api.data import Columns, DataSource
+from moaa.api.evaluation import Gate
+from moaa.api.reading.rules_data import DATA_PATH, DATA_PATH_SAYS
+from moaa.api.resource import MoAASpec, Storage
+from moaa.api.training import Training
+
+HUB_DATA = "^hf:///*datasets/+[^/]+/+[^/]"
+
+
+def _fixed(field: str, why: str) -> Rule:
+    """A field that an update must not touch. Another resource over the same storage finds what is finished."""
+    return Rule(
+        f"self.{field} == oldSelf.{field}",
+        f"{field} cannot change: {why}; give a resource of another name the new value, what is finished is found again",
+        f".{field}",
+        Reason.FORBIDDEN,
+    )
+
+
+def _s3_only(field: str) -> Rule:
+    return Rule(
+        f"!has(self.{field}) || self.uri.startsWith('s3://')",
+        f"{field} is for s3:// storage; remove it, or store in s3://",
+        f".{field}",
+        Reason.FORBIDDEN,
+    )
+
+
+def _hub_only(field: str) -> Rule:
+    return Rule(
+        f"!has(self.{field}) || self.source.startsWith('hf://')",
+        f"{field} is for hf:// data sets only; remove it",
+        f".{field}",
+        Reason.FORBIDDEN,
+    )
+
+
+def _training() -> Iterator[Rule]:
+    yield Rule("has(self.sft) || has(self.dpo)", "give sft, dpo or both; without either nothing is trained")
+    for part in ("sft", "dpo"):
+        absent, field = f"!has(self.{part})", f"self.{part}"
+        yield Rule(
+            f"{absent} || {field}.batchSize % (self.resources.workers * {field}.microBatchSize) == 0",
+            f"{part}.batchSize is not divisible by resources.workers × {part}.microBatchSize; change one of them",
+            f".{part}.batchSize",
+        )
+        yield Rule(
+            f"{absent} || {field}.precision != 'BF16' || self.resources.gpusPerWorker > 0",
+            f"{part}.precision BF16 needs GPUs; write FP32 to train on the CPU",
+            f".{part}.precision",
+        )
+
+
+def _rows(part: str, group: str, what: str) -> Iterator[Rule]:
+    yield Rule(
+        f"!has(self.training.{part}) || size(self.data.{group}) > 0",
+        f"data.{group} is empty, and training.{part} needs {what}; add a source or remove training.{part}",
+        f".data.{group}",
+        Reason.REQUIRED,
+    )
+    yield Rule(
+        f"has(self.training.{part}) || size(self.data.{group}) == 0",
+        f"data.{group} is read by nobody without training.{part}; add training.{part} or remove it",
+        f".data.{group}",
+        Reason.FORBIDDEN,
+    )
+    yield Rule(
+        f"self.iterations == 1 || self.data.allowReuse || self.data.{group}.all(s, has(s.limit))",
+        f"with several iterations each source of data.{group} needs limit, the rows of one iteration, or set "
+        "data.allowReuse: true",
+        f".data.{group}",
+        Reason.REQUIRED,
+    )
+
+
+def _sources_differ(group: str) -> Rule:
+    same = " && ".join(
+        (
+            "b.source == a.source",
+            "b.split == a.split",
+            "has(b.revision) == has(a.revision)",
+            "(!has(b.revision) || b.revision == a.revision)",
+            "b.columns == a.columns",
+        )
+    )
+    return Rule(
+        f"self.data.{group}.all(a, self.data.{group}.exists_one(b, {same}))",
+        f"two sources of data.{group} are the same, and rows are taken once; remove one, raise the limit of the other",
+        f".data.{group}",
+        Reason.DUPLICATE,
+    )
+
+
+RULES: Rules = {
+    Storage: (
+        _fixed("uri", "finished work and this run's record lie there"),
+        *(_s3_only(field) for field in ("endpoint", "region", "secret")),
+    ),
+    DataSource: (
+        Rule(
+            f"!self.source.startsWith('hf://') || {matches('self.source', HUB_DATA)}",
+            "source must be hf://datasets/owner/name; hf://owner/name would be a model",
+            ".source",
+        ),
+        Rule(
+            "!self.source.startsWith('file://') || self.source.startsWith('file:///')",
+            "source must be an absolute path, file:///…",
+            ".source",
+        ),
+        Rule(
+            f"self.source.startsWith('hf://') || {matches('self.source', f'(?i){DATA_PATH}')}",
+            f"source {DATA_PATH_SAYS}",
+            ".source",
+        ),
+        _hub_only("revision"),
+        _hub_only("tokenSecret"),
+    ),
+    Columns: (
+        Rule(
+            "!has(self.messages) || !has(self.prompt)",
+            "prompt stands beside messages, which holds the whole conversation; name one of them",
+            ".prompt",
+            Reason.FORBIDDEN,
+        ),
+    ),
+    Training: tuple(_training()),
+    Gate: (
+        Rule(
+            "double(self.minGain) >= -1.0 && double(self.minGain) <= 1.0",
+            "minGain must lie between -1 and 1: scores are fractions, so 2 points of 100 are 0.02",
+            ".minGain",
+        ),
+    ),
+    MoAASpec: (
+        _fixed("student", "every stage of the run rests on it"),
+        _fixed("seed", "it orders the rows, and iterations take disjoint ones only in one order"),
+        Rule(
+            "has(self.mixture) || !has(self.training.sft) || !self.data.sft.exists(s, s.answers == 'Mixture')",
+            "mixture is required: a source of data.sft asks for its answers; declare one or write answers: Given there",
+            ".mixture",
+            Reason.REQUIRED,
+        ),
+        Rule(
+            "has(self.judge) || !has(self.training.dpo)",
+            "judge is required: training.dpo needs pairs, and a judge decides them; declare one",
+            ".judge",
+            Reason.REQUIRED,
+        ),
+        *(_sources_differ(group) for group in ("sft", "preference")),
+        *_rows("sft", "sft", "prompts to answer"),
+        *_rows("dpo", "preference", "prompts to sample"),
+    ),
+}

@@ -1,0 +1,126 @@
+"""Rules about declared models, how they are served, and pod templates."""
+
+from decimal import Decimal
+
+from moaa.api.base import decimal_text
+from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, quoted
+from moaa.api.models import Endpoint, Model, Serving
+from moaa.api.reading.rules_models import OWN_ARGS
+from moaa.api.resource import MoAASpec, Storage
+
+HUB_MODEL = "^hf:///*[^/]+/+[^/]+/*$"
+
+
+def _unserved() -> str:
+    """`serving` is as if it had not been written. Not so much can be said of its template, which is opaque."""
+    parts = []
+    for name, info in Serving.model_fields.items():
+        field, default = f"self.serving.{info.alias or name}", info.default
+        match default:
+            case None:
+                parts.append(f"!has({field})")
+            case bool():
+                parts.append(field if default else f"!{field}")
+            case int():
+                parts.append(f"{field} == {default}")
+            case Decimal():
+                parts.append(f"{field} == {quoted(decimal_text(default))}")
+            case list():
+                parts.append(f"size({field}) == 0")
+    return " && ".join(parts)
+
+
+def _own_args() -> str:
+    """No entry is an argument of ours, alone or with =value; vLLM reads `_` for `-` as well."""
+    long = [arg.removeprefix("--") for arg in OWN_ARGS if arg.startswith("--")]
+    short = [arg for arg in OWN_ARGS if not arg.startswith("--")]
+    spellings = [*dict.fromkeys(f"--{name}" for arg in long for name in (arg, arg.replace("-", "_"))), *short]
+    with_value = " || ".join(f"a.startsWith({quoted(f'{spelling}=')})" for spelling in spellings)
+    return f"self.args.all(a, !(a in {listed(spellings)} || {with_value}))"
+
+
+def no_credential(field: str, name: str) -> Rule:
+    """An address without user, password or key. The field may be absent."""
+    user, key = matches(f"self.{name}", r"^https?://[^/?#]*@"), matches(f"self.{name}", r"\?[^#]*(key|token)=")
+    return Rule(
+        f"!has(self.{name}) || (!{user} && !{key})",
+        f"{field} holds a credential; put it in a Secret and remove it from the address",
+        f".{name}",
+    )
+
+
+def _hub_only(field: str) -> Rule:
+    return Rule(
+        f"!has(self.{field}) || !has(self.source) || self.source.startsWith('hf://')",
+        f"{field} is for hf:// sources only; remove it",
+        f".{field}",
+        Reason.FORBIDDEN,
+    )
+
+
+RULES: Rules = {
+    Storage: (no_credential("endpoint", "endpoint"),),
+    Endpoint: (no_credential("url", "url"),),
+    Serving: (
+        Rule(
+            _own_args(),
+            "args sets what other fields say (source, revision, tokenSecret, maxModelLen, gpus, maxConcurrency) or "
+            "what the executor sets; remove that argument",
+            ".args",
+            Reason.FORBIDDEN,
+        ),
+    ),
+    Model: (
+        Rule(
+            "has(self.source) != has(self.endpoint)",
+            "give exactly one of source (we serve it) and endpoint (somebody else does)",
+        ),
+        Rule(
+            f"!has(self.endpoint) || ({_unserved()})",
+            "serving has no effect on an endpoint; remove it",
+            ".serving",
+            Reason.FORBIDDEN,
+        ),
+        Rule(
+            "!self.name.startsWith('vllm')",
+            "name starts with 'vllm', and vLLM would take the variables that Kubernetes makes of it for its settings; "
+            "choose another",
+            ".name",
+        ),
+        Rule(
+            "!has(self.source) || !self.source.startsWith('hf://datasets/')",
+            "source is a data set; a model is hf://owner/name",
+            ".source",
+        ),
+        Rule(
+            f"!has(self.source) || !self.source.startsWith('hf://') || {matches('self.source', HUB_MODEL)}",
+            "source must be hf://owner/name; a branch or commit goes into revision",
+            ".source",
+        ),
+        Rule(
+            "!has(self.source) || !self.source.startsWith('file://') || self.source.startsWith('file:///')",
+            "source must be an absolute folder, file:///…",
+            ".source",
+        ),
+        _hub_only("revision"),
+        _hub_only("tokenSecret"),
+    ),
+    MoAASpec: (
+        Rule(
+            "self.models.exists(m, m.name == self.student)",
+            "student is not declared in spec.models; declare it there or name one of them",
+            ".student",
+            says="'student ' + self.student + ' is not declared in spec.models; declare it there or name one of them'",
+        ),
+        Rule(
+            "!self.models.exists(m, m.name == self.student && has(m.endpoint))",
+            "student is an endpoint and has no weights to train; name a model with a source",
+            ".student",
+        ),
+        Rule(
+            "!self.models.exists(m, m.name == self.student && has(m.source) && m.source.startsWith('pvc://'))",
+            "student comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source",
+            ".student",
+        ),
+    ),
+}

@@ -1,0 +1,100 @@
+"""What is allowed and probably not meant: one sentence each, never an error.
+
+Read from a valid resource with its defaults filled in, so every field is there.
+"""
+
+from collections.abc import Iterator
+
+from moaa.api.base import STUDENT
+from moaa.api.reading.node import Node
+from moaa.api.reading.rules_asking import asks, benchmark_nodes, used
+from moaa.api.reading.rules_models import unused
+
+
+def idle(spec: Node) -> Iterator[str]:
+    """Fields that have no effect."""
+    yield from unused(spec, used(spec))
+    if spec.at("judge").given and not spec.at("training", "dpo").given:
+        yield "spec.judge: only training.dpo asks it, and there is none"
+    iterations = spec.at("iterations").integer(1)
+    mixture = spec.at("mixture")
+    if mixture.at("addStudent").value is True and iterations == 1:
+        yield "spec.mixture.addStudent: the student joins from the second iteration on, and there is one"
+    asked = [ask for ask in asks(spec) if ask.role == "mixture" and ask.model.text == STUDENT]
+    if asked and iterations == 1:
+        yield f"{asked[0].model.name}: with one iteration $student is {spec.at('student').text}, untrained"
+    gate, selection = spec.at("evaluation", "gate"), list(spec.at("evaluation", "selection"))
+    changed = gate.at("rule").text not in (None, "Mean") or str(gate.at("minGain").value) not in ("None", "0")
+    if changed and not selection:
+        yield "spec.evaluation.gate: without selection benchmarks the last trained student is always promoted"
+
+
+def judges_apart(spec: Node) -> Iterator[str]:
+    """A student is best measured by judges that did not train it (and that are not it)."""
+    trained_by = {ask.model.text for ask in asks(spec) if ask.role == "judge"}
+    seen: set[str] = set()
+    for ask in asks(spec):
+        name = ask.model.text
+        if ask.role != "evaluation" or not name or name in seen:
+            continue
+        seen.add(name)
+        if name in trained_by:
+            yield (
+                f"{ask.model.name}: {name!r} also judges the training pairs; the student has learned its taste, so its "
+                "scores will flatter"
+            )
+        elif name == spec.at("student").text:
+            yield f"{ask.model.name}: {name!r} is the student's own base and tends to prefer its own style"
+
+
+def lengths(spec: Node) -> Iterator[str]:
+    """Rows longer than maxLength are recorded as failures."""
+    sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
+    aggregator = spec.at("mixture", "aggregator")
+    for part, holder in ((sft, aggregator), (dpo, dpo)):
+        limit, answer = part.at("maxLength").integer(0), holder.at("maxTokens").integer(0)
+        if part.given and holder.given and answer >= limit:
+            yield (
+                f"{part.name}.maxLength: {limit} tokens hold prompt and answer, and {holder.name}.maxTokens lets an "
+                f"answer alone have {answer}; longer rows count as failed"
+            )
+
+
+def samples_differ(spec: Node) -> Iterator[str]:
+    """Several samples at temperature 0 are one answer."""
+    holders = [ask.holder for ask in asks(spec) if ask.role == "mixture"]
+    places = [(h, h) for h in holders] + [(b, b.at("sampling")) for b in benchmark_nodes(spec)]
+    for holder, sampling in places:
+        if holder.at("samples").integer(1) > 1 and sampling.at("temperature").text == "0":
+            yield f"{holder.at('samples').name}: at temperature 0 all samples are one answer; raise the temperature"
+
+
+def twins(spec: Node) -> Iterator[str]:
+    for layer in spec.at("mixture", "layers"):
+        names = [proposer.at("model").text for proposer in layer.at("proposers")]
+        for name in sorted({n for n in names if n and names.count(n) > 1}):
+            count = names.count(name)
+            yield f"{layer.name}.proposers: {name!r} stands {count} times; samples asks one model several times"
+
+
+def trained_on_the_test(spec: Node) -> Iterator[str]:
+    rows = {
+        (s.at("source").text, s.at("split").text or "train") for g in ("sft", "preference") for s in spec.at("data", g)
+    }
+    for benchmark in benchmark_nodes(spec):
+        if (benchmark.at("source").text, benchmark.at("split").text or "train") in rows:
+            yield (
+                f"{benchmark.at('source').name}: is a training source as well; decontamination will drop what both have"
+            )
+
+
+def verdict_markers(spec: Node) -> Iterator[str]:
+    """A general model has to be told the labels; one that was trained as a judge may know them."""
+    for name in ("metaJudge", "single"):
+        prompt = spec.at("prompts", name)
+        missing = [mark for mark in ("[[A]]", "[[B]]") if prompt.text and mark not in prompt.text]
+        if missing:
+            yield f"{prompt.name}: never asks for {' and '.join(missing)}, and only those are verdicts"
+
+
+ADVICE = (idle, judges_apart, lengths, samples_differ, twins, trained_on_the_test, verdict_markers)

@@ -1,0 +1,224 @@
+"""A file to a checked MoAA, or every mistake in it at once.
+
+Text faults, wrong fields and values, and rules that join fields (`moaa.api.reading.check`) are all collected before
+anything is raised, each with its line. The same strictness as the CRD: camelCase names, whole numbers without quotes,
+no unknown field.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path as FilePath
+
+from pydantic import ValidationError
+
+from moaa.api.file_uri import file_path, file_uri
+from moaa.api.reading.check import check_document
+from moaa.api.reading.wording import navigate, remedy, shown, value_at
+from moaa.api.reading.yaml_text import Document, Path, path_text, read_documents
+from moaa.api.resource import KIND, MoAA
+from moaa.errors import Problem, ResourceError
+
+MAX_FILE_BYTES = 1024 * 1024
+"""Kubernetes takes no larger object either (etcd's limit is 1.5 MiB)."""
+
+_SERVER_FIELDS = (
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "managedFields",
+    "selfLink",
+    "ownerReferences",
+    "finalizers",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+"""What an API server adds to metadata: `kubectl get -o yaml` gives a file that loads."""
+
+
+def load(path: FilePath | str) -> MoAA:
+    """Read and check a resource file. `file://./x` in it is relative to the file's folder.
+
+    Raises:
+        ResourceError: the file cannot be read or holds mistakes.
+    """
+    path = FilePath(path)
+    try:
+        size = path.stat().st_size
+        body = path.read_bytes() if size <= MAX_FILE_BYTES else b""
+    except OSError as error:
+        raise _one(str(path), f"cannot be read: {error.strerror}; {_instead(error)}") from error
+    if size > MAX_FILE_BYTES:
+        raise _one(str(path), f"is {size} bytes; a resource has at most {MAX_FILE_BYTES}")
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise _one(str(path), f"is not UTF-8 (line {line}); save it as UTF-8") from error
+    return load_text(text, file=str(path), folder=path.resolve().parent)
+
+
+def _instead(error: OSError) -> str:
+    match error:
+        case PermissionError():
+            return "let the user that runs moaa read it"
+        case IsADirectoryError():
+            return "name a file in it"
+        case _:
+            return "name a file that exists"
+
+
+def load_text(text: str, *, file: str = "resource", folder: FilePath | None = None) -> MoAA:
+    """The same for a text; `file` names it in errors, `folder` is what `file://./x` starts from.
+
+    Raises:
+        ResourceError: the text holds mistakes.
+    """
+    if len(text) > MAX_FILE_BYTES:
+        raise _one(file, f"has {len(text)} characters; a resource has at most {MAX_FILE_BYTES} bytes")
+    document = _the_one(read_documents(text), file)
+    root = _without_server_fields(document.value)
+    if folder is not None:
+        root = _with_absolute_paths(root, folder)
+    problems = list(document.problems)
+    resource, errors = _parse(root)
+    problems += _translate(root, errors)
+    problems += [problem for problem in check_document(root) if problem.path not in {p.path for p in problems}]
+    if resource is None or problems:
+        raise ResourceError(file, _in_file_order(problems, document))
+    return resource
+
+
+def load_document(document: Mapping[str, object], *, name: str = "resource") -> MoAA:
+    """The same for a resource as an API server holds it; what the server added is passed over.
+
+    Raises:
+        ResourceError: the resource holds mistakes; `name` stands for the file.
+    """
+    root = _without_server_fields(dict(document))
+    resource, errors = _parse(root)
+    problems = _translate(root, errors)
+    problems += [problem for problem in check_document(root) if problem.path not in {p.path for p in problems}]
+    if resource is None or problems:
+        raise ResourceError(name, problems)
+    return resource
+
+
+def _one(file: str, sentence: str) -> ResourceError:
+    return ResourceError(file, [Problem(".", "", sentence)])
+
+
+def _the_one(documents: list[Document], file: str) -> Document:
+    """The file's one MoAA; other objects beside it, a Secret for example, are not ours to read."""
+    broken = [d for d in documents if d.problems and d.value is None]
+    if broken:
+        raise ResourceError(file, broken[0].problems)
+    if not documents:
+        raise _one(file, f"holds nothing; write a resource of kind {KIND}")
+    ours = [d for d in documents if value_at(d.value, ("kind",)) == KIND] if len(documents) > 1 else documents
+    if len(ours) != 1:
+        raise _one(file, f"holds {len(ours)} resources of kind {KIND} in {len(documents)} documents; keep exactly one")
+    if not isinstance(ours[0].value, dict):
+        raise _one(file, f"is not a mapping of fields; a resource starts with apiVersion, kind: {KIND}, metadata, spec")
+    return ours[0]
+
+
+def _without_server_fields(root: object) -> dict[str, object]:
+    """A copy without status and the server's metadata."""
+    if not isinstance(root, dict):
+        return {}
+    kept = {key: value for key, value in root.items() if key != "status"}
+    if isinstance(metadata := root.get("metadata"), dict):
+        kept["metadata"] = {key: value for key, value in metadata.items() if key not in _SERVER_FIELDS}
+    return kept
+
+
+def _with_absolute_paths(root: dict[str, object], folder: FilePath) -> dict[str, object]:
+    def absolute(value: object, key: str) -> object:
+        if isinstance(value, dict):
+            return {k: absolute(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [absolute(item, key) for item in value]
+        if key in ("source", "uri") and isinstance(value, str) and value.startswith(("file://./", "file://../")):
+            return file_uri((folder / file_path(value)).resolve())
+        return value
+
+    return {**root, "spec": absolute(root.get("spec"), "spec")} if "spec" in root else root
+
+
+def _parse(root: dict[str, object]) -> tuple[MoAA | None, list[tuple[Path, str, str]]]:
+    """The resource or its structural errors as (path, kind, sentence).
+
+    A class whose fields are wrong never gets to its own rules. So the wrong optional values are taken out and the rest
+    is parsed again: what then comes up is reported too, except about a mapping something was taken out of, where it
+    may only be a consequence.
+    """
+    resource, errors = _attempt(root)
+    if resource is not None:
+        return resource, []
+    pruned, touched = root, set[Path]()
+    for path, _, _ in errors:
+        pruned = _pruned(pruned, path)
+        touched.add(path[:-1])
+    seen = {path for path, _, _ in errors}
+    _, later = _attempt(pruned)
+    for path, kind, sentence in later:
+        if path not in seen and path not in touched:
+            errors.append((path, kind, sentence))
+    return None, errors
+
+
+def _attempt(root: dict[str, object]) -> tuple[MoAA | None, list[tuple[Path, str, str]]]:
+    try:
+        return MoAA.model_validate_json(json.dumps(root), strict=True, by_alias=True, by_name=False), []
+    except ValidationError as error:
+        found = []
+        for details in error.errors(include_url=False):
+            path = navigate(root, details)
+            found.append((path, details["type"], remedy(details, root, path)))
+        return None, found
+
+
+def _pruned(root: dict[str, object], path: Path) -> dict[str, object]:
+    """A copy of the document without the field at `path`; list entries stay, their order being their name."""
+    if not path or isinstance(path[-1], int):
+        return root
+
+    def copy(value: object, rest: Path) -> object:
+        step = rest[0]
+        if isinstance(value, dict):
+            if len(rest) == 1:
+                return {k: v for k, v in value.items() if k != step}
+            return {k: copy(v, rest[1:]) if k == step else v for k, v in value.items()}
+        if isinstance(value, list) and len(rest) > 1:
+            return [copy(v, rest[1:]) if i == step else v for i, v in enumerate(value)]
+        return value
+
+    pruned = copy(root, path)
+    return pruned if isinstance(pruned, dict) else root
+
+
+def _translate(root: dict[str, object], errors: Iterable[tuple[Path, str, str]]) -> list[Problem]:
+    """One problem a path: the branches of a union fail together and mean one mistake."""
+    problems: dict[Path, Problem] = {}
+    for path, kind, sentence in errors:
+        earlier = problems.get(path)
+        if earlier is None:
+            problems[path] = Problem(path_text(path), shown(value_at(root, path), path), sentence)
+        elif kind == "literal_error":
+            word = sentence.rpartition("write one of: ")[2].rpartition("did you mean ")[2].rstrip("?")
+            problems[path] = Problem(earlier.path, earlier.found, f"{earlier.remedy}, or {word}")
+    return list(problems.values())
+
+
+def _in_file_order(problems: list[Problem], document: Document) -> list[Problem]:
+    lines = {path_text(path): line for path, line in reversed(document.lines.items())}
+
+    def placed(problem: Problem) -> Problem:
+        text = problem.path
+        while problem.line is None and text and text not in lines:
+            text = text[: max(text.rfind("."), text.rfind("["), 0)]
+        line = problem.line or lines.get(text) or document.lines.get(())
+        return Problem(problem.path, problem.found, problem.remedy, line)
+
+    return sorted((placed(p) for p in problems), key=lambda p: p.line or 0)

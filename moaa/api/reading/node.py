@@ -1,0 +1,55 @@
+"""A place in a document that may hold anything: rules read through it what is there and of the right type."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from moaa.api.reading.wording import shown
+from moaa.api.reading.yaml_text import Path, Step, path_text
+from moaa.errors import Problem
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and its path; a value that is absent is None."""
+
+    value: object
+    path: Path = ()
+
+    def at(self, *steps: Step) -> "Node":
+        """The field of a field; absent where a step does not exist."""
+        node = self
+        for step in steps:
+            value = node.value
+            inner = value.get(step) if isinstance(value, dict) else None
+            node = Node(inner, (*node.path, step))
+        return node
+
+    def __iter__(self) -> Iterator["Node"]:
+        """Entries of a list; nothing when it is none."""
+        if isinstance(self.value, list):
+            for i, item in enumerate(self.value):
+                yield Node(item, (*self.path, i))
+
+    def items(self) -> Iterator["Node"]:
+        """Fields of a mapping; nothing when it is none."""
+        if isinstance(self.value, dict):
+            for key, item in self.value.items():
+                yield Node(item, (*self.path, key))
+
+    @property
+    def given(self) -> bool:
+        return self.value is not None
+
+    @property
+    def text(self) -> str | None:
+        return self.value if isinstance(self.value, str) else None
+
+    def integer(self, default: int) -> int:
+        return self.value if isinstance(self.value, int) and not isinstance(self.value, bool) else default
+
+    def problem(self, remedy: str) -> Problem:
+        return Problem(path_text(self.path), shown(self.value, self.path), remedy)
+
+    @property
+    def name(self) -> str:
+        return path_text(self.path)

@@ -1,0 +1,157 @@
+"""Rules about declared models, their sources and how they are served."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from moaa.api.base import SecretKey
+from moaa.api.reading.node import Node
+from moaa.api.reading.wording import suggestion
+from moaa.errors import Problem
+
+OWN_ARGS = (
+    "--model",
+    "--host",
+    "--port",
+    "--uds",
+    "--served-model-name",
+    "--max-model-len",
+    "--api-key",
+    "--api-key-file",
+    "--revision",
+    "--tensor-parallel-size",
+    "-tp",
+    "--max-num-seqs",
+    "--root-path",
+    "--ssl-keyfile",
+    "--config",
+    "--hf-token",
+)
+"""vLLM arguments that executors set from other fields, or that would make a server unreachable for them."""
+
+_INSTEAD = {
+    "--model": "source says which",
+    "--max-model-len": "use serving.maxModelLen",
+    "--revision": "use the model's revision",
+    "--tensor-parallel-size": "use serving.gpus",
+    "-tp": "use serving.gpus",
+    "--max-num-seqs": "use serving.maxConcurrency",
+    "--hf-token": "use tokenSecret",
+    "--api-key": "servers of a run are reached inside it only",
+    "--api-key-file": "servers of a run are reached inside it only",
+}
+
+_FORBIDDEN_IN_TEMPLATES = (
+    "serviceAccountName",
+    "serviceAccount",
+    "hostPath",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "procMount",
+)
+
+
+def declared(spec: Node) -> list[str]:
+    return [name for model in spec.at("models") if (name := model.at("name").text)]
+
+
+def model_named(spec: Node, name: str | None) -> Node | None:
+    return next((model for model in spec.at("models") if name and model.at("name").text == name), None)
+
+
+def names(spec: Node) -> Iterator[Problem]:
+    seen: dict[str, Node] = {}
+    for model in spec.at("models"):
+        name = model.at("name")
+        if not name.text:
+            continue
+        if name.text in seen:
+            yield name.problem(f"is already the name of {seen[name.text].name}; give each model its own")
+        seen.setdefault(name.text, model)
+        if name.text.startswith("vllm"):
+            yield name.problem(
+                "starts with 'vllm': Kubernetes would set VLLM_… variables for a Service of that name, and vLLM reads "
+                "those as its settings; choose another name"
+            )
+
+
+def student(spec: Node) -> Iterator[Problem]:
+    name = spec.at("student")
+    if not name.text:
+        return
+    known = declared(spec)
+    model = model_named(spec, name.text)
+    if model is None:
+        if known:  # else spec.models is what is wrong
+            yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
+    elif model.at("endpoint").given:
+        yield name.problem("is an endpoint and has no weights to train; name a model with a source")
+    elif (model.at("source").text or "").startswith("pvc://"):
+        yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
+
+
+def sources(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        source = model.at("source")
+        uri = source.text or ""
+        if uri.startswith("hf://datasets/"):
+            yield source.problem("is a data set; a model is hf://owner/name")
+        elif uri.startswith("hf://") and len([p for p in uri.removeprefix("hf://").split("/") if p]) != 2:
+            yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
+        elif uri.startswith("file://") and not uri.startswith("file:///"):
+            yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
+        if source.given and not uri.startswith("hf://"):
+            for field in ("revision", "tokenSecret"):
+                if model.at(field).given:
+                    yield model.at(field).problem("is for hf:// sources only; remove it")
+
+
+def serving_args(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        for arg in model.at("serving", "args"):
+            flag = (arg.text or "").partition("=")[0].replace("_", "-")
+            if flag in OWN_ARGS:
+                instead = _INSTEAD.get(flag, "the executor sets it")
+                yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
+
+
+def templates(spec: Node) -> Iterator[Problem]:
+    resources = spec.at("training", "resources")
+    for holder in [*(model.at("serving") for model in spec.at("models")), resources]:
+        yield from _forbidden(holder.at("template"))
+
+
+def _forbidden(node: Node) -> Iterator[Problem]:
+    for inner in node.items():
+        field = inner.path[-1]
+        if field in _FORBIDDEN_IN_TEMPLATES:
+            yield inner.problem("is not allowed in a pod template: it would reach beyond the run; remove it")
+        elif field in ("privileged", "allowPrivilegeEscalation") and inner.value is True:
+            yield inner.problem("is not allowed in a pod template; remove it")
+        else:
+            yield from _forbidden(inner)
+    for entry in node:
+        yield from _forbidden(entry)
+
+
+def secrets_collide(spec: Node) -> Iterator[Problem]:
+    """`moaa run` reads {name, key} from one environment variable; two pairs must not share it."""
+    seen: dict[str, tuple[str, str]] = {}
+    for model in spec.at("models"):
+        for secret in (model.at("tokenSecret"), model.at("endpoint", "secret")):
+            name, key = secret.at("name").text, secret.at("key").text
+            if not name or not key:
+                continue
+            variable = SecretKey.model_construct(name=name, key=key).environment_variable
+            if seen.setdefault(variable, (name, key)) != (name, key):
+                yield Problem(secret.name, "", f"would be read from {variable}, as another secret is; rename one")
+
+
+def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
+    for model in spec.at("models"):
+        name = model.at("name").text
+        if name and name not in used and name != spec.at("student").text:
+            yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
+
+
+RULES = (names, student, sources, serving_args, templates, secrets_collide)

@@ -1,0 +1,1 @@
+"""How one row asks models; knows no transport, no store and no executor."""

@@ -1,0 +1,63 @@
+"""One row's way to models: who carries its calls, the prompt templates, the context windows, the place in the row.
+
+Mixture, judges and benchmarks hand an `Asker` down instead of these four; each step adds its own name to the path.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from moaa.api.mixture import JudgeModel, Sampling
+from moaa.asking.caller import Caller, Reply
+from moaa.asking.reasons import Reason
+from moaa.asking.windows import Windows, fit_texts
+from moaa.conversation import Conversation
+from moaa.errors import CallError
+
+Build = Callable[[Sequence[str]], Conversation]
+"""The prompt's messages from its texts; must be pure."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    caller: Caller
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """The effective templates by name (`moaa.api.prompts.effective`)."""
+    windows: Windows = field(default_factory=dict)
+    """Models that are missing have no known bound."""
+    path: str = ""
+    """Goes before the name of every call: `s1/turn0`. Empty at the row itself."""
+
+    def at(self, step: str) -> "Asker":
+        """The same, one step further in: `<path>/<step>`."""
+        return replace(self, path=f"{self.path}/{step}" if self.path else step)
+
+    async def ask(self, model: str, messages: Conversation, sampling: Sampling | JudgeModel, *, key: str = "") -> Reply:
+        """The model's answer; the call is named by `path`. Two calls of one path need different keys.
+
+        Raises:
+            CallError, ModelAbsent: as `Caller.call`.
+        """
+        return await self.caller.call(self.path, model, messages, sampling, key=key)
+
+    async def ask_fitted(
+        self, model: str, texts: Sequence[str], build: Build, sampling: Sampling | JudgeModel, *, key: str = ""
+    ) -> tuple[Reply, int]:
+        """The reply to `build(texts)`, and how many of `texts` were shortened to fit the model's window.
+
+        Where the server still finds the prompt too long (counts are bounds for endpoints of others), the texts are
+        halved once; that second call has the key `<key>half`.
+
+        Raises:
+            CallError, ModelAbsent: as `Caller.call`.
+        """
+        window = self.windows.get(model)
+        fixed = build([""] * len(texts))
+        fitted = fit_texts(window, fixed, texts, max_tokens=sampling.max_tokens)
+        try:
+            reply = await self.ask(model, build(fitted.texts), sampling, key=key)
+        except CallError as error:
+            if error.reason != Reason.CONTEXT_LENGTH or not texts:
+                raise
+            fitted = fit_texts(window, fixed, texts, max_tokens=sampling.max_tokens, scale=0.5)
+            reply = await self.ask(model, build(fitted.texts), sampling, key=f"{key}half")
+        return reply, fitted.shortened

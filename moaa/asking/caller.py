@@ -1,0 +1,40 @@
+"""What a mixture or a judge needs of the outside world: one coroutine that asks a model.
+
+Everything in `moaa.mixture` and `moaa.judge` is written against `Caller`, so that a row's logic is the same with a
+ledger, with a fake in a unit test, and with real servers.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from moaa.api.mixture import JudgeModel, Sampling
+from moaa.conversation import Conversation
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished answer. `text` is stripped of surrounding white space and never empty."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Caller(Protocol):
+    """Asks models on behalf of one row."""
+
+    async def call(
+        self, path: str, model: str, messages: Conversation, sampling: Sampling | JudgeModel, *, key: str = ""
+    ) -> Reply:
+        """The model's answer, from the ledger when this very call was made before.
+
+        `path` names the call within its row and is unique in it, for example `turn1/layer0/p2/s0`; the sampling seed
+        derives from run seed, row, path and `key`. `key` tells calls with one path apart that must not share an answer
+        (a retry of an unparsable verdict has key "retry1").
+
+        Raises:
+            CallError: it failed for good; `reason` says how.
+            ModelAbsent: nobody serves `model` now; the row is to be tried again later.
+        """
+        ...

@@ -1,0 +1,30 @@
+"""Why a call to a model fails for good."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a call failed for good. Counted in manifests, so the set stays small."""
+
+    CONTEXT_LENGTH = "context-length"
+    """The prompt does not fit into the model's context window."""
+    REFUSED = "refused"
+    """The endpoint's content filter declined to answer."""
+    BAD_REQUEST = "bad-request"
+    EMPTY_ANSWER = "empty-answer"
+    TIMEOUT = "timeout"
+    """No answer within the deadline, all tries together."""
+    SERVER_ERROR = "server-error"
+    """The server answered, but with an error or something unreadable, as often as we asked."""
+    UNAUTHORISED = "unauthorised"
+    NO_SUCH_MODEL = "no-such-model"
+    NO_SYSTEM_ROLE = "no-system-role"
+    """The chat template has no system role; the pool folds the system message and asks again."""
+
+
+TRANSIENT = frozenset({Reason.TIMEOUT, Reason.SERVER_ERROR})
+"""Another attempt of the stage may fare better, so the ledger does not keep these."""
+
+
+FATAL = frozenset({Reason.UNAUTHORISED, Reason.NO_SUCH_MODEL})
+"""They end the job."""

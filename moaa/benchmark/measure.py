@@ -1,0 +1,58 @@
+"""What a benchmark is to plan, jobs and report: all they may know of it.
+
+`moaa.benchmark.measures.measure_of` gives the measure of a declared benchmark. One file a benchmark.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from moaa.api.mixture import Judge
+from moaa.asking.asker import Asker
+from moaa.asking.load import Load
+from moaa.conversation import Conversation
+from moaa.rows import PromptRow
+
+NO_VERDICT = "no-verdict"
+"""Reason of a row whose judge gave no readable verdict; never a score."""
+
+
+class Measure(Protocol):
+    """A declared benchmark, ready to score answers."""
+
+    @property
+    def metric(self) -> str:
+        """In the report's words: `win rate`."""
+        ...
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether every row has to hold the right `answer`; stage-data refuses rows without."""
+        ...
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Names of the templates it fills."""
+        ...
+
+    @property
+    def judge(self) -> Judge | None:
+        """Who judges, `$student` replaced; None where nobody does."""
+        ...
+
+    @property
+    def yardstick(self) -> str | None:
+        """The model whose answers it compares with; None where answers stand alone."""
+        ...
+
+    def loads(self, answers: int) -> Iterator[Load]:
+        """Calls that score `answers` answers, beside the calls that write them."""
+        ...
+
+    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> float:
+        """The score, in [0, 1], of the last turn of `answered`: `row`'s conversation as the subject has answered it.
+
+        Raises:
+            CallError: it has no score; `reason` says why.
+            ModelAbsent: raised after every call that can be made now was made.
+        """
+        ...

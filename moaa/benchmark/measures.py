@@ -1,0 +1,28 @@
+"""Where benchmarks are registered: a declared benchmark becomes a measure that can score."""
+
+from collections.abc import Callable
+from typing import assert_never
+
+from moaa.api.base import BASE_STUDENT
+from moaa.api.evaluation import AnyBenchmark, ExactMatch, Pairwise
+from moaa.api.mixture import Judge
+from moaa.benchmark.exact_match import ExactMatchMeasure
+from moaa.benchmark.measure import Measure
+from moaa.benchmark.pairwise import PairwiseMeasure
+
+
+def as_declared(judge: Judge) -> Judge:
+    return judge
+
+
+def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Judge], Judge] = as_declared) -> Measure:
+    """The measure of `benchmark`. `student` is the declared student, whom `$base` means; `resolved` replaces
+    `$student` among judges before they are asked."""
+    match benchmark:
+        case ExactMatch():
+            return ExactMatchMeasure()
+        case Pairwise():
+            yardstick = student if benchmark.baseline == BASE_STUDENT else benchmark.baseline
+            return PairwiseMeasure(benchmark, resolved(benchmark.judge), yardstick)
+        case _:
+            assert_never(benchmark)

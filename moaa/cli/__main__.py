@@ -1,0 +1,5 @@
+"""`python -m moaa.cli`."""
+
+from moaa.cli.main import main
+
+raise SystemExit(main())

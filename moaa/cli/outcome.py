@@ -1,0 +1,47 @@
+"""How a run ended, for a terminal: what was done, the verdict, and every score with its interval."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moaa.api import MoAA
+from moaa.local.executor import Finished, Settings
+from moaa.plan.forecast.show import ANEW
+from moaa.report.schema import Summary
+from moaa.report.summary import summarise
+from moaa.run.collect import collect
+from moaa.run.records import run_id
+from moaa.store.objects.base import Store
+
+
+async def outcome_text(resource: MoAA, store: Store, finished: Finished, settings: Settings) -> RenderableType:
+    """Reads the scores of what is finished. Raises StoreError: they cannot be read."""
+    summary = summarise(await collect(resource, store, run_id(resource)))
+    until = f" up to {settings.until}" if settings.until else ""
+    if finished.made:
+        first = f"done{until}: {len(finished.made)} stages in this run; logs: {settings.folder / 'logs'}"
+    else:
+        first = f"nothing to do{until}: all {len(finished.results)} stages are done"
+    kept = [*(f"edit: {line}" for line in finished.kept), *([f"edit: {ANEW}"] if finished.kept else [])]
+    return Group(*map(Text, [first, *kept]), scores_text(summary))
+
+
+def scores_text(summary: Summary) -> RenderableType:
+    """The verdict, then a line for each score: who, on what, how much, between which bounds, over how many prompts."""
+    parts: list[RenderableType] = [Text(summary.headline.verdict, style="bold")]
+    if summary.scores:
+        table = Table(box=None, padding=(0, 1))
+        for title in ("iteration", "model", "benchmark", "score", "interval", "prompts"):
+            numeric = title in ("iteration", "score", "prompts")
+            table.add_column(title, justify="right" if numeric else "left", no_wrap=True)
+        for score in summary.scores:
+            table.add_row(
+                str(score.iteration),
+                score.model,
+                score.benchmark,
+                f"{score.value:.3f}",
+                "–" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}",
+                str(score.n),
+            )
+        parts.append(table)
+    return Group(*parts)

@@ -1,0 +1,1 @@
+"""Many calls at once over the replicas of every model."""

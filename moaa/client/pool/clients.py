@@ -1,0 +1,190 @@
+"""Everything that talks to a model goes through here: a pool per model over its replicas.
+
+Always true: every call ends within bounds as a reply or an exception; a request is sent again only when `is_retryable`
+says so and a bound of the policy allows it. The pool knows nothing of rows, ledgers or budgets, and logs neither
+prompts nor keys.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Self
+
+from moaa.asking.caller import Reply
+from moaa.asking.reasons import FATAL, Reason
+from moaa.client.outcome import Permanent, Retry, Trouble
+from moaa.client.pool.policy import Policy, Tries
+from moaa.client.pool.replicas import Replica
+from moaa.client.pool.room import Room
+from moaa.client.pool.transport import Transport
+from moaa.client.request import ChatRequest
+from moaa.client.target import Target
+from moaa.conversation import fold_system, has_system
+from moaa.errors import CallError, ModelAbsent, ServerError
+
+log = logging.getLogger(__name__)
+
+CANARY = ChatRequest(
+    messages=({"role": "user", "content": "Hi"},), temperature=Decimal(0), top_p=Decimal(1), max_tokens=1, seed=0
+)
+"""Tells a sick server from a request that it cannot digest."""
+
+
+class ModelPool:
+    """Asks one model. Open it with `async with`; calls may run concurrently."""
+
+    def __init__(self, target: Target, *, policy: Policy, rng: random.Random) -> None:
+        self._target = target
+        self._policy = policy = policy.for_server(target.startup_s)
+        self._rng = rng
+        self._transport = Transport(target, policy=policy)
+        self._room = Room(target, resolve_s=policy.resolve_s)
+        self._folds_system = False
+        self._is_away = False
+        """No server can be reached; said in the log."""
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    @property
+    def in_flight(self) -> int:
+        return self._room.in_flight
+
+    async def complete(self, request: ChatRequest, *, affinity: str) -> Reply:
+        """The model's answer. Calls with one `affinity` (the row's id) prefer one replica.
+
+        Raises:
+            CallError: this call failed for good.
+            ServerError: no server could be reached for `reconnect_s`, none is able to answer even a canary, or it
+                knows neither us nor the model.
+        """
+        loop = asyncio.get_running_loop()
+        tries: Tries | None = None
+        while True:
+            replica = await self._room.acquire(affinity, timeout_s=self._policy.deadline_s)
+            asked = loop.time()
+            tries = tries or Tries(self._policy, started=asked)
+            result = await self._ask(replica, request)
+            if isinstance(result, Reply):
+                self._is_away = False
+                return result
+            if isinstance(result, Permanent):
+                raise self._error(result)
+            tries.record(result, now=loop.time(), asked=asked, last_response=self._transport.last_response)
+            if tries.first_disconnect is not None and not self._is_away:
+                self._is_away = True  # said once, however many calls wait
+                log.warning(
+                    "model_unreachable model=%s at=%s waiting_s=%.0f reason=%s",
+                    self._target.model,
+                    ",".join(self._target.urls),
+                    self._policy.reconnect_s,
+                    self._target.masked(result.message),
+                )
+            delay_s = self._policy.delay_s(result, tries.failures, self._rng)
+            await self._check_bounds(tries, result, delay_s=delay_s)
+            log.debug("call_retried model=%s trouble=%s delay_s=%.2f", self._target.model, result.trouble, delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def _ask(self, replica: Replica | None, request: ChatRequest) -> Reply | Permanent | Retry:
+        """One try with an acquired replica, which is released; two when the template has no system role."""
+        if replica is None:
+            return Retry(Trouble.DISCONNECTED, "its host name has no address")
+        try:
+            foldable = has_system(request.messages)
+            fold = foldable and self._folds_system
+            result = await self._send(replica, request, fold=fold)
+            if isinstance(result, Permanent) and result.reason is Reason.NO_SYSTEM_ROLE and foldable and not fold:
+                result = await self._send(replica, request, fold=True)
+                if isinstance(result, Reply) and not self._folds_system:
+                    self._folds_system = True
+                    log.info("system_role_folded model=%s", self._target.model)
+        finally:
+            self._room.release(replica)
+        if isinstance(result, Permanent) and result.reason is Reason.NO_SYSTEM_ROLE:
+            return Permanent(Reason.BAD_REQUEST, result.message)
+        return result
+
+    async def _send(self, replica: Replica, request: ChatRequest, *, fold: bool) -> Reply | Permanent | Retry:
+        messages = fold_system(request.messages) if fold else request.messages
+        epoch = replica.limit.epoch
+        outcome = await self._transport.send(replica.address, request, messages=messages)
+        if not isinstance(outcome, Retry):
+            replica.limit.succeeded()
+        elif outcome.trouble in (Trouble.THROTTLED, Trouble.TIMED_OUT):
+            replica.limit.overloaded(sent_in=epoch)
+        elif outcome.trouble is Trouble.DISCONNECTED:
+            self._room.rest(replica)
+        return outcome
+
+    async def _check_bounds(self, tries: Tries, retry: Retry, *, delay_s: float) -> None:
+        """Raise when no bound allows another try after `delay_s`."""
+        model = self._target.model
+        now = asyncio.get_running_loop().time()
+        message = self._target.masked(retry.message)
+        if tries.gone(now=now, last_response=self._transport.last_response):
+            where = ", ".join(self._target.urls)
+            waited = f"{self._policy.reconnect_s:.0f} s"
+            raise ServerError(f"model {model!r}: no server answered at {where} for {waited} ({message}); see its log")
+        if tries.exhausted():
+            if self._transport.last_success < tries.started and not await self._is_able():
+                raise ServerError(f"model {model!r}: its servers answer nothing but errors ({message}); see their log")
+            reason = Reason.TIMEOUT if retry.trouble is Trouble.TIMED_OUT else Reason.SERVER_ERROR
+            raise CallError(reason, f"model {model!r}: gave up after {tries.failures} tries; the last: {message}")
+        if tries.late(now=now, delay_s=delay_s):
+            limit = f"{self._policy.deadline_s:.0f} s"
+            raise CallError(Reason.TIMEOUT, f"model {model!r}: no answer within {limit}; the last try: {message}")
+
+    async def _is_able(self) -> bool:
+        """Whether a server can answer anything: then the failure is the request's own and costs one row only."""
+        replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
+        return not isinstance(await self._ask(replica, CANARY), Retry)
+
+    def _error(self, failure: Permanent) -> CallError | ServerError:
+        message = self._target.masked(failure.message)
+        model = self._target.model
+        if failure.reason is Reason.UNAUTHORISED:
+            return ServerError(f"model {model!r}: the server refuses our key ({message}); check its secret and account")
+        if failure.reason in FATAL:
+            where = ", ".join(self._target.urls)
+            return ServerError(f"model {model!r}: {where} does not serve {self._target.served_name!r} ({message})")
+        return CallError(failure.reason, f"model {model!r}: {message}")
+
+
+class Clients:
+    """The pools of all models that are served now. Open it with `async with`."""
+
+    def __init__(self, targets: Iterable[Target], *, policy: Policy | None = None, seed: int | None = None) -> None:
+        rng = random.Random(seed)  # spreads retries; no result depends on it
+        self._pools = {t.model: ModelPool(t, policy=policy or Policy(), rng=rng) for t in targets if t.urls}
+
+    async def __aenter__(self) -> Self:
+        for pool in self._pools.values():
+            await pool.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pool in self._pools.values():
+            await pool.__aexit__(kind, error, trace)
+
+    @property
+    def in_flight(self) -> Mapping[str, int]:
+        """Requests under way, by model."""
+        return {name: pool.in_flight for name, pool in self._pools.items()}
+
+    async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+        """See `ModelPool.complete`. Raises ModelAbsent: nobody serves `model`."""
+        pool = self._pools.get(model)
+        if pool is None:
+            raise ModelAbsent(model)
+        return await pool.complete(request, affinity=affinity)

@@ -1,0 +1,114 @@
+"""Who sends next, and to which replica: the pool's bounded queue.
+
+Always true: no more requests are accounted to a replica than its adaptive limit; those who wait are served in the
+order in which they came; a turn given to a call that was cancelled meanwhile goes to the next.
+"""
+
+import asyncio
+import logging
+from collections import deque
+
+from moaa.asking.reasons import Reason
+from moaa.client.pool.limit import AdaptiveLimit
+from moaa.client.pool.replicas import REST_S, Replica, choose, resolve
+from moaa.client.target import Target
+from moaa.errors import CallError
+
+log = logging.getLogger(__name__)
+
+
+class Room:
+    """The replicas of one model, kept up to date, and the calls that wait for one."""
+
+    def __init__(self, target: Target, *, resolve_s: float) -> None:
+        self._target = target
+        self._resolve_s = resolve_s
+        self._replicas: list[Replica] = []
+        self._resolved_at = float("-inf")
+        self._stale_at = float("-inf")
+        """From when on the addresses are looked up again."""
+        self._resolving = asyncio.Lock()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def in_flight(self) -> int:
+        return sum(r.in_flight for r in self._replicas)
+
+    async def acquire(self, affinity: str, *, timeout_s: float) -> Replica | None:
+        """A replica with one more request accounted to it; None when the model has no address just now.
+
+        Raises:
+            CallError: none had room within `timeout_s`.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        waited = False
+        while True:
+            if loop.time() >= self._stale_at:
+                await self._refresh()
+            if not self._replicas:
+                return None
+            if waited or not self._waiters:
+                replica = choose(self._replicas, affinity=affinity, now=loop.time())
+                if replica is not None:
+                    replica.in_flight += 1
+                    return replica
+            await self._wait(until - loop.time(), in_front=waited)
+            waited = True
+
+    def release(self, replica: Replica) -> None:
+        replica.in_flight -= 1
+        self._wake()
+
+    def rest(self, replica: Replica) -> None:
+        """It broke a connection: let others go first, and look for the address its successor may have."""
+        replica.resting_until = asyncio.get_running_loop().time() + REST_S
+        # Many connections break together; one look-up a second is enough for all.
+        self._stale_at = min(self._stale_at, self._resolved_at + REST_S)
+
+    async def _wait(self, timeout_s: float, *, in_front: bool) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if in_front:
+            self._waiters.appendleft(waiter)
+        else:
+            self._waiters.append(waiter)
+        kept = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+            kept = True
+        except TimeoutError:
+            text = f"model {self._target.model!r}: no server had room for another request for {timeout_s:.0f} s"
+            raise CallError(Reason.TIMEOUT, text) from None
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif not kept:
+                self._wake()  # it was given a turn that it cannot take
+
+    def _wake(self) -> None:
+        """As many waiters as there is room for, oldest first."""
+        room = sum(max(0, r.limit.limit - r.in_flight) for r in self._replicas)
+        while room > 0 and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                room -= 1
+
+    async def _refresh(self) -> None:
+        """Look the addresses up again, keeping the state of those that stay. One call does it for all."""
+        loop = asyncio.get_running_loop()
+        async with self._resolving:
+            if loop.time() < self._stale_at:
+                return
+            try:
+                addresses = await resolve(self._target.urls)
+            except OSError as error:
+                log.warning("resolve_failed model=%s error=%s: check the server's Service", self._target.model, error)
+                addresses = [r.address for r in self._replicas]
+            known = {r.address: r for r in self._replicas}
+            maximum = self._target.max_concurrency
+            self._replicas = [known.get(a) or Replica(a, AdaptiveLimit(maximum)) for a in addresses]
+            self._resolved_at = loop.time()
+            self._stale_at = self._resolved_at + (self._resolve_s if self._replicas else REST_S)
+            self._wake()

@@ -1,0 +1,87 @@
+"""One HTTP exchange with one replica, and what came of it. No retries, no choice of replica."""
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from moaa.asking.caller import Reply
+from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable
+from moaa.client.pool.policy import Policy
+from moaa.client.pool.replicas import Address
+from moaa.client.request import ChatRequest
+from moaa.client.response import parse_completion
+from moaa.client.target import Target
+from moaa.conversation import Conversation
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""Of a response; far above any completion, far below what would hurt."""
+
+
+class Transport:
+    """An HTTP session for one model's servers. Open it with `async with`."""
+
+    def __init__(self, target: Target, *, policy: Policy) -> None:
+        self._target = target
+        self._policy = policy
+        self._session: aiohttp.ClientSession | None = None
+        self.last_response = float("-inf")
+        """When, by the loop's clock, any replica last answered with anything at all."""
+        self.last_success = float("-inf")
+        """When any replica last answered well: a reply, or a refusal that concerns one request only."""
+
+    async def __aenter__(self) -> Self:
+        headers = {"Content-Type": "application/json"}
+        if self._target.api_key is not None:
+            headers["Authorization"] = f"Bearer {self._target.api_key.get_secret_value()}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the pool's adaptive limits bound it
+            timeout=aiohttp.ClientTimeout(total=self._policy.try_s, sock_connect=self._policy.connect_s),
+            headers=headers,
+            trust_env=self._target.proxied,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(
+        self, address: Address, request: ChatRequest, *, messages: Conversation
+    ) -> Reply | Permanent | Retry:
+        """Ask once. `messages` are the request's own, or folded for a model without a system role."""
+        body = json.dumps(request.body(served_name=self._target.served_name, messages=messages)).encode()
+        outcome: Reply | Permanent | Retry
+        try:
+            status, payload, retry_after = await self._exchange(address, body)
+        except Exception as error:  # noqa: BLE001 - the retry boundary: is_retryable re-raises what is our mistake
+            return is_retryable(error)
+        now = asyncio.get_running_loop().time()
+        if status == 200:
+            outcome = parse_completion(payload)
+        else:
+            outcome = is_retryable(HttpFailure(status, payload.decode("utf-8", "replace"), retry_after))
+        if not isinstance(outcome, Retry):
+            self.last_response = self.last_success = now
+        elif outcome.trouble is not Trouble.DISCONNECTED:  # the last words of a dying server are no answer
+            self.last_response = now
+        return outcome
+
+    async def _exchange(self, address: Address, body: bytes) -> tuple[int, bytes, str | None]:
+        assert self._session is not None, "the pool is used inside `async with`"
+        headers = {} if address.host is None else {"Host": address.host}
+        url = f"{address.url}/chat/completions"
+        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise aiohttp.ClientPayloadError(f"the response is longer than {MAX_BODY_BYTES} bytes")
+                chunks.append(chunk)
+            return response.status, b"".join(chunks), response.headers.get("Retry-After")

@@ -1,0 +1,1 @@
+"""What an executor and a job tell each other."""

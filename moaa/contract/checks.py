@@ -1,0 +1,36 @@
+"""What an operator without access to the store asks of it, and the answers: the job files of preflight and inspect."""
+
+from collections.abc import Mapping
+
+from moaa.api import MoAA
+from moaa.api.base import Spec
+from moaa.plan.result import Digest, StageResult
+
+
+class CheckJob(Spec):
+    """What `python -m moaa_jobs preflight` and `inspect` are asked: of whose store, and which results are known."""
+
+    run: str
+    """`<namespace>-<name>-<uid>`."""
+    resource: dict[str, object]
+    """The MoAA resource as JSON (aliases)."""
+    results: dict[str, StageResult] = {}
+    """Inspect: every result that is known, by stage id; what follows from them is looked up."""
+
+
+class CheckAnswer(Spec):
+    """What `inspect` found, small enough for a termination message."""
+
+    results: list[StageResult] = []
+    """In graph order, as many as there is room for."""
+    absent: list[Digest] = []
+    """Fingerprints of stages that could run and have no manifest."""
+    is_complete: bool = True
+    """False: there are more results; ask again with these."""
+
+
+def check_job(resource: MoAA, results: Mapping[str, StageResult], *, run: str) -> CheckJob:
+    """The job file of preflight and inspect."""
+    return CheckJob(
+        run=run, resource=resource.model_dump(mode="json", by_alias=True, exclude_unset=True), results=dict(results)
+    )

@@ -1,0 +1,77 @@
+"""What a judge's method is to plan, jobs and report: all they may know of it.
+
+`moaa.judge.methods.method_of` gives the method of a declared judge. One file a method; `Method` is what it offers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from moaa.asking.asker import Asker
+from moaa.asking.load import Load
+from moaa.conversation import Conversation
+from moaa.judge.ranking import Ranking
+from moaa.rows import Comparison
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One prompt's samples ranked, and the comparisons that the ranking rests on."""
+
+    ranking: Ranking
+    comparisons: list[Comparison]
+
+
+class Method(Protocol):
+    """A declared judge, ready to ask."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Names of the templates it fills."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models it asks, each once, in the order in which a row needs them."""
+        ...
+
+    @property
+    def roles(self) -> tuple[tuple[str, str], ...]:
+        """What each model does, in the report's words: (`qwen2-72b`, `judge`)."""
+        ...
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """Fields of `Judge`, by their names in the resource, that it never reads; fingerprints leave them out."""
+        ...
+
+    def ranking_loads(self, prompts: int, samples: int) -> Iterator[Load]:
+        """Calls that rank `samples` answers to each of `prompts` prompts."""
+        ...
+
+    def duel_loads(self, duels: int) -> Iterator[Load]:
+        """Calls that decide `duels` duels."""
+        ...
+
+    async def rank(self, messages: Conversation, texts: Sequence[str], asker: Asker) -> Ranked:
+        """Rank `texts`, at least two answers to the last user turn of `messages`.
+
+        What failed for good is part of the result; it never counts as a score.
+
+        Raises:
+            ValueError: fewer than two texts.
+            CallError: a failure that may pass.
+            ModelAbsent: both raised after every call that can be made now was made.
+        """
+        ...
+
+    async def duel(self, messages: Conversation, answer: str, baseline: str, asker: Asker) -> float | None:
+        """What `answer` scores against `baseline`: 1 win, ½ tie or order-dependent, 0 loss; None without a verdict.
+
+        Equal texts score ½ without a call.
+
+        Raises:
+            CallError: a failure that may pass.
+            ModelAbsent: both raised after every call that can be made now was made.
+        """
+        ...

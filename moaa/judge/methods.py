@@ -1,0 +1,20 @@
+"""Where judge methods are registered: a declared judge becomes a method that can be asked."""
+
+from typing import assert_never
+
+from moaa.api.mixture import Judge, JudgeMethod
+from moaa.judge import mixture, panel, single
+from moaa.judge.method import Method
+
+
+def method_of(judge: Judge) -> Method:
+    """The method of `judge`, which names models as the asker's caller knows them (`$student` is replaced)."""
+    match judge.method:
+        case JudgeMethod.MIXTURE:
+            return mixture.method(judge)
+        case JudgeMethod.SINGLE:
+            return single.method(judge)
+        case JudgeMethod.PANEL:
+            return panel.method(judge)
+        case _:
+            assert_never(judge.method)

@@ -1,0 +1,1 @@
+"""Children of this process: start, guard, stop."""

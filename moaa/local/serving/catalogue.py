@@ -1,0 +1,150 @@
+"""From the names a stage asks to the servers that answer for them, weights brought to this machine."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from moaa.api import MoAA
+from moaa.contract.vllm import kv_cache_bytes
+from moaa.local.serving import needs, vllm
+from moaa.local.serving.server import ServerSpec, replica_key
+from moaa.plan.ids import RESOLVE
+from moaa.plan.result import StageResult
+from moaa.store.objects.base import Store
+from moaa.store.stages.shards import read_manifest, read_table
+from moaa.weights import local
+from moaa.weights.local import Weights
+
+Results = Mapping[str, StageResult]
+
+
+def server_key(found: Weights) -> str:
+    """Same weights served in the same way: one server, whatever its names are."""
+    how = found.serving.model_dump_json(include={"gpus", "max_model_len", "max_concurrency", "args", "memory_gib"})
+    return hashlib.sha256(f"{found.digest} {how}".encode()).hexdigest()
+
+
+def served_name(name: str) -> str:
+    """What requests and log files call a model: `@i1-sft` gives `student-i1-sft`.
+
+    >>> served_name("@i1-sft"), served_name("qwen")
+    ('student-i1-sft', 'qwen')
+    """
+    return re.sub(r"[^a-z0-9-]", "", name.replace("@", "student-"))
+
+
+class Catalogue:
+    """Knows each model's folder, server and size; remembers what it found, since digests never change meaning."""
+
+    def __init__(self, resource: MoAA, *, store: Store, cache: Path, environment: Mapping[str, str]) -> None:
+        self._resource = resource
+        self._store = store
+        self._cache = cache
+        self._tokens = {
+            model.name: environment.get(model.token_secret.environment_variable, "")
+            for model in resource.spec.models
+            if model.token_secret is not None
+        }
+        self._commits: dict[str, dict[str, str]] = {}
+        self._folders: dict[str, Path] = {}
+        self._served: dict[str, str] = {}
+        """By key. One name for all replicas, whichever of the model's names brought them up."""
+        self._fetching = asyncio.Lock()
+
+    async def servers(self, names: Iterable[str], results: Results) -> dict[str, ServerSpec]:
+        """The first server we run for each of `names`; somebody else's endpoints are left out.
+
+        Raises:
+            DataError, ServerError, StoreError: as `weights.bring`.
+        """
+        specs: dict[str, ServerSpec] = {}
+        for name in names:
+            found = await self._find(name, results)
+            if found is None:
+                continue
+            folder = await self._folder(found, results)
+            serving = found.serving
+            cache_gib = kv_cache_bytes(local.read_config(folder), serving.max_model_len) / 1024**3
+            key = server_key(found)
+            specs[name] = ServerSpec(
+                key=key,
+                name=self._served.setdefault(key, served_name(name)),
+                folder=folder,
+                serving=serving,
+                demand=needs.server(serving, weights_gib=local.size_gib(folder), cache_gib=cache_gib),
+                startup_s=serving.startup_minutes * 60.0,
+            )
+        return specs
+
+    async def known_servers(self, names: Iterable[str], results: Results) -> dict[str, ServerSpec]:
+        """`servers` for those of `names` whose weights are known by now."""
+        return await self.servers([name for name in names if _is_known(name, results)], results)
+
+    async def keys(self, names: Iterable[str], results: Results) -> list[str]:
+        """Keys of the servers, all replicas, for those of `names` whose weights are known by now. Fetches nothing."""
+        known = [name for name in names if _is_known(name, results)]
+        found = [await self._find(name, results) for name in known]
+        return [
+            replica_key(server_key(one), number)
+            for one in found
+            if one is not None
+            for number in range(1, one.serving.replicas + 1)
+        ]
+
+    async def size_gib(self, name: str, results: Results) -> float:
+        """Size of a model's weights. Raises as `servers`."""
+        found = await self._find(name, results)
+        return 0.0 if found is None else local.size_gib(await self._folder(found, results))
+
+    async def _find(self, name: str, results: Results) -> Weights | None:
+        found = local.find(name, self._resource, results, await self._pinned(results))
+        return found if isinstance(found, Weights) else None
+
+    async def _folder(self, found: Weights, results: Results) -> Path:
+        async with self._fetching:  # two stages that start together must not fetch the same weights twice
+            if found.digest not in self._folders:
+                self._folders[found.digest] = await local.bring(
+                    found,
+                    resource=self._resource,
+                    results=results,
+                    store=self._store,
+                    cache=self._cache,
+                    token=self._tokens.get(found.model.name),
+                )
+            return self._folders[found.digest]
+
+    async def _pinned(self, results: Results) -> dict[str, str]:
+        """Commits of hf:// models as resolve pinned them."""
+        resolved = results[RESOLVE]
+        if resolved.fingerprint not in self._commits:
+            commits: dict[str, str] = {}
+            if any((model.source or "").startswith("hf://") for model in self._resource.spec.models):
+                manifest = await read_manifest(self._store, resolved.path)
+                rows = [] if manifest is None else await read_table(self._store, manifest, "models")
+                commits = {row["name"]: row["revision"] for row in rows if row["revision"]}
+            self._commits[resolved.fingerprint] = commits
+        return self._commits[resolved.fingerprint]
+
+
+def _is_known(name: str, results: Results) -> bool:
+    return RESOLVE in results and (not name.startswith("@") or name[1:] in results)
+
+
+class VllmLaunch:
+    """How the runner starts a server for a spec (`moaa.local.serving.server.Launch`)."""
+
+    def __init__(self, *, cache: Path, inherited: Mapping[str, str]) -> None:
+        self._cache = cache
+        self._inherited = inherited
+
+    def __call__(self, spec: ServerSpec, *, port: int, gpus: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+        command = vllm.command(
+            spec.folder,
+            served_name=spec.name,
+            serving=spec.serving,
+            port=port,
+            config=local.read_config(spec.folder),
+        )
+        return command, vllm.environment(self._inherited, serving=spec.serving, gpus=list(gpus), cache=self._cache)

@@ -1,0 +1,81 @@
+"""Content digests of models and tables, as finished stages have recorded them."""
+
+from collections.abc import Iterable, Mapping
+
+from moaa.api import MoAA
+from moaa.api.models import Model
+from moaa.api.prompts import effective
+from moaa.errors import StageError
+from moaa.plan.canonical import digest_of, effective_args, text_digest
+from moaa.plan.ids import RESOLVE, made_by
+from moaa.plan.result import Output, StageResult
+
+Results = Mapping[str, StageResult]
+"""Of finished stages, by stage id."""
+Document = dict[str, object]
+"""What a fingerprint hashes, or a part of it."""
+
+
+def model_digest(name: str, results: Results) -> str:
+    """Content digest of a declared model or of the student that a stage made.
+
+    Raises:
+        StageError: its stage's result does not hold it.
+    """
+    maker = made_by(name)
+    if maker:
+        return output_digest(results, maker, "model")
+    resolved = results.get(RESOLVE)
+    if resolved is None or name not in resolved.models:
+        raise StageError(
+            f"{RESOLVE}: its result holds no digest of model {name!r}; delete its manifest and resolve again"
+        )
+    return resolved.models[name]
+
+
+def answering(model: Model, digest: str) -> Document:
+    """What of a model bears on its answers: the weights, by their `digest`, vLLM's arguments, the context window.
+
+    A student has the serving of the declared student, `model`. Fingerprints hold it as it is and calls its digest, so
+    that whatever repeats a stage also asks its models again.
+    """
+    return {"digest": digest, "args": effective_args(model.serving.args), "maxModelLen": model.max_model_len}
+
+
+def answering_digest(model: Model, digest: str) -> str:
+    """What identifies a model in the identity of a call (`moaa.client.request`)."""
+    return digest_of(answering(model, digest))
+
+
+def output_digest(results: Results, stage_id: str, output: str) -> str:
+    """Digest of what a finished stage wrote. Raises StageError: the result does not hold it."""
+    return _output(results, stage_id, output).digest
+
+
+def models_document(names: Iterable[str], resource: MoAA, results: Results) -> Document:
+    """What of each named model bears on its answers. Raises StageError: a digest is not there."""
+    described: Document = {}
+    for name in names:
+        model = resource.spec.model(resource.spec.student if made_by(name) else name)
+        described[name] = answering(model, model_digest(name, results))
+    return described
+
+
+def output_rows(results: Results, stage_id: str, output: str) -> int:
+    """Rows of a table that a finished stage wrote. Raises StageError: the result does not hold it."""
+    return _output(results, stage_id, output).rows
+
+
+def prompts_document(resource: MoAA, names: Iterable[str]) -> Document:
+    """Digests of the effective templates."""
+    texts = effective(resource.spec.prompts)
+    return {name: text_digest(texts[name]) for name in names}
+
+
+def _output(results: Results, stage_id: str, output: str) -> Output:
+    result = results.get(stage_id)
+    if result is None or output not in result.outputs:
+        raise StageError(
+            f"{stage_id}: its result holds no output {output!r}; its job is of another version than the plan"
+        )
+    return result.outputs[output]

@@ -1,0 +1,1 @@
+"""Closed iterations, and what an edit repeats."""

@@ -1,0 +1,57 @@
+"""judge: the student's samples compared, ranked, and made preference pairs."""
+
+from moaa.api import MoAA
+from moaa.api.mixture import Judge
+from moaa.judge.methods import method_of
+from moaa.plan.canonical import canonical
+from moaa.plan.digests import Document, Results, models_document, output_digest, output_rows, prompts_document
+from moaa.plan.ids import stage_id
+from moaa.plan.kinds import sample
+from moaa.plan.kinds.kind import Asked, Counts, Reads, Sharded, StageKind
+from moaa.plan.stage import Kind, Stage
+from moaa.plan.students import judge_method, resolved_judge
+
+
+def judge_document(judge: Judge, resource: MoAA, stage: Stage) -> Document:
+    """A judge without the fields that its method never reads."""
+    resolved = resolved_judge(judge, resource, stage)
+    ignored = method_of(resolved).without_effect
+    return {name: value for name, value in canonical(resolved).items() if name not in ignored}
+
+
+def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
+    method = judge_method(resource, stage)
+    assert resource.spec.judge is not None, "judge_method raises where there is none"
+    inputs: Document = {"samples": output_digest(results, stage_id(stage.iteration, Kind.SAMPLE), "samples")}
+    body: Document = {
+        "judge": judge_document(resource.spec.judge, resource, stage),
+        "prompts": prompts_document(resource, method.prompts),
+        "models": models_document(stage.serves, resource, results),
+        "seed": resource.spec.seed,
+    }
+    return inputs, body
+
+
+def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
+    prompts, samples = sample.expected(stage, resource, counts) or 0, sample.declared_dpo(resource).samples
+    return Asked(tuple(judge_method(resource, stage).ranking_loads(prompts, samples)))
+
+
+def rows(stage: Stage, _resource: MoAA, results: Results) -> int:
+    return output_rows(results, stage_id(stage.iteration, Kind.SAMPLE), "samples")
+
+
+ROW = StageKind(
+    kind=Kind.JUDGE,
+    revision=2,  # calls are sampled as declared, without what the model's generation_config.json says
+    document=document,
+    expected=sample.expected,
+    effort=effort,
+    # A prompt costs about a hundred calls (docs/architecture.md, "Judging"), so shards are small.
+    runs=Sharded(rows_per_shard=64, rows=rows),
+    reads=frozenset({Reads.HUB_MODELS, Reads.ENDPOINTS}),
+    outputs=("rankings", "pairs"),
+    is_quick=False,
+    at_work="Judging",
+    group="judge",
+)

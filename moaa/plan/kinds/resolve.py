@@ -1,0 +1,44 @@
+"""resolve: revisions and digests of models and data sources."""
+
+from moaa.api import MoAA
+from moaa.plan.digests import Document, Results
+from moaa.plan.kinds.kind import Alone, Counts, Nothing, Reads, StageKind
+from moaa.plan.slices import tables
+from moaa.plan.stage import Kind, Stage
+
+
+def document(_stage: Stage, resource: MoAA, _results: Results) -> tuple[Document, Document]:
+    models = {
+        model.name: {"endpoint": model.endpoint.url, "model": model.endpoint.model}
+        if model.endpoint
+        else {"source": model.source, "revision": model.revision}
+        for model in resource.spec.models
+    }
+    data = {
+        table: {"source": source.source, "split": source.split, "revision": source.revision}
+        for table, source in tables(resource)
+    }
+    return {}, {"models": models, "data": data}
+
+
+def expected(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
+    return 0
+
+
+def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
+    return Nothing()
+
+
+ROW = StageKind(
+    kind=Kind.RESOLVE,
+    revision=2,  # 2: `split` decides which files of a folder are pinned
+    document=document,
+    expected=expected,
+    effort=effort,
+    runs=Alone(),
+    reads=frozenset({Reads.HUB_MODELS, Reads.DATA}),
+    outputs=(),
+    is_quick=True,
+    at_work="Resolving",
+    group="other",
+)

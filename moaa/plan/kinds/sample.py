@@ -1,0 +1,55 @@
+"""sample: several answers of the student to each preference prompt."""
+
+from moaa.api import MoAA
+from moaa.api.mixture import Sampling
+from moaa.api.training import Dpo
+from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
+from moaa.plan.canonical import canonical
+from moaa.plan.digests import Document, Results, models_document
+from moaa.plan.kinds.kind import Asked, Counts, Reads, Sharded, StageKind
+from moaa.plan.kinds.sliced import expected_slice, slice_document, slice_length
+from moaa.plan.stage import Kind, Stage
+
+
+def declared_dpo(resource: MoAA) -> Dpo:
+    """Raises ValueError: the resource has none (one whose graph has stages of DPO does)."""
+    dpo = resource.spec.training.dpo
+    if dpo is None:
+        raise ValueError("spec.training.dpo: sample belongs to dpo and there is none")
+    return dpo
+
+
+def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
+    dpo = declared_dpo(resource)
+    body: Document = {
+        "samples": dpo.samples,
+        "sampling": canonical(Sampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens)),
+        "models": models_document(stage.serves, resource, results),
+        "seed": resource.spec.seed,
+    }
+    return slice_document(stage, resource, results), body
+
+
+def expected(stage: Stage, resource: MoAA, counts: Counts) -> int | None:
+    return expected_slice(Kind.SAMPLE, stage, resource, counts)
+
+
+def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
+    rows = expected(stage, resource, counts) or 0
+    calls = rows * declared_dpo(resource).samples
+    return Asked((Load(stage.student or resource.spec.student, calls, PROMPT_TOKENS, ANSWER_TOKENS),))
+
+
+ROW = StageKind(
+    kind=Kind.SAMPLE,
+    revision=2,  # calls are sampled as declared, without what the model's generation_config.json says
+    document=document,
+    expected=expected,
+    effort=effort,
+    runs=Sharded(rows_per_shard=256, rows=slice_length),
+    reads=frozenset({Reads.HUB_MODELS, Reads.ENDPOINTS}),
+    outputs=("samples",),
+    is_quick=False,
+    at_work="Sampling",
+    group="sample",
+)

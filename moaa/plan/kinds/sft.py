@@ -1,0 +1,52 @@
+"""sft: the student fine-tuned on the mixture's answers."""
+
+from moaa.api import MoAA
+from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
+from moaa.plan.canonical import canonical
+from moaa.plan.digests import Document, Results, model_digest, output_digest
+from moaa.plan.ids import stage_id
+from moaa.plan.kinds import generate
+from moaa.plan.kinds.kind import Counts, OnRay, Reads, StageKind, Trained
+from moaa.plan.stage import Kind, Stage
+
+TOKENS_PER_S = 6000
+"""A GPU, 8B, packed BF16 (torchtitan's 5.8 to 6.7k on H100); other sizes in proportion."""
+
+
+def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
+    sft = resource.spec.training.sft
+    if sft is None:
+        raise ValueError(f"spec.training.sft: {stage.id} belongs to it and it is absent")
+    inputs: Document = {
+        "conversations": output_digest(results, stage_id(stage.iteration, Kind.GENERATE), "conversations")
+    }
+    body: Document = {
+        "student": model_digest(stage.student or "", results),
+        "training": canonical(sft),
+        "seed": resource.spec.seed,
+    }
+    return inputs, body
+
+
+def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
+    sft = resource.spec.training.sft
+    if sft is None:
+        raise ValueError(f"spec.training.sft: {stage.id} belongs to it and it is absent")
+    rows = generate.expected(stage, resource, counts) or 0
+    tokens = int(rows * sft.epochs * (PROMPT_TOKENS + ANSWER_TOKENS) * generate.USER_TURNS)
+    return Trained(tokens, TOKENS_PER_S)
+
+
+ROW = StageKind(
+    kind=Kind.SFT,
+    revision=1,
+    document=document,
+    expected=generate.expected,
+    effort=effort,
+    runs=OnRay(),
+    reads=frozenset({Reads.STUDENT}),
+    outputs=("model", "curve"),
+    is_quick=False,
+    at_work="TrainingSFT",
+    group="SFT",
+)

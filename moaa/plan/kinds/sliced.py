@@ -1,0 +1,53 @@
+"""What generate and sample share: each takes a slice of staged tables."""
+
+from collections.abc import Iterable
+
+from moaa.api import MoAA
+from moaa.plan.digests import Document, Results, output_digest, output_rows
+from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.kind import Counts
+from moaa.plan.slices import Slice, rows_taken, slice_rows
+from moaa.plan.stage import Kind, Stage
+
+
+def slice_document(stage: Stage, resource: MoAA, results: Results) -> Document:
+    """The rows a stage takes, as inputs."""
+    return {
+        "rows": [
+            {
+                "table": output_digest(results, STAGE_DATA, part.table),
+                "offset": part.offset,
+                "limit": part.limit,
+                "reuse": part.reuse,
+            }
+            for part in slice_rows(resource, stage.kind, stage.iteration)
+        ]
+    }
+
+
+def slice_length(stage: Stage, resource: MoAA, results: Results) -> int:
+    """Rows a stage takes of the tables that are staged. Raises StageError: one is not."""
+    return sum(
+        rows_taken(part, output_rows(results, STAGE_DATA, part.table))
+        for part in slice_rows(resource, stage.kind, stage.iteration)
+    )
+
+
+def expected_slice(kind: Kind, stage: Stage, resource: MoAA, counts: Counts) -> int | None:
+    """Rows that `kind`, generate or sample, takes in the stage's iteration; None while a table's length is unknown."""
+    return total(taken(part, counts) for part in slice_rows(resource, kind, stage.iteration))
+
+
+def taken(part: Slice, counts: Counts) -> int | None:
+    """Rows of a slice. A table with fewer ends no slice early: it is read again, or the stage stops (`too_few`)."""
+    return rows_taken(part, counts[part.table]) if part.table in counts else part.limit
+
+
+def total(sizes: Iterable[int | None]) -> int | None:
+    """The sum; None where a part is unknown."""
+    rows = 0
+    for size in sizes:
+        if size is None:
+            return None
+        rows += size
+    return rows

@@ -1,0 +1,71 @@
+"""What a finished stage leaves to later stages and to the plan, and where it lies in the store.
+
+A stage is done when a manifest with its fingerprint exists. What the plan needs to know of a manifest is its
+`StageResult`, small enough for a Kubernetes status or a container's termination message.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from moaa.api.base import Spec
+from moaa.plan.stage import Kind, Stage
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Output(Spec):
+    """One thing a stage wrote: rows (a table in shards) or a folder (weights)."""
+
+    digest: Digest
+    """Of the content: rows in order as canonical JSON lines, or the folder's names and file digests."""
+    rows: int = 0
+    uri: str | None = None
+    """Where a folder lies, relative to the store's root; None for tables, whose objects the manifest names."""
+
+
+class StageResult(Spec):
+    """What later stages and the plan need to know of a manifest."""
+
+    stage: str
+    kind: Kind
+    inputs: Digest
+    fingerprint: Digest
+    attempt: Annotated[int, Field(ge=1)] = 1
+    outputs: dict[str, Output] = {}
+    models: dict[str, Digest] = {}
+    """resolve only: content digest (or the digest of source and commit) of every declared model."""
+    score: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half of its interval
+    (`43.8 ± 2.1`). None without selection benchmarks."""
+
+    @property
+    def path(self) -> str:
+        """Folder of the stage in the store, relative to its root."""
+        return stage_path(self.kind, self.inputs, self.fingerprint)
+
+
+def stage_path(kind: Kind, inputs: str, fingerprint: str) -> str:
+    return f"stages/{kind}/{inputs[:32]}/{fingerprint[:32]}"
+
+
+def ledger_path(kind: Kind, inputs: str) -> str:
+    """Folder of the ledger, shared by all fingerprints over the same inputs."""
+    return f"stages/{kind}/{inputs[:32]}/ledger"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A stage with everything it depends on pinned."""
+
+    stage: Stage
+    inputs: str
+    fingerprint: str
+    document: Mapping[str, object]
+    """The canonical document the fingerprint hashes; kept so that a difference can be explained."""
+
+    @property
+    def path(self) -> str:
+        return stage_path(self.stage.kind, self.inputs, self.fingerprint)

@@ -1,0 +1,121 @@
+"""The shapes of rows between stages: plain JSON objects, written to Parquet in a fixed column order.
+
+| table | stage → stage | columns |
+|---|---|---|
+| `sft-<k>`, `preference-<k>`, `eval-<benchmark>` | stage-data → all | PromptRow |
+| `dropped` | stage-data → people | DroppedRow |
+| `conversations` | generate → sft | ConversationRow |
+| `samples` | sample → judge | SampleRow |
+| `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
+| `answers` | evaluate → report | AnswerRow |
+| `scores` | evaluate → promote, report | ScoreRow |
+"""
+
+from typing import NotRequired, TypedDict
+
+from moaa.conversation import Message
+
+
+class PromptRow(TypedDict):
+    id: str
+    """Unique in the table: the source's own id where it has one, else a digest of the messages."""
+    messages: list[Message]
+    answer: str | None
+    """Gold answer; evaluation tables only, None elsewhere."""
+
+
+class DroppedRow(TypedDict):
+    """A row of a source that is in no table; duplicates and rows over a limit are counted and not listed."""
+
+    table: str
+    where: str
+    """Source, file and line or row."""
+    reason: str
+    """`contaminated`, or one of `moaa.data.bad_rows.Why`."""
+    detail: str
+    """What was found and what to do, or the evaluation question that the row holds."""
+
+
+class ProposalRecord(TypedDict):
+    path: str
+    model: str
+    text: str
+
+
+class ConversationRow(TypedDict):
+    id: str
+    messages: list[Message]
+    """Ends with an assistant turn."""
+    proposals: list[ProposalRecord]
+    """What the aggregator read, all turns and layers."""
+    missing: int
+    """Proposals that failed."""
+    shortened: int
+    """Proposals cut to fit a reader's context window, counted once a reader."""
+
+
+class SampleRow(TypedDict):
+    id: str
+    messages: list[Message]
+    samples: list[str]
+    """Answers of the student to the last user turn, in sample order."""
+
+
+class Comparison(TypedDict):
+    """One unordered pair a < b judged in both orders. Outcomes are 1 (a), 0 (b), None when no verdict could be had."""
+
+    a: int
+    b: int
+    criteria: list[str]
+    forward: int | None
+    """Outcome when a stood first."""
+    backward: int | None
+    """Outcome when b stood first, in terms of a."""
+    votes: list[list[int | None]]
+    """Panel: [forward, backward] of every judge; else empty."""
+
+
+class RankingRow(TypedDict):
+    id: str
+    messages: list[Message]
+    samples: list[str]
+    points: list[float | None]
+    """Points ÷ valid comparisons of each sample; None where too few were valid."""
+    comparisons: list[Comparison]
+    outcome: str
+    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`."""
+    evaluations: NotRequired[list[str]]
+
+
+class PairRow(TypedDict):
+    id: str
+    messages: list[Message]
+    """The prompt; ends with a user turn."""
+    chosen: str
+    rejected: str
+    chosen_points: float
+    rejected_points: float
+
+
+class AnswerRow(TypedDict):
+    benchmark: str
+    model: str
+    """Who answered: a declared name, `base`, `mixture`, `aggregator`, `sft`, `dpo`."""
+    id: str
+    sample: int
+    prompt: str
+    text: str
+    gold: str | None
+    score: float | None
+
+
+class ScoreRow(TypedDict):
+    """One row's score; intervals are computed from these, paired by (benchmark, id)."""
+
+    benchmark: str
+    model: str
+    id: str
+    score: float
+    """In [0, 1], mean over samples."""
+    length: float
+    """Mean answer length in characters."""

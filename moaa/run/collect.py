@@ -1,0 +1,265 @@
+"""Reads what a run left in its store: manifests, tables, the executor's record. All of the report's reading is here.
+
+Large tables are read shard by shard and counted as they pass; only a few rows are kept. What a manifest names but
+cannot be read does not stop the report: it is named in `RunView.unreadable`. A manifest that is there and cannot be
+read stops it, since nothing that follows from that stage could be told.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from moaa.api import MoAA
+from moaa.errors import StoreError
+from moaa.plan.graph import build
+from moaa.plan.history.repeats import IterationRecord
+from moaa.plan.history.survey import survey
+from moaa.plan.ids import BASE_EVALUATE
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import Identity, StageResult
+from moaa.plan.stage import Kind, Stage
+from moaa.plan.subjects import BASE
+from moaa.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
+from moaa.run import closed as closed_on
+from moaa.run.contrast import benchmark_shown, largest_changes
+from moaa.run.students import promoted, scores_of, start_scores
+from moaa.run.tally import Tally, tally_pairs, tally_rankings
+from moaa.run.view import Contrast, CurveRow, RunView, StageStatus, StageView
+from moaa.store.objects.base import Store
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import iter_table, read_manifest, read_table
+
+CONVERSATIONS_SHOWN = 2
+"""Of every generate stage, spread over the first shard that has rows."""
+Part = TypeVar("Part")
+Judged = tuple[Tally, Mapping[str, PairRow]]
+
+
+class AttemptRecord(BaseModel):
+    """What an executor wrote about one run of a stage's job, as far as the report reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+
+    stage: str
+    fingerprint: str
+    seconds: float
+    """From the start of its servers to the end of the job."""
+    outcome: str
+    """Done, Waiting, Permanent, Fenced, Crashed or Stopped."""
+    error: str = ""
+
+
+async def collect(resource: MoAA, store: Store, run: str) -> RunView:
+    """Everything the report says about `run`.
+
+    Raises:
+        StoreError: the store cannot be reached, or a stage's manifest is there but unreadable.
+        StageError: a manifest lacks an output that a later stage reads.
+    """
+    records, problems = await _records(store, run)
+    closed = {i: record for i, record in (await _iterations(store, run)).items() if record.is_closed}
+    resources, unknown = closed_on.resources_of(run, closed)
+    stages = await _stages(resource, store, records, closed, resources)
+    view = RunView(resource, run, stages, unreadable=(*problems, *unknown))
+    view, scores = await _read(view, {Kind.EVALUATE}, lambda m: _scores(store, m))
+    started_from = await closed_on.start_manifests(store, closed)
+    known = {s.manifest.fingerprint: scores.get(s.stage.id, ()) for s in stages if s.manifest}
+    starts, unread = await closed_on.start_scores(store, started_from, known)
+    view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
+    view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m))
+    view, curves = await _read(view, TRAINING, lambda m: _curve(store, m))
+    view, talks = await _read(view, {Kind.GENERATE}, lambda m: _conversations(store, m))
+    view = replace(
+        view,
+        tallies={stage: tally for stage, (tally, _) in judged.items()},
+        pairs={stage: pairs for stage, (_, pairs) in judged.items()},
+        curves=curves,
+        conversations=talks,
+    )
+    try:
+        return replace(view, contrasts=await _contrasts(store, view, started_from))
+    except StoreError as error:
+        return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {str(error).rstrip('.')}."))
+
+
+async def _stages(
+    resource: MoAA,
+    store: Store,
+    records: Mapping[str, list[AttemptRecord]],
+    closed: Mapping[int, IterationRecord],
+    resources: Mapping[int, MoAA],
+) -> tuple[StageView, ...]:
+    """Every stage of the graph; those of closed iterations as they were recorded, whatever was edited since."""
+    manifests: dict[str, StageManifest] = {}
+    identities: dict[str, Identity] = {}
+
+    async def look_up(identity: Identity) -> StageResult | None:
+        identities[identity.stage.id] = identity
+        manifest = await read_manifest(store, identity.path)
+        if manifest is None:
+            return None
+        manifests[identity.stage.id] = manifest
+        return manifest.result()
+
+    graph, results = await survey(closed_on.graph_of(resource, resources), resource, look_up, records=closed)
+    start = {name: (i, result) for i, record in sorted(closed.items()) for name, result in record.start.items()}
+    found = []
+    for asked in closed_on.with_start(graph, resources, closed).stages.values():
+        stage = asked
+        manifest, result = manifests.get(stage.id), results.get(stage.id)
+        made_with, is_outdated = resources.get(stage.iteration), False
+        if result is None and stage.id in start:
+            number, result = start[stage.id]
+            made_with, is_outdated = resources.get(number), True
+            stage = build(made_with).stages.get(stage.id, stage) if made_with else stage
+        if manifest is None and result is not None:
+            manifest = await read_manifest(store, result.path)
+        path = result.path if result else identities[stage.id].path if stage.id in identities else None
+        mine = records.get(stage.id, [])
+        view = await _stage(store, stage, path, manifest, mine, retries=resource.spec.failures.retries)
+        found.append(replace(view, resource=made_with, is_outdated=is_outdated and manifest is not None))
+    return tuple(found)
+
+
+async def _stage(
+    store: Store,
+    stage: Stage,
+    path: str | None,
+    manifest: StageManifest | None,
+    records: Sequence[AttemptRecord],
+    *,
+    retries: int,
+) -> StageView:
+    """`path` is the stage's folder; None while its inputs are not known."""
+    wall = sum(r.seconds for r in records) if records else None
+    if path is None:
+        return StageView(stage, "waiting", wall_seconds=wall)
+    attempts = await _attempts(store, path)
+    if manifest is not None:
+        return StageView(stage, "done", manifest, max(attempts, manifest.attempt), wall_seconds=wall)
+    present = [r for r in records if r.fingerprint.startswith(path.rpartition("/")[2])]
+    status = _status(present, attempts=attempts, retries=retries)
+    problem = present[-1].error if present else ""
+    return StageView(stage, status, attempts=attempts, wall_seconds=wall, problem=problem)
+
+
+def _status(records: Sequence[AttemptRecord], *, attempts: int, retries: int) -> StageStatus:
+    """Of a stage without a manifest, from the attempts under its present fingerprint, as `moaa.plan.ready` counts."""
+    if any(r.outcome == "Permanent" for r in records) or sum(r.outcome == "Crashed" for r in records) > retries:
+        return "failed"
+    return "started" if attempts or records else "waiting"
+
+
+async def _iterations(store: Store, run: str) -> dict[int, IterationRecord]:
+    """What the run's iterations made so far. Raises StoreError: a record is there but unreadable."""
+    found: dict[int, IterationRecord] = {}
+    async for entry in store.list(f"runs/{run}/iterations/"):
+        try:
+            record = IterationRecord.model_validate_json(await store.get(entry.key))
+        except ValidationError as error:
+            raise StoreError(f"{store.uri}/{entry.key}: not a record of an iteration; restore or delete it") from error
+        found[record.iteration] = record
+    return found
+
+
+async def _attempts(store: Store, stage_path: str) -> int:
+    """The highest attempt number of any shard (`<stage>/attempts/<shard>/<n>.json`); 0 without any."""
+    prefix = f"{stage_path}/attempts/"
+    names = [found.key.rpartition("/")[2].removesuffix(".json") async for found in store.list(prefix)]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+async def _records(store: Store, run: str) -> tuple[dict[str, list[AttemptRecord]], list[str]]:
+    """The executor's record by stage, oldest first, and what of it could not be read."""
+    found: dict[str, list[AttemptRecord]] = {}
+    problems = []
+    async for entry in store.list(f"runs/{run}/attempts/"):
+        try:
+            record = AttemptRecord.model_validate_json(await store.get(entry.key))
+        except (ValidationError, StoreError):
+            problems.append(f"{entry.key} is not a readable record of an attempt.")
+            continue
+        found.setdefault(record.stage, []).append(record)
+    return found, problems
+
+
+async def _read(
+    view: RunView, kinds: Collection[Kind], read: Callable[[StageManifest], Awaitable[Part]]
+) -> tuple[RunView, dict[str, Part]]:
+    """`read` of every finished stage of these kinds; the view names those that could not be read."""
+    found: dict[str, Part] = {}
+    problems = []
+    for stage in view.stages:
+        if stage.manifest is None or stage.stage.kind not in kinds:
+            continue
+        try:
+            found[stage.stage.id] = await read(stage.manifest)
+        except StoreError as error:
+            problems.append(f"{stage.stage.id} is done, but could not be read: {str(error).rstrip('.')}.")
+    return replace(view, unreadable=(*view.unreadable, *problems)), found
+
+
+async def _scores(store: Store, manifest: StageManifest) -> tuple[ScoreRow, ...]:
+    return tuple(cast(ScoreRow, row) for row in await read_table(store, manifest, "scores"))
+
+
+async def _curve(store: Store, manifest: StageManifest) -> tuple[CurveRow, ...]:
+    rows = [cast(CurveRow, row) for row in await read_table(store, manifest, "curve")]
+    return tuple(sorted(rows, key=lambda row: row["step"]))
+
+
+async def _judged(store: Store, manifest: StageManifest) -> Judged:
+    """The counts of one judge stage, and the pairs of the prompts whose rankings are shown."""
+    total = Tally()
+    async for rankings in iter_table(store, manifest, "rankings"):
+        total += tally_rankings(cast(RankingRow, row) for row in rankings)
+    shown = {row["id"] for row in (total.clearest, total.closest) if row is not None}
+    pairs: dict[str, PairRow] = {}
+    async for rows in iter_table(store, manifest, "pairs"):
+        part = [cast(PairRow, row) for row in rows]
+        total += tally_pairs(part)
+        pairs |= {row["id"]: row for row in part if row["id"] in shown}
+    return total, pairs
+
+
+async def _conversations(store: Store, manifest: StageManifest) -> tuple[ConversationRow, ...]:
+    """A few rows spread evenly over the first shard that has any; later shards are not read."""
+    async for rows in iter_table(store, manifest, "conversations"):
+        if rows:
+            count = min(CONVERSATIONS_SHOWN, len(rows))
+            return tuple(cast(ConversationRow, rows[i * len(rows) // count]) for i in range(count))
+    return ()
+
+
+async def _contrasts(store: Store, view: RunView, started_from: Mapping[int, StageManifest]) -> tuple[Contrast, ...]:
+    """Answers of the start and the promoted student where their scores differ most."""
+    now = promoted(view)
+    after = next((s for s in view.stages if s.stage.kind is Kind.EVALUATE and s.stage.student == now), None)
+    if now == view.resource.spec.student or after is None or after.manifest is None:
+        return ()
+    benchmark, iteration = benchmark_shown(view.spec_of(after)), after.stage.iteration
+    present = view.of(BASE_EVALUATE)
+    before = started_from.get(iteration) or (present.manifest if present else None)
+    if benchmark is None or before is None:
+        return ()
+    wanted = largest_changes(start_scores(view, BASE, iteration=iteration), scores_of(view, now), benchmark)
+    if not wanted:
+        return ()
+    old = await _answers(store, before, benchmark, BASE, set(wanted))
+    new = await _answers(store, after.manifest, benchmark, now.rpartition("-")[2], set(wanted))
+    return tuple(Contrast(old[i], new[i]) for i in wanted if i in old and i in new)
+
+
+async def _answers(
+    store: Store, manifest: StageManifest, benchmark: str, model: str, wanted: Collection[str]
+) -> dict[str, AnswerRow]:
+    """The first sample of each wanted prompt."""
+    found: dict[str, AnswerRow] = {}
+    async for rows in iter_table(store, manifest, "answers"):
+        for row in (cast(AnswerRow, r) for r in rows):
+            if row["benchmark"] == benchmark and row["model"] == model and row["id"] in wanted:
+                found.setdefault(row["id"], row)
+    return found

@@ -1,0 +1,1 @@
+"""Every model call that was made."""

@@ -1,0 +1,1 @@
+"""Bytes under keys, in a directory or in S3."""

@@ -1,0 +1,106 @@
+"""What proves that a stage is done: a manifest, written once, last, naming exact objects by size and digest."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from moaa.api.base import Spec
+from moaa.plan.result import Digest, Output, StageResult
+from moaa.plan.stage import Kind
+
+
+class ObjectRef(Spec):
+    """An exact object: readers refuse one whose size or digest differs."""
+
+    key: str
+    size_bytes: int
+    sha256: Digest
+
+
+class TokenUsage(Spec):
+    """Tokens and calls of one model in one stage. `reused` calls came from the ledger of an earlier fingerprint."""
+
+    calls: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "TokenUsage") -> "TokenUsage":
+        return TokenUsage(
+            calls=self.calls + other.calls,
+            reused=self.reused + other.reused,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+class ShardManifest(Spec):
+    """One finished shard (`<stage>/shards/<shard>.json`). `tables` maps an output's name to its part in this shard."""
+
+    shard: str
+    attempt: int
+    tables: dict[str, ObjectRef] = {}
+    rows: dict[str, int] = {}
+    """Rows of each table in this shard."""
+    row_digests: dict[str, Digest] = {}
+    """sha256 over the table's rows as canonical JSON lines, in order."""
+    rows_in: int = 0
+    failures: dict[str, int] = {}
+    """Rows that failed for good, by reason."""
+    usage: dict[str, TokenUsage] = {}
+    seconds: float = 0.0
+
+
+class StageManifest(Spec):
+    """A finished stage (`<stage>/manifest.json`). No manifest, no stage, whatever a process or a Job says."""
+
+    stage: str
+    kind: Kind
+    iteration: int
+    run: str
+    inputs: Digest
+    fingerprint: Digest
+    attempt: Annotated[int, Field(ge=1)]
+    document: dict[str, object]
+    """What the fingerprint hashes."""
+    outputs: dict[str, Output]
+    tables: dict[str, list[ObjectRef]] = {}
+    """Objects of every table, in row order."""
+    files: dict[str, list[ObjectRef]] = {}
+    """Objects of every folder."""
+    rows_in: int = 0
+    failures: dict[str, int] = {}
+    usage: dict[str, TokenUsage] = {}
+    models: dict[str, Digest] = {}
+    licenses: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    """Figures of the stage, for example final loss or position consistency."""
+    started: datetime
+    finished: datetime
+    seconds: float
+    """Work time over all attempts, as far as they reported it."""
+    versions: dict[str, str] = {}
+    """Software that ran."""
+
+    def result(self) -> StageResult:
+        return StageResult(
+            stage=self.stage,
+            kind=self.kind,
+            inputs=self.inputs,
+            fingerprint=self.fingerprint,
+            attempt=self.attempt,
+            outputs=self.outputs,
+            models=self.models if self.kind is Kind.RESOLVE else {},
+            score=self._score if self.kind is Kind.EVALUATE else None,
+        )
+
+    @property
+    def _score(self) -> str | None:
+        """From the metrics `score`, `score.low` and `score.high`, which are between 0 and 1."""
+        if "score" not in self.metrics:
+            return None
+        text = f"{100 * self.metrics['score']:.1f}"
+        if "score.low" not in self.metrics or "score.high" not in self.metrics:
+            return text
+        return f"{text} ± {50 * (self.metrics['score.high'] - self.metrics['score.low']):.1f}"

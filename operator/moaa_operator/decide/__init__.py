@@ -1,0 +1,1 @@
+"""The decision: what to create, to change and to delete next. Pure."""

@@ -1,0 +1,54 @@
+"""What an edit makes the run do again, and why. Pure.
+
+An edit is noticed once: in the look that finds a result, or an attempt, of another fingerprint than the stage has now.
+Its job file is still there then and says what it depended on; afterwards it is swept away, so that the reason is kept
+in the status until the stage is done again.
+"""
+
+import json
+from collections.abc import Mapping
+
+from moaa.api.status import MAX_STAGES, RepeatedStage
+from moaa.plan.history.repeats import Repeat, repeats
+from moaa_operator.decide.scope import Work
+from moaa_operator.observe.read import Role
+
+MAX_WHY = 240
+UNKNOWN = "an edit changed what it depends on"
+
+
+def repeating(work: Work) -> list[RepeatedStage]:
+    """Stages that are done again, or begun again, in the order of the graph."""
+    open_stages = [name for name in work.graph.stages if name not in work.results]
+    told = {entry.stage: entry.why for entry in work.observed.status.repeating}
+    before = _before(work)
+    edited = [
+        name
+        for name, identity in work.identities.items()
+        if name in before and before[name] != identity.fingerprint and name in open_stages
+    ]
+    if edited:
+        told = dict.fromkeys(edited, UNKNOWN) | told | _reasons(work, before)
+    return [RepeatedStage(stage=name, why=_cut(told[name])) for name in open_stages if name in told][:MAX_STAGES]
+
+
+def _before(work: Work) -> dict[str, str]:
+    """Fingerprints that stages without a result had when the status was written."""
+    found = {entry.stage: entry.fingerprint for entry in work.observed.status.attempts if entry.attempt}
+    return found | {result.stage: result.fingerprint for result in work.observed.status.stages}
+
+
+def _reasons(work: Work, before: Mapping[str, str]) -> dict[str, str]:
+    documents: dict[str, Mapping[str, object]] = {}
+    for child in work.observed.children:
+        if child.job_file and child.role == Role.STAGE and before.get(child.stage) == child.fingerprint:
+            documents[child.stage] = json.loads(child.job_file)["document"]
+    kept: dict[str, Repeat] = {}
+    for repeat in repeats(work.graph, work.resource, work.results, last=work.known, documents=documents):
+        if repeat.changes or any(stage in kept for stage in repeat.because):
+            kept[repeat.stage] = repeat
+    return {name: str(repeat) for name, repeat in kept.items()}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_WHY else f"{text[: MAX_WHY - 2]} …"

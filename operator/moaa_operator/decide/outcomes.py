@@ -1,0 +1,219 @@
+"""What the attempts under way have come to, read off their Jobs and RayJobs. Pure.
+
+The only place where an outcome is taken from a child; once it is in the status, the child may go. A stage is done when
+a Job that read its manifest says so in its termination message, never because a Job ended well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from moaa.api.attempts import StageAttempts, Step
+from moaa.contract.checks import CheckAnswer
+from moaa.plan.result import StageResult
+from moaa_operator.observe import pods
+from moaa_operator.observe.pods import Termination
+from moaa_operator.observe.read import Child, End, Observed, Role
+
+EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
+HEAD_GRACE = timedelta(minutes=2)
+"""KubeRay notices most lost heads by itself, and its words say more."""
+LEAVING_GRACE = timedelta(minutes=5)
+"""A pod that should have ended so long ago is on a machine that does not answer: nobody ends it, and its Job waits."""
+_COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
+"""Reasons of a Job that say how often, not why."""
+
+
+@dataclass(frozen=True)
+class Done:
+    result: StageResult
+
+
+@dataclass(frozen=True)
+class Worked:
+    """The work is done, its result is not known yet."""
+
+
+@dataclass(frozen=True)
+class Deferred:
+    waiting: Mapping[str, int]
+    """Rows by model."""
+    calls: int
+    """Sent by this attempt; 0 when it brought nothing new."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    reason: str
+    message: str
+    is_permanent: bool
+
+
+@dataclass(frozen=True)
+class Released:
+    """Pods of it found no machine in time; it gives back the machines that the others have."""
+
+    message: str
+
+
+Outcome = Done | Worked | Deferred | Failed | Released
+
+
+def children_of(observed: Observed, entry: StageAttempts) -> list[Child]:
+    """Those of the attempt under way. Checks of the store are told apart by their number alone."""
+    return [
+        child
+        for child in observed.children
+        if child.stage == entry.stage
+        and child.attempt == entry.attempt
+        and (child.fingerprint == entry.fingerprint or child.role in (Role.INSPECT, Role.PREFLIGHT))
+    ]
+
+
+def working_child(observed: Observed, entry: StageAttempts) -> Child | None:
+    """The Job or RayJob that the entry's step is about, if it exists."""
+    roles = (Role.FINALISE,) if entry.step is Step.FINALISE else (Role.STAGE, Role.INSPECT, Role.PREFLIGHT)
+    found = [child for child in children_of(observed, entry) if child.is_work and child.role in roles]
+    return found[0] if found else None
+
+
+def outcome(observed: Observed, entry: StageAttempts, *, now: datetime, place_within: timedelta) -> Outcome | None:
+    """How the step under way ended; None while it goes on, or its child is not there (yet).
+
+    `place_within`: how long the pods of a RayJob may wait for machines.
+    """
+    child = working_child(observed, entry)
+    if child is None:
+        return None
+    if child.end is End.RUNNING:
+        return _given_up(child, now=now, place_within=place_within)
+    if child.end is End.FAILED:
+        return _failure(child)
+    result = _result(child, entry.fingerprint)
+    if result is not None:
+        return Done(result)
+    if entry.step is Step.WORK:
+        return Worked()
+    return Failed(
+        "NoResult",
+        f"{child.ref.kind} {child.ref.name} ended well and left no result; are the jobs' image and the operator of the "
+        "same version?",
+        is_permanent=False,
+    )
+
+
+def deadlines(child: Child, *, place_within: timedelta) -> list[datetime]:
+    """When time alone ends a child that goes on."""
+    found = (
+        (child.lost_since, HEAD_GRACE),
+        (child.told_to_go, LEAVING_GRACE),
+        (child.unplaced_since, place_within),
+    )
+    return [since + grace for since, grace in found if since is not None]
+
+
+def _given_up(child: Child, *, now: datetime, place_within: timedelta) -> Failed | Released | None:
+    """Of a child that says it goes on, and does not."""
+    if child.lost_since is not None and now >= child.lost_since + HEAD_GRACE:
+        return _lost(child)
+    if child.told_to_go is not None and now >= child.told_to_go + LEAVING_GRACE:
+        return _unreachable(child)
+    if child.unplaced_since is not None and now >= child.unplaced_since + place_within:
+        said = child.problem.message if child.problem else "the scheduler said nothing"
+        minutes = int(place_within.total_seconds() // 60)
+        return Released(f"RayJob {child.ref.name} found no machines for all its pods in {minutes} minutes: {said}")
+    return None
+
+
+def _unreachable(child: Child) -> Failed:
+    return Failed(
+        "NodeUnreachable",
+        f"a pod of {child.ref.kind} {child.ref.name} was to end by {child.told_to_go:%H:%M:%S} UTC and has not: its "
+        "node does not answer (kubectl get nodes; restart or delete it). Another attempt goes on without it",
+        is_permanent=False,
+    )
+
+
+def _lost(child: Child) -> Failed:
+    return Failed(
+        "HeadLost",
+        f"RayJob {child.ref.name} still says that it runs, but the Ray head it ran on was replaced at "
+        f"{child.lost_since:%H:%M:%S} UTC; another attempt goes on from the newest checkpoint",
+        is_permanent=False,
+    )
+
+
+def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckAnswer | Failed | None:
+    """What an inspection found; None while it goes on."""
+    child = working_child(observed, entry)
+    if child is None:
+        return None
+    if child.end is End.RUNNING:
+        given_up = _given_up(child, now=now, place_within=timedelta.max)
+        return given_up if isinstance(given_up, Failed) else None
+    if child.end is End.FAILED:
+        failure = _failure(child)
+        return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+    for ended in child.terminations:
+        try:
+            return CheckAnswer.model_validate(ended.answer)
+        except ValidationError:
+            continue
+    return Failed("NoAnswer", f"Job {child.ref.name} ended well and left no answer", is_permanent=False)
+
+
+def _result(child: Child, fingerprint: str) -> StageResult | None:
+    for ended in child.terminations:
+        try:
+            result = StageResult.model_validate(ended.answer)
+        except ValidationError:
+            continue
+        if result.fingerprint == fingerprint:
+            return result
+    return None
+
+
+def _failure(child: Child) -> Outcome:
+    """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
+    permanent = [t for t in child.terminations if t.exit_code == EXIT_PERMANENT or t.answer.get("permanent") is True]
+    if permanent:
+        return Failed("PermanentFailure", pods.describe(permanent[0]), is_permanent=True)
+    waiting = [t for t in child.terminations if t.exit_code == EXIT_DEFERRED]
+    if waiting:
+        return Deferred(_add([_counts(t) for t in waiting]), calls=sum(_number(t.answer.get("calls")) for t in waiting))
+    crashed = [t for t in child.terminations if t.exit_code != 0]
+    said = child.problem
+    reason = said.reason if said else "Failed"
+    if crashed:
+        message = f"{_shard(crashed[-1])}{pods.describe(crashed[-1])}"
+        reason = "OutOfMemory" if crashed[-1].reason == "OOMKilled" else "Crashed" if reason in _COUNTING else reason
+        return Failed(reason, message, is_permanent=False)
+    return Failed(
+        reason,
+        said.message if said else f"{child.ref.kind} {child.ref.name} failed and nothing is left that says why",
+        is_permanent=reason == "ValidationFailed",
+    )
+
+
+def _shard(ended: Termination) -> str:
+    return f"shard {ended.index}: " if ended.index is not None else ""
+
+
+def _counts(ended: Termination) -> Mapping[str, int]:
+    waiting = ended.answer.get("waiting")
+    return {str(m): _number(n) for m, n in waiting.items()} if isinstance(waiting, dict) else {}
+
+
+def _add(counts: list[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for model, rows in part.items():
+            total[model] = total.get(model, 0) + rows
+    return total
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,76 @@
+"""Which servers stand for the models that stages name, and what requests call them.
+
+A promoted student is the folder that an earlier stage wrote, or the declared student: one server answers for every
+name of the same weights, so that a promotion never loads them a second time.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from moaa.api import MoAA
+from moaa.plan.digests import model_digest
+from moaa.plan.ids import made_by
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
+
+PORT = 8000
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """Weights to serve."""
+
+    name: str
+    """A declared model's name, or `@<stage>` for a student."""
+    digest: str
+    """Of the weights."""
+    source: str | None
+    """The declared model's, with its scheme; None for a student."""
+    folder: str | None
+    """Where a student's weights lie, relative to the store's root; None for a declared model."""
+
+    @property
+    def served_name(self) -> str:
+        """What requests call it, and a part of its server's name.
+
+        >>> ServedModel("@i1-sft", "", None, "stages/sft/…").served_name
+        'student-i1-sft'
+        """
+        return re.sub(r"[^a-z0-9-]", "", self.name.replace("@", "student-"))
+
+
+def server_of(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> ServedModel | None:
+    """The server that answers for a name of `Stage.serves`, or None when somebody else's endpoint does.
+
+    Raises:
+        StageError: the stage that makes the student has no result, or one without a model.
+    """
+    name = _canonical(name, resource, results)
+    digest = model_digest(name, results)
+    maker = made_by(name)
+    if maker:
+        return ServedModel(name, digest, None, results[maker].outputs["model"].uri)
+    model = resource.spec.model(name)
+    return None if model.endpoint is not None else ServedModel(name, digest, model.source, None)
+
+
+def servers_of(names: Iterable[str], resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, ServedModel]:
+    """`server_of` for those of `names` that we serve; names of the same weights share one."""
+    found = {name: server_of(name, resource, results) for name in names}
+    return {name: server for name, server in found.items() if server is not None}
+
+
+def _canonical(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> str:
+    """The name under which the weights were made."""
+    maker = made_by(name)
+    if maker is None or maker not in results or results[maker].kind is not Kind.PROMOTE:
+        return name
+    if "model" not in results[maker].outputs:
+        return name
+    made = results[maker].outputs["model"]
+    if made.uri is None:
+        return resource.spec.student
+    twins = [r.stage for r in results.values() if r.kind in TRAINING and r.outputs["model"].digest == made.digest]
+    return f"@{twins[0]}" if twins else name

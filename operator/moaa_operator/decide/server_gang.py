@@ -1,0 +1,146 @@
+"""The servers of a stage as one: all up, or all given back. Pure.
+
+A stage starts when every one of its models answers. Until then its servers wait for machines together, and when one has
+found none after `scheduleMinutes`, all of them are released; two runs that each hold half of what they need would
+otherwise wait for one another for ever. Minutes of start-up count from the moment a server has its machine.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from moaa.api import MoAA
+from moaa.api.attempts import StageAttempts
+from moaa.api.resource import Schedule
+from moaa.plan.ids import made_by
+from moaa.plan.ready import next_in_turn
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Stage
+from moaa_operator.decide.served import ServedModel, servers_of
+from moaa_operator.observe.pods import Problem
+from moaa_operator.observe.read import Server
+
+MAX_RESTARTS = 3
+"""A server that never answered and ended this often is not tried further in this attempt."""
+STARTUP_GRACE = timedelta(minutes=1)
+"""The probe gives up first, so that its words are in the pod's status."""
+
+
+class State(StrEnum):
+    READY = "Ready"
+    COMING = "Coming"
+    NO_MACHINE = "NoMachine"
+    """One waited for a machine for too long."""
+    BROKEN = "Broken"
+    """One cannot start."""
+
+
+@dataclass(frozen=True)
+class Gang:
+    """How a stage's servers stand."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    """Of the server that holds the others up, in the words of whoever refused it."""
+    look_again: datetime | None = None
+    """When time alone changes the state."""
+
+
+def wanted(
+    stage: Stage, entry: StageAttempts, resource: MoAA, results: Mapping[str, StageResult]
+) -> dict[str, ServedModel]:
+    """The servers that the stage's present attempt needs, by the names the stage uses."""
+    found = servers_of(stage.serves, resource, results)
+    if resource.spec.serving.schedule is Schedule.TOGETHER or entry.turn is None:
+        return found
+    return {name: served for name, served in found.items() if name == entry.turn}
+
+
+def next_turn(stage: Stage, entry: StageAttempts, resource: MoAA, results: Mapping[str, StageResult]) -> str | None:
+    """InTurn: whose turn the next attempt is; None: all models at once, or none of ours is asked."""
+    ours = servers_of(stage.serves, resource, results)
+    if resource.spec.serving.schedule is Schedule.TOGETHER or not ours:
+        return None
+    waiting = {part.model: part.rows for part in entry.waiting if part.model in ours}
+    return next_in_turn(stage, waiting, entry.turn) or entry.turn or next(iter(ours))
+
+
+def look(
+    servers: Mapping[ServedModel, Server | None],
+    resource: MoAA,
+    *,
+    refused: Mapping[ServedModel, Problem],
+    since: datetime,
+    now: datetime,
+) -> Gang:
+    """`servers` are those the stage needs, as far as they exist; `refused`: those the API server would not take;
+    `since`: when the stage began to wait for them."""
+    worst, answering = Gang(State.READY), 0
+    rank = list(State)
+    for served, server in servers.items():
+        problem = refused.get(served)
+        if server is None and problem is not None:
+            found = _refused(served.name, problem, resource, since=since, now=now)
+        else:
+            found = _one(served, server, resource, since=since, now=now)
+        answering += found.state is State.READY
+        if rank.index(found.state) > rank.index(worst.state):
+            worst = found
+        elif found.state is worst.state is State.COMING:
+            soonest = min((t for t in (found.look_again, worst.look_again) if t), default=None)
+            said = found if found.reason != "Starting" else worst
+            worst = Gang(State.COMING, said.reason, said.message, soonest)
+    if worst.state is State.COMING and len(servers) > 1:
+        return replace(worst, message=f"{answering} of {len(servers)} servers answer; {worst.message}")
+    return worst
+
+
+def _one(served: ServedModel, server: Server | None, resource: MoAA, *, since: datetime, now: datetime) -> Gang:
+    name = served.name
+    if server is None or server.is_leaving:
+        return Gang(State.COMING, "Starting", f"the server of {name} is being made")
+    if server.is_ready:
+        return Gang(State.READY)
+    model = resource.spec.model(resource.spec.student if made_by(name) else name)
+    said = server.problem.message if server.problem else ""
+    reason = server.problem.reason if server.problem else "Starting"
+    if server.scheduled_at is None:
+        return _unplaced(name, server, resource, reason, said, since=since, now=now)
+    deadline = server.scheduled_at + timedelta(minutes=model.serving.startup_minutes) + STARTUP_GRACE
+    if server.restarts >= MAX_RESTARTS:
+        return Gang(
+            State.BROKEN, reason, f"the server of {name} ended {server.restarts} times before it answered: {said}"
+        )
+    if now >= deadline:
+        return Gang(
+            State.BROKEN,
+            "StartupTimeout" if server.problem is None else reason,
+            f"the server of {name} gave no completion in {model.serving.startup_minutes} minutes; raise "
+            f"serving.startupMinutes if it only needs longer. {said}".strip(),
+        )
+    return Gang(State.COMING, reason, said or f"the server of {name} loads its weights", deadline)
+
+
+def _refused(name: str, problem: Problem, resource: MoAA, *, since: datetime, now: datetime) -> Gang:
+    """The others are not held for ever: whoever fills the quota that keeps this one out may wait for them."""
+    deadline = since + timedelta(minutes=resource.spec.serving.schedule_minutes)
+    if now >= deadline:
+        return Gang(State.NO_MACHINE, problem.reason, f"the server of {name}: {problem.message}")
+    return Gang(State.COMING, problem.reason, problem.message, deadline)
+
+
+def _unplaced(
+    name: str, server: Server, resource: MoAA, reason: str, said: str, *, since: datetime, now: datetime
+) -> Gang:
+    minutes = resource.spec.serving.schedule_minutes
+    waits_since = max(server.unscheduled_since or server.created or since, since)
+    deadline = waits_since + timedelta(minutes=minutes)
+    if now >= deadline:
+        return Gang(
+            State.NO_MACHINE,
+            reason if server.problem else "Unschedulable",
+            f"the server of {name} found no machine in {minutes} minutes: {said or 'the scheduler said nothing'}",
+        )
+    return Gang(State.COMING, reason, said or f"the server of {name} waits for a machine", deadline)

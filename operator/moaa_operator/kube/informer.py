@@ -1,0 +1,234 @@
+"""A local, read-only copy of one kind of object, kept up to date by list and watch.
+
+One thread each. The copy is complete once `is_synced`; from then on it is at most as old as the last event, and a
+watch that died without a word costs at most `silence_s`. Every change of an object adds its owner's key to the work
+queue; nothing is decided here. A version that the server no longer knows (410) leads to a new list, whose differences
+count as changes: nothing that happened in between is lost, deletions included. A kind that the server does not have
+(KubeRay is not installed) is an empty, synced copy that says so and is asked for again.
+
+Objects are never changed in place: who reads one may keep it. Of each as much is kept as is read here
+(`moaa_operator.kube.transform`).
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from moaa_operator.kube.api import Api, Kind, Object
+from moaa_operator.kube.errors import ApiError, Gone, NotFound
+from moaa_operator.kube.queue import Backoff
+from moaa_operator.kube.transform import kept
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str, str]
+"""Namespace and name."""
+OnChange = Callable[[Object, Object | None], None]
+"""Called with the object as it is now, or as it was last when it is gone; and as it was before, None when it is new or
+gone."""
+OwnerOf = Callable[[Object], Place | None]
+"""The MoAA that an object belongs to."""
+ABSENT_KIND_RETRY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    timeout_s: float = 290.0
+    """The server ends a watch after so long."""
+    silence_s: float = 320.0
+    """A watch without even its end for so long is dead."""
+
+
+class Informer:
+    """The copy of one kind, in one namespace or (None) in all."""
+
+    def __init__(
+        self,
+        api: Api,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        on_change: OnChange,
+        backoff: Backoff,
+        selector: str | None = None,
+        timing: Timing | None = None,
+        owner_of: OwnerOf = lambda _: None,
+        keep: Callable[[Object], Object] = kept,
+    ) -> None:
+        self.kind = kind
+        self.namespace = namespace
+        self._api = api
+        self._selector = selector
+        self._on_change = on_change
+        self._backoff = backoff
+        self._timing = timing or Timing()
+        self._owner_of = owner_of
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._objects: dict[Place, Object] = {}
+        self._owned: dict[Place | None, dict[Place, Object]] = {}
+        """The same objects by the MoAA that they belong to."""
+        self._synced = threading.Event()
+        self._stopped = threading.Event()
+        self._is_absent = False
+        self._thread: threading.Thread | None = None
+        self._version: str | None = None
+        """Of the last event; None: list first."""
+        self.relists = 0
+        self.errors = 0
+        self.events = 0
+
+    @property
+    def is_synced(self) -> bool:
+        """The first list is complete, or the server has no such kind."""
+        return self._synced.is_set()
+
+    @property
+    def is_absent(self) -> bool:
+        """The server has no such kind."""
+        return self._is_absent
+
+    @property
+    def is_dead(self) -> bool:
+        """Its thread ended though nobody stopped it."""
+        return self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        with self._lock:
+            return self._objects.get((namespace, name))
+
+    def all(self) -> list[Object]:
+        with self._lock:
+            return list(self._objects.values())
+
+    def of(self, owner: Place) -> list[Object]:
+        """Those that belong to a MoAA; costs as much as there are of them, however many others there are."""
+        with self._lock:
+            return list(self._owned.get(owner, {}).values())
+
+    def start(self) -> None:
+        name = f"informer-{self.kind.plural}-{self.namespace or 'all'}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No further event is passed on. The thread ends with its connection, at the latest after the watch's time."""
+        self._stopped.set()
+
+    def wait_synced(self, timeout_s: float) -> bool:
+        return self._synced.wait(timeout_s)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            seen = self.events
+            try:
+                if self._version is None:
+                    self._version = self._list()
+                self._watch(self._version)
+                failures = 0
+            except Gone:
+                logger.info("watch_expired kind=%s", self.kind.plural)
+                self._version = None
+            except NotFound:
+                self._no_such_kind()
+                self._stopped.wait(ABSENT_KIND_RETRY_S)
+            except ApiError as error:
+                failures = 1 if self.events > seen else failures + 1
+                self._pause(error, failures)
+
+    def _pause(self, error: ApiError, failures: int) -> None:
+        """After a failure. A broken connection goes on from the last event; a server that refused is listed anew."""
+        self.errors += 1
+        if error.status:
+            self._version = None
+        delay_s = max(self._backoff.delay_s(failures), error.retry_after_s or 0.0)
+        logger.warning("watch_failed kind=%s retry_s=%.1f error=%s", self.kind.plural, delay_s, error)
+        self._stopped.wait(delay_s)
+
+    def _list(self) -> str:
+        self.relists += 1
+        items, version = self._api.list(self.kind, self.namespace, selector=self._selector, keep=self._keep)
+        # The items of a list of built-in objects do not say what they are.
+        named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
+        fresh = {_place(item): {**named, **item} for item in items}
+        with self._lock:
+            before, self._objects, self._owned = self._objects, {}, {}
+            for place, item in fresh.items():
+                self._put(place, item)
+        self._is_absent = False
+        for changed in _differences(before, fresh):
+            self._changed(changed, before.get(_place(changed)) if _place(changed) in fresh else None)
+        self._synced.set()
+        return version
+
+    def _watch(self, version: str) -> None:
+        """Follow until the server ends the watch. Raises as `Api.watch`; what was received before then holds."""
+        events = self._api.watch(
+            self.kind,
+            self.namespace,
+            version,
+            selector=self._selector,
+            timeout_s=self._timing.timeout_s,
+            silence_s=self._timing.silence_s,
+        )
+        with closing(events):
+            for event, item in events:
+                if self._stopped.is_set():
+                    return
+                self.events += 1
+                if event != "BOOKMARK":
+                    self._take(event, item)
+                self._version = str(item["metadata"].get("resourceVersion") or self._version)
+
+    def _take(self, event: str, item: Object) -> None:
+        item = self._keep(item)
+        is_gone = event == "DELETED"
+        with self._lock:
+            before = self._put(_place(item), None if is_gone else item)
+        self._changed(item, None if is_gone else before)
+
+    def _put(self, place: Place, item: Object | None) -> Object | None:
+        """The object as it is now, None: it is gone; returns it as it was. The lock is held."""
+        before = self._objects.pop(place, None)
+        if before is not None:
+            owner = self._owner_of(before)
+            del self._owned[owner][place]
+            if not self._owned[owner]:
+                del self._owned[owner]
+        if item is not None:
+            self._objects[place] = item
+            self._owned.setdefault(self._owner_of(item), {})[place] = item
+        return before
+
+    def _no_such_kind(self) -> None:
+        with self._lock:
+            gone, self._objects, self._owned = list(self._objects.values()), {}, {}
+        if not self._is_absent:
+            logger.warning("kind_absent kind=%s api=%s", self.kind.kind, self.kind.api_version)
+        self._is_absent = True
+        self._version = None
+        for item in gone:
+            self._changed(item, None)
+        self._synced.set()
+
+    def _changed(self, item: Object, before: Object | None) -> None:
+        if not self._stopped.is_set():
+            self._on_change(item, before)
+
+
+def _place(item: Object) -> Place:
+    meta = item["metadata"]
+    return str(meta.get("namespace") or ""), str(meta["name"])
+
+
+def _differences(before: Mapping[Place, Object], after: Mapping[Place, Object]) -> list[Object]:
+    """New, changed and vanished objects."""
+
+    def version(item: Object) -> tuple[object, object]:
+        return item["metadata"].get("uid"), item["metadata"].get("resourceVersion")
+
+    changed = [item for place, item in after.items() if place not in before or version(before[place]) != version(item)]
+    return changed + [item for place, item in before.items() if place not in after]

@@ -1,0 +1,1 @@
+"""What an operator says: status, conditions, events, metrics, logs."""

@@ -1,0 +1,139 @@
+"""What the operator tells Prometheus. No label holds the name of an object: the number of series is fixed.
+
+| metric | type | labels |
+|---|---|---|
+| moaa_operator_reconcile_seconds | histogram | result: ok, refused, conflict, error, bug |
+| moaa_operator_queue_length | gauge | – |
+| moaa_operator_runs | gauge | phase |
+| moaa_operator_runs_stalled | gauge | – |
+| moaa_operator_attempts_total | counter | kind |
+| moaa_operator_attempts_failed_total | counter | kind, permanent: true, false |
+| moaa_operator_released_total | counter | – |
+| moaa_operator_stages_done_total | counter | kind |
+| moaa_operator_status_writes_total | counter | – |
+| moaa_operator_watch_errors_total, _watch_relists_total, _watch_events_total | counter | kind |
+| moaa_operator_watch_objects | gauge | kind |
+| moaa_operator_is_leader | gauge | – |
+
+`kind` of the first ones is a stage's kind, or `preflight` or `inspect`; they are counted when the status is written, so
+that each counts once whoever writes it.
+"""
+
+import threading
+from collections import Counter as Count
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from moaa.api.status import MoAAStatus, Phase
+from moaa.plan.stage import Kind
+from moaa_operator.kube.informer import Informer
+from moaa_operator.tell.conditions import STALLED
+
+Key = tuple[str, str]
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""A look takes a few milliseconds and its requests; more than a second of one is a server in trouble."""
+
+
+class Metrics:
+    """Counts what the controller does. Any thread may call anything."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._lock = threading.Lock()
+        self._phases: dict[Key, tuple[str, bool]] = {}
+        self._seconds = Histogram(
+            "moaa_operator_reconcile_seconds",
+            "One look at one MoAA",
+            ["result"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._writes = Counter("moaa_operator_status_writes", "Statuses written", registry=self.registry)
+        self._runs = Gauge("moaa_operator_runs", "MoAAs by phase", ["phase"], registry=self.registry)
+        self._stalled = Gauge("moaa_operator_runs_stalled", "MoAAs that wait for a person", registry=self.registry)
+        self.is_leader = Gauge("moaa_operator_is_leader", "1 for the replica that works", registry=self.registry)
+
+        self._attempts = Counter("moaa_operator_attempts", "Attempts begun", ["kind"], registry=self.registry)
+        self._failed = Counter(
+            "moaa_operator_attempts_failed", "Attempts that failed", ["kind", "permanent"], registry=self.registry
+        )
+        self._released = Counter(
+            "moaa_operator_released", "Servers or Ray clusters given back without machines", registry=self.registry
+        )
+        self._done = Counter("moaa_operator_stages_done", "Stages done", ["kind"], registry=self.registry)
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        self._seconds.labels(result).observe(seconds)
+
+    def status_written(self, before: MoAAStatus, after: MoAAStatus) -> None:
+        """Counts what has happened from one status to the next."""
+        self._writes.inc()
+        known = {(entry.stage, entry.fingerprint) for entry in before.stages}
+        for stage in after.stages:
+            if (stage.stage, stage.fingerprint) not in known:
+                self._done.labels(stage.kind).inc()
+        earlier = {(entry.stage, entry.fingerprint): entry for entry in before.attempts}
+        for entry in after.attempts:
+            last, kind = earlier.get((entry.stage, entry.fingerprint)), _kind(entry.stage)
+            if entry.attempt > (last.attempt if last else 0):
+                self._attempts.labels(kind).inc()
+            if entry.failures > (last.failures if last else 0):
+                self._failed.labels(kind, str(entry.is_permanent).lower()).inc()
+            if entry.releases > (last.releases if last else 0):
+                self._released.inc()
+
+    def observed(self, key: Key, status: MoAAStatus) -> None:
+        stalled = any(c.type == STALLED and c.status == "True" for c in status.conditions)
+        with self._lock:
+            self._phases[key] = (str(status.phase or Phase.PENDING), stalled)
+            self._count()
+
+    def forget(self, key: Key) -> None:
+        with self._lock:
+            self._phases.pop(key, None)
+            self._count()
+
+    def watch(self, informers: Sequence[Informer], queue_length: Callable[[], int]) -> None:
+        """Have the informers and the queue asked at every scrape."""
+        self.registry.register(_Watching(informers, queue_length))
+
+    def _count(self) -> None:
+        counts = Count(phase for phase, _ in self._phases.values())
+        for phase in Phase:
+            self._runs.labels(str(phase)).set(counts[str(phase)])
+        self._stalled.set(sum(stalled for _, stalled in self._phases.values()))
+
+
+def _kind(stage: str) -> str:
+    """Of a stage's id, or of a check.
+
+    >>> _kind("i1-evaluate-sft"), _kind("i0-stage-data"), _kind("preflight")
+    ('evaluate', 'stage-data', 'preflight')
+    """
+    name = stage.partition("-")[2] or stage
+    return next((str(kind) for kind in Kind if name.startswith(kind)), name)
+
+
+class _Watching(Collector):
+    """Figures that are read when they are asked for."""
+
+    def __init__(self, informers: Sequence[Informer], queue_length: Callable[[], int]) -> None:
+        self._informers = informers
+        self._queue_length = queue_length
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("moaa_operator_queue_length", "MoAAs that wait for a look", value=self._queue_length())
+        errors = CounterMetricFamily("moaa_operator_watch_errors", "Watches that failed", labels=["kind"])
+        relists = CounterMetricFamily("moaa_operator_watch_relists", "Full lists", labels=["kind"])
+        seen = CounterMetricFamily("moaa_operator_watch_events", "Watch events", labels=["kind"])
+        objects = GaugeMetricFamily("moaa_operator_watch_objects", "Objects known", labels=["kind"])
+        for kind in dict.fromkeys(informer.kind.kind for informer in self._informers):
+            mine = [informer for informer in self._informers if informer.kind.kind == kind]
+            errors.add_metric([kind], sum(i.errors for i in mine))
+            relists.add_metric([kind], sum(i.relists for i in mine))
+            seen.add_metric([kind], sum(i.events for i in mine))
+            objects.add_metric([kind], sum(len(i.all()) for i in mine))
+        yield from (errors, relists, seen, objects)
