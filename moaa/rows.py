@@ -21,7 +21,7 @@ class PromptRow(TypedDict):
     """Unique in the table: the source's own id where it has one, else a digest of the messages."""
     messages: list[Message]
     answer: str | None
-    """Gold answer; evaluation tables only, None elsewhere."""
+    """Evaluation tables only, None elsewhere: the right answer, or the one that answers are compared with ($given)."""
 
 
 class DroppedRow(TypedDict):

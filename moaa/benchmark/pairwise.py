@@ -19,9 +19,14 @@ from moaa.rows import PromptRow
 class PairwiseMeasure:
     benchmark: Pairwise
     judge: Judge
-    yardstick: str
+    yardstick: str | None
+    """None: the answers that the rows hold."""
     metric: str = "win rate"
     needs_gold: bool = False
+
+    @property
+    def needs_given(self) -> bool:
+        return self.yardstick is None
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -32,8 +37,16 @@ class PairwiseMeasure:
 
     async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> float:
         """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0."""
-        baseline = await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
-        won = await method_of(self.judge).duel(row["messages"], answered[-1]["content"], baseline[-1]["content"], asker)
+        baseline = await self._baseline(row, asker)
+        won = await method_of(self.judge).duel(row["messages"], answered[-1]["content"], baseline, asker)
         if won is None:
-            raise CallError(NO_VERDICT, f"row {row['id']}: no readable verdict against {self.yardstick}")
+            against = self.yardstick or "the row's own answer"
+            raise CallError(NO_VERDICT, f"row {row['id']}: no readable verdict against {against}")
         return won
+
+    async def _baseline(self, row: PromptRow, asker: Asker) -> str:
+        if self.yardstick is None:
+            assert row["answer"] is not None, f"row {row['id']}: stage-data refuses rows without an answer"
+            return row["answer"]
+        answered = await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
+        return answered[-1]["content"]

@@ -2,8 +2,8 @@
 
 What always holds for a row that leaves here: an optional leading system turn, then user and assistant turns that
 alternate, no empty turn, no character a server or a tokenizer could not take, at most `MAX_ROW_BYTES` of text. It ends
-with a user turn, except for `Use.GIVEN`, whose rows end with the answer to train on. Rows of `Shape.TURNS` have user
-turns only: whoever answers them answers every one.
+with a user turn, except for `Use.GIVEN`, whose rows end with the answer to train on; `Use.COMPARED` has it in `answer`.
+Rows of `Shape.TURNS` have user turns only: whoever answers them answers every one.
 
 Columns are taken in the order of `Shape`: data sets that carry both `messages` and `prompt` (UltraFeedback binarised,
 UltraChat) mean the same conversation by both. A null column counts as absent. What else belongs to the question (a
@@ -53,7 +53,12 @@ class Use(StrEnum):
     GIVEN = "sft with answers: Given"
     PREFERENCE = "preference"
     PAIRWISE = "a Pairwise benchmark"
+    COMPARED = "a Pairwise benchmark with baseline: $given"
     EXACT_MATCH = "an ExactMatch benchmark"
+
+
+_ANSWERED: Mapping[Use, str] = {Use.GIVEN: "answers: Given", Use.COMPARED: "baseline: $given"}
+"""Uses that read the given answer, and what asks for it."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,12 @@ def read_record(record: Mapping[str, object], use: Use, columns: Columns = NO_CO
     messages = _conversation(fields, shape, use)
     own_id, answer = row_id(fields), gold(fields.get("answer")) if use is Use.EXACT_MATCH else None
     fields.settle(messages)
-    if use is not Use.GIVEN and messages and messages[-1]["role"] == "assistant":
+    has_answer = bool(messages) and messages[-1]["role"] == "assistant"
+    if has_answer and use not in _ANSWERED:
         messages = messages[:-1]
     _check_turns(messages, shape, use)
+    if use is Use.COMPARED:
+        answer, messages = messages[-1]["content"], messages[:-1]
     size = sum(len(m["content"].encode()) for m in messages)
     if size > MAX_ROW_BYTES:
         remedy = f"a row may hold {MAX_ROW_BYTES}; split or remove it"
@@ -160,7 +168,7 @@ def _answer(fields: Fields, names: tuple[str, ...], use: Use) -> list[Message]:
     name, value = next(((name, value) for name, value in values if value is not None), ("", None))
     if isinstance(value, list):
         return conversation(value, name, fields.ignored.add)
-    if value is None or use is not Use.GIVEN:
+    if value is None or use not in _ANSWERED:
         return []
     if fields.get("label") is False:
         raise RowError(Why.NO_ANSWER, "label", False, f"says that {name} is an answer nobody wants; remove such rows")
@@ -224,14 +232,14 @@ def _check_turns(messages: list[Message], shape: Shape, use: Use) -> None:
             remedy = f"the {message['role']} turn is empty; remove the row or fill it"
             raise RowError(Why.EMPTY_TURN, f"{field} turn {i + 1}", message["content"], remedy)
     _check_order(talk, shape, use, before=len(messages) - len(talk))
-    if use is Use.GIVEN and messages[-1]["role"] != "assistant":
-        remedy = "answers: Given needs an answer at the end; add it or use Mixture"
+    if use in _ANSWERED and messages[-1]["role"] != "assistant":
+        remedy = f"{_ANSWERED[use]} needs an answer at the end; add it, or choose another"
         raise RowError(Why.NO_ANSWER, field, f"last turn {messages[-1]['role']}", remedy)
 
 
 def _check_order(talk: list[Message], shape: Shape, use: Use, *, before: int) -> None:
     if shape is Shape.TURNS:
-        if len(talk) > 1 and use in (Use.GIVEN, Use.PREFERENCE):
+        if len(talk) > 1 and use in (*_ANSWERED, Use.PREFERENCE):
             remedy = f"{use} needs answers between the user's turns; give messages"
             raise RowError(Why.NO_ANSWER, "turns", f"{len(talk)} turns", remedy)
         return

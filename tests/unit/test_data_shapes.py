@@ -180,6 +180,14 @@ def test_questions(record: Record, messages: list[dict[str, str]]) -> None:
     assert row(record, Use.PAIRWISE)["messages"] == messages
 
 
+def test_a_rows_own_answer_is_what_a_benchmark_compares_with() -> None:
+    record: Record = {"instruction": "Why?", "output": "Because.", "generator": "m", "dataset": "d"}
+    assert row(record, Use.COMPARED) == {**row(record, Use.PAIRWISE), "answer": "Because."}
+    talk = row({"messages": [S, U, A, U2, A2]}, Use.COMPARED)
+    assert (talk["messages"], talk["answer"]) == ([S, U, A, U2], "Yes.")
+    assert row({"query": "Why?", "reference": "Because."}, Use.COMPARED, prompt="query", response="reference")["answer"]
+
+
 MAPPED: dict[str, tuple[Record, dict[str, Any], list[dict[str, str]]]] = {
     "prompt and response": (
         {"query": "Why?", "reply": "Because."},
@@ -423,6 +431,20 @@ BAD: dict[str, tuple[Record, Use, Why, str, str]] = {
     "empty turns": ({"turns": ["Why?", ""]}, MIX, Why.EMPTY_TURN, "turns turn 2", "is empty"),
     "turns to prefer": ({"turns": ["Why?", "Sure?"]}, PREFER, Why.NO_ANSWER, "turns", "answers between"),
     "Given without an answer": ({"prompt": "a"}, GIVEN, Why.NO_ANSWER, "prompt", "needs an answer at the end"),
+    "compared without an answer": (
+        {"instruction": "a"},
+        Use.COMPARED,
+        Why.NO_ANSWER,
+        "instruction",
+        "baseline: $given needs an answer",
+    ),
+    "compared with an empty answer": (
+        {"instruction": "a", "output": ""},
+        Use.COMPARED,
+        Why.EMPTY_TURN,
+        "instruction turn 2",
+        "is empty",
+    ),
     "Given, empty answer": ({"prompt": "a", "response": ""}, GIVEN, Why.EMPTY_TURN, "prompt turn 2", "is empty"),
     "Given, answer is a number": ({"prompt": "a", "response": 3}, GIVEN, Why.WRONG_TYPE, "response", "must be text"),
     "Given, an answer nobody wants": (

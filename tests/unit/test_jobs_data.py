@@ -298,6 +298,22 @@ async def test_columns_and_the_split_of_a_folder_are_the_resources(tmp_path: Pat
     assert set(manifest.outputs) == {"sft-0", "preference-0", "eval-e", "dropped"}
 
 
+async def test_answers_to_compare_with_are_kept_beside_the_question(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"instruction": "Which?", "output": "That.", "generator": "m"}]
+    (tmp_path / "data").mkdir()
+    benchmark = {
+        "name": "e",
+        "type": "Pairwise",
+        "baseline": "$given",
+        "source": jsonl(tmp_path / "data" / "a.jsonl", rows),
+        "judge": {"method": "Single", "aggregator": {"model": "judge"}},
+    }
+    bench = Bench(tmp_path, evaluation={"selection": [benchmark]})
+    await bench.run(resolve, "i0-resolve")
+    [row] = await read_table(bench.store, await bench.run(stage_data, "i0-stage-data"), "eval-e")
+    assert (row["messages"], row["answer"]) == ([{"role": "user", "content": "Which?"}], "That.")
+
+
 async def test_a_second_attempt_writes_nothing(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     await bench.run(resolve, "i0-resolve")

@@ -111,6 +111,11 @@ def test_columns_repeat_what_reads_the_rows() -> None:
     assert one.fingerprint != other.fingerprint
 
 
+def test_answers_of_the_data_as_a_baseline_are_read_by_stage_data() -> None:
+    assert "i0-stage-data" in changed(spec__evaluation__selection__0__baseline="$given")
+    assert "i0-stage-data" not in changed(spec__evaluation__selection__0__baseline="agg")
+
+
 def test_an_edit_of_the_aggregator_keeps_the_ledger() -> None:
     before = run_all(resource())[1]["i1-generate"]
     after = run_all(resource(spec__mixture__aggregator__temperature="0.1"))[1]["i1-generate"]

@@ -148,7 +148,7 @@ def _name(source: str, file: str) -> str:
 
 def _use(source: DataSource, measured: Measure | None) -> Use:
     if measured is not None:
-        return Use.EXACT_MATCH if measured.needs_gold else Use.PAIRWISE
+        return Use.EXACT_MATCH if measured.needs_gold else Use.COMPARED if measured.needs_given else Use.PAIRWISE
     match source:
         case SftSource():
             return Use.GIVEN if source.answers is Answers.GIVEN else Use.MIXTURE
