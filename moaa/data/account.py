@@ -9,6 +9,7 @@ from moaa.data.bad_rows import BadRow
 from moaa.data.decontaminate import Repeated
 from moaa.errors import DataError
 from moaa.rows import DroppedRow
+from moaa.text import printable
 
 LISTED = 1000
 """Rows of one table and reason that are listed; all are counted."""
@@ -57,7 +58,7 @@ class Account:
         self._list(CONTAMINATED, self.contaminated, where, str(question))
 
     def ignore(self, columns: frozenset[str]) -> None:
-        for name in columns:
+        for name in map(printable, columns):
             if name in self.ignored or len(self.ignored) < COLUMNS:
                 self.ignored[name] += 1
 

@@ -57,7 +57,7 @@ class RowError(ValueError):
         self.field = field
         self.found = shorten(found)
         self.remedy = remedy
-        super().__init__(f"{field}: found {self.found}; {remedy}")
+        super().__init__(printable(f"{field}: found {self.found}; {remedy}"))
 
 
 def shorten(found: object) -> str:

@@ -5,7 +5,9 @@ that is not read is one of three: it says what the conversation says already; it
 images, choices), and the row is refused; or it is ignored and counted.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 
 from moaa.api.data import Columns
 from moaa.conversation import Message
@@ -58,7 +60,7 @@ class Fields:
                     Why.UNKNOWN_COLUMNS, names[meaning], ", ".join(map(str, record)) or "nothing",
                     f"there is no such column, but columns.{meaning} of the source names it",
                 )  # fmt: skip
-        left = {name: value for name, value in record.items() if name not in columns.ignore}
+        left = {name: _filled(value) for name, value in record.items() if name not in columns.ignore}
         self._values: dict[str, object] = {meaning: left.pop(name, None) for meaning, name in names.items()}
         self._column = dict(names)
         """Meaning to column, of those that can be read."""
@@ -112,7 +114,13 @@ class Fields:
             self.ignored.add(name)
 
 
+def _filled(value: object) -> object:
+    """The value, None for NaN: a hole in a column, as pandas writes it."""
+    return None if isinstance(value, float) and isnan(value) else value
+
+
 def _is_said(value: object, said: str) -> bool:
-    if isinstance(value, str):
-        return value.strip() in said
-    return isinstance(value, list) and all(isinstance(item, str) and item.strip() in said for item in value)
+    """Whether a text, or every text of a list, stands in `said`, not merely within a word of it."""
+    if isinstance(value, list):
+        return all(isinstance(item, str) and _is_said(item, said) for item in value)
+    return isinstance(value, str) and re.search(rf"(?<!\w){re.escape(value.strip())}(?!\w)", said) is not None

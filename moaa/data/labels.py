@@ -1,7 +1,5 @@
 """What a row carries besides its conversation: its id and its right answer. Pure."""
 
-from math import isnan
-
 from moaa.data.bad_rows import RowError, Why, text_of, type_name
 from moaa.data.columns import ID, Fields
 
@@ -30,7 +28,7 @@ def row_id(fields: Fields) -> str | None:
         value = fields.get(name)
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # a column of numbers with holes, as pandas writes it
-        if value is None or (isinstance(value, float) and isnan(value)):
+        if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise RowError(Why.BAD_ID, name, value, f"must be text or a whole number, not {type_name(value)}")

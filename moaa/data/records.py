@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from moaa.data.bad_rows import BadRow, Why, shorten
 from moaa.errors import DataError
+from moaa.text import printable
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Record:
 
 
 def bad(where: str, field: str, found: object, remedy: str) -> DataError:
-    return DataError(f"{where}: {field}: found {shorten(found)}; {remedy}")
+    return DataError(printable(f"{where}: {field}: found {shorten(found)}; {remedy}"))
 
 
 def bad_row(where: str, why: Why, field: str, found: object, remedy: str) -> BadRow:

@@ -17,6 +17,7 @@ from moaa.data.formats import READ, Form, is_metadata, kind_of, stem_of
 from moaa.data.records import Record, bad
 from moaa.data.shapes import NO_COLUMNS, Read, Shape, Use, read_record
 from moaa.rows import PromptRow
+from moaa.text import unfit
 
 _LOOKS_LIKE_DATA = (".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".feather", ".ndjson", ".txt", ".xlsx", ".pkl")
 _SPLITS = ("train", "training", "test", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout")
@@ -38,10 +39,17 @@ def choose_files(names: Sequence[str], uri: str, split: str) -> list[str]:
         DataError: no file fits, or what is there is ambiguous or unreadable.
     """
     if uri.startswith("hf://"):
-        return _on_the_hub(names, uri, split)
-    if len(names) == 1 and uri.endswith("/" + names[0]):
-        return list(names)
-    return _in_folder(names, uri, split)
+        chosen = _on_the_hub(names, uri, split)
+    elif len(names) == 1 and uri.endswith("/" + names[0]):
+        chosen = list(names)
+    else:
+        chosen = _in_folder(names, uri, split)
+    for name in chosen:
+        if kind_of(name) is None:
+            raise bad(uri, "file", PurePosixPath(name).suffix or "no suffix", f"only {READ}; convert or rename it")
+        if found := unfit(name):
+            raise bad(uri, "file", name, f"its name is not UTF-8 ({found}); rename it")
+    return chosen
 
 
 def _on_the_hub(names: Sequence[str], uri: str, split: str) -> list[str]:

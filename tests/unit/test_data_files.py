@@ -370,6 +370,8 @@ def test_files_of_a_source(names: list[str], uri: str, split: str, expected: lis
         (["a.jsonl", "b.parquet.gz"], "file:///d", "train", r"b\.parquet\.gz"),
         (["test.jsonl", "dev.jsonl"], "file:///d", "train", "the folder has dev.jsonl, test.jsonl: name one of them"),
         (["a.jsonl"], "file:///d", "test", "no file is of that split; the folder has a.jsonl"),
+        (["train"], "file:///d/train", "train", "no suffix.*only .jsonl"),
+        (["a\udcff.jsonl"], "file:///d/", "train", r"a\\udcff\.jsonl.*not UTF-8 \(U\+DCFF"),
         (["train.jsonl", "extra.jsonl"], "file:///d", "train", r"extra.jsonl.*of none; move one away"),
         (["train.jsonl", "train.parquet"], "file:///d", "train", "one kind a folder"),
         (["train.jsonl", "train/a.jsonl"], "file:///d/", "train", "several folders.*write file:///d/<folder>"),

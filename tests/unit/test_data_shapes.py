@@ -143,6 +143,10 @@ SHAPES: dict[str, tuple[Record, list[dict[str, str]]]] = {
     "text with marks in one line": ({"text": "### Human: Why?### Assistant: Because."}, [U, A]),
     "text of Humans": ({"text": HUMAN}, [U, A]),
     # nulls
+    "NaN is absent": (
+        {"prompt": "Why?", "system": float("nan"), "response": "Because.", "tools": float("nan")},
+        [U, A],
+    ),
     "null is absent": ({"messages": None, "prompt": "Why?", "response": "Because."}, [U, A]),
 }
 
@@ -384,6 +388,13 @@ BAD: dict[str, tuple[Record, Use, Why, str, str]] = {
     "choices that are not shown": (
         {"question": "Which?", "choices": ["a1", "b1"], "answer": 1},
         Use.EXACT_MATCH,
+        Why.UNREAD_MEANING,
+        "choices",
+        "belongs to the question",
+    ),
+    "choices that are parts of words": (
+        {"question": "Do you know eyes?", "choices": ["no", "yes"]},
+        MIX,
         Why.UNREAD_MEANING,
         "choices",
         "belongs to the question",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,6 +191,13 @@ async def test_files_elsewhere_with_the_same_content_pin_the_same(tmp_path: Path
     }
 
 
+async def test_a_models_file_whose_name_cannot_be_written_down_is_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "weights" / os.fsdecode(b"a\xff.json")).write_text("{}")
+    with pytest.raises(DataError, match=r"weights: the name of file a\\udcff\.json is not UTF-8; rename"):
+        await bench.run(resolve, "i0-resolve")
+
+
 async def test_a_missing_source_is_named(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     (tmp_path / "data" / "p.jsonl").unlink()
@@ -239,7 +247,7 @@ async def test_bad_rows_and_unread_columns_are_in_the_manifest(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench(tmp_path, failures={"maxFraction": "0.2"})
-    rows = [{"id": i, "prompt": f"sft {i}", "rating": i} for i in range(12)]
+    rows = [{"id": i, "prompt": f"sft {i}", "rating": i, "\ud83d": 1} for i in range(12)]
     jsonl(tmp_path / "data" / "s.jsonl", [*rows, {"id": 12, "prompt": "x\ud83d"}, {"id": 13, "prompt": ""}])
     await bench.run(resolve, "i0-resolve")
     with caplog.at_level("INFO"):
@@ -247,7 +255,8 @@ async def test_bad_rows_and_unread_columns_are_in_the_manifest(
     assert manifest.failures == {"unusable-text": 1, "empty-turn": 1}
     assert manifest.metrics["sft-0.failed"] == 2
     assert manifest.metrics["sft-0.ignored.rating"] == 12
-    assert "columns_ignored table=sft-0 columns=rating (12 rows)" in caplog.text
+    assert manifest.metrics["sft-0.ignored.\\ud83d"] == 12, "a name that no JSON holds is spelt out"
+    assert "columns_ignored table=sft-0 columns=\\ud83d (12 rows), rating (12 rows)" in caplog.text
     assert "rows_dropped table=sft-0 reason=empty-turn first=file://" in caplog.text
     dropped = await read_table(bench.store, manifest, "dropped")
     assert [(r["table"], r["where"].rpartition("/")[2], r["reason"]) for r in dropped] == [
