@@ -196,6 +196,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.judge",
         "odd number of judges",
     ),
+    "more judges needed than there are": (
+        {"spec__judge": {"judges": [{"model": "a"}], "aggregator": {"model": "a"}, "minJudges": 2}},
+        "spec.judge",
+        "minJudges 2 is more than the 1 judges",
+    ),
     "judges of a single judge": ({"spec__judge__method": "Single"}, "spec.judge", "remove judges"),
     "answers as long as the window": (
         {"spec__mixture__aggregator__maxTokens": 8192},

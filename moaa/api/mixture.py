@@ -2,11 +2,11 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.base import Fraction, ModelName, NonNegative, Spec
 
 ModelOrStudent = ModelName | Literal["$student"]
 
@@ -52,17 +52,6 @@ class Mixture(Spec):
     """From the second iteration on the last promoted student joins the first layer's proposers."""
     student_sampling: Sampling = Sampling()
     """How the student is asked when addStudent is set."""
-
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        for i, layer in enumerate(self.layers):
-            total = sum(p.samples for p in layer.proposers)
-            if self.min_proposals > total:
-                raise ValueError(
-                    f"minProposals {self.min_proposals} is more than layers[{i}] can give ({total}); lower it or add "
-                    "proposers or samples"
-                )
-        return self
 
 
 class JudgeMethod(StrEnum):
@@ -115,31 +104,17 @@ class Judge(Spec):
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
     comparisons: Literal["RoundRobin"] = "RoundRobin"
     """RoundRobin compares every pair of answers (paper §4.1)."""
+    min_judges: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Fewest judges that have to be heard: evaluations a meta-judge reads, or votes of a panel with both orders. With
+    fewer a comparison has no result. Unset: more than half of judges."""
     allow_student: bool = False
     """A student that judges drifts with its own training; it must be asked for."""
 
-    @model_validator(mode="after")
-    def _shape(self) -> Self:
-        if self.method in (JudgeMethod.MIXTURE, JudgeMethod.PANEL) and not self.judges:
-            raise ValueError(f"method {self.method} needs at least one entry in judges")
-        if self.method in (JudgeMethod.MIXTURE, JudgeMethod.SINGLE) and self.aggregator is None:
-            raise ValueError(f"method {self.method} needs an aggregator, the model that gives the verdict")
-        if self.method is JudgeMethod.SINGLE and self.judges:
-            raise ValueError("method Single asks the aggregator only; remove judges")
-        if self.method is JudgeMethod.PANEL and self.aggregator is not None:
-            raise ValueError("method Panel has no aggregator; remove it")
-        if self.method is JudgeMethod.PANEL and len(self.judges) % 2 == 0:
-            raise ValueError(
-                f"method Panel needs an odd number of judges so that a majority exists, not {len(self.judges)}"
-            )
-        if self.criteria > len(self.criteria_choices):
-            raise ValueError(f"criteria {self.criteria} is more than the {len(self.criteria_choices)} criteriaChoices")
-        names = [c.name.lower() for c in self.criteria_choices]
-        if len(set(names)) != len(names):
-            raise ValueError("criteriaChoices: two have the same name")
-        if not self.allow_student and STUDENT in self.models:
-            raise ValueError("$student would judge its own training; name another model or set allowStudent: true")
-        return self
+    @property
+    def least_judges(self) -> int:
+        """The effective `minJudges`; 0 where there are no judges."""
+        half = len(self.judges) // 2 + 1 if self.judges else 0
+        return half if self.min_judges is None else self.min_judges
 
     @property
     def models(self) -> list[str]:

@@ -1,8 +1,8 @@
 """Models that take part: where their weights come from and how they are served, or who serves them for us."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from moaa.api.base import ModelName, NonNegative, Positive, SecretKey, Spec
 
@@ -69,14 +69,6 @@ class Model(Spec):
     """Licence of the weights, carried into manifests and the report."""
     serving: Serving = Serving()
     endpoint: Endpoint | None = None
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.source is None) == (self.endpoint is None):
-            raise ValueError("give exactly one of source (we serve it) and endpoint (somebody else does)")
-        if self.endpoint is not None and self.serving != Serving():
-            raise ValueError("serving has no effect on an endpoint; remove it")
-        return self
 
     @property
     def max_model_len(self) -> int:

@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from moaa.api.base import Fraction, NonNegative, Positive, Spec
 
@@ -86,21 +86,3 @@ class Training(Spec):
     resources: TrainingResources = TrainingResources()
     sft: Sft | None = None
     dpo: Dpo | None = None
-
-    @model_validator(mode="after")
-    def _shape(self) -> Self:
-        if self.sft is None and self.dpo is None:
-            raise ValueError("give sft, dpo or both; without either nothing is trained")
-        for name in ("sft", "dpo"):
-            part: Optimization | None = getattr(self, name)
-            if part is None:
-                continue
-            unit = self.resources.workers * part.micro_batch_size
-            if part.batch_size % unit:
-                raise ValueError(
-                    f"{name}.batchSize {part.batch_size} is not divisible by workers × microBatchSize ({unit}); "
-                    f"write {max(part.batch_size // unit, 1) * unit}, or change one of the two"
-                )
-            if part.precision is Precision.BF16 and self.resources.gpus_per_worker == 0:
-                raise ValueError(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
-        return self

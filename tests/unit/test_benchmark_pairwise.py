@@ -48,13 +48,13 @@ async def test_the_data_s_own_answer_is_compared_with_and_nobody_writes_it(given
     caller = ScriptedCaller(by_quality)
     row = PromptRow(id="r", messages=user("Q"), answer=given)
     asker = Asker(caller, PROMPTS).at("s0")
-    assert await pairwise("$given").score(row, answered("answer 2"), asker) == score
+    assert (await pairwise("$given").score(row, answered("answer 2"), asker)).value == score
     assert {asked.model for asked in caller.asked} <= {"agg"}
 
 
 async def test_without_a_verdict_it_says_against_what() -> None:
     row = PromptRow(id="r", messages=user("Q"), answer="answer 1")
     asker = Asker(ScriptedCaller(lambda _: "no idea"), PROMPTS).at("s0")
-    with pytest.raises(CallError, match="row r: no readable verdict against the row's own answer") as caught:
+    with pytest.raises(CallError, match="row r: no verdict against the row's own answer") as caught:
         await pairwise("$given").score(row, answered("answer 2"), asker)
     assert caught.value.reason == NO_VERDICT

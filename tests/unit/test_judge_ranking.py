@@ -15,7 +15,7 @@ from moaa.client.ledgered import Calls
 from moaa.errors import ModelAbsent
 from moaa.judge.methods import method_of
 from moaa.judge.outcomes import why_no_pairs
-from moaa.judge.ranking import pair_score, rank
+from moaa.judge.ranking import orders_score, rank
 from moaa.rows import Comparison, RankingRow
 
 # Ranking
@@ -51,14 +51,15 @@ def test_prompts_without_a_pair_are_counted_with_the_remedy_of_most(
 
 def test_ties_of_judges_that_follow_the_order_say_so() -> None:
     by_order, held = judged(0, 1, 1, 0), judged(0, 1, 1, 1)
-    panel = Comparison(a=0, b=1, criteria=[], forward=None, backward=None, votes=[[1, 0], [1, 1], [None, 0]])
+    panel = judged(0, 1, None, None) | {"votes": [[1, 0], [1, 1], [None, 0]]}
     said = why_no_pairs([outcome("tie", by_order, by_order, held), outcome("tie", panel)], {})
     assert "3 of 5 comparisons changed with the order of the answers); most verdicts follow the order" in said
     assert "most verdicts follow the order" not in why_no_pairs([outcome("tie", by_order, held)], {})
 
 
 def judged(a: int, b: int, forward: int | None, backward: int | None) -> Comparison:
-    return Comparison(a=a, b=b, criteria=[], forward=forward, backward=backward, votes=[])
+    score = orders_score(forward, backward)
+    return Comparison(a=a, b=b, criteria=[], chosen=False, score=score, forward=forward, backward=backward, votes=[])
 
 
 def test_the_best_is_chosen_and_the_worst_rejected() -> None:
@@ -168,7 +169,7 @@ def test_points_stay_in_range_and_a_full_contest_shares_them_all(contest: tuple[
     texts, games = contest
     points = rank(texts, games).points
     assert all(p is None or 0 <= p <= 1 for p in points)
-    if all(pair_score(g) is not None for g in games):
+    if all(g["score"] is not None for g in games):
         assert sum(p for p in points if p is not None) == pytest.approx(len(texts) / 2)
 
 
@@ -251,7 +252,8 @@ async def test_a_resumed_row_sends_nothing_twice_and_reads_the_same() -> None:
 
 async def test_win_rates_score_an_answer_against_the_baseline() -> None:
     async def score(answer: str, baseline: str, caller: ScriptedCaller) -> float | None:
-        return await method_of(judge("Single")).duel(user("Q"), answer, baseline, Asker(caller, PROMPTS).at("s0"))
+        found = await method_of(judge("Single")).duel("Q", answer, baseline, Asker(caller, PROMPTS).at("s0"))
+        return 0.5 if found is None else found.comparison["score"]
 
     caller = ScriptedCaller(by_quality)
     assert await score("answer 2", "answer 1", caller) == 1.0

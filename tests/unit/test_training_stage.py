@@ -71,7 +71,16 @@ async def test_a_stage_that_was_left_nothing_says_by_whom(world: World) -> None:
 
 async def test_without_a_pair_it_says_what_became_of_the_prompts(world: World) -> None:
     messages = [{"role": "user", "content": "say a"}]
-    contradicted = {"a": 0, "b": 1, "criteria": [], "forward": 1, "backward": 0, "votes": []}
+    contradicted = {
+        "a": 0,
+        "b": 1,
+        "criteria": [],
+        "chosen": False,
+        "score": 0.5,
+        "forward": 1,
+        "backward": 0,
+        "votes": [],
+    }
     rankings = [
         {"id": str(i), "messages": messages, "samples": ["x", "y"], "points": [0.5, 0.5],
          "comparisons": [contradicted], "outcome": "tie" if i < 3 else "equal-texts"}

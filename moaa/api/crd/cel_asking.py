@@ -102,9 +102,14 @@ JUDGE_RULES = (
         Reason.FORBIDDEN,
     ),
     Rule(
-        f"self.method != {PANEL} || size(self.judges) % 2 == 1",
+        f"self.method != {PANEL} || size(self.judges) == 0 || size(self.judges) % 2 == 1",
         "method Panel needs an odd number of judges so that a majority exists; add one or remove one",
         ".judges",
+    ),
+    Rule(
+        "!has(self.minJudges) || size(self.judges) == 0 || self.minJudges <= size(self.judges)",
+        "minJudges is more than there are judges; lower it or add judges",
+        ".minJudges",
     ),
     Rule(
         "self.criteria <= size(self.criteriaChoices)",

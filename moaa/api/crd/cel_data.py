@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-from moaa.api.crd.rule import Reason, Rule, Rules, matches
+from moaa.api.crd.rule import Reason, Rule, Rules, matches, no_control_character
 from moaa.api.data import Columns, DataSource
 from moaa.api.evaluation import Gate
-from moaa.api.reading.rules_data import DATA_PATH, DATA_PATH_SAYS
+from moaa.api.reading.rules_data import DATA_PATH, DATA_PATH_SAYS, HUB_DATA
 from moaa.api.resource import MoAASpec, Storage
 from moaa.api.training import Training
-
-HUB_DATA = "^hf:///*datasets/+[^/]+/+[^/]"
 
 
 def _fixed(field: str, why: str) -> Rule:
@@ -100,6 +98,7 @@ RULES: Rules = {
     Storage: (
         _fixed("uri", "finished work and this run's record lie there"),
         *(_s3_only(field) for field in ("endpoint", "region", "secret")),
+        no_control_character("uri"),
     ),
     DataSource: (
         Rule(
@@ -113,10 +112,11 @@ RULES: Rules = {
             ".source",
         ),
         Rule(
-            f"self.source.startsWith('hf://') || {matches('self.source', f'(?i){DATA_PATH}')}",
+            f"self.source.startsWith('hf://') || {matches('self.source', DATA_PATH)}",
             f"source {DATA_PATH_SAYS}",
             ".source",
         ),
+        no_control_character("source"),
         _hub_only("revision"),
         _hub_only("tokenSecret"),
     ),

@@ -7,14 +7,20 @@ from urllib.parse import urlsplit
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import benchmark_nodes
+from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
-DATA_PATH = r"(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
+DATA_PATH = r"(?i)(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
 """How the URI of a file that is read ends, or that of a folder: with a slash, or a last part without a dot."""
 DATA_PATH_SAYS = (
     "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, or with / for a "
     "folder; other formats are not read"
 )
+DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
+HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
+USER = r"^https?://[^/?#]*@"
+KEY = r"^[^?#]*\?[^#]*(key|token)="
+"""The CRD's rules use these too: patterns that Python and RE2 read alike."""
 
 
 def source_nodes(spec: Node) -> Iterator[Node]:
@@ -42,16 +48,15 @@ def storage(spec: Node) -> Iterator[Problem]:
 def no_credentials_in_addresses(spec: Node) -> Iterator[Problem]:
     addresses = [spec.at("storage", "endpoint"), *(m.at("endpoint", "url") for m in spec.at("models"))]
     for address in addresses:
-        try:
-            parts = urlsplit(address.text or "")
-            found = bool(parts.username or parts.password) or "key=" in parts.query or "token=" in parts.query
-        except ValueError:
-            yield Problem(address.name, "", "is not an address; write http://host:port/path")
-            continue
-        if found:
+        text = address.text or ""
+        if re.search(USER, text) or re.search(KEY, text):
             yield Problem(
                 address.name, "(hidden)", "holds a credential; put it in a Secret and remove it from the address"
             )
+        try:
+            urlsplit(text)
+        except ValueError:
+            yield Problem(address.name, "", "is not an address; write http://host:port/path")
 
 
 def sources(spec: Node) -> Iterator[Problem]:
@@ -59,13 +64,12 @@ def sources(spec: Node) -> Iterator[Problem]:
         source = holder.at("source")
         uri = source.text or ""
         if uri.startswith("hf://"):
-            parts = [part for part in uri.removeprefix("hf://").split("/") if part]
-            if parts[0:1] != ["datasets"] or len(parts) < 3:
+            if not re.search(HUB_DATA, uri):
                 yield source.problem("must be hf://datasets/owner/name; hf://owner/name would be a model")
             continue
         if uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute path, file:///…, or start with file://./ in a file")
-        if uri.startswith(("s3://", "file:///")) and not re.search(DATA_PATH, uri, re.IGNORECASE):
+        if uri and not re.search(DATA_PATH, uri):
             yield source.problem(DATA_PATH_SAYS)
         for field in ("revision", "tokenSecret"):
             if uri and holder.at(field).given:
@@ -86,13 +90,41 @@ def sources_differ(spec: Node) -> Iterator[Problem]:
     for group in ("sft", "preference"):
         seen: dict[tuple[str, ...], str] = {}
         for holder in spec.at("data", group):
-            split = holder.at("split").text or "train"
-            same = (split, *(repr(holder.at(field).value or {}) for field in ("source", "revision", "columns")))
+            same = (
+                holder.at("source").text or "",
+                holder.at("split").text or "train",
+                holder.at("revision").text or "",
+            )
+            same = (
+                *same,
+                *sorted(repr((node.path[-1], node.value)) for node in holder.at("columns").items() if node.value),
+            )
             if holder.at("source").text and same in seen:
                 yield holder.at("source").problem(
                     f"is {seen[same]} again, and rows are taken once; remove it, and give the other the limit of both"
                 )
             seen.setdefault(same, holder.name)
+
+
+def training_shape(spec: Node) -> Iterator[Problem]:
+    training = spec.at("training")
+    if isinstance(training.value, dict) and not training.at("sft").given and not training.at("dpo").given:
+        yield training.problem("give sft, dpo or both; without either nothing is trained")
+    workers = training.at("resources", "workers").number(1)
+    on_cpu = training.at("resources", "gpusPerWorker").number(1) == 0
+    for name in ("sft", "dpo"):
+        part = training.at(name)
+        if not isinstance(part.value, dict):
+            continue
+        rows, micro = part.at("batchSize").number(DEFAULT_BATCH), part.at("microBatchSize").number(1)
+        unit = (workers or 0) * (micro or 0)
+        if rows is not None and unit > 0 and rows % unit:
+            yield training.problem(
+                f"{name}.batchSize {rows} is not divisible by workers × microBatchSize ({unit}); write "
+                f"{max(rows // unit, 1) * unit}, or change one of the two"
+            )
+        if on_cpu and part.at("precision").word(Precision.BF16) == Precision.BF16:
+            yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
 
 
 def training_has_data(spec: Node) -> Iterator[Problem]:
@@ -135,6 +167,7 @@ RULES = (
     sources,
     columns,
     sources_differ,
+    training_shape,
     training_has_data,
     rows_for_every_iteration,
     gain_in_range,

@@ -1,12 +1,17 @@
 """Rules about declared models, their sources and how they are served."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
 from moaa.api.base import SecretKey
+from moaa.api.models import Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import suggestion
 from moaa.errors import Problem
+
+HUB_MODEL = r"^hf:///*[^/]+/+[^/]+/*$"
+"""The CRD's rules use it too: Python and RE2 read it alike."""
 
 OWN_ARGS = (
     "--model",
@@ -40,6 +45,15 @@ _INSTEAD = {
     "--api-key-file": "servers of a run are reached inside it only",
 }
 
+_UNSERVED = Serving().model_dump(mode="json", by_alias=True)
+"""A serving that says no more than none does."""
+
+MAX_VOLUMES = 64
+MAX_CONTAINERS = 16
+"""Entries of a pod template's lists: the CRD's rules about them cost something for each."""
+_LISTS_IN_TEMPLATES = {"volumes": MAX_VOLUMES, "containers": MAX_CONTAINERS, "initContainers": MAX_CONTAINERS}
+_FLAGS = ("privileged", "allowPrivilegeEscalation")
+
 _FORBIDDEN_IN_TEMPLATES = (
     "serviceAccountName",
     "serviceAccount",
@@ -55,8 +69,9 @@ def declared(spec: Node) -> list[str]:
     return [name for model in spec.at("models") if (name := model.at("name").text)]
 
 
-def model_named(spec: Node, name: str | None) -> Node | None:
-    return next((model for model in spec.at("models") if name and model.at("name").text == name), None)
+def models_named(spec: Node, name: str | None) -> list[Node]:
+    """One, unless a name stands twice by mistake."""
+    return [model for model in spec.at("models") if name and model.at("name").text == name]
 
 
 def names(spec: Node) -> Iterator[Problem]:
@@ -80,14 +95,29 @@ def student(spec: Node) -> Iterator[Problem]:
     if not name.text:
         return
     known = declared(spec)
-    model = model_named(spec, name.text)
-    if model is None:
-        if known:  # else spec.models is what is wrong
-            yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
-    elif model.at("endpoint").given:
+    models = models_named(spec, name.text)
+    if not models and known:  # else spec.models is what is wrong
+        yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
+    if any(model.at("endpoint").given for model in models):
         yield name.problem("is an endpoint and has no weights to train; name a model with a source")
-    elif (model.at("source").text or "").startswith("pvc://"):
+    served = [model.at("source").text or "" for model in models if not model.at("endpoint").given]
+    if any(source.startswith("pvc://") for source in served):
         yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
+
+
+def origins(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint, serving = model.at("endpoint"), model.at("serving")
+        if isinstance(model.value, dict) and model.at("source").given == endpoint.given:
+            yield model.problem("give exactly one of source (we serve it) and endpoint (somebody else does)")
+        elif endpoint.given and any(_differs(field) for field in serving.items()):
+            yield model.problem("serving has no effect on an endpoint; remove it")
+
+
+def _differs(field: Node) -> bool:
+    """Not about a field that serving does not have: that is a mistake of its own."""
+    name = str(field.path[-1])
+    return name in _UNSERVED and field.value != _UNSERVED[name]
 
 
 def sources(spec: Node) -> Iterator[Problem]:
@@ -96,7 +126,7 @@ def sources(spec: Node) -> Iterator[Problem]:
         uri = source.text or ""
         if uri.startswith("hf://datasets/"):
             yield source.problem("is a data set; a model is hf://owner/name")
-        elif uri.startswith("hf://") and len([p for p in uri.removeprefix("hf://").split("/") if p]) != 2:
+        elif uri.startswith("hf://") and not re.search(HUB_MODEL, uri):
             yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
         elif uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
@@ -109,7 +139,8 @@ def sources(spec: Node) -> Iterator[Problem]:
 def serving_args(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         for arg in model.at("serving", "args"):
-            flag = (arg.text or "").partition("=")[0].replace("_", "-")
+            flag = (arg.text or "").partition("=")[0]
+            flag = flag.replace("_", "-") if flag.startswith("--") else flag
             if flag in OWN_ARGS:
                 instead = _INSTEAD.get(flag, "the executor sets it")
                 yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
@@ -118,7 +149,37 @@ def serving_args(spec: Node) -> Iterator[Problem]:
 def templates(spec: Node) -> Iterator[Problem]:
     resources = spec.at("training", "resources")
     for holder in [*(model.at("serving") for model in spec.at("models")), resources]:
-        yield from _forbidden(holder.at("template"))
+        template = holder.at("template")
+        yield from _forbidden(template)
+        yield from _mapping(template.at("spec"))
+        yield from _lists(template.at("spec"))
+
+
+def _lists(pod: Node) -> Iterator[Problem]:
+    """As far as the CRD knows a pod: a malformed one would fail only when pods are made."""
+    for name, most in _LISTS_IN_TEMPLATES.items():
+        field = pod.at(name)
+        entries = list(field)
+        if field.given and not isinstance(field.value, list):
+            yield field.problem("must be a list; start each entry with '- '")
+        if len(entries) > most:
+            yield field.problem(f"must have at most {most} entries, not {len(entries)}")
+        for entry in entries:
+            yield from _mapping(entry, required=True)
+            if name != "volumes":
+                yield from _security(entry.at("securityContext"))
+
+
+def _mapping(node: Node, *, required: bool = False) -> Iterator[Problem]:
+    if not isinstance(node.value, dict) and (node.given or required):
+        yield node.problem("must be a mapping of fields")
+
+
+def _security(context: Node) -> Iterator[Problem]:
+    yield from _mapping(context)
+    for flag in (context.at(name) for name in _FLAGS):
+        if flag.given and not isinstance(flag.value, bool):
+            yield flag.problem("must be true or false, without quotes")
 
 
 def _forbidden(node: Node) -> Iterator[Problem]:
@@ -126,7 +187,7 @@ def _forbidden(node: Node) -> Iterator[Problem]:
         field = inner.path[-1]
         if field in _FORBIDDEN_IN_TEMPLATES:
             yield inner.problem("is not allowed in a pod template: it would reach beyond the run; remove it")
-        elif field in ("privileged", "allowPrivilegeEscalation") and inner.value is True:
+        elif field in _FLAGS and inner.value is True:
             yield inner.problem("is not allowed in a pod template; remove it")
         else:
             yield from _forbidden(inner)
@@ -154,4 +215,4 @@ def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
             yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
 
 
-RULES = (names, student, sources, serving_args, templates, secrets_collide)
+RULES = (names, student, origins, sources, serving_args, templates, secrets_collide)
