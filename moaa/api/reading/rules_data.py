@@ -90,16 +90,11 @@ def sources_differ(spec: Node) -> Iterator[Problem]:
     for group in ("sft", "preference"):
         seen: dict[tuple[str, ...], str] = {}
         for holder in spec.at("data", group):
-            same = (
-                holder.at("source").text or "",
-                holder.at("split").text or "train",
-                holder.at("revision").text or "",
-            )
-            same = (
-                *same,
-                *sorted(repr((node.path[-1], node.value)) for node in holder.at("columns").items() if node.value),
-            )
-            if holder.at("source").text and same in seen:
+            fields = (holder.at("source"), holder.at("split"), holder.at("revision"))
+            source, split, revision = (node.text or "" for node in fields)
+            named = sorted(repr((node.path[-1], node.value)) for node in holder.at("columns").items() if node.value)
+            same = (source, split or "train", revision, *named)
+            if source and same in seen:
                 yield holder.at("source").problem(
                     f"is {seen[same]} again, and rows are taken once; remove it, and give the other the limit of both"
                 )
