@@ -11,13 +11,31 @@ from moaa.api.base import Fraction, ModelName, NonNegative, Spec
 ModelOrStudent = ModelName | Literal["$student"]
 
 
+class WhenCut(StrEnum):
+    """What becomes of an answer that ended at maxTokens, in mid-sentence. It is counted in any case."""
+
+    FAIL = "Fail"
+    """It counts as failed (`cut-answer`)."""
+    USE = "Use"
+    """It is used like a whole one."""
+
+
 class Sampling(Spec):
     """How one model is asked. Defaults are those of the original MoA code; the MoAA paper gives none."""
 
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal("0.7")
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
-    """Most completion tokens of one answer."""
+    """Most completion tokens of one answer, thoughts included."""
+    when_cut: WhenCut = WhenCut.USE
+    """A cut proposal is shown to its readers with a mark that says so; Fail leaves it out."""
+
+
+class FinalSampling(Sampling):
+    """How a model is asked whose answer is taught or measured."""
+
+    when_cut: WhenCut = WhenCut.FAIL
+    """Fail: the row fails, since what is taught or measured would not be an answer."""
 
 
 class Proposer(Sampling):
@@ -28,7 +46,7 @@ class Proposer(Sampling):
     """Independent answers to each prompt."""
 
 
-class Aggregator(Sampling):
+class Aggregator(FinalSampling):
     """The model that writes one answer from the proposals."""
 
     model: ModelOrStudent
@@ -70,6 +88,7 @@ class JudgeModel(Spec):
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    """A verdict that is cut there is unreadable and never counts; a cut evaluation is marked as such."""
 
 
 class Criterion(Spec):

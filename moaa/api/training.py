@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from moaa.api.base import Fraction, NonNegative, Positive, Spec
+from moaa.api.mixture import FinalSampling, WhenCut
 
 
 class TrainingResources(Spec):
@@ -66,18 +67,38 @@ class RefModel(StrEnum):
     BASE = "Base"
 
 
+class PreferenceLoss(StrEnum):
+    """What is minimised over pairs. All of them read the ref_model; β scales the log-ratios to it."""
+
+    SIGMOID = "Sigmoid"
+    """DPO (arXiv 2305.18290), as in the paper (default)."""
+    IPO = "IPO"
+    """Squared distance of the difference in log-ratios a token to 1 / (2 × beta) (arXiv 2310.12036)."""
+    APO_ZERO = "APOZero"
+    """Chosen answers become likelier and rejected ones less likely, each by itself (arXiv 2408.06266)."""
+
+
 class Dpo(Optimization):
-    """Direct preference optimisation on pairs from the student's own samples."""
+    """Preference optimisation on pairs from the student's own samples."""
 
     samples: Annotated[int, Field(ge=2, le=64)] = 5
     """Answers sampled for each prompt (§4.1)."""
     temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    when_cut: WhenCut = WhenCut.FAIL
+    """Fail: a sample that ended at maxTokens is left out, as long as two remain."""
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
     learning_rate: Positive = Decimal("8e-7")
     beta: Positive = Decimal("0.01")
+    loss: PreferenceLoss = PreferenceLoss.SIGMOID
+    """What is minimised; IPO wants a larger beta, such as 0.1."""
     ref_model: RefModel = RefModel.STAGE_START
+
+
+def sampling_of(dpo: Dpo) -> FinalSampling:
+    """How the student's samples are drawn."""
+    return FinalSampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens, when_cut=dpo.when_cut)
 
 
 class Training(Spec):

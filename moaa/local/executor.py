@@ -239,7 +239,9 @@ class _Runner:
         self._found[manifest.fingerprint] = manifest.result()
         self._results[manifest.stage] = manifest.result()
         if manifest.iteration > 0:
-            await records.write_iteration(self._store, self._resource, manifest.iteration, self._results)
+            resource = self._resource.model_dump(mode="json", by_alias=True)
+            record = records.iteration_record(manifest.iteration, self._results, resource)
+            await records.write_iteration(self._store, records.run_id(self._resource), record)
         rows = sum(output.rows for output in manifest.outputs.values())
         self._notify("stage_done", stage=manifest.stage, seconds=manifest.seconds, rows=rows, reused=reused)
 

@@ -52,6 +52,36 @@ POD = {
 GOOD: dict[str, dict[str, Any]] = {
     "as it is": {},
     "an endpoint": {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}}},
+    "an endpoint with ways of its own": {
+        "spec__models__0": {
+            "name": "a",
+            "endpoint": {
+                "url": "https://x.example/openai/deployments/d?api-version=2024-10-21",
+                "model": "m",
+                "omit": ["seed", "topP"],
+                "names": {"maxTokens": "max_completion_tokens"},
+                "headers": [
+                    {"name": "api-key", "secret": {"name": "azure", "key": "key"}},
+                    {"name": "X-Title", "value": "moaa"},
+                ],
+            },
+            "extraBody": {
+                "chat_template_kwargs": {"enable_thinking": False},
+                "reasoning_effort": "low",
+                "min_p": 0.05,
+                "top_k": 20,
+                "inner": {"list": [1, None, True]},
+            },
+        }
+    },
+    "an address that only mentions a call": {
+        "spec__models__0": {"name": "a", "endpoint": {"url": "https://x/chat/completions/v1", "model": "m"}}
+    },
+    "policies for cut answers": {
+        "spec__mixture__aggregator__whenCut": "Use",
+        "spec__mixture__layers__0__proposers__0__whenCut": "Fail",
+        "spec__training__dpo": {"whenCut": "Use"},
+    },
     "an endpoint with an empty serving": {
         "spec__models__0": {"name": "a", "serving": {}, "endpoint": {"url": "https://x:8/v1?a=b", "model": "m"}}
     },
@@ -161,10 +191,54 @@ NOT_IN_THE_CRD = {
     "name is a number": "the server's own rule about metadata",
     "a number too long to write out": "no rule sees a number's canonical spelling",
     "secrets that share a variable": "is about environment variables of `moaa run`",
+    "a field that requests have already": "a JSON object of any shape is opaque to CEL",
+    "a key in the body": "a JSON object of any shape is opaque to CEL",
+    "a tool": "a JSON object of any shape is opaque to CEL",
+    "a template's arguments for a server of ours": "a JSON object of any shape is opaque to CEL",
+    "an infinite number": "JSON has none",
 }
 
 
 MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
+    **{
+        f"{parameter} omitted and named": (
+            {
+                "spec__models__0": {
+                    "name": "a",
+                    "endpoint": {"url": "https://x/v1", "model": "m", "omit": [parameter], "names": {parameter: "x"}},
+                }
+            },
+            f"spec.models[0].endpoint.names.{parameter}",
+        )
+        for parameter in ("temperature", "topP", "maxTokens")
+    },
+    "a header twice": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {
+                    "url": "https://x/v1",
+                    "model": "m",
+                    "headers": [{"name": "X-Title", "value": "a"}, {"name": "x-title", "value": "b"}],
+                },
+            }
+        },
+        "spec.models[0].endpoint.headers",
+    ),
+    "two authorisations": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {
+                    "url": "https://x/v1",
+                    "model": "m",
+                    "secret": {"name": "a", "key": "b"},
+                    "headers": [{"name": "authorization", "secret": {"name": "a", "key": "c"}}],
+                },
+            }
+        },
+        "spec.models[0].endpoint.headers",
+    ),
     "escalation in a template": (
         {
             "spec__training__resources": {

@@ -253,6 +253,8 @@ async def test_bad_rows_and_unread_columns_are_in_the_manifest(
     with caplog.at_level("INFO"):
         manifest = await bench.run(stage_data, "i0-stage-data")
     assert manifest.failures == {"unusable-text": 1, "empty-turn": 1}
+    assert manifest.examples.keys() == manifest.failures.keys(), "a contaminated row is no failure"
+    assert "/s.jsonl line 14: prompt turn 1: found ''" in manifest.examples["empty-turn"]
     assert manifest.metrics["sft-0.failed"] == 2
     assert manifest.metrics["sft-0.ignored.rating"] == 12
     assert manifest.metrics["sft-0.ignored.\\ud83d"] == 12, "a name that no JSON holds is spelt out"

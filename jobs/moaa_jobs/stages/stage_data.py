@@ -2,8 +2,8 @@
 
 One worker; the sources are read once, rows wait on disk, and the tables go out in shards of a fixed number of rows.
 What was dropped is in the manifest's metrics: `<table>.read`, `.failed`, `.duplicates`, `.contaminated`, `.overLimit`,
-`.rows`, and by `.ignored.<column>` the rows in which a column that nobody reads holds something; `failures` has the bad
-rows by reason. The table `dropped` lists bad rows with what is wrong and contaminated ones with the question they hold.
+`.rows`, and by `.ignored.<column>` the rows in which a column that nobody reads holds something; `failures` and
+`examples` have the bad rows by reason. The table `dropped` lists bad rows with what is wrong and contaminated ones with the question they hold.
 """
 
 import asyncio
@@ -78,10 +78,20 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
             started=started,
             rows_in=sum(table.account.read for table in prepared),
             failures=sum((table.account.failed_by_reason for table in prepared), Counter()),
+            examples=_examples(prepared),
             metrics={
                 f"{table.name}.{name}": count for table in prepared for name, count in table.account.figures().items()
             },
         )
+
+
+def _examples(prepared: list[PreparedTable]) -> dict[str, str]:
+    """The first bad row of each reason, of the first table that has one."""
+    found: dict[str, str] = {}
+    for table in prepared:
+        for why in table.account.failed_by_reason:
+            found.setdefault(str(why), table.account.examples[why])
+    return found
 
 
 def _log(table: PreparedTable) -> None:

@@ -6,10 +6,12 @@ from itertools import product
 
 from moaa.api.base import decimal_text
 from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, no_control_character, quoted
-from moaa.api.models import Endpoint, Model, Serving
+from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
 from moaa.api.reading.rules_data import KEY, USER
-from moaa.api.reading.rules_models import HUB_MODEL, OWN_ARGS
+from moaa.api.reading.rules_models import CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
 from moaa.api.resource import MoAASpec, Storage
+
+CALL_END = "/(chat/completions|completions|responses|messages|embeddings|models)/?([?].*)?$"
 
 
 def _unserved() -> str:
@@ -73,7 +75,50 @@ def _hub_only(field: str) -> Rule:
 
 RULES: Rules = {
     Storage: (no_credential("endpoint", "endpoint"),),
-    Endpoint: (no_credential("url", "url"),),
+    Endpoint: (
+        no_credential("url", "url"),
+        Rule(
+            f"!{matches('self.url', CALL_END)}",
+            "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
+            ".url",
+        ),
+        Rule("!self.url.contains('#')", "url holds a '#', and nothing behind it would be sent; remove it", ".url"),
+        *(
+            Rule(
+                f"!({quoted(parameter)} in self.omit) || !has(self.names.{parameter})",
+                f"{parameter} is also in omit and so never sent; keep one of the two",
+                f".names.{parameter}",
+            )
+            for parameter in Parameter
+        ),
+        Rule(
+            "!has(self.secret) || !self.headers.exists(h, h.name.lowerAscii() == 'authorization')",
+            "headers has Authorization, which secret sets already; keep one of the two",
+            ".headers",
+            Reason.DUPLICATE,
+        ),
+        Rule(
+            "self.headers.all(a, self.headers.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
+            "headers: two have the same name; keep one",
+            ".headers",
+            Reason.DUPLICATE,
+        ),
+    ),
+    Header: (
+        Rule("has(self.value) != has(self.secret)", "give exactly one of value (plain text) and secret (where it is)"),
+        Rule(
+            f"!(self.name.lowerAscii() in {listed(list(OWN_HEADERS))})",
+            "name is a header that the HTTP client sets; remove it",
+            ".name",
+            Reason.FORBIDDEN,
+        ),
+        Rule(
+            f"!has(self.value) || !{matches('self.name', CREDENTIAL.pattern)}",
+            "value is a credential, by the header's name; put it in a Secret and name that",
+            ".value",
+            Reason.FORBIDDEN,
+        ),
+    ),
     Serving: (
         Rule(
             _own_args(),

@@ -53,6 +53,34 @@ MAX_CONTAINERS = 16
 """Entries of a pod template's lists: the CRD's rules about them cost something for each."""
 _LISTS_IN_TEMPLATES = {"volumes": MAX_VOLUMES, "containers": MAX_CONTAINERS, "initContainers": MAX_CONTAINERS}
 _FLAGS = ("privileged", "allowPrivilegeEscalation")
+CALL_PATH = re.compile(
+    r"(?P<call>/(?:chat/completions|completions|responses|messages|embeddings|models))/?(?P<query>(?:\?.*)?)$"
+)
+"""At the end of a URL: the path of one call."""
+OWN_FIELDS = (
+    *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
+    *("stream_options", "tools", "tool_choice", "functions", "function_call"),
+)
+"""Fields of a request's body that other fields of the resource set, or that would make its answer unreadable."""
+_FIELD_INSTEAD = {
+    "model": "use endpoint.model",
+    "messages": "the rows and prompts say them",
+    "temperature": "use temperature where the model is asked",
+    "top_p": "use topP where the model is asked",
+    "max_tokens": "use maxTokens where the model is asked",
+    "max_completion_tokens": "write endpoint.names: {maxTokens: max_completion_tokens}",
+    "seed": "calls have seeds of their own, from spec.seed",
+    "n": "use samples",
+    **dict.fromkeys(("stream", "stream_options"), "answers are read whole"),
+    **dict.fromkeys(
+        ("tools", "tool_choice", "functions", "function_call"), "an answer is text, and a call of a tool is none"
+    ),
+}
+OWN_HEADERS = ("content-type", "content-length", "host", "connection", "transfer-encoding", "accept-encoding", "expect")
+CREDENTIAL = re.compile(
+    r"(?i)(^|[-_])(api[-_]?key|key|secret|password|authorization|cookie|(access|auth|bearer|security)[-_]?token|token)$"
+)
+"""Names under which credentials travel."""
 
 _FORBIDDEN_IN_TEMPLATES = (
     "serviceAccountName",
@@ -146,6 +174,61 @@ def serving_args(spec: Node) -> Iterator[Problem]:
                 yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
 
 
+def endpoint_urls(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        url = model.at("endpoint", "url")
+        found = CALL_PATH.search(url.text or "")
+        if found is not None:
+            yield url.problem(
+                f"ends in {found['call']}, the path of one call; write what stands before it: "
+                f"{(url.text or '')[: found.start()]}{found['query']}"
+            )
+        elif "#" in (url.text or ""):
+            yield url.problem("holds a '#', and nothing behind it would be sent; remove it")
+
+
+def endpoint_parameters(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        for parameter in endpoint.at("omit"):
+            named = endpoint.at("names", parameter.text or "")
+            if named.given:
+                yield named.problem("is also in omit and so never sent; keep one of the two")
+
+
+def extra_fields(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        renamed = {str(name.value) for name in endpoint.at("names").items()}
+        for entry in model.at("extraBody").items():
+            name = str(entry.path[-1])
+            if name in OWN_FIELDS or name in renamed:
+                instead = _FIELD_INSTEAD.get(name, "every request has it already")
+                yield entry.problem(f"cannot be given here: {instead}")
+            elif name == "chat_template_kwargs" and not endpoint.given:
+                yield entry.problem(
+                    "would make the server's chats other than the ones that are trained; give a server of ours its "
+                    "template's arguments in serving.args: [--default-chat-template-kwargs, '{…}']"
+                )
+            elif CREDENTIAL.search(name):
+                yield Problem(entry.name, "(hidden)", "looks like a credential; put it in a Secret, and in a header")
+
+
+def headers(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        seen = {"authorization": endpoint.at("secret")} if endpoint.at("secret").given else {}
+        for header in endpoint.at("headers"):
+            name = (header.at("name").text or "").lower()
+            if name in OWN_HEADERS:
+                yield header.at("name").problem("is set by the HTTP client; remove it")
+            elif name in seen:
+                yield header.at("name").problem(f"is set by {seen[name].name} already; keep one of the two")
+            elif header.at("value").given and CREDENTIAL.search(name):
+                yield Problem(header.at("value").name, "(hidden)", "is a credential; put it in a Secret and name that")
+            seen.setdefault(name, header)
+
+
 def templates(spec: Node) -> Iterator[Problem]:
     resources = spec.at("training", "resources")
     for holder in [*(model.at("serving") for model in spec.at("models")), resources]:
@@ -199,7 +282,8 @@ def secrets_collide(spec: Node) -> Iterator[Problem]:
     """`moaa run` reads {name, key} from one environment variable; two pairs must not share it."""
     seen: dict[str, tuple[str, str]] = {}
     for model in spec.at("models"):
-        for secret in (model.at("tokenSecret"), model.at("endpoint", "secret")):
+        headers = [header.at("secret") for header in model.at("endpoint", "headers")]
+        for secret in (model.at("tokenSecret"), model.at("endpoint", "secret"), *headers):
             name, key = secret.at("name").text, secret.at("key").text
             if not name or not key:
                 continue
@@ -215,4 +299,16 @@ def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
             yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
 
 
-RULES = (names, student, origins, sources, serving_args, templates, secrets_collide)
+RULES = (
+    names,
+    student,
+    origins,
+    sources,
+    serving_args,
+    endpoint_urls,
+    endpoint_parameters,
+    extra_fields,
+    headers,
+    templates,
+    secrets_collide,
+)

@@ -7,18 +7,16 @@ a Job that read its manifest says so in its termination message, never because a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-
-from pydantic import ValidationError
 
 from moaa.api.attempts import StageAttempts, Step
+from moaa.contract.answers import FailureAnswer, WaitingAnswer
 from moaa.contract.checks import CheckAnswer
+from moaa.contract.exits import Exit
 from moaa.plan.result import StageResult
 from moaa_operator.observe import pods
 from moaa_operator.observe.pods import Termination
 from moaa_operator.observe.read import Child, End, Observed, Role
 
-EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
@@ -158,42 +156,39 @@ def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckA
         failure = _failure(child)
         return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
     for ended in child.terminations:
-        try:
-            return CheckAnswer.model_validate(ended.answer)
-        except ValidationError:
-            continue
+        found = ended.said(CheckAnswer)
+        if found is not None:
+            return found
     return Failed("NoAnswer", f"Job {child.ref.name} ended well and left no answer", is_permanent=False)
 
 
 def _result(child: Child, fingerprint: str) -> StageResult | None:
     for ended in child.terminations:
-        try:
-            result = StageResult.model_validate(ended.answer)
-        except ValidationError:
-            continue
-        if result.fingerprint == fingerprint:
+        result = ended.said(StageResult)
+        if result is not None and result.fingerprint == fingerprint:
             return result
     return None
 
 
 def _failure(child: Child) -> Outcome:
     """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
-    permanent = [t for t in child.terminations if t.exit_code == EXIT_PERMANENT or t.answer.get("permanent") is True]
+    permanent = [t for t in child.terminations if t.exit_code == Exit.PERMANENT or _is_permanent(t)]
     if permanent:
         return Failed("PermanentFailure", pods.describe(permanent[0]), is_permanent=True)
-    waiting = [t for t in child.terminations if t.exit_code == EXIT_DEFERRED]
+    waiting = [t for t in child.terminations if t.exit_code == Exit.DEFERRED]
     if waiting:
-        return Deferred(_add([_counts(t) for t in waiting]), calls=sum(_number(t.answer.get("calls")) for t in waiting))
-    crashed = [t for t in child.terminations if t.exit_code != 0]
-    said = child.problem
-    reason = said.reason if said else "Failed"
+        said = [answer for t in waiting if (answer := t.said(WaitingAnswer)) is not None]
+        return Deferred(_add([answer.waiting for answer in said]), calls=sum(answer.calls for answer in said))
+    crashed = [t for t in child.terminations if t.exit_code != Exit.DONE]
+    problem = child.problem
+    reason = problem.reason if problem else "Failed"
     if crashed:
         message = f"{_shard(crashed[-1])}{pods.describe(crashed[-1])}"
         reason = "OutOfMemory" if crashed[-1].reason == "OOMKilled" else "Crashed" if reason in _COUNTING else reason
         return Failed(reason, message, is_permanent=False)
     return Failed(
         reason,
-        said.message if said else f"{child.ref.kind} {child.ref.name} failed and nothing is left that says why",
+        problem.message if problem else f"{child.ref.kind} {child.ref.name} failed and nothing is left that says why",
         is_permanent=reason == "ValidationFailed",
     )
 
@@ -202,9 +197,9 @@ def _shard(ended: Termination) -> str:
     return f"shard {ended.index}: " if ended.index is not None else ""
 
 
-def _counts(ended: Termination) -> Mapping[str, int]:
-    waiting = ended.answer.get("waiting")
-    return {str(m): _number(n) for m, n in waiting.items()} if isinstance(waiting, dict) else {}
+def _is_permanent(ended: Termination) -> bool:
+    said = ended.said(FailureAnswer)
+    return said is not None and said.permanent
 
 
 def _add(counts: list[Mapping[str, int]]) -> dict[str, int]:
@@ -213,7 +208,3 @@ def _add(counts: list[Mapping[str, int]]) -> dict[str, int]:
         for model, rows in part.items():
             total[model] = total.get(model, 0) + rows
     return total
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

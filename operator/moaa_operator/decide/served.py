@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from moaa.api import MoAA
-from moaa.plan.digests import model_digest
+from moaa.api.models import Endpoint
 from moaa.plan.ids import made_by
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
+from moaa.weights.find import find
 
 PORT = 8000
 
@@ -48,12 +49,10 @@ def server_of(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> 
         StageError: the stage that makes the student has no result, or one without a model.
     """
     name = _canonical(name, resource, results)
-    digest = model_digest(name, results)
-    maker = made_by(name)
-    if maker:
-        return ServedModel(name, digest, None, results[maker].outputs["model"].uri)
-    model = resource.spec.model(name)
-    return None if model.endpoint is not None else ServedModel(name, digest, model.source, None)
+    found = find(name, resource, results)
+    if isinstance(found, Endpoint):
+        return None
+    return ServedModel(name, found.digest, found.source, found.folder)
 
 
 def servers_of(names: Iterable[str], resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, ServedModel]:

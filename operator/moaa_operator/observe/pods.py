@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from moaa.contract.answers import unpack
+from moaa.contract import answers
+from moaa.contract.answers import AnswerT, FailureAnswer
 
 Object = Mapping[str, Any]
 
@@ -49,10 +50,9 @@ class Termination:
     index: int | None = None
     """Of a pod of an Indexed Job."""
 
-    @property
-    def answer(self) -> Mapping[str, Any]:
-        """The termination message as JSON; empty when it is something else."""
-        return unpack(self.message)
+    def said(self, expected: type[AnswerT]) -> AnswerT | None:
+        """Its answer of that kind; None when the termination message holds none."""
+        return answers.read(self.message, expected)
 
 
 def moment(text: object) -> datetime | None:
@@ -158,9 +158,9 @@ def first_problem(pods: Iterable[Object]) -> Problem | None:
 
 def describe(ended: Termination) -> str:
     """What to tell a person about a container that failed."""
-    error = ended.answer.get("error")
-    if error:
-        return _cut(str(error))
+    failure = ended.said(FailureAnswer)
+    if failure is not None and failure.error:
+        return _cut(failure.error)
     if ended.reason == "OOMKilled":
         return _cut(f"it needed more memory than its limit (OOMKilled); give it more. Last lines:\n{ended.message}")
     how = f"signal {ended.exit_code - 128}" if ended.exit_code > 128 else f"exit code {ended.exit_code}"

@@ -6,7 +6,6 @@ writes a status only when people would see a difference (`moaa_operator.tell.pro
 answers: a pod that gives none is shown without.
 """
 
-import json
 import logging
 import socket
 import threading
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from moaa.contract.progress import PATH, PORT, read
 from moaa_operator.kube.api import Object
 from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL
 from moaa_operator.observe.read import Role
@@ -22,8 +22,6 @@ from moaa_operator.tell.progress import PodFigures, parse
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
-PORT = 8090
-"""`moaa_operator.render.job.PROGRESS_PORT`."""
 CONTAINERS = frozenset({"job", "ray-head"})
 """Those that answer there: the driver of a training runs beside the Ray head."""
 TIMEOUT_S = 2.0
@@ -110,7 +108,7 @@ def fetch(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> PodFigures |
     deadline = time.monotonic() + timeout_s
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.sendall(f"GET /progress HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            connection.sendall(f"GET {PATH} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
             received = b""
             while len(received) <= MAX_BYTES:
                 connection.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -119,8 +117,8 @@ def fetch(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> PodFigures |
                     break
                 received += part
         head, _, body = received.partition(b"\r\n\r\n")
-        said = json.loads(body) if head.split(b" ")[1:2] == [b"200"] else None
-    except (OSError, ValueError) as error:
+        said = read(body) if head.split(b" ")[1:2] == [b"200"] else None
+    except OSError as error:
         logger.debug("progress_not_said host=%s error=%s", host, error)
         return None
-    return parse(said) if isinstance(said, dict) else None
+    return parse(said) if said else None

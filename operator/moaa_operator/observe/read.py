@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from moaa.api.status import MoAAStatus, StageProgress
-from moaa.contract.answers import unpack
+from moaa.contract.answers import FailureAnswer
+from moaa.contract.answers import read as read_answer
 from moaa_operator.kube import rejections
 from moaa_operator.kube.owner import (
     ATTEMPT_ANNOTATION,
@@ -339,7 +340,7 @@ def _rayjob(item: Object, all_pods: list[Object], heard: _Heard) -> Child | None
         )
         problem = None if end is End.SUCCEEDED else Problem(reason, f"RayJob {pods.name_of(item)}: {message or reason}")
         code = _EXIT_CODE.search(message)
-        if end is End.FAILED and (code or unpack(message)):
+        if end is End.FAILED and (code or read_answer(message, FailureAnswer)):
             ended = (Termination(int(code.group(1)) if code else 1, message),)
     return _child(
         item,

@@ -1,8 +1,8 @@
 """Jobs: one pod a shard for stages of model calls, one pod for the others, light ones for what ends or checks.
 
-Exit codes of `python -m moaa_jobs` decide what a failed pod means. 64 (permanent) ends the Job. 69 (fenced) and 75
-(rows wait for a model) end their shard without another try: the next attempt is the operator's. Anything else is tried
-again a few times within the attempt. A pod that Kubernetes itself took away counts as nothing. Nothing is removed by
+The exit code decides what a failed pod means (`moaa.contract.exits`). PERMANENT ends the Job. FENCED and DEFERRED end
+their shard without another try: the next attempt is the operator's. Anything else is tried again a few times within the
+attempt. A pod that Kubernetes itself took away counts as nothing. Nothing is removed by
 age: the operator removes a Job when its outcome is recorded, since a vanished Job would look like one never run.
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from moaa.api import MoAA
 from moaa.api.base import SecretKey, Spec
+from moaa.contract import environment, progress
+from moaa.contract.exits import Exit
 from moaa.contract.job import StageJob
 from moaa.plan.canonical import text_digest
 from moaa.plan.kinds.table import TRAINING
@@ -21,10 +23,7 @@ from moaa_operator.render.metadata import Manifest, Role, labels, metadata
 from moaa_operator.render.names import attempt_of, child, finalise_of
 from moaa_operator.settings import NodeRole, Settings
 
-EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 CONTAINER = "job"
-PROGRESS_PORT = 8090
-"""Where a job's pod shows its progress (GET /progress); 8080 is Ray's own metrics port."""
 TERMINATION_LOG = "/dev/termination-log"
 TRIES_AGAIN = 2
 """Of a pod (of one shard, where there are several) within an attempt; after that the attempt has failed."""
@@ -49,7 +48,7 @@ def secrets_of(resource: MoAA, kind: Kind) -> list[SecretKey]:
     if kind in TRAINING:
         found += [spec.model(spec.student).token_secret]
     if kind in _CALLS:
-        found += [model.endpoint.secret for model in spec.models if model.endpoint]
+        found += [secret for model in spec.models if model.endpoint for secret in model.endpoint.secrets]
     if kind in _DATA:
         sources = [*spec.data.sft, *spec.data.preference, *spec.evaluation.selection, *spec.evaluation.report]
         found += [source.token_secret for source in sources]
@@ -80,7 +79,7 @@ def stage_job(
         marks=marks,
         secrets=secrets_of(resource, job.kind),
         resources=pod.requests_with_memory_limit(settings.job_cpu, settings.job_memory),
-        environment=more,
+        variables=more,
     )
     body = _job(template, DEADLINE_S, tries_again=TRIES_AGAIN)
     if shards is not None:
@@ -137,9 +136,9 @@ def check_job(
 def job_variables(resource: MoAA, secrets: Sequence[SecretKey]) -> list[Manifest]:
     """What every container that runs `python -m moaa_jobs` is told."""
     told = {
-        "MOAA_WORK_DIR": pod.WORK_DIR,
-        "MOAA_TERMINATION_LOG": TERMINATION_LOG,
-        "MOAA_PROGRESS_PORT": str(PROGRESS_PORT),
+        environment.WORK_DIR: pod.WORK_DIR,
+        environment.TERMINATION_LOG: TERMINATION_LOG,
+        environment.PROGRESS_PORT: str(progress.PORT),
     }
     return [
         *pod.variables(told),
@@ -151,7 +150,7 @@ def job_variables(resource: MoAA, secrets: Sequence[SecretKey]) -> list[Manifest
 def _shard_variable() -> Manifest:
     """MOAA_SHARD is the pod's completion index."""
     path = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
-    return {"name": "MOAA_SHARD", "valueFrom": {"fieldRef": {"fieldPath": path}}}
+    return {"name": environment.SHARD, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def _light(
@@ -189,7 +188,7 @@ def _template(
     marks: Mapping[str, str],
     secrets: Sequence[SecretKey],
     resources: Manifest,
-    environment: Sequence[Manifest] = (),
+    variables: Sequence[Manifest] = (),
     command: str | None = None,
     image: str | None = None,
 ) -> Manifest:
@@ -198,10 +197,10 @@ def _template(
         image or settings.jobs_image,
         settings,
         command=["python", "-m", "moaa_jobs", *([command] if command else []), "--job", pod.JOB_PATH],
-        env=[*job_variables(resource, secrets), *environment],
+        env=[*job_variables(resource, secrets), *variables],
         mounts=[pod.job_mount()],
         resources=resources,
-        ports=[{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}],
+        ports=[{"name": "progress", "containerPort": progress.PORT, "protocol": "TCP"}],
     )
     return pod.pod_template(
         resource,
@@ -248,8 +247,8 @@ def _failure_rules(gives_up: str) -> list[Manifest]:
 
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        on_exit([EXIT_PERMANENT], "FailJob"),
-        on_exit([EXIT_FENCED, EXIT_DEFERRED], gives_up),
+        on_exit([Exit.PERMANENT.value], "FailJob"),
+        on_exit([Exit.FENCED.value, Exit.DEFERRED.value], gives_up),
     ]
 
 

@@ -15,7 +15,9 @@ from urllib.parse import unquote
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
-from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
+from moaa.contract import environment
+from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments
+from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
 from moaa.plan.ids import made_by
 from moaa_operator.decide.served import PORT, ServedModel
@@ -126,7 +128,7 @@ def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
     claim = _claim(model.source) if served.folder is None else None
     return BringWeights(
         storage=resource.spec.storage,
-        model=model.with_(serving=serving, license=None),
+        model=model.with_(serving=serving, license=None, extra_body={}),
         digest=served.digest,
         folder=served.folder,
         claim=f"{CLAIM}/{claim[1]}".rstrip("/") if claim else None,
@@ -205,7 +207,7 @@ def _weights_container(told: BringWeights, settings: Settings) -> Manifest:
         settings,
         command=["python", "-m", "moaa_jobs.fetch"],
         env=[
-            *pod.variables({"MOAA_FETCH": told.model_dump_json(by_alias=True, exclude_defaults=True)}),
+            *pod.variables({environment.FETCH: told.model_dump_json(by_alias=True, exclude_defaults=True)}),
             *pod.storage_variables(told.storage),
             *pod.secret_variables([secret] if secret else []),
         ],
@@ -218,7 +220,7 @@ def _weights_container(told: BringWeights, settings: Settings) -> Manifest:
 def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, settings: Settings) -> Manifest:
     name = served.served_name
     health = {"httpGet": {"path": "/health", "port": PORT}}
-    environment = {
+    variables = {
         **ENVIRONMENT,
         "VLLM_CACHE_ROOT": f"{pod.HOME}/.cache/vllm",
         **(CPU_ENVIRONMENT if serving.gpus == 0 else {}),
@@ -230,7 +232,7 @@ def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, s
         settings.vllm_image if serving.gpus else settings.vllm_cpu_image,
         settings,
         command=command,
-        env=pod.variables(environment),
+        env=pod.variables(variables),
         mounts=[*_mounts(told), {"name": "shm", "mountPath": "/dev/shm"}],
         resources=_resources(serving, settings),
         # NVIDIA's hook writes into the root file system when it adds the driver.

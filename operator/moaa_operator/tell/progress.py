@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moaa.api.status import StageProgress
+from moaa.contract.progress import figures_of
 
 MAX_MESSAGE = 120
 
@@ -34,30 +35,23 @@ class PodFigures:
 
 def parse(said: Mapping[str, Any]) -> PodFigures:
     """Whatever a pod said; what is no figure counts as not said."""
-    is_steps = _count(said.get("steps")) > 0
-    done, total = ("step", "steps") if is_steps else ("rows_done", "rows_total")
-    message = said.get("message")
+    figures = figures_of(said)
+    is_steps = figures.get("steps", 0) > 0
+    if is_steps:
+        done, total = figures.get("step", 0), figures.get("steps", 0)
+    else:
+        done, total = figures.get("rows_done", 0), figures.get("rows_total", 0)
     return PodFigures(
-        done=min(_count(said.get(done)), _count(said.get(total))),
-        total=_count(said.get(total)),
-        stage_total=_count(said.get("rows_stage")),
+        done=min(done, total),
+        total=total,
+        stage_total=figures.get("rows_stage", 0),
         is_steps=is_steps,
-        failed=_count(said.get("failed")),
-        tokens_per_s=_number(said.get("tokens_per_s")) or 0.0,
-        eta_s=_number(said.get("eta_s")),
-        loss=_number(said.get("loss")),
-        message=message[:MAX_MESSAGE] if isinstance(message, str) else "",
+        failed=figures.get("failed", 0),
+        tokens_per_s=figures.get("tokens_per_s", 0.0),
+        eta_s=figures.get("eta_s"),
+        loss=figures.get("loss"),
+        message=figures.get("message", "")[:MAX_MESSAGE],
     )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
-
-
-def _number(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if 0 <= value < 1e15 else None  # not a number compares with nothing
 
 
 def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:
