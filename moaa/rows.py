@@ -32,7 +32,7 @@ class DroppedRow(TypedDict):
     where: str
     """Source, file and line or row."""
     reason: str
-    """`contaminated`, or one of `moaa.data.bad_rows.Why`."""
+    """`contaminated`, or one of `moaa.data.reading.bad_rows.Why`."""
     detail: str
     """What was found and what to do, or the evaluation question that the row holds."""
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from moaa.data.bad_rows import BadRow
 from moaa.data.decontaminate import Repeated
+from moaa.data.reading.bad_rows import BadRow
 from moaa.errors import DataError
 from moaa.rows import DroppedRow
 from moaa.text import printable

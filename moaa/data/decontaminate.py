@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.conversation import Message
-from moaa.data.bad_rows import shorten
 from moaa.data.dedup import normalize
+from moaa.data.reading.bad_rows import shorten
 
 OWN_WORDS = 0.8
 """Part of a question's own words that a row has to hold: a reworded ending is still the question."""

@@ -20,7 +20,7 @@ def normalize(text: str) -> str:
 def question_key(messages: Sequence[Message]) -> bytes:
     """Digest of the normalised system and user turns; equal for rows that count as the same."""
     turns = [f"{m['role']} {normalize(m['content'])}" for m in messages if m["role"] != "assistant"]
-    # NUL separates: it can stand in no turn (moaa.data.bad_rows), so ["a", "b"] and ["a b"] differ.
+    # NUL separates: it can stand in no turn (moaa.data.reading.bad_rows), so ["a", "b"] and ["a b"] differ.
     return hashlib.sha256("\0".join(turns).encode()).digest()
 
 

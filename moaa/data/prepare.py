@@ -15,11 +15,11 @@ from pathlib import Path
 
 from moaa.api.data import Columns
 from moaa.data.account import Account
-from moaa.data.bad_rows import BadRow, RowError, Why
 from moaa.data.decontaminate import Contamination
 from moaa.data.dedup import Deduplicator
 from moaa.data.hashing import canonical
-from moaa.data.shapes import NO_COLUMNS, Use
+from moaa.data.reading.bad_rows import BadRow, RowError, Why
+from moaa.data.reading.shapes import NO_COLUMNS, Use
 from moaa.data.sources import SourcedRow, read_rows
 from moaa.data.spool import Spool
 from moaa.rows import PromptRow

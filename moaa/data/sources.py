@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from moaa.api.data import Columns
-from moaa.data.bad_rows import BadRow, RowError, Why
-from moaa.data.columns import mapped, wanted
-from moaa.data.files import read_records
-from moaa.data.formats import READ, Form, is_metadata, kind_of, stem_of
-from moaa.data.records import Record, bad
-from moaa.data.shapes import NO_COLUMNS, Read, Shape, Use, read_record
+from moaa.data.reading.bad_rows import BadRow, RowError, Why
+from moaa.data.reading.columns import mapped, wanted
+from moaa.data.reading.files import read_records
+from moaa.data.reading.formats import READ, Form, is_metadata, kind_of, stem_of
+from moaa.data.reading.records import Record, bad
+from moaa.data.reading.shapes import NO_COLUMNS, Read, Shape, Use, read_record
 from moaa.rows import PromptRow
 from moaa.text import unfit
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 from moaa.api.crd.definition import crd_yaml
 from moaa.data.pins import PINNED_FILES, PINNED_MODELS
 from moaa.data.prepare import TableSource, prepare
+from moaa.data.reading.shapes import Use
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, PROMPTS, RANKINGS, SAMPLES, SCORES
-from moaa.data.shapes import Use
 from moaa.plan.stage import Kind
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise

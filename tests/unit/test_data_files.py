@@ -15,9 +15,9 @@ import pytest
 import zstandard
 
 from moaa.api.data import Columns
-from moaa.data.bad_rows import BadRow, Why
-from moaa.data.json_files import MAX_LINE_BYTES, READ_BYTES
-from moaa.data.shapes import Use
+from moaa.data.reading.bad_rows import BadRow, Why
+from moaa.data.reading.json_files import MAX_LINE_BYTES, READ_BYTES
+from moaa.data.reading.shapes import Use
 from moaa.data.sources import SourcedRow, choose_files, read_rows
 from moaa.errors import DataError
 

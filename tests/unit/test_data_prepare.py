@@ -15,7 +15,7 @@ from moaa.data.decontaminate import Contamination, words
 from moaa.data.dedup import Deduplicator, normalize, question_key
 from moaa.data.permute import sort_key
 from moaa.data.prepare import TableSource, prepare
-from moaa.data.shapes import Use
+from moaa.data.reading.shapes import Use
 from moaa.data.slices import take
 from moaa.data.spool import Spool
 from moaa.errors import DataError

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from moaa.api.data import Columns
-from moaa.data.bad_rows import RowError, Why, shorten
-from moaa.data.shapes import MAX_ROW_BYTES, Shape, Use, read_record
+from moaa.data.reading.bad_rows import RowError, Why, shorten
+from moaa.data.reading.shapes import MAX_ROW_BYTES, Shape, Use, read_record
 from moaa.rows import PromptRow
 
 U = {"role": "user", "content": "Why?"}

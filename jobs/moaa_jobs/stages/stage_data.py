@@ -28,8 +28,8 @@ from moaa.contract.job import StageJob
 from moaa.data.account import Account, check_failures, check_left
 from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
+from moaa.data.reading.shapes import Use
 from moaa.data.schemas import DROPPED, PROMPTS
-from moaa.data.shapes import Use
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE

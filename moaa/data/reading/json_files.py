@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from typing import IO
 
-from moaa.data.bad_rows import BadRow, Why
-from moaa.data.records import Record, bad, bad_row
-from moaa.data.shapes import MAX_ROW_BYTES
+from moaa.data.reading.bad_rows import BadRow, Why
+from moaa.data.reading.records import Record, bad, bad_row
+from moaa.data.reading.shapes import MAX_ROW_BYTES
 from moaa.errors import DataError
 
 READ_BYTES = 1 << 16

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from moaa.conversation import Message
-from moaa.data.bad_rows import RowError, Why, text_of, type_name
+from moaa.data.reading.bad_rows import RowError, Why, text_of, type_name
 
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "system": "system",

@@ -11,13 +11,13 @@ from math import isnan
 
 from moaa.api.data import Columns
 from moaa.conversation import Message
-from moaa.data.bad_rows import RowError, Why
-from moaa.data.turns import is_empty
+from moaa.data.reading.bad_rows import RowError, Why
+from moaa.data.reading.turns import is_empty
 
 CONVERSATIONS = (
     "messages", "conversations", "conversation", "chosen", "prompt", "instruction", "question", "turns", "text",
 )  # fmt: skip
-"""Columns that hold a conversation, or the question of one. Earlier ones win (`moaa.data.shapes.Shape`)."""
+"""Columns that hold a conversation, or the question of one. Earlier ones win (`moaa.data.reading.shapes.Shape`)."""
 SYSTEM = ("system", "system_prompt")
 CONTEXT = ("input", "context")
 ANSWERS = ("response", "completion", "output", "answer")

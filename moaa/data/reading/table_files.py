@@ -9,9 +9,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moaa.data.bad_rows import BadRow, Why
-from moaa.data.records import Record, bad, bad_row, damaged
-from moaa.data.shapes import GIVE_COLUMNS, MAX_ROW_BYTES
+from moaa.data.reading.bad_rows import BadRow, Why
+from moaa.data.reading.records import Record, bad, bad_row, damaged
+from moaa.data.reading.shapes import GIVE_COLUMNS, MAX_ROW_BYTES
 from moaa.errors import DataError
 
 BATCH_ROWS = 64

@@ -8,7 +8,7 @@ Rows of `Shape.TURNS` have user turns only: whoever answers them answers every o
 Columns are taken in the order of `Shape`: data sets that carry both `messages` and `prompt` (UltraFeedback binarised,
 UltraChat) mean the same conversation by both. A null column counts as absent. What else belongs to the question (a
 system prompt, an input, a context) is read where its meaning is known and else refused; other columns are ignored and
-named (`moaa.data.columns`).
+named (`moaa.data.reading.columns`).
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from enum import StrEnum
 
 from moaa.api.data import Columns
 from moaa.conversation import Message
-from moaa.data.bad_rows import RowError, Why, text_of, type_name
-from moaa.data.columns import CONTEXT, SYSTEM, Fields
 from moaa.data.hashing import digest_of
-from moaa.data.labels import gold, row_id
-from moaa.data.turns import conversation, dialogue, is_empty, prompt
+from moaa.data.reading.bad_rows import RowError, Why, text_of, type_name
+from moaa.data.reading.columns import CONTEXT, SYSTEM, Fields
+from moaa.data.reading.labels import gold, row_id
+from moaa.data.reading.turns import conversation, dialogue, is_empty, prompt
 from moaa.rows import PromptRow
 
 MAX_ROW_BYTES = 1 << 20

@@ -1,7 +1,7 @@
 """What a row carries besides its conversation: its id and its right answer. Pure."""
 
-from moaa.data.bad_rows import RowError, Why, text_of, type_name
-from moaa.data.columns import ID, Fields
+from moaa.data.reading.bad_rows import RowError, Why, text_of, type_name
+from moaa.data.reading.columns import ID, Fields
 
 MAX_ID_CHARACTERS = 256
 

@@ -13,11 +13,11 @@ from typing import IO, Literal, cast
 
 import pyarrow as pa
 
-from moaa.data.bad_rows import BadRow
-from moaa.data.formats import MAGIC, READ, Form, Kind, Packing, kind_of
-from moaa.data.json_files import json_lines, json_values
-from moaa.data.records import Record, bad, damaged
-from moaa.data.table_files import arrow_rows, csv_rows, parquet_rows
+from moaa.data.reading.bad_rows import BadRow
+from moaa.data.reading.formats import MAGIC, READ, Form, Kind, Packing, kind_of
+from moaa.data.reading.json_files import json_lines, json_values
+from moaa.data.reading.records import Record, bad, damaged
+from moaa.data.reading.table_files import arrow_rows, csv_rows, parquet_rows
 
 _OTHER_PACKED = {b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
 _CODECS: dict[Packing, Literal["gzip", "bz2", "zstd"]] = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moaa.data.bad_rows import BadRow, Why, shorten
+from moaa.data.reading.bad_rows import BadRow, Why, shorten
 from moaa.errors import DataError
 from moaa.text import printable
 
