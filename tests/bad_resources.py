@@ -261,9 +261,29 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "hf://datasets/owner/name",
     ),
     "unread format": (
-        {"spec__data__sft__0__source": "s3://b/x.csv"},
+        {"spec__data__sft__0__source": "s3://b/x.xlsx"},
         "spec.data.sft[0].source",
-        ".jsonl, .json, .parquet",
+        "must end with .jsonl, .json, .csv or .tsv",
+    ),
+    "compressed Parquet": (
+        {"spec__data__sft__0__source": "s3://b/x.parquet.gz"},
+        "spec.data.sft[0].source",
+        "other formats are not read",
+    ),
+    "two columns for the conversation": (
+        {"spec__data__sft__0__columns": {"messages": "dialog", "prompt": "query"}},
+        "spec.data.sft[0].columns.prompt",
+        "stands beside messages",
+    ),
+    "a source twice": (
+        {"spec__data__preference": [{"source": "s3://b/x.json"}, {"source": "s3://b/x.json", "split": "train"}]},
+        "spec.data.preference[1].source",
+        "rows are taken once",
+    ),
+    "a source of sft twice": (
+        {"spec__data__sft": [{"source": "s3://b/x.json"}, {"source": "s3://b/x.json", "answers": "Given"}]},
+        "spec.data.sft[1].source",
+        "is spec.data.sft[0] again",
     ),
     "data on a claim": ({"spec__data__sft__0__source": "pvc://c/x.json"}, "spec.data.sft[0].source", "hf://datasets"),
     "iterations without limit": (

@@ -106,7 +106,12 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "no encoded control characters": ("holds a line break", "holds a line break"),
     "data on the hub": ("must be hf://datasets/owner/name", "must be hf://datasets/owner/name"),
     "data in a file": ("must be an absolute path", "must be an absolute path"),
-    "data formats": ("must end with one of", "must end with one of"),
+    "data formats": ("must end with .jsonl", "must end with .jsonl"),
+    "data columns": ("stands beside messages", "stands beside messages"),
+    **{
+        f"rows: {group} once": (rf"^spec\.data\.{group}.*rows are taken once", rf"^spec\.data\.{group}: .*taken once")
+        for group in ("sft", "preference")
+    },
     "hub fields of data": ("is for hf:// data sets only", "is for hf:// data sets only"),
     "something is trained": ("without either nothing is trained", "without either nothing is trained"),
     **{

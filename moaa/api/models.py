@@ -1,9 +1,9 @@
 """Models that take part: where their weights come from and how they are served, or who serves them for us."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from moaa.api.base import JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 

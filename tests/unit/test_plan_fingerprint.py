@@ -68,6 +68,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     },
     "nothing more in requests": {"spec__models__0__extraBody": {}},
     "reuse written out": {"spec__data__allowReuse": False},
+    "columns written out": {"spec__data__sft__0__columns": {"prompt": None, "ignore": []}},
 }
 
 
@@ -119,6 +120,19 @@ def test_these_edits_repeat_from_one_stage_on(edit: dict[str, Any], first: str) 
     found = [name for name in found if name != "i0-stage-data"]  # answers: Given also bears on which rows are usable
     assert found[0] == first
     assert "i1-promote" in found
+
+
+def test_columns_repeat_what_reads_the_rows() -> None:
+    found = changed(spec__data__sft__0__columns={"prompt": "query"})
+    assert found == ["i0-stage-data"], "what it gives rise to depends on the rows, which are pretended to be the same"
+    one = run_all(resource(spec__data__sft__0__columns={"system": "a"}))[1]["i0-stage-data"]
+    other = run_all(resource(spec__data__sft__0__columns={"context": "a"}))[1]["i0-stage-data"]
+    assert one.fingerprint != other.fingerprint
+
+
+def test_answers_of_the_data_as_a_baseline_are_read_by_stage_data() -> None:
+    assert "i0-stage-data" in changed(spec__evaluation__selection__0__baseline="$given")
+    assert "i0-stage-data" not in changed(spec__evaluation__selection__0__baseline="agg")
 
 
 def test_an_edit_of_the_aggregator_keeps_the_ledger() -> None:
@@ -184,8 +198,8 @@ def test_a_model_that_was_not_resolved_is_an_error() -> None:
 
 
 GOLDEN: dict[str, tuple[int, str]] = {
-    "i0-resolve": (1, "96de6a37ea4f"),
-    "i0-stage-data": (1, "5ab527ac113e"),
+    "i0-resolve": (2, "6cc8fe58bae3"),
+    "i0-stage-data": (2, "b062adf80b02"),
     "i0-evaluate": (3, "ae05649156eb"),
     "i1-generate": (2, "fc2ea4909696"),
     "i1-sft": (2, "da8d1105452a"),

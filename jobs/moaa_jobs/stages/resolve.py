@@ -18,6 +18,7 @@ from moaa.data.sources import choose_files
 from moaa.errors import DataError
 from moaa.plan.slices import field_of, tables
 from moaa.store.stages.tables import TableRows
+from moaa.text import printable, unfit
 from moaa.weights.hub import pinned_digest
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.one_worker import finished, publish
@@ -108,4 +109,6 @@ async def _pin_model(model: Model, origins: Origins, context: Context) -> ModelR
 def _all_files(source: str, names: Sequence[str]) -> list[str]:
     if not names:
         raise DataError(f"{source}: the folder of the model is empty; correct source")
+    if name := next((name for name in names if unfit(name)), None):
+        raise DataError(f"{source}: the name of file {printable(name)} is not UTF-8; rename or remove it")
     return list(names)

@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, StageError
+from moaa.judge.outcomes import why_no_pairs
+from moaa.plan.stage import Kind
+from moaa.rows import RankingRow
 from moaa.store.fencing import Token, claim
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Context, Permanent
-from moaa_jobs.runner.inputs import rows_of
+from moaa_jobs.runner.inputs import manifest_of, rows_of
 from moaa_jobs.training.driver import compiler, publish
 from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
@@ -104,10 +107,7 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     maker = f"i{job.iteration}-{recipe.source}"
     rows = await rows_of(context, maker, recipe.table)
     if not rows:
-        raise Permanent(
-            f"{job.stage}: {maker} left no row in its table {recipe.table} to train on; `moaa report` counts what "
-            "became of its prompts"
-        )
+        raise Permanent(f"{job.stage}: no row to train on: {await _why_none(context, maker, recipe)}")
     assert job.student is not None, "every training stage has a student"
     student = await weights.find(job.student, context)
     storage = context.resource.spec.storage
@@ -141,6 +141,16 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     return Rows(recipe.to_table(encoded), len(rows), {reason: len(of) for reason, of in _by_reason(failed).items()})
 
 
+async def _why_none(context: Context, maker: str, recipe: Recipe) -> str:
+    """What became of the rows that the stage before it read."""
+    manifest = await manifest_of(context, maker)
+    if recipe.kind is Kind.DPO:
+        rankings = cast("list[RankingRow]", await rows_of(context, maker, "rankings"))
+        return f"{maker}: {why_no_pairs(rankings, manifest.failures)}"
+    failed = ", ".join(f"{reason}: {count}" for reason, count in sorted(manifest.failures.items())) or "none"
+    return f"{maker} left none in its table {recipe.table}, of {manifest.rows_in} that it read (failed: {failed})"
+
+
 def _by_reason(failed: Sequence[Failed]) -> dict[str, list[Failed]]:
     """The most frequent reason first."""
     found: dict[str, list[Failed]] = {}
@@ -159,7 +169,10 @@ def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Fa
     )
     allowed = context.resource.spec.failures.max_fraction * rows
     if rows == len(failed):
-        raise Permanent(f"{stage}: no row is left to train on, of {rows}; {reasons}")
+        raise Permanent(
+            f"{stage}: no row is left to train on, of {rows}; {reasons}; raise maxLength where they are too long, "
+            "or look at the answers"
+        )
     if len(failed) > allowed:
         raise Permanent(
             f"{stage}: {len(failed)} of {rows} rows cannot be trained, but spec.failures.maxFraction allows "
