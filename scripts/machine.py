@@ -1,4 +1,4 @@
-"""What a machine must have for `make setup`, `make demo` and `make test`, looked at before anything is installed or started.
+"""What a machine must have for `make setup`, `make demo` and `make test`: looked at before anything is installed.
 
     python3 scripts/machine.py setup|demo|test
 
@@ -51,7 +51,7 @@ RUN_GIB = 1.0
 BUILD_GIB = 6.0
 """Of what Go downloads, compiles and keeps for the tests' Kubernetes API server."""
 MEMORY_GIB = {"setup": 1.0, "demo": 8.0, "test": 8.0}
-"""Free: two training workers under Ray take 5, and a model server 1.6. With 12 all models of the demo are up at once."""
+"""Free: two training workers under Ray take 5, a model server 1.6; with 12 all models of the demo are up at once."""
 
 
 @dataclass(frozen=True)

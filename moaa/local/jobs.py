@@ -8,15 +8,16 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from moaa.cause import CauseKind, cause, ended
 from moaa.local.bytecode import keep_bytecode
 from moaa.local.machine import visible
-from moaa.local.process import Guarded, Guards, quoted
+from moaa.local.process import Guarded, Guards, last, quoted
 from moaa.plan.stage import StageJob
 
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
@@ -84,10 +85,10 @@ def read_progress(file: Path) -> dict[str, Any]:
     return {}
 
 
-def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: dict[str, Any]) -> Outcome:
-    """What an exit code means, with the words of the job where it left any.
+def classify(exit_code: int, *, seconds: float, log: Sequence[str], progress: dict[str, Any]) -> Outcome:
+    """What an exit code means, with the words of the job where it left any; `log`: what it wrote.
 
-    >>> classify(64, seconds=1.0, log_tail=['{"error": "no rows", "permanent": true}'], progress={}).error
+    >>> classify(64, seconds=1.0, log=['{"error": "no rows", "permanent": true}'], progress={}).error
     'no rows'
     """
     waiting = progress.get("waiting")
@@ -103,17 +104,22 @@ def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: d
             end = End.FENCED
         case _:
             end = End.CRASHED
-    return Outcome(end, seconds, exit_code, error=_error(exit_code, log_tail), progress=progress)
+    if said := _said(log):
+        return Outcome(end, seconds, exit_code, error=said, progress=progress)
+    found = cause(log) if exit_code <= 128 else None
+    if found and found.kind is CauseKind.MISSING and end is End.CRASHED:
+        end = End.PERMANENT
+    words = f": {found.text}" if found else f"; its last lines:\n{quoted(last(log))}"
+    return Outcome(end, seconds, exit_code, error=f"the job {ended(exit_code)}{words}", progress=progress)
 
 
-def _error(exit_code: int, log_tail: list[str]) -> str:
+def _said(log: Sequence[str]) -> str:
+    """The error a job names in its last line; empty when it could not."""
     with contextlib.suppress(ValueError, IndexError):
-        last = json.loads(log_tail[-1])
-        if isinstance(last, dict) and "error" in last:
-            return str(last["error"])
-    how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with exit code {exit_code}"
-    hint = "; the machine may have run out of memory" if exit_code == 137 else ""
-    return f"the job {how}{hint}; its last lines:\n{quoted(log_tail)}"
+        line = json.loads(last(log)[-1])
+        if isinstance(line, dict) and "error" in line:
+            return str(line["error"])
+    return ""
 
 
 class JobRun:
@@ -144,7 +150,7 @@ class JobRun:
     async def wait(self) -> Outcome:
         code = await self._process.wait()
         seconds = time.monotonic() - self._started
-        return classify(code, seconds=seconds, log_tail=self._process.last_lines(), progress=self.progress)
+        return classify(code, seconds=seconds, log=self._process.written(), progress=self.progress)
 
     async def stop(self) -> None:
         """SIGTERM, the grace, SIGKILL; returns when nothing of it is left."""

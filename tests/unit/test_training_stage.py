@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moaa.errors import DataError, StoreError
+from moaa.errors import DataError, StageError, StoreError
 from moaa.plan.stage import Kind, Output, StageJob, StageResult
 from moaa.store.fencing import claim
 from moaa_jobs.context import Context, Permanent
@@ -15,6 +15,7 @@ from moaa_jobs.training import sft, stage, watch, weights
 from moaa_jobs.training.config import LoopProgress, progress_key
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
+from tests.unit.test_cause import DEATHS
 
 
 @pytest.fixture
@@ -109,6 +110,23 @@ async def test_a_store_that_is_out_ends_no_training(
     assert [line.split(" error=")[0] for line in warned] == [
         "store_unreachable what=progress", "store_unreachable what=fencing-token",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("death", "error", "words"),
+    [
+        ("ray-library", Permanent, "run: training failed: the library libnuma-absent.so.1 is not installed on this"),
+        ("ray-package", Permanent, "run: training failed: the Python package flash_attn_absent is not installed"),
+        ("address-space", StageError, "run: training failed: MemoryError"),
+        ("stopped-while-serving", StageError, "run: training failed: "),
+    ],
+)
+def test_a_worker_that_failed_shows_the_cause_first(death: str, error: type[Exception], words: str) -> None:
+    told = (DEATHS / f"{death}.log").read_text()
+    failed = stage.worker_failed("run", told)
+    assert type(failed) is error
+    assert str(failed).startswith(words)
+    assert str(failed).endswith(told)
 
 
 async def test_weights_are_found_by_name_by_stage_and_through_a_promotion(world: World) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from moaa.cause import CauseKind, cause
 from moaa.errors import Fenced, StageError
 from moaa.plan.stage import Kind, StageJob
 from moaa.store.fencing import Token, claim
@@ -189,7 +190,7 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
             await watch(training, config, context, token)
             value = training.result()
     except TrainingFailedError as error:
-        raise StageError(f"{config.run_name}: training failed: {error}") from error
+        raise worker_failed(config.run_name, str(error)) from error
     finally:
         if training is not None:
             # When this task was stopped, the thread ends because Ray has; its error is a consequence.
@@ -198,6 +199,18 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
     if "fenced" in value:
         raise Fenced(str(value["fenced"]))
     return LoopResult.model_validate(value)
+
+
+def worker_failed(run_name: str, words: str) -> StageError | Permanent:
+    """The error for `words`, in which Ray says how a worker failed: the cause first, Ray's own words below.
+
+    Permanent where a library or package is missing, which it will be in the next attempt, too.
+    """
+    found = cause(words.splitlines())
+    if found is None:
+        return StageError(f"{run_name}: training failed: {words}")
+    text = f"{run_name}: training failed: {found.text}\n{words}"
+    return Permanent(text) if found.kind is CauseKind.MISSING else StageError(text)
 
 
 def _stop_on_sigterm() -> None:
