@@ -7,6 +7,8 @@ UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 PY := .venv/bin/python
 WORKDIR ?= runs/tiny
 GOAL := setup
+# Scripts that make a one-node cluster and a clean image on this machine, where somebody has put them.
+CLUSTER ?= ../shared/cluster
 
 .PHONY: help
 help: ## List the targets
@@ -76,7 +78,8 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 	$(PY) -m tests.e2e $(E2E)
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop, then of the operator and of pods; takes three quarters of an hour
+soak: setup ## Kills of every kind, on this machine and a cluster, then demo and test in a clean container; two hours
 	$(PY) -m benchmarks.soak --workdir runs/soak
 	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k "killed_anywhere or storm" --operator-kills 50 --operator-storms 10 --timeout 3600
-	if [ -d ../shared/cluster ]; then MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node ../shared/cluster; fi
+	@if [ ! -d $(CLUSTER) ]; then echo "no $(CLUSTER) here: nothing is run on a cluster or in a clean container"; exit; fi; \
+	MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node $(CLUSTER); .ci/clean-machine $(CLUSTER)

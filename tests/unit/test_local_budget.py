@@ -88,6 +88,8 @@ def test_pinned_servers_are_waited_for() -> None:
 def test_available_memory_is_the_smaller_of_machine_and_cgroup() -> None:
     meminfo = "MemTotal:  33554432 kB\nMemAvailable:  16777216 kB\n"
     assert machine.available_gib(meminfo) == 16.0
+    usage = {"cgroup_limit": str(8 * 1024**3), "cgroup_usage": str(7 * 1024**3)}
+    assert machine.available_gib(meminfo, **usage, cgroup_stat=f"anon 9\ninactive_file {5 * 1024**3}\n") == 6.0
     limited = machine.available_gib(meminfo, cgroup_limit=str(8 * 1024**3), cgroup_usage=str(3 * 1024**3))
     assert limited == 5.0
 
