@@ -7,6 +7,8 @@ UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 PY := .venv/bin/python
 WORKDIR ?= runs/tiny
 GOAL := setup
+# Tests start some fifty Pythons, and compiling what each of them imports takes longer than running it.
+unexport PYTHONDONTWRITEBYTECODE
 # Scripts that make a one-node cluster and a clean image on this machine, where somebody has put them.
 CLUSTER ?= ../shared/cluster
 
