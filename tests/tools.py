@@ -172,15 +172,21 @@ def _go(folder: Path, *arguments: str) -> str:
             "there"
         )
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-    done = subprocess.run(
-        [go, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [go, *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolUnavailable(
+            f"`go {' '.join(arguments)}` took longer than {BUILD_TIMEOUT_S} s; "
+            "Go keeps what is compiled, so run it again"
+        ) from error
     if done.returncode:
         raise ToolUnavailable(f"`go {' '.join(arguments)}` failed: {(done.stderr or done.stdout)[-2000:]}")
     return done.stdout

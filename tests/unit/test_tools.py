@@ -116,6 +116,13 @@ def test_staging_modules_are_replaced_by_what_is_published(with_go: Path) -> Non
     ]  # fmt: skip
 
 
+def test_a_build_without_end_says_that_it_goes_on(with_go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "BUILD_TIMEOUT_S", 0.01)
+    put(with_go / "path" / "go", "#!/bin/sh\nexec /bin/sleep 60\n")
+    with pytest.raises(tools.ToolUnavailable, match=r"took longer than .*; Go keeps what is compiled, so run it again"):
+        tools.tool("etcd")
+
+
 def test_a_build_that_fails_leaves_nothing(with_go: Path) -> None:
     put(with_go / "path" / "go", '#!/bin/sh\nif [ "$1" = mod ]; then echo "no such module" >&2; exit 1; fi\n')
     with pytest.raises(tools.ToolUnavailable, match="no such module"):
