@@ -245,7 +245,8 @@ def _decided(word: bool, operands: Any) -> bool:
     failure: CelError | None = None
     for tree, names in operands:
         try:
-            if evaluate(tree, names) is word:
+            value: object = evaluate(tree, names)
+            if value is word:
                 return word
         except CelError as error:
             failure = error

@@ -17,8 +17,7 @@ from moaa.plan.stage import StageJob, StageResult
 from moaa_operator.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
 from moaa_operator.errors import AlreadyExists, Conflict, NotFound
 from moaa_operator.observe import Role
-from moaa_operator.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
-from moaa_operator.render.pod import JOB_FILE
+from moaa_operator.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, STAGE_LABEL
 from tests.operator_helpers import finished, inspected
 
 Object = dict[str, Any]
@@ -200,7 +199,7 @@ class Kubelet:
         for pod in pods:
             state = {"terminated": _ended(fate.code, message)}
             phase = "Failed" if fate.code else "Succeeded"
-            status = {"phase": phase, "conditions": _conditions(True, False)}
+            status: Object = {"phase": phase, "conditions": _conditions(True, False)}
             status["containerStatuses"] = [_container(pod, state)]
             self._put_status(POD, pod, status)
         kinds = ("FailureTarget", "Failed") if fate.code else ("SuccessCriteriaMet", "Complete")

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from calls_scripted import Asked
-
 from moaa.api.defaults import effective
 from moaa.api.mixture import Judge
 from moaa.api.prompts import Prompts
 from moaa.client.calls import Message
 from moaa.data.rows import SampleRow
 from moaa.judge.compare import Pair
+from tests.unit.calls_scripted import Asked
 
 PROMPTS = effective(
     Prompts(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import combinations
+from typing import Any
 
 from moaa.api import MoAA
 from moaa.data.rows import AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
@@ -22,7 +23,7 @@ from moaa.store.manifest import StageManifest, TokenUsage
 
 RUN = "research-llama-8b-local"
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-RESOURCE = {
+RESOURCE: dict[str, Any] = {
     "apiVersion": "moaa.dev/v1alpha1",
     "kind": "MoAA",
     "metadata": {"name": "llama-8b", "namespace": "research"},
@@ -118,7 +119,7 @@ LONG = "supercalifragilistic" * 40
 
 
 def resource(**changes: object) -> MoAA:
-    spec = {**RESOURCE["spec"], **changes}  # type: ignore[dict-item]
+    spec = {**RESOURCE["spec"], **changes}
     return MoAA.model_validate({**RESOURCE, "spec": spec})
 
 

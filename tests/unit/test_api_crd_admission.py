@@ -39,9 +39,9 @@ def as_resource(stored: Schema) -> MoAA:
     return MoAA.model_validate_json(json.dumps(stored), strict=True, by_alias=True, by_name=False)
 
 
-JUDGE = {"aggregator": {"model": "agg"}, "judges": [{"model": "a"}]}
+JUDGE: dict[str, Any] = {"aggregator": {"model": "agg"}, "judges": [{"model": "a"}]}
 THREE = [{"model": "a"}, {"model": "b"}, {"model": "eva"}]
-POD = {
+POD: dict[str, Any] = {
     "metadata": {"labels": {"team": "x"}},
     "spec": {
         "nodeSelector": {"gpu": "h100"},
@@ -277,9 +277,10 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "mixture without aggregator": ({"spec__judge": {"judges": THREE}}, "spec.judge.aggregator"),
     "mixture without judges": ({"spec__judge": {"aggregator": {"model": "a"}}}, "spec.judge.judges"),
     "text behind the last line": ({"spec__student": "base\n"}, "spec.student"),
-} | {
-    f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
-    for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+    **{
+        f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
+        for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+    },
 }
 
 EVERY_BAD = [
@@ -319,7 +320,7 @@ def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
     assert not [refusal for refusal in refused(tree(**changes)) if "metadata.name" not in refusal.about]
 
 
-SCHEMA_ALONE = {
+SCHEMA_ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "a list for a mapping": ({"spec__data": []}, "spec.data"),
     "a number without quotes": ({"spec__training__sft": {"epochs": 3}}, "spec.training.sft.epochs"),
     "a number that is none": ({"spec__training__sft": {"epochs": "3x"}}, "spec.training.sft.epochs"),

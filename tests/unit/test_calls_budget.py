@@ -3,7 +3,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from calls_scripted import Asked, ScriptedCaller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -27,6 +26,7 @@ from moaa.client.calls import Message
 from moaa.client.fitted import call_fitted
 from moaa.client.tokens import TokenizerCounter, load_counter, window_of
 from moaa.errors import CallError, DataError
+from tests.unit.calls_scripted import Asked, ScriptedCaller
 
 
 @dataclass(frozen=True)

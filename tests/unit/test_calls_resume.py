@@ -4,7 +4,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from calls_scripted import ScriptedClients
 
 from moaa.api.defaults import effective
 from moaa.api.mixture import Mixture
@@ -18,6 +17,7 @@ from moaa.plan.stage import Kind, ledger_path, stage_path
 from moaa.store.directory import DirectoryStore
 from moaa.store.fencing import claim
 from moaa.store.ledger import Ledger
+from tests.unit.calls_scripted import ScriptedClients
 
 DIGESTS = {name: name * 8 for name in ("a", "b", "agg")}
 PROMPTS = effective(Prompts())

@@ -136,7 +136,7 @@ async def test_a_finished_shard_leaves_its_totals_and_nothing_else(
     made: list[weakref.ref[object]] = []
     alive: list[int] = []
 
-    def noted(kind: type) -> None:
+    def noted(kind: Any) -> None:
         begin = kind.__init__
 
         def init(self: object, *arguments: object, **named: object) -> None:

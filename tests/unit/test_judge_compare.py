@@ -3,10 +3,8 @@
 from decimal import Decimal
 
 import pytest
-from calls_scripted import Asked, ScriptedCaller
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, judge, pair, shown
 
 from moaa.api.mixture import PAPER_CRITERIA
 from moaa.client.budget import CharacterCounter, Window
@@ -16,6 +14,8 @@ from moaa.errors import CallError
 from moaa.judge.compare import compare
 from moaa.judge.panel import majority, panel_score
 from moaa.judge.ranking import pair_score
+from tests.unit.calls_scripted import Asked, ScriptedCaller
+from tests.unit.judge_scripted import CHOICE, PROMPTS, by_quality, judge, pair, shown
 
 
 async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> None:

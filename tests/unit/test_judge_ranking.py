@@ -5,16 +5,16 @@ from itertools import combinations, permutations
 from typing import Any
 
 import pytest
-from calls_scripted import MemoryLedger, ScriptedCaller, ScriptedClients
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, judge, row, user
 
 from moaa.client.ledgered import Calls
 from moaa.data.rows import Comparison, RankingRow
 from moaa.errors import ModelAbsent
 from moaa.judge.ranking import pair_score, rank
 from moaa.judge.row import judge_pair, judge_row, to_pair
+from tests.unit.calls_scripted import MemoryLedger, ScriptedCaller, ScriptedClients
+from tests.unit.judge_scripted import CHOICE, PROMPTS, by_quality, judge, row, user
 
 # Ranking
 

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, user
 
 from moaa.api.mixture import PAPER_CRITERIA, Criterion
 from moaa.client.calls import Message
@@ -11,6 +10,7 @@ from moaa.judge.compare import outcome_of
 from moaa.judge.criteria import parse_criteria
 from moaa.judge.prompts import question_text
 from moaa.judge.verdict import parse_verdict
+from tests.unit.judge_scripted import CHOICE, user
 
 # Criteria
 

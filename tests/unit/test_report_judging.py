@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from report_world import pair_of, ranking, rankings
 
 from moaa.data.rows import Comparison, RankingRow
 from moaa.report.judging import Orders, Tally, margin, matrix, orders, tally_pairs, tally_rankings
+from tests.unit.report_world import pair_of, ranking, rankings
 
 
 def row(*comparisons: Comparison, outcome: str = "pair", points: list[float | None] | None = None) -> RankingRow:

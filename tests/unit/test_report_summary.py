@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
 
 from moaa.api.resource import Metadata
 from moaa.plan.estimate import gpus_held
@@ -17,6 +16,7 @@ from moaa.report.students import promoted, student_label
 from moaa.report.summary import summarise
 from moaa.report.view import RunView, StageView
 from moaa.store.manifest import TokenUsage
+from tests.unit.report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
 
 FINISHED = finished_run()
 SUMMARY = summarise(FINISHED)

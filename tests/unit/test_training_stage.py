@@ -11,7 +11,7 @@ from moaa.errors import DataError, StageError, StoreError
 from moaa.plan.stage import Kind, Output, StageJob, StageResult
 from moaa.store.fencing import claim
 from moaa_jobs.context import Context, Permanent
-from moaa_jobs.training import sft, stage, watch, weights
+from moaa_jobs.training import publish, sft, stage, watch, weights
 from moaa_jobs.training.config import LoopProgress, progress_key
 from moaa_jobs.training.tokenizer import load_tokenizer, stop_ids
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
@@ -77,7 +77,7 @@ async def test_a_refused_packing_is_one_line_of_the_log(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, stage.publish.path_of(job), stage.SHARD)
+    token = await claim(world.store, publish.path_of(job), stage.SHARD)
     config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
     report = LoopProgress(phase="training", step=3, steps=9, packing_refused=True)
     await world.store.put(progress_key(config), report.model_dump_json().encode())
@@ -93,7 +93,7 @@ async def test_a_store_that_is_out_ends_no_training(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, stage.publish.path_of(job), stage.SHARD)
+    token = await claim(world.store, publish.path_of(job), stage.SHARD)
     config = await stage._configure(job, context, sft.RECIPE, token, await stage._encode_rows(job, context, sft.RECIPE))
 
     async def fail(*_: object) -> bytes:
@@ -153,7 +153,7 @@ async def test_weights_that_are_not_there_are_the_users_to_correct(world: World)
     (world.student / "config.json").unlink()
     found = await weights.find("student", context)
     with pytest.raises(DataError, match=r"has no config\.json"):
-        await weights.bring(found, context.store, context.resource, context.work_dir)
+        await weights.bring(found, context.store, context.resource.spec.storage, context.work_dir)
 
 
 def test_stop_ids_come_from_tokenizer_and_generation_config(world: World) -> None:
