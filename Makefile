@@ -1,4 +1,4 @@
-# Everything a person or CI runs. `make demo` and `make test` install what they need.
+# Everything a person or CI runs. `make demo` and `make test` install what they need, and say first what they cannot.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,17 +6,26 @@ SHELL := bash
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 PY := .venv/bin/python
 WORKDIR ?= runs/tiny
+GOAL := setup
+# Tests start some fifty Pythons, and compiling what each of them imports takes longer than running it.
+unexport PYTHONDONTWRITEBYTECODE
+# Scripts that make a one-node cluster and a clean image on this machine, where somebody has put them.
+CLUSTER ?= ../shared/cluster
 
 .PHONY: help
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-.tools/uv/bin/uv:
+.PHONY: machine
+machine: # What the machine itself must have; nothing is installed or started before
+	@python3 scripts/machine.py $(GOAL)
+
+.tools/uv/bin/uv: | machine
 	python3 -m venv .tools/uv
 	.tools/uv/bin/pip install --quiet "uv>=0.9,<1"
 
 # The stamp is newer than the lock when the environment matches it.
-.venv/.synced: pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+.venv/.synced: pyproject.toml uv.lock | machine $(filter .tools/%,$(UV))
 	@start=$$(date +%s); $(UV) sync --quiet --locked --extra local --extra dev; touch $@; \
 	echo "dependencies installed in $$(($$(date +%s) - start)) s"
 
@@ -24,17 +33,23 @@ help: ## List the targets
 setup: .venv/.synced ## Install everything into .venv
 
 .PHONY: demo
+demo: GOAL := demo
 demo: setup ## Two full iterations with real models on this machine, then the report and its claims
 	$(PY) -m examples.tiny.demo --workdir $(WORKDIR)
 
 .PHONY: test
-test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed and S3
+test: GOAL := test
+test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed, S3 and Kubernetes API
 	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
+	$(PY) -m tests.tools --quiet kube-apiserver etcd helm kubectl versitygw
 	$(PY) -m pytest tests/integration -q --timeout 1200
 
 .PHONY: unit
 unit: setup ## Unit tests only
 	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
+
+.PHONY: check
+check: lint unit ## What must hold before a commit: lint and unit tests
 
 .PHONY: lint
 lint: setup ## Format, lint, strict types, import contracts
@@ -69,7 +84,8 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 	$(PY) -m tests.e2e $(E2E)
 
 .PHONY: soak
-soak: setup ## Kills of every kind against the tiny loop, then of the operator and of pods; takes three quarters of an hour
+soak: setup ## Kills of every kind, on this machine and a cluster, then demo and test in a clean container; two hours
 	$(PY) -m benchmarks.soak --workdir runs/soak
 	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k "killed_anywhere or storm" --operator-kills 50 --operator-storms 10 --timeout 3600
-	if [ -d ../shared/cluster ]; then MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node ../shared/cluster; fi
+	@if [ ! -d $(CLUSTER) ]; then echo "no $(CLUSTER) here: nothing is run on a cluster or in a clean container"; exit; fi; \
+	MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node $(CLUSTER); .ci/clean-machine $(CLUSTER)

@@ -118,7 +118,14 @@ class UsageError(MoaaError):
 
 
 class ServerError(MoaaError):
-    """A model server did not start in time or died; the text ends with its last log lines."""
+    """A model server did not start in time or died; the text says why, or ends with its last log lines.
+
+    `is_permanent`: another start would end in the same way.
+    """
+
+    def __init__(self, message: str, *, is_permanent: bool = False) -> None:
+        self.is_permanent = is_permanent
+        super().__init__(message)
 
 
 class StageError(MoaaError):

@@ -109,6 +109,9 @@ print("loading", name, flush=True)
 if mode == "dies":
     print("ValueError: no such architecture", flush=True)
     sys.exit(3)
+if mode.startswith("says "):
+    os.write(2, open(mode[5:], "rb").read())
+    sys.exit(1)
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -144,7 +147,8 @@ class FakeMachine:
         for path in (self.root, self.control):
             path.mkdir(parents=True, exist_ok=True)
         self.modes: dict[str, str] = {}
-        """How servers behave, by name: serves, dies, never (ready), mute (refuses chats)."""
+        """How servers behave, by name: serves, dies, never (ready), mute (refuses chats), or `says FILE`, which it
+        writes before it ends with 1."""
         if not (self.control / "script.json").exists():
             self.script({})
 

@@ -16,7 +16,6 @@ from moaa.judge.ask import RETRY_KEY
 from moaa.judge.method import Ranked
 from moaa.judge.ranking import rank
 from moaa.judge.row import pair_row
-from moaa.local.serving.catalogue import served_name
 from moaa.plan.digests import answering_digest, model_digest
 from moaa.plan.graph import benchmarks, build
 from moaa.plan.ids import RESOLVE, STAGE_DATA, made_by, stage_id
@@ -32,6 +31,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa.store.objects.keys import HIDDEN
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_table
+from moaa.weights.served import served_name
 
 CALL_KEYS = ("", "half", RETRY_KEY, f"{RETRY_KEY}half")
 """Every `key` that mixture and judge give a call."""

@@ -7,12 +7,13 @@ manifest is in the store.
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
+from moaa.cause import CauseKind, cause, ended
 from moaa.contract import answers
 from moaa.contract import environment as variables
 from moaa.contract import progress as progress_document
@@ -21,7 +22,7 @@ from moaa.contract.exits import Exit, exit_of
 from moaa.contract.job import StageJob
 from moaa.contract.progress import Figures
 from moaa.local.processes.bytecode import keep_bytecode
-from moaa.local.processes.process import Guarded, Guards, quoted
+from moaa.local.processes.process import Guarded, Guards, last, quoted
 from moaa.local.serving.machine import visible
 
 STOP_GRACE_S = 30.0
@@ -86,10 +87,10 @@ def read_progress(file: Path) -> Figures:
     return {}
 
 
-def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: Figures) -> Outcome:
-    """What an exit code means, with the words of the job where it left any.
+def classify(exit_code: int, *, seconds: float, log: Sequence[str], progress: Figures) -> Outcome:
+    """What an exit code means, with the words of the job where it left any; `log`: what it wrote.
 
-    >>> classify(64, seconds=1.0, log_tail=['{"error": "no rows", "permanent": true}'], progress={}).error
+    >>> classify(64, seconds=1.0, log=['{"error": "no rows", "permanent": true}'], progress={}).error
     'no rows'
     """
     meaning = exit_of(exit_code)
@@ -107,16 +108,20 @@ def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: F
             end = End.CRASHED
         case _:
             assert_never(meaning)
-    return Outcome(end, seconds, exit_code, error=_error(exit_code, log_tail), progress=progress)
+    if said := _said(log):
+        return Outcome(end, seconds, exit_code, error=said, progress=progress)
+    found = cause(log) if exit_code <= 128 else None
+    if found and found.kind is CauseKind.MISSING and end is End.CRASHED:
+        end = End.PERMANENT
+    words = f": {found.text}" if found else f"; its last lines:\n{quoted(last(log))}"
+    return Outcome(end, seconds, exit_code, error=f"the job {ended(exit_code)}{words}", progress=progress)
 
 
-def _error(exit_code: int, log_tail: list[str]) -> str:
-    said = answers.read(log_tail[-1], FailureAnswer) if log_tail else None
-    if said is not None:
-        return said.error
-    how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with exit code {exit_code}"
-    hint = "; the machine may have run out of memory" if exit_code == 137 else ""
-    return f"the job {how}{hint}; its last lines:\n{quoted(log_tail)}"
+def _said(log: Sequence[str]) -> str | None:
+    """The error a job names in its last line, where it could."""
+    lines = last(log)
+    failure = answers.read(lines[-1], FailureAnswer) if lines else None
+    return failure.error if failure else None
 
 
 class JobRun:
@@ -147,7 +152,7 @@ class JobRun:
     async def wait(self) -> Outcome:
         code = await self._process.wait()
         seconds = time.monotonic() - self._started
-        return classify(code, seconds=seconds, log_tail=self._process.last_lines(), progress=self.progress)
+        return classify(code, seconds=seconds, log=self._process.written(), progress=self.progress)
 
     async def stop(self) -> None:
         """SIGTERM, the grace, SIGKILL; returns when nothing of it is left."""

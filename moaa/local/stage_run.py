@@ -128,7 +128,7 @@ async def _recorded_run(
     try:
         outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
-        outcome = Outcome(End.CRASHED, 0.0, None, error=str(error))
+        outcome = Outcome(End.PERMANENT if error.is_permanent else End.CRASHED, 0.0, None, error=str(error))
     except DataError as error:
         outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
     except OSError as error:

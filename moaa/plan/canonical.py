@@ -127,4 +127,4 @@ def text_digest(text: str) -> str:
 
 def _listed(table: Mapping[type[Spec], frozenset[str]], kind: type[Spec]) -> frozenset[str]:
     """Fields listed for a class or for one it derives from."""
-    return frozenset().union(*(names for listed, names in table.items() if issubclass(kind, listed)))
+    return frozenset().union(*[table[listed] for listed in kind.__mro__ if listed in table])

@@ -3,6 +3,8 @@
 `MAX_TOKENS` is what every request allows; "told" usage is 7 and 3 tokens.
 """
 
+from typing import Any
+
 from tests.fakes.model_server import Answered, Behaviour, Ended, Exchange, Failed, completion, error, inside
 
 MAX_TOKENS = 16
@@ -13,10 +15,10 @@ FULL = {"prompt_tokens": 7, "completion_tokens": MAX_TOKENS}
 LONG = "word " * 200
 
 
-def _ends(reason: object, outcome: Answered | Failed, **more: object) -> Behaviour:
+def _ends(reason: object, outcome: Answered | Failed, **more: Any) -> Behaviour:
     return Behaviour(
         f"ends with {reason!r} {more or ''}".strip(), (completion("fine", finish=reason, **more),), outcome
-    )  # type: ignore[arg-type]
+    )
 
 
 REFUSED = Failed("refused", "filter", tokens=(7, 3))

@@ -112,7 +112,7 @@ def answers() -> dict[str, Any]:
         # How well it is squeezed is zlib's.
         "packed": (pack(resolved.with_(models=packed)) or "")[:12],
         "too long": pack(resolved.with_(models=many)),
-        "read": [said.model_dump() if (said := read(text, FailureAnswer)) else {} for text in words],
+        "read": [one.model_dump() if (one := read(text, FailureAnswer)) else {} for text in words],
     }
     try:
         answer(None, resolved.with_(models=many))
@@ -214,7 +214,7 @@ def _quiet_logs() -> Iterator[None]:
 
 
 def _classified(code: int) -> dict[str, Any]:
-    outcome = classify(code, seconds=1.0, log_tail=["one", "two"], progress={"waiting": {"a": 3}, "calls": 5})
+    outcome = classify(code, seconds=1.0, log=["one", "two"], progress={"waiting": {"a": 3}, "calls": 5})
     return {"end": str(outcome.end), "error": outcome.error, "waiting": outcome.waiting}
 
 
@@ -244,7 +244,7 @@ def progress() -> dict[str, Any]:
         calls, training = Path(folder) / "calls.json", Path(folder) / "training.json"
         moments = iter(range(1000))
         one = Progress("i1-judge", calls, clock=lambda: float(next(moments)))
-        one.update(**{**FIGURES, "rows_done": 20})
+        one.update(**(FIGURES | Figures(rows_done=20)))
         one.update(**FIGURES)
         two = Progress("i1-sft", training, clock=lambda: float(next(moments)))
         two.update(step=10, steps=100, loss=0.7)

@@ -201,7 +201,7 @@ class Kubelet:
         for pod in pods:
             state = {"terminated": _ended(fate.code, message)}
             phase = "Failed" if fate.code else "Succeeded"
-            status = {"phase": phase, "conditions": _conditions(True, False)}
+            status: Object = {"phase": phase, "conditions": _conditions(True, False)}
             status["containerStatuses"] = [_container(pod, state)]
             self._put_status(POD, pod, status)
         kinds = ("FailureTarget", "Failed") if fate.code else ("SuccessCriteriaMet", "Complete")

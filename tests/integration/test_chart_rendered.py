@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
-from moaa_operator.render.metadata import labels
 
 from moaa.api.crd.definition import crd
 from moaa.contract import progress
 from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner, Role
+from moaa_operator.render.context import Child, RenderContext
 from moaa_operator.render.server import PORT
 from moaa_operator.settings import LogFormat, NodeRole, Settings
 from tests.chart import (
@@ -28,6 +28,7 @@ from tests.chart import (
     only,
     render,
 )
+from tests.plan_helpers import resource
 
 CLUSTER_SCOPED = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
 
@@ -41,7 +42,7 @@ def rights(role: Object) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for rule in role["rules"]:
         assert rule.keys() == {"apiGroups", "resources", "verbs"}
-        for key in [(group, resource) for group in rule["apiGroups"] for resource in rule["resources"]]:
+        for key in [(group, kind) for group in rule["apiGroups"] for kind in rule["resources"]]:
             assert key not in found
             found[key] = rule["verbs"]
     return found
@@ -292,8 +293,8 @@ def admitted(policies: list[Object], target: Mapping[str, str], peer: Mapping[st
 def test_who_reaches_pods_of_runs() -> None:
     objects = render({"runNamespaces": [{"name": "runs"}]})
     policies = [o for o in objects if o["kind"] == "NetworkPolicy" and o["metadata"]["namespace"] == "runs"]
-    owner = Owner("llama", "runs", "uid")
-    server, stage = labels(owner, Role.SERVER), labels(owner, Role.STAGE)
+    context = RenderContext(resource(), Owner("llama", "runs", "uid"), Settings())
+    server, stage = context.labels(Child("server", Role.SERVER)), context.labels(Child("stage", Role.STAGE))
     assert {RUN_LABEL, ROLE_LABEL} <= server.keys()
     assert admitted(policies, server, stage) == [PORT]
     assert admitted(policies, server, {"app": "somebody"}) == []

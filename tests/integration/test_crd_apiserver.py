@@ -25,7 +25,7 @@ DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 """As kubectl asks: fields that the schema does not know are errors."""
 LEFT_TO_MOAA_VALIDATE = {"secrets that share a variable", "a number too long to write out"}
 """What the server takes though `moaa validate` does not: environment variables of `moaa run`, canonical spellings."""
-REFUSED = {
+REFUSED: dict[str, tuple[Object, str]] = {
     **{name: (changes, path) for name, (changes, path, _) in BAD.items()},
     **MORE_BAD,
     **{f"schema: {name}": case for name, case in SCHEMA_ALONE.items()},

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,10 @@ from tests.integration.kubelet import DONE, HELD, run_of
 from tests.integration.operator_world import Operator, World, short, tiny
 
 Object = dict[str, Any]
+
+
+def is_done(world: World, stage: str) -> bool:
+    return stage in world.done("tiny")
 
 
 def assert_undisturbed(world: World, *names: str) -> None:
@@ -80,7 +85,7 @@ def test_one_of_two_replicas_works_and_the_other_follows_when_it_is_killed(world
         return condition()
 
     for stage in ("i0-evaluate", "i1-sft"):
-        world.until(lambda stage=stage: reaches(lambda: stage in world.done("tiny")))
+        world.until(partial(reaches, partial(is_done, world, stage)))
         [lease] = world.kubelet.all(LEASE)
         holder = lease["spec"]["holderIdentity"].rpartition("-")[2]
         [leader] = [replica for replica in replicas if str(replica.process.pid) == holder]
@@ -109,7 +114,7 @@ def test_the_api_server_is_killed_and_comes_back(world: World) -> None:
     world.apply(tiny("tiny", iterations=1))
     operator = world.operator()
     for stage in ("i0-evaluate", "i1-sft"):
-        world.until(lambda stage=stage: stage in world.done("tiny"))
+        world.until(partial(is_done, world, stage))
         world.server.kill()
         world.server.start()
     world.until(lambda: world.phase("tiny") == "Succeeded")
@@ -177,14 +182,17 @@ def test_a_run_that_waits_or_is_over_writes_nothing(world: World) -> None:
     def looks() -> int:
         return sum(asked.path.endswith("/moaas/tiny") for asked, _ in world.proxy.requests())
 
+    def has_looked(times: int) -> bool:
+        return looks() >= times
+
     def writes_while_it_looks() -> list[str]:
         """What is written during five looks, once there was one without."""
         before = -1
         while before != len(world.proxy.writes()):
             before, seen = len(world.proxy.writes()), looks()
-            world.until(lambda seen=seen: looks() >= seen + 2)
+            world.until(partial(has_looked, seen + 2))
         seen = looks()
-        world.until(lambda: looks() >= seen + 5)
+        world.until(partial(has_looked, seen + 5))
         return [f"{asked.method} {asked.path}" for asked in world.proxy.writes()[before:]]
 
     world.until(lambda: world.kubelet.all(RAYJOB))

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from calls_scripted import Asked
-
 from moaa.api.mixture import Judge
 from moaa.api.prompts import Prompts, effective
 from moaa.asking.asker import Asker
@@ -13,6 +11,7 @@ from moaa.judge.methods import method_of
 from moaa.judge.pairwise import EveryPair, Pair
 from moaa.judge.row import pair_row, ranking_row
 from moaa.rows import Comparison, PairRow, RankingRow, SampleRow
+from tests.unit.calls_scripted import Asked
 
 PROMPTS = effective(
     Prompts(

@@ -26,7 +26,7 @@ from moaa.store.stages.manifest import StageManifest, TokenUsage
 
 RUN = "research-llama-8b-local"
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-RESOURCE = {
+RESOURCE: dict[str, Any] = {
     "apiVersion": "moaa.dev/v1alpha1",
     "kind": "MoAA",
     "metadata": {"name": "llama-8b", "namespace": "research"},
@@ -122,7 +122,7 @@ LONG = "supercalifragilistic" * 40
 
 
 def resource(**changes: object) -> MoAA:
-    spec = {**RESOURCE["spec"], **changes}  # type: ignore[dict-item]
+    spec = {**RESOURCE["spec"], **changes}
     return MoAA.model_validate({**RESOURCE, "spec": spec})
 
 

@@ -39,9 +39,9 @@ def as_resource(stored: Schema) -> MoAA:
     return MoAA.model_validate_json(json.dumps(stored), strict=True, by_alias=True, by_name=False)
 
 
-JUDGE = {"aggregator": {"model": "agg"}, "judges": [{"model": "a"}]}
+JUDGE: dict[str, Any] = {"aggregator": {"model": "agg"}, "judges": [{"model": "a"}]}
 THREE = [{"model": "a"}, {"model": "b"}, {"model": "eva"}]
-POD = {
+POD: dict[str, Any] = {
     "metadata": {"labels": {"team": "x"}},
     "spec": {
         "nodeSelector": {"gpu": "h100"},
@@ -398,9 +398,10 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "mixture without aggregator": ({"spec__judge": {"judges": THREE}}, "spec.judge.aggregator"),
     "mixture without judges": ({"spec__judge": {"aggregator": {"model": "a"}}}, "spec.judge.judges"),
     "text behind the last line": ({"spec__student": "base\n"}, "spec.student"),
-} | {
-    f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
-    for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+    **{
+        f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
+        for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+    },
 }
 
 EVERY_BAD = [
@@ -445,7 +446,7 @@ def template(spec: object) -> dict[str, Any]:
 
 
 POD_PATH = "spec.models[0].serving.template.spec"
-SCHEMA_ALONE = {
+SCHEMA_ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "a template's pod that is a list": (template([]), POD_PATH),
     "volumes that are a mapping": (template({"volumes": {}}), f"{POD_PATH}.volumes"),
     "many containers": (template({"containers": [{"name": "x"}] * 17}), f"{POD_PATH}.containers"),

@@ -1,8 +1,6 @@
 """A Pairwise benchmark compares with a model's answers, or with those that the data gives, without asking anybody."""
 
 import pytest
-from calls_scripted import ScriptedCaller
-from judge_scripted import PROMPTS, by_quality, user
 
 from moaa.api.evaluation import Pairwise
 from moaa.asking.asker import Asker
@@ -12,6 +10,8 @@ from moaa.benchmark.pairwise import PairwiseMeasure
 from moaa.conversation import Message
 from moaa.errors import CallError
 from moaa.rows import PromptRow
+from tests.unit.calls_scripted import ScriptedCaller
+from tests.unit.judge_scripted import PROMPTS, by_quality, user
 
 
 def pairwise(baseline: str) -> PairwiseMeasure:

@@ -3,7 +3,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from calls_scripted import Asked, ScriptedCaller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -27,6 +26,7 @@ from moaa.asking.windows import (
 from moaa.client.tokens import TokenizerCounter, load_counter, window_of
 from moaa.conversation import Message
 from moaa.errors import CallError, DataError
+from tests.unit.calls_scripted import Asked, ScriptedCaller
 
 
 @dataclass(frozen=True)

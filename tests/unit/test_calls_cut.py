@@ -4,9 +4,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients, cut
-from judge_scripted import PROMPTS as JUDGE_PROMPTS
-from judge_scripted import by_quality, compare, judge, pair
 
 from moaa.api.evaluation import ExactMatch
 from moaa.api.mixture import FinalSampling, Mixture, Proposer, Sampling, WhenCut
@@ -23,6 +20,9 @@ from moaa.errors import CallError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.row import answer_conversation
 from moaa.plan.canonical import canonical
+from tests.unit.calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients, cut
+from tests.unit.judge_scripted import PROMPTS as JUDGE_PROMPTS
+from tests.unit.judge_scripted import by_quality, compare, judge, pair
 
 PROMPTS = effective(Prompts(aggregate="AGGREGATE {proposals}", proposal="[{number}:{text}]"))
 HELLO = [Message(role="user", content="hello")]

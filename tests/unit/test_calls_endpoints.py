@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
-from test_calls_pool import QUICK, ask
 
 from moaa.api.models import Model
 from moaa.client.pool.clients import Clients
@@ -20,6 +19,7 @@ from moaa.client.target import Target, bearer, dialect_of, target_of
 from moaa.errors import CallError, ServerError
 from moaa.plan.digests import answering, answering_digest
 from tests.fakes.model_server import Answered, Behaviour, Ended, ModelServer, completion, error, play
+from tests.unit.test_calls_pool import QUICK, ask
 
 FINE = Behaviour("fine", (completion("fine"),), Answered("fine"))
 USUAL = {"model": "gpt", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 16, "seed": 1}
@@ -71,7 +71,8 @@ async def asked(target: Target, request: ChatRequest) -> None:
 async def test_an_endpoint_is_asked_in_its_own_words(
     fields: dict[str, Any], sampling: dict[str, str], expected: dict[str, Any]
 ) -> None:
-    request = replace(ask("hello"), **{name: Decimal(value) for name, value in sampling.items()})
+    changes: dict[str, Any] = {name: Decimal(value) for name, value in sampling.items()}
+    request = replace(ask("hello"), **changes)
     async with play(FINE) as server:
         await asked(target_of(foreign(server, **fields)), request)
     assert server.requests == [expected]

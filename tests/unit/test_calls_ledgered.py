@@ -3,7 +3,6 @@ from decimal import Decimal
 from functools import partial
 
 import pytest
-from calls_scripted import MemoryLedger, ScriptedClients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from moaa.client.request import ChatRequest, request_document, request_hash, sam
 from moaa.conversation import Message
 from moaa.errors import CallError, ModelAbsent, ServerError, StageError
 from moaa.store.stages.manifest import TokenUsage
+from tests.unit.calls_scripted import MemoryLedger, ScriptedClients
 
 HELLO = [Message(role="user", content="hello")]
 DIGESTS = {"m": "d" * 64, "n": "e" * 64}

@@ -3,7 +3,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from moaa.errors import CallError, ModelAbsent, ServerError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.prompts import aggregate_messages
 from moaa.mixture.row import answer_conversation
+from tests.unit.calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients
 
 PROMPTS = effective(Prompts(aggregate="AGGREGATE\n{proposals}", proposal="[{number}:{text}]\n"))
 

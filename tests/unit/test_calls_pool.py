@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 from aiohttp import web
-from calls_endpoint import Body, Endpoint, completion, cut_off, echo, error, script, serve, slow
 from pydantic import SecretStr
 
 from moaa.api.models import Model
@@ -19,6 +18,7 @@ from moaa.client.pool.replicas import Address, Replica, choose
 from moaa.client.request import ChatRequest
 from moaa.client.target import Target, bearer, target_of
 from moaa.errors import CallError, ModelAbsent, ServerError
+from tests.unit.calls_endpoint import Body, Endpoint, completion, cut_off, echo, error, script, serve, slow
 
 QUICK = Policy(try_s=5.0, deadline_s=10.0, reconnect_s=0.3, connect_s=1.0, tries=3, backoff_s=0.001, backoff_max_s=0.02)
 

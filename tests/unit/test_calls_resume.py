@@ -4,7 +4,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from calls_scripted import ScriptedClients
 
 from moaa.api.mixture import Mixture
 from moaa.api.prompts import Prompts, effective
@@ -19,6 +18,7 @@ from moaa.rows import ConversationRow
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore
+from tests.unit.calls_scripted import ScriptedClients
 
 DIGESTS = {name: name * 8 for name in ("a", "b", "agg")}
 PROMPTS = effective(Prompts())

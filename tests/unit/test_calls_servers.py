@@ -3,7 +3,6 @@
 from decimal import Decimal
 
 import pytest
-from calls_scripted import MemoryLedger
 
 from moaa.api.mixture import Sampling
 from moaa.asking.caller import Reply
@@ -15,6 +14,7 @@ from moaa.conversation import Message
 from moaa.errors import CallError, ServerError
 from tests.fakes.behaviours import BEHAVIOURS, MAX_TOKENS
 from tests.fakes.model_server import Answered, Behaviour, Ended, Failed, ModelServer, play
+from tests.unit.calls_scripted import MemoryLedger
 
 QUICK = Policy(try_s=5.0, deadline_s=10.0, reconnect_s=0.3, connect_s=1.0, tries=3, backoff_s=0.001, backoff_max_s=0.02)
 SAMPLING = Sampling(temperature=Decimal("0.7"), max_tokens=MAX_TOKENS)
@@ -46,7 +46,7 @@ async def test_what_comes_of_it(behaviour: Behaviour) -> None:
         again, _ = await call(server, ledger, system=behaviour.system)
         asked_again = len(server.requests) - asked
     assert asked == behaviour.asked
-    (used,) = calls.usage.by_model().values() or [None]  # type: ignore[misc]
+    (used,) = calls.usage.by_model().values() or [None]
     match behaviour.outcome:
         case Answered() as expected:
             assert isinstance(first, Reply), first

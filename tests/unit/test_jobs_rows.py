@@ -1,7 +1,7 @@
 """The runner of row stages: every row once, whatever is killed, absent or fails."""
 
-import gc
 import json
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -132,16 +132,28 @@ async def test_rows_come_out_in_input_order_and_a_second_run_sends_nothing(tmp_p
         assert len(endpoint.requests) == sent
 
 
-async def test_a_finished_shard_leaves_its_totals_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_finished_shard_leaves_its_totals_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[object]] = []
     alive: list[int] = []
 
-    def count() -> int:
-        return sum(type(thing) in (Calls, Ledger) for thing in gc.get_objects())
+    def noted(kind: Any) -> None:
+        begin = kind.__init__
+
+        def init(self: object, *arguments: object, **named: object) -> None:
+            made.append(weakref.ref(self))
+            begin(self, *arguments, **named)
+
+        monkeypatch.setattr(kind, "__init__", init)
+
+    noted(Calls)
+    noted(Ledger)
 
     def item(row: str) -> Item:
         async def work(asker: Asker) -> Rows:
             reply = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
-            alive.append(count() - others)
+            alive.append(sum(one() is not None for one in made))
             return {"texts": [{"id": row, "text": reply.text}]}
 
         return Item(row, work)
@@ -151,9 +163,8 @@ async def test_a_finished_shard_leaves_its_totals_and_nothing_else(tmp_path: Pat
     )
     async with serve(echo) as endpoint:
         ctx = context(tmp_path, {"first": endpoint.url})
-        gc.collect()
-        others = count()
         await run_rows(ctx, rows)
+    assert len(made) == 2 * 12
     # Four workers, a queue of four, and one shard that is being opened: at most six shards of two rows at a time.
     assert max(alive) <= 2 * 6
     figures = ctx.progress.figures

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_jobs_chain import resource, run_stage
 from zstandard import ZstdDecompressor
 
 from moaa.api import MoAA
@@ -19,6 +18,7 @@ from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Permanent
 from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion, error, play
+from tests.unit.test_jobs_chain import resource, run_stage
 
 BEGUN = ["i0-resolve", "i0-stage-data"]
 
@@ -124,7 +124,8 @@ async def test_a_key_that_is_mended_lets_the_run_go_on(tmp_path: Path) -> None:
         manifest, rows = await generate(owner, tmp_path)
         assert sum(body["model"] != "agg" for body in server.requests) == 16 >= proposals
     assert len(rows) == 8
-    assert manifest.failures == manifest.examples == {}
+    assert manifest.failures == {}
+    assert manifest.examples == {}
     assert manifest.usage["agg"].failures == {}
 
 

@@ -3,10 +3,8 @@
 from decimal import Decimal
 
 import pytest
-from calls_scripted import Asked, ScriptedCaller
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, compare, heard, judge, pair, shown
 
 from moaa.api.mixture import PAPER_CRITERIA
 from moaa.asking.asker import Asker
@@ -15,6 +13,8 @@ from moaa.asking.windows import CharacterCounter, Window
 from moaa.errors import CallError
 from moaa.judge.ranking import majority, panel_score
 from moaa.rows import Comparison
+from tests.unit.calls_scripted import Asked, ScriptedCaller
+from tests.unit.judge_scripted import CHOICE, PROMPTS, by_quality, compare, heard, judge, pair, shown
 
 
 async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> None:

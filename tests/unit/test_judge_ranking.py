@@ -5,10 +5,8 @@ from itertools import combinations, permutations
 from typing import Any
 
 import pytest
-from calls_scripted import MemoryLedger, ScriptedCaller, ScriptedClients
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, judge, judge_row, row, user
 
 from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
@@ -17,6 +15,8 @@ from moaa.judge.methods import method_of
 from moaa.judge.outcomes import why_no_pairs
 from moaa.judge.ranking import orders_score, rank
 from moaa.rows import Comparison, RankingRow
+from tests.unit.calls_scripted import MemoryLedger, ScriptedCaller, ScriptedClients
+from tests.unit.judge_scripted import CHOICE, PROMPTS, by_quality, judge, judge_row, row, user
 
 # Ranking
 

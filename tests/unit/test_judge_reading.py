@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, user
 
 from moaa.api.mixture import PAPER_CRITERIA, Criterion
 from moaa.conversation import Message
 from moaa.judge.pairwise import outcome_of
 from moaa.judge.prompts import question_text
 from moaa.judge.reading import parse_criteria, parse_verdict
+from tests.unit.judge_scripted import CHOICE, user
 
 # Criteria
 

@@ -88,6 +88,8 @@ def test_pinned_servers_are_waited_for() -> None:
 def test_available_memory_is_the_smaller_of_machine_and_cgroup() -> None:
     meminfo = "MemTotal:  33554432 kB\nMemAvailable:  16777216 kB\n"
     assert machine.available_gib(meminfo) == 16.0
+    usage = {"cgroup_limit": str(8 * 1024**3), "cgroup_usage": str(7 * 1024**3)}
+    assert machine.available_gib(meminfo, **usage, cgroup_stat=f"anon 9\ninactive_file {5 * 1024**3}\n") == 6.0
     limited = machine.available_gib(meminfo, cgroup_limit=str(8 * 1024**3), cgroup_usage=str(3 * 1024**3))
     assert limited == 5.0
 
@@ -152,21 +154,32 @@ def test_turns_that_make_calls_are_no_standstill() -> None:
     assert not any(cycle.is_stuck(waits(calls)) for calls in range(20))
 
 
+TRACEBACK = ["Traceback (most recent call last):", '  File "x.py", line 1, in <module>']
+
+
 @pytest.mark.parametrize(
     ("code", "log", "end", "error"),
     [
         (0, [], End.DONE, ""),
         (64, ['{"error": "no column", "permanent": true}'], End.PERMANENT, "no column"),
         (69, ["stage_fenced"], End.FENCED, "the job ended with exit code 69"),
-        (1, ["Traceback", "ValueError: x"], End.CRASHED, "ValueError: x"),
+        (1, ["Traceback", "ValueError: x"], End.CRASHED, "ended with exit code 1; its last lines:\n    Traceback\n"),
+        (1, [*TRACEBACK, "ValueError: x"], End.CRASHED, "the job ended with exit code 1: ValueError: x"),
+        (
+            1,
+            [*TRACEBACK, "OSError: libz.so.1: cannot open shared object file: No such"],
+            End.PERMANENT,
+            "libz.so.1 is not",
+        ),
+        (1, [*TRACEBACK, "x.ValidationError: y"], End.CRASHED, "ValidationError: y"),
         (137, [], End.CRASHED, "ended by signal 9; the machine may have run out of memory"),
     ],
 )
 def test_exit_codes_mean_what_the_job_says(code: int, log: list[str], end: End, error: str) -> None:
-    outcome = classify(code, seconds=1.0, log_tail=log, progress={})
+    outcome = classify(code, seconds=1.0, log=log, progress={})
     assert outcome.end is end
     assert error in outcome.error
 
 
 def test_deferred_job_tells_what_it_waits_for() -> None:
-    assert classify(75, seconds=1.0, log_tail=[], progress={"waiting": {"b": 3}}).waiting == {"b": 3}
+    assert classify(75, seconds=1.0, log=[], progress={"waiting": {"b": 3}}).waiting == {"b": 3}

@@ -262,10 +262,11 @@ def test_finished_run_says_that_there_is_nothing_to_do(
 
 
 def test_nothing_to_do_after_an_edit_says_why(in_process: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
-    training = {"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4}}
+    sft: dict[str, object] = {"precision": "FP32", "batchSize": 4}
+    training = {"resources": {"gpusPerWorker": 0}, "sft": sft}
     assert main.main(["run", str(write(in_process, mixture=False, training=training))]) == main.EXIT_OK
     assert "edit:" not in capsys.readouterr().out
-    training["sft"]["epochs"] = "9"
+    sft["epochs"] = "9"
     edited = str(write(in_process, mixture=False, training=training))
     for command in ("run", "plan"):
         assert main.main([command, edited]) == main.EXIT_OK
@@ -279,12 +280,13 @@ def test_nothing_to_do_after_an_edit_says_why(in_process: FakeMachine, capsys: p
 def test_an_edited_run_of_a_cluster_is_found_by_its_uid(
     in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    training = {"resources": {"gpusPerWorker": 0}, "sft": {"precision": "FP32", "batchSize": 4}}
+    sft: dict[str, object] = {"precision": "FP32", "batchSize": 4}
+    training = {"resources": {"gpusPerWorker": 0}, "sft": sft}
     assert main.main(["run", str(write(in_process, mixture=False, training=training))]) == main.EXIT_OK
     (run,) = in_process.root.glob("runs/*")
     uid = "0f0e0d0c-0b0a-0908-0706-050403020100"
     run.rename(run.with_name(run.name.removesuffix("local") + uid))  # as jobs on a cluster write it
-    training["sft"]["epochs"] = "9"
+    sft["epochs"] = "9"
     file, out = str(write(in_process, mixture=False, training=training)), in_process.folder / "report"
 
     def shown(*options: str) -> tuple[bool, dict[str, str]]:

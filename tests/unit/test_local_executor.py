@@ -26,6 +26,7 @@ from moaa.plan.graph import build
 from moaa.run import records
 from moaa.store.objects.open import open_store
 from tests.local_helpers import FakeMachine
+from tests.unit.test_cause import DEATHS
 
 MIXTURE_STAGES = ["i0-resolve", "i0-stage-data", "i1-generate", "i1-sft", "i1-promote"]
 
@@ -131,6 +132,23 @@ async def test_permanent_failure_is_not_tried_again_and_says_what_was_not_done(f
     assert fake.stages() == ["i0-resolve", "i0-stage-data"]
     assert "i0-stage-data: column `messages` is missing" in str(caught.value)
     assert "not done because of that: i1-generate, i1-sft, i1-promote" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("death", "starts", "words"),
+    [
+        ("libnuma", 1, "libnuma.so.1 is not installed on this machine"),
+        ("unknown-option", 1, "unrecognized arguments: --no-such-flag"),
+        ("cache-larger-than-memory", 3, "less than requested memory for kv"),
+    ],
+)
+async def test_a_server_is_tried_again_only_where_that_can_help(
+    fake: FakeMachine, death: str, starts: int, words: str
+) -> None:
+    fake.modes["c"] = f"says {DEATHS / death}.log"
+    with pytest.raises(StageError, match=re.escape(words)):
+        await carry_out(fake, fake.resource())
+    assert fake.servers().count("c") == starts
 
 
 async def test_failed_stage_lets_independent_ones_finish(fake: FakeMachine) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from moaa.api.models import Serving
+from moaa.cause import CauseKind
 from moaa.errors import ServerError
 from moaa.local.processes import guard
 from moaa.local.processes.process import Guards
@@ -16,6 +17,7 @@ from moaa.local.serving.machine import Capacity, Demand
 from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import ServerSpec
 from tests.local_helpers import FakeMachine
+from tests.unit.test_cause import DEATHS, FOUND
 
 
 def spec(name: str, *, gib: float = 2.0, gpus: int = 0, startup_s: float = 20.0) -> ServerSpec:
@@ -123,6 +125,45 @@ async def test_server_that_does_not_come_up_says_why(fake: FakeMachine, mode: st
             assert lease.servers["a"].is_usable
 
 
+@pytest.mark.parametrize("name", FOUND)
+async def test_server_that_ends_at_start_shows_the_cause(fake: FakeMachine, name: str) -> None:
+    """Real processes that write what real ones wrote."""
+    kind, words = FOUND[name]
+    fake.modes["a"] = f"says {DEATHS / name}.log"
+    async with Bench(fake, Capacity(5.0)) as pool:
+        with pytest.raises(ServerError) as caught:
+            async with pool.lease([spec("a")]):
+                pass
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"server of a ended with exit code 1 before it was ready: {words}")
+    assert second == f"  log: {fake.folder / 'logs' / 'a.log'}"
+    assert caught.value.is_permanent is (kind is not CauseKind.RAISED)
+
+
+async def test_the_cause_is_found_far_from_the_end_of_a_long_log(fake: FakeMachine) -> None:
+    """And an earlier server's words in the same log are not this one's."""
+    death = fake.folder / "long.log"
+    lines = (DEATHS / "libnuma.log").read_text().splitlines(keepends=True)
+    noise = [f"INFO line {k}\n" for k in range(40_000)]
+    death.write_text("".join([*lines[:20], *noise, *lines[20:]]))
+    fake.modes["a"] = f"says {death}"
+    async with Bench(fake, Capacity(5.0)) as pool:
+        with pytest.raises(ServerError, match=r"the library libnuma\.so\.1 is not installed"):
+            await _lease(pool)
+        fake.modes["a"] = "dies"
+        with pytest.raises(ServerError, match="ended with exit code 3 before it was ready\n  last lines of"):
+            await _lease(pool)
+
+
+async def test_a_server_that_can_never_come_back_is_not_started_again(fake: FakeMachine) -> None:
+    async with Bench(fake, Capacity(5.0)) as pool, pool.lease([spec("a")]) as lease:
+        fake.modes["a"] = f"says {DEATHS / 'libnuma.log'}"
+        guard.signal_all([fake.pids()[0]], 9)
+        error = await asyncio.wait_for(lease.broken(), 10)
+        assert error.is_permanent
+        assert fake.servers() == ["a", "a"]
+
+
 async def test_server_whose_log_cannot_be_written_says_so(fake: FakeMachine) -> None:
     async with Bench(fake, Capacity(5.0)) as pool:
         (fake.folder / "logs" / "a.log").mkdir()
@@ -136,7 +177,7 @@ async def test_server_that_keeps_dying_breaks_the_lease(fake: FakeMachine, monke
     async with Bench(fake, Capacity(5.0)) as pool, pool.lease([spec("a")]) as lease:
         guard.signal_all([fake.pids()[0]], 9)
         error = await asyncio.wait_for(lease.broken(), 10)
-        assert "died with exit code 137 while serving" in str(error)
+        assert "was ended by signal 9; the machine may have run out of memory while serving" in str(error)
 
 
 async def test_a_lease_waits_for_a_server_that_is_being_started_again(fake: FakeMachine) -> None:

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -53,10 +54,10 @@ class Late(Cluster):
         desired = self.decide()
         with suppress(Lost):
             for manifest in (*desired.apply, *desired.create):
-                self._send(lambda manifest=manifest: self._make(manifest))
+                self._send(partial(self._make, manifest))
             self._send(lambda: self._write(desired))
             for ref in desired.delete:
-                self._send(lambda ref=ref: self._remove(ref.kind, ref.name, ref.uid))
+                self._send(partial(self._remove, ref.kind, ref.name, ref.uid))
         return desired
 
     def _send(self, request: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from moaa_operator.observe.observed import End
 from moaa_operator.observe.pods import Termination, describe, problem, terminations, unscheduled_since
 from moaa_operator.observe.read import observe
 from tests.operator_helpers import OWNER, Cluster
+from tests.unit.test_cause import DEATHS
 
 Object = dict[str, Any]
 
@@ -118,6 +119,23 @@ def test_a_description_keeps_the_last_lines_of_a_long_log() -> None:
     text = describe(Termination(1, "first line\n" + "x" * 5000 + "\nRuntimeError: what mattered"))
     assert len(text) <= 1000
     assert text.endswith("RuntimeError: what mattered")
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("unknown-option", "it ended with exit code 1: unrecognized arguments: --no-such-flag. Its last lines:\n"),
+        ("heads-not-divisible", "it ended with exit code 1: Total number of attention heads (4) must be divisible by"),
+        ("port-taken", "it ended with exit code 1: OSError: [Errno 98] Address already in use. Its last lines:\n"),
+        ("no-vllm", "it ended with exit code 1: the Python package vllm is not installed. Its last lines:\n"),
+        ("libnuma", "it ended with exit code 1: the compiled part _C could not be loaded; the log says further up"),
+        ("stopped-while-serving", "it ended with exit code 1; its last lines:\n"),
+    ],
+)
+def test_a_server_that_ended_is_told_with_its_cause_before_its_last_lines(name: str, begins: str) -> None:
+    """As far as that stands in the last 2,048 bytes, which is what Kubernetes keeps."""
+    kept = (DEATHS / f"{name}.log").read_bytes()[-2048:].decode(errors="replace")
+    assert describe(Termination(1, kept)).startswith(begins)
 
 
 def rayjob(**status: Any) -> Any:

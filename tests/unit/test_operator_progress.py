@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from moaa.api.status import StageProgress
+from moaa.contract.progress import Figures
 from moaa_jobs.tell.progress_server import shown_on
 from moaa_operator.observe.poller import Poller, fetch
 from moaa_operator.observe.progress import PodFigures, combine, parse
@@ -136,7 +137,7 @@ def running(name: str, host: str, *, phase: str = "Running", container: str = "j
 
 
 def test_pods_that_work_are_asked_and_a_change_queues_their_run() -> None:
-    figures: dict[str, object] = {"rows_done": 1, "rows_total": 4}
+    figures = Figures(rows_done=1, rows_total=4)
     changed: list[tuple[str, str]] = []
     pods = [
         running("works", "127.0.0.1"),

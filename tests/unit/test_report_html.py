@@ -6,13 +6,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
-from report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
-
 from moaa.report.html import render
 from moaa.report.page import MAX_CHARS, cut, example
 from moaa.report.summary import summarise
 from moaa.rows import ProposalRecord
 from moaa.run.view import RunView, StageView
+from tests.unit.report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 SVG_LEAVES = {"line", "rect", "path", "circle", "polygon"}

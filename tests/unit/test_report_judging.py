@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from report_world import pair_of, ranking, rankings
 
 from moaa.judge.ranking import orders_score, panel_score
 from moaa.rows import Comparison, RankingRow
 from moaa.run.tally import Orders, Tally, margin, matrix, orders, tally_pairs, tally_rankings
+from tests.unit.report_world import pair_of, ranking, rankings
 
 
 def row(*comparisons: Comparison, outcome: str = "pair", points: list[float | None] | None = None) -> RankingRow:

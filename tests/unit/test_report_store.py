@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from report_world import RESOURCE, RUN, digest, finished_run, pair_of, rankings, resource
 
 from moaa.api import MoAA
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, RANKINGS, SCORES
@@ -33,6 +32,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import ObjectRef
 from moaa.store.stages.shards import write_manifest
 from moaa.store.stages.tables import TableRows, encode
+from tests.unit.report_world import RESOURCE, RUN, digest, finished_run, pair_of, rankings, resource
 
 _FLOATS = ("epoch", "loss", "learning_rate", "grad_norm", "reward_accuracy", "reward_margin")
 _COLUMNS: dict[str, pa.DataType] = {"step": pa.int64(), "tokens": pa.int64(), **dict.fromkeys(_FLOATS, pa.float64())}

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
 
 from moaa.api.resource import Metadata
 from moaa.plan.forecast.estimate import gpus_held
@@ -19,6 +18,7 @@ from moaa.report.wording import plural
 from moaa.run.students import promoted, student_label
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import TokenUsage
+from tests.unit.report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
 
 FINISHED = finished_run()
 SUMMARY = summarise(FINISHED)

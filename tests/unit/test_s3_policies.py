@@ -51,7 +51,7 @@ def test_what_a_component_is_there_for_is_allowed(component: str) -> None:
     assert refused(component, NEEDED[component]) == []
 
 
-UPLOADS = [
+UPLOADS: list[tuple[str, str, dict[str, str]]] = [
     ("POST", "?uploads", {}),
     ("PUT", "?partNumber=1&uploadId=u", {}),
     ("POST", "?uploadId=u", {}),

@@ -1,5 +1,6 @@
 """Where programs that tests run come from; a script plays Go."""
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 
 from tests import tools
 
+PYTHON = sys.executable
 GO = """#!/bin/sh
 # `go mod download -json` names a go.mod; `go build` writes what follows -o and counts itself.
 if [ "$1" = mod ]; then echo '{{"GoMod": "{folder}/upstream.mod", "Dir": "{folder}"}}'; exit; fi
@@ -27,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setenv("MOAA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "environment" / "python"))
     (tmp_path / "path").mkdir()
     return tmp_path
 
@@ -69,8 +72,32 @@ def test_without_go_the_error_says_what_to_install(folder: Path) -> None:
         tools.tool("tflint")
 
 
+def test_the_go_of_the_dev_extra_builds_where_the_machine_has_none(folder: Path) -> None:
+    put(folder / "environment" / "go", GO.format(folder=folder))
+    put(folder / "upstream.mod")
+    assert tools.tool("tflint").read_text() == "program\n"
+
+
+def test_a_build_says_that_it_takes_minutes_and_how_long_it_took(
+    with_go: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = with_go / "cache" / "bin" / "kube-apiserver"
+    for _ in range(2):
+        assert tools.main(["--quiet", "kube-apiserver"]) == 0
+    printed = capsys.readouterr()
+    first, second = printed.err.splitlines()
+    assert first.startswith(f"building kube-apiserver {tools.KUBERNETES} with Go, once; ")
+    assert re.fullmatch(rf"built kube-apiserver in \d+ s: {re.escape(str(place))}", second)
+    assert printed.out == ""
+
+
+def test_what_cannot_be_built_is_a_line_and_no_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tools.main(["tflint"]) == 1
+    assert re.fullmatch("a program is in none of .* or put the program there\n", capsys.readouterr().err)
+
+
 def test_a_program_is_built_once_whoever_asks(with_go: Path) -> None:
-    command = [sys.executable, "-m", "tests.tools", "kube-apiserver"]
+    command = [PYTHON, "-m", "tests.tools", "kube-apiserver"]
     with ThreadPoolExecutor(3) as pool:
         runs = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(3)))
     place = with_go / "cache" / "bin" / "kube-apiserver"
@@ -87,6 +114,13 @@ def test_staging_modules_are_replaced_by_what_is_published(with_go: Path) -> Non
     assert [line for line in lines if line.startswith("replace")] == [
         f"replace k8s.io/api => k8s.io/api {published}"
     ]  # fmt: skip
+
+
+def test_a_build_without_end_says_that_it_goes_on(with_go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "BUILD_TIMEOUT_S", 0.01)
+    put(with_go / "path" / "go", "#!/bin/sh\nexec /bin/sleep 60\n")
+    with pytest.raises(tools.ToolUnavailable, match=r"took longer than .*; Go keeps what is compiled, so run it again"):
+        tools.tool("etcd")
 
 
 def test_a_build_that_fails_leaves_nothing(with_go: Path) -> None:

@@ -41,9 +41,10 @@ class _Loop:
             self.left += 1
 
         session: Any = ModuleType("session")
+        empty: Any = LoopConfig.model_construct  # what the loop reads of it is patched
         session.Session = Session
         monkeypatch.setitem(sys.modules, "moaa_jobs.training.worker.session", session)
-        monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: LoopConfig.model_construct()))
+        monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: empty()))
         monkeypatch.setattr(LoopConfig, "on_gpu", False)
         monkeypatch.setattr(loop, "join", lambda **_: None)
         monkeypatch.setattr(loop, "leave", leave)

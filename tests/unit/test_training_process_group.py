@@ -16,7 +16,7 @@ def test_the_port_is_taken_before_anybody_is_told_of_it() -> None:
 
 
 def test_workers_meet_in_the_store_of_the_first() -> None:
-    from torch.distributed import TCPStore
+    from torch._C._distributed_c10d import TCPStore
 
     first = host_store("127.0.0.1")
     second = TCPStore(first.host, first.port, is_master=False)

@@ -9,18 +9,19 @@ import pytest
 
 from moaa.api.models import Model
 from moaa.contract.job import StageJob
-from moaa.errors import DataError, StoreError
+from moaa.errors import DataError, StageError, StoreError
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.stages import dpo, sft
-from moaa_jobs.training.driver import train, watch
+from moaa_jobs.training.driver import publish, train, watch
 from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.messages import LoopProgress, progress_key
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
+from tests.unit.test_cause import DEATHS
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ async def test_a_refused_packing_is_one_line_of_the_log(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, train.publish.path_of(job), train.SHARD)
+    token = await claim(world.store, publish.path_of(job), train.SHARD)
     config = await train._configure(job, context, sft.RECIPE, token, await train._encode_rows(job, context, sft.RECIPE))
     report = LoopProgress(phase="training", step=3, steps=9, packing_refused=True)
     await world.store.put(progress_key(config), report.model_dump_json().encode())
@@ -133,7 +134,7 @@ async def test_a_store_that_is_out_ends_no_training(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, train.publish.path_of(job), train.SHARD)
+    token = await claim(world.store, publish.path_of(job), train.SHARD)
     config = await train._configure(job, context, sft.RECIPE, token, await train._encode_rows(job, context, sft.RECIPE))
 
     async def fail(*_: object) -> bytes:
@@ -150,6 +151,23 @@ async def test_a_store_that_is_out_ends_no_training(
     assert [line.split(" error=")[0] for line in warned] == [
         "store_unreachable what=progress", "store_unreachable what=fencing-token",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("death", "error", "words"),
+    [
+        ("ray-library", Permanent, "run: training failed: the library libnuma-absent.so.1 is not installed on this"),
+        ("ray-package", Permanent, "run: training failed: the Python package flash_attn_absent is not installed"),
+        ("address-space", StageError, "run: training failed: MemoryError"),
+        ("stopped-while-serving", StageError, "run: training failed: "),
+    ],
+)
+def test_a_worker_that_failed_shows_the_cause_first(death: str, error: type[Exception], words: str) -> None:
+    told = (DEATHS / f"{death}.log").read_text()
+    failed = train.worker_failed("run", told)
+    assert type(failed) is error
+    assert str(failed).startswith(words)
+    assert str(failed).endswith(told)
 
 
 async def test_weights_are_found_by_name_by_stage_and_through_a_promotion(world: World) -> None:

@@ -56,8 +56,8 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     """Write the tables and the manifest of stage-data.
 
     Raises:
-        DataError: a source changed since it was pinned, a file or too many rows are wrong, too few rows are left, or too
-            many of them are too long for those who read them.
+        DataError: a source changed since it was pinned, a file or too many rows are wrong, too few rows are left, or
+            too many of them are too long for those who read them.
         StoreError: the Hub did not give a tokenizer.
     """
     if await finished(context):

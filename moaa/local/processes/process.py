@@ -16,16 +16,35 @@ from pathlib import Path
 from moaa.local.processes import guard
 
 MAX_SHOWN_CHARS = 400
+SHOWN_LINES = 15
 LOG_TAIL_BYTES = 32 * 1024
 """How far from its end a log is read for an error message."""
+SEARCHED_BYTES = 256 * 1024
+"""How far from its beginning and from its end a log is searched for why a process ended: what it could not load it says
+at once, what it died of at the end."""
 
 
-def tail(log: Path, *, since: int = 0, lines: int = 15) -> list[str]:
+def tail(log: Path, *, since: int = 0, lines: int = SHOWN_LINES) -> list[str]:
     """The last lines of a log that hold anything, whole and oldest first, from byte `since` on; none without a log."""
     with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
         file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+        return last(file.read().decode(errors="replace").splitlines(), count=lines)
+    return []
+
+
+def last(lines: Sequence[str], *, count: int = SHOWN_LINES) -> list[str]:
+    """The last ones that hold anything."""
+    return [line.rstrip() for line in lines if line.strip()][-count:]
+
+
+def written(log: Path, *, since: int = 0) -> list[str]:
+    """The lines of a log from byte `since` on, whole and oldest first; of a long one its beginning and its end."""
+    with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(since)
+        head = file.read(SEARCHED_BYTES)
+        file.seek(max(since + len(head), end - SEARCHED_BYTES))
+        return (head + file.read()).decode(errors="replace").splitlines()
     return []
 
 
@@ -57,6 +76,10 @@ class Guarded:
     def last_lines(self) -> list[str]:
         """The end of what this command wrote."""
         return tail(self.log, since=self.log_start)
+
+    def written(self) -> list[str]:
+        """What this command wrote; of much its beginning and its end."""
+        return written(self.log, since=self.log_start)
 
     async def wait(self) -> int:
         """The command's exit code; 128 + n when signal n ended it or its guard."""

@@ -41,8 +41,10 @@ class Demand:
 NOTHING = Demand(0.0)
 
 
-def available_gib(meminfo: str, *, cgroup_limit: str = "max", cgroup_usage: str = "0") -> float:
-    """GiB that can still be used, from the texts of /proc/meminfo and the cgroup's memory.max and memory.current.
+def available_gib(meminfo: str, *, cgroup_limit: str = "max", cgroup_usage: str = "0", cgroup_stat: str = "") -> float:
+    """GiB that can still be used, from the texts of /proc/meminfo and the cgroup's memory.max, .current and .stat.
+
+    A cgroup's usage counts files that were read, which the kernel drops when memory is asked for.
 
     >>> available_gib("MemTotal: 33554432 kB\\nMemAvailable: 16777216 kB\\n")
     16.0
@@ -50,7 +52,9 @@ def available_gib(meminfo: str, *, cgroup_limit: str = "max", cgroup_usage: str 
     fields = dict(line.split(":", 1) for line in meminfo.splitlines() if ":" in line)
     free = int(fields["MemAvailable"].split()[0]) / KIB_PER_GIB
     if cgroup_limit.strip() != "max":
-        free = min(free, (int(cgroup_limit) - int(cgroup_usage)) / 1024**3)
+        stat = dict(line.split() for line in cgroup_stat.splitlines())
+        used = int(cgroup_usage) - int(stat.get("inactive_file", 0))
+        free = min(free, (int(cgroup_limit) - used) / 1024**3)
     return free
 
 
@@ -107,6 +111,7 @@ def capacity(*, memory_gib: float | None, gpus: int | None) -> Capacity:
             _read("/proc/meminfo", ""),
             cgroup_limit=_read("/sys/fs/cgroup/memory.max", "max"),
             cgroup_usage=_read("/sys/fs/cgroup/memory.current", "0"),
+            cgroup_stat=_read("/sys/fs/cgroup/memory.stat", ""),
         )
         memory_gib = free - RESERVE_GIB
     return Capacity(memory_gib=round(memory_gib, 2), gpus=found if gpus is None else found[:gpus])

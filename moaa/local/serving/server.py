@@ -18,6 +18,7 @@ from typing import Protocol
 import aiohttp
 
 from moaa.api.models import Serving
+from moaa.cause import cause, ended
 from moaa.errors import ServerError, outside
 from moaa.local.processes.process import Guarded, Guards, quoted
 from moaa.local.serving.machine import Demand
@@ -158,7 +159,7 @@ class Server:
                 self.ready.set_result(seconds)
                 code = await process.wait()
                 self.ready = asyncio.get_running_loop().create_future()
-                problem = self._error(process, f"died with exit code {code} while serving")
+                problem = self._ended(process, code, "while serving")
             except ServerError as error:
                 problem = error
             except OSError as error:
@@ -170,6 +171,8 @@ class Server:
                 self._give_up(problem)
                 self._notify("server_failed", model=self.spec.label, log=str(self.log))
                 return
+            if problem.is_permanent:
+                break
             self._notify("server_died", model=self.spec.label, restarts_left=MAX_RESTARTS - restart, log=str(self.log))
         self._give_up(problem)
         self.broken.set_result(problem)
@@ -187,21 +190,21 @@ class Server:
 
     async def _until_ready(self, process: Guarded) -> None:
         """Raises ServerError: it ended, or gave no completion in time."""
-        ended = asyncio.ensure_future(process.wait())
+        over = asyncio.ensure_future(process.wait())
         proven = asyncio.ensure_future(self._prove(process))
         try:
-            await asyncio.wait({ended, proven}, timeout=self.spec.startup_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({over, proven}, timeout=self.spec.startup_s, return_when=asyncio.FIRST_COMPLETED)
             if proven.done():
                 proven.result()
-            elif ended.done():
-                raise self._error(process, f"ended with exit code {ended.result()} before it was ready")
+            elif over.done():
+                raise self._ended(process, over.result(), "before it was ready")
             else:
                 waited = f"gave no completion in {self.spec.startup_s:.0f} s"
                 raise self._error(process, f"{waited}; raise serving.startupMinutes if it only needs longer")
         finally:
-            for task in (ended, proven):
+            for task in (over, proven):
                 task.cancel()
-            await asyncio.gather(ended, proven, return_exceptions=True)
+            await asyncio.gather(over, proven, return_exceptions=True)
 
     async def _prove(self, process: Guarded) -> None:
         """Wait for /health, then for one token. Raises ServerError: it answers but cannot complete a chat."""
@@ -224,6 +227,15 @@ class Server:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    def _ended(self, process: Guarded, code: int, when: str) -> ServerError:
+        """It ended by itself, or was ended by somebody else."""
+        what = f"{ended(code)} {when}"
+        found = cause(process.written()) if code <= 128 else None
+        if found is None:
+            return self._error(process, what)
+        text = f"server of {self.spec.label} {what}: {found.text}\n  log: {self.log}"
+        return ServerError(text, is_permanent=found.is_permanent)
 
     def _error(self, process: Guarded, what: str) -> ServerError:
         lines = quoted(process.last_lines())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from moaa.cause import cause
 from moaa.contract import answers
 from moaa.contract.answers import AnswerT, FailureAnswer
 from moaa_operator.kube.objects import Fields, Problem, condition, created_at, is_leaving, moment, name_of
@@ -134,9 +135,11 @@ def describe(ended: Termination) -> str:
     if ended.reason == "OOMKilled":
         return _cut(f"it needed more memory than its limit (OOMKilled); give it more. Last lines:\n{ended.message}")
     how = f"signal {ended.exit_code - 128}" if ended.exit_code > 128 else f"exit code {ended.exit_code}"
-    return _cut(
-        f"it ended with {how}; its last lines:\n{ended.message.strip()}" if ended.message else f"ended by {how}"
-    )
+    if not ended.message:
+        return f"ended by {how}"
+    found = cause(ended.message.splitlines()) if ended.exit_code <= 128 else None
+    why = f": {found.text}. Its" if found else "; its"
+    return _cut(f"it ended with {how}{why} last lines:\n{ended.message.strip()}")
 
 
 def _containers(pod: Fields) -> Iterator[Fields]:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from moaa.cause import CauseKind, cause
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, StageError
 from moaa.judge.outcomes import why_no_pairs
@@ -223,7 +224,7 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
             await watch(training, config, context, token)
             value = training.result()
     except TrainingFailedError as error:
-        raise StageError(f"{config.run_name}: training failed: {error}") from error
+        raise worker_failed(config.run_name, str(error)) from error
     finally:
         if training is not None:
             # When this task was stopped, the thread ends because Ray has; its error is a consequence.
@@ -234,6 +235,18 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
     if "refused" in value:
         raise DataError(str(value["refused"]))
     return LoopResult.model_validate(value)
+
+
+def worker_failed(run_name: str, words: str) -> StageError | Permanent:
+    """The error for `words`, in which Ray says how a worker failed: the cause first, Ray's own words below.
+
+    Permanent where a library or package is missing, which it will be in the next attempt, too.
+    """
+    found = cause(words.splitlines())
+    if found is None:
+        return StageError(f"{run_name}: training failed: {words}")
+    text = f"{run_name}: training failed: {found.text}\n{words}"
+    return Permanent(text) if found.kind is CauseKind.MISSING else StageError(text)
 
 
 def _stop_on_sigterm() -> None:
