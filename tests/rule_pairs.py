@@ -40,8 +40,8 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         r"\.(revision|tokenSecret): is for hf:// sources only",
         r"\.(revision|tokenSecret): .* is for hf:// sources only",
     ),
-    "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what other fields say"),
-    "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", f"{SEEN}: .* is not allowed in a pod template"),
+    "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what the executor or another field does"),
+    "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", r"\.template\.spec.*not allowed in a pod template"),
     "asked models declared: mixture": (
         rf"^spec\.mixture\..*: {NOT_DECLARED}",
         f"a proposer or the aggregator {NAMES_NONE}",
@@ -71,7 +71,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),
     "mixture is there": (r"^spec\.mixture: is required", "mixture is required"),
     "judge is there": (r"^spec\.judge: is required", "judge is required"),
-    "judges: some": ("needs at least one entry in judges", "need at least one entry in judges"),
+    "judges: some": ("needs at least one entry in judges", "need judges; add one"),
     "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
     "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),
     "judges: odd": ("needs an odd number of judges", "needs an odd number of judges"),
@@ -125,7 +125,7 @@ ONLY_VALIDATE: Mapping[str, str] = {
 """Words of `moaa.api.reading.check` about what no rule of the CRD says, and why none does."""
 
 GENERATED = re.compile(
-    r"is for type \w+( and \w+)* only|is required with type|; write a number in quotes$"
+    r"is for type \w+( and \w+)* only|is required with type|, in quotes$"
     r"|^metadata\.name (has more|must be)"
 )
 """Rules of the CRD that are made of the classes' own fields, as its schema is."""

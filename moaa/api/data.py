@@ -23,6 +23,7 @@ class DataSource(Spec):
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Branch, tag or commit of an hf:// data set; None: pinned at the first run."""
     token_secret: SecretKey | None = None
+    """Hub token of a gated hf:// data set."""
     limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Rows an iteration takes; the next iteration takes the next ones. None: all rows, for one iteration only."""
 
@@ -44,7 +45,7 @@ class Data(Spec):
     sft: Annotated[list[SftSource], Field(max_length=32)] = []
     preference: Annotated[list[DataSource], Field(max_length=32)] = []
     decontamination_ngram: Annotated[int, Field(ge=0, le=64)] = 13
-    """A training row that shares this many consecutive words with an evaluation prompt is dropped; prompts shorter
-    than that must be equal. 0 turns it off."""
+    """Drops a training row that shares this many consecutive words with an evaluation prompt; a shorter prompt must be
+    equal. 0 turns it off."""
     allow_reuse: bool = False
     """When a source runs out of rows, start again from its beginning instead of failing."""

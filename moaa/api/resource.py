@@ -34,9 +34,9 @@ class Metadata(Spec):
 
 
 class StorageSecret(Spec):
-    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, when there is no cloud identity.
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where there is no cloud identity.
 
-    `moaa run` reads the same names from the environment.
+    `moaa run` reads both from the environment.
     """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -63,7 +63,7 @@ class Schedule(StrEnum):
 class ServingPolicy(Spec):
     schedule: Schedule = Schedule.TOGETHER
     schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
-    """Minutes that servers, or the pods of a training, may wait for machines before all of the stage's are released."""
+    """Minutes that a stage's servers or training pods may wait for machines before all are released."""
 
 
 class Start(StrEnum):

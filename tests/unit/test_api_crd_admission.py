@@ -249,11 +249,11 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
                 }
             }
         },
-        "spec.training.resources.template.spec.initContainers[0].securityContext.allowPrivilegeEscalation",
+        "spec.training.resources.template.spec.initContainers[0].securityContext",
     ),
     "the host in a template": (
         {"spec__models__0__serving": {"template": {"spec": {"hostPID": True, "hostIPC": True, "serviceAccount": "x"}}}},
-        "spec.models[0].serving.template.spec.hostPID",
+        "spec.models[0].serving.template.spec",
     ),
     "a template for an endpoint": (
         {

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 
-from moaa.api.crd.rule import Reason, Rule, Rules, matches, no_control_character
+from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, matches, no_control_character
 from moaa.api.data import DataSource
 from moaa.api.evaluation import Gate
 from moaa.api.reading.rules_data import HUB_DATA, SUFFIXES
 from moaa.api.resource import MoAASpec, Storage
 from moaa.api.training import Training
 
+READ = f"^hf://|[.]({'|'.join(suffix.removeprefix('.') for suffix in SUFFIXES)})$"
+
 
 def _fixed(field: str, why: str) -> Rule:
     """A field that an update must not touch. Another resource over the same storage finds what is finished."""
     return Rule(
         f"self.{field} == oldSelf.{field}",
-        f"{field} cannot change: {why}; give a resource of another name the new value, what is finished is found again",
+        f"{field} cannot change: {why}; apply the new value under another name, finished work is found again",
         f".{field}",
         Reason.FORBIDDEN,
     )
@@ -85,18 +87,17 @@ RULES: Rules = {
     DataSource: (
         Rule(
             f"!self.source.startsWith('hf://') || {matches('self.source', HUB_DATA)}",
-            "source must be hf://datasets/owner/name; hf://owner/name would be a model",
+            "source must be hf://datasets/owner/name, else it is a model",
             ".source",
         ),
         Rule(
-            "!self.source.startsWith('file://') || self.source.startsWith('file:///')",
+            f"!{matches('self.source', RELATIVE)}",
             "source must be an absolute path, file:///…",
             ".source",
         ),
         Rule(
-            "self.source.startsWith('hf://') || "
-            + " || ".join(f"self.source.endsWith('{suffix}')" for suffix in SUFFIXES),
-            f"source must end with one of {', '.join(SUFFIXES)}; other formats are not read",
+            matches("self.source", READ),
+            f"source must end with one of {', '.join(SUFFIXES)}; others are not read",
             ".source",
         ),
         no_control_character("source"),

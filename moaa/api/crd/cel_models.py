@@ -5,7 +5,7 @@ from decimal import Decimal
 from itertools import product
 
 from moaa.api.base import decimal_text
-from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, no_control_character, quoted
+from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, listed, matches, no_control_character, quoted
 from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
 from moaa.api.reading.rules_data import KEY, USER
 from moaa.api.reading.rules_models import CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
@@ -122,8 +122,7 @@ RULES: Rules = {
     Serving: (
         Rule(
             _own_args(),
-            "args sets what other fields say (source, revision, tokenSecret, maxModelLen, gpus, maxConcurrency) or "
-            "what the executor sets; remove that argument",
+            "args sets what the executor or another field does (source, revision, maxModelLen, gpus, …); remove that",
             ".args",
             Reason.FORBIDDEN,
         ),
@@ -141,8 +140,7 @@ RULES: Rules = {
         ),
         Rule(
             "!self.name.startsWith('vllm')",
-            "name starts with 'vllm', and vLLM would take the variables that Kubernetes makes of it for its settings; "
-            "choose another",
+            "name starts with 'vllm', and vLLM would read Kubernetes' variables of that name as settings; rename it",
             ".name",
         ),
         Rule(
@@ -157,7 +155,7 @@ RULES: Rules = {
             ".source",
         ),
         Rule(
-            "!has(self.source) || !self.source.startsWith('file://') || self.source.startsWith('file:///')",
+            f"!has(self.source) || !{matches('self.source', RELATIVE)}",
             "source must be an absolute folder, file:///…",
             ".source",
         ),
