@@ -1,11 +1,11 @@
 """Models that take part: where their weights come from and how they are served, or who serves them for us."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from moaa.api.base import JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
+from moaa.api.base import ADDRESS_PATTERN, JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 
 SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
@@ -55,17 +55,11 @@ class Header(Spec):
     secret: SecretKey | None = None
     """Where the value is, for example a key that goes into `api-key`."""
 
-    @model_validator(mode="after")
-    def _one_value(self) -> Self:
-        if (self.value is None) == (self.secret is None):
-            raise ValueError("give exactly one of value (plain text) and secret (where it is)")
-        return self
-
 
 class Endpoint(Spec):
     """A model that somebody else serves behind an OpenAI-compatible API."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=1024)]
+    url: Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=1024)]
     """Base URL: what stands before /chat/completions, usually up to /v1. A query string is kept (?api-version=…)."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """The name the endpoint knows the model by."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.base import ADDRESS_PATTERN, STUDENT, Fraction, ModelName, NonNegative, Spec
 from moaa.api.data import Data
 from moaa.api.evaluation import Evaluation
 from moaa.api.mixture import Judge, Mixture
@@ -47,7 +47,7 @@ class Storage(Spec):
 
     uri: Annotated[str, StringConstraints(pattern=STORE_PATTERN, max_length=512)]
     """s3://bucket/prefix, or file:///folder on one machine."""
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=512)] | None = None
+    endpoint: Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=512)] | None = None
     """Of an S3 server that is not AWS."""
     region: Annotated[str, StringConstraints(max_length=64)] | None = None
     secret: StorageSecret | None = None

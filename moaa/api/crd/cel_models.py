@@ -7,11 +7,8 @@ from itertools import product
 from moaa.api.base import decimal_text
 from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, listed, matches, no_control_character, quoted
 from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
-from moaa.api.reading.rules_data import KEY, USER
-from moaa.api.reading.rules_models import CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
+from moaa.api.reading.rules_models import CALL, CREDENTIAL, HUB_MODEL, KEY, OWN_ARGS, OWN_HEADERS, USER
 from moaa.api.resource import MoAASpec, Storage
-
-CALL_END = "/(chat/completions|completions|responses|messages|embeddings|models)/?([?].*)?$"
 
 
 def _unserved() -> str:
@@ -78,7 +75,7 @@ RULES: Rules = {
     Endpoint: (
         no_credential("url", "url"),
         Rule(
-            f"!{matches('self.url', CALL_END)}",
+            f"!{matches('self.url', CALL)}",
             "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
             ".url",
         ),

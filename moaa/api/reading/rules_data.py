@@ -7,15 +7,14 @@ from urllib.parse import urlsplit
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import benchmark_nodes
+from moaa.api.reading.rules_models import has_credential
 from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
 SUFFIXES = (".jsonl", ".json", ".parquet")
 HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
-USER = r"^https?://[^/?#]*@"
-KEY = r"^[^?#]*\?[^#]*(key|token)="
-"""The CRD's rules use these too: patterns that Python and RE2 read alike."""
+"""The CRD's rules use it too: Python and RE2 read it alike."""
 
 
 def source_nodes(spec: Node) -> Iterator[Node]:
@@ -44,7 +43,7 @@ def no_credentials_in_addresses(spec: Node) -> Iterator[Problem]:
     addresses = [spec.at("storage", "endpoint"), *(m.at("endpoint", "url") for m in spec.at("models"))]
     for address in addresses:
         text = address.text or ""
-        if re.search(USER, text) or re.search(KEY, text):
+        if has_credential(text):
             yield Problem(
                 address.name, "(hidden)", "holds a credential; put it in a Secret and remove it from the address"
             )
