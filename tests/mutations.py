@@ -6,8 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from moaa.api.models import Parameter
 from moaa.api.prompts import PLACEHOLDERS, Prompts
-from moaa.api.reading.rules_models import OWN_ARGS
+from moaa.api.reading.rules_models import OWN_ARGS, OWN_HEADERS
 
 Document = dict[str, Any]
 GONE = object()
@@ -46,6 +47,10 @@ STORES = _joined(["s3://bucket", "s3://bucket/", "file:///"], PLACE)
 ADDRESSES = _joined(
     ["http://", "https://host"],
     ["user", ":", "pw", "@", "host", "/v1", "?", "#", "&", "key=", "api_key=x", "token=", "Token=", "%40", "[", "]"],
+) | _joined(
+    ["http://", "http://host", "https://host/v1"],
+    ["/models", "/chat/completions", "/responses", "/", "?", "#", "a=b", "models", "x", " "],
+    most=4,
 )
 DECLARED = st.sampled_from(["a", "b", "agg", "base", "eva"])
 NAMES = DECLARED | st.sampled_from(["$student", "$student", "zz", "vllm-a"])
@@ -109,13 +114,37 @@ JUDGES = st.fixed_dictionaries(
         "allowStudent": st.booleans(),
     },
 )
+BODY = st.dictionaries(
+    st.sampled_from(["top_k", "model", "tools", "api_key", "chat_template_kwargs", "max_completion_tokens", "x"]),
+    st.sampled_from([1, "x", None, {"enable_thinking": False}, [1, None]]),
+    max_size=3,
+)
+PARAMETERS = [parameter.value for parameter in Parameter]
+HEADER = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from([*OWN_HEADERS[:2], "Host", "authorization", "Authorization", "X-Title", "x-title"])
+        | st.sampled_from(["api-key", "X-Api-Key", "keys", "monkey", "x-auth-token", "my_token", "tokens", "Cookie"])
+    },
+    optional={"value": st.sampled_from(["x", "a b"]), "secret": st.just(SECRET)},
+)
+ENDPOINT = st.fixed_dictionaries(
+    {"url": ADDRESSES, "model": st.just("m")},
+    optional={
+        "maxModelLen": WINDOWS,
+        "secret": st.just(SECRET),
+        "omit": st.lists(st.sampled_from(PARAMETERS), max_size=4),
+        "names": st.dictionaries(st.sampled_from(PARAMETERS), st.sampled_from(["x", "random_seed"]), max_size=3),
+        "headers": st.lists(HEADER, max_size=3),
+    },
+)
 MODEL = st.fixed_dictionaries(
     {"name": DECLARED},
     optional={
         "source": URIS,
         "revision": st.just("main"),
         "tokenSecret": st.just(SECRET),
-        "endpoint": st.fixed_dictionaries({"url": ADDRESSES, "model": st.just("m")}, optional={"maxModelLen": WINDOWS}),
+        "endpoint": ENDPOINT,
+        "extraBody": BODY,
         "serving": st.fixed_dictionaries(
             {}, optional={"gpus": st.integers(0, 2), "maxModelLen": WINDOWS, "args": ARGS, "memoryGib": st.just("1.5")}
         ),
@@ -154,6 +183,8 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "spec.models.*": MODEL,
     "spec.models.*.name": NAMES.filter(lambda name: name != "$student"),
     "spec.models.*.source": _optional(URIS),
+    "spec.models.*.endpoint": ENDPOINT,
+    "spec.models.*.extraBody": BODY,
     "spec.models.*.serving": st.fixed_dictionaries(
         {}, optional={"maxModelLen": WINDOWS, "args": ARGS, "template": TEMPLATES}
     ),

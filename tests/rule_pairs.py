@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moaa.api import MoAA
+from moaa.api.models import Parameter
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.reading.check import check_document
 from tests.crd_server import Refusal, refused
@@ -31,6 +32,20 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "student declared": (rf"^spec\.student: {NOT_DECLARED}", "student is not declared in spec.models"),
     "student is no endpoint": ("has no weights to train", "student is an endpoint and has no weights"),
     "student not on a claim": ("comes from pvc://", "student comes from pvc://"),
+    "URL of a call": (r"endpoint\.url: ends in /\w+", "url ends in the path of one call"),
+    "fragment in URL": (r"endpoint\.url: holds a '#'", "url holds a '#'"),
+    **{
+        f"omitted and named: {parameter}": (
+            rf"names\.{parameter}: is also in omit",
+            rf"names\.{parameter}: {parameter} is also in omit",
+        )
+        for parameter in Parameter
+    },
+    "header: one value": (r"headers\[\d+\]: give exactly one of value", "give exactly one of value"),
+    "header: the client's": ("is set by the HTTP client", "a header that the HTTP client sets"),
+    "header: authorization": (r"is set by \S+\.endpoint\.secret already", "headers has Authorization"),
+    "header: names": (r"is the name of \S+\.headers\[\d+\] already", "headers: two have the same name"),
+    "header: no credentials": (r"\.value: is a credential", "value is a credential"),
     "one origin": ("give exactly one of source", "give exactly one of source"),
     "endpoint is not served": ("serving has no effect on an endpoint", "serving has no effect on an endpoint"),
     "model is no data set": ("is a data set; a model is", "is a data set; a model is"),
@@ -40,17 +55,8 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         r"\.(revision|tokenSecret): is for hf:// sources only",
         r"\.(revision|tokenSecret): .* is for hf:// sources only",
     ),
-    "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what other fields say"),
-    "URL of a call": (r"ends in /\S+, the path of one call", "url ends in the path of one call"),
-    "parameters omitted and named": (r"names\.\w+: .*is also in omit", r"names\.\w+: .*is also in omit"),
-    "header: one value": (r"give exactly one of value \(plain", r"give exactly one of value \(plain"),
-    "header: the client's": ("is set by the HTTP client", "is a header that the HTTP client sets"),
-    "header: credential": ("is a credential; put it in a Secret and name", "is a credential, by the header's name"),
-    "headers: names": (
-        r"headers\[\d+\]\.name: .*is set by \S+ already",
-        "headers has (one name twice|Authorization)",
-    ),
-    "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", f"{SEEN}: .* is not allowed in a pod template"),
+    "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what the executor or another field does"),
+    "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", r"\.template\.spec.*not allowed in a pod template"),
     "asked models declared: mixture": (
         rf"^spec\.mixture\..*: {NOT_DECLARED}",
         f"a proposer or the aggregator {NAMES_NONE}",
@@ -80,7 +86,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),
     "mixture is there": (r"^spec\.mixture: is required", "mixture is required"),
     "judge is there": (r"^spec\.judge: is required", "judge is required"),
-    "judges: some": ("needs at least one entry in judges", "need at least one entry in judges"),
+    "judges: some": ("needs at least one entry in judges", "need judges; add one"),
     "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
     "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),
     "judges: odd": ("needs an odd number of judges", "needs an odd number of judges"),
@@ -89,7 +95,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "criteria: enough": (r"criteria \d+ is more than the", "criteria is more than there are criteriaChoices"),
     "criteria: names": (
         "criteriaChoices: two have the same name",
-        r"two have the same name|criteriaChoices\[\d+\]: Dupl",
+        r"criteriaChoices: two have the same name|criteriaChoices\[\d+\]: Dupl",
     ),
     "student judges": ("would judge its own training", "would judge its own training"),
     **{
@@ -133,14 +139,16 @@ PAIRS: Mapping[str, tuple[str, str]] = {
 
 ONLY_VALIDATE: Mapping[str, str] = {
     rf"\.template\.(?!spec\.{SEEN}:).*: is not allowed in a pod template": "a schema of all of a pod is too large",
-    r"\.extraBody\.": "a JSON object of any shape is opaque to CEL",
+    r"\.extraBody\.\S+: (cannot be given here|looks like a credential|would make the server's chats other)": (
+        "a JSON object of any shape is opaque to CEL"
+    ),
     r"would be read from MOAA_SECRET_": "environment variables are `moaa run`'s",
     r"is not an address": "CEL's own idea of a URL is not the one that clients parse by",
 }
 """Words of `moaa.api.reading.check` about what no rule of the CRD says, and why none does."""
 
 GENERATED = re.compile(
-    r"is for type \w+( and \w+)* only|is required with type|; write a number in quotes$"
+    r"is for type \w+( and \w+)* only|is required with type|, in quotes$"
     r"|^metadata\.name (has more|must be)"
 )
 """Rules of the CRD that are made of the classes' own fields, as its schema is."""

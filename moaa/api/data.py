@@ -14,8 +14,7 @@ ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class Columns(Spec):
-    """What columns are called, where their names do not say what they are. One that is named is read as that, whatever
-    else is in the row; the others are found by name."""
+    """Names of columns that do not say what they are; the others are found by name."""
 
     messages: ColumnName | None = None
     """The conversation: turns, or a dialogue in one text."""
@@ -38,17 +37,17 @@ class DataSource(Spec):
     .gz, .bz2 or .zst), .parquet or .arrow; or a folder of one of these, ending with /.
 
     Columns understood by name: `messages`, `conversations`, `conversation`; `prompt`; `instruction`, `question`, with
-    `input` or `context`; `turns`; `text` with a dialogue; answers in `response`, `completion`, `output`, `answer`,
-    `chosen`; `system`, `system_prompt`.
+    `input` or `context`; `turns`; `text`; answers in `response`, `completion`, `output`, `answer`, `chosen`; `system`,
+    `system_prompt`.
     """
 
     source: DataUri
     split: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "train"
-    """Files called `<split>`, `<split>-00000-of-…`, or in a folder of that name. A folder whose files are of no split
-    is read whole."""
+    """Files named after it, or in a folder of its name; a folder without splits is read whole."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Branch, tag or commit of an hf:// data set; None: pinned at the first run."""
     token_secret: SecretKey | None = None
+    """Hub token of a gated hf:// data set."""
     limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Rows an iteration takes; the next iteration takes the next ones. None: all rows, for one iteration only."""
     columns: Columns = Columns()
@@ -71,8 +70,7 @@ class Data(Spec):
     sft: Annotated[list[SftSource], Field(max_length=32)] = []
     preference: Annotated[list[DataSource], Field(max_length=32)] = []
     decontamination_ngram: Annotated[int, Field(ge=0, le=64)] = 13
-    """A training row is dropped when it has four fifths of an evaluation question's own words, in runs of this many,
-    and its numbers. Words that questions share (a template) are no question's own; shorter questions must be equal. 0
-    turns it off."""
+    """Drops a training row that holds four fifths of an evaluation question's own words, in runs of this many, and its
+    numbers; a shorter question must be equal. 0 turns it off."""
     allow_reuse: bool = False
     """When a source runs out of rows, start again from its beginning instead of failing."""

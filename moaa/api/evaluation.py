@@ -23,18 +23,17 @@ class Benchmark(DataSource):
 
 
 class ExactMatch(Benchmark):
-    """1 when the answer equals the row's `answer` after stripping white space, else 0."""
+    """1 when the answer equals the row's `answer`, outer white space aside, else 0."""
 
     type: Literal["ExactMatch"]
 
 
 class Pairwise(Benchmark):
-    """Win rate against a baseline's answers, judged in both orders: win 1, tie or order-dependent ½, loss 0."""
+    """Win rate against a baseline, judged in both orders: win 1, tie or order-dependent ½, loss 0."""
 
     type: Literal["Pairwise"]
     baseline: ModelName | Literal["$base", "$given"] = "$base"
-    """Whose answers are the yardstick; $base is the student before any training, $given are the answers that the rows
-    hold (AlpacaEval's `output`)."""
+    """Whose answers are the yardstick; $base: the untrained student; $given: the answers that the rows hold."""
     judge: Judge
 
 
@@ -50,22 +49,22 @@ class GateRule(StrEnum):
 
 
 class Gate(Spec):
-    """A candidate replaces the previous student only if its gain on the selection benchmarks passes."""
+    """A new student is promoted only if its gain on the selection benchmarks passes."""
 
     rule: GateRule = GateRule.MEAN
     min_gain: Number = Decimal(0)
-    """Smallest gain, in points of score between -1 and 1; a negative value tolerates a loss. LowerBound has to be above
-    it, on at least 20 questions of each selection benchmark."""
+    """Smallest gain in points of score, from -1 to 1; a negative one tolerates a loss. LowerBound needs 20 questions of
+    each selection benchmark."""
 
 
 class Evaluation(Spec):
     selection: Annotated[list[AnyBenchmark], Field(max_length=16)] = []
-    """Read by the gate and by promotion. Without any, the last trained student is promoted."""
+    """Decides promotion. Without any, the last trained student is promoted."""
     report: Annotated[list[AnyBenchmark], Field(max_length=16)] = []
     """Never read by any decision."""
     gate: Gate = Gate()
     members: bool = True
-    """Measure every proposer alone, the aggregator alone and the mixture before the first iteration."""
+    """Measure the mixture and each of its models alone before the first iteration."""
     bootstrap: Annotated[int, Field(ge=100, le=100000)] = 2000
     """Resamples behind each interval."""
     confidence: Annotated[NonNegative, Field(gt=0, lt=1)] = Decimal("0.95")

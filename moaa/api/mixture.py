@@ -28,14 +28,14 @@ class Sampling(Spec):
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """Most completion tokens of one answer, thoughts included."""
     when_cut: WhenCut = WhenCut.USE
-    """A cut proposal is shown to its readers with a mark that says so; Fail leaves it out."""
+    """Use: readers see a cut proposal, marked as cut. Fail: it is left out."""
 
 
 class FinalSampling(Sampling):
     """How a model is asked whose answer is taught or measured."""
 
     when_cut: WhenCut = WhenCut.FAIL
-    """Fail: the row fails, since what is taught or measured would not be an answer."""
+    """Fail: the row fails; nothing cut is taught or measured."""
 
 
 class Proposer(Sampling):
@@ -53,7 +53,7 @@ class Aggregator(FinalSampling):
 
 
 class Layer(Spec):
-    """Proposers that run side by side; from the second layer on they read the layer before."""
+    """Proposers that run side by side; each later layer reads the one before."""
 
     proposers: Annotated[list[Proposer], Field(min_length=1, max_length=32)]
 
@@ -65,9 +65,9 @@ class Mixture(Spec):
     """The paper's two layers are one entry here plus the aggregator."""
     aggregator: Aggregator
     min_proposals: Annotated[int, Field(ge=1, le=64)] = 1
-    """A row with fewer usable proposals in a layer fails; above it, it goes on with those it has."""
+    """A row with fewer usable proposals in a layer fails; else it goes on."""
     add_student: bool = False
-    """From the second iteration on the last promoted student joins the first layer's proposers."""
+    """From iteration 2 on the last promoted student joins the first layer."""
     student_sampling: Sampling = Sampling()
     """How the student is asked when addStudent is set."""
 
@@ -88,6 +88,7 @@ class JudgeModel(Spec):
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    """A cut verdict never counts; a cut evaluation is marked as cut."""
 
 
 class Criterion(Spec):
@@ -111,22 +112,22 @@ PAPER_CRITERIA = (
 
 
 class Judge(Spec):
-    """Who ranks answers and how (paper §3.2; where it is silent, docs/architecture.md says what we chose)."""
+    """Who ranks answers and how (paper §3.2)."""
 
     method: JudgeMethod = JudgeMethod.MIXTURE
     judges: Annotated[list[JudgeModel], Field(max_length=32)] = []
     aggregator: JudgeModel | None = None
-    """Chooses the criteria and gives the verdict; Panel has none and chooses no criteria."""
+    """Chooses the criteria and gives the verdict; Panel has none."""
     criteria: Annotated[int, Field(ge=0, le=16)] = 3
-    """How many criteria are chosen for each pair; 0 gives the judges all of criteriaChoices."""
+    """Criteria chosen for each pair; 0: all of criteriaChoices."""
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
     comparisons: Literal["RoundRobin"] = "RoundRobin"
-    """RoundRobin compares every pair of answers (paper §4.1)."""
+    """RoundRobin: every pair of answers (paper §4.1)."""
     min_judges: Annotated[int, Field(ge=1, le=32)] | None = None
-    """Fewest judges that have to be heard: evaluations a meta-judge reads, or votes of a panel with both orders. With
-    fewer a comparison has no result. Unset: more than half of judges."""
+    """Fewest judges that must be heard, in a panel in both orders; with fewer a comparison has no result. Unset: more
+    than half."""
     allow_student: bool = False
-    """A student that judges drifts with its own training; it must be asked for."""
+    """Let the student judge; it then drifts with its own training."""
 
     @property
     def least_judges(self) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from moaa.api.base import JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
+from moaa.api.base import ADDRESS_PATTERN, JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 
 SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
@@ -35,11 +35,9 @@ class ParameterNames(Spec):
     """What an endpoint calls the parameters of sampling; one that is named is always sent."""
 
     temperature: FieldName | None = None
-    """None: `temperature`, left out while it is 1, the API's own default. Name it for a server with another default
-    (Ollama has 0.8)."""
+    """None: `temperature`, left out while it is 1. Name it for a server whose default is another (Ollama: 0.8)."""
     top_p: FieldName | None = None
-    """None: `top_p`, left out while it is 1, the API's own default. Name it for a server with another default
-    (llama.cpp has 0.95)."""
+    """None: `top_p`, left out while it is 1. Name it for a server whose default is another (llama.cpp: 0.95)."""
     max_tokens: FieldName | None = None
     """None: `max_tokens`. OpenAI's reasoning models know `max_completion_tokens` only."""
     seed: FieldName | None = None
@@ -47,7 +45,7 @@ class ParameterNames(Spec):
 
 
 class Header(Spec):
-    """A header of every request to an endpoint. It counts in no fingerprint: it says who asks, not what."""
+    """A header of every request. It says who asks, not what, and counts in no fingerprint."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=64)]
     value: (
@@ -55,13 +53,13 @@ class Header(Spec):
     ) = None
     """Plain text that everybody may read."""
     secret: SecretKey | None = None
-    """Where the value is, for example a key that goes into `api-key`. Exactly one of the two is given."""
+    """Where the value is, for example a key that goes into `api-key`."""
 
 
 class Endpoint(Spec):
     """A model that somebody else serves behind an OpenAI-compatible API."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=1024)]
+    url: Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=1024)]
     """Base URL: what stands before /chat/completions, usually up to /v1. A query string is kept (?api-version=…)."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """The name the endpoint knows the model by."""
@@ -70,10 +68,10 @@ class Endpoint(Spec):
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 32
     """Most requests in flight."""
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
-    """Context window in tokens; longer prompts are shortened or refused before they are sent."""
+    """Context window in tokens; longer prompts are shortened or refused."""
     price: Price | None = None
     omit: Annotated[list[Parameter], Field(max_length=4)] = []
-    """Parameters that are never sent, since the endpoint refuses them; it then samples by its own default."""
+    """Parameters that are never sent; the endpoint then samples by its own defaults."""
     names: ParameterNames = ParameterNames()
     headers: Annotated[list[Header], Field(max_length=16)] = []
     """Further headers of every request."""
@@ -95,13 +93,12 @@ class Serving(Spec):
     startup_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
     """Minutes from scheduling until the first completion must succeed."""
     memory_gib: Annotated[Positive, Field(le=65536)] | None = None
-    """Memory of one replica when it is served on a CPU; None: 1.5 GiB, twice the weights, and room for 16 full
-    conversations."""
+    """Memory of a replica on a CPU; None: 1.5 GiB, twice the weights, and room for 16 full conversations."""
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
     """Most requests in flight a replica."""
     args: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=64)] = []
-    """Further vLLM arguments, for example ["--quantization", "fp8"], or ["--reasoning-parser", "qwen3"]: then vLLM
-    tells thoughts from answers, and where it does not, MoAA does by the tags."""
+    """Further vLLM arguments, such as ["--quantization", "fp8"]. With ["--reasoning-parser", "qwen3"] vLLM tells
+    thoughts from answers; without, MoAA does by the tags."""
     template: dict[str, Any] = {}
     """Pod template overrides, merged over the operator's (Kubernetes only)."""
 
@@ -135,8 +132,8 @@ class Model(Spec):
     serving: Serving = Serving()
     endpoint: Endpoint | None = None
     extra_body: JsonObject = {}
-    """Further fields of every request, for example {top_k: 20}, or for an endpoint that runs vLLM or SGLang
-    {chat_template_kwargs: {enable_thinking: false}}; sent as they are, and part of what a call is."""
+    """Further fields of every request, sent as they are and part of what a call is: {top_k: 20}, or for an endpoint
+    that runs vLLM or SGLang {chat_template_kwargs: {enable_thinking: false}}."""
 
     @model_validator(mode="after")
     def _template(self) -> Self:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.base import ADDRESS_PATTERN, STUDENT, Fraction, ModelName, NonNegative, Spec
 from moaa.api.data import Data
 from moaa.api.evaluation import Evaluation
 from moaa.api.mixture import Judge, Mixture
@@ -34,9 +34,9 @@ class Metadata(Spec):
 
 
 class StorageSecret(Spec):
-    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, when there is no cloud identity.
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where there is no cloud identity.
 
-    `moaa run` reads the same names from the environment.
+    `moaa run` reads both from the environment.
     """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -47,7 +47,7 @@ class Storage(Spec):
 
     uri: Annotated[str, StringConstraints(pattern=STORE_PATTERN, max_length=512)]
     """s3://bucket/prefix, or file:///folder on one machine."""
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=512)] | None = None
+    endpoint: Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=512)] | None = None
     """Of an S3 server that is not AWS."""
     region: Annotated[str, StringConstraints(max_length=64)] | None = None
     secret: StorageSecret | None = None
@@ -63,7 +63,7 @@ class Schedule(StrEnum):
 class ServingPolicy(Spec):
     schedule: Schedule = Schedule.TOGETHER
     schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
-    """Minutes that servers, or the pods of a training, may wait for machines before all of the stage's are released."""
+    """Minutes that a stage's servers or training pods may wait for machines before all are released."""
 
 
 class Start(StrEnum):

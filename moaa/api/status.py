@@ -84,7 +84,7 @@ class StageStatus(Observed):
     models: Annotated[list[PinnedModel], Field(max_length=64)] = []
     """Of resolve only."""
     score: Short | None = None
-    """Of evaluate only: the student's mean over the selection benchmarks, in percent, and half of its interval."""
+    """Of evaluate only: the student's mean over the selection benchmarks, in percent ± half of its interval."""
 
 
 class Promoted(Observed):
@@ -115,8 +115,7 @@ class RepeatedStage(Observed):
 
 
 class StageProgress(Observed):
-    """How far the shown stage was when it was last worth writing: its percentage, its failed rows or, by a tenth, its
-    time left were others than before."""
+    """How far the shown stage was when its percentage, failed rows or, by a tenth, time left last changed."""
 
     rows: Count | None = None
     rows_total: Count | None = None
@@ -148,7 +147,7 @@ class MoAAStatus(Observed):
     work: StageProgress | None = None
     """The figures behind `progress`."""
     score: Short | None = None
-    """The newest student's mean over the selection benchmarks in percent, with half of its interval: 43.8 ± 2.1."""
+    """The newest student's mean over the selection benchmarks, in percent, ± half of its interval: 43.8 ± 2.1."""
     conditions: Annotated[list[Condition], Field(max_length=16)] = []
     stages: Annotated[list[StageStatus], Field(max_length=MAX_STAGES)] = []
     """Finished stages, oldest first; others are in the store."""

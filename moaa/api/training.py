@@ -11,14 +11,14 @@ from moaa.api.mixture import FinalSampling, WhenCut
 
 
 class TrainingResources(Spec):
-    """Ray Train workers. The worker count is part of a stage's meaning only through batchSize, which is global."""
+    """Ray Train workers. batchSize is over all of them."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 1
     """A Ray Train worker drives one GPU; 0 trains on the CPU."""
     cpus_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
     memory_gib: Annotated[Positive, Field(le=65536)] | None = None
-    """Memory of one worker, for the local budget and the pod's limit; None: decided by the executor."""
+    """Memory of one worker; None: decided by the executor."""
     max_failures: Annotated[int, Field(ge=0, le=100)] = 3
     """Worker losses Ray Train repairs inside one attempt."""
     template: dict[str, Any] = {}
@@ -34,11 +34,11 @@ class Optimization(Spec):
     """What SFT and DPO share."""
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
-    """Rows an optimiser step, over all workers; must be divisible by workers × microBatchSize."""
+    """Rows an optimiser step, over all workers; a multiple of workers × microBatchSize."""
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     """Rows a worker holds at a time."""
     max_length: Annotated[int, Field(ge=16, le=1048576)] = 2048
-    """Most tokens of a row (ours, as SimPO); a longer row is a recorded failure, never cut silently."""
+    """Most tokens of a row (ours, as SimPO); a longer row is a recorded failure, never cut."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 3
     """DeepSpeed ZeRO stage."""
     precision: Precision = Precision.BF16

@@ -85,8 +85,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "an endpoint with an empty serving": {
         "spec__models__0": {"name": "a", "serving": {}, "endpoint": {"url": "https://x:8/v1?a=b", "model": "m"}}
     },
-    "an endpoint whose fragment looks like a key": {
-        "spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1#?key=1", "model": "m"}}
+    "an endpoint with a word of a call in its host or query": {
+        "spec__models__0": {"name": "a", "endpoint": {"url": "http://models/", "model": "m"}},
+        "spec__models__1": {"name": "b", "endpoint": {"url": "https://x/v1?next=/models", "model": "m"}},
+    },
+    "a bucket's server whose fragment looks like a key": {
+        "spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x/#?key=1"}
     },
     "a folder with a percent sign": {"spec__models__0__source": "file:///100%25/%20"},
     "a revision of a hub model": {
@@ -224,6 +228,14 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         )
         for parameter in ("temperature", "topP", "maxTokens")
     },
+    "a fragment that looks like a key": (
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1#?key=1", "model": "m"}}},
+        "spec.models[0].endpoint.url",
+    ),
+    "a line break in an address": (
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1/models\n", "model": "m"}}},
+        "spec.models[0].endpoint.url",
+    ),
     "a header twice": (
         {
             "spec__models__0": {
@@ -261,11 +273,11 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
                 }
             }
         },
-        "spec.training.resources.template.spec.initContainers[0].securityContext.allowPrivilegeEscalation",
+        "spec.training.resources.template.spec.initContainers[0].securityContext",
     ),
     "the host in a template": (
         {"spec__models__0__serving": {"template": {"spec": {"hostPID": True, "hostIPC": True, "serviceAccount": "x"}}}},
-        "spec.models[0].serving.template.spec.hostPID",
+        "spec.models[0].serving.template.spec",
     ),
     "a template for an endpoint": (
         {

@@ -284,6 +284,42 @@ def test_a_credential_is_never_repeated(path: str, secret: str) -> None:
     assert "hunter2secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x/v1/chat/completions?api_key=hunter2secret",
+        "https://me@x/models",
+        "https://x/v1#key=hunter2secret",
+        "https://x/v1#?token=hunter2secret",
+    ],
+)
+def test_a_key_in_an_address_that_is_wrong_anyway_is_never_repeated(url: str) -> None:
+    found = problems(yaml.safe_dump(tree(spec__models__0={"name": "a", "endpoint": {"url": url, "model": "m"}})))
+    assert found
+    assert {problem.path for problem in found} == {"spec.models[0].endpoint.url"}
+    assert "hunter2secret" not in str(found)
+    assert "me@" not in str(found)
+
+
+def test_every_mistake_of_a_header_is_named_at_once() -> None:
+    endpoint = {
+        "url": "https://x/v1",
+        "model": "m",
+        "secret": {"name": "s", "key": "k"},
+        "headers": [{"name": "Authorization", "value": "x"}, {"name": "host"}, {"name": "Host", "value": "x"}],
+    }
+    found = problems(yaml.safe_dump(tree(spec__models__0={"name": "a", "endpoint": endpoint})))
+    headers = "spec.models[0].endpoint.headers"
+    assert [problem.path for problem in found] == [
+        f"{headers}[0].name",
+        f"{headers}[0].value",
+        f"{headers}[1]",
+        f"{headers}[1].name",
+        f"{headers}[2].name",
+        f"{headers}[2].name",
+    ]
+
+
 def test_the_value_of_an_argument_is_never_repeated() -> None:
     found = problems(yaml.safe_dump(tree(spec__models__0__serving={"args": ["--api-key=topsecret"]})))
     assert "topsecret" not in str(found)

@@ -8,11 +8,8 @@ from moaa.api.mixture import Judge, JudgeMethod, Mixture
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.resource import MoAASpec
 
-NOT_DECLARED = "names a model that spec.models does not declare; declare it there or correct the name"
-NO_ROOM = (
-    "a maxTokens leaves no room for the prompt in the model's window; lower it or raise the model's maxModelLen (in "
-    "serving or endpoint)"
-)
+NOT_DECLARED = "names a model that spec.models does not declare; declare it or correct the name"
+NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lower it or raise that maxModelLen"
 MIXTURE, SINGLE, PANEL = (quoted(method) for method in (JudgeMethod.MIXTURE, JudgeMethod.SINGLE, JudgeMethod.PANEL))
 
 
@@ -22,13 +19,13 @@ def _prompts() -> Iterator[Rule]:
         field, holes = f"self.{alias}", [f"{{{hole}}}" for hole in sorted(must | may)]
         yield Rule(
             f"!has({field}) || {field}.findAll(r'\\{{[^{{}}]*\\}}').all(p, p in {listed(holes)})",
-            f"{alias} holds a placeholder that is none here; use {', '.join(holes)}",
+            f"{alias} holds an unknown placeholder; use {', '.join(holes)}",
             f".{alias}",
         )
         needed = [f"{{{hole}}}" for hole in sorted(must)]
         yield Rule(
             f"!has({field}) || ({' && '.join(f'{field}.contains({quoted(hole)})' for hole in needed)})",
-            f"{alias} lacks one of {', '.join(needed)}; without it the model would not see it",
+            f"{alias} lacks one of {', '.join(needed)}; add it",
             f".{alias}",
         )
 
@@ -81,7 +78,7 @@ MIXTURE_RULES = (
 JUDGE_RULES = (
     Rule(
         f"self.method == {SINGLE} || size(self.judges) > 0",
-        "methods Mixture and Panel need at least one entry in judges; add one",
+        "methods Mixture and Panel need judges; add one",
         ".judges",
     ),
     Rule(
@@ -91,7 +88,7 @@ JUDGE_RULES = (
     ),
     Rule(
         f"self.method == {PANEL} || has(self.aggregator)",
-        "methods Mixture and Single need an aggregator, the model that gives the verdict; add one",
+        "methods Mixture and Single need an aggregator; add one",
         ".aggregator",
         Reason.REQUIRED,
     ),
@@ -103,7 +100,7 @@ JUDGE_RULES = (
     ),
     Rule(
         f"self.method != {PANEL} || size(self.judges) == 0 || size(self.judges) % 2 == 1",
-        "method Panel needs an odd number of judges so that a majority exists; add one or remove one",
+        "method Panel needs an odd number of judges; add or remove one",
         ".judges",
     ),
     Rule(
@@ -125,7 +122,7 @@ JUDGE_RULES = (
     Rule(
         f"self.allowStudent || (!self.judges.exists(j, j.model == {quoted(STUDENT)}) && "
         f"!(has(self.aggregator) && self.aggregator.model == {quoted(STUDENT)}))",
-        "judges or aggregator is $student, which would judge its own training; name another or set allowStudent: true",
+        "$student in judges or aggregator would judge its own training; name another or set allowStudent: true",
         ".judges",
     ),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from moaa.api.crd.rule import Reason, Rule, Rules, matches, no_control_character
+from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, matches, no_control_character
 from moaa.api.data import Columns, DataSource
 from moaa.api.evaluation import Gate
 from moaa.api.reading.rules_data import DATA_PATH, DATA_PATH_SAYS, HUB_DATA
@@ -14,7 +14,7 @@ def _fixed(field: str, why: str) -> Rule:
     """A field that an update must not touch. Another resource over the same storage finds what is finished."""
     return Rule(
         f"self.{field} == oldSelf.{field}",
-        f"{field} cannot change: {why}; give a resource of another name the new value, what is finished is found again",
+        f"{field} cannot change: {why}; apply the new value under another name, finished work is found again",
         f".{field}",
         Reason.FORBIDDEN,
     )
@@ -103,11 +103,11 @@ RULES: Rules = {
     DataSource: (
         Rule(
             f"!self.source.startsWith('hf://') || {matches('self.source', HUB_DATA)}",
-            "source must be hf://datasets/owner/name; hf://owner/name would be a model",
+            "source must be hf://datasets/owner/name, else it is a model",
             ".source",
         ),
         Rule(
-            "!self.source.startsWith('file://') || self.source.startsWith('file:///')",
+            f"!{matches('self.source', RELATIVE)}",
             "source must be an absolute path, file:///…",
             ".source",
         ),

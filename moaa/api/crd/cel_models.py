@@ -5,10 +5,9 @@ from decimal import Decimal
 from itertools import product
 
 from moaa.api.base import decimal_text
-from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, no_control_character, quoted
+from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, listed, matches, no_control_character, quoted
 from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
-from moaa.api.reading.rules_data import KEY, USER
-from moaa.api.reading.rules_models import CALL_END, CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
+from moaa.api.reading.rules_models import CALL, CREDENTIAL, HUB_MODEL, KEY, OWN_ARGS, OWN_HEADERS, USER
 from moaa.api.resource import MoAASpec, Storage
 
 
@@ -76,7 +75,7 @@ RULES: Rules = {
     Endpoint: (
         no_credential("url", "url"),
         Rule(
-            f"!{matches('self.url', CALL_END)}",
+            f"!{matches('self.url', CALL)}",
             "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
             ".url",
         ),
@@ -119,8 +118,7 @@ RULES: Rules = {
     Serving: (
         Rule(
             _own_args(),
-            "args sets what other fields say (source, revision, chatTemplate, maxModelLen, gpus, maxConcurrency) or "
-            "what the executor sets; remove that argument",
+            "args sets what the executor or another field does (source, chatTemplate, maxModelLen, …); remove that",
             ".args",
             Reason.FORBIDDEN,
         ),
@@ -149,8 +147,7 @@ RULES: Rules = {
         ),
         Rule(
             "!self.name.startsWith('vllm')",
-            "name starts with 'vllm', and vLLM would take the variables that Kubernetes makes of it for its settings; "
-            "choose another",
+            "name starts with 'vllm', and vLLM would read Kubernetes' variables of that name as settings; rename it",
             ".name",
         ),
         Rule(
@@ -165,7 +162,7 @@ RULES: Rules = {
             ".source",
         ),
         Rule(
-            "!has(self.source) || !self.source.startsWith('file://') || self.source.startsWith('file:///')",
+            f"!has(self.source) || !{matches('self.source', RELATIVE)}",
             "source must be an absolute folder, file:///…",
             ".source",
         ),

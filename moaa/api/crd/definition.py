@@ -82,7 +82,7 @@ def crd() -> dict[str, Any]:
 
 def crd_yaml() -> str:
     """The CRD as a file."""
-    return yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=200, default_flow_style=None)
 
 
 class _Dumper(yaml.SafeDumper):

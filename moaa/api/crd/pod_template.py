@@ -13,25 +13,22 @@ from moaa.api.reading.rules_models import MAX_CONTAINERS, MAX_VOLUMES
 _OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _ACCOUNT = ("serviceAccountName", "serviceAccount")
+_FLAGS = ("privileged", "allowPrivilegeEscalation")
 
 
-def _open(properties: dict[str, Any], forbidden: dict[str, str]) -> dict[str, Any]:
-    """An object of which only some fields are known. `forbidden`: CEL that must hold, by field."""
+def _open(
+    properties: dict[str, Any], *, absent: tuple[str, ...] = (), not_true: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """An object of which only some fields are known. One rule forbids them all: it stands in the CRD many times."""
     schema: dict[str, Any] = _OPEN | {"properties": properties}
-    rules = [
-        Rule(
-            holds,
-            f"{field} is not allowed in a pod template; remove it",
-            f".{field}",
-            Reason.FORBIDDEN,
-        )
-        for field, holds in forbidden.items()
-    ]
-    return schema | ({VALIDATIONS: [rule.as_validation() for rule in rules]} if rules else {})
-
-
-def _absent(fields: tuple[str, ...]) -> dict[str, str]:
-    return {field: f"!has(self.{field})" for field in fields}
+    if not (fields := (*absent, *not_true)):
+        return schema
+    holds = [f"!has(self.{field})" for field in absent] + [f"!(has(self.{f}) && self.{f})" for f in not_true]
+    *most, last = fields
+    named = f"{', '.join(most)} and {last} are" if most else f"{last} is"
+    message = f"{named} not allowed in a pod template; remove {'them' if most else 'it'}"
+    rule = Rule(" && ".join(holds), message, "" if most else f".{last}", Reason.FORBIDDEN)
+    return schema | {VALIDATIONS: [rule.as_validation()]}
 
 
 def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
@@ -41,20 +38,16 @@ def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
 def pod_template() -> dict[str, Any]:
     """The schema of serving.template and resources.template."""
     text, flag = {"type": "string", "maxLength": 253}, {"type": "boolean"}
-    not_true = {f: f"!has(self.{f}) || !self.{f}" for f in ("privileged", "allowPrivilegeEscalation")}
-    security = _open(
-        {"privileged": flag, "allowPrivilegeEscalation": flag, "procMount": text},
-        {**not_true, **_absent(("procMount",))},
-    )
-    containers = _list(_open({"securityContext": security}, {}), MAX_CONTAINERS)
+    security = _open({**dict.fromkeys(_FLAGS, flag), "procMount": text}, absent=("procMount",), not_true=_FLAGS)
+    containers = _list(_open({"securityContext": security}), MAX_CONTAINERS)
     spec = _open(
         {
             **dict.fromkeys(_ACCOUNT, text),
             **dict.fromkeys(_HOST, flag),
-            "volumes": _list(_open({"hostPath": _OPEN}, _absent(("hostPath",))), MAX_VOLUMES),
+            "volumes": _list(_open({"hostPath": _OPEN}, absent=("hostPath",)), MAX_VOLUMES),
             "initContainers": containers,
             "containers": containers,
         },
-        _absent((*_ACCOUNT, *_HOST)),
+        absent=(*_ACCOUNT, *_HOST),
     )
-    return _open({"metadata": _OPEN, "spec": spec}, {})
+    return _open({"metadata": _OPEN, "spec": spec})

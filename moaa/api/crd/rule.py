@@ -42,6 +42,9 @@ class Rule:
         return entry | ({} if self.reason is Reason.INVALID else {"reason": self.reason.value})
 
 
+RELATIVE = "^file://[^/]"
+"""A file's URI without the third slash; fields' own patterns refuse a bare file://."""
+
 Rules = dict[type[BaseModel], tuple[Rule, ...]]
 """Rules by the class they are about; they hold for its subclasses too, wherever in the resource these stand."""
 
@@ -64,10 +67,10 @@ def matches(field: str, pattern: str) -> str:
 
 def no_control_character(field: str) -> Rule:
     """Encoded ones: bare ones the pattern of the field refuses. The field may be absent."""
-    encoded = matches(f"self.{field}", "%([01][0-9A-Fa-f]|7[Ff])")
+    encoded = matches(f"self.{field}", "^file://.*%([01][0-9A-Fa-f]|7[Ff])")
     return Rule(
-        f"!has(self.{field}) || !self.{field}.startsWith('file://') || !{encoded}",
-        f"{field} holds a line break or another control character; remove it, or rename the folder",
+        f"!has(self.{field}) || !{encoded}",
+        f"{field} holds a line break or other control character; remove it",
         f".{field}",
     )
 

@@ -201,7 +201,7 @@ def _decimal(metadata: tuple[object, ...]) -> Schema:
     if ruled:
         holds = " && ".join(f"double(self) {sign} {float(value)}" for sign, _, value in ruled)
         told = [b for b in bounds if not (above_zero and b[0] == ">=")]
-        message = f"must be {' and '.join(f'{words} {value}' for _, words, value in told)}; write a number in quotes"
+        message = f"must be {' and '.join(f'{words} {value}' for _, words, value in told)}, in quotes"
         schema[VALIDATIONS] = [Rule(holds, message).as_validation()]
     return schema
 

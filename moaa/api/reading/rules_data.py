@@ -7,20 +7,16 @@ from urllib.parse import urlsplit
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import benchmark_nodes
+from moaa.api.reading.rules_models import has_credential
 from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
 DATA_PATH = r"(?i)(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
 """How the URI of a file that is read ends, or that of a folder: with a slash, or a last part without a dot."""
-DATA_PATH_SAYS = (
-    "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, or with / for a "
-    "folder; other formats are not read"
-)
+DATA_PATH_SAYS = "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, or with / for a folder"
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
 HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
-USER = r"^https?://[^/?#]*@"
-KEY = r"^[^?#]*\?[^#]*(key|token)="
-"""The CRD's rules use these too: patterns that Python and RE2 read alike."""
+"""The CRD's rules use it too: Python and RE2 read it alike."""
 
 
 def source_nodes(spec: Node) -> Iterator[Node]:
@@ -49,7 +45,7 @@ def no_credentials_in_addresses(spec: Node) -> Iterator[Problem]:
     addresses = [spec.at("storage", "endpoint"), *(m.at("endpoint", "url") for m in spec.at("models"))]
     for address in addresses:
         text = address.text or ""
-        if re.search(USER, text) or re.search(KEY, text):
+        if has_credential(text):
             yield Problem(
                 address.name, "(hidden)", "holds a credential; put it in a Secret and remove it from the address"
             )

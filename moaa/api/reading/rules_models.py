@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from moaa.api.base import SecretKey
 from moaa.api.models import Serving
 from moaa.api.reading.node import Node
-from moaa.api.reading.wording import suggestion
+from moaa.api.reading.wording import shown, suggestion
 from moaa.errors import Problem
 
 HUB_MODEL = r"^hf:///*[^/]+/+[^/]+/*$"
-"""The CRD's rules use it too: Python and RE2 read it alike."""
+USER = r"^https?://[^/?#]*@"
+KEY = r"^[^?#]*\?[^#]*(key|token)="
+"""Sources, and addresses with a credential. The CRD's rules use these too: Python and RE2 read them alike."""
 
 OWN_ARGS = (
     "--model",
@@ -49,8 +51,9 @@ _INSTEAD = {
     "--api-key-file": "servers of a run are reached inside it only",
 }
 
-CALL_END = "^[^?#]*?/(chat/completions|completions|responses|messages|embeddings|models)/?([?].*)?$"
-"""A URL that ends in the path of one call, and its query."""
+_CALLS = "(chat/completions|completions|responses|messages|embeddings|models)"
+CALL = rf"^https?://[^/?#]+(/[^?#]*)?/{_CALLS}/?([?][^#]*)?$"
+"""A URL whose path ends in that of one call. The CRD's rules use it too: Python and RE2 read it alike."""
 OWN_FIELDS = (
     *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
     *("stream_options", "tools", "tool_choice", "functions", "function_call"),
@@ -93,6 +96,10 @@ _FORBIDDEN_IN_TEMPLATES = (
     "hostIPC",
     "procMount",
 )
+
+
+def has_credential(address: str) -> bool:
+    return re.search(USER, address) is not None or re.search(KEY, address) is not None
 
 
 def declared(spec: Node) -> list[str]:
@@ -177,19 +184,23 @@ def serving_args(spec: Node) -> Iterator[Problem]:
 def endpoint_urls(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         url = model.at("endpoint", "url")
-        found = re.search(CALL_END, url.text or "")
-        if found is not None:
-            yield url.problem(
-                f"ends in /{found[1]}, the path of one call; write what stands before it: "
-                f"{(url.text or '')[: found.start(1) - 1]}{found[2] or ''}"
-            )
+        path, mark, query = (url.text or "").partition("?")
+        told = shown(url.value, url.path)
+        if has_credential((url.text or "").replace("#", "?")):  # behind a '#' as well
+            told = "(hidden)"
+        if re.search(CALL, url.text or ""):
+            base, call = re.split(f"/{_CALLS}/?$", path)[:2]
+            remedy = f"ends in /{call}, the path of one call; write what stands before it"
+            yield Problem(url.name, told, remedy if told == "(hidden)" else f"{remedy}: {base}{mark}{query}")
+        if "#" in (url.text or ""):
+            yield Problem(url.name, told, "holds a '#', and nothing behind it would be sent; remove it")
 
 
 def endpoint_parameters(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         endpoint = model.at("endpoint")
-        for parameter in endpoint.at("omit"):
-            named = endpoint.at("names", parameter.text or "")
+        for parameter in dict.fromkeys(entry.text or "" for entry in endpoint.at("omit")):
+            named = endpoint.at("names", parameter)
             if named.given:
                 yield named.problem("is also in omit and so never sent; keep one of the two")
 
@@ -215,18 +226,21 @@ def extra_fields(spec: Node) -> Iterator[Problem]:
 def headers(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         endpoint = model.at("endpoint")
-        seen = {"authorization": endpoint.at("secret")} if endpoint.at("secret").given else {}
+        seen: dict[str, Node] = {}
         for header in endpoint.at("headers"):
             name = (header.at("name").text or "").lower()
             if isinstance(header.value, dict) and header.at("value").given == header.at("secret").given:
                 yield header.problem("give exactly one of value (plain text) and secret (where it is)")
             if name in OWN_HEADERS:
                 yield header.at("name").problem("is set by the HTTP client; remove it")
+            if name == "authorization" and endpoint.at("secret").given:
+                yield header.at("name").problem(f"is set by {endpoint.at('secret').name} already; keep one of the two")
             if name in seen:
-                yield header.at("name").problem(f"is set by {seen[name].name} already; keep one of the two")
+                yield header.at("name").problem(f"is the name of {seen[name].name} already; keep one of the two")
             if header.at("value").given and CREDENTIAL.search(name):
                 yield Problem(header.at("value").name, "(hidden)", "is a credential; put it in a Secret and name that")
-            seen.setdefault(name, header)
+            if name:
+                seen.setdefault(name, header)
 
 
 def templates(spec: Node) -> Iterator[Problem]:

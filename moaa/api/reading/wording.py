@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from moaa.api.base import MODEL_NAME_PATTERN
+from moaa.api.base import ADDRESS_PATTERN, MODEL_NAME_PATTERN
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.yaml_text import Path, Step
 from moaa.api.resource import STORE_PATTERN, MoAA
@@ -33,7 +33,7 @@ _PATTERNS: Mapping[str, str] = {
     r"^[a-z]([a-z0-9-]*[a-z0-9])?$": "must be lower-case letters, digits and '-', starting with a letter",
     r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$": "must be hf://datasets/owner/name, s3://bucket/key or file:///path",
     r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$": "must be hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder",
-    r"^https?://.+": "must be an http:// or https:// address",
+    ADDRESS_PATTERN: "must be an http:// or https:// address without spaces",
     STORE_PATTERN: "must be s3://bucket/prefix or file:///folder",
 }
 
