@@ -117,7 +117,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a template that is none": (
         {"spec__models__0__chatTemplate": "file:///a.jinja"},
-        "spec.models[0]",
+        "spec.models[0].chatTemplate",
         "write its text",
     ),
     "a template of an endpoint": (
@@ -128,7 +128,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
                 "chatTemplate": "{{ x }}",
             }
         },
-        "spec.models[0]",
+        "spec.models[0].chatTemplate",
         "models that we serve",
     ),
     "a template in arguments": (
@@ -268,7 +268,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "compressed Parquet": (
         {"spec__data__sft__0__source": "s3://b/x.parquet.gz"},
         "spec.data.sft[0].source",
-        "other formats are not read",
+        "must end with .jsonl",
     ),
     "two columns for the conversation": (
         {"spec__data__sft__0__columns": {"messages": "dialog", "prompt": "query"}},
@@ -420,7 +420,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a template's arguments for a server of ours": (
         {"spec__models__1__extraBody": {"chat_template_kwargs": {"enable_thinking": False}}},
         "spec.models[1].extraBody.chat_template_kwargs",
-        "--default-chat-template-kwargs",
+        "chatTemplateArgs",
     ),
     "a tool": (
         {"spec__models__1__extraBody": {"tools": []}},

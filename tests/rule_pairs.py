@@ -48,6 +48,14 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "header: no credentials": (r"\.value: is a credential", "value is a credential"),
     "one origin": ("give exactly one of source", "give exactly one of source"),
     "endpoint is not served": ("serving has no effect on an endpoint", "serving has no effect on an endpoint"),
+    "chat template is one": (
+        r"chatTemplate: .*is no Jinja template",
+        "chatTemplate must be the text of a Jinja template",
+    ),
+    "chat template of a model we serve": (
+        r"chatTemplate(Args)?: .*is for models that we serve",
+        "chatTemplate is for models that we serve",
+    ),
     "model is no data set": ("is a data set; a model is", "is a data set; a model is"),
     "model on the hub": (r"must be hf://owner/name; a branch", r"must be hf://owner/name; a branch"),
     "model in a folder": ("must be an absolute folder", "must be an absolute folder"),

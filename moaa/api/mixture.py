@@ -88,7 +88,7 @@ class JudgeModel(Spec):
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
-    """A cut verdict never counts; a cut evaluation is marked as cut."""
+    """A cut verdict never counts."""
 
 
 class Criterion(Spec):
@@ -124,8 +124,7 @@ class Judge(Spec):
     comparisons: Literal["RoundRobin"] = "RoundRobin"
     """RoundRobin: every pair of answers (paper §4.1)."""
     min_judges: Annotated[int, Field(ge=1, le=32)] | None = None
-    """Fewest judges that must be heard, in a panel in both orders; with fewer a comparison has no result. Unset: more
-    than half."""
+    """Fewest judges that must be heard, in a panel in both orders. Unset: more than half."""
     allow_student: bool = False
     """Let the student judge; it then drifts with its own training."""
 

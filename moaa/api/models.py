@@ -1,9 +1,9 @@
 """Models that take part: where their weights come from and how they are served, or who serves them for us."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from moaa.api.base import ADDRESS_PATTERN, JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 
@@ -73,7 +73,7 @@ class Endpoint(Spec):
     omit: Annotated[list[Parameter], Field(max_length=4)] = []
     """Parameters that are never sent; the endpoint then samples by its own defaults."""
     names: ParameterNames = ParameterNames()
-    headers: Annotated[list[Header], Field(max_length=16)] = []
+    headers: Annotated[list[Header], Field(max_length=8)] = []
     """Further headers of every request."""
 
     @property
@@ -123,7 +123,7 @@ class Model(Spec):
     """Hub token of a gated hf:// source."""
     license: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Licence of the weights, carried into manifests and the report."""
-    chat_template: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    chat_template: Annotated[str, StringConstraints(min_length=1, max_length=40960)] | None = None
     """Jinja chat template in place of the model's own, in serving and in training alike: its text, or file://./name.jinja
     in a file that `moaa` reads. None: the model's own."""
     chat_template_args: Annotated[dict[str, bool | int | str], Field(max_length=16)] = {}
@@ -134,19 +134,6 @@ class Model(Spec):
     extra_body: JsonObject = {}
     """Further fields of every request, sent as they are and part of what a call is: {top_k: 20}, or for an endpoint
     that runs vLLM or SGLang {chat_template_kwargs: {enable_thinking: false}}."""
-
-    @model_validator(mode="after")
-    def _template(self) -> Self:
-        if self.endpoint is not None and (self.chat_template is not None or self.chat_template_args):
-            raise ValueError("chatTemplate and chatTemplateArgs are for models that we serve; remove them")
-        if self.chat_template is not None and "{" not in self.chat_template:
-            raise ValueError(
-                "chatTemplate is no Jinja template: write its text, or file://./name.jinja in a file that moaa reads "
-                "(a cluster sees no files of yours)"
-            )
-        for name in sorted(set(TEMPLATE_ARGUMENTS_OF_OURS) & self.chat_template_args.keys()):
-            raise ValueError(f"chatTemplateArgs.{name} is decided by each request; remove it")
-        return self
 
     @property
     def max_model_len(self) -> int:

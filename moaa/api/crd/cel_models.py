@@ -79,6 +79,7 @@ RULES: Rules = {
             "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
             ".url",
         ),
+        Rule("!self.url.contains('#')", "url holds a '#', and nothing behind it would be sent; remove it", ".url"),
         *(
             Rule(
                 f"!({quoted(parameter)} in self.omit) || !has(self.names.{parameter})",
@@ -95,7 +96,7 @@ RULES: Rules = {
         ),
         Rule(
             "self.headers.all(a, self.headers.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
-            "headers has one name twice; keep one",
+            "headers: two have the same name; keep one",
             ".headers",
             Reason.DUPLICATE,
         ),

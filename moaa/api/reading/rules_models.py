@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from moaa.api.base import SecretKey
-from moaa.api.models import Serving
+from moaa.api.models import TEMPLATE_ARGUMENTS_OF_OURS, Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import shown, suggestion
 from moaa.errors import Problem
@@ -205,6 +205,22 @@ def endpoint_parameters(spec: Node) -> Iterator[Problem]:
                 yield named.problem("is also in omit and so never sent; keep one of the two")
 
 
+def chat_templates(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        template, arguments = model.at("chatTemplate"), model.at("chatTemplateArgs")
+        if model.at("endpoint").given:
+            if template.given or list(arguments.items()):
+                yield (template if template.given else arguments).problem("is for models that we serve; remove it")
+        elif template.text and "{" not in template.text:
+            yield template.problem(
+                "is no Jinja template: write its text, or file://./name.jinja in a file that moaa reads (a cluster "
+                "sees no files of yours)"
+            )
+        for entry in arguments.items():
+            if entry.path[-1] in TEMPLATE_ARGUMENTS_OF_OURS:
+                yield entry.problem("is decided by each request; remove it")
+
+
 def extra_fields(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         endpoint = model.at("endpoint")
@@ -216,8 +232,8 @@ def extra_fields(spec: Node) -> Iterator[Problem]:
                 yield entry.problem(f"cannot be given here: {instead}")
             elif name == "chat_template_kwargs" and not endpoint.given:
                 yield entry.problem(
-                    "would make the server's chats other than the ones that are trained; give a server of ours its "
-                    "template's arguments in serving.args: [--default-chat-template-kwargs, '{…}']"
+                    "would make the server's chats other than the ones that are trained; write the model's "
+                    "chatTemplateArgs, which both follow"
                 )
             elif CREDENTIAL.search(name):
                 yield Problem(entry.name, "(hidden)", "looks like a credential; put it in a Secret, and in a header")
@@ -322,6 +338,7 @@ RULES = (
     endpoint_urls,
     endpoint_parameters,
     extra_fields,
+    chat_templates,
     headers,
     templates,
     secrets_collide,
