@@ -13,7 +13,10 @@ from moaa.errors import Problem
 
 DATA_PATH = r"(?i)(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
 """How the URI of a file that is read ends, or that of a folder: with a slash, or a last part without a dot."""
-DATA_PATH_SAYS = "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, or with / for a folder"
+DATA_PATH_SAYS = (
+    "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, "
+    "or with / for a folder"
+)
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
 HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
 """The CRD's rules use it too: Python and RE2 read it alike."""
