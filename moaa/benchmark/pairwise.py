@@ -31,7 +31,11 @@ class PairwiseMeasure:
         return method_of(self.judge).duel_loads(answers)
 
     async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> float:
-        """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0."""
+        """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0.
+
+        Raises:
+            CallError, ModelAbsent: as `Measure.score`.
+        """
         baseline = await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
         won = await method_of(self.judge).duel(row["messages"], answered[-1]["content"], baseline[-1]["content"], asker)
         if won is None:

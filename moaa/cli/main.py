@@ -209,6 +209,7 @@ def _row_counts(options: Sequence[str], resource: "MoAA") -> dict[str, int]:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Raises UsageError: not on Linux, or an option is wrong."""
     if sys.platform != "linux":
         raise UsageError(f"moaa run needs Linux (/proc and prctl) to leave no process behind; this is {sys.platform}")
     from rich.console import Console
@@ -241,7 +242,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def render(options: argparse.Namespace) -> int:
-    """The operator's own code prints them, in a process of its own: nothing in this package imports it."""
+    """The operator's own code prints them, in a process of its own: nothing in this package imports it.
+
+    Raises UsageError: the operator is not installed.
+    """
     if importlib.util.find_spec("moaa_operator") is None:
         raise UsageError("`moaa render` needs the operator, which is not installed; install moaa[operator]")
     return subprocess.run([sys.executable, "-m", "moaa_operator.render", str(options.file)], check=False).returncode

@@ -1,6 +1,7 @@
 """sft: the student fine-tuned on the mixture's answers."""
 
 from moaa.api import MoAA
+from moaa.api.training import Sft
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest, output_digest
@@ -13,10 +14,15 @@ TOKENS_PER_S = 6000
 """A GPU, 8B, packed BF16 (torchtitan's 5.8 to 6.7k on H100); other sizes in proportion."""
 
 
+def declared_sft(resource: MoAA) -> Sft:
+    """Raises ValueError: spec.training.sft is absent."""
+    if resource.spec.training.sft is None:
+        raise ValueError("spec.training.sft: the stage belongs to it and it is absent")
+    return resource.spec.training.sft
+
+
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
-    sft = resource.spec.training.sft
-    if sft is None:
-        raise ValueError(f"spec.training.sft: {stage.id} belongs to it and it is absent")
+    sft = declared_sft(resource)
     inputs: Document = {
         "conversations": output_digest(results, stage_id(stage.iteration, Kind.GENERATE), "conversations")
     }
@@ -29,9 +35,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
-    sft = resource.spec.training.sft
-    if sft is None:
-        raise ValueError(f"spec.training.sft: {stage.id} belongs to it and it is absent")
+    sft = declared_sft(resource)
     rows = generate.expected(stage, resource, counts) or 0
     tokens = int(rows * sft.epochs * (PROMPT_TOKENS + ANSWER_TOKENS) * generate.USER_TURNS)
     return Trained(tokens, TOKENS_PER_S)
