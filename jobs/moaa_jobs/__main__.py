@@ -25,19 +25,13 @@ from moaa_jobs.tell.answer import answer, answer_failure
 from moaa_jobs.tell.progress import Progress
 from moaa_jobs.tell.progress_server import shown_on
 
-MODULES = {
-    Kind.RESOLVE: "moaa_jobs.stages.resolve",
-    Kind.STAGE_DATA: "moaa_jobs.stages.stage_data",
-    Kind.GENERATE: "moaa_jobs.stages.generate",
-    Kind.SFT: "moaa_jobs.stages.sft",
-    Kind.SAMPLE: "moaa_jobs.stages.sample",
-    Kind.JUDGE: "moaa_jobs.stages.judge",
-    Kind.DPO: "moaa_jobs.stages.dpo",
-    Kind.EVALUATE: "moaa_jobs.stages.evaluate",
-    Kind.PROMOTE: "moaa_jobs.stages.promote",
-}
 EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED, EXIT_STOPPED = 64, 69, 75, 143
 logger = logging.getLogger("moaa_jobs")
+
+
+def module_of(kind: Kind) -> str:
+    """Where stages of a kind are carried out: a module of `moaa_jobs.stages` that has the kind's name."""
+    return f"moaa_jobs.stages.{kind.replace('-', '_')}"
 
 
 async def run(settings: JobSettings) -> None:
@@ -57,7 +51,7 @@ async def run(settings: JobSettings) -> None:
     store = open_store(resource.spec.storage, StoreSettings())
     progress = Progress(job.stage, settings.progress_file)
     context = Context(job=job, resource=resource, store=store, work_dir=work_dir, progress=progress, settings=settings)
-    module = importlib.import_module(MODULES[job.kind])
+    module = importlib.import_module(module_of(job.kind))
     task = asyncio.ensure_future(module.run(job, context))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     logger.info("stage_started stage=%s fingerprint=%s", job.stage, job.fingerprint[:12])

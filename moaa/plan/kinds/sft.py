@@ -7,7 +7,7 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest, output_digest
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import generate
-from moaa.plan.kinds.kind import Counts, OnRay, Reads, StageKind, Trained
+from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
 from moaa.plan.stage import Kind, Stage
 
 TOKENS_PER_S = 6000
@@ -52,5 +52,5 @@ ROW = StageKind(
     outputs=("model", "curve"),
     is_quick=False,
     at_work="TrainingSFT",
-    group="SFT",
+    group=Group.SFT,
 )

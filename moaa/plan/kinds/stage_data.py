@@ -4,7 +4,7 @@ from moaa.api import MoAA
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.kinds.kind import Alone, Counts, Nothing, Reads, StageKind
+from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, Reads, StageKind
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 
@@ -44,5 +44,5 @@ ROW = StageKind(
     outputs=(),
     is_quick=True,
     at_work="StagingData",
-    group="other",
+    group=Group.OTHER,
 )
