@@ -1,8 +1,9 @@
 """The mixture that answers and the mixture that judges."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -74,6 +75,31 @@ class JudgeMethod(StrEnum):
     """Every judge decides alone; the majority of verdicts that hold in both orders wins."""
 
 
+@dataclass(frozen=True)
+class Members:
+    """Who belongs to a judge of one method."""
+
+    has_judges: bool
+    """`judges` holds at least one entry; otherwise none."""
+    has_aggregator: bool
+    """`aggregator` is given; otherwise it is not."""
+    is_odd: bool = False
+    """The number of judges is odd, so that a majority exists."""
+
+
+def members_of(method: JudgeMethod) -> Members:
+    """What `moaa validate` and the CRD's rules ask of a judge with this method."""
+    match method:
+        case JudgeMethod.MIXTURE:
+            return Members(has_judges=True, has_aggregator=True)
+        case JudgeMethod.SINGLE:
+            return Members(has_judges=False, has_aggregator=True)
+        case JudgeMethod.PANEL:
+            return Members(has_judges=True, has_aggregator=False, is_odd=True)
+        case _:
+            assert_never(method)
+
+
 class JudgeModel(Spec):
     """A model that compares two answers."""
 
@@ -120,18 +146,17 @@ class Judge(Spec):
 
     @model_validator(mode="after")
     def _shape(self) -> Self:
-        if self.method in (JudgeMethod.MIXTURE, JudgeMethod.PANEL) and not self.judges:
-            raise ValueError(f"method {self.method} needs at least one entry in judges")
-        if self.method in (JudgeMethod.MIXTURE, JudgeMethod.SINGLE) and self.aggregator is None:
-            raise ValueError(f"method {self.method} needs an aggregator, the model that gives the verdict")
-        if self.method is JudgeMethod.SINGLE and self.judges:
-            raise ValueError("method Single asks the aggregator only; remove judges")
-        if self.method is JudgeMethod.PANEL and self.aggregator is not None:
-            raise ValueError("method Panel has no aggregator; remove it")
-        if self.method is JudgeMethod.PANEL and len(self.judges) % 2 == 0:
-            raise ValueError(
-                f"method Panel needs an odd number of judges so that a majority exists, not {len(self.judges)}"
-            )
+        members, named = members_of(self.method), f"method {self.method}"
+        if members.has_judges and not self.judges:
+            raise ValueError(f"{named} needs at least one entry in judges")
+        if members.has_aggregator and self.aggregator is None:
+            raise ValueError(f"{named} needs an aggregator, the model that gives the verdict")
+        if self.judges and not members.has_judges:
+            raise ValueError(f"{named} asks the aggregator only; remove judges")
+        if self.aggregator is not None and not members.has_aggregator:
+            raise ValueError(f"{named} has no aggregator; remove it")
+        if members.is_odd and len(self.judges) % 2 == 0:
+            raise ValueError(f"{named} needs an odd number of judges so that a majority exists, not {len(self.judges)}")
         if self.criteria > len(self.criteria_choices):
             raise ValueError(f"criteria {self.criteria} is more than the {len(self.criteria_choices)} criteriaChoices")
         names = [c.name.lower() for c in self.criteria_choices]

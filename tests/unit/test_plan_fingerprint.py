@@ -20,7 +20,6 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Kind
 from tests.plan_helpers import finish, resource, run_all
 
 ALL = list(build(resource()).stages)
