@@ -6,11 +6,12 @@
 | `conversations` | generate → sft | ConversationRow |
 | `samples` | sample → judge | SampleRow |
 | `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
+| `judgements` | judge, evaluate → report | JudgementRow |
 | `answers` | evaluate → report | AnswerRow |
 | `scores` | evaluate → promote, report | ScoreRow |
 """
 
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from moaa.conversation import Message
 
@@ -54,6 +55,11 @@ class Comparison(TypedDict):
     a: int
     b: int
     criteria: list[str]
+    chosen: bool
+    """The judge chose these criteria; False: they are all there are, since none were to be chosen or no choice could be
+    read."""
+    score: float | None
+    """Points of a: 1, 0, or ½ where the orders or the panel disagree; None without a valid comparison."""
     forward: int | None
     """Outcome when a stood first."""
     backward: int | None
@@ -71,7 +77,25 @@ class RankingRow(TypedDict):
     comparisons: list[Comparison]
     outcome: str
     """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`."""
-    evaluations: NotRequired[list[str]]
+
+
+class JudgementRow(TypedDict):
+    """What one judge said of one pair in one order (`moaa.judge.trail.Judgement`)."""
+
+    id: str
+    benchmark: str
+    """Evaluations only, like `model` and `sample`: empty in a judge stage."""
+    model: str
+    """Whose answer is the pair's a; its b is the baseline's."""
+    sample: int
+    a: int
+    b: int
+    order: str
+    role: str
+    judge: str
+    verdict: str | None
+    text: str
+    failure: str
 
 
 class PairRow(TypedDict):

@@ -259,4 +259,4 @@ def _hash(body: Mapping[str, Any], *, model_digest: str, run_seed: int, key: str
 
 def _pair_again(row: Any) -> PairRow | None:
     """The pair that a ranking's comparisons give when they are ranked once more."""
-    return pair_row(row, Ranked(rank(row["samples"], row["comparisons"]), row["comparisons"]))
+    return pair_row(row, Ranked(rank(row["samples"], row["comparisons"]), []))

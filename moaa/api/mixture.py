@@ -141,6 +141,9 @@ class Judge(Spec):
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
     comparisons: Literal["RoundRobin"] = "RoundRobin"
     """RoundRobin compares every pair of answers (paper §4.1)."""
+    min_judges: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Fewest judges that have to be heard: evaluations a meta-judge reads, or votes of a panel with both orders. With
+    fewer a comparison has no result. Unset: more than half of judges."""
     allow_student: bool = False
     """A student that judges drifts with its own training; it must be asked for."""
 
@@ -157,6 +160,10 @@ class Judge(Spec):
             raise ValueError(f"{named} has no aggregator; remove it")
         if members.is_odd and len(self.judges) % 2 == 0:
             raise ValueError(f"{named} needs an odd number of judges so that a majority exists, not {len(self.judges)}")
+        if self.min_judges is not None and self.min_judges > len(self.judges):
+            raise ValueError(
+                f"minJudges {self.min_judges} is more than there are judges, {len(self.judges)}; lower it or add one"
+            )
         if self.criteria > len(self.criteria_choices):
             raise ValueError(f"criteria {self.criteria} is more than the {len(self.criteria_choices)} criteriaChoices")
         names = [c.name.lower() for c in self.criteria_choices]
@@ -165,6 +172,12 @@ class Judge(Spec):
         if not self.allow_student and STUDENT in self.models:
             raise ValueError("$student would judge its own training; name another model or set allowStudent: true")
         return self
+
+    @property
+    def least_judges(self) -> int:
+        """The effective `minJudges`; 0 where there are no judges."""
+        half = len(self.judges) // 2 + 1 if self.judges else 0
+        return half if self.min_judges is None else self.min_judges
 
     @property
     def models(self) -> list[str]:

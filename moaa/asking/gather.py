@@ -55,3 +55,18 @@ async def gather_calls(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | Call
     if passing is not None:
         raise passing
     return results
+
+
+async def gather_all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """As `gather_calls`, for calls that leave nothing to judge: results in the order of `calls`.
+
+    Raises:
+        ModelAbsent: of the first call that needs a model that nobody serves.
+        CallError: the first, once all others have ended.
+    """
+    results: list[T] = []
+    for result in await gather_calls(calls):
+        if isinstance(result, CallError):
+            raise result
+        results.append(result)
+    return results

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
+from moaa.benchmark.measure import Scored
 from moaa.conversation import Conversation
 from moaa.rows import PromptRow
 
@@ -21,9 +22,9 @@ class ExactMatchMeasure:
     def loads(self, answers: int) -> Iterator[Load]:  # noqa: ARG002 - nobody is asked
         return iter(())
 
-    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> float:  # noqa: ARG002
+    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> Scored:  # noqa: ARG002
         assert row["answer"] is not None, f"row {row['id']}: stage-data refuses rows without an answer"
-        return equal(answered[-1]["content"], row["answer"])
+        return Scored(equal(answered[-1]["content"], row["answer"]))
 
 
 def equal(answer: str, gold: str) -> float:

@@ -4,16 +4,26 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.conversation import Conversation
+from moaa.judge.trail import Judgement
 from moaa.rows import PromptRow
 
 NO_VERDICT = "no-verdict"
 """Reason of a row whose judge gave no readable verdict; never a score."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    value: float
+    """In [0, 1]."""
+    said: tuple[Judgement, ...] = ()
+    """What judges said; empty where nobody was asked."""
 
 
 class Measure(Protocol):
@@ -48,8 +58,8 @@ class Measure(Protocol):
         """Calls that score `answers` answers, beside the calls that write them."""
         ...
 
-    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> float:
-        """The score, in [0, 1], of the last turn of `answered`: `row`'s conversation as the subject has answered it.
+    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> Scored:
+        """The score of `answered`: `row`'s conversation as the subject has answered it, turn by turn.
 
         Raises:
             CallError: it has no score; `reason` says why.

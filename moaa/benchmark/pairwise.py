@@ -1,5 +1,6 @@
 """The Pairwise benchmark: the win rate against a baseline's answers, judged in both orders."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,12 +8,17 @@ from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
-from moaa.benchmark.measure import NO_VERDICT
+from moaa.benchmark.measure import NO_VERDICT, Scored
 from moaa.conversation import Conversation
 from moaa.errors import CallError
+from moaa.judge.method import Compared
 from moaa.judge.methods import method_of
+from moaa.judge.prompts import exchange
 from moaa.mixture.alone import answer_alone
 from moaa.rows import PromptRow
+
+SHOWN_CHARACTERS = 160
+"""Of a judge's reply in an error."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,34 @@ class PairwiseMeasure:
     def loads(self, answers: int) -> Iterator[Load]:
         return method_of(self.judge).duel_loads(answers)
 
-    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> float:
+    async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> Scored:
         """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0.
 
         Raises:
             CallError, ModelAbsent: as `Measure.score`.
         """
         baseline = await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
-        won = await method_of(self.judge).duel(row["messages"], answered[-1]["content"], baseline[-1]["content"], asker)
+        asked, mine = exchange(answered)
+        _, other = exchange(baseline)
+        compared = await method_of(self.judge).duel(asked, mine, other, asker)
+        if compared is None:
+            return Scored(0.5)
+        won = compared.comparison["score"]
         if won is None:
-            raise CallError(NO_VERDICT, f"row {row['id']}: no readable verdict against {self.yardstick}")
-        return won
+            raise CallError(NO_VERDICT, f"row {row['id']}: no verdict against {self.yardstick}: {_reasons(compared)}")
+        return Scored(won, compared.said)
+
+
+def _reasons(compared: Compared) -> str:
+    """Why there is no verdict, with the end of the first reply that could not be read."""
+    failed = [said for said in compared.said if said.failure]
+    counts = Counter(f"{said.judge} ({said.role}) {said.failure}" for said in failed)
+    told = ", ".join(f"{what}: {count}" for what, count in sorted(counts.items()))
+    words = next((said.text for said in failed if said.text), "")
+    return f"{told}; it said {_ending(words)}" if words else told
+
+
+def _ending(text: str) -> str:
+    """The last SHOWN_CHARACTERS of a text on one line: a verdict stands at its end."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= SHOWN_CHARACTERS else f"…{line[-SHOWN_CHARACTERS:]}")

@@ -24,6 +24,8 @@ _COMPARISONS = _list(
             _field("a", pa.int32()),
             _field("b", pa.int32()),
             _field("criteria", _list(_STRING)),
+            _field("chosen", pa.bool_()),
+            pa.field("score", pa.float64()),
             pa.field("forward", pa.int32()),
             pa.field("backward", pa.int32()),
             _field("votes", _list(pa.list_(pa.int32()))),
@@ -56,10 +58,27 @@ RANKINGS = pa.schema(
         _field("points", pa.list_(pa.float64())),
         _field("comparisons", _COMPARISONS),
         _field("outcome", _STRING),
-        pa.field("evaluations", _list(_STRING)),
     ]
 )
-"""RankingRow; `evaluations` reads back as None where the row had none."""
+"""RankingRow."""
+
+JUDGEMENTS = pa.schema(
+    [
+        _field("id", _STRING),
+        _field("benchmark", _STRING),
+        _field("model", _STRING),
+        _field("sample", pa.int32()),
+        _field("a", pa.int32()),
+        _field("b", pa.int32()),
+        _field("order", _STRING),
+        _field("role", _STRING),
+        _field("judge", _STRING),
+        pa.field("verdict", _STRING),
+        _field("text", _STRING),
+        _field("failure", _STRING),
+    ]
+)
+"""JudgementRow."""
 
 PAIRS = pa.schema(
     [

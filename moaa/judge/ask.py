@@ -1,20 +1,25 @@
 """The single questions a judge is asked, each with its one retry.
 
 A reply that cannot be read is asked for once more under the key `retry1`: another seed, and a temperature of at least
-0.3, since at temperature 0 the same words would come back. What still cannot be read is None, a failed comparison,
-never a score (our choice; the paper is silent).
+0.3, since at temperature 0 the same words would come back. A verdict that still cannot be read is a failed comparison,
+never a score; criteria that cannot be read are all there are (our choices; the paper is silent). A call that failed for
+good leaves its reason in the judgement; one whose failure may pass fails the row.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moaa.api.mixture import Criterion, Judge, JudgeModel
 from moaa.asking.asker import Asker
 from moaa.asking.caller import Reply
+from moaa.asking.gather import gather_calls
 from moaa.conversation import Conversation
+from moaa.errors import CallError
 from moaa.judge.criteria import parse_criteria
 from moaa.judge.prompts import Ordered, criteria_messages, meta_messages, single_messages
+from moaa.judge.trail import UNREADABLE, Judgement, Role
 from moaa.judge.verdict import Verdict, parse_verdict
 
 JUDGE_INSTRUCTION_TOKENS = 330
@@ -24,34 +29,52 @@ RETRY_TEMPERATURE = Decimal("0.3")
 """The least temperature of a retry; enough to leave a loop, low enough to stay on the subject."""
 
 T = TypeVar("T")
+Ask = Callable[[JudgeModel, str], Coroutine[Any, Any, Reply]]
+"""One call to a model under a key."""
 
 
-async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> list[Criterion] | None:
-    """The criteria for a pair, chosen by the judge's aggregator; all of them without a call where `criteria` is 0
-    or nobody is there to choose (method Panel). None: no readable choice was to be had."""
-    aggregator = judge.aggregator
+@dataclass(frozen=True)
+class Choice:
+    """The criteria of a pair."""
+
+    criteria: list[Criterion]
+    is_chosen: bool
+    """False: they are all of `criteriaChoices`, since none were to be chosen or no choice could be had."""
+    said: tuple[Judgement, ...]
+
+
+async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> Choice:
+    """The criteria for a pair, chosen by the judge's aggregator; without a call all of them where `criteria` is 0 or
+    nobody is there to choose (method Panel).
+
+    Raises:
+        CallError: a failure that may pass.
+        ModelAbsent: the aggregator is not served now.
+    """
+    aggregator, everything = judge.aggregator, list(judge.criteria_choices)
     if judge.criteria == 0 or aggregator is None:
-        return list(judge.criteria_choices)
+        return Choice(everything, is_chosen=False, said=())
     messages = criteria_messages(pair, judge.criteria_choices, count=judge.criteria, prompts=asker.prompts)
-    return await _ask_twice(
+    found, text, failure = await _ask_twice(
         lambda model, key: asker.ask(model.model, messages, model, key=key),
         aggregator,
         lambda text: parse_criteria(text, judge.criteria_choices, count=judge.criteria),
     )
+    said = Judgement("", Role.CRITERIA, aggregator.model, text, failure=failure)
+    return Choice(everything if found is None else found, is_chosen=found is not None, said=(said,))
 
 
-async def single_verdict(
-    pair: Ordered, criteria: Sequence[Criterion], model: JudgeModel, asker: Asker
-) -> Verdict | None:
-    """Which answer `model` prefers on its own."""
+async def single_verdict(pair: Ordered, criteria: Sequence[Criterion], model: JudgeModel, asker: Asker) -> Judgement:
+    """Which answer `model` prefers on its own. Raises CallError, ModelAbsent as `choose_criteria`."""
     messages = single_messages(pair, criteria, asker.prompts)
-    return await _ask_twice(lambda m, key: asker.ask(m.model, messages, m, key=key), model, parse_verdict)
+    return await _verdict(pair, model, lambda m, key: asker.ask(m.model, messages, m, key=key))
 
 
 async def meta_verdict(
     pair: Ordered, criteria: Sequence[Criterion], evaluations: Sequence[str], model: JudgeModel, asker: Asker
-) -> Verdict | None:
-    """Which answer `model` prefers after reading `evaluations`, shortened where they do not fit."""
+) -> Judgement:
+    """Which answer `model` prefers after reading `evaluations`, shortened where they do not fit. Raises CallError,
+    ModelAbsent as `choose_criteria`."""
 
     def build(texts: Sequence[str]) -> Conversation:
         return meta_messages(pair, criteria, texts, asker.prompts)
@@ -60,14 +83,24 @@ async def meta_verdict(
         reply, _ = await asker.ask_fitted(m.model, evaluations, build, m, key=key)
         return reply
 
-    return await _ask_twice(ask, model, parse_verdict)
+    return await _verdict(pair, model, ask)
 
 
-async def _ask_twice(
-    ask: Callable[[JudgeModel, str], Awaitable[Reply]], model: JudgeModel, parse: Callable[[str], T | None]
-) -> T | None:
-    found = parse((await ask(model, "")).text)
-    if found is not None:
-        return found
+async def _verdict(pair: Ordered, model: JudgeModel, ask: Ask) -> Judgement:
+    found: Verdict | None
+    found, text, failure = await _ask_twice(ask, model, parse_verdict)
+    return Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
+
+
+async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[str], T | None]) -> tuple[T | None, str, str]:
+    """What was read, the text it was read in, and why there is nothing."""
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
-    return parse((await ask(warmer, RETRY_KEY)).text)
+    text = ""
+    for asked, key in ((model, ""), (warmer, RETRY_KEY)):
+        [reply] = await gather_calls([ask(asked, key)])
+        if isinstance(reply, CallError):
+            return None, text, str(reply.reason)
+        text = reply.text
+        if (found := parse(text)) is not None:
+            return found, text, ""
+    return None, text, UNREADABLE

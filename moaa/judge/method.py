@@ -11,15 +11,24 @@ from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.conversation import Conversation
 from moaa.judge.ranking import Ranking
+from moaa.judge.trail import Judgement
 from moaa.rows import Comparison
 
 
 @dataclass(frozen=True)
+class Compared:
+    """One pair of answers, and all that its judges said."""
+
+    comparison: Comparison
+    said: tuple[Judgement, ...]
+
+
+@dataclass(frozen=True)
 class Ranked:
-    """One prompt's samples ranked, and the comparisons that the ranking rests on."""
+    """One prompt's samples ranked, and the pairs that the ranking rests on."""
 
     ranking: Ranking
-    comparisons: list[Comparison]
+    compared: list[Compared]
 
 
 class Method(Protocol):
@@ -65,10 +74,8 @@ class Method(Protocol):
         """
         ...
 
-    async def duel(self, messages: Conversation, answer: str, baseline: str, asker: Asker) -> float | None:
-        """What `answer` scores against `baseline`: 1 win, ½ tie or order-dependent, 0 loss; None without a verdict.
-
-        Equal texts score ½ without a call.
+    async def duel(self, question: str, answer: str, baseline: str, asker: Asker) -> Compared | None:
+        """`answer` against `baseline`, as samples 0 and 1. None: the texts are equal, so nothing is asked: a tie.
 
         Raises:
             CallError: a failure that may pass.

@@ -10,8 +10,11 @@ from moaa.errors import CallError
 from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, meta_verdict
 from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
 from moaa.judge.prompts import Ordered, judge_messages
-from moaa.judge.verdict import Verdict
+from moaa.judge.ranking import orders_score
+from moaa.judge.trail import Judgement, Role
 
+TOO_FEW_EVALUATIONS = "too-few-evaluations"
+"""Reason of a verdict that was not asked for, since fewer than `minJudges` evaluations were to be had."""
 EVALUATION_TOKENS = 450
 """Free text of one judge: three criteria, a summary, a comparison (ours; peers write 400)."""
 
@@ -24,22 +27,32 @@ class _MetaJudge:
     prompts = ("judge", "evaluation", "meta_judge")
     without_effect: frozenset[str] = frozenset()
 
-    async def verdicts(
+    async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
-    ) -> list[Verdict | None]:
-        """The aggregator's verdict. Calls are named `j<i>` and `meta`.
+    ) -> list[Judgement]:
+        """Every judge's evaluation, then the aggregator's verdict. Calls are named `j<i>` and `meta`.
 
-        A judge whose evaluation failed for good is left out; with none left there is no verdict.
+        A judge whose evaluation failed for good is left out; with fewer than `minJudges` left nobody decides.
         """
-        assert judge.aggregator is not None, "the resource's validation asks for one"
+        aggregator = judge.aggregator
+        assert aggregator is not None, "the resource's validation asks for one"
         messages = judge_messages(pair, criteria, asker.prompts)
         replies = await gather_calls(
             asker.at(f"j{i}").ask(model.model, messages, model) for i, model in enumerate(judge.judges)
         )
-        evaluations = [reply.text for reply in replies if not isinstance(reply, CallError)]
-        if not evaluations:
-            return [None]
-        return [await meta_verdict(pair, criteria, evaluations, judge.aggregator, asker.at("meta"))]
+        said = [
+            Judgement(pair.order, Role.EVALUATION, model.model, "", failure=str(reply.reason))
+            if isinstance(reply, CallError)
+            else Judgement(pair.order, Role.EVALUATION, model.model, reply.text)
+            for model, reply in zip(judge.judges, replies, strict=True)
+        ]
+        evaluations = [one.text for one in said if not one.failure]
+        if len(evaluations) < judge.least_judges:
+            return [*said, Judgement(pair.order, Role.VERDICT, aggregator.model, "", failure=TOO_FEW_EVALUATIONS)]
+        return [*said, await meta_verdict(pair, criteria, evaluations, aggregator, asker.at("meta"))]
+
+    def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:  # noqa: ARG002
+        return orders_score(*forward, *backward)
 
     def loads(self, judge: Judge, times: int) -> Iterator[Load]:
         assert judge.aggregator is not None, "the resource's validation asks for one"

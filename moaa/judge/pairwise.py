@@ -9,18 +9,18 @@ Calls are named `c<a>-<b>/criteria`, then as the method names those of one order
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
-from moaa.asking.gather import gather_calls
+from moaa.asking.gather import gather_all
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
 from moaa.conversation import Conversation
-from moaa.errors import CallError
 from moaa.judge.ask import choose_criteria
-from moaa.judge.method import Ranked
-from moaa.judge.prompts import Ordered, question_text
-from moaa.judge.ranking import majority, needed, pair_score, rank
+from moaa.judge.method import Compared, Ranked
+from moaa.judge.prompts import Order, Ordered, question_text
+from moaa.judge.ranking import majority, needed, rank
+from moaa.judge.trail import Judgement, Role
 from moaa.judge.verdict import Verdict
 from moaa.rows import Comparison
 
@@ -30,7 +30,6 @@ CRITERIA_INSTRUCTION_TOKENS = 550
 """Our criteria prompt with eight definitions and its example."""
 CRITERIA_ANSWER_TOKENS = 100
 
-Order = Literal["ab", "ba"]
 Outcome = int | None
 """1: the pair's a is better; 0: its b; None: no verdict could be had."""
 
@@ -47,9 +46,8 @@ class Pair:
 
     def ordered(self, order: Order) -> Ordered:
         """How the pair is shown: in order `ba` the pair's b is called A."""
-        if order == "ab":
-            return Ordered(self.question, self.text_a, self.text_b)
-        return Ordered(self.question, self.text_b, self.text_a)
+        first, second = (self.text_a, self.text_b) if order == "ab" else (self.text_b, self.text_a)
+        return Ordered(self.question, first, second, order)
 
 
 class OneOrder(Protocol):
@@ -65,15 +63,19 @@ class OneOrder(Protocol):
         """As `Method.without_effect`."""
         ...
 
-    async def verdicts(
+    async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
-    ) -> list[Verdict | None]:
-        """One verdict, or one of each judge of a panel; None is one that could not be had.
+    ) -> list[Judgement]:
+        """What every judge said. Those of role verdict count: one, or one of each judge of a panel in their order.
 
         Raises:
-            CallError: the order has no verdict, or a failure that may pass.
-            ModelAbsent: raised after every call that can be made now was made.
+            CallError: a failure that may pass.
+            ModelAbsent: both raised after every call that can be made now was made.
         """
+        ...
+
+    def score(self, forward: Sequence[Outcome], backward: Sequence[Outcome], judge: Judge) -> float | None:
+        """Points of the pair's a from the outcomes of both orders: 1, ½ or 0; None where they give none."""
         ...
 
     def loads(self, judge: Judge, times: int) -> Iterator[Load]:
@@ -117,38 +119,43 @@ class EveryPair:
 
     async def rank(self, messages: Conversation, texts: Sequence[str], asker: Asker) -> Ranked:
         question = question_text(messages)
-        results = await gather_calls(
+        compared = await gather_all(
             self.compare(Pair(question, a, b, texts[a], texts[b]), asker.at(f"c{a}-{b}")) for a, b in needed(texts)
         )
-        comparisons = [result for result in results if not isinstance(result, CallError)]
-        return Ranked(rank(texts, comparisons), comparisons)
+        return Ranked(rank(texts, [c.comparison for c in compared]), compared)
 
-    async def duel(self, messages: Conversation, answer: str, baseline: str, asker: Asker) -> float | None:
+    async def duel(self, question: str, answer: str, baseline: str, asker: Asker) -> Compared | None:
         if answer == baseline:
-            return 0.5
-        pair = Pair(question_text(messages), 0, 1, answer, baseline)
-        return pair_score(await self.compare(pair, asker.at("c0-1")))
+            return None
+        return await self.compare(Pair(question, 0, 1, answer, baseline), asker.at("c0-1"))
 
-    async def compare(self, pair: Pair, asker: Asker) -> Comparison:
+    async def compare(self, pair: Pair, asker: Asker) -> Compared:
         """Judge `pair` in both orders.
 
         Raises:
             CallError: a failure that may pass.
             ModelAbsent: both raised after every call that can be made now was made.
         """
-        chosen = choose_criteria(pair.ordered("ab"), self.judge, asker.at("criteria"))
-        [criteria] = await gather_calls([chosen])
-        if criteria is None or isinstance(criteria, CallError):  # the ledger holds the reason
-            return _comparison(pair, [], [], [])
+        choice = await choose_criteria(pair.ordered("ab"), self.judge, asker.at("criteria"))
         orders: tuple[Order, Order] = ("ab", "ba")
-        results = await gather_calls(
-            self.order.verdicts(pair.ordered(order), criteria, self.judge, asker.at(order)) for order in orders
+        said = await gather_all(
+            self.order.judgements(pair.ordered(order), choice.criteria, self.judge, asker.at(order)) for order in orders
         )
-        outcomes = [
-            [] if isinstance(result, CallError) else [outcome_of(verdict, order) for verdict in result]
-            for order, result in zip(orders, results, strict=True)
-        ]
-        return _comparison(pair, criteria, outcomes[0], outcomes[1])
+        forward, backward = (
+            [outcome_of(j.verdict, order) for j in one if j.role is Role.VERDICT]
+            for order, one in zip(orders, said, strict=True)
+        )
+        comparison = Comparison(
+            a=pair.a,
+            b=pair.b,
+            criteria=[c.name for c in choice.criteria],
+            chosen=choice.is_chosen,
+            score=self.order.score(forward, backward, self.judge),
+            forward=majority(forward),
+            backward=majority(backward),
+            votes=[list(vote) for vote in zip(forward, backward, strict=True)] if len(forward) > 1 else [],
+        )
+        return Compared(comparison, (*choice.said, *said[0], *said[1]))
 
     @property
     def _chooses_criteria(self) -> bool:
@@ -160,15 +167,3 @@ def outcome_of(verdict: Verdict | None, order: Order) -> Outcome:
     if verdict is None:
         return None
     return int((verdict == "A") == (order == "ab"))
-
-
-def _comparison(pair: Pair, criteria: list[Criterion], forward: list[Outcome], backward: list[Outcome]) -> Comparison:
-    votes = [list(vote) for vote in zip(forward, backward, strict=True)] if len(forward) > 1 else []
-    return Comparison(
-        a=pair.a,
-        b=pair.b,
-        criteria=[c.name for c in criteria],
-        forward=majority(forward),
-        backward=majority(backward),
-        votes=votes,
-    )

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
-from moaa.asking.gather import gather_calls
+from moaa.asking.gather import gather_all
 from moaa.asking.load import Load
-from moaa.errors import CallError
 from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
 from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
 from moaa.judge.prompts import Ordered
-from moaa.judge.verdict import Verdict
+from moaa.judge.ranking import panel_score
+from moaa.judge.trail import Judgement
 
 
 def method(judge: Judge) -> EveryPair:
@@ -24,14 +24,16 @@ class _EachAlone:
     prompts = ("single",)
     without_effect = frozenset({"criteria"})  # nobody chooses any: every judge is given all of criteriaChoices
 
-    async def verdicts(
+    async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
-    ) -> list[Verdict | None]:
-        """Every judge's verdict, None for one that failed for good. Calls are named `j<i>`."""
-        results = await gather_calls(
+    ) -> list[Judgement]:
+        """Every judge's verdict. Calls are named `j<i>`."""
+        return await gather_all(
             single_verdict(pair, criteria, model, asker.at(f"j{i}")) for i, model in enumerate(judge.judges)
         )
-        return [None if isinstance(result, CallError) else result for result in results]
+
+    def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:
+        return panel_score(list(zip(forward, backward, strict=True)), least=judge.least_judges)
 
     def loads(self, judge: Judge, times: int) -> Iterator[Load]:
         for model in judge.judges:

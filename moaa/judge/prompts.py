@@ -6,11 +6,13 @@ about the same pair and order (see `moaa.api.prompts`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from moaa.api.mixture import Criterion
 from moaa.api.prompts import render
 from moaa.conversation import Conversation, Message
 
+Order = Literal["ab", "ba"]
 _LABELS = {"system": "System instructions", "user": "User", "assistant": "Assistant"}
 
 
@@ -23,6 +25,8 @@ class Ordered:
     """Called A in prompts."""
     second: str
     """Called B."""
+    order: Order = "ab"
+    """`ba`: the pair's b is shown first."""
 
 
 def question_text(messages: Conversation) -> str:
@@ -35,6 +39,34 @@ def question_text(messages: Conversation) -> str:
     if len(turns) == 1 and turns[0]["role"] == "user":
         return turns[0]["content"]
     return "\n\n".join(f"[{_LABELS[m['role']]}]\n{m['content']}" for m in turns)
+
+
+def exchange(answered: Conversation) -> tuple[str, str]:
+    """What was asked and what was answered, each as one text, of a conversation that one subject has answered.
+
+    One user turn is its question and its answer. Of several the question is all that the user and the system said, and
+    the answer all replies to it, numbered alike: two subjects answer later turns in the context of their own replies,
+    so a judge has to see these and not a conversation that neither of them had.
+    """
+    turns = [m for m in answered if m["role"] == "user"]
+    replies = [m for m in answered if m["role"] == "assistant"]
+    if len(turns) == 1:
+        return question_text(answered), replies[-1]["content"]
+    number = 0
+    asked: list[str] = []
+    for message in answered:
+        match message["role"]:
+            case "system":
+                asked.append(f"[{_LABELS['system']}]\n{message['content']}")
+            case "user":
+                number += 1
+                asked.append(f"[{_LABELS['user']}, turn {number}]\n{message['content']}")
+            case "assistant":
+                pass
+    return (
+        "\n\n".join(asked),
+        "\n\n".join(f"[Reply to turn {n}]\n{reply['content']}" for n, reply in enumerate(replies, start=1)),
+    )
 
 
 def criteria_list(criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> str:

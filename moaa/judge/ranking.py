@@ -32,36 +32,30 @@ class Ranking:
     rejected: int | None = None
 
 
-def pair_score(comparison: Comparison) -> float | None:
+def majority(outcomes: Sequence[int | None]) -> int | None:
+    """What more than half of all outcomes say, those that are missing counted too; None where neither side has that."""
+    ones, zeros = outcomes.count(1), outcomes.count(0)
+    if 2 * max(ones, zeros) <= len(outcomes):
+        return None
+    return int(ones > zeros)
+
+
+def panel_score(votes: Sequence[Sequence[int | None]], *, least: int) -> float | None:
+    """What [forward, backward] of every judge say of a: 1 win, 0 loss, ½ where neither has a majority of the panel.
+
+    A vote counts for a side when both of its verdicts do. None: fewer than `least` judges gave both verdicts.
+    """
+    if sum(None not in vote for vote in votes) < least:
+        return None
+    won = majority([vote[0] if vote[0] == vote[1] else None for vote in votes])
+    return 0.5 if won is None else float(won)
+
+
+def orders_score(forward: int | None, backward: int | None) -> float | None:
     """Points of a: 1 or 0 when both orders agree, ½ when they disagree, None when an order has no outcome."""
-    if comparison["votes"]:
-        return panel_score(comparison["votes"])
-    forward, backward = comparison["forward"], comparison["backward"]
     if forward is None or backward is None:
         return None
     return (forward + backward) / 2
-
-
-def majority(outcomes: Sequence[int | None]) -> int | None:
-    """What most of the outcomes that there are say; None for a draw or where there are none."""
-    there = [outcome for outcome in outcomes if outcome is not None]
-    ones = sum(there)
-    if 2 * ones == len(there):
-        return None
-    return int(2 * ones > len(there))
-
-
-def panel_score(votes: Sequence[Sequence[int | None]]) -> float | None:
-    """What [forward, backward] of every judge say of a: 1 win, ½ no majority, 0 loss.
-
-    None when fewer than half of the judges gave a verdict in both orders: then the panel is no panel.
-    """
-    complete = [vote for vote in votes if None not in vote]
-    if 2 * len(complete) <= len(votes):
-        return None
-    held = [vote[0] for vote in complete if vote[0] == vote[1]]
-    won = majority(held)
-    return 0.5 if won is None else float(won)
 
 
 def needed(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -112,7 +106,7 @@ def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tup
         a, b = comparison["a"], comparison["b"]
         if not 0 <= a < b < len(texts):
             raise ValueError(f"comparison of samples {a} and {b}: the row has samples 0 to {len(texts) - 1}, and a < b")
-        score = pair_score(comparison)
+        score = comparison["score"]
         if score is not None:
             scores[a, b] = _POINTS[round(2 * score)]
             scores[b, a] = 1 - scores[a, b]

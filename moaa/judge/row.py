@@ -1,8 +1,9 @@
-"""Both rows of a judged prompt, from one ranking: all that was compared, and the preference pair."""
+"""The rows of a judged prompt, from one ranking: all that was compared, the preference pair, and what judges said."""
 
 from moaa.judge.method import Ranked
 from moaa.judge.ranking import PAIR
-from moaa.rows import PairRow, RankingRow, SampleRow
+from moaa.judge.trail import judgement_rows
+from moaa.rows import JudgementRow, PairRow, RankingRow, SampleRow
 
 
 def ranking_row(row: SampleRow, ranked: Ranked) -> RankingRow:
@@ -11,7 +12,7 @@ def ranking_row(row: SampleRow, ranked: Ranked) -> RankingRow:
         messages=row["messages"],
         samples=row["samples"],
         points=list(ranked.ranking.points),
-        comparisons=ranked.comparisons,
+        comparisons=[c.comparison for c in ranked.compared],
         outcome=ranked.ranking.outcome,
     )
 
@@ -34,3 +35,12 @@ def pair_row(row: SampleRow, ranked: Ranked) -> PairRow | None:
         chosen_points=chosen_points,
         rejected_points=rejected_points,
     )
+
+
+def trail(row: SampleRow, ranked: Ranked) -> list[JudgementRow]:
+    """What every judge said of every pair, pair by pair."""
+    return [
+        judgement
+        for c in ranked.compared
+        for judgement in judgement_rows(c.said, id=row["id"], a=c.comparison["a"], b=c.comparison["b"])
+    ]

@@ -8,7 +8,8 @@ from moaa.asking.load import Load
 from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
 from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
 from moaa.judge.prompts import Ordered
-from moaa.judge.verdict import Verdict
+from moaa.judge.ranking import orders_score
+from moaa.judge.trail import Judgement
 
 
 def method(judge: Judge) -> EveryPair:
@@ -19,12 +20,15 @@ class _Alone:
     prompts = ("single",)
     without_effect: frozenset[str] = frozenset()
 
-    async def verdicts(
+    async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
-    ) -> list[Verdict | None]:
+    ) -> list[Judgement]:
         """The aggregator's verdict. The call is named `single`."""
         assert judge.aggregator is not None, "the resource's validation asks for one"
         return [await single_verdict(pair, criteria, judge.aggregator, asker.at("single"))]
+
+    def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:  # noqa: ARG002
+        return orders_score(*forward, *backward)
 
     def loads(self, judge: Judge, times: int) -> Iterator[Load]:
         assert judge.aggregator is not None, "the resource's validation asks for one"

@@ -31,7 +31,9 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     Dpo: frozenset({"samples", "temperature", "top_p", "max_tokens", "ref_model"}),
 }
 
-LATER: Mapping[type[Spec], frozenset[str]] = {}
+LATER: Mapping[type[Spec], frozenset[str]] = {
+    Judge: frozenset({"min_judges"}),
+}
 """Fields that came after the first release: left out of documents while they are at their default."""
 
 HARMLESS_ARGS: Mapping[str, bool] = {

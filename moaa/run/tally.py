@@ -146,9 +146,8 @@ def matrix(row: RankingRow) -> Mapping[tuple[int, int], float]:
     """Points of sample i against j: 1 won, ½ the order decided, 0 lost; failed comparisons are absent."""
     table: dict[tuple[int, int], float] = {}
     for c in row["comparisons"]:
-        if c["forward"] is None or c["backward"] is None:
+        if (share := c["score"]) is None:
             continue
-        share = (c["forward"] + c["backward"]) / 2
         table[c["a"], c["b"]], table[c["b"], c["a"]] = share, 1 - share
     return table
 

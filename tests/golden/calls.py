@@ -20,6 +20,7 @@ from moaa.client.request import ChatRequest, request_document
 from moaa.conversation import Conversation, Message, fold_system
 from moaa.errors import CallError
 from moaa.judge.methods import method_of
+from moaa.judge.prompts import question_text
 from moaa.judge.row import pair_row, ranking_row
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.row import answer_conversation
@@ -170,9 +171,7 @@ def _judged(method: str) -> dict[str, Scene]:
         f"{method}, own prompts, both rows": Scene(lambda c: _both_rows(declared, c)),
         f"{method}, a judge fails": Scene(lambda c: _ranked(declared, _row(2), Asker(c, OWN)), forgetful),
         f"{method}, equal texts": Scene(lambda c: _ranked(declared, _row(1, 1), Asker(c, OWN))),
-        f"{method}, against a baseline": Scene(
-            lambda c: method_of(declared).duel(TURNS, "mine", "theirs", Asker(c, OWN).at("s0"))
-        ),
+        f"{method}, against a baseline": Scene(lambda c: _duel(declared, Asker(c, OWN).at("s0"))),
     }
 
 
@@ -180,6 +179,11 @@ async def _both_rows(declared: Judge, caller: Caller) -> Any:
     row = _row(3, 1)
     ranked = await method_of(declared).rank(row["messages"], row["samples"], Asker(caller, OWN))
     return {"ranking": ranking_row(row, ranked), "pair": pair_row(row, ranked)}
+
+
+async def _duel(declared: Judge, asker: Asker) -> float | None:
+    compared = await method_of(declared).duel(question_text(TURNS), "mine", "theirs", asker)
+    return compared.comparison["score"] if compared else 0.5
 
 
 async def _ranked(declared: Judge, row: SampleRow, asker: Asker) -> RankingRow:

@@ -8,6 +8,7 @@ from moaa.api.mixture import Judge
 from moaa.api.prompts import Prompts, effective
 from moaa.asking.asker import Asker
 from moaa.conversation import Message
+from moaa.judge.method import Compared
 from moaa.judge.methods import method_of
 from moaa.judge.pairwise import EveryPair, Pair
 from moaa.judge.row import pair_row, ranking_row
@@ -70,7 +71,12 @@ def pair(a: str = "answer 1", b: str = "answer 2") -> Pair:
 
 
 async def compare(pair: Pair, judge: Judge, asker: Asker) -> Comparison:
-    """One pair, judged as the judge's method does."""
+    """What came of one pair, judged as the judge's method does."""
+    return (await heard(pair, judge, asker)).comparison
+
+
+async def heard(pair: Pair, judge: Judge, asker: Asker) -> Compared:
+    """The same with all that was said."""
     method = method_of(judge)
     assert isinstance(method, EveryPair)
     return await method.compare(pair, asker.at(f"c{pair.a}-{pair.b}"))

@@ -13,6 +13,7 @@ from hashlib import sha256
 from itertools import combinations
 
 from moaa.api import MoAA
+from moaa.judge.ranking import orders_score
 from moaa.plan.graph import build
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind, Stage
@@ -274,6 +275,8 @@ def ranking(number: int, chance: random.Random) -> RankingRow:
                 a=a,
                 b=b,
                 criteria=["Accuracy", "Clarity", "Depth"] if number % 2 else ["Helpfulness"],
+                chosen=True,
+                score=orders_score(_majority([v[0] for v in votes]), _majority([v[1] for v in votes])),
                 forward=_majority([v[0] for v in votes]),
                 backward=_majority([v[1] for v in votes]),
                 votes=votes,

@@ -6,21 +6,30 @@ import pytest
 from calls_scripted import Asked, ScriptedCaller
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_scripted import CHOICE, PROMPTS, by_quality, compare, judge, pair, shown
+from judge_scripted import CHOICE, PROMPTS, by_quality, compare, heard, judge, pair, shown
 
 from moaa.api.mixture import PAPER_CRITERIA
 from moaa.asking.asker import Asker
 from moaa.asking.reasons import TRANSIENT
 from moaa.asking.windows import CharacterCounter, Window
 from moaa.errors import CallError
-from moaa.judge.ranking import majority, pair_score, panel_score
+from moaa.judge.ranking import majority, panel_score
 from moaa.rows import Comparison
 
 
 async def test_the_mixture_judges_in_both_orders_by_criteria_chosen_once() -> None:
     caller = ScriptedCaller(by_quality)
     made = await compare(pair(), judge(), Asker(caller, PROMPTS))
-    assert made == Comparison(a=0, b=1, criteria=["Accuracy", "Depth", "Safety"], forward=0, backward=0, votes=[])
+    assert made == Comparison(
+        a=0,
+        b=1,
+        criteria=["Accuracy", "Depth", "Safety"],
+        chosen=True,
+        score=0.0,
+        forward=0,
+        backward=0,
+        votes=[],
+    )
     assert caller.paths == [
         "c0-1/ab/j0",
         "c0-1/ab/j1",
@@ -65,7 +74,7 @@ async def test_a_panel_counts_votes_that_hold_in_both_orders() -> None:
     made = await compare(pair("answer 5", "answer 2"), judge("Panel"), Asker(caller, PROMPTS))
     assert made["votes"] == [[1, 0], [1, 1], [1, 1]]
     assert (made["forward"], made["backward"]) == (1, 1)
-    assert pair_score(made) == 1.0
+    assert made["score"] == 1.0
     assert made["criteria"] == [c.name for c in PAPER_CRITERIA]
     assert not any("criteria" in path for path in caller.paths)
 
@@ -77,18 +86,22 @@ async def test_a_panel_counts_votes_that_hold_in_both_orders() -> None:
         ([[0, 0], [0, 0], [1, 0]], 0.0),
         ([[1, 1], [0, 0], [1, 0]], 0.5),
         ([[1, 0], [0, 1], [1, 0]], 0.5),
+        ([[1, 1], [1, 0], [0, 1]], 0.5),  # one of three is no majority
+        ([[1, 1], [1, 0], [None, 1]], 0.5),
         ([[1, 1], [None, 1], [None, None]], None),
         ([[1, 1], [1, 1], [None, 1]], 1.0),
     ],
 )
 def test_panel_scores(votes: list[list[int | None]], score: float | None) -> None:
-    assert panel_score(votes) == score
+    assert panel_score(votes, least=2) == score
 
 
 def test_a_majority_needs_more_than_half() -> None:
     assert majority([1, 0, 1]) == 1
     assert majority([0]) == 0
     assert majority([1, 0]) is None
+    assert majority([1, None, None]) is None
+    assert majority([1, 1, None]) == 1
     assert majority([None]) is None
     assert majority([]) is None
 
@@ -119,13 +132,20 @@ async def test_what_stays_unreadable_is_a_failed_comparison_and_no_score() -> No
     caller = ScriptedCaller(lambda asked: CHOICE if asked.path.endswith("criteria") else "no idea")
     made = await compare(pair(), judge("Single"), Asker(caller, PROMPTS))
     assert (made["forward"], made["backward"]) == (None, None)
-    assert pair_score(made) is None
+    assert made["score"] is None
     assert caller.paths.count("c0-1/ab/single#retry1") == 1
 
-    caller = ScriptedCaller(lambda _: "Beauty")
+
+async def test_criteria_that_cannot_be_read_are_all_there_are() -> None:
+    caller = ScriptedCaller(lambda asked: "Beauty" if "criteria" in asked.path else by_quality(asked))
     made = await compare(pair(), judge(), Asker(caller, PROMPTS))
-    assert made == Comparison(a=0, b=1, criteria=[], forward=None, backward=None, votes=[])
-    assert caller.paths == ["c0-1/criteria", "c0-1/criteria#retry1"]
+    assert made["criteria"] == [c.name for c in PAPER_CRITERIA]
+    assert (made["chosen"], made["score"]) == (False, 0.0)
+    assert caller.paths.count("c0-1/criteria#retry1") == 1
+    again = ScriptedCaller(lambda asked: "Beauty" if "criteria" in asked.path else by_quality(asked))
+    whole = await heard(pair(), judge(), Asker(again, PROMPTS))
+    first = whole.said[0]
+    assert (first.role, first.failure, first.text) == ("criteria", "unreadable", "Beauty")
 
 
 async def test_one_readable_order_is_not_a_score() -> None:
@@ -134,7 +154,7 @@ async def test_one_readable_order_is_not_a_score() -> None:
 
     made = await compare(pair(), judge("Single"), Asker(ScriptedCaller(answer), PROMPTS))
     assert (made["forward"], made["backward"]) == (0, None)
-    assert pair_score(made) is None
+    assert made["score"] is None
 
 
 async def test_a_judge_that_fails_is_left_out_and_without_any_there_is_no_verdict() -> None:
@@ -153,7 +173,39 @@ async def test_a_judge_that_fails_is_left_out_and_without_any_there_is_no_verdic
     assert (made["forward"], made["backward"]) == (None, None)
     broken = {"agg"}
     made = await compare(pair(), judge(), Asker(ScriptedCaller(answer), PROMPTS))
-    assert (made["forward"], made["criteria"]) == (None, [])
+    assert (made["forward"], made["chosen"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("least", "broken", "score"), [(None, 1, 0.0), (None, 2, None), (1, 2, 0.0), (3, 0, 0.0), (3, 1, None)]
+)
+@pytest.mark.parametrize("method", ["Mixture", "Panel"])
+async def test_a_comparison_needs_its_judges(method: str, least: int | None, broken: int, score: float | None) -> None:
+    def answer(asked: Asked) -> str:
+        if asked.model in {f"j{i}" for i in range(broken)}:
+            raise CallError("context-length", "too long")
+        return by_quality(asked)
+
+    declared = judge(method, minJudges=least) if least else judge(method)
+    found = await heard(pair(), declared, Asker(ScriptedCaller(answer), PROMPTS))
+    if (method, least, broken) == ("Panel", 1, 2):
+        score = 0.5  # one judge of three is heard, and no majority of the panel
+    assert found.comparison["score"] == score
+    missing = [said for said in found.said if said.failure == "context-length"]
+    assert {said.judge for said in missing} == {f"j{i}" for i in range(broken)}
+
+
+async def test_all_that_judges_say_is_kept_in_order() -> None:
+    found = await heard(pair(), judge(), Asker(ScriptedCaller(by_quality), PROMPTS))
+    assert [(said.order, str(said.role), said.judge, said.verdict) for said in found.said] == [
+        ("", "criteria", "agg", None),
+        *(("ab", "evaluation", f"j{i}", None) for i in range(3)),
+        ("ab", "verdict", "agg", "B"),
+        *(("ba", "evaluation", f"j{i}", None) for i in range(3)),
+        ("ba", "verdict", "agg", "A"),
+    ]
+    assert found.said[1].text == "evaluation by j0"
+    assert not any(said.failure for said in found.said)
 
 
 async def test_a_failed_order_leaves_the_other_as_it_is() -> None:
@@ -222,7 +274,7 @@ async def test_swapping_the_answers_mirrors_the_outcome(method: str, data: st.Da
 
     there = await compare(pair("answer 1", "answer 2"), judge(method), Asker(ScriptedCaller(answer), PROMPTS))
     back = await compare(pair("answer 2", "answer 1"), judge(method), Asker(ScriptedCaller(answer), PROMPTS))
-    first, second = pair_score(there), pair_score(back)
+    first, second = there["score"], back["score"]
     assert (first is None) == (second is None)
     if first is not None and second is not None:
         assert first + second == 1.0

@@ -14,14 +14,15 @@ from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
 from moaa.errors import ModelAbsent
 from moaa.judge.methods import method_of
-from moaa.judge.ranking import pair_score, rank
+from moaa.judge.ranking import orders_score, rank
 from moaa.rows import Comparison, RankingRow
 
 # Ranking
 
 
 def judged(a: int, b: int, forward: int | None, backward: int | None) -> Comparison:
-    return Comparison(a=a, b=b, criteria=[], forward=forward, backward=backward, votes=[])
+    score = orders_score(forward, backward)
+    return Comparison(a=a, b=b, criteria=[], chosen=False, score=score, forward=forward, backward=backward, votes=[])
 
 
 def test_the_best_is_chosen_and_the_worst_rejected() -> None:
@@ -131,7 +132,7 @@ def test_points_stay_in_range_and_a_full_contest_shares_them_all(contest: tuple[
     texts, games = contest
     points = rank(texts, games).points
     assert all(p is None or 0 <= p <= 1 for p in points)
-    if all(pair_score(g) is not None for g in games):
+    if all(g["score"] is not None for g in games):
         assert sum(p for p in points if p is not None) == pytest.approx(len(texts) / 2)
 
 
@@ -214,7 +215,8 @@ async def test_a_resumed_row_sends_nothing_twice_and_reads_the_same() -> None:
 
 async def test_win_rates_score_an_answer_against_the_baseline() -> None:
     async def score(answer: str, baseline: str, caller: ScriptedCaller) -> float | None:
-        return await method_of(judge("Single")).duel(user("Q"), answer, baseline, Asker(caller, PROMPTS).at("s0"))
+        found = await method_of(judge("Single")).duel("Q", answer, baseline, Asker(caller, PROMPTS).at("s0"))
+        return 0.5 if found is None else found.comparison["score"]
 
     caller = ScriptedCaller(by_quality)
     assert await score("answer 2", "answer 1", caller) == 1.0

@@ -162,14 +162,14 @@ def test_a_model_that_was_not_resolved_is_an_error() -> None:
 GOLDEN: dict[str, tuple[int, str]] = {
     "i0-resolve": (1, "96de6a37ea4f"),
     "i0-stage-data": (1, "5ab527ac113e"),
-    "i0-evaluate": (2, "07aef6b22d73"),
+    "i0-evaluate": (3, "ae05649156eb"),
     "i1-generate": (2, "fc2ea4909696"),
     "i1-sft": (1, "a324b892b3b7"),
-    "i1-evaluate-sft": (2, "d77abf45bc6c"),
+    "i1-evaluate-sft": (3, "99a181ffdf81"),
     "i1-sample": (2, "2d34cfbe6aaa"),
-    "i1-judge": (2, "3f8d4f959b89"),
+    "i1-judge": (3, "6e0db94ccba3"),
     "i1-dpo": (1, "5883e7083e52"),
-    "i1-evaluate-dpo": (2, "a77140161af7"),
+    "i1-evaluate-dpo": (3, "20bce2d64589"),
     "i1-promote": (2, "b45721f443d9"),
 }
 """Revision and first characters of the fingerprint of every stage of the small run, prompts left out: their texts may

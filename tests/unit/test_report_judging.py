@@ -5,6 +5,7 @@ import random
 import pytest
 from report_world import pair_of, ranking, rankings
 
+from moaa.judge.ranking import orders_score, panel_score
 from moaa.rows import Comparison, RankingRow
 from moaa.run.tally import Orders, Tally, margin, matrix, orders, tally_pairs, tally_rankings
 
@@ -20,7 +21,17 @@ def row(*comparisons: Comparison, outcome: str = "pair", points: list[float | No
 def comparison(
     a: int, b: int, forward: int | None, backward: int | None, votes: list[list[int | None]] | None = None
 ) -> Comparison:
-    return Comparison(a=a, b=b, criteria=["Accuracy"], forward=forward, backward=backward, votes=votes or [])
+    score = panel_score(votes, least=1) if votes else orders_score(forward, backward)
+    return Comparison(
+        a=a,
+        b=b,
+        criteria=["Accuracy"],
+        chosen=True,
+        score=score,
+        forward=forward,
+        backward=backward,
+        votes=votes or [],
+    )
 
 
 @pytest.mark.parametrize(

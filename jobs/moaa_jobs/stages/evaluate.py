@@ -13,8 +13,9 @@ from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
-from moaa.data.schemas import ANSWERS, SCORES
+from moaa.data.schemas import ANSWERS, JUDGEMENTS, SCORES
 from moaa.evaluate.statistics import mean_of_means
+from moaa.judge.trail import judgement_rows
 from moaa.mixture.alone import answer_alone
 from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import benchmarks
@@ -30,7 +31,7 @@ from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
-    """Writes `answers` and `scores`: one score for each prompt, benchmark and subject."""
+    """Writes `answers`, `scores` (one for each prompt, benchmark and subject) and `judgements`, what judges said."""
     stage = stage_of(job)
     measured = subjects(context.resource, stage)
     bench = _Bench(context.resource, stage)
@@ -44,7 +45,7 @@ async def run(job: StageJob, context: Context) -> None:
         RowStage(
             items=items,
             items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
-            schemas={"answers": ANSWERS, "scores": SCORES},
+            schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
             main_table="scores",
             measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
         ),
@@ -88,7 +89,7 @@ class _Bench:
                     prompt=row["messages"][-1]["content"],
                     text=text,
                     gold=row["answer"],
-                    score=scores[k],
+                    score=scores[k].value,
                 )
                 for k, text in enumerate(texts)
             ]
@@ -96,10 +97,17 @@ class _Bench:
                 benchmark=benchmark.name,
                 model=subject.label,
                 id=row["id"],
-                score=sum(scores) / len(scores),
+                score=sum(one.value for one in scores) / len(scores),
                 length=sum(map(len, texts)) / len(texts),
             )
-            return {"answers": answers, "scores": [total]}
+            said = [
+                judgement
+                for k, one in enumerate(scores)
+                for judgement in judgement_rows(
+                    one.said, id=row["id"], a=0, b=1, benchmark=benchmark.name, model=subject.label, sample=k
+                )
+            ]
+            return {"answers": answers, "scores": [total], "judgements": said}
 
         return Item(f"{benchmark.name}/{row['id']}", work)
 

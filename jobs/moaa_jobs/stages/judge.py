@@ -4,8 +4,8 @@ from typing import cast
 
 from moaa.asking.asker import Asker
 from moaa.contract.job import StageJob
-from moaa.data.schemas import PAIRS, RANKINGS
-from moaa.judge.row import pair_row, ranking_row
+from moaa.data.schemas import JUDGEMENTS, PAIRS, RANKINGS
+from moaa.judge.row import pair_row, ranking_row, trail
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind
@@ -17,7 +17,8 @@ from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
-    """Writes `rankings`, one row a prompt, and `pairs`, those that gave a clear best and worst."""
+    """Writes `rankings`, one row a prompt, `pairs`, those with a clear best and worst, and `judgements`, what judges
+    said."""
     method = judge_method(context.resource, stage_of(job))
     samples = cast("list[SampleRow]", await rows_of(context, stage_id(job.iteration, Kind.SAMPLE), "samples"))
 
@@ -25,7 +26,11 @@ async def run(job: StageJob, context: Context) -> None:
         async def work(asker: Asker) -> Rows:
             ranked = await method.rank(row["messages"], row["samples"], asker)
             pair = pair_row(row, ranked)
-            return {"rankings": [ranking_row(row, ranked)], "pairs": [pair] if pair else []}
+            return {
+                "rankings": [ranking_row(row, ranked)],
+                "pairs": [pair] if pair else [],
+                "judgements": trail(row, ranked),
+            }
 
         return Item(row["id"], work)
 
@@ -34,7 +39,7 @@ async def run(job: StageJob, context: Context) -> None:
         RowStage(
             items=[item(row) for row in samples],
             items_per_shard=rows_per_shard(Kind.JUDGE),
-            schemas={"rankings": RANKINGS, "pairs": PAIRS},
+            schemas={"rankings": RANKINGS, "pairs": PAIRS, "judgements": JUDGEMENTS},
             main_table="rankings",
         ),
     )

@@ -89,13 +89,13 @@ def rows(_stage: Stage, resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.EVALUATE,
-    revision=2,  # calls are sampled as declared, without what the model's generation_config.json says
+    revision=3,  # the same of its judges; several turns are judged as each subject had them
     document=document,
     expected=expected,
     effort=effort,
     runs=Sharded(rows_per_shard=256, rows=rows),
     reads=frozenset({Reads.HUB_MODELS, Reads.ENDPOINTS}),
-    outputs=("answers", "scores"),
+    outputs=("answers", "scores", "judgements"),
     is_quick=False,
     at_work="Evaluating",
     group=Group.EVALUATE,

@@ -43,14 +43,14 @@ def rows(stage: Stage, _resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.JUDGE,
-    revision=2,  # calls are sampled as declared, without what the model's generation_config.json says
+    revision=3,  # unread criteria mean all of them, a verdict is a line's, a panel's majority is the panel's
     document=document,
     expected=sample.expected,
     effort=effort,
     # A prompt costs about a hundred calls (docs/architecture.md, "Judging"), so shards are small.
     runs=Sharded(rows_per_shard=64, rows=rows),
     reads=frozenset({Reads.HUB_MODELS, Reads.ENDPOINTS}),
-    outputs=("rankings", "pairs"),
+    outputs=("rankings", "pairs", "judgements"),
     is_quick=False,
     at_work="Judging",
     group=Group.JUDGE,

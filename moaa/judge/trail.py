@@ -1,0 +1,61 @@
+"""What judges were asked for and said about one pair: the trail that a verdict leaves, whatever came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from moaa.judge.verdict import Verdict
+from moaa.rows import JudgementRow
+
+
+class Role(StrEnum):
+    CRITERIA = "criteria"
+    """Chooses the criteria."""
+    EVALUATION = "evaluation"
+    """Writes an evaluation for the meta-judge."""
+    VERDICT = "verdict"
+    """Says which answer is better."""
+
+
+UNREADABLE = "unreadable"
+"""Reason of a reply in which nothing could be read, after its one retry."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judge's part in one pair and order."""
+
+    order: str
+    """`ab` or `ba`; empty for criteria, which are chosen once for both."""
+    role: Role
+    judge: str
+    """The model."""
+    text: str
+    """Its reply; empty where the call failed."""
+    verdict: Verdict | None = None
+    """Of role verdict: which answer of those it was shown, not of the pair's."""
+    failure: str = ""
+    """Why there is no reply, or `unreadable`; empty where all is well."""
+
+
+def judgement_rows(
+    judgements: Sequence[Judgement], *, id: str, a: int, b: int, benchmark: str = "", model: str = "", sample: int = 0
+) -> list[JudgementRow]:
+    """Rows of the table `judgements`. `benchmark`, `model` and `sample` are an evaluation's."""
+    return [
+        JudgementRow(
+            id=id,
+            benchmark=benchmark,
+            model=model,
+            sample=sample,
+            a=a,
+            b=b,
+            order=said.order,
+            role=str(said.role),
+            judge=said.judge,
+            verdict=said.verdict,
+            text=said.text,
+            failure=said.failure,
+        )
+        for said in judgements
+    ]
