@@ -217,7 +217,7 @@ def _gold(record: Mapping[str, object]) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if value is None:
-        raise RowError("answer", None, "an ExactMatch benchmark needs the right answer of every row")
+        raise RowError("answer", None, "this benchmark needs the right answer of every row")
     if not (text := _text(value, "answer")).strip():
         raise RowError("answer", text, "is empty; give the right answer")
     return text
