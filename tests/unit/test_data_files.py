@@ -133,7 +133,7 @@ def test_bad_files(tmp_path: Path, name: str, body: bytes, expected: list[str]) 
 
 def test_row_errors_name_line_field_and_use(tmp_path: Path) -> None:
     body = lines({"prompt": "a", "answer": "1"}, {"prompt": "b"})
-    with pytest.raises(DataError, match=r"^a\.jsonl line 2: answer: found None; an ExactMatch benchmark needs"):
+    with pytest.raises(DataError, match=r"^a\.jsonl line 2: answer: found None; this benchmark needs"):
         read(tmp_path / "a.jsonl", body, Use.EXACT_MATCH)
 
 
