@@ -36,6 +36,10 @@ test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed 
 unit: setup ## Unit tests only
 	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
 
+.PHONY: recipes
+recipes: setup ## The recipes of CONTRIBUTING.md, each followed in a copy of the tree
+	$(PY) -m pytest tests/recipes -q -n 2
+
 .PHONY: lint
 lint: setup ## Format, lint, strict types, import contracts
 	.venv/bin/ruff format --check .
