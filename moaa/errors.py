@@ -80,11 +80,28 @@ class Fenced(StoreError):
     """A newer attempt has claimed this work. The holder must stop and must not write again."""
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a call cost, whatever came of it."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """Thoughts included."""
+    is_counted: bool = True
+    """False: the server did not say, and the numbers are 0."""
+    thought: str = ""
+    """What the model thought, where that was told apart from its answer."""
+
+
+NOTHING_SPENT = Spent()
+
+
 class CallError(MoaaError):
     """A model call failed for good. `reason` is one of a small fixed set, counted in manifests."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, spent: Spent = NOTHING_SPENT) -> None:
         self.reason = reason
+        self.spent = spent
         super().__init__(message)
 
 

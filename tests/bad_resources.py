@@ -5,6 +5,12 @@ Every tier that refuses resources refuses these: `moaa validate`, and as far as 
 
 from typing import Any
 
+
+def asked(**endpoint: Any) -> dict[str, Any]:
+    """A model behind an endpoint."""
+    return {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m", **endpoint}}
+
+
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     # the envelope
     "api version": ({"apiVersion": "moaa.dev/v1"}, "apiVersion", "did you mean moaa.dev/v1alpha1?"),
@@ -196,6 +202,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.judge",
         "odd number of judges",
     ),
+    "more judges needed than there are": (
+        {"spec__judge": {"judges": [{"model": "a"}], "aggregator": {"model": "a"}, "minJudges": 2}},
+        "spec.judge",
+        "minJudges 2 is more than the 1 judges",
+    ),
     "judges of a single judge": ({"spec__judge__method": "Single"}, "spec.judge", "remove judges"),
     "answers as long as the window": (
         {"spec__mixture__aggregator__maxTokens": 8192},
@@ -308,5 +319,86 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         },
         "spec.models[1].tokenSecret",
         "MOAA_SECRET_MY_HUB_TOKEN",
+    ),
+    # other people's endpoints
+    "the URL of a call": (
+        {"spec__models__0": asked(url="https://x/v1/chat/completions")},
+        "spec.models[0].endpoint.url",
+        "write what stands before it: https://x/v1",
+    ),
+    "the URL of a call with a query": (
+        {"spec__models__0": asked(url="https://x/openai/deployments/d/chat/completions?api-version=2024-10-21")},
+        "spec.models[0].endpoint.url",
+        "write what stands before it: https://x/openai/deployments/d?api-version=2024-10-21",
+    ),
+    "the URL of responses": (
+        {"spec__models__0": asked(url="https://x/v1/responses/")},
+        "spec.models[0].endpoint.url",
+        "write what stands before it: https://x/v1",
+    ),
+    "a URL with a fragment": (
+        {"spec__models__0": asked(url="https://x/v1#models")},
+        "spec.models[0].endpoint.url",
+        "nothing behind it would be sent",
+    ),
+    "omitted and named": (
+        {"spec__models__0": asked(omit=["seed"], names={"seed": "random_seed"})},
+        "spec.models[0].endpoint.names.seed",
+        "is also in omit and so never sent",
+    ),
+    "an unknown parameter": (
+        {"spec__models__0": asked(omit=["top_p"])},
+        "spec.models[0].endpoint.omit[0]",
+        "did you mean topP?",
+    ),
+    "a header without a value": (
+        {"spec__models__0": asked(headers=[{"name": "X-Title"}])},
+        "spec.models[0].endpoint.headers[0]",
+        "exactly one of value (plain text) and secret",
+    ),
+    "a key in plain text": (
+        {"spec__models__0": asked(headers=[{"name": "api-key", "value": "hunter2secret"}])},
+        "spec.models[0].endpoint.headers[0].value",
+        "in a Secret",
+    ),
+    "a header of the client's": (
+        {"spec__models__0": asked(headers=[{"name": "Content-Type", "value": "text/plain"}])},
+        "spec.models[0].endpoint.headers[0].name",
+        "set",
+    ),
+    "a header with a line break": (
+        {"spec__models__0": asked(headers=[{"name": "X-Title", "value": "a\r\nHost: b"}])},
+        "spec.models[0].endpoint.headers[0].value",
+        "",
+    ),
+    "a field that requests have already": (
+        {"spec__models__0": {**asked(), "extraBody": {"max_completion_tokens": 5}}},
+        "spec.models[0].extraBody.max_completion_tokens",
+        "endpoint.names: {maxTokens: max_completion_tokens}",
+    ),
+    "a key in the body": (
+        {"spec__models__0": {**asked(), "extraBody": {"api_key": "hunter2secret"}}},
+        "spec.models[0].extraBody.api_key",
+        "put it in a Secret",
+    ),
+    "a template's arguments for a server of ours": (
+        {"spec__models__1__extraBody": {"chat_template_kwargs": {"enable_thinking": False}}},
+        "spec.models[1].extraBody.chat_template_kwargs",
+        "--default-chat-template-kwargs",
+    ),
+    "a tool": (
+        {"spec__models__1__extraBody": {"tools": []}},
+        "spec.models[1].extraBody.tools",
+        "an answer is text",
+    ),
+    "an infinite number": (
+        {"spec__models__1__extraBody": {"min_p": float("inf")}},
+        "spec.models[1].extraBody",
+        "not finite",
+    ),
+    "cut in another word": (
+        {"spec__mixture__aggregator__whenCut": "fail"},
+        "spec.mixture.aggregator.whenCut",
+        "did you mean Fail?",
     ),
 }

@@ -1,264 +1,107 @@
-"""The part of CEL that the CRD's rules use: text to a tree, and a tree to a value.
+"""The CRD's rules as CEL understands them: compiled and evaluated by Google's own implementation, cel-cpp.
 
-Small on purpose: what it does not know it refuses, so a rule cannot use it unseen. Errors follow CEL: reading a field
-that is absent is one, and `&&`, `||`, `all` and `exists` pass over an error when another operand decides.
+It knows the standard functions and the extension for strings. Kubernetes adds two that the rules use, `findAll` and
+`sum`; they are declared here, and any other name is refused. An API server also compares types and names of fields
+with the schema when it compiles a rule: `tests.cel_cost` does that on the tree.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-MACROS = ("all", "exists", "exists_one", "map")
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<number>\d+(?:\.\d+)?)|r'(?P<raw>[^']*)'|'(?P<text>[^'\\]*)'|(?P<name>[A-Za-z_]\w*)"""
-    r"""|(?P<sign>&&|\|\||[=!<>]=|[-+*/%<>!?:.,()\[\]]))"""
-)
-_LEVELS = (("||",), ("&&",), ("==", "!=", "<", "<=", ">", ">=", "in"), ("+", "-"), ("*", "/", "%"))
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+
+_TYPE = cel.Type
+_TREE: dict[str, dict[str, tuple[int, str]]] = {
+    "CheckedExpr": {"expr": (4, "Expr")},
+    "Expr": {
+        "constant": (3, "Constant"),
+        "ident": (4, "Ident"),
+        "select": (5, "Select"),
+        "call": (6, "Call"),
+        "list": (7, "List"),
+        "loop": (9, "Loop"),
+    },
+    "Constant": {"bool": (2, ""), "int64": (3, ""), "double": (5, ""), "string": (6, "")},
+    "Ident": {"name": (1, "string")},
+    "Select": {"operand": (1, "Expr"), "field": (2, "string"), "test_only": (3, "bool")},
+    "Call": {"target": (1, "Expr"), "function": (2, "string"), "args": (3, "Expr*")},
+    "List": {"elements": (1, "Expr*")},
+    "Loop": {
+        "variable": (1, "string"),
+        "range": (2, "Expr"),
+        "accumulator": (3, "string"),
+        "start": (4, "Expr"),
+        "condition": (5, "Expr"),
+        "step": (6, "Expr"),
+        "result": (7, "Expr"),
+    },
+}
+"""Field numbers and types of cel.expr's messages (cel-spec, proto/cel/expr), as far as rules need them. No package
+carries these messages without a client of theirs. A message without types is one choice among its fields."""
 
 
 class CelError(Exception):
     """The text is no rule, or it cannot be evaluated."""
 
 
-@dataclass(frozen=True)
-class Literal:
-    value: object
+@cache
+def _environment() -> cel.Env:
+    find_all = cel.Overload("find_all", _TYPE.List(_TYPE.STRING), [_TYPE.STRING, _TYPE.STRING], True, _find_all)
+    total = cel.Overload("sum_list", _TYPE.INT, [_TYPE.List(_TYPE.INT)], True, sum)
+    return cel.NewEnv(
+        variables={"self": _TYPE.DYN, "oldSelf": _TYPE.DYN},
+        extensions=[ext_strings.ExtStrings()],
+        functions=[cel.FunctionDecl("findAll", [find_all]), cel.FunctionDecl("sum", [total])],
+    )
 
 
-@dataclass(frozen=True)
-class Ident:
-    name: str
-
-
-@dataclass(frozen=True)
-class Select:
-    operand: Any
-    field: str
-
-
-@dataclass(frozen=True)
-class Has:
-    place: Select
-
-
-@dataclass(frozen=True)
-class Items:
-    entries: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Call:
-    """`function(arguments)`; of a method the target is the first argument, of an operator they are its operands."""
-
-    function: str
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Macro:
-    kind: str
-    range: Any
-    variable: str
-    body: Any
+def _find_all(text: str, pattern: str) -> list[str]:
+    return re.findall(pattern, text)
 
 
 @cache
-def parse(text: str) -> Any:
-    """The tree of a rule. Raises CelError: it is none, or uses what is not known here."""
-    return _Parser(text).whole()
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text, self.tokens, at = text, [], 0
-        while at < len(text.rstrip()):
-            found = _TOKEN.match(text, at)
-            if not found:
-                raise CelError(f"{text!r}: cannot read {text[at : at + 20]!r}")
-            self.tokens.append((str(found.lastgroup), str(found.group(str(found.lastgroup)))))
-            at = found.end()
-        self.at = 0
-
-    def whole(self) -> Any:
-        tree = self.ternary()
-        if self.at != len(self.tokens):
-            raise CelError(f"{self.text!r}: unexpected {self.tokens[self.at][1]!r}")
-        return tree
-
-    def peek(self, *signs: str) -> bool:
-        return self.at < len(self.tokens) and self.tokens[self.at] in [(k, s) for s in signs for k in ("sign", "name")]
-
-    def take(self, *signs: str) -> str:
-        if signs and not self.peek(*signs):
-            raise CelError(f"{self.text!r}: expected {' or '.join(signs)} at {self.tokens[self.at :][:3]}")
-        self.at += 1
-        return self.tokens[self.at - 1][1]
-
-    def ternary(self) -> Any:
-        condition = self.binary(0)
-        if not self.peek("?"):
-            return condition
-        self.take("?")
-        then = self.binary(0)
-        self.take(":")
-        return Call("?:", (condition, then, self.ternary()))
-
-    def binary(self, level: int) -> Any:
-        if level == len(_LEVELS):
-            return self.unary()
-        left = self.binary(level + 1)
-        while self.peek(*_LEVELS[level]):
-            left = Call(self.take(), (left, self.binary(level + 1)))
-        return left
-
-    def unary(self) -> Any:
-        if self.peek("!"):
-            self.take()
-            return Call("!", (self.unary(),))
-        if self.peek("-"):
-            self.take()
-            return Call("-", (self.unary(),))
-        return self.member(self.primary())
-
-    def member(self, operand: Any) -> Any:
-        while self.peek(".", "["):
-            if self.take() == "[":
-                operand = Call("[]", (operand, self.ternary()))
-                self.take("]")
-                continue
-            name = self.take()
-            operand = self.method(operand, name) if self.peek("(") else Select(operand, name)
-        return operand
-
-    def method(self, target: Any, name: str) -> Any:
-        arguments = self.listed("(", ")")
-        if name in MACROS:
-            variable, body = arguments
-            return Macro(name, target, variable.name, body)
-        return Call(name, (target, *arguments))
-
-    def listed(self, start: str, end: str) -> tuple[Any, ...]:
-        self.take(start)
-        entries: list[Any] = []
-        while not self.peek(end):
-            entries.append(self.ternary())
-            if not self.peek(end):
-                self.take(",")
-        self.take(end)
-        return tuple(entries)
-
-    def primary(self) -> Any:
-        if self.peek("("):
-            self.take()
-            tree = self.ternary()
-            self.take(")")
-            return tree
-        if self.peek("["):
-            return Items(self.listed("[", "]"))
-        if self.at == len(self.tokens):
-            raise CelError(f"{self.text!r} ends too early")
-        kind, text = self.tokens[self.at]
-        self.at += 1
-        match kind:
-            case "number":
-                return Literal(float(text) if "." in text else int(text))
-            case "raw" | "text":
-                return Literal(text)
-            case "name" if text in ("true", "false"):
-                return Literal(text == "true")
-            case "name" if self.peek("("):
-                arguments = self.listed("(", ")")
-                return Has(arguments[0]) if text == "has" else Call(text, arguments)
-            case "name":
-                return Ident(text)
-        raise CelError(f"{self.text!r}: unexpected {text!r}")
-
-
-FUNCTIONS: dict[str, Any] = {
-    "!": lambda a: not a,
-    "-": lambda a, b=None: -a if b is None else a - b,
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "+": lambda a, b: a + b,
-    "*": lambda a, b: a * b,
-    "%": lambda a, b: a % b,
-    "in": lambda a, b: a in b,
-    "[]": lambda a, b: a[b],
-    "size": len,
-    "double": float,
-    "sum": sum,
-    "startsWith": str.startswith,
-    "endsWith": str.endswith,
-    "contains": lambda a, b: b in a,
-    "lowerAscii": str.lower,
-    "matches": lambda a, b: re.search(_whole(b), a) is not None,
-    "findAll": lambda a, b: re.findall(_whole(b), a),
-}
-
-
-def _whole(pattern: str) -> str:
-    """RE2's `$` is the end of the text; Python's is also before a last line break."""
-    return pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
-
-
-def evaluate(tree: Any, names: dict[str, Any]) -> Any:
-    """The value. Raises CelError: as CEL itself fails."""
-    match tree:
-        case Literal(value):
-            return value
-        case Ident(name):
-            return names[name]
-        case Items(entries):
-            return [evaluate(entry, names) for entry in entries]
-        case Has(Select(operand, field)):
-            return field in evaluate(operand, names)
-        case Select(operand, field):
-            value = evaluate(operand, names)
-            if not isinstance(value, dict) or field not in value:
-                raise CelError(f"no such key: {field}")
-            return value[field]
-        case Macro():
-            return _macro(tree, names)
-        case Call("||" | "&&" as sign, arguments):
-            return _decided(sign == "||", ((a, names) for a in arguments))
-        case Call("?:", (condition, then, otherwise)):
-            return evaluate(then if evaluate(condition, names) else otherwise, names)
-        case Call(function, arguments):
-            return _call(function, [evaluate(a, names) for a in arguments])
-    raise CelError(f"{tree} is not known")
-
-
-def _call(function: str, arguments: list[Any]) -> Any:
+def _compiled(text: str) -> cel.Expression:
     try:
-        return FUNCTIONS[function](*arguments)
-    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-        raise CelError(f"{function}: {error}") from error
+        return _environment().compile(text)
+    except RuntimeError as error:
+        raise CelError(f"{text!r}: {error}") from error
 
 
-def _decided(word: bool, operands: Any) -> bool:
-    """`word` as soon as an operand is it, an error before that or not; without one, the error or the other word."""
-    failure: CelError | None = None
-    for tree, names in operands:
-        try:
-            if evaluate(tree, names) is word:
-                return word
-        except CelError as error:
-            failure = error
-    if failure:
-        raise failure
-    return not word
+def evaluate(text: str, names: dict[str, Any]) -> Any:
+    """The value of a rule. Raises CelError: it is none, or fails as it would on a server."""
+    value = _compiled(text).eval(data=names)
+    if value.type() == _TYPE.ERROR:
+        raise CelError(str(value.value()))
+    return value.plain_value()
 
 
-def _macro(tree: Macro, names: dict[str, Any]) -> Any:
-    scopes = [{**names, tree.variable: item} for item in evaluate(tree.range, names)]
-    match tree.kind:
-        case "all" | "exists":
-            return _decided(tree.kind == "exists", ((tree.body, scope) for scope in scopes))
-        case "exists_one":
-            return sum(bool(evaluate(tree.body, scope)) for scope in scopes) == 1
-    return [evaluate(tree.body, scope) for scope in scopes]
+def tree(text: str) -> Any:
+    """The compiled rule, a message `Expr` with macros written out as loops. Raises CelError: the text is no rule."""
+    packed = any_pb2.Any.FromString(_compiled(text).serialize())
+    assert packed.type_url.endswith("/cel.expr.CheckedExpr"), packed.type_url
+    checked: Any = _messages()["cel.expr.CheckedExpr"].FromString(packed.value)
+    return checked.expr
+
+
+@cache
+def _messages() -> dict[str, type[Message]]:
+    file = descriptor_pb2.FileDescriptorProto(name="tree.proto", package="cel.expr", syntax="proto3")
+    for name, fields in _TREE.items():
+        message = file.message_type.add(name=name)
+        choice = name in ("Expr", "Constant")
+        if choice:
+            message.oneof_decl.add(name="kind")
+        for field, (number, kind) in fields.items():
+            one = message.field.add(name=field, number=number)
+            one.label = one.LABEL_REPEATED if kind.endswith("*") else one.LABEL_OPTIONAL
+            if kind.removesuffix("*") in _TREE:
+                one.type, one.type_name = one.TYPE_MESSAGE, f".cel.expr.{kind.removesuffix('*')}"
+            else:
+                one.type = one.Type.Value(f"TYPE_{(kind or field).upper()}")
+            if choice:
+                one.oneof_index = 0
+    return message_factory.GetMessages([file], pool=descriptor_pool.DescriptorPool())

@@ -5,10 +5,10 @@ in every version since 1.29 is unknown here, and whatever multiplies by it is re
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from tests.cel import Call, CelError, Has, Ident, Items, Literal, Macro, Select
+from tests.cel import CelError
 
 RULE_LIMIT = 10_000_000
 CRD_LIMIT = 100_000_000
@@ -18,6 +18,8 @@ NAME_LENGTH = 3 * 1024 * 1024
 
 Schema = dict[str, Any]
 BOOLEAN, INTEGER, NUMBER = {"type": "boolean"}, {"type": "integer"}, {"type": "number"}
+NOTHING: Schema = {"type": "nothing"}
+"""Entries of a list that is still empty."""
 
 
 @dataclass(frozen=True)
@@ -31,54 +33,48 @@ class Typed:
 @dataclass
 class Estimator:
     names: dict[str, Schema]
-    loops: list[str] = field(default_factory=list)
 
     def of(self, tree: Any) -> Typed:
-        match tree:
-            case Literal(value):
-                return _literal(value)
-            case Ident(name):
-                if name not in self.names:
-                    raise CelError(f"undeclared {name}")
-                return Typed(self.names[name], 1, max_size(self.names[name]))
-            case Select(operand, name):
-                inner = self.of(operand)
-                schema = _field(inner.schema, name)
-                return Typed(schema, inner.cost + 1, max_size(schema))
-            case Has(Select(operand, name)):
-                inner = self.of(operand)
-                _field(inner.schema, name)
-                return Typed(BOOLEAN, inner.cost)
-            case Items(entries):
-                typed = [self.of(entry) for entry in entries]
-                items = {**typed[0].schema, "maxLength": None}
+        """Of a message `Expr` (`tests.cel.tree`). Raises CelError: the rule would not compile, or is not known here."""
+        kind = tree.WhichOneof("kind")
+        node: Any = getattr(tree, kind) if kind else None
+        match kind:
+            case "constant":
+                return _constant(getattr(node, node.WhichOneof("kind")))
+            case "ident":
+                if node.name not in self.names:
+                    raise CelError(f"undeclared {node.name}")
+                return Typed(self.names[node.name], 1, max_size(self.names[node.name]))
+            case "select":
+                inner = self.of(node.operand)
+                schema = _field(inner.schema, node.field)
+                return Typed(BOOLEAN, inner.cost) if node.test_only else Typed(schema, inner.cost + 1, max_size(schema))
+            case "list":
+                typed = [self.of(entry) for entry in node.elements]
+                items = {**typed[0].schema, "maxLength": None} if typed else NOTHING
                 return Typed({"type": "array", "items": items}, 10 + sum(t.cost for t in typed), len(typed))
-            case Macro():
-                return self.loop(tree)
-            case Call(function, arguments):
-                typed = [self.of(argument) for argument in arguments]
-                cost, schema, size = _function(function, typed)
-                return Typed(schema, cost if function == "?:" else cost + sum(t.cost for t in typed), size)
-        raise CelError(f"{tree} is not known")
+            case "loop":
+                return self.loop(node)
+            case "call":
+                targets = [node.target] if node.HasField("target") else []
+                typed = [self.of(argument) for argument in (*targets, *node.args)]
+                cost, schema, size = _function(node.function, typed)
+                return Typed(schema, cost if node.function == "_?_:_" else cost + sum(t.cost for t in typed), size)
+        raise CelError(f"{kind} is not known: {tree}")
 
-    def loop(self, tree: Macro) -> Typed:
-        entries = self.of(tree.range)
+    def loop(self, loop: Any) -> Typed:
+        """What `all`, `exists`, `exists_one` and `map` are short for: every entry takes the condition and the step."""
+        entries, start = self.of(loop.range), self.of(loop.start)
         if entries.schema["type"] != "array":
-            raise CelError(f"{tree.kind} over {entries.schema['type']}")
-        body = Estimator({**self.names, tree.variable: entries.schema["items"]}).of(tree.body)
-        if tree.kind != "map" and body.schema["type"] != "boolean":
-            raise CelError(f"{tree.kind}: its condition is {body.schema['type']}")
-        # (start, every step beside the body, result); the accumulator's look-ups included
-        start, step, result = {"all": (0, 3, 1), "exists": (0, 4, 1), "exists_one": (0, 2, 2), "map": (10, 12, 1)}[
-            tree.kind
-        ]
-        cost = entries.cost + start + entries.size * (body.cost + step) + result
-        if tree.kind == "map":
-            return Typed({"type": "array", "items": body.schema}, cost, entries.size)
-        return Typed(BOOLEAN, cost)
+            raise CelError(f"a loop over {entries.schema['type']}")
+        inside = {**self.names, loop.variable: entries.schema["items"], loop.accumulator: start.schema}
+        condition, step = Estimator(inside).of(loop.condition), Estimator(inside).of(loop.step)
+        result = Estimator({**self.names, loop.accumulator: step.schema}).of(loop.result)
+        cost = entries.cost + start.cost + entries.size * (condition.cost + step.cost) + result.cost
+        return Typed(result.schema, cost, entries.size if result.schema["type"] == "array" else 1)
 
 
-def _literal(value: object) -> Typed:
+def _constant(value: object) -> Typed:
     if isinstance(value, bool):
         return Typed(BOOLEAN, 0)
     if isinstance(value, str):
@@ -116,32 +112,35 @@ def _same(*typed: Typed) -> None:
 
 
 def _function(function: str, typed: list[Typed]) -> tuple[int, Schema, int]:
-    """The cost without that of the arguments (of `?:` with it), the type and the size of the result."""
+    """The cost without that of the arguments (of `_?_:_` with it), the type and the size of the result."""
     first = typed[0]
     match function:
-        case "&&" | "||":
+        case "_&&_" | "_||_":
             _same(*typed, Typed(BOOLEAN, 0))
             return 0, BOOLEAN, 1
-        case "?:":
+        case "_?_:_":
+            _same(first, Typed(BOOLEAN, 0))
             _same(*typed[1:])
             size = max(typed[1].size, typed[2].size)
             return first.cost + max(typed[1].cost, typed[2].cost), typed[1].schema, size
-        case "==" | "!=":
+        case "_==_" | "_!=_":
             _same(*typed)
             return _tenth(min(t.size for t in typed)), BOOLEAN, 1
-        case "<" | "<=" | ">" | ">=" | "!":
+        case "_<_" | "_<=_" | "_>_" | "_>=_" | "!_":
             _same(*typed)
             return 1, BOOLEAN, 1
-        case "+" if first.schema["type"] == "string":
-            size = sum(t.size for t in typed)
-            return _tenth(size), {"type": "string"}, size
-        case "+" | "-" | "*" | "%":
+        case "_+_":
+            _same(*typed)
+            return _sum(typed)
+        case "_-_" | "_*_" | "_%_" | "-_":
             _same(*typed)
             return 1, first.schema, 1
-        case "in":
+        case "@in":
             return typed[1].size, BOOLEAN, 1
-        case "[]":
+        case "_[_]":
             return 1, first.schema["items"], max_size(first.schema["items"])
+        case "@not_strictly_false":
+            return 1, BOOLEAN, 1
         case "size":
             return 1, INTEGER, 1
         case "double":
@@ -149,11 +148,23 @@ def _function(function: str, typed: list[Typed]) -> tuple[int, Schema, int]:
     return _text_function(function, typed)
 
 
+def _sum(typed: list[Typed]) -> tuple[int, Schema, int]:
+    size = sum(t.size for t in typed)
+    match typed[-1].schema["type"]:
+        case "string":
+            return _tenth(size), {"type": "string"}, size
+        case "array":  # `map` adds what it makes to an empty list
+            return 1, typed[-1].schema, UNKNOWN
+    return 1, typed[-1].schema, 1
+
+
 def _text_function(function: str, typed: list[Typed]) -> tuple[int, Schema, int]:
     first, argument = typed[0], typed[-1]
+    if function == "sum":
+        _same(first, Typed({"type": "array"}, 0))
+        return first.size, first.schema["items"], 1
+    _same(*typed, Typed({"type": "string"}, 0))
     match function:
-        case "sum":
-            return first.size, first.schema["items"], 1
         case "startsWith" | "endsWith":
             return _tenth(argument.size), BOOLEAN, 1
         case "contains":

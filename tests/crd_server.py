@@ -11,10 +11,11 @@ from jsonschema import Draft4Validator
 
 from moaa.api.crd.definition import crd
 from moaa.api.reading.yaml_text import Path, path_text
-from tests.cel import CelError, evaluate, parse
+from tests.cel import CelError, evaluate
 
 Schema = dict[str, Any]
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_INT64 = range(-(2**63), 2**63)
 RULES = "x-kubernetes-validations"
 BLOCKING = ("required", "type", "maxLength", "maxItems")
 """After such an error no rule runs: its cost would be without bound."""
@@ -44,10 +45,19 @@ def admit(document: Schema, before: Schema | None = None) -> tuple[Schema, list[
 
 
 def complete(document: Schema) -> Schema:
-    stored = copy.deepcopy(document)
+    stored: Schema = _decoded(document)
     _prune(stored, root_schema())
     _default(stored, root_schema())
     return stored
+
+
+def _decoded(value: Any) -> Any:
+    """A copy; a number of more than 64 bits is a float to a server."""
+    if isinstance(value, dict):
+        return {key: _decoded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    return float(value) if isinstance(value, int) and value not in _INT64 else value
 
 
 def unknown(value: object, schema: Schema, path: Path = ()) -> Iterator[str]:
@@ -69,7 +79,8 @@ def _prune(value: object, schema: Schema, path: Path = ()) -> None:
     if isinstance(value, dict):
         known = schema.get("properties", {})
         for key in list(value):
-            if path != ("metadata",) and not schema.get(PRESERVE) and (key not in known or value[key] is None):
+            dropped = key not in known and not schema.get(PRESERVE) and path != ("metadata",)
+            if dropped or (key in known and value[key] is None):
                 del value[key]
             else:
                 _prune(value[key], known.get(key, {PRESERVE: True}), (*path, key))
@@ -140,7 +151,7 @@ def broken(value: Any, old: Any, schema: Schema, path: Path = ()) -> Iterator[Re
         if changes and old is None:
             continue
         try:
-            if evaluate(parse(rule["rule"]), {"self": value, "oldSelf": old}):
+            if evaluate(rule["rule"], {"self": value, "oldSelf": old}):
                 continue
             message = rule["message"]
         except CelError as error:

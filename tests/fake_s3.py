@@ -41,6 +41,8 @@ class FakeS3:
     requests: list[str] = field(default_factory=list)
     page_size: int = 1000
     honours_if_none_match: bool = True
+    quotes: Literal["either", "wanted", "unknown"] = "either"
+    """How If-Match compares: AWS's way, R2's, Ceph's."""
     on_put: Callable[["FakeS3"], None] = lambda _: None
     """Runs before each PUT takes effect: another writer."""
     on_get: Callable[["FakeS3"], None] = lambda _: None
@@ -103,12 +105,23 @@ class FakeS3:
             return _error(404, "NoSuchKey")
         body = self.objects[key]
         headers = {"ETag": _etag(body)}
-        if request.headers.get("If-Match", _etag(body)) != _etag(body):
+        if not self._matches(request.headers.get("If-Match"), _etag(body)):
             return _error(412, "PreconditionFailed")
         if "Range" in request.headers:
             first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
             return web.Response(status=206, body=body[first : last + 1], headers=headers)
         return web.Response(body=body, headers=headers)
+
+    def _matches(self, asked: str | None, etag: str) -> bool:
+        match self.quotes:
+            case _ if asked is None:
+                return True
+            case "either":
+                return asked.strip('"') == etag.strip('"')
+            case "wanted":
+                return asked == etag
+            case "unknown":
+                return asked == etag.strip('"')
 
     def _put(self, request: web.Request, key: str, body: bytes) -> web.Response:
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

@@ -5,6 +5,7 @@ import hashlib
 from typing import Any
 
 from moaa.api import MoAA
+from moaa.api.models import Endpoint
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS
@@ -85,7 +86,7 @@ def finish(identity: Identity, owner: MoAA, salt: str = "") -> StageResult:
     names = written.get(stage.kind, KINDS[stage.kind].outputs) or tuple(name for name, _ in tables(owner))
     # What a pinned source holds depends on the source, not on what else is resolved beside it.
     sources = {name: source.source for name, source in tables(owner)}
-    models = {m.name: sha(f"{m.source}{m.endpoint}") for m in owner.spec.models} if stage.kind is Kind.RESOLVE else {}
+    models = {m.name: sha(f"{m.source}{_shown(m.endpoint)}") for m in owner.spec.models}
     score = f"{sum(map(ord, stage.id)) % 100}.0 ± 2.1" if stage.kind is Kind.EVALUATE else None
     return StageResult(
         stage=stage.id,
@@ -102,8 +103,14 @@ def finish(identity: Identity, owner: MoAA, salt: str = "") -> StageResult:
             )
             for name in names
         },
-        models=models,
+        models=models if stage.kind is Kind.RESOLVE else {},
     )
+
+
+def _shown(endpoint: Endpoint | None) -> str:
+    """By the fields that golden values know; those that came later say how it is asked, not what it is."""
+    known = ("url", "model", "secret", "max_concurrency", "max_model_len", "price")
+    return str(endpoint and " ".join(f"{name}={getattr(endpoint, name)!r}" for name in known))
 
 
 def run_all(owner: MoAA, graph: Graph | None = None) -> tuple[dict[str, StageResult], dict[str, Identity]]:

@@ -6,9 +6,20 @@ Kubernetes spec and a decimal has one canonical form for fingerprints.
 
 import re
 from decimal import Decimal
+from math import isfinite
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]{1,2})?$"
@@ -66,6 +77,28 @@ Number = Annotated[
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+
+def _json_numbers(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Only what JSON can say, and each number in one spelling, which an API server would give it too: 1.0 is 1."""
+
+    def plain(inner: JsonValue) -> JsonValue:
+        match inner:
+            case dict():
+                return {key: plain(entry) for key, entry in inner.items()}
+            case list():
+                return [plain(entry) for entry in inner]
+            case float() if not isfinite(inner):
+                raise ValueError("holds a number that is not finite, which JSON cannot say")
+            case float() if inner.is_integer() and abs(inner) < 2**53:
+                return int(inner)
+        return inner
+
+    return {key: plain(entry) for key, entry in value.items()}
+
+
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_json_numbers)]
+"""Any JSON object, passed on as it is; here alone numbers are plain."""
 
 MODEL_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME_PATTERN, min_length=1, max_length=20)]

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from moaa.api.base import ModelName, NonNegative, Number, Spec
 from moaa.api.data import DataSource
-from moaa.api.mixture import Judge, Sampling
+from moaa.api.mixture import FinalSampling, Judge
 
 BenchmarkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=32)]
 
@@ -17,7 +17,7 @@ class Benchmark(DataSource):
     """What benchmarks share. Rows need `messages` (or `prompt`); `limit` caps the rows read."""
 
     name: BenchmarkName
-    sampling: Sampling = Sampling(temperature=Decimal(0), max_tokens=2048)
+    sampling: FinalSampling = FinalSampling(temperature=Decimal(0), max_tokens=2048)
     samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Answers a prompt; the row's score is their mean."""
 

@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal, Self, assert_never
+from typing import Annotated, Literal, assert_never
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.base import Fraction, ModelName, NonNegative, Spec
 
 ModelOrStudent = ModelName | Literal["$student"]
+
+
+class WhenCut(StrEnum):
+    """What becomes of an answer that ended at maxTokens, in mid-sentence. It is counted in any case."""
+
+    FAIL = "Fail"
+    """It counts as failed (`cut-answer`)."""
+    USE = "Use"
+    """It is used like a whole one."""
 
 
 class Sampling(Spec):
@@ -18,7 +27,16 @@ class Sampling(Spec):
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal("0.7")
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
-    """Most completion tokens of one answer."""
+    """Most completion tokens of one answer, thoughts included."""
+    when_cut: WhenCut = WhenCut.USE
+    """A cut proposal is shown to its readers with a mark that says so; Fail leaves it out."""
+
+
+class FinalSampling(Sampling):
+    """How a model is asked whose answer is taught or measured."""
+
+    when_cut: WhenCut = WhenCut.FAIL
+    """Fail: the row fails, since what is taught or measured would not be an answer."""
 
 
 class Proposer(Sampling):
@@ -29,7 +47,7 @@ class Proposer(Sampling):
     """Independent answers to each prompt."""
 
 
-class Aggregator(Sampling):
+class Aggregator(FinalSampling):
     """The model that writes one answer from the proposals."""
 
     model: ModelOrStudent
@@ -53,17 +71,6 @@ class Mixture(Spec):
     """From the second iteration on the last promoted student joins the first layer's proposers."""
     student_sampling: Sampling = Sampling()
     """How the student is asked when addStudent is set."""
-
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        for i, layer in enumerate(self.layers):
-            total = sum(p.samples for p in layer.proposers)
-            if self.min_proposals > total:
-                raise ValueError(
-                    f"minProposals {self.min_proposals} is more than layers[{i}] can give ({total}); lower it or add "
-                    "proposers or samples"
-                )
-        return self
 
 
 class JudgeMethod(StrEnum):
@@ -107,6 +114,7 @@ class JudgeModel(Spec):
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    """A verdict that is cut there is unreadable and never counts; a cut evaluation is marked as such."""
 
 
 class Criterion(Spec):
@@ -146,32 +154,6 @@ class Judge(Spec):
     fewer a comparison has no result. Unset: more than half of judges."""
     allow_student: bool = False
     """A student that judges drifts with its own training; it must be asked for."""
-
-    @model_validator(mode="after")
-    def _shape(self) -> Self:
-        members, named = members_of(self.method), f"method {self.method}"
-        if members.has_judges and not self.judges:
-            raise ValueError(f"{named} needs at least one entry in judges")
-        if members.has_aggregator and self.aggregator is None:
-            raise ValueError(f"{named} needs an aggregator, the model that gives the verdict")
-        if self.judges and not members.has_judges:
-            raise ValueError(f"{named} asks the aggregator only; remove judges")
-        if self.aggregator is not None and not members.has_aggregator:
-            raise ValueError(f"{named} has no aggregator; remove it")
-        if members.is_odd and len(self.judges) % 2 == 0:
-            raise ValueError(f"{named} needs an odd number of judges so that a majority exists, not {len(self.judges)}")
-        if self.min_judges is not None and self.min_judges > len(self.judges):
-            raise ValueError(
-                f"minJudges {self.min_judges} is more than there are judges, {len(self.judges)}; lower it or add one"
-            )
-        if self.criteria > len(self.criteria_choices):
-            raise ValueError(f"criteria {self.criteria} is more than the {len(self.criteria_choices)} criteriaChoices")
-        names = [c.name.lower() for c in self.criteria_choices]
-        if len(set(names)) != len(names):
-            raise ValueError("criteriaChoices: two have the same name")
-        if not self.allow_student and STUDENT in self.models:
-            raise ValueError("$student would judge its own training; name another model or set allowStudent: true")
-        return self
 
     @property
     def least_judges(self) -> int:

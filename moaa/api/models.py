@@ -1,10 +1,11 @@
 """Models that take part: where their weights come from and how they are served, or who serves them for us."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from moaa.api.base import ModelName, NonNegative, Positive, SecretKey, Spec
+from moaa.api.base import JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 
 SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
@@ -18,11 +19,56 @@ class Price(Spec):
     """US dollars for a million completion tokens."""
 
 
+class Parameter(StrEnum):
+    """What a request may say of sampling."""
+
+    TEMPERATURE = "temperature"
+    TOP_P = "topP"
+    MAX_TOKENS = "maxTokens"
+    SEED = "seed"
+
+
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class ParameterNames(Spec):
+    """What an endpoint calls the parameters of sampling; one that is named is always sent."""
+
+    temperature: FieldName | None = None
+    """None: `temperature`, left out while it is 1, the API's own default. Name it for a server with another default
+    (Ollama has 0.8)."""
+    top_p: FieldName | None = None
+    """None: `top_p`, left out while it is 1, the API's own default. Name it for a server with another default
+    (llama.cpp has 0.95)."""
+    max_tokens: FieldName | None = None
+    """None: `max_tokens`. OpenAI's reasoning models know `max_completion_tokens` only."""
+    seed: FieldName | None = None
+    """None: `seed`. Mistral knows `random_seed`."""
+
+
+class Header(Spec):
+    """A header of every request to an endpoint. It counts in no fingerprint: it says who asks, not what."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=64)]
+    value: (
+        Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=512)] | None
+    ) = None
+    """Plain text that everybody may read."""
+    secret: SecretKey | None = None
+    """Where the value is, for example a key that goes into `api-key`."""
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if (self.value is None) == (self.secret is None):
+            raise ValueError("give exactly one of value (plain text) and secret (where it is)")
+        return self
+
+
 class Endpoint(Spec):
     """A model that somebody else serves behind an OpenAI-compatible API."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://.+", max_length=1024)]
-    """Base URL up to and including /v1."""
+    """Base URL: what stands before /chat/completions, usually up to /v1. A query string is kept (?api-version=…)."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """The name the endpoint knows the model by."""
     secret: SecretKey | None = None
@@ -32,6 +78,16 @@ class Endpoint(Spec):
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
     """Context window in tokens; longer prompts are shortened or refused before they are sent."""
     price: Price | None = None
+    omit: Annotated[list[Parameter], Field(max_length=4)] = []
+    """Parameters that are never sent, since the endpoint refuses them; it then samples by its own default."""
+    names: ParameterNames = ParameterNames()
+    headers: Annotated[list[Header], Field(max_length=16)] = []
+    """Further headers of every request."""
+
+    @property
+    def secrets(self) -> list[SecretKey]:
+        """Every credential it needs."""
+        return [s for s in (self.secret, *(header.secret for header in self.headers)) if s is not None]
 
 
 class Serving(Spec):
@@ -50,7 +106,8 @@ class Serving(Spec):
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
     """Most requests in flight a replica."""
     args: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=64)] = []
-    """Further vLLM arguments, for example ["--quantization", "fp8"]."""
+    """Further vLLM arguments, for example ["--quantization", "fp8"], or ["--reasoning-parser", "qwen3"]: then vLLM
+    tells thoughts from answers, and where it does not, MoAA does by the tags."""
     template: dict[str, Any] = {}
     """Pod template overrides, merged over the operator's (Kubernetes only)."""
 
@@ -69,14 +126,9 @@ class Model(Spec):
     """Licence of the weights, carried into manifests and the report."""
     serving: Serving = Serving()
     endpoint: Endpoint | None = None
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.source is None) == (self.endpoint is None):
-            raise ValueError("give exactly one of source (we serve it) and endpoint (somebody else does)")
-        if self.endpoint is not None and self.serving != Serving():
-            raise ValueError("serving has no effect on an endpoint; remove it")
-        return self
+    extra_body: JsonObject = {}
+    """Further fields of every request, for example {top_k: 20}, or for an endpoint that runs vLLM or SGLang
+    {chat_template_kwargs: {enable_thinking: false}}; sent as they are, and part of what a call is."""
 
     @property
     def max_model_len(self) -> int:

@@ -15,9 +15,9 @@ caching reads a request and its two answers once for the choice of criteria, the
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import StringConstraints, model_validator
+from pydantic import StringConstraints
 
 from moaa.api.base import Spec
 
@@ -34,7 +34,8 @@ PLACEHOLDERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "meta_judge": (frozenset({"question", "answer_a", "answer_b", "evaluations"}), frozenset({"criteria"})),
     "single": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria"})),
 }
-_BRACED = re.compile(r"\{([^{}]*)\}")
+BRACED = re.compile(r"\{([^{}]*)\}")
+"""What a template may take for a placeholder; the group is its name."""
 
 
 class Prompts(Spec):
@@ -57,24 +58,10 @@ class Prompts(Spec):
     single: Template | None = None
     """The same without evaluations, for methods Single and Panel."""
 
-    @model_validator(mode="after")
-    def _placeholders(self) -> Self:
-        for name, (must, may) in PLACEHOLDERS.items():
-            text: str | None = getattr(self, name)
-            if text is None:
-                continue
-            found = set(_BRACED.findall(text))
-            if unknown := sorted(found - must - may):
-                allowed = ", ".join(f"{{{p}}}" for p in sorted(must | may))
-                raise ValueError(f"{name}: {{{unknown[0]}}} is not a placeholder here; use {allowed}")
-            if missing := sorted(must - found):
-                raise ValueError(f"{name}: {{{missing[0]}}} is missing; put it where the model is to see it")
-        return self
-
 
 def render(template: str, values: dict[str, str]) -> str:
     """Fill a checked template. Values are inserted as they are: braces inside an answer stay text."""
-    return _BRACED.sub(lambda m: values[m.group(1)], template)
+    return BRACED.sub(lambda m: values[m.group(1)], template)
 
 
 _AGGREGATE = """\

@@ -2,11 +2,12 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from moaa.api.base import Fraction, NonNegative, Positive, Spec
+from moaa.api.mixture import FinalSampling, WhenCut
 
 
 class TrainingResources(Spec):
@@ -74,10 +75,17 @@ class Dpo(Optimization):
     temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    when_cut: WhenCut = WhenCut.FAIL
+    """Fail: a sample that ended at maxTokens is left out, as long as two remain."""
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
     learning_rate: Positive = Decimal("8e-7")
     beta: Positive = Decimal("0.01")
     ref_model: RefModel = RefModel.STAGE_START
+
+
+def sampling_of(dpo: Dpo) -> FinalSampling:
+    """How the student's samples are drawn."""
+    return FinalSampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens, when_cut=dpo.when_cut)
 
 
 class Training(Spec):
@@ -86,21 +94,3 @@ class Training(Spec):
     resources: TrainingResources = TrainingResources()
     sft: Sft | None = None
     dpo: Dpo | None = None
-
-    @model_validator(mode="after")
-    def _shape(self) -> Self:
-        if self.sft is None and self.dpo is None:
-            raise ValueError("give sft, dpo or both; without either nothing is trained")
-        for name in ("sft", "dpo"):
-            part: Optimization | None = getattr(self, name)
-            if part is None:
-                continue
-            unit = self.resources.workers * part.micro_batch_size
-            if part.batch_size % unit:
-                raise ValueError(
-                    f"{name}.batchSize {part.batch_size} is not divisible by workers × microBatchSize ({unit}); "
-                    f"write {max(part.batch_size // unit, 1) * unit}, or change one of the two"
-                )
-            if part.precision is Precision.BF16 and self.resources.gpus_per_worker == 0:
-                raise ValueError(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
-        return self

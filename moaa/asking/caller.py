@@ -13,12 +13,22 @@ from moaa.conversation import Conversation
 
 @dataclass(frozen=True)
 class Reply:
-    """A finished answer. `text` is stripped of surrounding white space and never empty."""
+    """A finished answer. `text` is stripped of surrounding white space, free of thoughts, and never empty."""
 
     text: str
     finish_reason: Literal["stop", "length"]
+    """By meaning: `length` is an answer that ended at a limit of tokens, `stop` one that the model ended."""
     prompt_tokens: int
     completion_tokens: int
+    """Thoughts included."""
+    is_counted: bool = True
+    """False: the server did not say how many tokens it took; the numbers are 0."""
+    thought: str = ""
+    """What the model thought before it answered. The ledger keeps it; it never travels."""
+
+    @property
+    def is_cut(self) -> bool:
+        return self.finish_reason == "length"
 
 
 class Caller(Protocol):

@@ -19,7 +19,7 @@ from moaa.asking.windows import Windows, completion_tokens
 from moaa.client.request import ChatRequest, request_hash, sampling_seed
 from moaa.client.usage import Usage
 from moaa.conversation import Conversation
-from moaa.errors import CallError, StageError
+from moaa.errors import CallError, Spent, StageError
 from moaa.store.ledger.segments import Answer, Entry, Failure
 
 
@@ -81,21 +81,28 @@ class LedgeredCaller:
         digest = calls.digests.get(model)
         if digest is None:
             raise StageError(f"row {self._row!r}, call {path!r}: the stage was given no digest of model {model!r}")
+        try:
+            max_tokens = completion_tokens(calls.windows.get(model), messages, max_tokens=sampling.max_tokens)
+        except CallError as error:
+            calls.usage.unsent(model, error, call=(self._row, path, f"unsent {key}"))
+            raise
         request = ChatRequest(
             messages=messages,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            max_tokens=completion_tokens(calls.windows.get(model), messages, max_tokens=sampling.max_tokens),
+            max_tokens=max_tokens,
             seed=sampling_seed(run_seed=calls.run_seed, row=self._row, path=path, key=key),
         )
         identity = request_hash(request, model_digest=digest, run_seed=calls.run_seed, key=key)
+        lowered_to = max_tokens if max_tokens < sampling.max_tokens else None
         lock = calls.under_way.setdefault((self._row, path, identity), asyncio.Lock())
         async with lock:
             known = await calls.ledger.lookup(self._row, path, identity)
             if known is not None:
-                calls.usage.add(known, sent=False)
+                # Entries from before budgets were recorded do not say it.
+                calls.usage.add(known.model_copy(update={"lowered_to": lowered_to}), sent=False)
                 return _replayed(known)
-            entry = await self._send(path, model, identity, request)
+            entry = (await self._send(path, model, identity, request)).model_copy(update={"lowered_to": lowered_to})
             await calls.ledger.record(entry)
             calls.usage.add(entry, sent=True)
             return _replayed(entry)
@@ -106,8 +113,7 @@ class LedgeredCaller:
         except CallError as error:
             if error.reason in TRANSIENT:
                 raise
-            failure = Failure(reason=str(error.reason), message=str(error))
-            return Entry(row=self._row, path=path, key=identity, model=model, failure=failure)
+            return self._failed(path, model, identity, error)
         return Entry(
             row=self._row,
             path=path,
@@ -116,17 +122,36 @@ class LedgeredCaller:
             answer=Answer(text=reply.text, finish_reason=reply.finish_reason),
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
+            is_counted=reply.is_counted,
+            thought=reply.thought,
+        )
+
+    def _failed(self, path: str, model: str, identity: str, error: CallError) -> Entry:
+        spent = error.spent
+        return Entry(
+            row=self._row,
+            path=path,
+            key=identity,
+            model=model,
+            failure=Failure(reason=str(error.reason), message=str(error)),
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+            is_counted=spent.is_counted,
+            thought=spent.thought,
         )
 
 
 def _replayed(entry: Entry) -> Reply:
     """The recorded outcome, as the caller would have seen it. Raises CallError: it was a failure."""
     if entry.failure is not None:
-        raise CallError(entry.failure.reason, entry.failure.message)
+        spent = Spent(entry.prompt_tokens, entry.completion_tokens, entry.is_counted, entry.thought)
+        raise CallError(entry.failure.reason, entry.failure.message, spent=spent)
     assert entry.answer is not None, "an entry holds an answer or a failure"
     return Reply(
         entry.answer.text,
         entry.answer.finish_reason,
         prompt_tokens=entry.prompt_tokens,
         completion_tokens=entry.completion_tokens,
+        is_counted=entry.is_counted,
+        thought=entry.thought,
     )

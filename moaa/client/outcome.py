@@ -6,6 +6,7 @@ would befall every other call as well and so ends the job instead of a row.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,8 @@ from enum import StrEnum
 import aiohttp
 
 from moaa.asking.reasons import Reason
+from moaa.client.words import Meaning, meanings
+from moaa.errors import NOTHING_SPENT, Spent
 
 SHOWN_CHARACTERS = 300
 """Of a server's message; error pages can be long."""
@@ -33,7 +36,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True)
 class HttpFailure:
-    """A response that is not an answer."""
+    """A response that is not an answer; an error inside a 200 has the status that its code stands for."""
 
     status: int
     body: str
@@ -53,26 +56,11 @@ class Retry:
 class Permanent:
     reason: Reason
     message: str
+    spent: Spent = NOTHING_SPENT
 
 
 _THROTTLED = frozenset({429, 503, 529})
 _MAY_PASS = frozenset({408, 409, 425, 500, 502, 504})
-# Several servers answer 400 for both; only their words tell them apart (vLLM, OpenAI, TGI, llama.cpp).
-_TOO_LONG = (
-    "context length",
-    "context_length_exceeded",
-    "maximum model length",
-    "max_model_len",
-    "context window",
-    "context size",
-    "too many tokens",
-    "maximum input length",
-    "longer than the maximum",
-)
-_FILTERED = ("content_filter", "content_policy", "content management policy")
-# vLLM answers every request with this 500 between the death of its engine and its own exit.
-_DYING = ("enginecore encountered", "enginedeaderror", "engine is dead")
-_NO_SYSTEM = ("system role", "roles must alternate", "only user and assistant roles", "unsupported role: system")
 
 
 def is_retryable(failure: HttpFailure | Exception, *, now: datetime | None = None) -> Retry | Permanent:
@@ -98,27 +86,46 @@ def is_retryable(failure: HttpFailure | Exception, *, now: datetime | None = Non
 
 def _sort_status(failure: HttpFailure, now: datetime | None) -> Retry | Permanent:
     message = f"HTTP {failure.status}: {server_message(failure.body)}"
-    words = failure.body.lower()
+    about = meanings(failure.body)
     status = failure.status
-    if status in (401, 402, 403) or (status == 429 and "insufficient_quota" in words):
+    after_s = retry_after_s(failure.retry_after, now)
+    if status in (401, 402) or (status == 403 and Meaning.FILTERED not in about):
         return Permanent(Reason.UNAUTHORISED, message)
-    if status in (404, 405) or 300 <= status < 400:
+    if status in (404, 405, 410) or 300 <= status < 400:
         return Permanent(Reason.NO_SUCH_MODEL, message)
     if status in _THROTTLED:
-        return Retry(Trouble.THROTTLED, message, retry_after_s(failure.retry_after, now))
+        # A quota that fills up again is worth waiting for; one that was paid for and is used up is not.
+        is_final = status == 429 and Meaning.SPENT in about and after_s is None
+        return Permanent(Reason.UNAUTHORISED, message) if is_final else Retry(Trouble.THROTTLED, message, after_s)
     if status in _MAY_PASS or status >= 500:
-        # Some servers raise the template's own exception as a 500.
-        if any(w in words for w in _NO_SYSTEM[:1]):
-            return Permanent(Reason.NO_SYSTEM_ROLE, message)
-        trouble = Trouble.DISCONNECTED if any(w in words for w in _DYING) else Trouble.FAILED
-        return Retry(trouble, message, retry_after_s(failure.retry_after, now))
-    if status == 413 or any(w in words for w in _TOO_LONG):
+        if Meaning.DYING in about:
+            return Retry(Trouble.DISCONNECTED, message, after_s)
+        # Some servers raise what the chat template or their own check says as a 500.
+        lasting = _lasting(about & {Meaning.TOO_LONG, Meaning.NO_SYSTEM})
+        return Permanent(lasting, message) if lasting else Retry(Trouble.FAILED, message, after_s)
+    if status == 413:
         return Permanent(Reason.CONTEXT_LENGTH, message)
-    if any(w in words for w in _FILTERED):
+    if status == 451:
         return Permanent(Reason.REFUSED, message)
-    if any(w in words for w in _NO_SYSTEM):
-        return Permanent(Reason.NO_SYSTEM_ROLE, message)
-    return Permanent(Reason.BAD_REQUEST, message)
+    lasting = _lasting(about)
+    if lasting is None and Meaning.BUSY in about:
+        return Retry(Trouble.THROTTLED, message, after_s)
+    return Permanent(lasting or Reason.BAD_REQUEST, message)
+
+
+_LASTING = {
+    # In this order: a filter's words may name the account's policy, an account's words the model.
+    Meaning.FILTERED: Reason.REFUSED,
+    Meaning.SPENT: Reason.UNAUTHORISED,
+    Meaning.ACCOUNT: Reason.UNAUTHORISED,
+    Meaning.TOO_LONG: Reason.CONTEXT_LENGTH,
+    Meaning.NO_SYSTEM: Reason.NO_SYSTEM_ROLE,
+    Meaning.NO_MODEL: Reason.NO_SUCH_MODEL,
+}
+
+
+def _lasting(about: Collection[Meaning]) -> Reason | None:
+    return next((reason for meaning, reason in _LASTING.items() if meaning in about), None)
 
 
 def retry_after_s(header: str | None, now: datetime | None) -> float | None:
@@ -138,26 +145,43 @@ def retry_after_s(header: str | None, now: datetime | None) -> float | None:
 
 
 def server_message(body: str) -> str:
-    """The human part of an error body: OpenAI's `error.message`, vLLM's and FastAPI's `message` or `detail`."""
+    """The human part of an error body, on one line: OpenAI's `error.message`, vLLM's and FastAPI's `message` or
+    `detail`, whose list of problems is joined without the input that FastAPI repeats there."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
-    if isinstance(document, dict):
-        error = document.get("error", document)
-        if isinstance(error, str):
-            return _cut(error)
-        if isinstance(error, dict):
-            for name in ("message", "detail"):
-                if isinstance(error.get(name), str):
-                    return _cut(error[name])
-    return _cut(body.strip()) or "(empty body)"
+    if isinstance(document, list) and document:  # Gemini wraps its errors in a list
+        document = document[0]
+    words = _words_of(document.get("error") or document) if isinstance(document, dict) else ""
+    return one_line(words or body) or "(empty body)"
+
+
+def _words_of(error: object) -> str:
+    """What a document says, or nothing."""
+    if isinstance(error, str):
+        return error
+    if isinstance(error, list):
+        return "; ".join(said for entry in error if (said := _words_of(entry)))
+    if not isinstance(error, dict):
+        return ""
+    if isinstance(error.get("msg"), str):
+        place = error.get("loc")
+        where = ".".join(str(step) for step in place) + ": " if isinstance(place, list) and place else ""
+        return f"{where}{error['msg']}"
+    said = next((said for name in ("message", "detail", "error") if (said := _words_of(error.get(name)))), "")
+    metadata = error.get("metadata")  # OpenRouter: the words of whoever serves the model
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{said} ({raw})" if said and isinstance(raw, str) else said
 
 
 def _shown(failure: Exception) -> str:
     text = str(failure)
-    return _cut(f"{type(failure).__name__}: {text}" if text else type(failure).__name__)
+    return one_line(f"{type(failure).__name__}: {text}" if text else type(failure).__name__)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+def one_line(text: str) -> str:
+    """One line that can be logged and stored anywhere, at most SHOWN_CHARACTERS and an ellipsis."""
+    line = " ".join(text.split()).encode("utf-8", "replace").decode()
+    line = "".join(character if character.isprintable() else "?" for character in line[: SHOWN_CHARACTERS + 1])
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."

@@ -9,11 +9,37 @@ share an answer.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from moaa.api.base import decimal_text
+from moaa.api.models import Parameter
 from moaa.conversation import Conversation
+
+NAMES: Mapping[Parameter, str] = {
+    Parameter.TEMPERATURE: "temperature",
+    Parameter.TOP_P: "top_p",
+    Parameter.MAX_TOKENS: "max_tokens",
+    Parameter.SEED: "seed",
+}
+"""The API's own."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a server wants to be asked."""
+
+    names: Mapping[Parameter, str] = field(default_factory=lambda: dict(NAMES))
+    """Under which name each parameter is sent; one that is missing is never sent."""
+    unless_one: frozenset[Parameter] = frozenset()
+    """Left out while they are 1, the API's own default."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Further fields of the body."""
+
+
+PLAIN = Dialect()
+"""Everything is said, under the API's names."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +53,20 @@ class ChatRequest:
     seed: int
     """Of the sampler; see `sampling_seed`."""
 
-    def body(self, *, served_name: str, messages: Conversation) -> dict[str, object]:
+    def body(self, *, served_name: str, messages: Conversation, dialect: Dialect = PLAIN) -> dict[str, object]:
         """The JSON body. `messages` are the request's own, or folded for a model without a system role."""
-        return {
-            "model": served_name,
-            "messages": list(messages),
-            "temperature": float(self.temperature),
-            "top_p": float(self.top_p),
-            "max_tokens": self.max_tokens,
-            "seed": self.seed,
+        values: dict[Parameter, float | int] = {
+            Parameter.TEMPERATURE: float(self.temperature),
+            Parameter.TOP_P: float(self.top_p),
+            Parameter.MAX_TOKENS: self.max_tokens,
+            Parameter.SEED: self.seed,
         }
+        sampling = {
+            name: values[parameter]
+            for parameter, name in dialect.names.items()
+            if not (parameter in dialect.unless_one and values[parameter] == 1)
+        }
+        return {"model": served_name, "messages": list(messages), **sampling, **dialect.extra}
 
 
 def sampling_seed(*, run_seed: int, row: str, path: str, key: str) -> int:

@@ -1,45 +1,208 @@
-"""Reading a chat completion strictly: an answer, a permanent failure, or something that is not a completion. Pure."""
+"""Reading a chat completion: an answer, a permanent failure, or something that is not a completion. Pure.
+
+Servers that speak the API differ in what they leave out and how they call things. All of that ends here: a `Reply` has
+one spelling, thought and answer told apart, and text that every later file can hold.
+"""
 
 import json
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any
 
 from moaa.asking.caller import Reply
 from moaa.asking.reasons import Reason
-from moaa.client.outcome import Permanent, Retry, Trouble
+from moaa.asking.windows import CharacterCounter
+from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable, one_line
+from moaa.client.thought import split_thought
+from moaa.client.words import Ending, Meaning, ending, meanings
+from moaa.errors import Spent
+
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Beside `content`: vLLM and DeepSeek; newer vLLM, Groq and OpenRouter; Ollama."""
 
 
-def parse_completion(body: bytes) -> Reply | Permanent | Retry:
-    """The answer in a 200 response.
+def parse_completion(body: bytes, *, max_tokens: int) -> Reply | Permanent | Retry:
+    """The answer in a 200 response to a request for at most `max_tokens`.
 
-    A body that is no chat completion (a proxy's page, a cut document, missing usage) is worth another try; an answer
-    without text is not, since the same seed gives it again.
+    A body that is no chat completion (a proxy's page, a cut document) is worth another try; an answer without text is
+    not, since the same seed gives it again. Where the server does not say why an answer ended, it counts as cut when
+    its tokens are as many as were allowed; without these either, when its characters could be.
     """
     try:
         document = json.loads(body)
-        choice = document["choices"][0]
-        message = choice["message"]
-        finish = choice["finish_reason"]
-        content = message.get("content")
-        refusal = message.get("refusal")
-        prompt_tokens = _tokens(document["usage"]["prompt_tokens"])
-        completion_tokens = _tokens(document["usage"]["completion_tokens"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        return Retry(Trouble.FAILED, f"the response is not a chat completion ({type(error).__name__}: {error})")
-    if finish == "content_filter" or (refusal and not content):
-        return Permanent(Reason.REFUSED, "the endpoint's content filter declined to answer")
-    if finish not in ("stop", "length"):
-        # vLLM says "abort" while it shuts down.
-        return Retry(Trouble.FAILED, f"finish_reason is {finish!r}, neither 'stop' nor 'length'")
-    if content is not None and not isinstance(content, str):
-        return Retry(Trouble.FAILED, f"the answer is {type(content).__name__}, not text")
-    text = (content or "").strip()
-    if not text:
-        return Permanent(Reason.EMPTY_ANSWER, f"the model answered without text (finish_reason {finish!r})")
-    reason: Literal["stop", "length"] = "stop" if finish == "stop" else "length"
-    return Reply(text, reason, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    except (ValueError, RecursionError) as error:
+        return _odd(f"{type(error).__name__}: {error}")
+    if not isinstance(document, dict):
+        return _odd(f"a JSON {type(document).__name__}")
+    if (failure := _error_in(document)) is not None:
+        return is_retryable(failure)
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices:
+        if _is_filtered(document):
+            return Permanent(Reason.REFUSED, "the endpoint's content filter left no answer")
+        return _odd("it has no choices")
+    choice = choices[0]
+    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+        return _odd("its first choice has no message")
+    if (failure := _error_in(choice)) is not None:
+        return is_retryable(failure)
+    return _read(choice, _spent(document.get("usage")), max_tokens)
 
 
-def _tokens(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise TypeError(f"token count {value!r}")
-    return value
+def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Permanent | Retry:
+    message, reason = choice["message"], choice.get("finish_reason")
+    told = f"finish_reason {one_line(repr(reason))}"
+    content, parts_thought, other = _content(message.get("content"))
+    refusal = message.get("refusal")
+    how = ending(reason)
+    match how:
+        case Ending.BROKEN:  # vLLM says "abort" while it shuts down
+            return Retry(Trouble.FAILED, f"the server broke the answer off ({told})")
+        case Ending.FILTERED:
+            return Permanent(Reason.REFUSED, f"the endpoint's content filter ended the answer ({told})", spent)
+        case _ if refusal and not content.strip():
+            said = one_line(refusal) if isinstance(refusal, str) else "refusal"
+            return Permanent(Reason.REFUSED, f"the model declined to answer: {said}", spent)
+        case Ending.TOOL:
+            return Permanent(Reason.EMPTY_ANSWER, "the model called a tool in place of answering", spent)
+        case Ending.WHOLE | Ending.CUT | Ending.UNTOLD:
+            pass
+    if other:
+        return Permanent(Reason.EMPTY_ANSWER, f"the answer holds a part that is not text ({other})", spent)
+    split = split_thought(content)
+    pieces = [_thought_beside(message), parts_thought, split.thought]
+    # Kept for the record only, so half characters are shown as such.
+    thought = "\n\n".join(piece.strip() for piece in pieces if piece.strip()).encode("utf-8", "replace").decode()
+    spent = Spent(spent.prompt_tokens, spent.completion_tokens, spent.is_counted, thought)
+    if not split.answer:
+        return Permanent(Reason.EMPTY_ANSWER, _nothing(told, thought), spent)
+    if (broken := _broken_at(split.answer)) is not None:
+        return Permanent(Reason.BROKEN_TEXT, f"character {broken} of the answer is half of one (a surrogate)", spent)
+    cut = how is Ending.CUT or (how is Ending.UNTOLD and _fills(max_tokens, spent, content))
+    return Reply(
+        split.answer,
+        "length" if cut else "stop",
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+        is_counted=spent.is_counted,
+        thought=thought,
+    )
+
+
+def _odd(what: str) -> Retry:
+    return Retry(Trouble.FAILED, f"the response is not a chat completion ({what})")
+
+
+def _nothing(told: str, thought: str) -> str:
+    if not thought:
+        return f"the model answered without text ({told})"
+    return (
+        f"the model thought ({len(thought)} characters) and gave no answer ({told}); raise maxTokens, "
+        "or turn thinking off (enable_thinking: false among the chat template's arguments)"
+    )
+
+
+def _content(content: object) -> tuple[str, str, str]:
+    """The text of a message's content, the thoughts among its parts, and the type of a part that is neither."""
+    if content is None or isinstance(content, str):
+        return content or "", "", ""
+    if not isinstance(content, list):
+        return "", "", type(content).__name__
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        if kind in ("thinking", "reasoning"):
+            thoughts.append("".join(_texts(part)))
+        elif kind in ("text", "output_text"):
+            texts.append("".join(_texts(part)))
+        else:
+            return "", "", one_line(str(kind))
+    return "".join(texts), "\n\n".join(thoughts), ""
+
+
+def _texts(part: object) -> Iterator[str]:
+    """Every text in a part, however deep: {"text": …}, {"text": {"value": …}}, {"thinking": [{"text": …}]}."""
+    match part:
+        case str():
+            yield part
+        case list():
+            for entry in part:
+                yield from _texts(entry)
+        case dict():
+            for name in ("text", "value", "thinking", "reasoning", "summary", "content"):
+                yield from _texts(part.get(name))
+
+
+def _thought_beside(message: dict[str, Any]) -> str:
+    for name in _THOUGHT_FIELDS:
+        if text := "".join(_texts(message.get(name))):
+            return text
+    return "".join(_texts(message.get("reasoning_details")))
+
+
+def _spent(usage: object) -> Spent:
+    """What the server says that the call took. Where it counts thoughts apart (xAI, Gemini), the total tells."""
+    found = usage if isinstance(usage, dict) else {}
+    prompt, completion, total = (_count(found.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    if prompt is None or completion is None:
+        return Spent(is_counted=False)
+    return Spent(prompt, max(completion, (total or 0) - prompt))
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens, or None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < 2**53 and value == int(value) else None
+
+
+def _fills(max_tokens: int, spent: Spent, text: str) -> bool:
+    """Whether an answer may have reached its limit, when the server does not say how it ended."""
+    if spent.is_counted:
+        return spent.completion_tokens >= max_tokens
+    return CharacterCounter().most(text + spent.thought) >= max_tokens
+
+
+def _broken_at(text: str) -> int | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start + 1
+    return None
+
+
+def _is_filtered(document: object) -> bool:
+    """Whether a filter says in it that it acted: Azure's `filtered`, Gemini's `blockReason`, moderation's `flagged`."""
+    match document:
+        case dict():
+            acted = any(document.get(name) is True for name in ("filtered", "blocked", "flagged"))
+            named = any(document.get(name) for name in ("blockReason", "block_reason"))
+            return acted or named or any(_is_filtered(inner) for inner in document.values())
+        case list():
+            return any(_is_filtered(inner) for inner in document)
+    return False
+
+
+def _error_in(document: dict[str, Any]) -> HttpFailure | None:
+    """An error that came with status 200, under the status that its code stands for."""
+    error = document.get("error")
+    if not error and document.get("object") == "error":
+        error = document
+    if not error:
+        return None
+    fields = error if isinstance(error, dict) else {}
+    return HttpFailure(_status(fields), json.dumps({"error": error}))
+
+
+def _status(error: dict[str, Any]) -> int:
+    """The HTTP status of an error's code, or of what its code, type and words mean; 500, which may pass, by default."""
+    for code in (error.get("code"), error.get("status"), error.get("http_status")):
+        if (isinstance(code, int) or (isinstance(code, str) and code.isdecimal())) and 400 <= int(code) < 600:
+            return int(code)
+    word = " ".join(str(error.get(name) or "") for name in ("code", "type", "status")).lower()
+    about = meanings(f"{word} {error.get('message')}")
+    if Meaning.BUSY in about:
+        return 429
+    if about - {Meaning.DYING} or any(hint in word for hint in ("invalid", "bad_request", "not_supported")):
+        return 400
+    return 500

@@ -1,11 +1,13 @@
 """How a model is reached: addresses, the name it is served under, and the key."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from moaa.api.models import Model
+from moaa.api.models import Model, Parameter
+from moaa.client.request import NAMES, PLAIN, Dialect
 
 
 @dataclass(frozen=True)
@@ -20,27 +22,76 @@ class Target:
     """The `model` field of requests."""
     max_concurrency: int
     """Most requests in flight at one address."""
-    api_key: SecretStr | None = field(default=None, repr=False)
+    headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
+    """Of every request, the key among them."""
+    dialect: Dialect = PLAIN
     startup_s: float | None = None
     """Seconds in which a server of ours has to come up, again too if it dies; None: an endpoint of others."""
     proxied: bool = False
     """Whether proxies of the environment apply: for endpoints of others, never for servers of ours."""
 
     def masked(self, message: str) -> str:
-        """`message` without the key, should a server echo it."""
-        secret = self.api_key.get_secret_value() if self.api_key is not None else ""
-        return message.replace(secret, "***") if secret else message
+        """`message` without what the headers hold, should a server echo it, and without what looks like a key."""
+        for header in self.headers.values():
+            for secret in {header.get_secret_value(), header.get_secret_value().removeprefix("Bearer ")}:
+                message = message.replace(secret, "***") if len(secret) >= _LEAST_SECRET else message
+        return _KEY_LIKE.sub("***", message)
+
+
+_LEAST_SECRET = 4
+"""Characters; a header that says `1` hides nothing, and replacing it would make words unreadable."""
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|gsk|xai|hf|r8|nvapi|AIza)[-_]?[A-Za-z0-9_*-]{16,}|(?<=Bearer )[^\s\"',;]{8,}")
+
+
+def bearer(key: SecretStr) -> SecretStr:
+    """The value of an Authorization header."""
+    return SecretStr(f"Bearer {key.get_secret_value()}")
 
 
 def target_of(
-    model: Model, *, urls: Iterable[str] = (), served_name: str | None = None, api_key: SecretStr | None = None
+    model: Model,
+    *,
+    urls: Iterable[str] = (),
+    served_name: str | None = None,
+    headers: Mapping[str, SecretStr] | None = None,
 ) -> Target:
-    """How a declared model is reached: its own endpoint, or the `urls` at which we serve it."""
+    """How a declared model is reached: its own endpoint with `headers`, or the `urls` at which we serve it."""
+    dialect = dialect_of(model)
     if model.endpoint is not None:
         endpoint = model.endpoint
         return Target(
-            model.name, (endpoint.url,), endpoint.model, endpoint.max_concurrency, api_key=api_key, proxied=True
+            model.name,
+            (endpoint.url,),
+            endpoint.model,
+            endpoint.max_concurrency,
+            headers=headers or {},
+            dialect=dialect,
+            proxied=True,
         )
     serving = model.serving
     startup_s = 60.0 * serving.startup_minutes
-    return Target(model.name, tuple(urls), served_name or model.name, serving.max_concurrency, startup_s=startup_s)
+    return Target(
+        model.name,
+        tuple(urls),
+        served_name or model.name,
+        serving.max_concurrency,
+        dialect=dialect,
+        startup_s=startup_s,
+    )
+
+
+def dialect_of(model: Model) -> Dialect:
+    """What a declared model's server is told in every request, and how."""
+    extra = model.extra_body
+    if model.endpoint is None:
+        return Dialect(extra=extra)
+    omit, given = model.endpoint.omit, model.endpoint.names
+    named = {
+        Parameter.TEMPERATURE: given.temperature,
+        Parameter.TOP_P: given.top_p,
+        Parameter.MAX_TOKENS: given.max_tokens,
+        Parameter.SEED: given.seed,
+    }
+    names = {parameter: named[parameter] or name for parameter, name in NAMES.items() if parameter not in omit}
+    may_be_one = (Parameter.TEMPERATURE, Parameter.TOP_P)
+    return Dialect(names, frozenset(p for p in may_be_one if named[p] is None), extra)

@@ -1,8 +1,10 @@
-"""What calls cost, by model. Mutable counters for a running stage; `moaa.store.stages.manifest.TokenUsage` is their
-record."""
+"""What calls cost and how they went, by model: counters of a running stage, which `TokenUsage` records in manifests."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 
+from moaa.errors import CallError
 from moaa.store.ledger.segments import Entry
 from moaa.store.stages.manifest import TokenUsage
 
@@ -33,11 +35,17 @@ class _Counts:
     reused: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    uncounted: int = 0
+    thoughts: int = 0
+    lowered: int = 0
+    cut: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Usage:
-    """Finished calls and their tokens.
+    """Finished calls, their tokens, and what was not as it should be.
 
     Each call counts once, however many items of a row ask for it. A call is `sent` when a server answered it now,
     `replayed` when an earlier attempt of this stage had made it, and `reused` when it comes from another
@@ -54,6 +62,7 @@ class Usage:
             return
         self._seen.add(identity)
         counts = self._models.setdefault(entry.model, _Counts())
+        _note(entry, counts)
         if entry.reused:
             counts.reused += 1
             return
@@ -63,6 +72,13 @@ class Usage:
             counts.replayed += 1
         counts.prompt_tokens += entry.prompt_tokens
         counts.completion_tokens += entry.completion_tokens
+        counts.uncounted += not entry.is_counted
+
+    def unsent(self, model: str, error: CallError, *, call: tuple[str, str, str]) -> None:
+        """Count a call that failed before it was sent, its prompt being too long; `call` names it."""
+        if call not in self._seen:
+            self._seen.add(call)
+            _note_failure(self._models.setdefault(model, _Counts()), error.reason, str(error))
 
     @property
     def totals(self) -> Totals:
@@ -83,6 +99,44 @@ class Usage:
                 reused=c.reused,
                 prompt_tokens=c.prompt_tokens,
                 completion_tokens=c.completion_tokens,
+                uncounted=c.uncounted,
+                thoughts=c.thoughts,
+                lowered=c.lowered,
+                cut=dict(sorted(c.cut.items())),
+                failures=dict(sorted(c.failures.items())),
+                examples=dict(sorted(c.examples.items())),
             )
             for name, c in sorted(self._models.items())
         }
+
+
+def _note(entry: Entry, counts: _Counts) -> None:
+    """What an outcome is, whoever paid for it."""
+    counts.thoughts += bool(entry.thought)
+    counts.lowered += entry.lowered_to is not None
+    if entry.failure is not None:
+        _note_failure(counts, entry.failure.reason, entry.failure.message)
+    elif entry.answer is not None and entry.answer.finish_reason == "length":
+        counts.cut[role_of(entry.path)] += 1
+
+
+def _note_failure(counts: _Counts, reason: str, message: str) -> None:
+    counts.failures[reason] += 1
+    counts.examples.setdefault(reason, message)
+
+
+_ROLES = (
+    (re.compile(r"layer\d+/p\d+/s\d+$"), "proposer"),
+    (re.compile(r"turn\d+/aggregate$"), "aggregator"),
+    (re.compile(r"(^|/)criteria$"), "criteria"),
+    (re.compile(r"/j\d+$"), "judge"),
+    (re.compile(r"/(meta|single)$"), "verdict"),
+    (re.compile(r"^s\d+$"), "sample"),
+    (re.compile(r"(^|/)turn\d+$"), "answer"),
+)
+
+
+def role_of(path: str) -> str:
+    """What a call is for, by its name within its row (`moaa.mixture`, `moaa.judge`); the last step of a name that none
+    of them gives."""
+    return next((role for pattern, role in _ROLES if pattern.search(path)), path.rpartition("/")[2])

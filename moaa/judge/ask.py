@@ -58,7 +58,7 @@ async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> Choice:
     found, text, failure = await _ask_twice(
         lambda model, key: asker.ask(model.model, messages, model, key=key),
         aggregator,
-        lambda text: parse_criteria(text, judge.criteria_choices, count=judge.criteria),
+        lambda reply: parse_criteria(reply.text, judge.criteria_choices, count=judge.criteria),
     )
     said = Judgement("", Role.CRITERIA, aggregator.model, text, failure=failure)
     return Choice(everything if found is None else found, is_chosen=found is not None, said=(said,))
@@ -88,11 +88,11 @@ async def meta_verdict(
 
 async def _verdict(pair: Ordered, model: JudgeModel, ask: Ask) -> Judgement:
     found: Verdict | None
-    found, text, failure = await _ask_twice(ask, model, parse_verdict)
+    found, text, failure = await _ask_twice(ask, model, _read)
     return Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
 
 
-async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[str], T | None]) -> tuple[T | None, str, str]:
+async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
     """What was read, the text it was read in, and why there is nothing."""
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
     text = ""
@@ -101,6 +101,11 @@ async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[str], T | Non
         if isinstance(reply, CallError):
             return None, text, str(reply.reason)
         text = reply.text
-        if (found := parse(text)) is not None:
+        if (found := parse(reply)) is not None:
             return found, text, ""
     return None, text, UNREADABLE
+
+
+def _read(reply: Reply) -> Verdict | None:
+    """None also for a reply that was cut: what the judge would have ended with is not known."""
+    return None if reply.is_cut else parse_verdict(reply.text)

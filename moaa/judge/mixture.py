@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
+from moaa.asking.cut import shown
 from moaa.asking.gather import gather_calls
 from moaa.asking.load import MARKER_TOKENS, Load
 from moaa.errors import CallError
@@ -43,7 +44,7 @@ class _MetaJudge:
         said = [
             Judgement(pair.order, Role.EVALUATION, model.model, "", failure=str(reply.reason))
             if isinstance(reply, CallError)
-            else Judgement(pair.order, Role.EVALUATION, model.model, reply.text)
+            else Judgement(pair.order, Role.EVALUATION, model.model, shown(reply))
             for model, reply in zip(judge.judges, replies, strict=True)
         ]
         evaluations = [one.text for one in said if not one.failure]

@@ -1,8 +1,10 @@
 """One model without a mixture: whole conversations for evaluation, several answers to one prompt for preferences."""
 
 from moaa.api.mixture import Sampling
-from moaa.api.training import Dpo
+from moaa.api.training import Dpo, sampling_of
 from moaa.asking.asker import Asker
+from moaa.asking.caller import Reply
+from moaa.asking.cut import unless_cut
 from moaa.asking.gather import gather_calls
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
@@ -15,12 +17,13 @@ async def answer_alone(messages: Conversation, model: str, sampling: Sampling, a
     Calls are named `turn<t>`.
 
     Raises:
-        CallError, ModelAbsent: as `Caller.call`; CallError also when there is no user turn.
+        CallError, ModelAbsent: as `Caller.call`; CallError also when there is no user turn, or an answer is cut and
+            `sampling` says that it fails.
     """
 
     async def answer(turn: int, history: Conversation) -> str:
         reply = await asker.at(f"turn{turn}").ask(model, history, sampling)
-        return reply.text
+        return unless_cut(reply, sampling, model=model).text
 
     return await answer_turns(messages, answer)
 
@@ -29,16 +32,20 @@ async def sample_answers(messages: Conversation, model: str, dpo: Dpo, asker: As
     """Up to `dpo.samples` independent answers of the student to the last user turn, in sample order.
 
     Earlier assistant turns are the data's own, so that all samples answer one and the same prompt. Calls are named
-    `s<j>`. Samples that failed for good (a student may answer with nothing at all) are left out as long as two remain,
-    the fewest that can be compared.
+    `s<j>`. Samples that failed for good (a student may answer with nothing at all), cut ones among them unless
+    `dpo.when_cut` is Use, are left out as long as two remain, the fewest that can be compared.
 
     Raises:
         CallError: fewer than two samples, and the reason is that of the first that failed; or a failure that may pass.
         ModelAbsent: raised after every call that can be made now was made.
     """
-    sampling = Sampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens)
+    sampling = sampling_of(dpo)
     prompt = prompt_of(messages)
-    results = await gather_calls(asker.at(f"s{j}").ask(model, prompt, sampling) for j in range(dpo.samples))
+
+    async def draw(name: str) -> Reply:
+        return unless_cut(await asker.at(name).ask(model, prompt, sampling), sampling, model=model)
+
+    results = await gather_calls(draw(f"s{j}") for j in range(dpo.samples))
     texts = [result.text for result in results if not isinstance(result, CallError)]
     if len(texts) < 2:
         raise next(result for result in results if isinstance(result, CallError))

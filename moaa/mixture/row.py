@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from moaa.api.mixture import Layer, Mixture, Proposer
 from moaa.asking.asker import Asker
+from moaa.asking.cut import shown, unless_cut
 from moaa.asking.gather import gather_calls
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
@@ -58,8 +59,8 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
     `mixture` names models as the asker's caller knows them (`$student` is replaced).
 
     Raises:
-        CallError: the row fails: too few proposals in a layer, a proposal's failure that may pass, or the aggregator's
-            call.
+        CallError: the row fails: too few proposals in a layer, a proposal's failure that may pass, the aggregator's
+            call, or its answer when that is cut and `whenCut` says Fail.
         ModelAbsent: raised after every call that can be made now was made.
     """
     notes = _Notes(proposals=[])
@@ -79,7 +80,7 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
             aggregator,
         )
         notes.shortened += shortened
-        return reply.text
+        return unless_cut(reply, aggregator, model=aggregator.model).text
 
     answered = await answer_turns(messages, answer)
     return Answered(answered, notes.proposals, notes.missing, notes.shortened)
@@ -98,11 +99,11 @@ async def _run_layer(
     async def propose(here: Asker, proposer: Proposer) -> tuple[str, int]:
         if not previous:
             reply = await here.ask(proposer.model, history, proposer)
-            return reply.text, 0
+            return shown(unless_cut(reply, proposer, model=proposer.model)), 0
         reply, shortened = await here.ask_fitted(
             proposer.model, previous, lambda texts: aggregate_messages(history, texts, asker.prompts), proposer
         )
-        return reply.text, shortened
+        return shown(unless_cut(reply, proposer, model=proposer.model)), shortened
 
     results = await gather_calls(propose(here, proposer) for here, proposer in asked)
     usable: list[str] = []

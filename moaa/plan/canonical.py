@@ -14,7 +14,7 @@ from enum import Enum
 from moaa.api.base import Spec, decimal_text
 from moaa.api.data import DataSource
 from moaa.api.evaluation import Benchmark
-from moaa.api.mixture import Judge, Mixture
+from moaa.api.mixture import Judge, Mixture, Sampling
 from moaa.api.training import Dpo, Optimization
 
 NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
@@ -28,11 +28,12 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # rounding. Precision is another matter and counts.
     Optimization: frozenset({"micro_batch_size", "zero_stage", "gradient_checkpointing", "checkpoint_steps"}),
     # These are what `sample` depends on; DPO itself sees the pairs.
-    Dpo: frozenset({"samples", "temperature", "top_p", "max_tokens", "ref_model"}),
+    Dpo: frozenset({"samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model"}),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges"}),
+    Sampling: frozenset({"when_cut"}),
 }
 """Fields that came after the first release: left out of documents while they are at their default."""
 

@@ -37,9 +37,21 @@ def answering(model: Model, digest: str) -> Document:
     """What of a model bears on its answers: the weights, by their `digest`, vLLM's arguments, the context window.
 
     A student has the serving of the declared student, `model`. Fingerprints hold it as it is and calls its digest, so
-    that whatever repeats a stage also asks its models again.
+    that whatever repeats a stage also asks its models again. An endpoint's headers are not in it: they say who asks.
     """
-    return {"digest": digest, "args": effective_args(model.serving.args), "maxModelLen": model.max_model_len}
+    document: Document = {
+        "digest": digest,
+        "args": effective_args(model.serving.args),
+        "maxModelLen": model.max_model_len,
+    }
+    # Later fields: in the document only where they say something.
+    if model.extra_body:
+        document["extraBody"] = model.extra_body
+    if model.endpoint is not None and model.endpoint.omit:
+        document["omit"] = sorted(set(model.endpoint.omit))
+    if model.endpoint is not None and (names := model.endpoint.names.model_dump(by_alias=True, exclude_none=True)):
+        document["names"] = names
+    return document
 
 
 def answering_digest(model: Model, digest: str) -> str:

@@ -223,6 +223,38 @@ class FailureSummary(Record):
     iteration: int
     reason: str
     rows: int
+    example: str | None
+    """The first such row and what was said about it, in the server's own words where it was a server."""
+
+
+class CallFailure(Record):
+    reason: str
+    calls: int
+    example: str | None
+    """The first one, in the server's own words."""
+
+
+class CallsSummary(Record):
+    """Calls of one model in one stage."""
+
+    stage: str
+    iteration: int
+    model: str
+    calls: int
+    reused: int
+    prompt_tokens: int
+    completion_tokens: int
+    """Thoughts included."""
+    uncounted: int
+    """Calls whose server did not say how many tokens they took; the two numbers above lack these."""
+    thoughts: int
+    """Answers before which the model thought."""
+    lowered: int
+    """Calls that were allowed fewer completion tokens than declared, for want of room in the window."""
+    cut: dict[str, int]
+    """Answers that ended at their limit of tokens, by what they were asked as."""
+    failures: list[CallFailure]
+    """Calls that failed for good; a row may have done without them."""
 
 
 class Summary(Record):
@@ -238,6 +270,7 @@ class Summary(Record):
     models: list[ModelSummary]
     lineage: list[LineageSummary]
     failures: list[FailureSummary]
+    calls: list[CallsSummary]
     notes: list[str]
     """Sentences: what went otherwise than the resource asks for, without a row being lost."""
     versions: dict[str, list[str]]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
+from moaa.report.calls import call_notes, calls
 from moaa.report.costs import gpu_hours, unpriced, usd
 from moaa.report.promotion import promotion_summaries
 from moaa.report.provenance import lineage, models, public_text
@@ -56,6 +57,7 @@ def summarise(view: RunView) -> Summary:
         models=models(view),
         lineage=lineage(view),
         failures=failures(view),
+        calls=calls(view),
         notes=notes(view),
         versions=versions(view),
         missing=missing(view),
@@ -170,7 +172,13 @@ def _training(view: RunView, stage: StageView) -> TrainingSummary | None:
 def failures(view: RunView) -> list[FailureSummary]:
     """Rows that failed for good, by stage and reason, the most frequent reason first."""
     return [
-        FailureSummary(stage=s.stage.id, iteration=s.stage.iteration, reason=reason, rows=rows)
+        FailureSummary(
+            stage=s.stage.id,
+            iteration=s.stage.iteration,
+            reason=reason,
+            rows=rows,
+            example=public_text(s.manifest.examples.get(reason, "")) or None,
+        )
         for s in view.stages
         if s.manifest
         for reason, rows in sorted(s.manifest.failures.items(), key=lambda item: (-item[1], item[0]))
@@ -184,12 +192,13 @@ def notes(view: RunView) -> list[str]:
         for s in view.stages
         if s.is_outdated
     ]
-    return outdated + [
+    unpacked = [
         f"{s.stage.id} asked for packing and trained without: rows laid end to end gave other logits than alone with "
         "this model. The result is the same; steps take longer."
         for s in view.stages
         if s.manifest and s.manifest.metrics.get("packing") == 0 and _asked_for_packing(s.manifest.document)
     ]
+    return [*outdated, *unpacked, *call_notes(view)]
 
 
 def _asked_for_packing(document: Mapping[str, object]) -> bool:

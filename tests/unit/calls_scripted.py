@@ -11,7 +11,7 @@ from moaa.conversation import Conversation
 from moaa.errors import ModelAbsent
 from moaa.store.ledger.segments import Entry
 
-Answer = Callable[["Asked"], str]
+Answer = Callable[["Asked"], str | Reply]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ def reply(text: str) -> Reply:
     return Reply(text, "stop", prompt_tokens=1, completion_tokens=1)
 
 
+def cut(text: str) -> Reply:
+    """An answer that ended at its limit of tokens."""
+    return Reply(text, "length", prompt_tokens=1, completion_tokens=8)
+
+
 @dataclass
 class ScriptedCaller:
     """Answers with `answer(asked)`, which may raise; models in `absent` are absent."""
@@ -49,7 +54,8 @@ class ScriptedCaller:
         names = [(a.path, a.key) for a in self.asked]
         assert (path, key) not in names, f"{path} was asked for twice"
         self.asked.append(asked)
-        return reply(self.answer(asked))
+        answer = self.answer(asked)
+        return answer if isinstance(answer, Reply) else reply(answer)
 
     @property
     def paths(self) -> list[str]:

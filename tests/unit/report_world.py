@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import combinations
+from typing import Any
 
 from moaa.api import MoAA
 from moaa.judge.ranking import orders_score
@@ -214,12 +215,16 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
         outputs=outputs,
         rows_in=rows,
         failures={"too-long": 9, "no-verdict": 3} if stage.kind in (Kind.GENERATE, Kind.JUDGE) else {},
+        examples={"too-long": "row q7: HTTP 400: see https://me:pw@x.example/help"}
+        if stage.kind is Kind.GENERATE
+        else {},
         usage={
             name: TokenUsage(
                 calls=calls,
                 reused=calls // 40,
                 prompt_tokens=calls * chance.randrange(400, 2600),
                 completion_tokens=calls * chance.randrange(150, 700),
+                **(_TROUBLE if stage.id == "i1-generate" and name == stage.serves[0] else {}),
             )
             for name in stage.serves
         },
@@ -231,6 +236,16 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
         versions={"moaa": "0.1.0", "vllm": "0.32.0"} if stage.serves else {"moaa": "0.1.0", "trl": "1.16.0"},
     )
     return StageView(stage, "done", manifest, manifest.attempt, manifest.seconds * 1.12)
+
+
+_TROUBLE: Any = {
+    "cut": {"aggregator": 2, "proposer": 40},
+    "thoughts": 5,
+    "lowered": 3,
+    "uncounted": 1,
+    "failures": {"refused": 2},
+    "examples": {"refused": "model 'm': HTTP 403: flagged by https://x.example/filter?key=s3cret"},
+}
 
 
 def _scores(world: MoAA, stage: Stage) -> Iterable[ScoreRow]:

@@ -1,6 +1,7 @@
 """The CRD as a definition: a structural schema that a cluster takes, with rules that compile and cost little.
 
-No API server runs here: what one would say of the rules `tests.cel` and `tests.cel_cost` say.
+No API server runs here: `tests.cel` compiles the rules, and `tests.cel_cost` says what one would say of their types
+and cost.
 """
 
 import json
@@ -150,15 +151,58 @@ def test_every_rule_compiles_and_its_cost_is_far_below_the_limits() -> None:
     }
     total = 0
     for path, schema, rule, times in rules(root):
-        estimate = Estimator({"self": schema, "oldSelf": schema}).of(cel.parse(rule["rule"]))
+        estimate = Estimator({"self": schema, "oldSelf": schema}).of(cel.tree(rule["rule"]))
         assert estimate.schema["type"] == "boolean", (path, rule["rule"])
         assert estimate.cost * times <= RULE_LIMIT / 4, (path, rule["rule"])
         total += estimate.cost * times
         if says := rule.get("messageExpression"):
-            message = Estimator({"self": schema}).of(cel.parse(says))
+            message = Estimator({"self": schema}).of(cel.tree(says))
             assert message.schema["type"] == "string", (path, says)
             total += message.cost
     assert total <= CRD_LIMIT / 4
+
+
+THING: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 10},
+        "count": {"type": "integer"},
+        "parts": {"type": "array", "maxItems": 4, "items": {"type": "string"}},
+        "any": {"type": "array", "items": {"type": "string", "maxLength": 2}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("self.nmae == 'x'", "undefined field nmae"),
+        ("has(self.nmae)", "undefined field nmae"),
+        ("self.count < 1.5", "no such overload"),
+        ("self.name + self.count == 'x'", "no such overload"),
+        ("self.parts.all(p, self.count)", "no such overload"),
+        ("self.name.all(p, true)", "a loop over string"),
+        ("self.name.reverse() == 'x'", "reverse is not known"),
+        ("self.count.startsWith('x')", "no such overload"),
+        ("self.name.matches(self.count)", "no such overload"),
+        ("self.name.sum() == 1", "no such overload"),
+        ("self.name.split(',') == ['x']", "split is not known"),
+        ("sets.contains(self.parts, ['x'])", "undeclared reference to 'sets'"),
+        ("self.name == ", "Syntax error"),
+    ],
+)
+def test_a_rule_that_would_not_compile_or_uses_what_is_not_known_here_is_found(rule: str, why: str) -> None:
+    with pytest.raises(cel.CelError, match=why):
+        Estimator({"self": THING}).of(cel.tree(rule))
+
+
+def test_a_rule_over_what_has_no_bound_costs_too_much() -> None:
+    def cost(rule: str) -> int:
+        return Estimator({"self": THING}).of(cel.tree(rule)).cost
+
+    assert cost("self.parts.all(p, p == 'x')") == 2 + 4 * (3 + 1 + 1) + 1
+    assert cost("self.any.all(p, p == 'x')") > RULE_LIMIT
+    assert cost("self.parts.exists(p, p.contains(self.parts[0]))") > RULE_LIMIT
 
 
 def test_every_rule_says_where_and_what_to_do() -> None:

@@ -52,9 +52,43 @@ POD = {
 GOOD: dict[str, dict[str, Any]] = {
     "as it is": {},
     "an endpoint": {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}}},
+    "an endpoint with ways of its own": {
+        "spec__models__0": {
+            "name": "a",
+            "endpoint": {
+                "url": "https://x.example/openai/deployments/d?api-version=2024-10-21",
+                "model": "m",
+                "omit": ["seed", "topP"],
+                "names": {"maxTokens": "max_completion_tokens"},
+                "headers": [
+                    {"name": "api-key", "secret": {"name": "azure", "key": "key"}},
+                    {"name": "X-Title", "value": "moaa"},
+                ],
+            },
+            "extraBody": {
+                "chat_template_kwargs": {"enable_thinking": False},
+                "reasoning_effort": "low",
+                "min_p": 0.05,
+                "top_k": 20,
+                "inner": {"list": [1, None, True]},
+            },
+        }
+    },
+    "an address that only mentions a call": {
+        "spec__models__0": {"name": "a", "endpoint": {"url": "https://x/chat/completions/v1", "model": "m"}}
+    },
+    "policies for cut answers": {
+        "spec__mixture__aggregator__whenCut": "Use",
+        "spec__mixture__layers__0__proposers__0__whenCut": "Fail",
+        "spec__training__dpo": {"whenCut": "Use"},
+    },
     "an endpoint with an empty serving": {
         "spec__models__0": {"name": "a", "serving": {}, "endpoint": {"url": "https://x:8/v1?a=b", "model": "m"}}
     },
+    "an endpoint whose fragment looks like a key": {
+        "spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1#?key=1", "model": "m"}}
+    },
+    "a folder with a percent sign": {"spec__models__0__source": "file:///100%25/%20"},
     "a revision of a hub model": {
         "spec__models__0": {
             "name": "a",
@@ -64,7 +98,9 @@ GOOD: dict[str, dict[str, Any]] = {
         }
     },
     "a model in a bucket": {"spec__models__0__source": "s3://bucket/x"},
-    "other arguments": {"spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model"]}},
+    "other arguments": {
+        "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
+    },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
     "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
     "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
@@ -140,6 +176,14 @@ def test_a_field_without_a_value_is_a_field_left_out() -> None:
     assert admit(document)[0] == admit(tree(spec__evaluation=None))[0]
 
 
+def test_a_field_of_a_pod_template_without_a_value_is_none() -> None:
+    context = {"privileged": None, "procMount": None}
+    spec = {"volumes": None, "hostNetwork": None, "containers": [{"name": "x", "securityContext": context}]}
+    document = tree(spec__models__0__serving={"template": {"spec": spec}})
+    assert refused(document) == []
+    load_text(yaml.safe_dump(document))
+
+
 NOT_IN_THE_CRD = {
     "api version": "the server knows the resource by it",
     "kind": "the server knows the resource by it",
@@ -147,10 +191,54 @@ NOT_IN_THE_CRD = {
     "name is a number": "the server's own rule about metadata",
     "a number too long to write out": "no rule sees a number's canonical spelling",
     "secrets that share a variable": "is about environment variables of `moaa run`",
+    "a field that requests have already": "a JSON object of any shape is opaque to CEL",
+    "a key in the body": "a JSON object of any shape is opaque to CEL",
+    "a tool": "a JSON object of any shape is opaque to CEL",
+    "a template's arguments for a server of ours": "a JSON object of any shape is opaque to CEL",
+    "an infinite number": "JSON has none",
 }
 
 
 MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
+    **{
+        f"{parameter} omitted and named": (
+            {
+                "spec__models__0": {
+                    "name": "a",
+                    "endpoint": {"url": "https://x/v1", "model": "m", "omit": [parameter], "names": {parameter: "x"}},
+                }
+            },
+            f"spec.models[0].endpoint.names.{parameter}",
+        )
+        for parameter in ("temperature", "topP", "maxTokens")
+    },
+    "a header twice": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {
+                    "url": "https://x/v1",
+                    "model": "m",
+                    "headers": [{"name": "X-Title", "value": "a"}, {"name": "x-title", "value": "b"}],
+                },
+            }
+        },
+        "spec.models[0].endpoint.headers",
+    ),
+    "two authorisations": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {
+                    "url": "https://x/v1",
+                    "model": "m",
+                    "secret": {"name": "a", "key": "b"},
+                    "headers": [{"name": "authorization", "secret": {"name": "a", "key": "c"}}],
+                },
+            }
+        },
+        "spec.models[0].endpoint.headers",
+    ),
     "escalation in a template": (
         {
             "spec__training__resources": {
@@ -167,6 +255,16 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__models__0__serving": {"template": {"spec": {"hostPID": True, "hostIPC": True, "serviceAccount": "x"}}}},
         "spec.models[0].serving.template.spec.hostPID",
     ),
+    "a template for an endpoint": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {"url": "https://x/v1", "model": "m"},
+                "serving": {"template": {"metadata": {"labels": {"a": "b"}}}},
+            }
+        },
+        "spec.models[0]",
+    ),
     "dpo batch does not divide": (
         {"spec__training__resources": {"workers": 3}, "spec__training__sft": {"batchSize": 3}},
         "spec.training.dpo.batchSize",
@@ -174,6 +272,17 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "key in an address": (
         {"spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3/?x=1&api_key=2"}},
         "spec.storage.endpoint",
+    ),
+    "user in an address": (
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "https://me@x/v1", "model": "m"}}},
+        "spec.models[0].endpoint.url",
+    ),
+    "encoded line break in the storage": ({"spec__storage__uri": "file:///x%0Ay"}, "spec.storage.uri"),
+    "encoded escape in a model's source": ({"spec__models__0__source": "file:///x%1by"}, "spec.models[0].source"),
+    "encoded delete in a source": ({"spec__data__sft__0__source": "file:///%7f.json"}, "spec.data.sft[0].source"),
+    "argument we set, with both signs": (
+        {"spec__models__0__serving": {"args": ["--served_model-name=x"]}},
+        "spec.models[0].serving.args",
     ),
     "region of a folder": ({"spec__storage": {"uri": "file:///x", "region": "x"}}, "spec.storage.region"),
     "judge longer than its window": (
@@ -319,7 +428,24 @@ def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
     assert not [refusal for refusal in refused(tree(**changes)) if "metadata.name" not in refusal.about]
 
 
+def template(spec: object) -> dict[str, Any]:
+    return {"spec__models__0__serving": {"template": {"spec": spec}}}
+
+
+POD_PATH = "spec.models[0].serving.template.spec"
 SCHEMA_ALONE = {
+    "a template's pod that is a list": (template([]), POD_PATH),
+    "volumes that are a mapping": (template({"volumes": {}}), f"{POD_PATH}.volumes"),
+    "many containers": (template({"containers": [{"name": "x"}] * 17}), f"{POD_PATH}.containers"),
+    "a container that is text": (template({"initContainers": ["x"]}), f"{POD_PATH}.initContainers[0]"),
+    "a security context that is a list": (
+        template({"containers": [{"securityContext": []}]}),
+        f"{POD_PATH}.containers[0].securityContext",
+    ),
+    "a flag in quotes": (
+        template({"containers": [{"securityContext": {"privileged": "yes"}}]}),
+        f"{POD_PATH}.containers[0].securityContext.privileged",
+    ),
     "a list for a mapping": ({"spec__data": []}, "spec.data"),
     "a number without quotes": ({"spec__training__sft": {"epochs": 3}}, "spec.training.sft.epochs"),
     "a number that is none": ({"spec__training__sft": {"epochs": "3x"}}, "spec.training.sft.epochs"),

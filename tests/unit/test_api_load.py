@@ -81,6 +81,103 @@ def test_all_mistakes_show_at_once_in_the_order_of_the_file() -> None:
     assert lines == sorted(lines)
 
 
+SEVERAL: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
+    "a judge": (
+        {"spec__judge": {"method": "Panel", "judges": [{"model": "$student"}] * 2, "aggregator": {"model": "a"}}},
+        {
+            ("spec.judge", "method Panel has no aggregator; remove it"),
+            ("spec.judge", "method Panel needs an odd number of judges so that a majority exists, not 2"),
+            ("spec.judge", "$student would judge its own training; name another model or set allowStudent: true"),
+        },
+    ),
+    "a judge without members": (
+        {"spec__judge": {"criteria": 9}},
+        {
+            ("spec.judge", "method Mixture needs at least one entry in judges"),
+            ("spec.judge", "method Mixture needs an aggregator, the model that gives the verdict"),
+            ("spec.judge", "criteria 9 is more than the 8 criteriaChoices"),
+        },
+    ),
+    "both trainings": (
+        {
+            "spec__training__sft": {"batchSize": 9},
+            "spec__training__dpo": {"batchSize": 7},
+            "spec__training__resources": {"workers": 2, "gpusPerWorker": 0},
+        },
+        {
+            (
+                "spec.training",
+                f"{part}.batchSize {rows} is not divisible by workers × microBatchSize (2); write {rows - 1}, or "
+                "change one of the two",
+            )
+            for part, rows in (("sft", 9), ("dpo", 7))
+        }
+        | {
+            ("spec.training", f"{part}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+            for part in ("sft", "dpo")
+        },
+    ),
+    "prompts": (
+        {"spec__prompts": {"metaJudge": "{question}", "proposal": "{txt}"}},
+        {
+            ("spec.prompts", "metaJudge: {answer_a} is missing; put it where the model is to see it"),
+            ("spec.prompts", "proposal: {txt} is not a placeholder here; use {number}, {text}"),
+        },
+    ),
+    "layers": (
+        {"spec__mixture__minProposals": 2, "spec__mixture__layers": [{"proposers": [{"model": "a"}]}] * 2},
+        {
+            (
+                "spec.mixture",
+                f"minProposals 2 is more than layers[{i}] can give (1); lower it or add proposers or samples",
+            )
+            for i in (0, 1)
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), SEVERAL.values(), ids=SEVERAL.keys())
+def test_every_broken_rule_of_one_object_is_named(changes: dict[str, Any], expected: set[tuple[str, str]]) -> None:
+    found = problems(yaml.safe_dump(tree(**changes)))
+    assert {(problem.path, problem.remedy) for problem in found} == expected
+
+
+CONSEQUENCES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "a misspelt origin": ({"spec__models__0": {"name": "a", "sourc": "hf://o/m"}}, {"spec.models[0].sourc"}),
+    "a judge of no known method": ({"spec__judge__method": "Single!"}, {"spec.judge.method"}),
+    "judges that are no list": (
+        {"spec__judge": {"judges": "a", "aggregator": {"model": "a"}}},
+        {"spec.judge.judges"},
+    ),
+    "samples that are no number": (
+        {"spec__mixture__minProposals": 2, "spec__mixture__layers__0__proposers": [{"model": "a", "samples": "2"}]},
+        {"spec.mixture.layers[0].proposers[0].samples"},
+    ),
+    "a batch that is no number": (
+        {"spec__training__sft": {"batchSize": "9"}, "spec__training__resources": {"workers": 64}},
+        {"spec.training.sft.batchSize"},
+    ),
+    "an endpoint's serving with an unknown field": (
+        {"spec__models__0": {"name": "a", "endpoint": {"url": "http://x", "model": "m"}, "serving": {"gpu": 2}}},
+        {"spec.models[0].serving.gpu"},
+    ),
+    "a judge where none belongs": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "ExactMatch", "source": "file:///x.json", "judge": {"judges": []}}
+            ]
+        },
+        {"spec.evaluation.report[0].judge"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), CONSEQUENCES.values(), ids=CONSEQUENCES.keys())
+def test_what_only_follows_from_a_mistake_is_not_named(changes: dict[str, Any], expected: set[str]) -> None:
+    assert {problem.path for problem in problems(yaml.safe_dump(tree(**changes)))} == expected
+
+
 def test_the_error_text_has_file_line_path_value_and_remedy(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(tree(spec__seed="x"), sort_keys=False))

@@ -17,7 +17,7 @@ from moaa.client.pool.limit import AdaptiveLimit
 from moaa.client.pool.policy import Policy
 from moaa.client.pool.replicas import Address, Replica, choose
 from moaa.client.request import ChatRequest
-from moaa.client.target import Target, target_of
+from moaa.client.target import Target, bearer, target_of
 from moaa.errors import CallError, ModelAbsent, ServerError
 
 QUICK = Policy(try_s=5.0, deadline_s=10.0, reconnect_s=0.3, connect_s=1.0, tries=3, backoff_s=0.001, backoff_max_s=0.02)
@@ -38,7 +38,9 @@ def ask(text: str = "hello", *, system: str | None = None, seed: int = 1) -> Cha
 
 def target(*endpoints: Endpoint, concurrency: int = 8, key: str | None = None) -> Target:
     urls = tuple(e.url for e in endpoints)
-    return Target("m", urls, "served", concurrency, api_key=None if key is None else SecretStr(key))
+    return Target(
+        "m", urls, "served", concurrency, headers={} if key is None else {"Authorization": bearer(SecretStr(key))}
+    )
 
 
 async def test_a_request_arrives_as_it_was_meant() -> None:
@@ -113,11 +115,15 @@ async def test_retry_after_is_waited_for() -> None:
     ],
 )
 async def test_a_permanent_failure_is_sent_once(answer: web.Response | Body, reason: str) -> None:
-    async with serve(script(answer)) as endpoint, Clients([target(endpoint)], policy=QUICK) as clients:
+    async with (
+        serve(script(answer, completion("Hello"))) as endpoint,
+        Clients([target(endpoint)], policy=QUICK) as clients,
+    ):
         with pytest.raises(CallError) as caught:
             await clients.complete("m", ask(), affinity="r")
     assert caught.value.reason == reason
-    assert len(endpoint.requests) == 1
+    canaries = [r for r in endpoint.requests[1:] if r["messages"] == [{"role": "user", "content": "Hi"}]]
+    assert len(endpoint.requests) == 1 + len(canaries) == (2 if reason == "bad-request" else 1)
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "secret"), (404, "does not serve 'served'")])
@@ -338,13 +344,17 @@ async def test_a_model_without_system_role_gets_it_folded_and_is_remembered() ->
 
 
 async def test_roles_that_folding_does_not_mend_are_a_bad_request() -> None:
-    answer = error(400, "Conversation roles must alternate user/assistant")
-    async with serve(script(answer)) as endpoint, Clients([target(endpoint)], policy=QUICK) as clients:
+    async def picky(endpoint: Endpoint, request: web.Request, body: Body) -> web.StreamResponse:
+        if body["messages"][-1]["content"] == "Hi":
+            return await echo(endpoint, request, body)
+        return error(400, "Conversation roles must alternate user/assistant")
+
+    async with serve(picky) as endpoint, Clients([target(endpoint)], policy=QUICK) as clients:
         for request in (ask("hi", system="x"), ask("hi")):
             with pytest.raises(CallError) as caught:
                 await clients.complete("m", request, affinity="r")
             assert caught.value.reason == "bad-request"
-    assert len(endpoint.requests) == 3
+    assert len(endpoint.requests) == 4  # as it is, folded, the canary, as it is
 
 
 def replica(name: str, *, in_flight: int = 0, limit: int = 100, resting_until: float = 0.0) -> Replica:
@@ -387,7 +397,7 @@ def test_targets_come_from_declared_models() -> None:
     foreign = Model.model_validate(
         {"name": "gpt", "endpoint": {"url": "https://x.example/v1", "model": "gpt-4o", "maxConcurrency": 5}}
     )
-    made = target_of(foreign, api_key=SecretStr("k"))
+    made = target_of(foreign, headers={"Authorization": bearer(SecretStr("k"))})
     assert (made.urls, made.served_name, made.max_concurrency, made.proxied) == (
         ("https://x.example/v1",),
         "gpt-4o",

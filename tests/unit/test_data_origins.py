@@ -99,7 +99,7 @@ class Bucket:
 
     def gives(self, key: str, etag: str, body: bytes) -> None:
         answer = {"Body": StreamingBody(io.BytesIO(body), len(body))}
-        self.stub.add_response("get_object", answer, {"Bucket": "bucket", "Key": key, "IfMatch": etag})
+        self.stub.add_response("get_object", answer, {"Bucket": "bucket", "Key": key, "IfMatch": f'"{etag}"'})
 
     def fails(self, operation: str, code: str, status: int) -> None:
         self.stub.add_client_error(operation, service_error_code=code, http_status_code=status)
@@ -158,7 +158,7 @@ async def test_an_object_below_a_prefix_of_its_own_name(bucket: Bucket, tmp_path
 @pytest.mark.parametrize(
     ("code", "status", "times", "error", "match"),
     [
-        ("PreconditionFailed", 412, 1, DataError, "found another version, but etag:e1"),
+        ("PreconditionFailed", 412, 2, DataError, "found another version, but etag:e1"),
         ("NoSuchKey", 404, 1, DataError, "found nothing, but etag:e1"),
         ("AccessDenied", 403, 1, DataError, "s3://bucket/d/: .*AccessDenied"),
         ("SlowDown", 503, 2, StoreError, "s3://bucket/d/: .*SlowDown"),

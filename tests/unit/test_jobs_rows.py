@@ -247,7 +247,7 @@ async def test_a_zombie_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("max_fraction", "passes"), [("0.1", True), ("0.05", False)])
 async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
-    tmp_path: Path, max_fraction: str, passes: bool
+    tmp_path: Path, max_fraction: str, passes: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse_one(body: dict[str, Any]) -> str:
         if body["messages"][0]["content"] == "r3":
@@ -260,10 +260,18 @@ async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
             manifest = await run_rows(ctx, stage(10))
             assert manifest is not None
             assert manifest.failures == {"context-length": 1}
+            said = "row r3: model 'first': HTTP 400: maximum context length is 8 tokens"
+            assert manifest.examples == {"context-length": said}
+            assert manifest.usage["first"].failures == {"context-length": 1}
             assert [row["id"] for row in await rows_of(ctx)] == [f"r{i}" for i in range(10) if i != 3]
         else:
-            with pytest.raises(Permanent, match=r"1 of 10 rows failed \(context-length: 1\).*maxFraction"):
+            words = (
+                r"1 of 10 rows failed \(context-length: 1\).*maxFraction.*context-length: row r3: model 'first': HTTP"
+            )
+            with pytest.raises(Permanent, match=words):
                 await run_rows(ctx, stage(10))
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("row_failed row=r3 reason=context-length error=model 'first': HTTP 400: maximum context")
 
 
 async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt_completes_it(

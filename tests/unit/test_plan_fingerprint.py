@@ -9,7 +9,7 @@ import pytest
 from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
 from moaa.api.evaluation import Benchmark, ExactMatch, Gate, Pairwise
-from moaa.api.mixture import Aggregator, Criterion, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
+from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
 from moaa.api.training import Dpo, Optimization, Sft
 from moaa.errors import StageError
 from moaa.judge.methods import method_of
@@ -60,6 +60,12 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "spelling of a number": {"spec__mixture__aggregator": {"model": "agg", "temperature": "7e-1"}},
     "a default written out": {"spec__mixture__minProposals": 1},
     "a prompt nobody uses": {"spec__prompts": {"single": None}},
+    "policies for cut answers written out": {
+        "spec__mixture__aggregator__whenCut": "Fail",
+        "spec__mixture__layers__0__proposers__0__whenCut": "Use",
+        "spec__training__dpo": {"whenCut": "Fail"},
+    },
+    "nothing more in requests": {"spec__models__0__extraBody": {}},
     "reuse written out": {"spec__data__allowReuse": False},
 }
 
@@ -73,6 +79,15 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "proposer temperature": ({"spec__mixture__layers__0__proposers__0__temperature": "0.9"}, "i1-generate"),
     "proposer samples": ({"spec__mixture__layers__0__proposers__0__samples": 2}, "i1-generate"),
     "aggregator tokens": ({"spec__mixture__aggregator__maxTokens": 99}, "i1-generate"),
+    "a cut answer may be taught": ({"spec__mixture__aggregator__whenCut": "Use"}, "i1-generate"),
+    "a cut proposal is left out": ({"spec__mixture__layers__0__proposers__0__whenCut": "Fail"}, "i1-generate"),
+    "template arguments": (
+        {"spec__models__1__serving": {"args": ["--default-chat-template-kwargs", '{"enable_thinking": false}']}},
+        "i1-generate",
+    ),
+    "reasoning parser": ({"spec__models__1__serving": {"args": ["--reasoning-parser", "qwen3"]}}, "i1-generate"),
+    "extra fields": ({"spec__models__1__extraBody": {"min_p": 0.05}}, "i1-generate"),
+    "a cut sample may be judged": ({"spec__training__dpo": {"whenCut": "Use"}}, "i1-sample"),
     "aggregate prompt": ({"spec__prompts": {"aggregate": "Merge {proposals}"}}, "i1-generate"),
     "serving argument": ({"spec__models__1__serving": {"args": ["--quantization", "fp8"]}}, "i1-generate"),
     "context window": ({"spec__models__1__serving": {"maxModelLen": 4096}}, "i1-generate"),
@@ -198,6 +213,7 @@ def test_golden_fingerprints() -> None:
 
 FIELDS: dict[type[Spec], str] = {
     Sampling: "temperature top_p max_tokens",
+    FinalSampling: "temperature top_p max_tokens",
     Proposer: "temperature top_p max_tokens model samples",
     Aggregator: "temperature top_p max_tokens model",
     Layer: "proposers",

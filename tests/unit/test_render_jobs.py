@@ -4,7 +4,10 @@ import pytest
 
 from moaa.contract.job import StageJob
 from moaa.errors import StageError
+from moaa.plan.stage import Kind
 from moaa_operator import render
+from moaa_operator.render.job import secrets_of
+from tests.plan_helpers import resource
 from tests.render_world import (
     MOAA,
     OWNER,
@@ -74,6 +77,15 @@ def test_a_job_reads_its_file_and_says_where_it_is() -> None:
 def test_a_stage_gets_only_the_secrets_it_needs(name: str, expected: set[str]) -> None:
     told = environment(container(find(stage(name), "Job"), "job"))
     assert {variable for variable in told if variable.startswith("MOAA_SECRET_")} == expected
+
+
+def test_a_secret_header_of_an_endpoint_goes_to_the_stages_that_call_it() -> None:
+    headers = [{"name": "api-key", "secret": {"name": "azure", "key": "key"}}, {"name": "X-Title", "value": "t"}]
+    endpoint = {"url": "https://x/v1", "model": "m", "secret": {"name": "x", "key": "k"}, "headers": headers}
+    declared = resource(spec__models__0={"name": "a", "endpoint": endpoint})
+    found = [(secret.name, secret.key) for secret in secrets_of(declared, Kind.GENERATE)]
+    assert found == [("x", "k"), ("azure", "key")]
+    assert secrets_of(declared, Kind.STAGE_DATA) == []
 
 
 def test_finalise_is_light_and_has_no_model_secret() -> None:

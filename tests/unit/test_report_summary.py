@@ -14,6 +14,7 @@ from moaa.report.html import render
 from moaa.report.provenance import public_resource, public_text, without_secrets
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
+from moaa.report.wording import plural
 from moaa.run.students import promoted, student_label
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import TokenUsage
@@ -344,3 +345,21 @@ def test_a_report_of_a_resource_from_a_cluster_holds_no_secret() -> None:
     assert "s3cret" not in summary.to_json()
     assert "s3cret" not in html
     assert html.count("s3://lab-data/rows.jsonl") > 4
+
+
+def test_calls_tell_what_was_cut_and_what_failed_in_the_servers_words() -> None:
+    (entry,) = [c for c in SUMMARY.calls if c.cut]
+    model = entry.model
+    asked = plural(entry.calls + entry.reused, "call")
+    assert (entry.stage, entry.cut, entry.thoughts) == ("i1-generate", {"aggregator": 2, "proposer": 40}, 5)
+    (failure,) = entry.failures
+    assert (failure.reason, failure.calls) == ("refused", 2)
+    assert failure.example == "model 'm': HTTP 403: flagged by https://x.example/filter"
+    told = [note for note in SUMMARY.notes if note.startswith(f"i1-generate: of {asked} to {model}, ")]
+    assert [note.split(", ", 1)[1].split(";")[0] for note in told] == [
+        "42 ended at the limit of tokens (2 as aggregator, 40 as proposer)",
+        "3 were allowed fewer tokens than maxTokens says, since the prompt left no more of the window",
+        "1 came back without a count of tokens, so tokens and cost are told too low.",
+    ]
+    examples = {f.reason: f.example for f in SUMMARY.failures if f.stage == "i1-generate"}
+    assert examples == {"too-long": "row q7: HTTP 400: see https://x.example/help", "no-verdict": None}

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from botocore.exceptions import (
@@ -16,13 +17,14 @@ from botocore.exceptions import (
 from pydantic import SecretStr
 
 from moaa.api.resource import Storage
-from moaa.errors import AlreadyExists, NotFound, StoreError
+from moaa.data.origin.s3 import S3Origin
+from moaa.errors import AlreadyExists, DataError, NotFound, StoreError
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.objects.preflight import preflight
 from moaa.store.objects.s3 import S3Store
 from moaa.store.objects.s3_errors import sort_error
-from moaa.store.objects.s3_requests import S3Account, S3Limits
+from moaa.store.objects.s3_requests import Requests, S3Account, S3Limits, connect
 from moaa.store.objects.s3_transfer import parts_of
 from tests.fake_s3 import FakeS3, Fault, serve
 
@@ -53,6 +55,28 @@ async def running(
 def limits_for(fault: Fault) -> S3Limits:
     """Short time-outs only where one is waited for, so that a busy machine causes no others."""
     return IMPATIENT if fault.act.startswith("hang") else QUICK
+
+
+@pytest.mark.parametrize("quotes", ["either", "wanted", "unknown"])
+async def test_a_pinned_object_is_fetched_however_the_server_compares_etags(
+    quotes: Literal["either", "wanted", "unknown"], tmp_path: Path
+) -> None:
+    fake = FakeS3(quotes=quotes)
+    big = bytes(range(256)) * 20  # more than one part, each of which is pinned
+    async with serve(fake) as url:
+        account = S3Account(url, "r", SecretStr("a"), SecretStr("b"))
+        requests = Requests(connect(account, QUICK), "bucket", QUICK)
+        fake.objects["d/a.jsonl"] = big
+        origin = S3Origin("s3://bucket/d/", lambda _: requests)
+        (pinned,) = (await origin.pin(lambda names: names)).files
+        assert (await origin.fetch(pinned, None, tmp_path)).read_bytes() == big
+        store = S3Store(requests, "d")
+        await store.download("a.jsonl", tmp_path / "copy")
+        assert (tmp_path / "copy").read_bytes() == big
+        fake.objects["d/a.jsonl"] = b"another"
+        with pytest.raises(DataError, match="another version"):
+            await origin.fetch(pinned, None, tmp_path)
+        await requests.close()
 
 
 async def test_objects_round_trip_below_the_prefix() -> None:

@@ -43,6 +43,7 @@ def build_manifest(
     files: Mapping[str, list[ObjectRef]] | None = None,
     rows_in: int = 0,
     failures: Mapping[str, int] | None = None,
+    examples: Mapping[str, str] | None = None,
     usage: Mapping[str, TokenUsage] | None = None,
     models: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
@@ -63,6 +64,7 @@ def build_manifest(
         files=dict(files or {}),
         rows_in=rows_in,
         failures=dict(failures or {}),
+        examples=dict(examples or {}),
         usage=dict(usage or {}),
         models=dict(
             models if models is not None else {name: job.models[name] for name in involved if name in job.models}

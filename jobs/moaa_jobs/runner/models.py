@@ -1,20 +1,24 @@
 """The models a job may ask: what identifies them, how they are reached, and how long their prompts may be."""
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from moaa.api.base import SecretKey
 from moaa.api.file_uri import file_path
 from moaa.api.models import Model
 from moaa.asking.windows import Window, Windows
-from moaa.client.target import Target, target_of
+from moaa.client.target import Target, bearer, target_of
 from moaa.client.tokens import window_of
 from moaa.errors import ServerError, StoreError
 from moaa.plan.digests import answering_digest
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.settings import secret_value
+
+_SENDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def declared(context: Context, name: str) -> Model:
@@ -27,14 +31,17 @@ def targets(context: Context) -> list[Target]:
     """Where every model of the job is reached; one that nobody serves now has no URL.
 
     Raises:
-        ServerError: an endpoint's key is declared but this process was not given it.
+        ServerError: an endpoint's key or secret header is declared but this process was not given it.
     """
     job = context.job
     found: list[Target] = []
     for name in job.models:
         model = declared(context, name)
         target = target_of(
-            model, urls=job.endpoints.get(name, ()), served_name=job.served_names.get(name, name), api_key=_key(model)
+            model,
+            urls=job.endpoints.get(name, ()),
+            served_name=job.served_names.get(name, name),
+            headers=_headers(model),
         )
         # A student is known by its stage, not by the declared name that target_of takes from the model.
         found.append(replace(target, model=name))
@@ -92,13 +99,32 @@ def _from_hub(context: Context, model: Model) -> Path | None:
     return Path(str(file))
 
 
-def _key(model: Model) -> SecretStr | None:
-    if model.endpoint is None or model.endpoint.secret is None:
-        return None
-    key = secret_value(model.endpoint.secret)
-    if key is None:
+def _headers(model: Model) -> dict[str, SecretStr]:
+    """What an endpoint is told in every request."""
+    endpoint = model.endpoint
+    if endpoint is None:
+        return {}
+    found: dict[str, SecretStr] = {}
+    if endpoint.secret is not None:
+        found["Authorization"] = bearer(_secret(model, "secret", endpoint.secret))
+    for i, header in enumerate(endpoint.headers):
+        if header.secret is not None:
+            found[header.name] = _secret(model, f"headers[{i}].secret", header.secret)
+        else:
+            found[header.name] = SecretStr(header.value or "")
+    return found
+
+
+def _secret(model: Model, field: str, secret: SecretKey) -> SecretStr:
+    value = secret_value(secret)
+    if value is None:
         raise ServerError(
-            f"spec.models {model.name}: endpoint.secret is declared but {model.endpoint.secret.environment_variable} "
-            "is not set; set it to the endpoint's API key"
+            f"spec.models {model.name}: endpoint.{field} is declared but {secret.environment_variable} is not set; set "
+            "it to the endpoint's API key"
         )
-    return key
+    if not _SENDABLE.fullmatch(value.get_secret_value()):
+        raise ServerError(
+            f"spec.models {model.name}: endpoint.{field}: {secret.environment_variable} holds a line break, a blank at "
+            "an end or a character that no header can carry; set it to the key alone"
+        )
+    return value

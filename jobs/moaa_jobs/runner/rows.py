@@ -46,6 +46,11 @@ from moaa_jobs.runner.models import answering_digests, targets, windows_of
 
 logger = logging.getLogger(__name__)
 
+EXAMPLE_CHARACTERS = 500
+"""Of what is told of one failed row: a server's words (300) and who said them."""
+SAID = 5
+"""Reasons that a stage's error tells an example of; it has to fit into a termination message."""
+
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """What one item adds to each table."""
 
@@ -84,10 +89,17 @@ class _Shard:
     remaining: int
     done: list[Rows | None]
     failures: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By reason: the failed row that stands first, by its position, so that an attempt that replays says the same."""
     deferred: int = 0
 
     def asker(self, row: str) -> Asker:
         return Asker(self.calls.of(row), self.prompts, self.windows)
+
+    def fail(self, position: int, error: CallError) -> None:
+        self.failures[error.reason] += 1
+        example = (position, f"row {self.items[position].row}: {shortened(str(error))}")
+        self.examples[error.reason] = min(self.examples.get(error.reason, example), example)
 
 
 _Queue = asyncio.Queue[tuple[_Shard, int] | None]
@@ -107,6 +119,8 @@ class _Run:
         self.open: dict[str, _Shard] = {}
         self.waiting: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        """Of the failures: the first that was met, by reason."""
         self.closed = Totals()
         """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
         self.rows_done = 0
@@ -184,10 +198,15 @@ class _Run:
         try:
             shard.done[position] = await item.work(shard.asker(item.row))
         except CallError as error:
-            shard.failures[error.reason] += 1
+            shard.fail(position, error)
             self.failures[error.reason] += 1
             self.rows_failed += 1
-            logger.debug("row_failed row=%s reason=%s error=%s", item.row, error.reason, error)
+            text = shortened(str(error))
+            if error.reason in self.examples:
+                logger.debug("row_failed row=%s reason=%s error=%s", item.row, error.reason, text)
+            else:  # the first of each reason tells what to mend, the others only how often
+                self.examples[error.reason] = f"row {item.row}: {text}"
+                logger.warning("row_failed row=%s reason=%s error=%s", item.row, error.reason, text)
             self._check_failures()
         except ModelAbsent as absent:
             shard.deferred += 1
@@ -214,6 +233,7 @@ class _Run:
             main_table=self.stage.main_table,
             rows_in=len(shard.items),
             failures=shard.failures,
+            examples={reason: text for reason, (_, text) in sorted(shard.examples.items())},
             usage=shard.calls.usage.by_model(),
             seconds=time.monotonic() - shard.started,
         )
@@ -237,7 +257,7 @@ class _Run:
         self.open.clear()
 
     def _check_failures(self) -> None:
-        check_failures(self.context, len(self.stage.items), self.failures)
+        check_failures(self.context, len(self.stage.items), self.failures, self.examples)
 
     def report(self) -> None:
         spent = sum((shard.calls.usage.totals for shard in self.open.values()), self.closed)
@@ -276,6 +296,7 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
     for shard in finished.values():
         run.failures.update(shard.failures)
+        run.examples = {**shard.examples, **run.examples}
     run.report()
     if todo:
         await run.work_on(todo)
@@ -294,7 +315,7 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
 
     def build(totals: StageTotals) -> StageManifest:
-        check_failures(context, totals.rows_in, totals.failures)
+        check_failures(context, totals.rows_in, totals.failures, totals.examples)
         return build_manifest(
             context.job,
             context.resource,
@@ -303,6 +324,7 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
             tables=totals.tables,
             rows_in=totals.rows_in,
             failures=totals.failures,
+            examples=totals.examples,
             usage=totals.usage,
             metrics=metrics,
             started=started,
@@ -322,8 +344,10 @@ async def _main_rows(run: _Run) -> list[Row]:
     return found
 
 
-def check_failures(context: Context, total: int, reasons: Mapping[str, int]) -> None:
-    """Whether more rows failed than spec.failures.maxFraction tolerates.
+def check_failures(
+    context: Context, total: int, reasons: Mapping[str, int], examples: Mapping[str, str] | None = None
+) -> None:
+    """Whether more rows failed than spec.failures.maxFraction tolerates. `examples` has one of each reason.
 
     Raises:
         Permanent: those that would fail again are too many by themselves.
@@ -334,14 +358,22 @@ def check_failures(context: Context, total: int, reasons: Mapping[str, int]) -> 
     if failed <= allowed * total:
         return
     counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+    said = [f"{reason}: {text}" for reason, text in sorted((examples or {}).items())[:SAID]]
     message = (
         f"{context.job.stage}: {failed} of {total} rows failed ({counts}), more than spec.failures.maxFraction "
         f"{allowed} allows; mend the cause, or raise it to accept the loss"
+        + (f". The first of each: {'; '.join(said)}" if said else "")
     )
     lasting = sum(count for reason, count in reasons.items() if reason not in TRANSIENT)
     if lasting > allowed * total:
         raise Permanent(message)
     raise StageError(message)
+
+
+def shortened(text: str) -> str:
+    """One line of at most EXAMPLE_CHARACTERS, its end left out."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXAMPLE_CHARACTERS else f"{line[: EXAMPLE_CHARACTERS - 3]}..."
 
 
 def first_leaf(error: BaseException) -> BaseException:

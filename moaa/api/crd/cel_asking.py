@@ -124,9 +124,14 @@ JUDGE_RULES = (
         Reason.FORBIDDEN,
     ),
     Rule(
-        f"{_is_none_of(ODD)} || size(self.judges) % 2 == 1",
+        f"{_is_none_of(ODD)} || size(self.judges) == 0 || size(self.judges) % 2 == 1",
         f"{_subject(ODD, 'needs', 'need')} an odd number of judges so that a majority exists; add one or remove one",
         ".judges",
+    ),
+    Rule(
+        "!has(self.minJudges) || size(self.judges) == 0 || self.minJudges <= size(self.judges)",
+        "minJudges is more than there are judges; lower it or add judges",
+        ".minJudges",
     ),
     Rule(
         "self.criteria <= size(self.criteriaChoices)",

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-from moaa.api.crd.rule import Reason, Rule, Rules, matches
+from moaa.api.crd.rule import Reason, Rule, Rules, matches, no_control_character
 from moaa.api.data import DataSource
 from moaa.api.evaluation import Gate
-from moaa.api.reading.rules_data import SUFFIXES
+from moaa.api.reading.rules_data import HUB_DATA, SUFFIXES
 from moaa.api.resource import MoAASpec, Storage
 from moaa.api.training import Training
-
-HUB_DATA = "^hf:///*datasets/+[^/]+/+[^/]"
 
 
 def _fixed(field: str, why: str) -> Rule:
@@ -82,6 +80,7 @@ RULES: Rules = {
     Storage: (
         _fixed("uri", "finished work and this run's record lie there"),
         *(_s3_only(field) for field in ("endpoint", "region", "secret")),
+        no_control_character("uri"),
     ),
     DataSource: (
         Rule(
@@ -100,6 +99,7 @@ RULES: Rules = {
             f"source must end with one of {', '.join(SUFFIXES)}; other formats are not read",
             ".source",
         ),
+        no_control_character("source"),
         _hub_only("revision"),
         _hub_only("tokenSecret"),
     ),

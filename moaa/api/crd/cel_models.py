@@ -1,18 +1,21 @@
 """Rules about declared models, how they are served, and pod templates."""
 
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import product
 
 from moaa.api.base import decimal_text
-from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, quoted
-from moaa.api.models import Endpoint, Model, Serving
-from moaa.api.reading.rules_models import OWN_ARGS
+from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, no_control_character, quoted
+from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
+from moaa.api.reading.rules_data import KEY, USER
+from moaa.api.reading.rules_models import CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
 from moaa.api.resource import MoAASpec, Storage
 
-HUB_MODEL = "^hf:///*[^/]+/+[^/]+/*$"
+CALL_END = "/(chat/completions|completions|responses|messages|embeddings|models)/?([?].*)?$"
 
 
 def _unserved() -> str:
-    """`serving` is as if it had not been written. Not so much can be said of its template, which is opaque."""
+    """`serving` is as if it had not been written."""
     parts = []
     for name, info in Serving.model_fields.items():
         field, default = f"self.serving.{info.alias or name}", info.default
@@ -27,21 +30,33 @@ def _unserved() -> str:
                 parts.append(f"{field} == {quoted(decimal_text(default))}")
             case list():
                 parts.append(f"size({field}) == 0")
+            case dict():  # a pod template
+                parts.append(f"!has({field}.metadata) && !has({field}.spec)")
+            case _:
+                raise TypeError(f"Serving.{name}: no rule says that it has its default")
     return " && ".join(parts)
 
 
 def _own_args() -> str:
-    """No entry is an argument of ours, alone or with =value; vLLM reads `_` for `-` as well."""
-    long = [arg.removeprefix("--") for arg in OWN_ARGS if arg.startswith("--")]
-    short = [arg for arg in OWN_ARGS if not arg.startswith("--")]
-    spellings = [*dict.fromkeys(f"--{name}" for arg in long for name in (arg, arg.replace("-", "_"))), *short]
+    """No entry is an argument of ours, alone or with =value."""
+    spellings = [spelling for arg in OWN_ARGS for spelling in _spellings(arg)]
     with_value = " || ".join(f"a.startsWith({quoted(f'{spelling}=')})" for spelling in spellings)
     return f"self.args.all(a, !(a in {listed(spellings)} || {with_value}))"
 
 
+def _spellings(arg: str) -> Iterator[str]:
+    """vLLM reads each `_` in a long argument's name as `-`."""
+    if not arg.startswith("--"):
+        yield arg
+        return
+    first, *words = arg.removeprefix("--").split("-")
+    for signs in product("-_", repeat=len(words)):
+        yield f"--{first}" + "".join(sign + word for sign, word in zip(signs, words, strict=True))
+
+
 def no_credential(field: str, name: str) -> Rule:
     """An address without user, password or key. The field may be absent."""
-    user, key = matches(f"self.{name}", r"^https?://[^/?#]*@"), matches(f"self.{name}", r"\?[^#]*(key|token)=")
+    user, key = matches(f"self.{name}", USER), matches(f"self.{name}", KEY)
     return Rule(
         f"!has(self.{name}) || (!{user} && !{key})",
         f"{field} holds a credential; put it in a Secret and remove it from the address",
@@ -60,7 +75,50 @@ def _hub_only(field: str) -> Rule:
 
 RULES: Rules = {
     Storage: (no_credential("endpoint", "endpoint"),),
-    Endpoint: (no_credential("url", "url"),),
+    Endpoint: (
+        no_credential("url", "url"),
+        Rule(
+            f"!{matches('self.url', CALL_END)}",
+            "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
+            ".url",
+        ),
+        Rule("!self.url.contains('#')", "url holds a '#', and nothing behind it would be sent; remove it", ".url"),
+        *(
+            Rule(
+                f"!({quoted(parameter)} in self.omit) || !has(self.names.{parameter})",
+                f"{parameter} is also in omit and so never sent; keep one of the two",
+                f".names.{parameter}",
+            )
+            for parameter in Parameter
+        ),
+        Rule(
+            "!has(self.secret) || !self.headers.exists(h, h.name.lowerAscii() == 'authorization')",
+            "headers has Authorization, which secret sets already; keep one of the two",
+            ".headers",
+            Reason.DUPLICATE,
+        ),
+        Rule(
+            "self.headers.all(a, self.headers.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
+            "headers: two have the same name; keep one",
+            ".headers",
+            Reason.DUPLICATE,
+        ),
+    ),
+    Header: (
+        Rule("has(self.value) != has(self.secret)", "give exactly one of value (plain text) and secret (where it is)"),
+        Rule(
+            f"!(self.name.lowerAscii() in {listed(list(OWN_HEADERS))})",
+            "name is a header that the HTTP client sets; remove it",
+            ".name",
+            Reason.FORBIDDEN,
+        ),
+        Rule(
+            f"!has(self.value) || !{matches('self.name', CREDENTIAL.pattern)}",
+            "value is a credential, by the header's name; put it in a Secret and name that",
+            ".value",
+            Reason.FORBIDDEN,
+        ),
+    ),
     Serving: (
         Rule(
             _own_args(),
@@ -76,7 +134,7 @@ RULES: Rules = {
             "give exactly one of source (we serve it) and endpoint (somebody else does)",
         ),
         Rule(
-            f"!has(self.endpoint) || ({_unserved()})",
+            f"!has(self.endpoint) || has(self.source) || ({_unserved()})",
             "serving has no effect on an endpoint; remove it",
             ".serving",
             Reason.FORBIDDEN,
@@ -93,7 +151,8 @@ RULES: Rules = {
             ".source",
         ),
         Rule(
-            f"!has(self.source) || !self.source.startsWith('hf://') || {matches('self.source', HUB_MODEL)}",
+            "!has(self.source) || !self.source.startsWith('hf://') || self.source.startsWith('hf://datasets/') || "
+            + matches("self.source", HUB_MODEL),
             "source must be hf://owner/name; a branch or commit goes into revision",
             ".source",
         ),
@@ -102,6 +161,7 @@ RULES: Rules = {
             "source must be an absolute folder, file:///…",
             ".source",
         ),
+        no_control_character("source"),
         _hub_only("revision"),
         _hub_only("tokenSecret"),
     ),
@@ -118,7 +178,8 @@ RULES: Rules = {
             ".student",
         ),
         Rule(
-            "!self.models.exists(m, m.name == self.student && has(m.source) && m.source.startsWith('pvc://'))",
+            "!self.models.exists(m, m.name == self.student && !has(m.endpoint) && has(m.source) && "
+            "m.source.startsWith('pvc://'))",
             "student comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source",
             ".student",
         ),

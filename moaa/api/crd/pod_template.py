@@ -8,9 +8,8 @@ from typing import Any
 
 from moaa.api.crd.rule import Reason, Rule
 from moaa.api.crd.schema import VALIDATIONS
+from moaa.api.reading.rules_models import MAX_CONTAINERS, MAX_VOLUMES
 
-MAX_VOLUMES = 64
-MAX_CONTAINERS = 16
 _OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _ACCOUNT = ("serviceAccountName", "serviceAccount")
@@ -58,4 +57,4 @@ def pod_template() -> dict[str, Any]:
         },
         _absent((*_ACCOUNT, *_HOST)),
     )
-    return _open({"spec": spec}, {})
+    return _open({"metadata": _OPEN, "spec": spec}, {})

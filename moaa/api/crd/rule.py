@@ -62,6 +62,16 @@ def matches(field: str, pattern: str) -> str:
     return f"{field}.matches(r'{pattern}')"
 
 
+def no_control_character(field: str) -> Rule:
+    """Encoded ones: bare ones the pattern of the field refuses. The field may be absent."""
+    encoded = matches(f"self.{field}", "%([01][0-9A-Fa-f]|7[Ff])")
+    return Rule(
+        f"!has(self.{field}) || !self.{field}.startsWith('file://') || !{encoded}",
+        f"{field} holds a line break or another control character; remove it, or rename the folder",
+        f".{field}",
+    )
+
+
 def is_declared(name: str) -> str:
     """`name`, an expression on the spec, is the student's placeholder or a declared model."""
     return f"({name} == {quoted(STUDENT)} || self.models.exists(m, m.name == {name}))"

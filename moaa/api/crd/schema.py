@@ -17,7 +17,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, JsonValue, StringConstraints
 from pydantic.fields import FieldInfo
 
 from moaa.api.base import DECIMAL_MAX_LENGTH, DECIMAL_PATTERN, Observed, decimal_text
@@ -109,6 +109,8 @@ def _value(annotation: Any, metadata: tuple[object, ...], additions: Additions) 
         return _union([a for a in arguments if a is not type(None)], metadata, additions)
     if origin is list:
         return _list(arguments[0], metadata, additions)
+    if annotation == dict[str, JsonValue]:
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if annotation == dict[str, Any]:
         return dict(additions.opaque)
     if origin is Literal:

@@ -18,6 +18,9 @@ from moaa.api.reading.yaml_text import Document, Path, path_text, read_documents
 from moaa.api.resource import KIND, MoAA
 from moaa.errors import Problem, ResourceError
 
+Error = tuple[Path, str, str]
+"""Where a field is wrong, pydantic's name of the mistake, and what to write."""
+
 MAX_FILE_BYTES = 1024 * 1024
 """Kubernetes takes no larger object either (etcd's limit is 1.5 MiB)."""
 
@@ -83,7 +86,7 @@ def load_text(text: str, *, file: str = "resource", folder: FilePath | None = No
     problems = list(document.problems)
     resource, errors = _parse(root)
     problems += _translate(root, errors)
-    problems += [problem for problem in check_document(root) if problem.path not in {p.path for p in problems}]
+    problems += _broken(root, problems, errors)
     if resource is None or problems:
         raise ResourceError(file, _in_file_order(problems, document))
     return resource
@@ -98,7 +101,7 @@ def load_document(document: Mapping[str, object], *, name: str = "resource") -> 
     root = _without_server_fields(dict(document))
     resource, errors = _parse(root)
     problems = _translate(root, errors)
-    problems += [problem for problem in check_document(root) if problem.path not in {p.path for p in problems}]
+    problems += _broken(root, problems, errors)
     if resource is None or problems:
         raise ResourceError(name, problems)
     return resource
@@ -146,29 +149,8 @@ def _with_absolute_paths(root: dict[str, object], folder: FilePath) -> dict[str,
     return {**root, "spec": absolute(root.get("spec"), "spec")} if "spec" in root else root
 
 
-def _parse(root: dict[str, object]) -> tuple[MoAA | None, list[tuple[Path, str, str]]]:
-    """The resource or its structural errors as (path, kind, sentence).
-
-    A class whose fields are wrong never gets to its own rules. So the wrong optional values are taken out and the rest
-    is parsed again: what then comes up is reported too, except about a mapping something was taken out of, where it
-    may only be a consequence.
-    """
-    resource, errors = _attempt(root)
-    if resource is not None:
-        return resource, []
-    pruned, touched = root, set[Path]()
-    for path, _, _ in errors:
-        pruned = _pruned(pruned, path)
-        touched.add(path[:-1])
-    seen = {path for path, _, _ in errors}
-    _, later = _attempt(pruned)
-    for path, kind, sentence in later:
-        if path not in seen and path not in touched:
-            errors.append((path, kind, sentence))
-    return None, errors
-
-
-def _attempt(root: dict[str, object]) -> tuple[MoAA | None, list[tuple[Path, str, str]]]:
+def _parse(root: dict[str, object]) -> tuple[MoAA | None, list[Error]]:
+    """The resource, or what is wrong with single fields."""
     try:
         return MoAA.model_validate_json(json.dumps(root), strict=True, by_alias=True, by_name=False), []
     except ValidationError as error:
@@ -179,26 +161,15 @@ def _attempt(root: dict[str, object]) -> tuple[MoAA | None, list[tuple[Path, str
         return None, found
 
 
-def _pruned(root: dict[str, object], path: Path) -> dict[str, object]:
-    """A copy of the document without the field at `path`; list entries stay, their order being their name."""
-    if not path or isinstance(path[-1], int):
-        return root
-
-    def copy(value: object, rest: Path) -> object:
-        step = rest[0]
-        if isinstance(value, dict):
-            if len(rest) == 1:
-                return {k: v for k, v in value.items() if k != step}
-            return {k: copy(v, rest[1:]) if k == step else v for k, v in value.items()}
-        if isinstance(value, list) and len(rest) > 1:
-            return [copy(v, rest[1:]) if i == step else v for i, v in enumerate(value)]
-        return value
-
-    pruned = copy(root, path)
-    return pruned if isinstance(pruned, dict) else root
+def _broken(root: dict[str, object], problems: Iterable[Problem], errors: Iterable[Error]) -> list[Problem]:
+    """Rules that join fields, but for what may only be a consequence: about a value that is wrong by itself, or about
+    a whole mapping when one of its own fields is."""
+    known = {problem.path for problem in problems}
+    known |= {path_text(path[:-1]) for path, _, _ in errors if path and isinstance(path[-1], str)}
+    return [problem for problem in check_document(root) if problem.path not in known]
 
 
-def _translate(root: dict[str, object], errors: Iterable[tuple[Path, str, str]]) -> list[Problem]:
+def _translate(root: dict[str, object], errors: Iterable[Error]) -> list[Problem]:
     """One problem a path: the branches of a union fail together and mean one mistake."""
     problems: dict[Path, Problem] = {}
     for path, kind, sentence in errors:

@@ -31,10 +31,11 @@ class Node:
                 yield Node(item, (*self.path, i))
 
     def items(self) -> Iterator["Node"]:
-        """Fields of a mapping; nothing when it is none."""
+        """Fields of a mapping that have a value; nothing when it is none."""
         if isinstance(self.value, dict):
             for key, item in self.value.items():
-                yield Node(item, (*self.path, key))
+                if item is not None:
+                    yield Node(item, (*self.path, key))
 
     @property
     def given(self) -> bool:
@@ -46,6 +47,14 @@ class Node:
 
     def integer(self, default: int) -> int:
         return self.value if isinstance(self.value, int) and not isinstance(self.value, bool) else default
+
+    def number(self, default: int) -> int | None:
+        """The whole number that stands here, the default where nothing does, None where something else does."""
+        return self.integer(default) if not self.given or self.integer(default) is self.value else None
+
+    def word(self, default: str) -> str | None:
+        """The same for text."""
+        return self.text if self.given else default
 
     def problem(self, remedy: str) -> Problem:
         return Problem(path_text(self.path), shown(self.value, self.path), remedy)

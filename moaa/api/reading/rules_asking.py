@@ -1,17 +1,19 @@
-"""Rules about who is asked: the mixture, the judges, the benchmarks."""
+"""Rules about who is asked: the mixture, the judges, the benchmarks, the prompts."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moaa.api.base import STUDENT
-from moaa.api.mixture import Sampling
+from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, Sampling, members_of
 from moaa.api.models import Serving
+from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
 from moaa.api.reading.node import Node
-from moaa.api.reading.rules_models import declared, model_named
+from moaa.api.reading.rules_models import declared, models_named
 from moaa.api.reading.wording import suggestion
 from moaa.errors import Problem
 
+DEFAULT_CRITERIA = int(Judge.model_fields["criteria"].default)
 DEFAULT_MAX_TOKENS = int(Sampling.model_fields["max_tokens"].default)
 DEFAULT_MAX_MODEL_LEN = int(Serving.model_fields["max_model_len"].default)
 
@@ -73,18 +75,18 @@ def token_limits(spec: Node) -> Iterator[Problem]:
     mixture = spec.at("mixture")
     places += [(mixture.at("studentSampling"), student)] if mixture.at("addStudent").value is True else []
     for holder, name in places:
-        model = model_named(spec, student if name == STUDENT else name)
-        if model is None:
-            continue
-        window = window_of(model)
-        limit = holder.at("maxTokens")
-        tokens, room = limit.integer(DEFAULT_MAX_TOKENS), window.integer(DEFAULT_MAX_MODEL_LEN)
-        if tokens >= room:
-            many = "tokens leave" if limit.given else f"is {tokens} where nothing is written, which leaves"
-            yield limit.problem(
-                f"{many} no room for the prompt in {model.at('name').text}'s {room} tokens; lower it or raise "
-                f"{window.name}"
-            )
+        for model in models_named(spec, student if name == STUDENT else name):
+            yield from _no_room(holder.at("maxTokens"), model)
+
+
+def _no_room(limit: Node, model: Node) -> Iterator[Problem]:
+    window = window_of(model)
+    tokens, room = limit.number(DEFAULT_MAX_TOKENS), window.number(DEFAULT_MAX_MODEL_LEN)
+    if tokens is not None and room is not None and tokens >= room:
+        many = "tokens leave" if limit.given else f"is {tokens} where nothing is written, which leaves"
+        yield limit.problem(
+            f"{many} no room for the prompt in {model.at('name').text}'s {room} tokens; lower it or raise {window.name}"
+        )
 
 
 def window_of(model: Node) -> Node:
@@ -103,6 +105,19 @@ def mixture_and_judge_present(spec: Node) -> Iterator[Problem]:
         yield spec.at("judge").problem("is required: training.dpo needs pairs, and a judge decides them; declare one")
 
 
+def enough_proposals(spec: Node) -> Iterator[Problem]:
+    mixture = spec.at("mixture")
+    least = mixture.at("minProposals").number(1)
+    for i, layer in enumerate(mixture.at("layers")):
+        samples = [proposer.at("samples").number(1) for proposer in layer.at("proposers")]
+        known = [number for number in samples if number is not None]
+        if least is not None and samples and len(known) == len(samples) and least > sum(known):
+            yield mixture.problem(
+                f"minProposals {least} is more than layers[{i}] can give ({sum(known)}); lower it or add proposers or "
+                "samples"
+            )
+
+
 def student_joins_once(spec: Node) -> Iterator[Problem]:
     mixture = spec.at("mixture")
     if mixture.at("addStudent").value is not True:
@@ -113,6 +128,66 @@ def student_joins_once(spec: Node) -> Iterator[Problem]:
                 yield proposer.at("model").problem(
                     "stands in the first layer and mixture.addStudent would add it again; keep one of the two"
                 )
+
+
+def judges(spec: Node) -> Iterator[Problem]:
+    for judge in (spec.at("judge"), *(benchmark.at("judge") for benchmark in benchmark_nodes(spec))):
+        if isinstance(judge.value, dict):
+            yield from _members(judge)
+            yield from _criteria(judge)
+            names = [judge.at("aggregator", "model").text, *(entry.at("model").text for entry in judge.at("judges"))]
+            if STUDENT in names and judge.at("allowStudent").value is not True:
+                yield judge.problem(
+                    "$student would judge its own training; name another model or set allowStudent: true"
+                )
+
+
+def _members(judge: Node) -> Iterator[Problem]:
+    """Who belongs to a method."""
+    method, entries = judge.at("method").word(JudgeMethod.MIXTURE), judge.at("judges")
+    if method not in set(JudgeMethod) or not (isinstance(entries.value, list) or not entries.given):
+        return
+    count, has_aggregator = len(list(entries)), judge.at("aggregator").given
+    members, named = members_of(JudgeMethod(method)), f"method {method}"
+    if members.has_judges and not count:
+        yield judge.problem(f"{named} needs at least one entry in judges")
+    if members.has_aggregator and not has_aggregator:
+        yield judge.problem(f"{named} needs an aggregator, the model that gives the verdict")
+    if count and not members.has_judges:
+        yield judge.problem(f"{named} asks the aggregator only; remove judges")
+    if has_aggregator and not members.has_aggregator:
+        yield judge.problem(f"{named} has no aggregator; remove it")
+    if members.is_odd and count and count % 2 == 0:
+        yield judge.problem(f"{named} needs an odd number of judges so that a majority exists, not {count}")
+    least = judge.at("minJudges").number(0)
+    if least is not None and count and least > count:
+        yield judge.problem(f"minJudges {least} is more than the {count} judges; lower it or add judges")
+
+
+def _criteria(judge: Node) -> Iterator[Problem]:
+    wanted, choices = judge.at("criteria").number(DEFAULT_CRITERIA), judge.at("criteriaChoices")
+    count = len(list(choices)) if choices.given else len(PAPER_CRITERIA)
+    if wanted is not None and count and wanted > count:
+        yield judge.problem(f"criteria {wanted} is more than the {count} criteriaChoices")
+    names = [name.lower() for choice in choices if (name := choice.at("name").text)]
+    if len(set(names)) != len(names):
+        yield judge.problem("criteriaChoices: two have the same name")
+
+
+def prompts(spec: Node) -> Iterator[Problem]:
+    """A misspelt placeholder is one mistake: what is then missing is its consequence."""
+    holder = spec.at("prompts")
+    for name, (must, may) in PLACEHOLDERS.items():
+        field = Prompts.model_fields[name].alias or name
+        text = holder.at(field).text
+        if not text:
+            continue
+        found = set(BRACED.findall(text))
+        if unknown := sorted(found - must - may):
+            allowed = ", ".join(f"{{{p}}}" for p in sorted(must | may))
+            yield holder.problem(f"{field}: {{{unknown[0]}}} is not a placeholder here; use {allowed}")
+        elif missing := sorted(must - found):
+            yield holder.problem(f"{field}: {{{missing[0]}}} is missing; put it where the model is to see it")
 
 
 def benchmarks(spec: Node) -> Iterator[Problem]:
@@ -129,6 +204,9 @@ RULES = (
     references,
     token_limits,
     mixture_and_judge_present,
+    enough_proposals,
     student_joins_once,
+    judges,
+    prompts,
     benchmarks,
 )

@@ -1,14 +1,21 @@
 """Rules about storage, data, training and the number of iterations."""
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import benchmark_nodes
+from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
+DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
 SUFFIXES = (".jsonl", ".json", ".parquet")
+HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
+USER = r"^https?://[^/?#]*@"
+KEY = r"^[^?#]*\?[^#]*(key|token)="
+"""The CRD's rules use these too: patterns that Python and RE2 read alike."""
 
 
 def source_nodes(spec: Node) -> Iterator[Node]:
@@ -36,16 +43,15 @@ def storage(spec: Node) -> Iterator[Problem]:
 def no_credentials_in_addresses(spec: Node) -> Iterator[Problem]:
     addresses = [spec.at("storage", "endpoint"), *(m.at("endpoint", "url") for m in spec.at("models"))]
     for address in addresses:
-        try:
-            parts = urlsplit(address.text or "")
-            found = bool(parts.username or parts.password) or "key=" in parts.query or "token=" in parts.query
-        except ValueError:
-            yield Problem(address.name, "", "is not an address; write http://host:port/path")
-            continue
-        if found:
+        text = address.text or ""
+        if re.search(USER, text) or re.search(KEY, text):
             yield Problem(
                 address.name, "(hidden)", "holds a credential; put it in a Secret and remove it from the address"
             )
+        try:
+            urlsplit(text)
+        except ValueError:
+            yield Problem(address.name, "", "is not an address; write http://host:port/path")
 
 
 def sources(spec: Node) -> Iterator[Problem]:
@@ -53,17 +59,37 @@ def sources(spec: Node) -> Iterator[Problem]:
         source = holder.at("source")
         uri = source.text or ""
         if uri.startswith("hf://"):
-            parts = [part for part in uri.removeprefix("hf://").split("/") if part]
-            if parts[0:1] != ["datasets"] or len(parts) < 3:
+            if not re.search(HUB_DATA, uri):
                 yield source.problem("must be hf://datasets/owner/name; hf://owner/name would be a model")
             continue
         if uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute path, file:///…, or start with file://./ in a file")
-        if uri.startswith(("s3://", "file:///")) and not uri.endswith(SUFFIXES):
+        if uri and not uri.endswith(SUFFIXES):
             yield source.problem(f"must end with one of {', '.join(SUFFIXES)}; other formats are not read")
         for field in ("revision", "tokenSecret"):
             if uri and holder.at(field).given:
                 yield holder.at(field).problem("is for hf:// data sets only; remove it")
+
+
+def training_shape(spec: Node) -> Iterator[Problem]:
+    training = spec.at("training")
+    if isinstance(training.value, dict) and not training.at("sft").given and not training.at("dpo").given:
+        yield training.problem("give sft, dpo or both; without either nothing is trained")
+    workers = training.at("resources", "workers").number(1)
+    on_cpu = training.at("resources", "gpusPerWorker").number(1) == 0
+    for name in ("sft", "dpo"):
+        part = training.at(name)
+        if not isinstance(part.value, dict):
+            continue
+        rows, micro = part.at("batchSize").number(DEFAULT_BATCH), part.at("microBatchSize").number(1)
+        unit = (workers or 0) * (micro or 0)
+        if rows is not None and unit > 0 and rows % unit:
+            yield training.problem(
+                f"{name}.batchSize {rows} is not divisible by workers × microBatchSize ({unit}); write "
+                f"{max(rows // unit, 1) * unit}, or change one of the two"
+            )
+        if on_cpu and part.at("precision").word(Precision.BF16) == Precision.BF16:
+            yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
 
 
 def training_has_data(spec: Node) -> Iterator[Problem]:
@@ -104,6 +130,7 @@ RULES = (
     storage,
     no_credentials_in_addresses,
     sources,
+    training_shape,
     training_has_data,
     rows_for_every_iteration,
     gain_in_range,

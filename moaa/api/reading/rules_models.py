@@ -1,12 +1,17 @@
 """Rules about declared models, their sources and how they are served."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
 from moaa.api.base import SecretKey
+from moaa.api.models import Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import suggestion
 from moaa.errors import Problem
+
+HUB_MODEL = r"^hf:///*[^/]+/+[^/]+/*$"
+"""The CRD's rules use it too: Python and RE2 read it alike."""
 
 OWN_ARGS = (
     "--model",
@@ -40,6 +45,43 @@ _INSTEAD = {
     "--api-key-file": "servers of a run are reached inside it only",
 }
 
+_UNSERVED = Serving().model_dump(mode="json", by_alias=True)
+"""A serving that says no more than none does."""
+
+MAX_VOLUMES = 64
+MAX_CONTAINERS = 16
+"""Entries of a pod template's lists: the CRD's rules about them cost something for each."""
+_LISTS_IN_TEMPLATES = {"volumes": MAX_VOLUMES, "containers": MAX_CONTAINERS, "initContainers": MAX_CONTAINERS}
+_FLAGS = ("privileged", "allowPrivilegeEscalation")
+CALL_PATH = re.compile(
+    r"(?P<call>/(?:chat/completions|completions|responses|messages|embeddings|models))/?(?P<query>(?:\?.*)?)$"
+)
+"""At the end of a URL: the path of one call."""
+OWN_FIELDS = (
+    *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
+    *("stream_options", "tools", "tool_choice", "functions", "function_call"),
+)
+"""Fields of a request's body that other fields of the resource set, or that would make its answer unreadable."""
+_FIELD_INSTEAD = {
+    "model": "use endpoint.model",
+    "messages": "the rows and prompts say them",
+    "temperature": "use temperature where the model is asked",
+    "top_p": "use topP where the model is asked",
+    "max_tokens": "use maxTokens where the model is asked",
+    "max_completion_tokens": "write endpoint.names: {maxTokens: max_completion_tokens}",
+    "seed": "calls have seeds of their own, from spec.seed",
+    "n": "use samples",
+    **dict.fromkeys(("stream", "stream_options"), "answers are read whole"),
+    **dict.fromkeys(
+        ("tools", "tool_choice", "functions", "function_call"), "an answer is text, and a call of a tool is none"
+    ),
+}
+OWN_HEADERS = ("content-type", "content-length", "host", "connection", "transfer-encoding", "accept-encoding", "expect")
+CREDENTIAL = re.compile(
+    r"(?i)(^|[-_])(api[-_]?key|key|secret|password|authorization|cookie|(access|auth|bearer|security)[-_]?token|token)$"
+)
+"""Names under which credentials travel."""
+
 _FORBIDDEN_IN_TEMPLATES = (
     "serviceAccountName",
     "serviceAccount",
@@ -55,8 +97,9 @@ def declared(spec: Node) -> list[str]:
     return [name for model in spec.at("models") if (name := model.at("name").text)]
 
 
-def model_named(spec: Node, name: str | None) -> Node | None:
-    return next((model for model in spec.at("models") if name and model.at("name").text == name), None)
+def models_named(spec: Node, name: str | None) -> list[Node]:
+    """One, unless a name stands twice by mistake."""
+    return [model for model in spec.at("models") if name and model.at("name").text == name]
 
 
 def names(spec: Node) -> Iterator[Problem]:
@@ -80,14 +123,29 @@ def student(spec: Node) -> Iterator[Problem]:
     if not name.text:
         return
     known = declared(spec)
-    model = model_named(spec, name.text)
-    if model is None:
-        if known:  # else spec.models is what is wrong
-            yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
-    elif model.at("endpoint").given:
+    models = models_named(spec, name.text)
+    if not models and known:  # else spec.models is what is wrong
+        yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
+    if any(model.at("endpoint").given for model in models):
         yield name.problem("is an endpoint and has no weights to train; name a model with a source")
-    elif (model.at("source").text or "").startswith("pvc://"):
+    served = [model.at("source").text or "" for model in models if not model.at("endpoint").given]
+    if any(source.startswith("pvc://") for source in served):
         yield name.problem("comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source")
+
+
+def origins(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint, serving = model.at("endpoint"), model.at("serving")
+        if isinstance(model.value, dict) and model.at("source").given == endpoint.given:
+            yield model.problem("give exactly one of source (we serve it) and endpoint (somebody else does)")
+        elif endpoint.given and any(_differs(field) for field in serving.items()):
+            yield model.problem("serving has no effect on an endpoint; remove it")
+
+
+def _differs(field: Node) -> bool:
+    """Not about a field that serving does not have: that is a mistake of its own."""
+    name = str(field.path[-1])
+    return name in _UNSERVED and field.value != _UNSERVED[name]
 
 
 def sources(spec: Node) -> Iterator[Problem]:
@@ -96,7 +154,7 @@ def sources(spec: Node) -> Iterator[Problem]:
         uri = source.text or ""
         if uri.startswith("hf://datasets/"):
             yield source.problem("is a data set; a model is hf://owner/name")
-        elif uri.startswith("hf://") and len([p for p in uri.removeprefix("hf://").split("/") if p]) != 2:
+        elif uri.startswith("hf://") and not re.search(HUB_MODEL, uri):
             yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
         elif uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
@@ -109,16 +167,102 @@ def sources(spec: Node) -> Iterator[Problem]:
 def serving_args(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         for arg in model.at("serving", "args"):
-            flag = (arg.text or "").partition("=")[0].replace("_", "-")
+            flag = (arg.text or "").partition("=")[0]
+            flag = flag.replace("_", "-") if flag.startswith("--") else flag
             if flag in OWN_ARGS:
                 instead = _INSTEAD.get(flag, "the executor sets it")
                 yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
 
 
+def endpoint_urls(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        url = model.at("endpoint", "url")
+        found = CALL_PATH.search(url.text or "")
+        if found is not None:
+            yield url.problem(
+                f"ends in {found['call']}, the path of one call; write what stands before it: "
+                f"{(url.text or '')[: found.start()]}{found['query']}"
+            )
+        elif "#" in (url.text or ""):
+            yield url.problem("holds a '#', and nothing behind it would be sent; remove it")
+
+
+def endpoint_parameters(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        for parameter in endpoint.at("omit"):
+            named = endpoint.at("names", parameter.text or "")
+            if named.given:
+                yield named.problem("is also in omit and so never sent; keep one of the two")
+
+
+def extra_fields(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        renamed = {str(name.value) for name in endpoint.at("names").items()}
+        for entry in model.at("extraBody").items():
+            name = str(entry.path[-1])
+            if name in OWN_FIELDS or name in renamed:
+                instead = _FIELD_INSTEAD.get(name, "every request has it already")
+                yield entry.problem(f"cannot be given here: {instead}")
+            elif name == "chat_template_kwargs" and not endpoint.given:
+                yield entry.problem(
+                    "would make the server's chats other than the ones that are trained; give a server of ours its "
+                    "template's arguments in serving.args: [--default-chat-template-kwargs, '{…}']"
+                )
+            elif CREDENTIAL.search(name):
+                yield Problem(entry.name, "(hidden)", "looks like a credential; put it in a Secret, and in a header")
+
+
+def headers(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        endpoint = model.at("endpoint")
+        seen = {"authorization": endpoint.at("secret")} if endpoint.at("secret").given else {}
+        for header in endpoint.at("headers"):
+            name = (header.at("name").text or "").lower()
+            if name in OWN_HEADERS:
+                yield header.at("name").problem("is set by the HTTP client; remove it")
+            elif name in seen:
+                yield header.at("name").problem(f"is set by {seen[name].name} already; keep one of the two")
+            elif header.at("value").given and CREDENTIAL.search(name):
+                yield Problem(header.at("value").name, "(hidden)", "is a credential; put it in a Secret and name that")
+            seen.setdefault(name, header)
+
+
 def templates(spec: Node) -> Iterator[Problem]:
     resources = spec.at("training", "resources")
     for holder in [*(model.at("serving") for model in spec.at("models")), resources]:
-        yield from _forbidden(holder.at("template"))
+        template = holder.at("template")
+        yield from _forbidden(template)
+        yield from _mapping(template.at("spec"))
+        yield from _lists(template.at("spec"))
+
+
+def _lists(pod: Node) -> Iterator[Problem]:
+    """As far as the CRD knows a pod: a malformed one would fail only when pods are made."""
+    for name, most in _LISTS_IN_TEMPLATES.items():
+        field = pod.at(name)
+        entries = list(field)
+        if field.given and not isinstance(field.value, list):
+            yield field.problem("must be a list; start each entry with '- '")
+        if len(entries) > most:
+            yield field.problem(f"must have at most {most} entries, not {len(entries)}")
+        for entry in entries:
+            yield from _mapping(entry, required=True)
+            if name != "volumes":
+                yield from _security(entry.at("securityContext"))
+
+
+def _mapping(node: Node, *, required: bool = False) -> Iterator[Problem]:
+    if not isinstance(node.value, dict) and (node.given or required):
+        yield node.problem("must be a mapping of fields")
+
+
+def _security(context: Node) -> Iterator[Problem]:
+    yield from _mapping(context)
+    for flag in (context.at(name) for name in _FLAGS):
+        if flag.given and not isinstance(flag.value, bool):
+            yield flag.problem("must be true or false, without quotes")
 
 
 def _forbidden(node: Node) -> Iterator[Problem]:
@@ -126,7 +270,7 @@ def _forbidden(node: Node) -> Iterator[Problem]:
         field = inner.path[-1]
         if field in _FORBIDDEN_IN_TEMPLATES:
             yield inner.problem("is not allowed in a pod template: it would reach beyond the run; remove it")
-        elif field in ("privileged", "allowPrivilegeEscalation") and inner.value is True:
+        elif field in _FLAGS and inner.value is True:
             yield inner.problem("is not allowed in a pod template; remove it")
         else:
             yield from _forbidden(inner)
@@ -138,7 +282,8 @@ def secrets_collide(spec: Node) -> Iterator[Problem]:
     """`moaa run` reads {name, key} from one environment variable; two pairs must not share it."""
     seen: dict[str, tuple[str, str]] = {}
     for model in spec.at("models"):
-        for secret in (model.at("tokenSecret"), model.at("endpoint", "secret")):
+        headers = [header.at("secret") for header in model.at("endpoint", "headers")]
+        for secret in (model.at("tokenSecret"), model.at("endpoint", "secret"), *headers):
             name, key = secret.at("name").text, secret.at("key").text
             if not name or not key:
                 continue
@@ -154,4 +299,16 @@ def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
             yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
 
 
-RULES = (names, student, sources, serving_args, templates, secrets_collide)
+RULES = (
+    names,
+    student,
+    origins,
+    sources,
+    serving_args,
+    endpoint_urls,
+    endpoint_parameters,
+    extra_fields,
+    headers,
+    templates,
+    secrets_collide,
+)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,9 @@ class ModelPool:
         self._folds_system = False
         self._is_away = False
         """No server can be reached; said in the log."""
+        self._understood: set[tuple[Decimal, Decimal]] = set()
+        """Temperature and top-p of requests that were answered, and so hold nothing that the server refuses always."""
+        self._trying = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -64,8 +68,9 @@ class ModelPool:
 
         Raises:
             CallError: this call failed for good.
-            ServerError: no server could be reached for `reconnect_s`, none is able to answer even a canary, or it
-                knows neither us nor the model.
+            ServerError: no server could be reached for `reconnect_s`, none is able to answer even a canary, it knows
+                neither us nor the model, or it refuses what all requests have in common. What befalls every call is
+                nobody's outcome: the ledger learns nothing of it.
         """
         loop = asyncio.get_running_loop()
         tries: Tries | None = None
@@ -76,8 +81,10 @@ class ModelPool:
             result = await self._ask(replica, request)
             if isinstance(result, Reply):
                 self._is_away = False
+                self._understood.add((request.temperature, request.top_p))
                 return result
             if isinstance(result, Permanent):
+                await self._check_befalls_one(result, request)
                 raise self._error(result)
             tries.record(result, now=loop.time(), asked=asked, last_response=self._transport.last_response)
             if tries.first_disconnect is not None and not self._is_away:
@@ -143,6 +150,35 @@ class ModelPool:
             limit = f"{self._policy.deadline_s:.0f} s"
             raise CallError(Reason.TIMEOUT, f"model {model!r}: no answer within {limit}; the last try: {message}")
 
+    async def _check_befalls_one(self, failure: Permanent, request: ChatRequest) -> None:
+        """A request that is refused before any like it was answered may hold a field that the server never takes (a
+        parameter, a header that is missing); then so does one that says nothing but "Hi".
+
+        Raises:
+            ServerError: it refuses that one too.
+        """
+        shape = (request.temperature, request.top_p)
+        if failure.reason is not Reason.BAD_REQUEST or shape in self._understood:
+            return
+        async with self._trying:  # many calls are refused together; one canary is enough for all that it clears
+            if shape in self._understood:
+                return
+            replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
+            result = await self._ask(replica, replace(request, messages=CANARY.messages))
+            if isinstance(result, Permanent) and result.reason is Reason.BAD_REQUEST:
+                message = self._target.masked(result.message)
+                where = ", ".join(self._target.urls)
+                raise ServerError(
+                    f"model {self._target.model!r}: {where} refuses every request at temperature {request.temperature} "
+                    f"and top-p {request.top_p}, even one that says only 'Hi' ({message}); mend what they have in "
+                    "common: the sampling, extraBody, an endpoint's omit, names and headers, a "
+                    "server's serving.args"
+                )
+            if isinstance(result, Permanent) and result.reason in FATAL:
+                raise self._error(result)
+            if not isinstance(result, Retry):
+                self._understood.add(shape)
+
     async def _is_able(self) -> bool:
         """Whether a server can answer anything: then the failure is the request's own and costs one row only."""
         replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
@@ -152,11 +188,14 @@ class ModelPool:
         message = self._target.masked(failure.message)
         model = self._target.model
         if failure.reason is Reason.UNAUTHORISED:
-            return ServerError(f"model {model!r}: the server refuses our key ({message}); check its secret and account")
+            return ServerError(
+                f"model {model!r}: the server refuses our key or account ({message}); mend its secret or the account "
+                "and run again: it goes on from here"
+            )
         if failure.reason in FATAL:
             where = ", ".join(self._target.urls)
             return ServerError(f"model {model!r}: {where} does not serve {self._target.served_name!r} ({message})")
-        return CallError(failure.reason, f"model {model!r}: {message}")
+        return CallError(failure.reason, f"model {model!r}: {message}", spent=failure.spent)
 
 
 class Clients:

@@ -90,7 +90,8 @@ async def resolve(urls: Iterable[str]) -> list[Address]:
 
 
 async def _resolve_one(url: str) -> list[Address]:
-    parts = urlsplit(url.rstrip("/"))
+    parts = urlsplit(url)
+    parts = parts._replace(path=parts.path.rstrip("/"))
     host = parts.hostname or ""
     if parts.scheme != "http" or _is_address(host):
         return [Address(parts.geturl())]

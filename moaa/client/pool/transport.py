@@ -4,6 +4,8 @@ import asyncio
 import json
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -27,20 +29,23 @@ class Transport:
         self._target = target
         self._policy = policy
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
         self.last_response = float("-inf")
         """When, by the loop's clock, any replica last answered with anything at all."""
         self.last_success = float("-inf")
         """When any replica last answered well: a reply, or a refusal that concerns one request only."""
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json"}
-        if self._target.api_key is not None:
-            headers["Authorization"] = f"Bearer {self._target.api_key.get_secret_value()}"
+        headers = {name: value.get_secret_value() for name, value in self._target.headers.items()}
+        if self._target.proxied and self._target.urls:
+            self._proxy = await asyncio.to_thread(proxy_of, self._target.urls[0])
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the pool's adaptive limits bound it
             timeout=aiohttp.ClientTimeout(total=self._policy.try_s, sock_connect=self._policy.connect_s),
-            headers=headers,
-            trust_env=self._target.proxied,
+            headers={"Content-Type": "application/json", **headers},
+            # Not trust_env: aiohttp would read ~/.netrc for every request, send a login from there where no key is
+            # declared, and refuse to send at all where one is.
+            trust_env=False,
         )
         return self
 
@@ -55,7 +60,9 @@ class Transport:
         self, address: Address, request: ChatRequest, *, messages: Conversation
     ) -> Reply | Permanent | Retry:
         """Ask once. `messages` are the request's own, or folded for a model without a system role."""
-        body = json.dumps(request.body(served_name=self._target.served_name, messages=messages)).encode()
+        target = self._target
+        asked = request.body(served_name=target.served_name, messages=messages, dialect=target.dialect)
+        body = json.dumps(asked).encode()
         outcome: Reply | Permanent | Retry
         try:
             status, payload, retry_after = await self._exchange(address, body)
@@ -63,7 +70,7 @@ class Transport:
             return is_retryable(error)
         now = asyncio.get_running_loop().time()
         if status == 200:
-            outcome = parse_completion(payload)
+            outcome = parse_completion(payload, max_tokens=request.max_tokens)
         else:
             outcome = is_retryable(HttpFailure(status, payload.decode("utf-8", "replace"), retry_after))
         if not isinstance(outcome, Retry):
@@ -75,8 +82,10 @@ class Transport:
     async def _exchange(self, address: Address, body: bytes) -> tuple[int, bytes, str | None]:
         assert self._session is not None, "the pool is used inside `async with`"
         headers = {} if address.host is None else {"Host": address.host}
-        url = f"{address.url}/chat/completions"
-        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        url = completions_url(address.url)
+        async with self._session.post(
+            url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
+        ) as response:
             chunks: list[bytes] = []
             size = 0
             async for chunk in response.content.iter_any():
@@ -85,3 +94,16 @@ class Transport:
                     raise aiohttp.ClientPayloadError(f"the response is longer than {MAX_BODY_BYTES} bytes")
                 chunks.append(chunk)
             return response.status, b"".join(chunks), response.headers.get("Retry-After")
+
+
+def completions_url(base: str) -> str:
+    """Where completions are asked for; the base URL's query string stays behind the path."""
+    parts = urlsplit(base)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions").geturl()
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for `url` (https_proxy, no_proxy, …), or None."""
+    parts = urlsplit(url)
+    proxy = None if proxy_bypass(parts.netloc.rpartition("@")[2]) else getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None

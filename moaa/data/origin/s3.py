@@ -11,7 +11,7 @@ from typing import TypeVar
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
 from moaa.errors import DataError, MoaaError, StoreError
 from moaa.store.objects.s3_errors import Outcome, sort_error
-from moaa.store.objects.s3_requests import FAILURES, Requests
+from moaa.store.objects.s3_requests import FAILURES, Requests, get_if_match
 
 CHUNK_BYTES = 1 << 20
 Answer = TypeVar("Answer")
@@ -63,13 +63,13 @@ class S3Origin:
         etag = file.digest.removeprefix("etag:")
         for key in keys[:-1]:
             try:
-                answer = requests.client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag)
+                answer = get_if_match(requests.client, etag, Bucket=self._bucket, Key=key)
                 break
             except FAILURES as error:
                 if sort_error(error).meaning != "missing":
                     raise
         else:
-            answer = requests.client.get_object(Bucket=self._bucket, Key=keys[-1], IfMatch=etag)
+            answer = get_if_match(requests.client, etag, Bucket=self._bucket, Key=keys[-1])
         partial = target.with_name(target.name + ".part")
         with partial.open("wb") as out:
             for block in answer["Body"].iter_chunks(CHUNK_BYTES):

@@ -1,8 +1,7 @@
 """sample: several answers of the student to each preference prompt."""
 
 from moaa.api import MoAA
-from moaa.api.mixture import Sampling
-from moaa.api.training import Dpo
+from moaa.api.training import Dpo, sampling_of
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, models_document
@@ -23,7 +22,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     dpo = declared_dpo(resource)
     body: Document = {
         "samples": dpo.samples,
-        "sampling": canonical(Sampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens)),
+        "sampling": canonical(sampling_of(dpo)),
         "models": models_document(stage.serves, resource, results),
         "seed": resource.spec.seed,
     }

@@ -45,6 +45,7 @@ class Answer(BaseModel):
     model_config = _CONFIG
 
     text: str
+    """Without thoughts; the entry has them."""
     finish_reason: Literal["stop", "length"]
 
 
@@ -69,6 +70,12 @@ class Entry(_Record):
     failure: Failure | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    is_counted: bool = True
+    """False: the server answered and did not say how many tokens it took."""
+    thought: str = ""
+    """What the model thought, with or without an answer after it."""
+    lowered_to: int | None = None
+    """Most completion tokens that were asked for, where the window had no room for as many as are declared."""
     reused: bool = Field(default=False, exclude=True)
     """Made by another fingerprint over the same inputs; set by `Ledger.lookup`, never stored."""
 

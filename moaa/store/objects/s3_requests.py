@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import botocore.loaders
@@ -25,6 +25,7 @@ from moaa.store.objects.s3_errors import Outcome, sort_error
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -112,6 +113,23 @@ class Requests:
         """Wait for the requests under way."""
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
         self.client.close()
+
+
+def get_if_match(client: "S3Client", etag: str, **where: Any) -> "GetObjectOutputTypeDef":
+    """GET an object only while it has this ETag, with or without its quotes.
+
+    RFC 9110 and R2 compare it with quotes, Ceph and Spaces without, AWS either way: a 412 to both says that it differs.
+
+    Raises:
+        ClientError, BotoCoreError, OSError: as boto3 does.
+    """
+    bare = etag.strip('"')
+    try:
+        return client.get_object(IfMatch=f'"{bare}"', **where)
+    except ClientError as error:
+        if sort_error(error).meaning != "taken":
+            raise
+    return client.get_object(IfMatch=bare, **where)
 
 
 def connect(account: S3Account, limits: S3Limits) -> "S3Client":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from moaa.errors import NotFound, StoreError
-from moaa.store.objects.s3_requests import Requests
+from moaa.store.objects.s3_requests import Requests, get_if_match
 from moaa.store.objects.tasks import map_bounded
 
 if TYPE_CHECKING:
@@ -171,9 +171,8 @@ async def _download_parts(requests: Requests, name: str, fd: int, found: Head) -
         last = part.start + part.size - 1
 
         def read() -> bytes:
-            answer = requests.client.get_object(
-                Bucket=requests.bucket, Key=name, Range=f"bytes={part.start}-{last}", IfMatch=found.etag
-            )
+            where = {"Bucket": requests.bucket, "Key": name, "Range": f"bytes={part.start}-{last}"}
+            answer = get_if_match(requests.client, found.etag, **where)
             return answer["Body"].read()
 
         body = await requests.ask(name, read)

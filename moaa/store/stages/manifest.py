@@ -1,5 +1,6 @@
 """What proves that a stage is done: a manifest, written once, last, naming exact objects by size and digest."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated
 
@@ -19,12 +20,26 @@ class ObjectRef(Spec):
 
 
 class TokenUsage(Spec):
-    """Tokens and calls of one model in one stage. `reused` calls came from the ledger of an earlier fingerprint."""
+    """Calls of one model in one stage, their tokens, and what was not as it should be."""
 
     calls: int = 0
     reused: int = 0
+    """Calls that came from the ledger of an earlier fingerprint; their tokens were spent there."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    """Thoughts included."""
+    uncounted: int = 0
+    """Calls whose server did not say how many tokens they took; the two numbers above lack these."""
+    thoughts: int = 0
+    """Answers before which the model thought."""
+    lowered: int = 0
+    """Calls that were allowed fewer completion tokens than declared, since the window had no room for them."""
+    cut: dict[str, int] = {}
+    """Answers that ended at their limit of tokens, by role (proposer, aggregator, sample, answer, judge, …)."""
+    failures: dict[str, int] = {}
+    """Calls that failed for good, by reason; a row may have done without them."""
+    examples: dict[str, str] = {}
+    """The first failure of each reason, in the server's own words."""
 
     def __add__(self, other: "TokenUsage") -> "TokenUsage":
         return TokenUsage(
@@ -32,6 +47,12 @@ class TokenUsage(Spec):
             reused=self.reused + other.reused,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            uncounted=self.uncounted + other.uncounted,
+            thoughts=self.thoughts + other.thoughts,
+            lowered=self.lowered + other.lowered,
+            cut=dict(Counter(self.cut) + Counter(other.cut)),
+            failures=dict(Counter(self.failures) + Counter(other.failures)),
+            examples={**other.examples, **self.examples},
         )
 
 
@@ -48,6 +69,8 @@ class ShardManifest(Spec):
     rows_in: int = 0
     failures: dict[str, int] = {}
     """Rows that failed for good, by reason."""
+    examples: dict[str, str] = {}
+    """The first row of each reason, by its place in the shard, and what was said about it."""
     usage: dict[str, TokenUsage] = {}
     seconds: float = 0.0
 
@@ -71,6 +94,9 @@ class StageManifest(Spec):
     """Objects of every folder."""
     rows_in: int = 0
     failures: dict[str, int] = {}
+    """Rows that failed for good, by reason."""
+    examples: dict[str, str] = {}
+    """The first row of each reason and what was said about it, in the server's own words where it was a server."""
     usage: dict[str, TokenUsage] = {}
     models: dict[str, Digest] = {}
     licenses: dict[str, str] = {}

@@ -10,7 +10,7 @@ can differ only in rows that failed in passing (a time-out is not recorded).
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -60,6 +60,8 @@ class StageTotals:
     usage: dict[str, TokenUsage]
     seconds: float
     shards: tuple[ShardManifest, ...]
+    examples: dict[str, str] = field(default_factory=dict)
+    """One failed row of each reason, of the first shard that has one."""
 
 
 async def publish_shard(
@@ -71,6 +73,7 @@ async def publish_shard(
     main_table: str,
     rows_in: int,
     failures: Mapping[str, int] | None = None,
+    examples: Mapping[str, str] | None = None,
     usage: Mapping[str, TokenUsage] | None = None,
     seconds: float = 0.0,
 ) -> ShardManifest:
@@ -109,6 +112,7 @@ async def publish_shard(
         row_digests=digests,
         rows_in=rows_in,
         failures=failures,
+        examples=dict(examples or {}),
         usage=dict(usage or {}),
         seconds=seconds,
     )
@@ -240,11 +244,13 @@ def check_object(store: Store, ref: ObjectRef, size_bytes: int, sha256: str) -> 
 async def _totals(store: Store, stage_path: str, found: Mapping[str, ShardManifest], main_table: str) -> StageTotals:
     shards = tuple(found.values())
     failures: dict[str, int] = {}
+    examples: dict[str, str] = {}
     usage: dict[str, TokenUsage] = {}
     for shard in shards:
         _check_counts(f"{stage_path} shard {shard.shard}", shard.rows_in, shard.rows[main_table], shard.failures)
         for reason, count in shard.failures.items():
             failures[reason] = failures.get(reason, 0) + count
+        examples = {**shard.examples, **examples}
         for model, used in shard.usage.items():
             usage[model] = usage.get(model, TokenUsage()) + used
     tables = {name: [shard.tables[name] for shard in shards] for name in shards[0].tables}
@@ -258,6 +264,7 @@ async def _totals(store: Store, stage_path: str, found: Mapping[str, ShardManife
         usage=usage,
         seconds=sum(shard.seconds for shard in shards),
         shards=shards,
+        examples=examples,
     )
 
 

@@ -49,7 +49,7 @@ def secrets_of(resource: MoAA, kind: Kind) -> list[SecretKey]:
     if kind in TRAINING:
         found += [spec.model(spec.student).token_secret]
     if kind in _CALLS:
-        found += [model.endpoint.secret for model in spec.models if model.endpoint]
+        found += [secret for model in spec.models if model.endpoint for secret in model.endpoint.secrets]
     if kind in _DATA:
         sources = [*spec.data.sft, *spec.data.preference, *spec.evaluation.selection, *spec.evaluation.report]
         found += [source.token_secret for source in sources]

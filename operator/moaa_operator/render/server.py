@@ -126,7 +126,7 @@ def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
     claim = _claim(model.source) if served.folder is None else None
     return BringWeights(
         storage=resource.spec.storage,
-        model=model.with_(serving=serving, license=None),
+        model=model.with_(serving=serving, license=None, extra_body={}),
         digest=served.digest,
         folder=served.folder,
         claim=f"{CLAIM}/{claim[1]}".rstrip("/") if claim else None,

@@ -1,0 +1,182 @@
+"""Rules that stand in Python and in CEL: by which words each side says that one is broken.
+
+`tests.unit.test_api_agreement` holds the sides against each other; a rule that only one side has stands here with its
+reason, so that a new one cannot be forgotten on the other.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from moaa.api import MoAA
+from moaa.api.prompts import PLACEHOLDERS, Prompts
+from moaa.api.reading.check import check_document
+from tests.crd_server import Refusal, refused
+
+NOT_DECLARED = "is not declared in spec.models"
+NAMES_NONE = "names a model that spec.models does not declare"
+
+SEEN = r"(serviceAccount\w*|host(Network|PID|IPC)|volumes\[\d+\]\.hostPath|\w+ontainers\[\d+\]\.securityContext\.\w+)"
+"""Places of a pod template that the CRD's schema knows."""
+
+PAIRS: Mapping[str, tuple[str, str]] = {
+    # name: (path and words of moaa.api.reading.check, path and words of the API server), as regular expressions
+    "name of the run": (r"^metadata\.name: starts with 'vllm'", r"metadata\.name starts with 'vllm'"),
+    "model names": (r"models\[\d+\]\.name: is already the name of", r"models\[\d+\]: Duplicate value"),
+    "model named vllm": (r"models\[\d+\]\.name: starts with 'vllm'", r"models\[\d+\]\.name: name starts with 'vllm'"),
+    "student declared": (rf"^spec\.student: {NOT_DECLARED}", "student is not declared in spec.models"),
+    "student is no endpoint": ("has no weights to train", "student is an endpoint and has no weights"),
+    "student not on a claim": ("comes from pvc://", "student comes from pvc://"),
+    "one origin": ("give exactly one of source", "give exactly one of source"),
+    "endpoint is not served": ("serving has no effect on an endpoint", "serving has no effect on an endpoint"),
+    "model is no data set": ("is a data set; a model is", "is a data set; a model is"),
+    "model on the hub": (r"must be hf://owner/name; a branch", r"must be hf://owner/name; a branch"),
+    "model in a folder": ("must be an absolute folder", "must be an absolute folder"),
+    "hub fields of a model": (
+        r"\.(revision|tokenSecret): is for hf:// sources only",
+        r"\.(revision|tokenSecret): .* is for hf:// sources only",
+    ),
+    "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what other fields say"),
+    "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", f"{SEEN}: .* is not allowed in a pod template"),
+    "asked models declared: mixture": (
+        rf"^spec\.mixture\..*: {NOT_DECLARED}",
+        f"a proposer or the aggregator {NAMES_NONE}",
+    ),
+    "asked models declared: judge": (rf"^spec\.judge\..*: {NOT_DECLARED}", rf"^spec\.judge: a judge {NAMES_NONE}"),
+    "asked models declared: selection": (
+        rf"^spec\.evaluation\.selection.*: {NOT_DECLARED}",
+        rf"^spec\.evaluation\.selection: a baseline or judge {NAMES_NONE}",
+    ),
+    "asked models declared: report": (
+        rf"^spec\.evaluation\.report.*: {NOT_DECLARED}",
+        rf"^spec\.evaluation\.report: a baseline or judge {NAMES_NONE}",
+    ),
+    "room: mixture": (
+        r"^spec\.mixture\.(layers|aggregator).*no room for the prompt",
+        r"^spec\.mixture: .*no room for the prompt",
+    ),
+    "room: joining student": (
+        r"^spec\.mixture\.studentSampling.*no room for the prompt",
+        r"^spec\.mixture\.studentSampling.*no room for the prompt",
+    ),
+    "room: judge": (r"^spec\.judge.*no room for the prompt", r"^spec\.judge: .*no room for the prompt"),
+    "room: dpo": (r"^spec\.training\.dpo.*no room for the prompt", r"^spec\.training\.dpo.*no room for the prompt"),
+    "room: selection": (r"^spec\.evaluation\.selection.*no room", r"^spec\.evaluation\.selection: .*no room"),
+    "room: report": (r"^spec\.evaluation\.report.*no room", r"^spec\.evaluation\.report: .*no room"),
+    "enough proposals": (r"minProposals \d+ is more than layers", "minProposals is more than a layer can give"),
+    "student joins once": ("addStudent would add it again", "addStudent would add it again"),
+    "mixture is there": (r"^spec\.mixture: is required", "mixture is required"),
+    "judge is there": (r"^spec\.judge: is required", "judge is required"),
+    "judges: some": ("needs at least one entry in judges", "need at least one entry in judges"),
+    "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
+    "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),
+    "judges: odd": ("needs an odd number of judges", "needs an odd number of judges"),
+    "aggregator: one": ("needs an aggregator", "need an aggregator"),
+    "aggregator: none": ("method Panel has no aggregator", "method Panel has no aggregator"),
+    "criteria: enough": (r"criteria \d+ is more than the", "criteria is more than there are criteriaChoices"),
+    "criteria: names": (
+        "criteriaChoices: two have the same name",
+        r"two have the same name|criteriaChoices\[\d+\]: Dupl",
+    ),
+    "student judges": ("would judge its own training", "would judge its own training"),
+    **{
+        f"prompts: {name}": (rf"^spec\.prompts: {alias}: ", rf"^spec\.prompts\.{alias}: {alias} (holds|lacks)")
+        for name in PLACEHOLDERS
+        for alias in [Prompts.model_fields[name].alias or name]
+    },
+    "benchmark names": (
+        r"(selection|report)\[\d+\]\.name: is already the name of",
+        r"(selection|report)\[\d+\]: Duplicate value|report has a benchmark with the name",
+    ),
+    "fields of S3": ("is for s3:// storage", "is for s3:// storage"),
+    "no credentials": ("holds a credential", "holds a credential"),
+    "no encoded control characters": ("holds a line break", "holds a line break"),
+    "data on the hub": ("must be hf://datasets/owner/name", "must be hf://datasets/owner/name"),
+    "data in a file": ("must be an absolute path", "must be an absolute path"),
+    "data formats": ("must end with one of", "must end with one of"),
+    "hub fields of data": ("is for hf:// data sets only", "is for hf:// data sets only"),
+    "something is trained": ("without either nothing is trained", "without either nothing is trained"),
+    **{
+        f"{part}: {what}": (rf"{part}\.{words}", rf"{part}\.{words}")
+        for part in ("sft", "dpo")
+        for what, words in {"batches divide": "batchSize.* not divisible", "precision": "precision BF16 needs"}.items()
+    },
+    **{
+        f"rows: {group} {what}": (rf"^spec\.data\.{group}.*: {python}", rf"^spec\.data\.{group}: .*{cel}")
+        for group in ("sft", "preference")
+        for what, (python, cel) in {
+            "wanted": ("is empty, and training", "is empty, and training"),
+            "unread": ("is read by nobody", "is read by nobody"),
+            "limited": (r"is required with \d+ iterations", "with several iterations each source"),
+        }.items()
+    },
+    "gain": ("must lie between -1 and 1", "must lie between -1 and 1"),
+}
+
+ONLY_VALIDATE: Mapping[str, str] = {
+    rf"\.template\.(?!spec\.{SEEN}:).*: is not allowed in a pod template": "a schema of all of a pod is too large",
+    r"would be read from MOAA_SECRET_": "environment variables are `moaa run`'s",
+    r"is not an address": "CEL's own idea of a URL is not the one that clients parse by",
+}
+"""Words of `moaa.api.reading.check` about what no rule of the CRD says, and why none does."""
+
+GENERATED = re.compile(
+    r"is for type \w+( and \w+)* only|is required with type|; write a number in quotes$"
+    r"|^metadata\.name (has more|must be)"
+)
+"""Rules of the CRD that are made of the classes' own fields, as its schema is."""
+SCHEMA_RULES = ("x-kubernetes-list-map-keys",)
+
+
+SHAPES = re.compile(r"\.template\.spec\S*: must (be|have)")
+"""`moaa.api.reading.check` about the few fields of a pod template that the CRD's schema knows: they have no class."""
+
+
+@dataclass
+class Verdict:
+    wrong: bool
+    """A field is wrong by itself: rules that join fields say more or less than they would otherwise."""
+    broken: dict[str, set[str]] = field(default_factory=dict)
+    """Paths by the name of the rule."""
+
+
+def validate(document: dict[str, Any]) -> Verdict:
+    """What `moaa validate` says."""
+    try:
+        MoAA.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
+    except ValidationError:
+        return Verdict(wrong=True)
+    found = [(problem.path, problem.remedy) for problem in check_document(document)]
+    if any(SHAPES.search(f"{path}: {words}") for path, words in found):
+        return Verdict(wrong=True)
+    return Verdict(wrong=False, broken=_named(found, 0, ONLY_VALIDATE))
+
+
+def serve(document: dict[str, Any]) -> Verdict:
+    """What an API server says."""
+    refusals = refused(document)
+    wrong = [r for r in refusals if _of_a_field(r)]
+    if wrong:
+        return Verdict(wrong=True)
+    return Verdict(wrong=False, broken=_named([(r.path, r.message) for r in refusals], 1, {}))
+
+
+def _of_a_field(refusal: Refusal) -> bool:
+    is_rule = refusal.about in SCHEMA_RULES or "self" in refusal.about
+    return not is_rule or GENERATED.search(refusal.message) is not None
+
+
+def _named(found: Iterable[tuple[str, str]], side: int, unpaired: Mapping[str, str]) -> dict[str, set[str]]:
+    named: dict[str, set[str]] = {}
+    for path, words in found:
+        text = f"{path}: {words}"
+        if any(re.search(pattern, text) for pattern in unpaired):
+            continue
+        names = [name for name, pair in PAIRS.items() if re.search(pair[side], text)]
+        assert len(names) == 1, f"{text!r} belongs to {names or 'no pair of tests.rule_pairs'}"
+        named.setdefault(names[0], set()).add(path)
+    return named
