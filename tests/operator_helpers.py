@@ -1,7 +1,5 @@
 """A cluster in memory for tests of the operator: it does what Kubernetes and people would, when told to."""
 
-# ruff: noqa: ARG002  the stand-in keeps the seam's signatures
-
 import copy
 import json
 from collections.abc import Iterable, Mapping
@@ -20,10 +18,9 @@ from moaa.plan.graph import build
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import Identity, StageResult, stage_path
 from moaa.plan.stage import Kind
-from moaa_operator import render
+from moaa.weights.served import ServedModel
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
-from moaa_operator.decide.served import ServedModel
 from moaa_operator.kube.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
@@ -32,11 +29,15 @@ from moaa_operator.kube.owner import (
     ROLE_LABEL,
     RUN_LABEL,
     STAGE_LABEL,
+    Check,
     Owner,
+    Role,
 )
-from moaa_operator.observe.read import Observed, observe
+from moaa_operator.observe.observed import Observed
+from moaa_operator.observe.progress import PodFigures
+from moaa_operator.observe.read import observe
+from moaa_operator.render.admission import refusals
 from moaa_operator.settings import Settings
-from moaa_operator.tell.progress import PodFigures
 from moaa_operator.tell.status import document as status_document
 from tests.plan_helpers import finish, tree
 
@@ -58,73 +59,64 @@ SETTINGS = Settings(retry_s=10, retry_max_s=60)
 
 
 class FakeRender:
-    """The seam of `moaa_operator.render` with as little in the manifests as control looks at."""
+    """The rendering of one MoAA with as little in the manifests as decisions look at."""
 
-    def refusals(self, resource: MoAA) -> list[Problem]:
-        return render.refusals(resource)
+    def __init__(self, resource: MoAA, owner: Owner, _settings: Settings) -> None:
+        self._resource = resource
+        self._owner = owner
 
-    def servers(self, models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings) -> list[Object]:
+    def refusals(self) -> list[Problem]:
+        return refusals(self._resource)
+
+    def servers(self, models: Iterable[ServedModel]) -> list[Object]:
         found: list[Object] = []
         for served in models:
-            name = self._server(served, owner)
-            model = resource.spec.model(resource.spec.student if served.name.startswith("@") else served.name)
+            name = self._server(served)
+            spec = self._resource.spec
+            model = spec.model(spec.student if served.name.startswith("@") else served.name)
             notes = {
                 MODEL_ANNOTATION: served.name,
                 HASH_ANNOTATION: digest_of([served.digest, model.serving.model_dump(mode="json")]),
             }
             for kind in ("Service", "Deployment"):
-                made = _manifest(owner, kind, name, "server", notes)
+                made = _manifest(self._owner, kind, name, "server", notes)
                 if kind == "Deployment":
                     made["spec"] = {"selector": {"matchLabels": {"server": name}}, "replicas": 1}
                 found.append(made)
         return found
 
-    def server_url(self, model: ServedModel, owner: Owner) -> str:
-        return f"http://{self._server(model, owner)}.{owner.namespace}.svc:8000/v1"
+    def server_url(self, model: ServedModel) -> str:
+        return f"http://{self._server(model)}.{self._owner.namespace}.svc:8000/v1"
 
-    def stage_children(
-        self, job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, shards: int | None, settings: Settings
-    ) -> list[Object]:
-        kind = "RayJob" if job.kind in TRAINING else "Job"
-        made = self._attempt(job, owner, kind, "stage", attempt)
+    def stage(self, job: StageJob, *, attempt: int, shards: int | None) -> list[Object]:
+        made = self._attempt(job, "RayJob" if job.kind in TRAINING else "Job", Role.STAGE, attempt)
         made[1]["spec"] = {} if shards is None else {"completions": shards, "completionMode": "Indexed"}
         return made
 
-    def finalise_children(
-        self, job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
-    ) -> list[Object]:
-        return self._attempt(job, owner, "Job", "finalise", attempt)
+    def finalise(self, job: StageJob, *, attempt: int) -> list[Object]:
+        return self._attempt(job, "Job", Role.FINALISE, attempt)
 
-    def inspect_children(
-        self, job: Spec, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
-    ) -> list[Object]:
-        return self._check(job, owner, "inspect", attempt)
-
-    def preflight_children(
-        self, job: Spec, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
-    ) -> list[Object]:
-        return self._check(job, owner, "preflight", attempt)
-
-    def _server(self, served: ServedModel, owner: Owner) -> str:
-        return f"{owner.name}-{served.served_name}-{served.digest[:6]}"
-
-    def _attempt(self, job: StageJob, owner: Owner, kind: str, role: str, attempt: int) -> list[Object]:
-        name = f"{owner.name}-{job.stage}-{role[0]}{attempt}-{job.fingerprint[:6]}"
-        notes = {FINGERPRINT_ANNOTATION: job.fingerprint, ATTEMPT_ANNOTATION: str(attempt)}
-        made = [_manifest(owner, k, name, role, notes, stage=job.stage) for k in ("ConfigMap", kind)]
-        made[0]["data"] = {"job.json": job.model_dump_json()}
+    def check(self, job: Spec, role: Check, *, attempt: int) -> list[Object]:
+        text = job.model_dump_json()
+        name = f"{self._owner.name}-{role}-a{attempt}-{digest_of(text)[:6]}"
+        notes = {ATTEMPT_ANNOTATION: str(attempt)}
+        made = [_manifest(self._owner, kind, name, role, notes) for kind in ("ConfigMap", "Job")]
+        made[0]["data"] = {"job.json": text}
         return made
 
-    def _check(self, job: Spec, owner: Owner, role: str, attempt: int) -> list[Object]:
-        text = job.model_dump_json()
-        name = f"{owner.name}-{role}-a{attempt}-{digest_of(text)[:6]}"
-        made = [_manifest(owner, kind, name, role, {ATTEMPT_ANNOTATION: str(attempt)}) for kind in ("ConfigMap", "Job")]
-        made[0]["data"] = {"job.json": text}
+    def _server(self, served: ServedModel) -> str:
+        return f"{self._owner.name}-{served.served_name}-{served.digest[:6]}"
+
+    def _attempt(self, job: StageJob, kind: str, role: Role, attempt: int) -> list[Object]:
+        name = f"{self._owner.name}-{job.stage}-{role[0]}{attempt}-{job.fingerprint[:6]}"
+        notes = {FINGERPRINT_ANNOTATION: job.fingerprint, ATTEMPT_ANNOTATION: str(attempt)}
+        made = [_manifest(self._owner, k, name, role, notes, stage=job.stage) for k in ("ConfigMap", kind)]
+        made[0]["data"] = {"job.json": job.model_dump_json()}
         return made
 
 
 def _manifest(owner: Owner, kind: str, name: str, role: str, notes: dict[str, str], stage: str = "") -> Object:
-    labels = {RUN_LABEL: owner.name, ROLE_LABEL: role, **({STAGE_LABEL: stage} if stage else {})}
+    labels = {RUN_LABEL: owner.name, ROLE_LABEL: str(role), **({STAGE_LABEL: stage} if stage else {})}
     about = {
         "name": name,
         "namespace": owner.namespace,
@@ -189,7 +181,7 @@ class Cluster:
         self.now = START
         self.settings = settings
         self.has_kuberay = has_kuberay
-        self.render: Renderer = render or FakeRender()
+        self.render: Renderer = render or FakeRender
         self.manifests: dict[str, StageResult] = {}
         self.created: list[str] = []
         """Names of every Job and RayJob ever made, in order; a name twice was made again."""

@@ -12,9 +12,9 @@ from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
+from moaa.weights.served import server_of
 from moaa_operator import render
-from moaa_operator.decide.served import server_of
-from moaa_operator.kube.owner import Owner
+from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.settings import Settings
 
 OWNER = Owner(name="demo", namespace="team", uid="0f0e0d0c-0b0a-0908-0706-050403020100")
@@ -214,19 +214,24 @@ def rayjob_objections(manifest: Mapping[str, Any]) -> list[str]:
     return [rule for rule, holds in rules.items() if not holds]
 
 
+def bound(resource: MoAA = MOAA, settings: Settings = SETTINGS) -> render.Rendered:
+    """The rendering of a resource."""
+    return render.bind(resource, OWNER, settings)
+
+
 def servers(resource: MoAA, *names: str) -> list[dict[str, Any]]:
     """Children of these models' servers, or of all."""
     served = [server_of(name, resource, results(resource)) for name in names or MODELS]
-    return render.servers([model for model in served if model], resource, OWNER, SETTINGS)
+    return bound(resource).servers([model for model in served if model])
 
 
 def stage(name: str, resource: MoAA = MOAA, *, attempt: int = 1, shards: int | None = None) -> list[dict[str, Any]]:
     job = job_of(name, resource)
-    return render.stage_children(job, resource, OWNER, attempt=attempt, shards=shards, settings=SETTINGS)
+    return bound(resource).stage(job, attempt=attempt, shards=shards)
 
 
 def finalise(name: str) -> list[dict[str, Any]]:
-    return render.finalise_children(job_of(name, MOAA), MOAA, OWNER, attempt=1, settings=SETTINGS)
+    return bound().finalise(job_of(name, MOAA), attempt=1)
 
 
 def everything(resource: MoAA = MOAA) -> list[dict[str, Any]]:
@@ -241,8 +246,8 @@ def everything(resource: MoAA = MOAA) -> list[dict[str, Any]]:
         *stage("i1-dpo", resource),
         *finalise("i1-generate"),
         *finalise("i1-sft"),
-        *render.inspect_children(check, resource, OWNER, attempt=1, settings=SETTINGS),
-        *render.preflight_children(check, resource, OWNER, attempt=1, settings=SETTINGS),
+        *bound(resource).check(check, Role.INSPECT, attempt=1),
+        *bound(resource).check(check, Role.PREFLIGHT, attempt=1),
     ]
 
 

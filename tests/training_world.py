@@ -14,6 +14,7 @@ from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.objects.directory import DirectoryStore
+from moaa.store.stages.folders import file_digest, folder_digest
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import StageTotals, finalise, publish_shard, shard_name
 from moaa.store.stages.tables import TableRows
@@ -132,6 +133,12 @@ def resource(store: Path, student: Path, *, workers: int = 2, sft: Mapping[str, 
     )
 
 
+def weights_digest(folder: Path) -> str:
+    """As resolve pins a file:// model."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return folder_digest({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
+
+
 @dataclass(frozen=True)
 class World:
     """A store with the results a training stage reads."""
@@ -173,7 +180,7 @@ class World:
             kind=Kind.RESOLVE,
             inputs="0" * 64,
             fingerprint="0" * 64,
-            models={"student": digest("s")},
+            models={"student": weights_digest(self.student)},
         )
         part = spec.spec.training.sft if kind is Kind.SFT else spec.spec.training.dpo
         assert part is not None
@@ -189,7 +196,7 @@ class World:
             fingerprint=digest(f"{kind}{part.model_dump_json()}{[r.fingerprint for r in results]}"),
             document={},
             results={r.stage: r for r in (resolved, *results)},
-            models={"student": digest("s")},
+            models={"student": weights_digest(self.student)},
         )
 
     def context(self, spec: MoAA, job: StageJob) -> Context:

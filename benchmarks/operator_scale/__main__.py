@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.operator_scale import audit, report
 from benchmarks.operator_scale.cluster import PlayedCluster, Progress
 from benchmarks.operator_scale.world import NAMESPACE, Bench, Start, resource
-from moaa_operator.kube.api import MOAA
+from moaa_operator.kube.kinds import MOAA
 from tests.integration.apiserver import install_crds, make_namespace, run_api_server
 
 PARKED = "i1-generate"

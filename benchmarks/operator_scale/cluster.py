@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, JOB, POD, RAYJOB, Api, Kind
+from moaa.contract.progress import PORT
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import NotFound
 from moaa_operator.kube.informer import Informer, Timing
+from moaa_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD, RAYJOB, Kind
 from moaa_operator.kube.queue import Backoff
-from moaa_operator.observe.poller import PORT
 from tests.integration.kubelet import DONE, HELD, Kubelet, role_of, run_of, stage_of
 
 Object = dict[str, Any]

@@ -13,8 +13,9 @@ from benchmarks.soak.world import World, resource, until
 from benchmarks.tiny_claims import manifests
 from moaa.api import MoAA
 from moaa.api.reading.load import load
+from moaa.contract.exits import Exit
 from moaa.contract.job import StageJob, stage_job
-from moaa.local.jobs import EXIT_FENCED, read_progress
+from moaa.local.jobs import read_progress
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.result import StageResult
@@ -147,6 +148,6 @@ async def _sleep_and_wake(sleeper: asyncio.subprocess.Process, world: World, fil
             code = await sleeper.wait()
     except TimeoutError:
         return Verdict("zombie", False, f"it still ran {END_S:.0f} s after it woke up")
-    problems = [] if code == EXIT_FENCED else [f"it ended with exit code {code} instead of {EXIT_FENCED}"]
+    problems = [] if code == Exit.FENCED else [f"it ended with exit code {code} instead of {Exit.FENCED:d}"]
     problems += [f"{key} changed" for key in changed(before, snapshot(root))]
     return verdict("zombie", problems, f"stopped at row {asleep_at}, ended as fenced, changed no object")

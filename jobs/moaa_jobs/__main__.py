@@ -1,8 +1,5 @@
-"""`python -m moaa_jobs --job FILE`: run one stage, or one shard of it. `preflight` or `inspect` before `--job` asks the
-store instead (`moaa_jobs.check`).
-
-Exit codes: 0 done; 64 permanent failure, the last line on stderr says what to do; 69 fenced by a newer attempt;
-75 rows wait for models that are not served now; 143 stopped by SIGTERM; anything else is worth another attempt.
+"""`python -m moaa_jobs --job FILE`: run one stage, or one shard of it. With `preflight` or `inspect` before `--job` it
+asks the store instead (`moaa_jobs.check`). `moaa.contract.exits` says what the exit codes mean.
 """
 
 import asyncio
@@ -15,6 +12,8 @@ import sys
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
+from moaa.contract.answers import WaitingAnswer, last_line
+from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
 from moaa.plan.result import stage_path
@@ -25,12 +24,15 @@ from moaa_jobs.tell.answer import answer, answer_failure
 from moaa_jobs.tell.progress import Progress
 from moaa_jobs.tell.progress_server import shown_on
 
-EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED, EXIT_STOPPED = 64, 69, 75, 143
 logger = logging.getLogger("moaa_jobs")
 
 
 def module_of(kind: Kind) -> str:
-    """Where stages of a kind are carried out: a module of `moaa_jobs.stages` that has the kind's name."""
+    """The module whose `run` carries out stages of a kind.
+
+    >>> module_of(Kind.STAGE_DATA)
+    'moaa_jobs.stages.stage_data'
+    """
     return f"moaa_jobs.stages.{kind.replace('-', '_')}"
 
 
@@ -62,10 +64,11 @@ async def run(settings: JobSettings) -> None:
             manifest = await read_manifest(store, stage_path(job.kind, job.inputs, job.fingerprint))
             if manifest is None:
                 raise StageError(f"{job.stage}: ended without its manifest; run the stage again")
-            answer(settings.termination_log, manifest.result().model_dump(mode="json", by_alias=True))
+            answer(settings.termination_log, manifest.result())
         logger.info("stage_ended stage=%s", job.stage)
     except Deferred as deferred:
-        answer(settings.termination_log, {"waiting": deferred.waiting, "calls": progress.figures.get("calls", 0)})
+        calls = progress.figures.get("calls", 0)
+        answer(settings.termination_log, WaitingAnswer(waiting=deferred.waiting, calls=calls))
         raise
     finally:
         progress.finish()
@@ -82,19 +85,19 @@ def main() -> int:
         asyncio.run(run(settings) if check is None else _check(check, settings))
     except Deferred as deferred:
         logger.info("stage_deferred %s", json.dumps(deferred.waiting))
-        return EXIT_DEFERRED
+        return Exit.DEFERRED
     except Fenced as error:
         logger.warning("stage_fenced %s", error)
         answer_failure(settings.termination_log, str(error), permanent=False)
-        return EXIT_FENCED
+        return Exit.FENCED
     except (Permanent, DataError, ResourceError, UsageError) as error:
         return _report(error, settings, permanent=True)
     except MoaaError as error:
         return _report(error, settings, permanent=False)
     except asyncio.CancelledError:
         logger.info("stage_stopped by=SIGTERM")
-        return EXIT_STOPPED
-    return 0
+        return Exit.STOPPED
+    return Exit.DONE
 
 
 async def _check(name: str, settings: JobSettings) -> None:
@@ -109,8 +112,8 @@ async def _check(name: str, settings: JobSettings) -> None:
 def _report(error: Exception, settings: JobSettings, *, permanent: bool) -> int:
     """The last line on stderr, for whoever started the job, and the answer."""
     answer_failure(settings.termination_log, str(error), permanent=permanent)
-    sys.stderr.write(json.dumps({"error": str(error), "permanent": permanent}) + "\n")
-    return EXIT_PERMANENT if permanent else 1
+    sys.stderr.write(last_line(str(error), permanent=permanent))
+    return Exit.PERMANENT if permanent else TRY_AGAIN
 
 
 if __name__ == "__main__":

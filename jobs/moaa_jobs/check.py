@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from moaa.api import MoAA
-from moaa.contract.answers import pack
+from moaa.contract.answers import PreflightAnswer, pack
 from moaa.contract.checks import CheckAnswer, CheckJob
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
@@ -30,7 +30,7 @@ async def preflight(settings: JobSettings) -> None:
         await prove(store)
     finally:
         await store.close()
-    answer(settings.termination_log, {})
+    answer(settings.termination_log, PreflightAnswer())
     logger.info("preflight_passed store=%s", store.uri)
 
 
@@ -41,7 +41,7 @@ async def inspect(settings: JobSettings) -> None:
         found = await look_up(store, MoAA.model_validate(question.resource), question.results)
     finally:
         await store.close()
-    answer(settings.termination_log, found.model_dump(mode="json", by_alias=True))
+    answer(settings.termination_log, found)
     logger.info("inspected found=%d absent=%d complete=%s", len(found.results), len(found.absent), found.is_complete)
 
 
@@ -68,7 +68,7 @@ def _fitting(found: list[StageResult], absent: list[str]) -> CheckAnswer:
     """At least one result, if there is any: an answer that does not advance would be asked for for ever."""
     for kept in range(len(found), 0, -1):
         candidate = CheckAnswer(results=found[:kept], absent=absent, is_complete=kept == len(found))
-        if pack(candidate.model_dump(mode="json", by_alias=True)) is not None:
+        if pack(candidate) is not None:
             return candidate
     return CheckAnswer(results=found[:1], absent=absent, is_complete=len(found) <= 1)
 

@@ -108,6 +108,10 @@ BASE_STUDENT = "$base"
 """Stands for the student before any training where a benchmark names its baseline."""
 
 
+SECRET_PREFIX = "MOAA_SECRET_"
+"""What the environment variables of the resource's secrets begin with."""
+
+
 class SecretKey(Spec):
     """One key of a Kubernetes Secret in the resource's namespace.
 
@@ -119,4 +123,4 @@ class SecretKey(Spec):
 
     @property
     def environment_variable(self) -> str:
-        return "MOAA_SECRET_" + re.sub(r"[^A-Z0-9]", "_", f"{self.name}_{self.key}".upper())
+        return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{self.name}_{self.key}".upper())

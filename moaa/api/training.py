@@ -67,8 +67,19 @@ class RefModel(StrEnum):
     BASE = "Base"
 
 
+class PreferenceLoss(StrEnum):
+    """What is minimised over pairs. All of them read the ref_model; β scales the log-ratios to it."""
+
+    SIGMOID = "Sigmoid"
+    """DPO (arXiv 2305.18290), as in the paper (default)."""
+    IPO = "IPO"
+    """Squared distance of the difference in log-ratios a token to 1 / (2 × beta) (arXiv 2310.12036)."""
+    APO_ZERO = "APOZero"
+    """Chosen answers become likelier and rejected ones less likely, each by itself (arXiv 2408.06266)."""
+
+
 class Dpo(Optimization):
-    """Direct preference optimisation on pairs from the student's own samples."""
+    """Preference optimisation on pairs from the student's own samples."""
 
     samples: Annotated[int, Field(ge=2, le=64)] = 5
     """Answers sampled for each prompt (§4.1)."""
@@ -80,6 +91,8 @@ class Dpo(Optimization):
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
     learning_rate: Positive = Decimal("8e-7")
     beta: Positive = Decimal("0.01")
+    loss: PreferenceLoss = PreferenceLoss.SIGMOID
+    """What is minimised; IPO wants a larger beta, such as 0.1."""
     ref_model: RefModel = RefModel.STAGE_START
 
 

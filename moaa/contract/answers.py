@@ -3,28 +3,54 @@
 | what ended | answer |
 |---|---|
 | a whole stage | its `StageResult` |
-| preflight | `{}` |
-| inspect | a `CheckAnswer` |
-| rows wait for models (exit code 75) | `{"waiting": {model: rows}, "calls": sent}` |
-| a failure | `{"error": text, "permanent": bool}` |
+| preflight | `PreflightAnswer`, `{}` |
+| inspect | `CheckAnswer` |
+| rows wait for models (Exit.DEFERRED) | `WaitingAnswer` |
+| a failure | `FailureAnswer` |
 
-Kubernetes keeps 4,096 bytes. What is longer is packed; about seventy models and tables fit that way.
+The reader says which one it expects: `{}` would pass for several of them. Kubernetes keeps 4,096 bytes. What is longer
+is packed; about seventy models and tables fit that way.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from moaa.api.base import Spec
 
 MAX_BYTES = 4096
 PACKED = "zlib85"
 _MAX_ERROR = 3000
+AnswerT = TypeVar("AnswerT", bound=Spec)
 
 
-def pack(answer: Mapping[str, Any]) -> str | None:
+class PreflightAnswer(Spec):
+    """The store has passed."""
+
+
+class WaitingAnswer(Spec):
+    """Rows wait for models that are not served now."""
+
+    waiting: dict[str, Annotated[int, Field(ge=0)]]
+    """Rows by model."""
+    calls: Annotated[int, Field(ge=0)] = 0
+    """Sent by this process; 0 when it brought nothing new."""
+
+
+class FailureAnswer(Spec):
+    """Why a job failed. It is also the last line on stderr of one that failed for good."""
+
+    error: str
+    permanent: bool
+    """Trying again cannot help."""
+
+
+def pack(answer: Spec) -> str | None:
     """The answer as text of at most MAX_BYTES, or None when it cannot be had so short."""
-    text = _json(answer)
+    text = _json(answer.model_dump(mode="json", by_alias=True))
     if len(text.encode()) <= MAX_BYTES:
         return text
     squeezed = base64.b85encode(zlib.compress(text.encode(), 9)).decode()
@@ -32,8 +58,34 @@ def pack(answer: Mapping[str, Any]) -> str | None:
     return packed if len(packed) <= MAX_BYTES else None
 
 
-def unpack(text: str) -> Mapping[str, Any]:
-    """The last line that is an answer; empty when none is, since a container may end with any words."""
+def read(text: str, expected: type[AnswerT]) -> AnswerT | None:
+    """The answer in a termination message: its last line that holds a JSON object, if that is an `expected`.
+
+    A container may end with any words, so text without an answer is no error.
+    """
+    found = _last_object(text)
+    if found is None:
+        return None
+    try:
+        return expected.model_validate(found)
+    except ValidationError:
+        return None
+
+
+def failure(error: str, *, permanent: bool) -> FailureAnswer:
+    """The answer of a failure; a long text keeps its beginning and its end."""
+    while len(_json({"error": error, "permanent": permanent}).encode()) > MAX_BYTES:
+        limit = min(len(error) - 1, _MAX_ERROR)
+        error = f"{error[: limit // 2]} … {error[-(limit // 2 - 200) :]}" if limit > 500 else error[:limit]
+    return FailureAnswer(error=error, permanent=permanent)
+
+
+def last_line(error: str, *, permanent: bool) -> str:
+    """What a job that failed leaves as the last line on stderr, for an executor that keeps its log."""
+    return json.dumps(FailureAnswer(error=error, permanent=permanent).model_dump()) + "\n"
+
+
+def _last_object(text: str) -> dict[str, Any] | None:
     for line in reversed(text.strip("\n").split("\n")):  # not splitlines: JSON may hold other line breaks
         try:
             found = json.loads(line)
@@ -43,16 +95,8 @@ def unpack(text: str) -> Mapping[str, Any]:
             continue
         if isinstance(found, dict):
             return found
-    return {}
+    return None
 
 
-def failure(error: str, *, permanent: bool) -> Mapping[str, Any]:
-    """The answer of a failure; a long text keeps its beginning and its end."""
-    while len(_json({"error": error, "permanent": permanent}).encode()) > MAX_BYTES:
-        limit = min(len(error) - 1, _MAX_ERROR)
-        error = f"{error[: limit // 2]} … {error[-(limit // 2 - 200) :]}" if limit > 500 else error[:limit]
-    return {"error": error, "permanent": permanent}
-
-
-def _json(answer: Mapping[str, Any]) -> str:
+def _json(answer: dict[str, Any]) -> str:
     return json.dumps(answer, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The job file of a stage: what both executors hand to `python -m moaa_jobs`."""
+"""The job file of a stage, as JSON: what both executors hand to `python -m moaa_jobs --job FILE`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,7 +36,7 @@ class StageJob(Spec):
     """Digest of every model it calls or trains, by the names of `Stage.serves` and `Stage.student`."""
     endpoints: dict[str, list[str]] = {}
     """Base URLs (up to /v1) of the models served now, by the names of `Stage.serves`. A model of `serves` that is
-    missing here is absent: its rows wait (exit code 75)."""
+    missing here is absent: its rows wait (Exit.DEFERRED)."""
     served_names: dict[str, str] = {}
     """The `model` field of requests, by the names of `Stage.serves`; missing means the same name."""
 

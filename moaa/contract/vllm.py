@@ -1,18 +1,12 @@
-"""How vLLM is told to serve a model: what both executors agree on, and bringing the weights to a server's pod.
+"""How both executors start vLLM.
 
 What bears on answers is the same on a laptop and on a cluster, since both take it from here. Ports, probes and
 processes are each executor's own.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from pydantic import Field
-
-from moaa.api.base import Spec
-from moaa.api.models import Model, Serving
-from moaa.api.resource import Storage
-from moaa.plan.result import Digest
+from moaa.api.models import Serving
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Started instead of `vllm serve`, which looks up a distribution called `vllm` and so fails with builds under another
@@ -42,26 +36,6 @@ CPU_ENVIRONMENT = {
     # could not set OpenMP's threads then; the two lines above have set them.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
-
-
-class BringWeights(Spec):
-    """What the first container of a server's pod is asked to do (`python -m moaa_jobs.fetch`). Holds no secret."""
-
-    storage: Storage
-    model: Model
-    """The declared model; for a student the one it was trained from."""
-    digest: Digest
-    """What the weights must be."""
-    folder: str | None = None
-    """A student's folder in the store; None: `model.source`."""
-    claim: str | None = None
-    """Where a pvc:// source is mounted already; None for any other."""
-    target: str
-    """Afterwards a link to the folder with the weights; downloads lie beside it."""
-    options: str
-    """File for the vLLM options that depend on the weights, as vLLM's --config reads it."""
-    deadline_s: Annotated[int, Field(ge=1)]
-    """Give up after so long, so that the pod is tried anew."""
 
 
 def arguments(serving: Serving, *, served_name: str) -> list[str]:

@@ -17,10 +17,9 @@ from moaa.asking.caller import Reply
 from moaa.asking.gather import gather_calls
 from moaa.conversation import Conversation
 from moaa.errors import CallError
-from moaa.judge.criteria import parse_criteria
 from moaa.judge.prompts import Ordered, criteria_messages, meta_messages, single_messages
+from moaa.judge.reading import Verdict, parse_criteria, parse_verdict
 from moaa.judge.trail import UNREADABLE, Judgement, Role
-from moaa.judge.verdict import Verdict, parse_verdict
 
 JUDGE_INSTRUCTION_TOKENS = 330
 VERDICT_TOKENS = 300

@@ -20,8 +20,8 @@ from moaa.judge.ask import choose_criteria
 from moaa.judge.method import Compared, Ranked
 from moaa.judge.prompts import Order, Ordered, question_text
 from moaa.judge.ranking import majority, needed, rank
+from moaa.judge.reading import Verdict
 from moaa.judge.trail import Judgement, Role
-from moaa.judge.verdict import Verdict
 from moaa.rows import Comparison
 
 BOTH_TOKENS = PROMPT_TOKENS + 2 * ANSWER_TOKENS

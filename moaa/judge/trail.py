@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from moaa.judge.verdict import Verdict
+from moaa.judge.reading import Verdict
 from moaa.rows import JudgementRow
 
 

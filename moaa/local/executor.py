@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moaa.api import MoAA
+from moaa.backoff import backoff_s
 from moaa.errors import MoaaError, StageError, UsageError
 from moaa.local import jobs
 from moaa.local.processes.lock import exclusive
@@ -203,7 +204,9 @@ class _Runner:
 
     def _start(self, identity: Identity, around: Surroundings) -> None:
         failure = self._failures.get(identity.fingerprint)
-        delay_s = min(self._settings.retry_delay_s * 2 ** (failure.attempts - 1), MAX_RETRY_DELAY_S) if failure else 0.0
+        delay_s = 0.0
+        if failure is not None:
+            delay_s = backoff_s(failure.attempts, first_s=self._settings.retry_delay_s, max_s=MAX_RETRY_DELAY_S)
         work = run_stage(identity, dict(self._results), around, delay_s=delay_s)
         self._running[identity.stage.id] = (identity, asyncio.create_task(work, name=identity.stage.id))
 
@@ -238,7 +241,9 @@ class _Runner:
         self._found[manifest.fingerprint] = manifest.result()
         self._results[manifest.stage] = manifest.result()
         if manifest.iteration > 0:
-            await records.write_iteration(self._store, self._resource, manifest.iteration, self._results)
+            resource = self._resource.model_dump(mode="json", by_alias=True)
+            record = records.iteration_record(manifest.iteration, self._results, resource)
+            await records.write_iteration(self._store, records.run_id(self._resource), record)
         rows = sum(output.rows for output in manifest.outputs.values())
         self._notify("stage_done", stage=manifest.stage, seconds=manifest.seconds, rows=rows, reused=reused)
 

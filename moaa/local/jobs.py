@@ -1,25 +1,29 @@
 """One run of a stage's job as a process: the job file in, an outcome out.
 
-`python -m moaa_jobs` says by its exit code how it ended; this module is the only one that knows the codes. Whatever it
-says, the stage is done only when its manifest is in the store.
+A job says by its exit code how it ended (`moaa.contract.exits`). Whatever it says, the stage is done only when its
+manifest is in the store.
 """
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import assert_never
 
+from moaa.contract import answers
+from moaa.contract import environment as variables
+from moaa.contract import progress as progress_document
+from moaa.contract.answers import FailureAnswer
+from moaa.contract.exits import Exit, exit_of
 from moaa.contract.job import StageJob
+from moaa.contract.progress import Figures
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.processes.process import Guarded, Guards, quoted
 from moaa.local.serving.machine import visible
 
-EXIT_PERMANENT, EXIT_FENCED, EXIT_DEFERRED = 64, 69, 75
 STOP_GRACE_S = 30.0
 """A job that is told to stop flushes its ledger or waits for a checkpoint's upload."""
 
@@ -47,7 +51,7 @@ class Outcome:
     error: str = ""
     waiting: dict[str, int] = field(default_factory=dict)
     """Rows that wait, by model."""
-    progress: dict[str, Any] = field(default_factory=dict)
+    progress: Figures = field(default_factory=lambda: Figures())
     """The job's last figures."""
 
 
@@ -69,48 +73,47 @@ def environment(inherited: Mapping[str, str], files: JobFiles, *, gpus: tuple[st
     """The job's environment, secrets included: it reads them itself."""
     return {
         **keep_bytecode(inherited, cache=cache),
-        "MOAA_WORK_DIR": str(files.scratch),
-        "MOAA_PROGRESS_FILE": str(files.progress),
+        variables.WORK_DIR: str(files.scratch),
+        variables.PROGRESS_FILE: str(files.progress),
         **visible(inherited, gpus),
     }
 
 
-def read_progress(file: Path) -> dict[str, Any]:
+def read_progress(file: Path) -> Figures:
     """The figures a job last wrote; none when it wrote none yet."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        figures = json.loads(file.read_text())
-        if isinstance(figures, dict):
-            return figures
+    with contextlib.suppress(FileNotFoundError):
+        return progress_document.read(file.read_bytes())
     return {}
 
 
-def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: dict[str, Any]) -> Outcome:
+def classify(exit_code: int, *, seconds: float, log_tail: list[str], progress: Figures) -> Outcome:
     """What an exit code means, with the words of the job where it left any.
 
     >>> classify(64, seconds=1.0, log_tail=['{"error": "no rows", "permanent": true}'], progress={}).error
     'no rows'
     """
-    waiting = progress.get("waiting")
-    match exit_code:
-        case 0:
+    meaning = exit_of(exit_code)
+    match meaning:
+        case Exit.DONE:
             return Outcome(End.DONE, seconds, exit_code, progress=progress)
-        case 75:
-            counts = waiting if isinstance(waiting, dict) else {}
-            return Outcome(End.WAITING, seconds, exit_code, waiting=counts, progress=progress)
-        case 64:
+        case Exit.DEFERRED:
+            waiting = progress.get("waiting", {})
+            return Outcome(End.WAITING, seconds, exit_code, waiting=waiting, progress=progress)
+        case Exit.PERMANENT:
             end = End.PERMANENT
-        case 69:
+        case Exit.FENCED:
             end = End.FENCED
-        case _:
+        case Exit.STOPPED | None:
             end = End.CRASHED
+        case _:
+            assert_never(meaning)
     return Outcome(end, seconds, exit_code, error=_error(exit_code, log_tail), progress=progress)
 
 
 def _error(exit_code: int, log_tail: list[str]) -> str:
-    with contextlib.suppress(ValueError, IndexError):
-        last = json.loads(log_tail[-1])
-        if isinstance(last, dict) and "error" in last:
-            return str(last["error"])
+    said = answers.read(log_tail[-1], FailureAnswer) if log_tail else None
+    if said is not None:
+        return said.error
     how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with exit code {exit_code}"
     hint = "; the machine may have run out of memory" if exit_code == 137 else ""
     return f"the job {how}{hint}; its last lines:\n{quoted(log_tail)}"
@@ -138,7 +141,7 @@ class JobRun:
         return cls(process, files)
 
     @property
-    def progress(self) -> dict[str, Any]:
+    def progress(self) -> Figures:
         return read_progress(self._files.progress)
 
     async def wait(self) -> Outcome:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob, stage_job
+from moaa.contract.progress import Figures
 from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
@@ -200,7 +201,7 @@ async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) 
     """Until the job ends, or a server is broken for good (ServerError)."""
     ended = asyncio.ensure_future(run.wait())
     broken = asyncio.ensure_future(lease.broken())
-    shown: dict[str, Any] = {}
+    shown: Figures = {}
     try:
         while not ended.done():
             await asyncio.wait({ended, broken}, timeout=PROGRESS_S, return_when=asyncio.FIRST_COMPLETED)

@@ -34,6 +34,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges"}),
     Sampling: frozenset({"when_cut"}),
+    Dpo: frozenset({"loss"}),
 }
 """Fields that came after the first release: left out of documents while they are at their default."""
 

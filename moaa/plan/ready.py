@@ -41,6 +41,20 @@ class World:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What of a run's results holds under the resource as it is now."""
+
+    graph: Graph = field(default_factory=Graph)
+    """Without the iterations that are closed and forgotten."""
+    results: Mapping[str, StageResult] = field(default_factory=dict)
+    """Those that hold, by stage."""
+    aside: Mapping[str, StageResult] = field(default_factory=dict)
+    """Those of stages whose inputs are not all known, so that it shows later whether they hold."""
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    """Of stages that have no result and all inputs."""
+
+
+@dataclass(frozen=True)
 class Decision:
     start: tuple[Identity, ...] = ()
     """Stages to start, those first that come first in the graph."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from moaa.api.training import PreferenceLoss
 from moaa.plan.kinds.kind import Group
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
@@ -212,7 +213,7 @@ def curve_figures(view: RunView) -> list[Figure]:
     dpo = _curves(view, Kind.DPO)
     specs: list[tuple[str, str, Sequence[tuple[int, Sequence[CurveRow]]], Callable[[CurveRow], float | None]]] = [
         ("SFT loss", "Cross-entropy on the mixture's answers, per token.", sft, lambda r: r["loss"]),
-        ("DPO loss", "Starts at ln 2 ≈ 0.693, where policy and ref_model are the same.", dpo, lambda r: r["loss"]),
+        ("DPO loss", _dpo_loss_caption(view), dpo, lambda r: r["loss"]),
         (
             "DPO reward margin",
             "β times how much more the policy than ref_model prefers chosen to rejected.",
@@ -233,6 +234,13 @@ def curve_figures(view: RunView) -> list[Figure]:
         if lines:
             found.append(_curve_figure(title, caption, lines, is_share=title.endswith("accuracy")))
     return found
+
+
+def _dpo_loss_caption(view: RunView) -> str:
+    dpo = view.resource.spec.training.dpo
+    if dpo is not None and dpo.loss is not PreferenceLoss.SIGMOID:
+        return f"Loss {dpo.loss}; it starts where policy and ref_model are the same."
+    return "Starts at ln 2 ≈ 0.693, where policy and ref_model are the same."
 
 
 def _curve_figure(title: str, caption: str, lines: list[Line], *, is_share: bool) -> Figure:

@@ -1,4 +1,4 @@
-"""Reads what a run left in its store: manifests, tables, the executor's record. All of the report's reading is here.
+"""Reads what a run left in its store, for its report: manifests, tables, and the run's records (`moaa.run.records`).
 
 Large tables are read shard by shard and counted as they pass; only a few rows are kept. What a manifest names but
 cannot be read does not stop the report: it is named in `RunView.unreadable`. A manifest that is there and cannot be
@@ -8,9 +8,6 @@ read stops it, since nothing that follows from that stage could be told.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
-
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
 
 from moaa.api import MoAA
 from moaa.errors import StoreError
@@ -25,6 +22,7 @@ from moaa.plan.subjects import BASE
 from moaa.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run import closed as closed_on
 from moaa.run.contrast import benchmark_shown, largest_changes
+from moaa.run.records import Attempt, read_attempts, read_iterations
 from moaa.run.students import promoted, scores_of, start_scores
 from moaa.run.tally import Tally, tally_pairs, tally_rankings
 from moaa.run.view import Contrast, CurveRow, RunView, StageStatus, StageView
@@ -38,20 +36,6 @@ Part = TypeVar("Part")
 Judged = tuple[Tally, Mapping[str, PairRow]]
 
 
-class AttemptRecord(BaseModel):
-    """What an executor wrote about one run of a stage's job, as far as the report reads it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-    stage: str
-    fingerprint: str
-    seconds: float
-    """From the start of its servers to the end of the job."""
-    outcome: str
-    """Done, Waiting, Permanent, Fenced, Crashed or Stopped."""
-    error: str = ""
-
-
 async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     """Everything the report says about `run`.
 
@@ -59,10 +43,10 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         StoreError: the store cannot be reached, or a stage's manifest is there but unreadable.
         StageError: a manifest lacks an output that a later stage reads.
     """
-    records, problems = await _records(store, run)
-    closed = {i: record for i, record in (await _iterations(store, run)).items() if record.is_closed}
+    attempts, problems = await read_attempts(store, run)
+    closed = {i: record for i, record in (await read_iterations(store, run)).items() if record.is_closed}
     resources, unknown = closed_on.resources_of(run, closed)
-    stages = await _stages(resource, store, records, closed, resources)
+    stages = await _stages(resource, store, attempts, closed, resources)
     view = RunView(resource, run, stages, unreadable=(*problems, *unknown))
     view, scores = await _read(view, {Kind.EVALUATE}, lambda m: _scores(store, m))
     started_from = await closed_on.start_manifests(store, closed)
@@ -88,7 +72,7 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
 async def _stages(
     resource: MoAA,
     store: Store,
-    records: Mapping[str, list[AttemptRecord]],
+    attempts: Sequence[Attempt],
     closed: Mapping[int, IterationRecord],
     resources: Mapping[int, MoAA],
 ) -> tuple[StageView, ...]:
@@ -118,7 +102,7 @@ async def _stages(
         if manifest is None and result is not None:
             manifest = await read_manifest(store, result.path)
         path = result.path if result else identities[stage.id].path if stage.id in identities else None
-        mine = records.get(stage.id, [])
+        mine = [attempt for attempt in attempts if attempt.stage == stage.id]
         view = await _stage(store, stage, path, manifest, mine, retries=resource.spec.failures.retries)
         found.append(replace(view, resource=made_with, is_outdated=is_outdated and manifest is not None))
     return tuple(found)
@@ -129,7 +113,7 @@ async def _stage(
     stage: Stage,
     path: str | None,
     manifest: StageManifest | None,
-    records: Sequence[AttemptRecord],
+    records: Sequence[Attempt],
     *,
     retries: int,
 ) -> StageView:
@@ -146,23 +130,11 @@ async def _stage(
     return StageView(stage, status, attempts=attempts, wall_seconds=wall, problem=problem)
 
 
-def _status(records: Sequence[AttemptRecord], *, attempts: int, retries: int) -> StageStatus:
+def _status(records: Sequence[Attempt], *, attempts: int, retries: int) -> StageStatus:
     """Of a stage without a manifest, from the attempts under its present fingerprint, as `moaa.plan.ready` counts."""
     if any(r.outcome == "Permanent" for r in records) or sum(r.outcome == "Crashed" for r in records) > retries:
         return "failed"
     return "started" if attempts or records else "waiting"
-
-
-async def _iterations(store: Store, run: str) -> dict[int, IterationRecord]:
-    """What the run's iterations made so far. Raises StoreError: a record is there but unreadable."""
-    found: dict[int, IterationRecord] = {}
-    async for entry in store.list(f"runs/{run}/iterations/"):
-        try:
-            record = IterationRecord.model_validate_json(await store.get(entry.key))
-        except ValidationError as error:
-            raise StoreError(f"{store.uri}/{entry.key}: not a record of an iteration; restore or delete it") from error
-        found[record.iteration] = record
-    return found
 
 
 async def _attempts(store: Store, stage_path: str) -> int:
@@ -170,20 +142,6 @@ async def _attempts(store: Store, stage_path: str) -> int:
     prefix = f"{stage_path}/attempts/"
     names = [found.key.rpartition("/")[2].removesuffix(".json") async for found in store.list(prefix)]
     return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
-async def _records(store: Store, run: str) -> tuple[dict[str, list[AttemptRecord]], list[str]]:
-    """The executor's record by stage, oldest first, and what of it could not be read."""
-    found: dict[str, list[AttemptRecord]] = {}
-    problems = []
-    async for entry in store.list(f"runs/{run}/attempts/"):
-        try:
-            record = AttemptRecord.model_validate_json(await store.get(entry.key))
-        except (ValidationError, StoreError):
-            problems.append(f"{entry.key} is not a readable record of an attempt.")
-            continue
-        found.setdefault(record.stage, []).append(record)
-    return found, problems
 
 
 async def _read(

@@ -1,6 +1,7 @@
-"""What the runner leaves in the store beside manifests: the resource as it ran, attempts, and iterations.
+"""What a run leaves in the store beside manifests: the resource as it ran, attempts, and iterations.
 
-Attempts are for reports only. The record of a closed iteration pins it: later edits do not reopen it.
+Nothing else reads or writes these objects: local executor, promote job, plan and report go through here. Attempts are
+for reports only. The record of a closed iteration pins it: later edits do not reopen it.
 """
 
 import secrets
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from moaa.api import MoAA
-from moaa.api.base import Spec
+from moaa.api.base import Observed
 from moaa.errors import StoreError
 from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.result import Digest, StageResult
@@ -20,8 +21,8 @@ from moaa.store.objects.base import Store
 LOCAL_UID = "local"
 
 
-class Attempt(Spec):
-    """One run of a stage's job, however it ended."""
+class Attempt(Observed):
+    """One run of a stage's job on this machine, however it ended. A newer version may have written more."""
 
     stage: str
     kind: Kind
@@ -57,9 +58,24 @@ async def write_attempt(store: Store, run: str, attempt: Attempt) -> None:
     await store.put(key, attempt.model_dump_json(by_alias=True).encode())
 
 
-async def read_attempts(store: Store, run: str) -> list[Attempt]:
-    """Every recorded attempt of a run, oldest first."""
-    return [Attempt.model_validate_json(await store.get(found.key)) async for found in store.list(attempts_prefix(run))]
+async def read_attempts(store: Store, run: str) -> tuple[list[Attempt], list[str]]:
+    """Every recorded attempt of a run, oldest first, and sentences on records that cannot be read.
+
+    Raises:
+        StoreError: the store cannot be listed.
+    """
+    found: list[Attempt] = []
+    problems: list[str] = []
+    async for entry in store.list(attempts_prefix(run)):
+        try:
+            found.append(Attempt.model_validate_json(await store.get(entry.key)))
+        except (ValidationError, StoreError):
+            problems.append(f"{entry.key} is not a readable record of an attempt.")
+    return found, problems
+
+
+def iterations_prefix(run: str) -> str:
+    return f"runs/{run}/iterations/"
 
 
 async def write_resource(store: Store, run: str, resource: MoAA) -> None:
@@ -68,35 +84,37 @@ async def write_resource(store: Store, run: str, resource: MoAA) -> None:
     await store.put(f"runs/{run}/resource.json", body)
 
 
-def _iteration_key(run: str, iteration: int) -> str:
-    return f"runs/{run}/iterations/{iteration}.json"
-
-
 async def read_iterations(store: Store, run: str) -> dict[int, IterationRecord]:
     """What this run's iterations made so far, by number. Raises StoreError: a record is there but unreadable."""
     found: dict[int, IterationRecord] = {}
-    async for entry in store.list(f"runs/{run}/iterations/"):
+    async for entry in store.list(iterations_prefix(run)):
         try:
             record = IterationRecord.model_validate_json(await store.get(entry.key))
         except ValidationError as error:
-            raise StoreError(
-                f"{store.uri}/{entry.key} is not a record of an iteration; restore or delete it"
-            ) from error
+            raise StoreError(f"{store.uri}/{entry.key}: not a record of an iteration; restore or delete it") from error
         found[record.iteration] = record
     return found
 
 
-async def write_iteration(
-    store: Store, resource: MoAA, iteration: int, results: Mapping[str, StageResult]
+def iteration_record(
+    iteration: int, results: Mapping[str, StageResult], resource: Mapping[str, object]
 ) -> IterationRecord:
-    """Record the finished stages of an iteration. A closed iteration is final: its record is written no more."""
-    stages = {name: result for name, result in results.items() if name.startswith(f"i{iteration}-")}
-    record = IterationRecord(iteration=iteration, stages=stages)
-    if record.is_closed:
-        start = {name: result for name, result in results.items() if name.startswith("i0-")}
-        record = record.with_(resource=resource.model_dump(mode="json", by_alias=True), start=start)
-    await store.put(_iteration_key(run_id(resource), iteration), record.model_dump_json(by_alias=True).encode())
-    return record
+    """What is finished of an iteration. Once its promotion is among `results`, the record also holds the resource (as
+    JSON) and the results of iteration 0 that it was closed on."""
+    record = IterationRecord(iteration=iteration, stages=_of_iteration(iteration, results))
+    if not record.is_closed:
+        return record
+    return record.with_(resource=dict(resource), start=_of_iteration(0, results))
+
+
+async def write_iteration(store: Store, run: str, record: IterationRecord, *, indent: int | None = None) -> None:
+    """Put the record, in place of an earlier one. A closed iteration is final: its record is written no more."""
+    key = f"{iterations_prefix(run)}{record.iteration}.json"
+    await store.put(key, record.model_dump_json(by_alias=True, indent=indent).encode())
+
+
+def _of_iteration(iteration: int, results: Mapping[str, StageResult]) -> dict[str, StageResult]:
+    return {name: result for name, result in results.items() if name.startswith(f"i{iteration}-")}
 
 
 def now() -> datetime:

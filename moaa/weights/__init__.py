@@ -1,1 +1,1 @@
-"""Where a model's weights lie, and how they are brought."""
+"""Where a model's weights lie, and bringing them to this machine."""

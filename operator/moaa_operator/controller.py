@@ -1,16 +1,16 @@
 """The loop around the decision: take a key, read, decide, act, write the status, look again.
 
-Design: threads (one for each informer, a few workers) around the official synchronous client. The work of a key is a
-handful of requests; a thread that waits for one costs nothing, and there is no second flavour of I/O. Keys are
-namespace and name of a MoAA; the queue sees to it that none is worked on twice at once.
+Threads run it, one for each informer and a few workers, around the official synchronous client: a key takes a handful
+of requests, and a thread that waits for one costs nothing. A key is the namespace and name of a MoAA. The queue never
+gives out a key twice at once.
 
-The MoAA itself is read from the server, not from the informer's copy: its status is the only memory of ended attempts,
-and a decision on an old one could run an attempt again. Children come from the copies; one that is not in the copy yet
-is made again and found to exist.
+The MoAA itself is read from the server, not from the informer's copy: its status remembers the attempts that ended, and
+a decision on an old status could run an attempt again. Children come from the copies. A child that its copy lacks is
+created again, and found to exist.
 
-One pass: apply and create; then one status write, guarded by the resource version that was read; then, only if that
-succeeded, deletions and events. What the API server refuses to make is decided upon once more, so that the status
-says it; the key then comes back later and later. An error pushes the key back likewise.
+One pass applies and creates; then writes the status once, guarded by the resource version that was read; then, if that
+succeeded, deletes and sends Events. If the API server refuses an object, the pass decides once more, so that the status
+says so, and the key comes back later and later. An error pushes the key back in the same way.
 """
 
 import logging
@@ -22,75 +22,28 @@ from datetime import UTC, datetime
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
 from moaa_operator.kube import apply
-from moaa_operator.kube.api import CHILDREN, EVENT, MOAA, POD, RAYJOB, Api, Kind, Object
+from moaa_operator.kube.api import Api
+from moaa_operator.kube.caches import Caches
 from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
-from moaa_operator.kube.informer import Informer
-from moaa_operator.kube.owner import RUN_LABEL, Owner
+from moaa_operator.kube.kinds import EVENT, MOAA, RAYJOB
+from moaa_operator.kube.objects import Key, Object
+from moaa_operator.kube.owner import Owner, owner_of
 from moaa_operator.kube.queue import WorkQueue
-from moaa_operator.observe.ended import with_ends
-from moaa_operator.observe.podless import Warnings
-from moaa_operator.observe.read import Observed, observe, owner_of
+from moaa_operator.observe.lookups import Warnings, with_ends
+from moaa_operator.observe.observed import Observed
+from moaa_operator.observe.progress import PodFigures
+from moaa_operator.observe.read import observe
 from moaa_operator.settings import Settings
 from moaa_operator.tell import events, status
 from moaa_operator.tell.events import Event
 from moaa_operator.tell.metrics import Metrics
-from moaa_operator.tell.progress import PodFigures
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-
 
 def now_utc() -> datetime:
-    """Whole seconds: Kubernetes keeps no more, and a status must read back as it was written."""
+    """Now, in whole seconds: Kubernetes keeps no more, and a status must read back as it was written."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-class Caches:
-    """The informers' copies of what belongs to runs, in every watched namespace."""
-
-    def __init__(self, informers: list[Informer]) -> None:
-        self.informers = informers
-
-    @property
-    def are_synced(self) -> bool:
-        return all(informer.is_synced for informer in self.informers)
-
-    def has_kind(self, kind: Kind) -> bool:
-        return not any(informer.is_absent for informer in self.informers if informer.kind is kind)
-
-    def runs(self) -> list[Key]:
-        """Every MoAA there is."""
-        return [_key(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]
-
-    def pods(self) -> list[Object]:
-        """Of every run."""
-        return [item for informer in self.informers if informer.kind is POD for item in informer.all()]
-
-    def children(self, owner: Owner) -> Mapping[str, list[Object]]:
-        """The run's objects by kind."""
-        found: dict[str, list[Object]] = {kind.kind: [] for kind in CHILDREN}
-        for informer in self.informers:
-            if informer.kind is MOAA or informer.namespace not in (None, owner.namespace):
-                continue
-            found[informer.kind.kind] += informer.of((owner.namespace, owner.name))
-        return found
-
-
-def _run(item: Object) -> str | None:
-    return (item["metadata"].get("labels") or {}).get(RUN_LABEL)
-
-
-def _key(item: Object) -> Key:
-    return str(item["metadata"]["namespace"]), str(item["metadata"]["name"])
-
-
-def key_of(item: Object) -> Key | None:
-    """The MoAA that an object makes worth a look; None: it is nobody's."""
-    if item.get("kind") == MOAA.kind:
-        return _key(item)
-    run = _run(item)
-    return (str(item["metadata"].get("namespace") or ""), run) if run else None
 
 
 class Controller:
@@ -127,7 +80,7 @@ class Controller:
                 self._queue.done(key)
 
     def handle(self, key: Key) -> None:
-        """One look at one key. The one place where any error is caught: what it means is decided here."""
+        """Look at one key once. Every error ends here, as a delay until the next look."""
         started = time.monotonic()
         result = "ok"
         try:
@@ -150,7 +103,7 @@ class Controller:
         self._metrics.reconciled(result, time.monotonic() - started)
 
     def _look_again(self, key: Key, found: Desired | None) -> str:
-        """When; the result for the metrics."""
+        """Say when to look again; returns the result for the metrics."""
         if found is not None and found.is_refused:
             self._queue.failed(key)
             return "refused"
@@ -162,7 +115,11 @@ class Controller:
         return "ok"
 
     def _pass(self, key: Key) -> Desired | None:
-        """What was done; None when the MoAA is gone. Raises ApiError."""
+        """What was done; None when the MoAA is gone.
+
+        Raises:
+            ApiError: a request failed.
+        """
         try:
             document = self._api.get(MOAA, *key)
         except NotFound:
@@ -186,7 +143,11 @@ class Controller:
         return desired
 
     def _write_status(self, document: Object, observed: Observed, desired: Desired) -> Object:
-        """Only when it says something new. Raises Conflict: somebody wrote the MoAA since it was read."""
+        """Write it if it says something new.
+
+        Raises:
+            Conflict: the MoAA was written since it was read.
+        """
         body = status.document(desired.status)
         if body == status.document(observed.status) and document.get("status"):
             return document
@@ -195,7 +156,7 @@ class Controller:
         return written
 
     def _tell(self, owner: Owner, document: Object, found: list[Event]) -> None:
-        """Events are for people: one that cannot be sent is logged and no reason to fail."""
+        """Send Events. They are for people: one that cannot be sent is logged, and the pass goes on."""
         version = str(document["metadata"].get("resourceVersion") or "")
         for event in found:
             logger.info("event run=%s/%s reason=%s %s", owner.namespace, owner.name, event.reason, event.message)
@@ -208,13 +169,13 @@ class Controller:
                 logger.warning("event_not_sent run=%s/%s error=%s", owner.namespace, owner.name, error)
 
     def _tell_failure(self, key: Key, error: ApiError) -> None:
-        """An API server that keeps failing is for a person to look at."""
-        item = next((i.get(*key) for i in self._caches.informers if i.kind is MOAA and i.get(*key)), None)
+        """Send an Event if the API server keeps failing: a person has to look at it."""
+        item = self._caches.run(key)
         if item is None or not self._is_news(key):
             return
         generation = item["metadata"].get("generation")
         self._tell(owner_of(item), item, [Event("Warning", error.reason, str(error), f"failure {generation}")])
 
     def _is_news(self, key: Key) -> bool:
-        """One Event for a row of equal failures, not one for each try; a passing hiccup gives none."""
+        """A row of failures gives few Events, not one a try; one or two failures give none."""
         return self._queue.errors(key) in (3, 10, 30, 100)

@@ -1,8 +1,8 @@
-"""`python -m moaa_operator`: connect, take the lease, fill the copies, work until told to stop.
+"""`python -m moaa_operator`: connect, take the lease, fill the copies, work until a signal.
 
-SIGTERM and SIGINT end it in order: no new key is taken, those under way are finished (each is a few requests), the
-lease is given back. A lost lease ends the process at once: another replica works by then, and the kubelet starts this
-one again as a candidate. Killed at any other moment it leaves nothing that the next one does not find out by looking.
+SIGTERM and SIGINT end it in order: it takes no new key, finishes those under way (each is a few requests), and gives
+the lease back. If it loses the lease, it ends at once: another replica works by then, and the kubelet starts this one
+again as a candidate. Killed at any other moment, it leaves nothing that the next one does not find by looking.
 """
 
 import logging
@@ -14,11 +14,14 @@ import time
 from functools import partial
 
 from moaa_operator import render
-from moaa_operator.controller import Caches, Controller, Key, key_of
+from moaa_operator.controller import Controller
 from moaa_operator.decide.renderer import Renderer
-from moaa_operator.kube.api import CHILDREN, MOAA, Api, Object, connect
+from moaa_operator.kube.api import Api, connect
+from moaa_operator.kube.caches import Caches, run_of
 from moaa_operator.kube.informer import Informer, Timing
+from moaa_operator.kube.kinds import CHILDREN, MOAA
 from moaa_operator.kube.leader import Elector, LeaseTiming
+from moaa_operator.kube.objects import Key, Object
 from moaa_operator.kube.owner import RUN_LABEL
 from moaa_operator.kube.queue import Backoff, WorkQueue
 from moaa_operator.observe.poller import Poller
@@ -34,7 +37,7 @@ DRAIN_S = 25.0
 
 
 class Operator:
-    """Everything that runs in one process. `start` once, then `stop`."""
+    """Everything that runs in one process. Call `start` once, then `stop` or `abandon`."""
 
     def __init__(self, api: Api, settings: Settings, renderer: Renderer) -> None:
         self.settings = settings
@@ -50,7 +53,7 @@ class Operator:
                 backoff=backoff,
                 selector=None if kind is MOAA else RUN_LABEL,
                 timing=Timing(settings.watch_timeout_s, settings.watch_silence_s),
-                owner_of=key_of,
+                owner_of=run_of,
             )
             for namespace in settings.watch_namespaces or (None,)
             for kind in (MOAA, *CHILDREN)
@@ -121,7 +124,7 @@ class Operator:
         self._poller.start()
 
     def _on_change(self, item: Object, before: Object | None) -> None:
-        key = key_of(item)
+        key = run_of(item)
         if key is not None:
             self._queue.add(key, is_news=before is None or not _is_our_writing(item, before))
 
@@ -208,4 +211,4 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     api = connect(timeout_s=settings.request_timeout_s)
     logger.info("operator_started namespaces=%s", ",".join(settings.watch_namespaces) or "all")
-    return run(settings, api, render, stopped)
+    return run(settings, api, render.bind, stopped)

@@ -1,6 +1,6 @@
-"""What the operator's environment says: variables MOAA_OPERATOR_<NAME>, set by the chart. Nothing else reads it.
+"""How the operator is set up: variables MOAA_OPERATOR_<NAME>, which the chart sets.
 
-None of it is part of a fingerprint: another image or another default repeats no work.
+No fingerprint depends on them: another image or another default repeats no work.
 """
 
 from enum import StrEnum
@@ -130,9 +130,9 @@ class Settings(BaseSettings):
     """Another replica takes over when the lease was not renewed for so long. That is the wait after a node was lost;
     one that ends in order gives the lease back, and a container that is started again in its pod goes on with it.
 
-    Twice what Kubernetes' own components take (15, 10 and 2 s): nothing of a run stops while nobody leads, since its
-    pods work on, whereas a leader that ends for a short outage of the API server or a starved node costs a new list of
-    everything and, after a few times, the kubelet's growing delay. Half as many writes in a cluster at rest, too."""
+    Twice what Kubernetes' own components take (15, 10 and 2 s). A run goes on without a leader, since its pods work on.
+    A leader that ends over a short outage of the API server, or on a starved node, costs a new list of everything and,
+    after a few times, the kubelet's growing delay. It also halves the writes of a cluster at rest."""
     lease_renew_s: Seconds = 20.0
     """A leader that could not renew for so long ends its process. Less than the lease lasts: the difference is the time
     that a last try has, a quarter of it for each connection and each answer."""

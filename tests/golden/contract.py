@@ -19,9 +19,10 @@ from pydantic_settings import BaseSettings
 from moaa.api import MoAA
 from moaa.api.base import SecretKey
 from moaa.api.models import Serving
-from moaa.contract.answers import failure, pack, unpack
+from moaa.contract.answers import FailureAnswer, WaitingAnswer, failure, pack, read
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.contract.job import StageJob, stage_job
+from moaa.contract.progress import Figures
 from moaa.contract.vllm import options_for
 from moaa.errors import (
     CallError,
@@ -56,7 +57,7 @@ from tests.plan_helpers import tree
 
 WHOLE = ("i0-resolve", "i1-judge", "i2-promote")
 """Stages whose job files are kept whole."""
-FIGURES: dict[str, object] = {
+FIGURES: Figures = {
     "rows_done": 40,
     "rows_total": 100,
     "rows_stage": 300,
@@ -99,21 +100,22 @@ def answers() -> dict[str, Any]:
     """What answers look like, short, long and too long, and what is read from a container's last words."""
     results, _ = walk(rich("Mixture", "exact"))
     found = CheckAnswer(results=list(results.values())[:2], absent=["f" * 64], is_complete=False)
-    many = {"models": {f"model-{i}": digest(str(i)) for i in range(200)}}
+    many, packed = ({f"model-{i}": digest(str(i)) for i in range(count)} for count in (200, 60))
+    resolved = results["i0-resolve"]
     words = ['a line\n{"error":"e","permanent":true}\n', "no answer", '[1]\n{"zlib85": "???"}']
     said: dict[str, Any] = {
-        "stage": pack(results["i0-evaluate"].model_dump(mode="json", by_alias=True)),
-        "inspect": pack(found.model_dump(mode="json", by_alias=True)),
-        "waiting": pack({"waiting": {"a": 3}, "calls": 12}),
+        "stage": pack(results["i0-evaluate"]),
+        "inspect": pack(found),
+        "waiting": pack(WaitingAnswer(waiting={"a": 3}, calls=12)),
         "failure": pack(failure("column `messages` is missing", permanent=True)),
         "long failure": _ends_of(pack(failure("x" * 3000 + "é" * 3000, permanent=False)), 300),
         # How well it is squeezed is zlib's.
-        "packed": (pack({"models": {name: digest(name) for name in map(str, range(60))}}) or "")[:12],
-        "too long": pack(many),
-        "read": [dict(unpack(text)) for text in words],
+        "packed": (pack(resolved.with_(models=packed)) or "")[:12],
+        "too long": pack(resolved.with_(models=many)),
+        "read": [said.model_dump() if (said := read(text, FailureAnswer)) else {} for text in words],
     }
     try:
-        answer(None, many)
+        answer(None, resolved.with_(models=many))
     except StageError as error:
         said["refused"] = str(error)
     return said

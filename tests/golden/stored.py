@@ -20,7 +20,7 @@ from moaa.data.shapes import Use
 from moaa.plan.stage import Kind
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
-from moaa.run.records import Attempt, write_attempt, write_iteration, write_resource
+from moaa.run.records import Attempt, iteration_record, run_id, write_attempt, write_iteration, write_resource
 from moaa_jobs.stages.promote import GAINS
 from moaa_jobs.training.driver.publish import CURVE_SCHEMA
 from moaa_jobs.training.rows.table import PAIR_SCHEMA, SFT_SCHEMA
@@ -117,8 +117,10 @@ async def _records() -> dict[str, Any]:
     )
     await write_resource(store, run, owner)
     await write_attempt(store, run, attempt)
-    await write_iteration(store, owner, 1, results)
-    await write_iteration(store, owner, 2, {name: r for name, r in results.items() if name != "i2-promote"})
+    as_json = owner.model_dump(mode="json", by_alias=True)
+    still_open = {name: r for name, r in results.items() if name != "i2-promote"}
+    for number, known in ((1, results), (2, still_open)):
+        await write_iteration(store, run_id(owner), iteration_record(number, known, as_json))
     return {
         _without_token(key): {"sha256": "<random name>" if "attempts" in key else digest(body), **document(body)}
         for key, body in store.objects.items()

@@ -3,8 +3,10 @@
 from decimal import Decimal
 from typing import Any
 
+from moaa.api.models import Model
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
+from moaa.weights.find import ModelWeights
 from moaa_jobs.training.driver.publish import figures
 from moaa_jobs.training.rows.order import batches, lay_out, learning_rate_factor, pack
 from moaa_jobs.training.rows.table import content_digest, pair_table, sft_table, to_bytes
@@ -16,7 +18,6 @@ from moaa_jobs.training.shared.messages import (
     LoopProgress,
     LoopResult,
     Resume,
-    Weights,
     checkpoint_folder,
     progress_key,
     run_name,
@@ -61,7 +62,7 @@ def _tokens() -> dict[str, Any]:
 def _messages() -> dict[str, Any]:
     """Texts that driver and workers, or one attempt and the next, hand each other; the resource of the loop's as a
     digest."""
-    weights = Weights(digest="0" * 64, uri="hf://owner/name", revision="c", secret_variable="MOAA_SECRET_A_B")
+    weights = ModelWeights(digest="0" * 64, model=Model(name="m", source="hf://owner/name"), commit="c")
     config = LoopConfig(
         resource=rich("Mixture", "exact"),
         kind=Kind.DPO,
@@ -69,7 +70,7 @@ def _messages() -> dict[str, Any]:
         run_name=run_name("f" * 64, 3),
         attempt=3,
         student=weights,
-        ref_model=weights.model_copy(update={"uri": "store:stages/sft/a/b/out/1/model"}),
+        ref_model=weights.with_(folder="stages/sft/a/b/out/1/model", commit=None),
         tokens_key="stages/dpo/a/b/checkpoints/tokens.arrow",
         tokens_digest="1" * 64,
         resume=Resume(folder=f"ffffffff-2/{folder_name(40)}", step=40),

@@ -23,7 +23,8 @@ from typing import Any
 import yaml
 
 from moaa.api.crd.definition import crd
-from moaa_operator.kube.api import Api, Kind, connect
+from moaa_operator.kube.api import Api, connect
+from moaa_operator.kube.kinds import Kind
 from tests.tools import KUBERAY, ToolUnavailable, module_folder, tool
 from tests.with_parent import with_parent
 

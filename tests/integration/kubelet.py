@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from moaa.contract.answers import failure, pack
+from moaa.api.base import Spec
+from moaa.contract.answers import PreflightAnswer, failure, pack
 from moaa.contract.checks import CheckJob
 from moaa.contract.job import StageJob
 from moaa.plan.result import StageResult
-from moaa_operator.kube.api import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Api, Kind
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, STAGE_LABEL
-from moaa_operator.observe.read import Role
-from moaa_operator.render.pod import JOB_FILE
+from moaa_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Kind
+from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, STAGE_LABEL, Role
 from tests.operator_helpers import finished, inspected
 
 Object = dict[str, Any]
@@ -38,7 +38,7 @@ class Fate:
     """Why a Job may not make its pods."""
     code: int = 0
     """How its container ends; of a server, not 0: again and again."""
-    answer: Mapping[str, Any] = field(default_factory=dict)
+    answer: Spec = field(default_factory=PreflightAnswer)
     """Its termination message, where `code` is not 0."""
     reason: str = ""
     """KubeRay's or the Job controller's word for a failure."""
@@ -235,12 +235,12 @@ class Kubelet:
                 return "{}"
             case Role.INSPECT:
                 found = inspected(CheckJob.model_validate_json(text), self.manifests)
-                return pack(found.model_dump(mode="json", by_alias=True)) or ""
+                return pack(found) or ""
             case Role.STAGE if _is_indexed(item):
                 return ""
         job = StageJob.model_validate_json(text)
         result = self.manifests.setdefault(job.fingerprint, finished(job))
-        return pack(result.model_dump(mode="json", by_alias=True)) or ""
+        return pack(result) or ""
 
     # RayJobs
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from moaa_operator.kube.api import MOAA, SERVICE, Api, Kind
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import Busy, Conflict, NotFound
+from moaa_operator.kube.kinds import MOAA, SERVICE, Kind
 from tests.chart import only, render
 from tests.integration.apiserver import SERVICE_ACCOUNT, ApiServer, make_namespace
 from tests.integration.fault_proxy import FaultProxy

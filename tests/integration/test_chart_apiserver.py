@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from moaa.api.crd.definition import crd
-from moaa_operator.kube.api import DEPLOYMENT, LEASE, MOAA, POD, Kind, connect
+from moaa_operator.kube.api import connect
 from moaa_operator.kube.errors import ApiError, NotFound
+from moaa_operator.kube.kinds import DEPLOYMENT, LEASE, MOAA, POD, Kind
 from tests.chart import ALL, CHART, MATRIX, RULES, HelmRefused, helm, only, render
 from tests.integration.apiserver import (
     CRD,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from moaa_operator.render.metadata import labels
 
 from moaa.api.crd.definition import crd
-from moaa_operator.decide.served import PORT
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner
-from moaa_operator.render.job import PROGRESS_PORT
-from moaa_operator.render.metadata import Role, labels
+from moaa.contract import progress
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner, Role
+from moaa_operator.render.server import PORT
 from moaa_operator.settings import LogFormat, NodeRole, Settings
 from tests.chart import (
     ALL,
@@ -302,7 +302,7 @@ def test_who_reaches_pods_of_runs() -> None:
     far = [rule for p in policies for rule in p["spec"]["ingress"] if "namespaceSelector" in rule["from"][0]]
     operator = only(objects, "Deployment")["spec"]["selector"]["matchLabels"]
     assert [(r["from"][0]["podSelector"]["matchLabels"], [p["port"] for p in r["ports"]]) for r in far] == [
-        (operator, [PROGRESS_PORT]),
+        (operator, [progress.PORT]),
         ({"app.kubernetes.io/component": "kuberay-operator"}, [8265]),
     ]
 

@@ -12,7 +12,7 @@ import yaml
 from moaa.api import MoAA
 from moaa.api.crd.definition import crd, crd_yaml
 from moaa.api.reading.load import load, load_text
-from moaa_operator.kube.api import MOAA
+from moaa_operator.kube.kinds import MOAA
 from tests.bad_resources import BAD
 from tests.integration.apiserver import CRD, ApiServer, make_namespace
 from tests.plan_helpers import tree

@@ -29,7 +29,7 @@ from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from benchmarks.tiny_claims import main_resource, manifests
 from moaa.api.reading.load import load
 from moaa.api.resource import Storage
-from moaa.contract.vllm import BringWeights
+from moaa.contract.weights import BringWeights
 from moaa.plan.graph import build
 from moaa.store.objects.open import open_store
 from moaa.store.stages.manifest import StageManifest

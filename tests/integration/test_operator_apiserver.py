@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moaa_operator.kube.api import DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB
+from moaa_operator.kube.kinds import DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB
 from tests.integration.kubelet import CRASH, DONE, HELD, Fate, has_ended, permanent, role_of, stage_of
 from tests.integration.operator_world import World, short, tiny
 

@@ -9,7 +9,7 @@ import pytest
 
 from moaa.api.reading.load import load_document
 from moaa.plan.graph import build
-from moaa_operator.kube.api import DEPLOYMENT, EVENT, LEASE, MOAA, RAYJOB
+from moaa_operator.kube.kinds import DEPLOYMENT, EVENT, LEASE, MOAA, RAYJOB
 from moaa_operator.main import EXIT_LEASE_LOST
 from tests.integration.apiserver import CRD, install_kuberay
 from tests.integration.fault_proxy import Asked, Fault

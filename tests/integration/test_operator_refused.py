@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moaa_operator.kube.api import EVENT, Kind
+from moaa_operator.kube.kinds import EVENT, Kind
 from tests.integration.operator_world import World, tiny
 
 Object = dict[str, Any]

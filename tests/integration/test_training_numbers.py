@@ -2,13 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from moaa.api.training import PreferenceLoss
 from tests.training_world import build_student, conversations, pairs, resource
 
 pytestmark = [
@@ -78,12 +80,11 @@ def logps_of(model: Any, ids: list[int]) -> Any:
 
 
 def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) -> tuple[list[dict[str, float]], Any]:
-    """Two steps of 8 rows with real DeepSpeed; the log and the trained weights."""
+    """Two steps of SFT, 8 rows each, with real DeepSpeed; the log and the trained weights."""
     from moaa_jobs.training.rows.order import batches, lay_out, pack
     from moaa_jobs.training.rows.table import row_lengths
-    from moaa_jobs.training.rows.tokenizer import load_tokenizer
     from moaa_jobs.training.worker import trainers
-    from moaa_jobs.training.worker.model import load_model
+    from moaa_jobs.training.worker.objective import Conversations
 
     micro = 8 if layout == "one-micro-step" else 1
     spec = resource(folder, student, workers=1, sft={"microBatchSize": micro, **changes}, dpo={}).spec.training.sft
@@ -94,15 +95,28 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
     bins = (
         pack(steps, lengths=row_lengths(table), max_length=MAX_LENGTH, **where) if packed else lay_out(steps, **where)
     )
-    args = trainers.arguments(
-        spec, output_dir=folder, steps=len(steps), accumulation=bins.accumulation, seed=0, on_gpu=False
+    return carry_out(student, folder, Conversations(spec), trainers.SftCollator(table, pad_id=0, packed=packed), bins)
+
+
+def carry_out(
+    student: Path, folder: Path, objective: Any, collator: Any, bins: Any
+) -> tuple[list[dict[str, float]], Any]:
+    """Two steps of an objective over these bins."""
+    from moaa_jobs.training.rows.tokenizer import load_tokenizer
+    from moaa_jobs.training.worker import trainers
+    from moaa_jobs.training.worker.model import load_model
+
+    common = trainers.common_arguments(
+        objective.spec, output_dir=folder, steps=2, accumulation=bins.accumulation, seed=0, on_gpu=False
     )
+    args = objective.arguments(common)
     trainer = trainers.build(
-        load_model(student, spec),
+        objective.trainer,
+        load_model(student, objective.spec),
         args,
         bins=bins.bins,
-        collator=trainers.SftCollator(table, pad_id=0, packed=packed),
-        schedule=trainers.Schedule(steps=len(steps), warmup_steps=0),
+        collator=collator,
+        schedule=trainers.Schedule(steps=2, warmup_steps=0),
         tokenizer=load_tokenizer(student),
         callbacks=[],
     )
@@ -171,11 +185,63 @@ def test_ref_logps_are_sums_over_the_answers_tokens(student: Path, tmp_path: Pat
     assert [scored[row] for row in range(ROWS)] == [pytest.approx(pair, rel=1e-5) for pair in expected]
 
 
+BETA = 0.1
+
+
+def log_sigmoid(x: Any) -> Any:
+    return -np.logaddexp(0.0, -x)
+
+
+def sigmoid(x: Any) -> Any:
+    return np.exp(log_sigmoid(x))
+
+
+FORMULAS: dict[PreferenceLoss, Callable[..., Any]] = {
+    # By log-ratios to the ref_model of chosen and rejected answers (c, r) and the answers' tokens (nc, nr).
+    PreferenceLoss.SIGMOID: lambda c, r, *_: -log_sigmoid(BETA * (c - r)),
+    PreferenceLoss.IPO: lambda c, r, nc, nr: (c / nc - r / nr - 1 / (2 * BETA)) ** 2,
+    PreferenceLoss.APO_ZERO: lambda c, r, *_: 1 - sigmoid(BETA * c) + sigmoid(BETA * r),
+}
+
+
+@pytest.mark.parametrize("loss", PreferenceLoss)
+def test_the_loss_on_pairs_is_its_formula(student: Path, tmp_path: Path, loss: PreferenceLoss) -> None:
+    """Log-ratios are made different from zero by ref_logps that are not the student's own."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.worker.objective import Pairs
+    from moaa_jobs.training.worker.trainers import PairCollator
+
+    table = pair_table(student)
+    changes = {"microBatchSize": 2, "learningRate": "1e-9", "zeroStage": 2, "beta": str(BETA), "loss": str(loss)}
+    spec = resource(tmp_path, student, workers=1, sft={}, dpo=changes).spec.training.dpo
+    assert spec is not None
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    rows, rng = table.to_pylist(), np.random.default_rng(0)
+    ratios, lengths = (
+        rng.normal(0, 20, (2, ROWS)),
+        np.array([[len(r[n]) for r in rows] for n in ("chosen", "rejected")]),
+    )
+    own = [
+        [float(logps_of(model, row["prompt"] + row[name])[len(row["prompt"]) - 1 :].sum()) for row in rows]
+        for name in ("chosen", "rejected")
+    ]
+    ref = (np.array(own) - ratios).tolist()
+    steps = batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0)
+    collator = PairCollator(table, pad_id=0, ref_logps=(ref[0], ref[1]))
+    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, lay_out(steps, workers=1, micro_batch_size=2))
+    expected = FORMULAS[loss](*ratios, *lengths)
+    for entry, batch in zip(log, steps, strict=True):
+        assert entry["loss"] == pytest.approx(expected[batch].mean(), rel=1e-4)
+
+
 def test_packing_is_refused_where_rows_would_see_each_other(student: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moaa_jobs.training.worker.scoring import packing_is_exact
+    from moaa_jobs.training.worker.model import packing_is_exact
 
     spec = resource(student, student, sft={}, dpo={}).spec.training.sft
     assert spec is not None

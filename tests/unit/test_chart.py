@@ -11,8 +11,9 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 from moaa.api.status import MoAAStatus
-from moaa_operator.kube.api import CHILDREN, Api
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.informer import Informer
+from moaa_operator.kube.kinds import CHILDREN
 from moaa_operator.kube.queue import Backoff
 from moaa_operator.settings import Settings
 from moaa_operator.tell.metrics import Metrics

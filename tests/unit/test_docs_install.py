@@ -101,7 +101,7 @@ def test_the_workers_with_efa_are_a_machine_s() -> None:
     resource = changed("spec.training", {**yaml.safe_load(text)["training"], "sft": {}, "dpo": {}})
     settings = SETTINGS.model_copy(update={"training_workers_per_pod": 8})
     job = job_of("i1-sft", resource)
-    children = render.stage_children(job, resource, OWNER, attempt=1, shards=None, settings=settings)
+    children = render.bind(resource, OWNER, settings).stage(job, attempt=1, shards=None)
     limits = container(find(children, "RayJob"), "ray-worker")["resources"]["limits"]
     assert (limits["nvidia.com/gpu"], limits["vpc.amazonaws.com/efa"]) == ("8", 32)
 

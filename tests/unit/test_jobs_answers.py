@@ -1,5 +1,7 @@
 """What jobs say at their end: to the store by a manifest, to an operator without access to it by a short answer."""
 
+import importlib
+import inspect
 import json
 import random
 import sys
@@ -12,17 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moaa.api import MoAA
-from moaa.contract.answers import MAX_BYTES, failure, pack, unpack
+from moaa.contract import environment
+from moaa.contract.answers import MAX_BYTES, FailureAnswer, PreflightAnswer, WaitingAnswer, failure, pack, read
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.contract.job import stage_job
 from moaa.errors import StageError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
 from moaa_jobs import __main__ as entry
 from moaa_jobs.check import look_up
+from moaa_jobs.fetch import FetchSettings
+from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.answer import answer
 from tests.plan_helpers import finish, resource, run_all, tree
 
@@ -54,7 +60,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, job: str, *command: str) 
     monkeypatch.setenv("MOAA_TERMINATION_LOG", str(log))
     monkeypatch.setattr(sys, "argv", ["moaa_jobs", *command, "--job", str(folder / "job.json")])
     code = entry.main()
-    return code, unpack(log.read_text()) if log.exists() else None
+    return code, json.loads(log.read_text()) if log.exists() else None
 
 
 def test_a_stage_answers_with_its_result_and_inspect_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +127,7 @@ async def test_inspect_answers_in_parts_that_fit(tmp_path: Path) -> None:
     known: dict[str, StageResult] = {}
     for _ in range(20):
         found = await look_up(store, owner, known)
-        text = pack(found.model_dump(mode="json", by_alias=True))
+        text = pack(found)
         assert text is not None
         assert len(text) <= MAX_BYTES
         known |= {result.stage: result for result in found.results}
@@ -133,22 +139,38 @@ async def test_inspect_answers_in_parts_that_fit(tmp_path: Path) -> None:
 def test_a_long_result_is_packed_and_one_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     digest = random.Random(0).randbytes
 
-    def models(count: int) -> dict[str, Any]:
-        return {"models": {f"some-model-{i}": digest(32).hex() for i in range(count)}}
+    def models(count: int) -> StageResult:
+        found = {f"some-model-{i}": digest(32).hex() for i in range(count)}
+        return StageResult(stage="s", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="1" * 64, models=found)
 
-    text = pack(models(60))
+    said = models(60)
+    text = pack(said)
     assert text is not None
     assert len(text) <= MAX_BYTES
-    assert len(unpack(text)["models"]) == 60
+    assert read(text, StageResult) == said
     assert pack(models(200)) is None
     with pytest.raises(StageError, match="declare fewer models"):
         answer(tmp_path / "log", models(200))
 
 
-@given(st.dictionaries(st.text(max_size=20), st.text(max_size=200), max_size=8))
-def test_answers_come_back_as_they_went(said: dict[str, str]) -> None:
+@given(st.dictionaries(st.text(max_size=20), st.integers(0, 2**53), max_size=8))
+def test_answers_come_back_as_they_went(waiting: dict[str, int]) -> None:
+    said = WaitingAnswer(waiting=waiting, calls=7)
     text = pack(said)
-    assert text is None or unpack(f"a line before\n{text}\n") == said
+    assert text is None or read(f"a line before\n{text}\n", WaitingAnswer) == said
+
+
+def test_answers_keep_their_bytes() -> None:
+    assert pack(PreflightAnswer()) == "{}"
+    assert pack(WaitingAnswer(waiting={"a": 3}, calls=7)) == '{"waiting":{"a":3},"calls":7}'
+    assert pack(failure("no row is left", permanent=True)) == '{"error":"no row is left","permanent":true}'
+
+
+def test_only_the_expected_answer_is_taken() -> None:
+    assert read('{"waiting":{"a":3},"calls":7}', FailureAnswer) is None
+    assert read('{"error":"x","permanent":false}', WaitingAnswer) is None
+    assert read('{"waiting":{"a":-3}}', WaitingAnswer) is None
+    assert read('{"error":"x","permanent":true}\nwords after it\n', FailureAnswer) == failure("x", permanent=True)
 
 
 @given(st.text(max_size=9000))
@@ -156,18 +178,36 @@ def test_a_failure_always_fits_and_keeps_its_ends(error: str) -> None:
     text = pack(failure(error, permanent=True))
     assert text is not None
     assert len(text.encode()) <= MAX_BYTES
-    assert unpack(text)["permanent"] is True
-    assert str(unpack(text)["error"])[:100] == error[:100]
+    said = read(text, FailureAnswer)
+    assert said is not None
+    assert said.permanent
+    assert said.error[:100] == error[:100]
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[1]", '{"zlib85": "???"}', "{"])
 def test_words_that_are_no_answer_are_none(text: str) -> None:
-    assert unpack(text) == {}
+    assert read(text, PreflightAnswer) is None
 
 
 def test_results_of_the_plan_fit_without_packing() -> None:
     owner = resource()
     for identity in run_all(owner)[1].values():
-        text = pack(finish(identity, owner).model_dump(mode="json", by_alias=True))
+        text = pack(finish(identity, owner))
         assert text is not None
         assert "zlib85" not in text
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_stage_has_its_module(kind: Kind) -> None:
+    module = importlib.import_module(entry.module_of(kind))
+    assert list(inspect.signature(module.run).parameters) == ["job", "context"]
+    assert inspect.iscoroutinefunction(module.run)
+
+
+def test_executors_and_jobs_call_the_environment_by_the_same_names() -> None:
+    fields = [*JobSettings.model_fields, *FetchSettings.model_fields]
+    read_by_jobs = {f"{environment.PREFIX}{field.upper()}" for field in fields}
+    others = ("PREFIX", "SECRET_PREFIX", "CREDENTIALS")
+    names = {value for name, value in vars(environment).items() if name.isupper() and name not in others}
+    assert names <= read_by_jobs
+    assert read_by_jobs - names == {"MOAA_JOB", "MOAA_ROWS_IN_FLIGHT"}  # a flag, and one that no executor sets

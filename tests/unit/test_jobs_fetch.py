@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from moaa.api.base import SecretKey
 from moaa.api.models import Model, Serving
 from moaa.api.resource import Storage
-from moaa.contract.vllm import BringWeights
-from moaa.data.hashing import digest_of
+from moaa.contract.weights import BringWeights
 from moaa.data.origin.base import Listing, PinnedFile
 from moaa.errors import DataError, MoaaError, StoreError
 from moaa.plan.result import stage_path
@@ -21,6 +21,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.folders import folder_digest, publish_folder
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import write_manifest
+from moaa.weights.hub import commit_digest
 from moaa_jobs import fetch
 from moaa_jobs.runner.origins import Origins
 from tests.fake_s3 import FakeS3, serve
@@ -155,37 +156,48 @@ async def test_weights_that_do_not_come_in_time_are_given_up(tmp_path: Path, mon
         await fetch.bring(task(tmp_path, local(tmp_path), "0" * 64, "pvc://c/f"))
 
 
-class Hub:
-    """A repository whose branch is at the first of COMMITS."""
+def hub(monkeypatch: pytest.MonkeyPatch, commits: list[str]) -> list[tuple[str, str]]:
+    """A repository whose branch is at the first of COMMITS and has these; what is downloaded of it."""
 
-    def open(self, *_: object, **__: object) -> "Hub":
-        return self
-
-    async def pin(self, _select: object) -> Listing:
+    async def pin(*_: object) -> Listing:
         return Listing(COMMITS[0], listing().files)
 
-    async def close(self) -> None:
-        """Nothing is open."""
+    taken: list[tuple[str, str]] = []
+
+    def snapshot(repository: str, *, revision: str, cache_dir: Path, **_: object) -> str:
+        taken.append((repository, revision))
+        return str(write(cache_dir / revision))
+
+    known = [SimpleNamespace(commit_id=commit) for commit in commits]
+    monkeypatch.setattr("moaa.data.origin.hub.HubOrigin.pin", pin)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_commits", lambda *_, **__: known)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    return taken
 
 
 @pytest.mark.parametrize("commit", COMMITS)
 async def test_a_hub_model_is_taken_at_the_commit_of_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commit: str
 ) -> None:
-    monkeypatch.setattr(fetch, "Origins", lambda _: Hub())
-    monkeypatch.setattr(
-        "huggingface_hub.HfApi.list_repo_commits", lambda *_, **__: [SimpleNamespace(commit_id=c) for c in COMMITS]
-    )
-    digest = digest_of({"source": "hf://owner/m", "commit": commit})
-    found = await fetch._pinned(task(tmp_path, local(tmp_path), digest, "hf://owner/m"))
-    assert (found.uri, found.revision) == ("hf://owner/m", commit)
+    taken = hub(monkeypatch, COMMITS)
+    wanted = task(tmp_path, local(tmp_path), commit_digest("hf://owner/m", commit), "hf://owner/m")
+    await fetch.bring(wanted)
+    assert taken == [("owner/m", commit)]
+    assert (Path(wanted.target) / "model.safetensors").is_file()
 
 
 async def test_a_commit_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "Origins", lambda _: Hub())
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_commits", lambda *_, **__: [])
+    taken = hub(monkeypatch, [])
     with pytest.raises(DataError, match="is not what it was when the run resolved"):
-        await fetch._pinned(task(tmp_path, local(tmp_path), "0" * 64, "hf://owner/m"))
+        await fetch.bring(task(tmp_path, local(tmp_path), "0" * 64, "hf://owner/m"))
+    assert not taken
+
+
+async def test_a_token_that_is_declared_and_not_given_is_named(tmp_path: Path) -> None:
+    model = Model(name="m", source="hf://owner/m", token_secret=SecretKey(name="hub", key="token"))
+    wanted = task(tmp_path, local(tmp_path), "0" * 64, "hf://owner/m").with_(model=model)
+    with pytest.raises(DataError, match=r"spec\.models m\.tokenSecret: MOAA_SECRET_HUB_TOKEN is not set"):
+        await fetch.bring(wanted)
 
 
 def test_the_command_says_on_its_last_line_what_to_do(

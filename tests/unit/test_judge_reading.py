@@ -7,10 +7,9 @@ from judge_scripted import CHOICE, user
 
 from moaa.api.mixture import PAPER_CRITERIA, Criterion
 from moaa.conversation import Message
-from moaa.judge.criteria import parse_criteria
 from moaa.judge.pairwise import outcome_of
 from moaa.judge.prompts import question_text
-from moaa.judge.verdict import parse_verdict
+from moaa.judge.reading import parse_criteria, parse_verdict
 
 # Criteria
 

@@ -100,7 +100,7 @@ async def test_crash_is_tried_again_and_recorded(fake: FakeMachine) -> None:
     _, events = await carry_out(fake, resource, until="i0-stage-data")
     assert fake.stages().count("i0-stage-data") == 3
     assert events.of("stage_attempt_failed", "attempts_left") == [2, 1]
-    attempts = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
+    attempts, _ = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
     outcomes = [(a.outcome, a.error) for a in attempts if a.stage == "i0-stage-data"]
     assert outcomes == [("Crashed", "it broke"), ("Done", ""), ("Done", "")]
 
@@ -252,7 +252,7 @@ async def test_cancelled_run_stops_its_job_in_order_and_the_next_goes_on(fake: F
         await task
     assert (fake.control / "stopped").exists()
     assert none_alive(fake.pids())
-    attempts = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
+    attempts, _ = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
     assert [a.outcome for a in attempts if a.stage == "i1-generate"] == ["Stopped"]
     finished, _ = await carry_out(fake, resource, until="i1-generate")
     assert list(finished.made) == ["i1-generate"]

@@ -9,7 +9,7 @@ from moaa.api.models import Serving
 from moaa.contract import vllm as serving
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.serving import vllm
-from moaa.local.serving.catalogue import served_name
+from moaa.weights.served import served_name
 
 LLAMA = {
     "num_hidden_layers": 2,

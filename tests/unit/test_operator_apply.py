@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from moaa_operator.kube import apply
-from moaa_operator.kube.api import CONFIG_MAP, JOB
 from moaa_operator.kube.errors import Busy
+from moaa_operator.kube.kinds import CONFIG_MAP, JOB
+from moaa_operator.kube.objects import Ref
 from moaa_operator.kube.owner import Owner
-from moaa_operator.observe.read import Ref
 from tests.operator_api_server import ApiServer, Fault
 
 Object = dict[str, Any]

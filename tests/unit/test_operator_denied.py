@@ -7,8 +7,8 @@ import pytest
 
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.kube import rejections
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Observed
+from moaa_operator.kube.objects import Problem
+from moaa_operator.observe.observed import Observed
 from tests.operator_helpers import OWNER, SHORT, Cluster, until, until_servers
 
 Object = dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from moaa_operator.observe.ended import JOB_LABEL, with_ends
+from moaa_operator.observe.lookups import JOB_LABEL, with_ends
 from tests.operator_api_server import ApiServer
 
 Object = dict[str, Any]

@@ -27,7 +27,7 @@ def test_health_says_what_is_wrong_and_metrics_name_no_object() -> None:
 def look_at_pages(server: ApiServer) -> None:
     cluster = Cluster()
     server.put({**cluster.document, "kind": "MoAA"})
-    operator = Operator(server.api(), Settings(resync_active_s=1.0), FakeRender())
+    operator = Operator(server.api(), Settings(resync_active_s=1.0), FakeRender)
     pages = health.Pages(
         "127.0.0.1",
         0,

@@ -11,7 +11,8 @@ import pytest
 
 from moaa_operator.decide.reconcile import Desired
 from moaa_operator.kube.owner import ROLE_LABEL, STAGE_LABEL
-from moaa_operator.observe.read import Observed, observe
+from moaa_operator.observe.observed import Observed
+from moaa_operator.observe.read import observe
 from moaa_operator.tell.status import document as status_document
 from tests.operator_helpers import Cluster, Object
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from moaa.contract.answers import FailureAnswer, WaitingAnswer, failure
+from moaa_operator.observe.observed import End
 from moaa_operator.observe.pods import Termination, describe, problem, terminations, unscheduled_since
-from moaa_operator.observe.read import End, observe
+from moaa_operator.observe.read import observe
 from tests.operator_helpers import OWNER, Cluster
 
 Object = dict[str, Any]
@@ -108,7 +110,8 @@ def test_the_end_of_an_index() -> None:
     item = pod(containerStatuses=[{"name": "job", "state": {"terminated": ended}}])
     item["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": "4"}
     (found,) = terminations(item)
-    assert (found.index, found.exit_code, found.answer) == (4, 75, {"waiting": {"a": 3}, "calls": 7})
+    assert (found.index, found.exit_code) == (4, 75)
+    assert found.said(WaitingAnswer) == WaitingAnswer(waiting={"a": 3}, calls=7)
 
 
 def test_a_description_keeps_the_last_lines_of_a_long_log() -> None:
@@ -144,7 +147,7 @@ def test_how_a_rayjob_failed() -> None:
     (ended,) = rayjob(
         jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", message=message
     ).terminations
-    assert (ended.exit_code, ended.answer["error"]) == (64, "no row is left")
+    assert (ended.exit_code, ended.said(FailureAnswer)) == (64, failure("no row is left", permanent=True))
     late = rayjob(jobDeploymentStatus="Failed", reason="DeadlineExceeded", message="submitted too long ago")
     assert (late.problem.reason, late.terminations) == ("DeadlineExceeded", ())
 

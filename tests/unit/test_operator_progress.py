@@ -14,7 +14,8 @@ import pytest
 from moaa.api.status import StageProgress
 from moaa_jobs.tell.progress_server import shown_on
 from moaa_operator.observe.poller import Poller, fetch
-from moaa_operator.tell.progress import PodFigures, column, combine, parse
+from moaa_operator.observe.progress import PodFigures, combine, parse
+from moaa_operator.tell.progress import column
 from tests.operator_helpers import OWNER, SHORT, Cluster, until
 
 Object = dict[str, Any]

@@ -152,8 +152,9 @@ def test_many_iterations_keep_a_bounded_status() -> None:
         if stage.kind is Kind.PROMOTE and stage.iteration in (1, 40, 79):
             kept = {result.stage: result for result in bounded(results)}
             assert len(kept) <= MAX_STAGES
-            graph, held, aside = hold(owner, kept)
-            assert aside == {}
-            assert held == kept
-            ready = decide(graph, owner, World(held)).start
+            held = hold(owner, kept)
+            assert held.aside == {}
+            assert held.results == kept
+            ready = decide(held.graph, owner, World(held.results)).start
+            assert [i.stage.id for i in ready] == list(held.identities)
             assert [i.stage.id for i in ready] == [f"i{stage.iteration + 1}-generate"]

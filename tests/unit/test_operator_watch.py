@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from moaa_operator.controller import key_of
-from moaa_operator.kube.api import JOB, RAYJOB, Kind
+from moaa_operator.kube.caches import run_of
 from moaa_operator.kube.errors import AlreadyExists, Busy, Conflict, NotFound, Refused
 from moaa_operator.kube.informer import Informer, Timing
+from moaa_operator.kube.kinds import JOB, RAYJOB, Kind
 from moaa_operator.kube.queue import Backoff
 from moaa_operator.kube.transform import kept
 from tests.operator_api_server import ApiServer, Fault
@@ -48,7 +48,7 @@ class Seen:
             backoff=Backoff(0.02, 0.1),
             selector="moaa.dev/run",
             timing=timing or Timing(30, 5),
-            owner_of=key_of,
+            owner_of=run_of,
         )
         self.informer.start()
         assert self.informer.wait_synced(10)

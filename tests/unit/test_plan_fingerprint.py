@@ -10,7 +10,7 @@ from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
 from moaa.api.evaluation import Benchmark, ExactMatch, Gate, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
-from moaa.api.training import Dpo, Optimization, Sft
+from moaa.api.training import Dpo, Optimization, PreferenceLoss, Sft
 from moaa.errors import StageError
 from moaa.judge.methods import method_of
 from moaa.plan import canonical as semantics
@@ -243,6 +243,11 @@ def test_the_lists_name_fields_that_exist() -> None:
             assert names <= set(kind.model_fields), kind
     assert {DataSource, Benchmark, Optimization} <= set(NEUTRAL)
     assert SftSource not in NEUTRAL
+
+
+def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
+    assert "loss" not in canonical(Dpo())
+    assert canonical(Dpo(loss=PreferenceLoss.IPO))["loss"] == "IPO"
 
 
 def test_a_later_field_is_left_out_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.errors import ResourceError
-from moaa_operator.render import refusals
+from moaa_operator.render.admission import refusals
 from moaa_operator.render.preview import preview
 from moaa_operator.settings import Settings
 from tests.render_world import RESOURCE, changed

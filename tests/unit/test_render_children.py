@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from moaa_operator import render
-from moaa_operator.kube.owner import HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL
+from moaa_operator.kube.owner import HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL, Role
 from tests.render_world import (
     OWNER,
     environment,
@@ -44,7 +43,7 @@ def test_every_child_is_owned_labelled_hashed_and_in_its_namespace() -> None:
         assert about["namespace"] == "team"
         assert about["ownerReferences"] == [dict(OWNER.reference)]
         assert about["labels"][RUN_LABEL] == "demo"
-        assert about["labels"][ROLE_LABEL] in set(render.Role)
+        assert about["labels"][ROLE_LABEL] in set(Role)
         assert len(about["annotations"][HASH_ANNOTATION]) == 64
 
 

@@ -5,13 +5,13 @@ import pytest
 from moaa.contract.job import StageJob
 from moaa.errors import StageError
 from moaa.plan.stage import Kind
-from moaa_operator import render
-from moaa_operator.render.job import secrets_of
+from moaa_operator.kube.owner import Check, Role
+from moaa_operator.render.attempt import secrets_of
 from tests.plan_helpers import resource
 from tests.render_world import (
     MOAA,
-    OWNER,
     SETTINGS,
+    bound,
     container,
     environment,
     finalise,
@@ -96,14 +96,13 @@ def test_finalise_is_light_and_has_no_model_secret() -> None:
     assert container(find(finalise("i1-sft"), "Job"), "job")["image"] == SETTINGS.train_image
 
 
-@pytest.mark.parametrize("command", ["inspect", "preflight"])
-def test_checks_are_light_jobs_of_their_own_command(command: str) -> None:
-    make = render.inspect_children if command == "inspect" else render.preflight_children
-    children = make(job_of("i0-resolve", MOAA), MOAA, OWNER, attempt=2, settings=SETTINGS)
-    assert container(find(children, "Job"), "job")["command"][2:4] == ["moaa_jobs", command]
+@pytest.mark.parametrize("role", [Role.INSPECT, Role.PREFLIGHT])
+def test_checks_are_light_jobs_of_their_own_command(role: Check) -> None:
+    children = bound().check(job_of("i0-resolve", MOAA), role, attempt=2)
+    assert container(find(children, "Job"), "job")["command"][2:4] == ["moaa_jobs", str(role)]
 
 
 def test_a_job_file_that_no_config_map_holds_is_an_error() -> None:
     job = job_of("i1-generate", MOAA).model_copy(update={"document": {"x": "y" * 1_100_000}})
     with pytest.raises(StageError, match="more than the 1024000 of a ConfigMap"):
-        render.stage_children(job, MOAA, OWNER, attempt=1, shards=1, settings=SETTINGS)
+        bound().stage(job, attempt=1, shards=1)

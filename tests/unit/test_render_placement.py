@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from moaa_operator import render
-from moaa_operator.decide.served import server_of
-from moaa_operator.kube.owner import HASH_ANNOTATION
+from moaa.weights.served import server_of
+from moaa_operator.kube.owner import HASH_ANNOTATION, Role
 from moaa_operator.settings import Dedicated, NodeRole, Settings
 from tests.render_world import (
     MOAA,
-    OWNER,
     SETTINGS,
+    bound,
     changed,
     find,
     job_of,
@@ -35,9 +34,9 @@ def roles_of(settings: Settings) -> dict[str, tuple[Any, Any]]:
     model = server_of("big", MOAA, results(MOAA))
     assert model is not None
     children = [
-        *render.servers([model], MOAA, OWNER, settings),
-        *render.stage_children(job_of("i1-sft", MOAA), MOAA, OWNER, attempt=1, shards=None, settings=settings),
-        *render.preflight_children(job_of("i0-resolve", MOAA), MOAA, OWNER, attempt=1, settings=settings),
+        *bound(MOAA, settings).servers([model]),
+        *bound(MOAA, settings).stage(job_of("i1-sft", MOAA), attempt=1, shards=None),
+        *bound(MOAA, settings).check(job_of("i0-resolve", MOAA), Role.PREFLIGHT, attempt=1),
     ]
     templates = {t["spec"]["containers"][0]["name"]: t["spec"] for c in children for t in pod_templates(c)}
     return {name: (spec.get("nodeSelector"), spec.get("tolerations")) for name, spec in templates.items()}
@@ -63,7 +62,7 @@ def test_the_resources_template_is_merged_over_where_the_operator_puts_a_pod() -
     model = server_of("big", resource, results(resource))
     assert model is not None
     settings = Settings.model_validate({"scheduling": {"inference": placed("inference")}})
-    (pod,) = pod_templates(find(render.servers([model], resource, OWNER, settings), "Deployment"))
+    (pod,) = pod_templates(find(bound(resource, settings).servers([model]), "Deployment"))
     assert pod["spec"]["nodeSelector"] == {"zone": "a", "moaa.dev/role": "mine"}
     assert pod["spec"]["tolerations"] == [*placed("inference")["tolerations"], {"key": "mine"}]
 
@@ -72,13 +71,13 @@ def test_servers_have_an_account_of_their_own_where_the_namespace_has_one() -> N
     settings = Settings(server_service_accounts={"team/moaa-run": "moaa-serve", "other/moaa-run": "else"})
     model = server_of("big", MOAA, results(MOAA))
     assert model is not None
-    before, after = (render.servers([model], MOAA, OWNER, s) for s in (SETTINGS, settings))
+    before, after = (bound(MOAA, s).servers([model]) for s in (SETTINGS, settings))
     (pod,) = pod_templates(find(after, "Deployment"))
     assert pod["spec"]["serviceAccountName"] == "moaa-serve"
     assert [m["metadata"]["annotations"][HASH_ANNOTATION] for m in before] == [
         m["metadata"]["annotations"][HASH_ANNOTATION] for m in after
     ]
-    check = render.preflight_children(job_of("i0-resolve", MOAA), MOAA, OWNER, attempt=1, settings=settings)
+    check = bound(MOAA, settings).check(job_of("i0-resolve", MOAA), Role.PREFLIGHT, attempt=1)
     (pod,) = pod_templates(find(check, "Job"))
     assert pod["spec"]["serviceAccountName"] == "moaa-run"
 

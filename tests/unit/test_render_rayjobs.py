@@ -4,11 +4,10 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.plan.stage import Kind
-from moaa_operator import render
 from tests.render_world import (
     MOAA,
-    OWNER,
     SETTINGS,
+    bound,
     changed,
     container,
     environment,
@@ -85,7 +84,7 @@ def test_workers_on_gpus_share_a_pod_as_far_as_the_settings_allow(
 ) -> None:
     settings = SETTINGS.model_copy(update={"training_workers_per_pod": allowed})
     job = job_of("i1-sft", MOAA)
-    manifest = find(render.stage_children(job, MOAA, OWNER, attempt=1, shards=None, settings=settings), "RayJob")
+    manifest = find(bound(MOAA, settings).stage(job, attempt=1, shards=None), "RayJob")
     (group,) = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (pods, pods, pods)
     assert group["rayStartParams"]["num-gpus"] == gpus

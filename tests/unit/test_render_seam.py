@@ -1,6 +1,6 @@
 """Rendering and control together, and manifests against the API server's own models."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from kubernetes.client import V1ConfigMap, V1Deployment, V1Job, V1PodTemplateSpec, V1Service
@@ -8,13 +8,14 @@ from pydantic import ValidationError
 
 from moaa.api import MoAA
 from moaa.contract.checks import check_job
+from moaa.weights.served import server_of
 from moaa_operator import render
 from moaa_operator.decide.renderer import Renderer
-from moaa_operator.decide.served import server_of
-from tests.operator_helpers import Cluster, FakeRender
-from tests.render_world import OWNER, RESOURCE, SETTINGS, job_of, pod_templates, restricted, results
+from moaa_operator.kube.owner import Role
+from tests.operator_helpers import Cluster
+from tests.render_world import OWNER, RESOURCE, bound, job_of, pod_templates, restricted, results
 
-RENDERER: Renderer = render
+RENDERER: Renderer = render.bind
 """The type checker compares every signature."""
 MODELS: dict[str, Any] = {"Deployment": V1Deployment, "Job": V1Job, "Service": V1Service, "ConfigMap": V1ConfigMap}
 MOAA = MoAA.model_validate(RESOURCE)
@@ -24,13 +25,13 @@ def manifests() -> list[dict[str, Any]]:
     found = results(MOAA)
     served = [server_of(name, MOAA, found) for name in ("big", "small", "claimed", "@i1-sft")]
     question = check_job(MOAA, found, run=OWNER.run)
-    children = render.servers([s for s in served if s], MOAA, OWNER, SETTINGS)
+    children = bound().servers([s for s in served if s])
     for stage, shards in (("i0-resolve", None), ("i1-generate", 3), ("i1-sft", None)):
         job = job_of(stage, MOAA)
-        children += render.stage_children(job, MOAA, OWNER, attempt=1, shards=shards, settings=SETTINGS)
-        children += render.finalise_children(job, MOAA, OWNER, attempt=1, settings=SETTINGS)
-    children += render.inspect_children(question, MOAA, OWNER, attempt=1, settings=SETTINGS)
-    return children + render.preflight_children(question, MOAA, OWNER, attempt=1, settings=SETTINGS)
+        children += bound().stage(job, attempt=1, shards=shards)
+        children += bound().finalise(job, attempt=1)
+    children += bound().check(question, Role.INSPECT, attempt=1)
+    return children + bound().check(question, Role.PREFLIGHT, attempt=1)
 
 
 def test_every_field_is_one_that_kubernetes_has() -> None:
@@ -51,9 +52,7 @@ def test_a_misspelt_field_would_be_noticed() -> None:
 
 @pytest.fixture
 def cluster() -> Cluster:
-    made = Cluster()
-    made.render = cast(FakeRender, render)
-    return made
+    return Cluster(render=render.bind)
 
 
 def test_a_whole_run_goes_through_with_real_manifests(cluster: Cluster) -> None:

@@ -7,13 +7,12 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.errors import ResourceError
-from moaa_operator import render
-from moaa_operator.decide.served import server_of
+from moaa.weights.served import server_of
 from moaa_operator.kube.owner import HASH_ANNOTATION
 from tests.render_world import (
     MOAA,
-    OWNER,
     SETTINGS,
+    bound,
     changed,
     container,
     environment,
@@ -108,7 +107,7 @@ def test_urls_lead_to_the_service() -> None:
     model = server_of("big", MOAA, results(MOAA))
     assert model is not None
     name = find(servers(MOAA, "big"), "Service")["metadata"]["name"]
-    assert render.server_url(model, OWNER) == f"http://{name}.team.svc:8000/v1"
+    assert bound().server_url(model) == f"http://{name}.team.svc:8000/v1"
 
 
 def fetch(name: str) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def test_a_folder_of_one_machine_is_refused_with_what_to_do() -> None:
 def test_a_promoted_student_shares_the_server_of_the_stage_that_trained_it() -> None:
     one = server_of("@i1-sft", MOAA, results(MOAA))
     assert one is not None
-    assert len(render.servers([one, one], MOAA, OWNER, SETTINGS)) == 2
+    assert len(bound().servers([one, one])) == 2
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_an_upgrade_of_the_operator_changes_no_hash() -> None:
     newer = SETTINGS.model_copy(update={"vllm_image": "vllm:2", "jobs_image": "jobs:2", "server_cpu": "9"})
     model = server_of("big", MOAA, results(MOAA))
     assert model is not None
-    before, after = (render.servers([model], MOAA, OWNER, given) for given in (SETTINGS, newer))
+    before, after = (bound(MOAA, given).servers([model]) for given in (SETTINGS, newer))
     assert before != after
     assert [m["metadata"] for m in before] == [m["metadata"] for m in after]
 

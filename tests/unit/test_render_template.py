@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 
 from moaa.errors import ResourceError
-from moaa_operator import render
-from moaa_operator.decide.served import server_of
+from moaa.weights.served import server_of
 from moaa_operator.render.template import merge
-from tests.render_world import OWNER, SETTINGS, changed, find, restricted, results
+from tests.render_world import bound, changed, find, restricted, results
 
 OWN = frozenset({"vllm", "weights"})
 
@@ -176,7 +175,7 @@ def test_a_servers_template_reaches_its_pod() -> None:
     resource = changed("spec.models.0.serving.template", template)
     model = server_of("big", resource, results(resource))
     assert model is not None
-    pod = find(render.servers([model], resource, OWNER, SETTINGS), "Deployment")["spec"]["template"]
+    pod = find(bound(resource).servers([model]), "Deployment")["spec"]["template"]
     assert pod["spec"]["nodeSelector"] == {"pool": "h100"}
     assert pod["spec"]["containers"][0]["image"] == "mine:2"
     assert restricted(pod) == []
@@ -187,4 +186,4 @@ def test_a_refusal_names_the_field_of_the_resource() -> None:
     model = server_of("big", resource, results(resource))
     assert model is not None
     with pytest.raises(ResourceError, match=r"spec\.models\[0\]\.serving\.template\.spec\.hostPID"):
-        render.servers([model], resource, OWNER, SETTINGS)
+        bound(resource).servers([model])

@@ -203,8 +203,10 @@ async def test_the_executors_record_tells_failures(tmp_path: Path, outcomes: lis
     identity = identify(stage, WORLD.resource, filled.results)
     assert identity is not None
     for i, outcome in enumerate(outcomes):
-        body = {"stage": "i1-sft", "fingerprint": identity.fingerprint, "seconds": 30.0, "outcome": outcome,
-                "error": f"error {i}", "anything": "else"}  # fmt: skip
+        body = {"stage": "i1-sft", "kind": "sft", "fingerprint": identity.fingerprint,
+                "started": "2026-01-01T00:00:00Z",
+                "seconds": 30.0, "jobSeconds": 20.0, "outcome": outcome, "error": f"error {i}",
+                "anything": "else"}  # fmt: skip
         await filled.store.put(f"runs/{RUN}/attempts/{i}.json", json.dumps(body).encode())
     await filled.store.put(f"runs/{RUN}/attempts/9.json", b"{torn")
     found = await collect(WORLD.resource, filled.store, RUN)

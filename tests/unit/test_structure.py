@@ -21,8 +21,9 @@ PACKAGES = {
     "moaa_jobs": ROOT / "jobs/moaa_jobs",
     "moaa_operator": ROOT / "operator/moaa_operator",
 }
-MOST_MODULES = 14
+MOST_MODULES = 12
 """Of one room, its docstring's `__init__` not counted."""
+MOST_IN = {"operator/moaa_operator/render": 14}
 MOST_LINES = {"median": 8, "p95": 27}
 """Of a function, signature and docstring included."""
 MOST_PARAMETERS = 8
@@ -114,16 +115,20 @@ def circles(arrows: Mapping[str, set[str]]) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_room_holds_fourteen_modules_at_most(package: str) -> None:
-    rooms = Counter(file.parent for file in PACKAGES[package].rglob("*.py") if file.name != "__init__.py")
+def test_a_room_holds_a_dozen_modules_at_most(package: str) -> None:
+    rooms = Counter(
+        file.parent.relative_to(ROOT).as_posix()
+        for file in PACKAGES[package].rglob("*.py")
+        if file.name != "__init__.py"
+    )
     assert rooms, f"{package} has no modules"
-    large = {str(room.relative_to(ROOT)): count for room, count in rooms.items() if count > MOST_MODULES}
+    large = {room: count for room, count in rooms.items() if count > MOST_IN.get(room, MOST_MODULES)}
     assert not large, f"split by idea: {large}"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports inside functions count."""
-    graph = grimp.build_graph(*PACKAGES, cache_dir=None, exclude_type_checking_imports=True)
+    """Imports inside functions count, and so do those for the type checker."""
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     assert len(graph.modules) > 200
     assert not circles({module: graph.find_modules_directly_imported_by(module) for module in graph.modules})
 

@@ -7,14 +7,16 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 
+from moaa.api.models import Model
 from moaa.api.resource import Storage
 from moaa.api.training import Sft
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
+from moaa.weights.find import ModelWeights
 from moaa_jobs.training.driver.publish import figures
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.tokens import Encoded, EncodedPair
-from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopResult, Weights, remove_others
+from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopResult, remove_others
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker.deepspeed import scoring_config, training_config
 from moaa_jobs.training.worker.ref_logps import part_rows
@@ -55,7 +57,7 @@ def test_workers_are_told_no_secret_and_no_path_of_the_driver(tmp_path: Path) ->
         stage_path="stages/sft/a/b",
         run_name="b-1",
         attempt=1,
-        student=Weights(digest="0" * 64, uri="hf://owner/name", revision="c", secret_variable="MOAA_SECRET_A_B"),
+        student=ModelWeights(digest="0" * 64, model=Model(name="m", source="hf://owner/name"), commit="c"),
         tokens_key="stages/sft/a/b/checkpoints/b-1-tokens.arrow",
         tokens_digest="0" * 64,
     )

@@ -12,6 +12,7 @@ import pytest
 from moaa.errors import Fenced
 from moaa_jobs.training.shared.messages import LoopConfig
 from moaa_jobs.training.worker import loop
+from moaa_jobs.training.worker.place import Worker
 
 
 class _Store:
@@ -26,15 +27,15 @@ class _Loop:
         self.left = 0
 
         class Session:
-            def __init__(self, _worker: loop.Worker) -> None:
+            def __init__(self, _worker: Worker) -> None:
                 pass
 
             def run(self) -> None:
                 run()
 
-        def create(config: Any, runner: asyncio.Runner) -> loop.Worker:
+        def create(config: Any, runner: asyncio.Runner) -> Worker:
             store: Any = _Store()
-            return loop.Worker(config, store, runner, rank=1, local_rank=0, local_ranks=range(1, 2), scratch=scratch)
+            return Worker(config, store, runner, rank=1, local_rank=0, local_ranks=range(1, 2), scratch=scratch)
 
         def leave() -> None:
             self.left += 1
@@ -46,8 +47,8 @@ class _Loop:
         monkeypatch.setattr(LoopConfig, "on_gpu", False)
         monkeypatch.setattr(loop, "join", lambda **_: None)
         monkeypatch.setattr(loop, "leave", leave)
-        monkeypatch.setattr(loop.Worker, "create", staticmethod(create))
-        monkeypatch.setattr(loop.Worker, "fetch", lambda _: None)
+        monkeypatch.setattr(Worker, "create", staticmethod(create))
+        monkeypatch.setattr(Worker, "fetch", lambda _: None)
         for name in ("HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "DS_ACCELERATOR", "TORCHDYNAMO_DISABLE"):
             monkeypatch.setenv(name, "1")
 

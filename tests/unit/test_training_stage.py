@@ -128,10 +128,11 @@ async def test_weights_are_found_by_name_by_stage_and_through_a_promotion(world:
         ),
     }  # fmt: skip
     context = Context(**{**vars(context), "job": job.with_(results={**job.results, **made})})
-    assert (await weights.find("student", context)).uri == f"file://{world.student}"
-    assert (await weights.find("@i1-sft", context)).uri == "store:stages/sft/a/b/out/1/train-model"
+    assert (await weights.find("student", context)).source == f"file://{world.student}"
+    trained = await weights.find("@i1-sft", context)
+    assert (trained.folder, trained.source) == ("stages/sft/a/b/out/1/train-model", None)
     kept = await weights.find("@i1-promote", context)
-    assert (kept.uri, kept.digest) == (f"file://{world.student}", digest("s"))
+    assert (kept.source, kept.digest) == (f"file://{world.student}", digest("s"))
 
 
 async def test_weights_that_are_not_there_are_the_users_to_correct(world: World) -> None:
@@ -139,7 +140,14 @@ async def test_weights_that_are_not_there_are_the_users_to_correct(world: World)
     (world.student / "config.json").unlink()
     found = await weights.find("student", context)
     with pytest.raises(DataError, match=r"has no config\.json"):
-        await weights.bring(found, context.store, context.resource, context.work_dir)
+        await weights.bring(found, context.store, context.resource.spec.storage, context.work_dir)
+
+
+async def test_weights_that_changed_since_they_were_pinned_are_refused_before_a_worker_starts(world: World) -> None:
+    job, context = await prepared(world, conversations(2))
+    (world.student / "generation_config.json").write_text("{}")
+    with pytest.raises(DataError, match=r"spec\.models student: .* is not what it was when the run resolved"):
+        await sft.run(job, context)
 
 
 def test_stop_ids_come_from_tokenizer_and_generation_config(world: World) -> None:

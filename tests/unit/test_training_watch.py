@@ -15,7 +15,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa_jobs.training.driver import watch
 from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key
 from moaa_jobs.training.shared.progress import ProgressReader, ProgressWriter
-from moaa_jobs.training.worker.loop import Worker
+from moaa_jobs.training.worker.place import Worker
 
 
 class _Store:

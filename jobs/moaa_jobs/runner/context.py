@@ -30,11 +30,11 @@ class Context:
 
 
 class Permanent(Exception):
-    """Trying again cannot help: the user's mistake, or too many failed rows. Exit code 64."""
+    """Trying again cannot help: the user's mistake, or too many failed rows (Exit.PERMANENT)."""
 
 
 class Deferred(Exception):
-    """Rows wait for models that are not being served. Exit code 75; what could be done is in the ledger."""
+    """Rows wait for models that are not being served (Exit.DEFERRED); what could be done is in the ledger."""
 
     def __init__(self, waiting: dict[str, int]) -> None:
         self.waiting = waiting

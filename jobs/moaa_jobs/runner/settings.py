@@ -1,7 +1,7 @@
-"""What a job process learns from its environment: paths, and how eager it may be. Nothing else reads the environment.
+"""What an executor sets in a job's environment (`moaa.contract.environment`): paths, and how eager it may be.
 
-Store credentials are read by `moaa.store.objects.open` and endpoint keys by `secret_value`, so that no secret is ever
-part of a job file.
+Credentials are in the environment, too, so that no secret is ever part of a job file: `moaa.store.objects.open` reads
+the store's, `secret_value` reads tokens and endpoint keys, and `training.driver.cluster` reads Ray's address.
 """
 
 import os
@@ -11,12 +11,13 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moaa.api.base import SecretKey
+from moaa.contract import environment
 
 
 class JobSettings(BaseSettings):
     """Flags of `python -m moaa_jobs`, or environment variables MOAA_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="MOAA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=environment.PREFIX, frozen=True, extra="ignore")
 
     job: Path
     """The StageJob as JSON."""
@@ -35,6 +36,5 @@ class JobSettings(BaseSettings):
 
 
 def secret_value(secret: SecretKey) -> SecretStr | None:
-    """The secret's value from MOAA_SECRET_<NAME>_<KEY>, or None when the variable is not set or empty."""
-    value = os.environ.get(secret.environment_variable)
-    return SecretStr(value) if value else None
+    """The secret's value; None when its variable is not set or empty."""
+    return environment.secret_value(secret, os.environ)

@@ -1,4 +1,4 @@
-"""Stage `dpo`: the student learns to prefer its better samples to its worse ones (sigmoid loss, beta)."""
+"""Stage `dpo`: the student learns to prefer its better samples to its worse ones (`spec.training.dpo.loss`)."""
 
 from moaa.contract.job import StageJob
 from moaa.plan.stage import Kind
@@ -11,5 +11,5 @@ RECIPE = Recipe(kind=Kind.DPO, source=Kind.JUDGE, table="pairs", encode=encode_p
 
 
 async def run(job: StageJob, context: Context) -> None:
-    """Train and publish `model` and `curve`. Raises as `stage.train`."""
+    """Train and publish `model` and `curve`. Raises as `driver.train.train`."""
     await train(job, context, RECIPE)

@@ -16,12 +16,12 @@ from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
 from moaa.evaluate.gate import Decision, decide
 from moaa.evaluate.statistics import Scores
-from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, made_by, stage_id
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import BASE
 from moaa.rows import ScoreRow
+from moaa.run.records import iteration_record, write_iteration
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.tables import TableRows
 from moaa_jobs.runner.context import Context, Permanent
@@ -53,7 +53,8 @@ async def run(job: StageJob, context: Context) -> None:
     if manifest is None:
         manifest = await _promote(job, context)
     # Written again when it is there: a killed attempt may have left the manifest without the record.
-    await context.store.put(f"runs/{job.run}/iterations/{job.iteration}.json", record_of(job, manifest))
+    record = iteration_record(job.iteration, {**job.results, job.stage: manifest.result()}, job.resource)
+    await write_iteration(context.store, job.run, record, indent=2)
 
 
 async def _promote(job: StageJob, context: Context) -> StageManifest:
@@ -76,19 +77,6 @@ async def _promote(job: StageJob, context: Context) -> StageManifest:
         outputs={"model": output},
         files={"model": files} if files else {},
     )
-
-
-def record_of(job: StageJob, manifest: StageManifest) -> bytes:
-    """The iteration as it was closed: results of its stages, this one included, what of iteration 0 they stand on, and
-    the resource they came from."""
-    stages = {name: result for name, result in job.results.items() if name.startswith(f"i{job.iteration}-")}
-    record = IterationRecord(
-        iteration=job.iteration,
-        stages={**stages, job.stage: manifest.result()},
-        resource=job.resource,
-        start={name: result for name, result in job.results.items() if name.startswith("i0-")},
-    )
-    return record.model_dump_json(by_alias=True, indent=2).encode()
 
 
 def _decide(scores: Mapping[str, list[ScoreRow] | None], job: StageJob, context: Context) -> Decision:

@@ -17,6 +17,7 @@ from moaa.data.sources import choose_files
 from moaa.errors import DataError
 from moaa.plan.slices import field_of, tables
 from moaa.store.stages.tables import TableRows
+from moaa.weights.hub import pinned_digest
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.one_worker import finished, publish
 from moaa_jobs.runner.origins import Origins
@@ -85,7 +86,7 @@ async def _pin_model(model: Model, origins: Origins) -> ModelRow:
             origin = origins.open(source, revision=model.revision, secret=model.token_secret, field=field)
             listing = await origin.pin(partial(_all_files, source))
             revision = listing.revision
-            digest = digest_of({"source": source, "commit": revision}) if revision else listing.digest
+            digest = pinned_digest(source, listing)
     logger.info("model_pinned model=%s digest=%s pinned=%s", model.name, digest[:12], is_pinned)
     return ModelRow(
         name=model.name, source=source, revision=revision, digest=digest, is_pinned=is_pinned, license=model.license

@@ -13,5 +13,5 @@ RECIPE = Recipe(
 
 
 async def run(job: StageJob, context: Context) -> None:
-    """Train and publish `model` and `curve`. Raises as `stage.train`."""
+    """Train and publish `model` and `curve`. Raises as `driver.train.train`."""
     await train(job, context, RECIPE)

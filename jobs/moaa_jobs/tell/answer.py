@@ -1,21 +1,20 @@
-"""The file in which a job leaves its answer (`moaa.contract.answers`); without one it says nothing."""
+"""Leaves a job's answer (`moaa.contract.answers`) in a file; without a file it does nothing."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from moaa.api.base import Spec
 from moaa.contract.answers import failure, pack
 from moaa.errors import StageError
 
 logger = logging.getLogger(__name__)
 
 
-def answer(file: Path | None, said: Mapping[str, Any]) -> None:
+def answer(file: Path | None, said: Spec) -> None:
     """Write an answer.
 
     Raises:
-        StageError: it is too long, so that nobody would learn that the work is done.
+        StageError: it does not fit into a termination message.
     """
     text = pack(said)
     if text is None:

@@ -3,12 +3,14 @@
 The file is for whoever shows progress (a terminal, a status); nothing ever resumes from it.
 """
 
-import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
+
+from moaa.contract.progress import Figures, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ class Progress:
     def __init__(self, stage: str, file: Path | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._file = file
         self._clock = clock
-        self._figures: dict[str, object] = {"stage": stage}
+        self._figures: Figures = {"stage": stage}
         self._started = clock()
         self._written = float("-inf")
         self._logged = self._started
@@ -31,11 +33,11 @@ class Progress:
         a checkpoint's, says nothing about the speed of this one."""
 
     @property
-    def figures(self) -> dict[str, object]:
-        return dict(self._figures)
+    def figures(self) -> Figures:
+        return self._figures.copy()
 
-    def update(self, **figures: object) -> None:
-        """Set figures (names as in docs/architecture.md, "Progress"); writes and logs when it is time."""
+    def update(self, **figures: Unpack[Figures]) -> None:
+        """Set figures (`moaa.contract.progress`); writes and logs when it is time."""
         self._figures.update(figures)
         now = self._clock()
         self._derive(now)
@@ -70,7 +72,7 @@ class Progress:
             return
         temporary = self._file.with_suffix(f".{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(self._figures))
+            temporary.write_text(text_of(self._figures))
             temporary.replace(self._file)
         except OSError as error:  # a full disk must not end a stage whose store is elsewhere
             logger.warning("progress_not_written file=%s error=%s", self._file.name, error.strerror)

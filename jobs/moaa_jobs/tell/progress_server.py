@@ -4,24 +4,24 @@ Only figures are shown: no text of rows, no configuration. It answers from a thr
 keeps the event loop busy stays visible; a port that is taken costs the view, never the stage.
 """
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+from moaa.contract.progress import PATH, Figures, text_of
+
 logger = logging.getLogger(__name__)
 
-Figures = Callable[[], Mapping[str, object]]
 SOCKET_TIMEOUT_S = 10
 """A client that sends nothing is let go."""
 
 
 @contextmanager
-def shown_on(port: int | None, figures: Figures, *, host: str = "") -> Iterator[int | None]:
+def shown_on(port: int | None, figures: Callable[[], Figures], *, host: str = "") -> Iterator[int | None]:
     """Answer while the block runs; yields the port in use (0 asks for a free one), or None when nothing listens."""
     if port is None:
         yield None
@@ -44,15 +44,15 @@ def shown_on(port: int | None, figures: Figures, *, host: str = "") -> Iterator[
         thread.join()
 
 
-def _handler(figures: Figures) -> type[BaseHTTPRequestHandler]:
+def _handler(figures: Callable[[], Figures]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
-            if self.path != "/progress":
+            if self.path != PATH:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            body = json.dumps(dict(figures())).encode()
+            body = text_of(figures()).encode()
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

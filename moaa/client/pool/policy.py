@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Self
 
+from moaa.backoff import backoff_s
 from moaa.client.outcome import Retry, Trouble
 
 RESTART_GRACE_S = 120.0
@@ -54,7 +55,7 @@ class Policy:
         Full jitter: uniform between 0 and an exponentially growing cap, so that calls that failed together do not
         come back together. A server's Retry-After is a floor under it.
         """
-        cap = min(self.backoff_max_s, self.backoff_s * 2.0 ** min(nth - 1, 30))
+        cap = backoff_s(nth, first_s=self.backoff_s, max_s=self.backoff_max_s)
         asked = 0.0 if retry.after_s is None else min(retry.after_s, self.retry_after_max_s)
         return asked + rng.uniform(0.0, cap)
 

@@ -2,37 +2,31 @@
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from moaa.api import MoAA
+from moaa.contract.environment import secret_value
 from moaa.contract.vllm import kv_cache_bytes
+from moaa.errors import DataError, ServerError, StoreError
 from moaa.local.serving import needs, vllm
 from moaa.local.serving.server import ServerSpec, replica_key
 from moaa.plan.ids import RESOLVE
 from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
-from moaa.store.stages.shards import read_manifest, read_table
-from moaa.weights import local
-from moaa.weights.local import Weights
+from moaa.weights import hub
+from moaa.weights.bring import Places, bring
+from moaa.weights.find import ModelWeights, find
+from moaa.weights.folder import read_config, size_gib
+from moaa.weights.served import served_name
 
 Results = Mapping[str, StageResult]
 
 
-def server_key(found: Weights) -> str:
+def server_key(found: ModelWeights) -> str:
     """Same weights served in the same way: one server, whatever its names are."""
     how = found.serving.model_dump_json(include={"gpus", "max_model_len", "max_concurrency", "args", "memory_gib"})
     return hashlib.sha256(f"{found.digest} {how}".encode()).hexdigest()
-
-
-def served_name(name: str) -> str:
-    """What requests and log files call a model: `@i1-sft` gives `student-i1-sft`.
-
-    >>> served_name("@i1-sft"), served_name("qwen")
-    ('student-i1-sft', 'qwen')
-    """
-    return re.sub(r"[^a-z0-9-]", "", name.replace("@", "student-"))
 
 
 class Catalogue:
@@ -42,11 +36,7 @@ class Catalogue:
         self._resource = resource
         self._store = store
         self._cache = cache
-        self._tokens = {
-            model.name: environment.get(model.token_secret.environment_variable, "")
-            for model in resource.spec.models
-            if model.token_secret is not None
-        }
+        self._environment = environment
         self._commits: dict[str, dict[str, str]] = {}
         self._folders: dict[str, Path] = {}
         self._served: dict[str, str] = {}
@@ -57,23 +47,24 @@ class Catalogue:
         """The first server we run for each of `names`; somebody else's endpoints are left out.
 
         Raises:
-            DataError, ServerError, StoreError: as `weights.bring`.
+            DataError: a model is not where the resource says, or not what the run pinned.
+            ServerError: its weights could not be brought; worth another attempt.
         """
         specs: dict[str, ServerSpec] = {}
         for name in names:
             found = await self._find(name, results)
             if found is None:
                 continue
-            folder = await self._folder(found, results)
+            folder = await self._folder(found)
             serving = found.serving
-            cache_gib = kv_cache_bytes(local.read_config(folder), serving.max_model_len) / 1024**3
+            cache_gib = kv_cache_bytes(read_config(folder), serving.max_model_len) / 1024**3
             key = server_key(found)
             specs[name] = ServerSpec(
                 key=key,
                 name=self._served.setdefault(key, served_name(name)),
                 folder=folder,
                 serving=serving,
-                demand=needs.server(serving, weights_gib=local.size_gib(folder), cache_gib=cache_gib),
+                demand=needs.server(serving, weights_gib=size_gib(folder), cache_gib=cache_gib),
                 startup_s=serving.startup_minutes * 60.0,
             )
         return specs
@@ -96,35 +87,37 @@ class Catalogue:
     async def size_gib(self, name: str, results: Results) -> float:
         """Size of a model's weights. Raises as `servers`."""
         found = await self._find(name, results)
-        return 0.0 if found is None else local.size_gib(await self._folder(found, results))
+        return 0.0 if found is None else size_gib(await self._folder(found))
 
-    async def _find(self, name: str, results: Results) -> Weights | None:
-        found = local.find(name, self._resource, results, await self._pinned(results))
-        return found if isinstance(found, Weights) else None
+    async def _find(self, name: str, results: Results) -> ModelWeights | None:
+        found = find(name, self._resource, results, commits=await self._pinned(results))
+        return found if isinstance(found, ModelWeights) else None
 
-    async def _folder(self, found: Weights, results: Results) -> Path:
+    async def _folder(self, found: ModelWeights) -> Path:
         async with self._fetching:  # two stages that start together must not fetch the same weights twice
             if found.digest not in self._folders:
-                self._folders[found.digest] = await local.bring(
-                    found,
-                    resource=self._resource,
-                    results=results,
-                    store=self._store,
-                    cache=self._cache,
-                    token=self._tokens.get(found.model.name),
-                )
+                self._folders[found.digest] = await self._bring(found)
             return self._folders[found.digest]
+
+    async def _bring(self, found: ModelWeights) -> Path:
+        secret = found.model.token_secret
+        places = Places(
+            store=self._store,
+            storage=self._resource.spec.storage,
+            cache=self._cache / "weights",
+            hub=Path(self._environment.get("HF_HUB_CACHE") or self._cache / "hub"),
+            token=secret_value(secret, self._environment) if secret else None,
+        )
+        try:
+            return await bring(found, places)
+        except StoreError as error:  # the server's failure, which is tried again: a StoreError would end the run
+            raise ServerError(str(error)) from error
 
     async def _pinned(self, results: Results) -> dict[str, str]:
         """Commits of hf:// models as resolve pinned them."""
         resolved = results[RESOLVE]
         if resolved.fingerprint not in self._commits:
-            commits: dict[str, str] = {}
-            if any((model.source or "").startswith("hf://") for model in self._resource.spec.models):
-                manifest = await read_manifest(self._store, resolved.path)
-                rows = [] if manifest is None else await read_table(self._store, manifest, "models")
-                commits = {row["name"]: row["revision"] for row in rows if row["revision"]}
-            self._commits[resolved.fingerprint] = commits
+            self._commits[resolved.fingerprint] = await hub.pinned_commits(self._store, self._resource, results)
         return self._commits[resolved.fingerprint]
 
 
@@ -140,11 +133,15 @@ class VllmLaunch:
         self._inherited = inherited
 
     def __call__(self, spec: ServerSpec, *, port: int, gpus: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+        try:
+            config = read_config(spec.folder)
+        except DataError as error:
+            raise ServerError(str(error)) from error
         command = vllm.command(
             spec.folder,
             served_name=spec.name,
             serving=spec.serving,
             port=port,
-            config=local.read_config(spec.folder),
+            config=config,
         )
         return command, vllm.environment(self._inherited, serving=spec.serving, gpus=list(gpus), cache=self._cache)

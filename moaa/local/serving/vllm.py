@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moaa.api.models import Serving
+from moaa.contract.environment import CREDENTIALS
 from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments, options_for
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.serving.machine import visible
-
-SECRET_PREFIXES = ("MOAA_SECRET_", "AWS_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Kept from servers: they read a local folder and need none."""
 
 
 def command(
@@ -32,7 +30,7 @@ def command(
 
 def environment(inherited: Mapping[str, str], *, serving: Serving, gpus: Sequence[str], cache: Path) -> dict[str, str]:
     """The server's whole environment; `gpus` are the devices it may see."""
-    env = {name: value for name, value in inherited.items() if not name.startswith(SECRET_PREFIXES)}
+    env = {name: value for name, value in inherited.items() if not name.startswith(CREDENTIALS)}
     env = keep_bytecode(env, cache=cache) | ENVIRONMENT
     env["VLLM_CACHE_ROOT"] = inherited.get("VLLM_CACHE_ROOT", str(cache / "vllm"))
     env |= visible(inherited, gpus)

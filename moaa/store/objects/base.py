@@ -1,4 +1,4 @@
-"""The store's narrow waist: seven verbs on objects under string keys.
+"""The store's narrow waist: whole objects under string keys.
 
 A directory and S3 implement it (`moaa.store.objects.directory`, `moaa.store.objects.s3`); everything above, manifests,
 ledgers, shards and fencing, is written once against this protocol. Keys are relative, `/`-separated, without `..`.

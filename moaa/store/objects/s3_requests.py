@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
+from moaa.backoff import backoff_s
 from moaa.errors import NotFound, StoreError
 from moaa.store.objects.s3_errors import Outcome, sort_error
 
@@ -100,7 +101,7 @@ class Requests:
     async def pause(self, number: int, name: str, outcome: Outcome) -> None:
         """Wait before try `number`; the first one (0) does not wait."""
         if number:
-            delay_s = min(self.limits.first_delay_s * 2 ** (number - 1), self.limits.max_delay_s)
+            delay_s = backoff_s(number, first_s=self.limits.first_delay_s, max_s=self.limits.max_delay_s)
             delay_s *= random.uniform(0.5, 1.0)
             log.warning("s3_retry key=%s try=%d delay_s=%.2f reason=%s", name, number + 1, delay_s, outcome.text)
             await asyncio.sleep(delay_s)

@@ -1,8 +1,8 @@
 """The life of a stage's attempts, as values: begun, moved on, failed, deferred, released, stopped. Pure.
 
-An attempt number is used once. Failures count from the last edit of the resource: whoever edits it has mended
-something, and a new generation gets all attempts again. Servers and Ray clusters that found no machine, turns that
-deferred rows and attempts that were stopped on purpose are no failures.
+An attempt's number is used once. Failures count from the last edit of the resource: an edit may have mended something,
+so a new generation gets all attempts again. These are no failures: servers and Ray clusters that found no machine,
+turns that deferred rows, attempts that were stopped on purpose.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
+from moaa.backoff import backoff_s
 from moaa_operator.settings import Settings
+from moaa_operator.tell.conditions import NO_MACHINE
 
 MAX_MESSAGE = 1000
-NO_MACHINE = "NoMachine"
-"""The reason of attempts that gave back the machines they had, since they found no others."""
 
 
 def new(stage: str, fingerprint: str, generation: int) -> StageAttempts:
@@ -31,7 +31,7 @@ def move(entry: StageAttempts, step: Step, *, now: datetime) -> StageAttempts:
 
 
 def idle(entry: StageAttempts, *, reason: str = "", message: str = "") -> StageAttempts:
-    """Nothing of it runs any more, and that is nobody's failure."""
+    """Nothing of it runs any more, without a failure."""
     return entry.with_(step=None, since=None, reason=reason or entry.reason, message=cut(message) or entry.message)
 
 
@@ -47,10 +47,10 @@ def failed(
 ) -> StageAttempts:
     """The attempt under way has failed; the next begins after a delay that doubles.
 
-    It counts for the generation it began under: an edit made while it ran has mended it, for all one knows.
+    It counts for the generation it began under: an edit made while it ran may have mended it.
     """
     failures = entry.failures + 1
-    delay_s = min(settings.retry_s * 2.0 ** min(failures - 1, 20), settings.retry_max_s)
+    delay_s = backoff_s(failures, first_s=settings.retry_s, max_s=settings.retry_max_s)
     return entry.with_(
         step=None,
         since=None,
@@ -63,8 +63,11 @@ def failed(
 
 
 def released(entry: StageAttempts, *, message: str, now: datetime, run: str, minutes: float) -> StageAttempts:
-    """Its servers, or its Ray cluster, found no machines in time. They come back after up to half of `minutes`, at
-    another moment than those of other runs, so that two runs do not take turns at holding half of what each needs."""
+    """Its servers, or its Ray cluster, found no machines in time.
+
+    They come back after up to half of `minutes`, each run at another moment: two runs would otherwise take turns at
+    holding half of what each needs.
+    """
     wait_s = 60 * minutes / 2 * spread(entry, entry.releases + 1, run)
     return entry.with_(
         step=None,
@@ -77,7 +80,7 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
 
 
 def is_released(entry: StageAttempts, *, now: datetime) -> bool:
-    """Its machines were given back and their time has not come again."""
+    """It gave its machines back and still waits to ask for them again."""
     return (
         entry.step is None and entry.reason == NO_MACHINE and entry.retry_after is not None and entry.retry_after > now
     )
@@ -103,9 +106,9 @@ def edited(entry: StageAttempts, generation: int) -> StageAttempts:
 
 
 def spread(entry: StageAttempts, count: int, run: str) -> float:
-    """In [0.5, 1): different for different stages, runs and times, equal whenever it is asked again.
+    """A number in [0.5, 1): it differs by stage, run and count, and is equal for equal arguments.
 
-    `run` is the MoAA's UID: equal resources have equal fingerprints, and would wait for one another for ever.
+    `run` is the MoAA's UID. Without it, two equal resources would have equal delays and meet at every try.
     """
     digest = hashlib.sha256(f"{run} {entry.stage} {entry.fingerprint} {count}".encode()).digest()
     return 0.5 + int.from_bytes(digest[:4], "big") / 2**33

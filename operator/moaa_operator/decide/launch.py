@@ -1,7 +1,9 @@
-"""Bringing an attempt up: its servers as a gang, then its Job, then the Job that reads its result. Pure.
+"""Bring an attempt up: its servers together, then its Job, then the Job that reads its result. Pure.
 
-One stage at a time waits for servers: two stages of one run that start together would hold half of what each needs.
+One stage of a run waits for servers at a time: two that start together would each hold half of what they need.
 """
+
+from typing import assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import Schedule
@@ -12,192 +14,206 @@ from moaa.plan.kinds.table import shards_of
 from moaa.plan.ready import servers_ahead
 from moaa.plan.result import Identity
 from moaa.plan.stage import Graph
+from moaa.weights.served import ServedModel, servers_of
 from moaa_operator.decide import attempts, outcomes, server_gang
-from moaa_operator.decide.renderer import Manifest
-from moaa_operator.decide.scope import Work
-from moaa_operator.decide.served import ServedModel, servers_of
+from moaa_operator.decide.scope import Scope
 from moaa_operator.decide.server_gang import Gang, State
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Server
+from moaa_operator.kube.objects import Manifest, Problem
+from moaa_operator.observe.observed import Server
+from moaa_operator.tell.run_state import Servers
 
-Servers = dict[ServedModel, tuple[list[Manifest], Server | None]]
+Deployments = dict[ServedModel, tuple[list[Manifest], Server | None]]
 
 
-def begin(work: Work, identity: Identity, entry: StageAttempts) -> str | None:
+def begin(scope: Scope, identity: Identity, entry: StageAttempts) -> str | None:
     """Begin the next attempt, or say why it waits."""
     stage = identity.stage
-    turn = server_gang.next_turn(stage, entry, work.resource, work.results)
+    turn = server_gang.next_turn(stage, entry, scope.resource, scope.held.results)
     trial = entry.with_(turn=turn) if turn else entry
     try:
-        servers = work.deployments(list(server_gang.wanted(stage, trial, work.resource, work.results).values()))
+        servers = scope.deployments(list(server_gang.wanted(stage, trial, scope.resource, scope.held.results).values()))
     except MoaaError as error:
-        work.fail(entry.with_(attempt=entry.attempt + 1), "NotServable", str(error), is_permanent=True)
+        scope.fail(entry.with_(attempt=entry.attempt + 1), "NotServable", str(error), is_permanent=True)
         return str(error)
     are_up = all(server is not None and server.is_ready for _, server in servers.values())
-    others = [other.stage for other in work.running() if other.step is Step.SERVERS]
+    others = [other.stage for other in scope.running() if other.step is Step.SERVERS]
     if servers and not are_up and others:
         return f"the servers of {others[0]} come up first"
-    work.begin(entry, Step.SERVERS if servers else Step.WORK, turn=turn)
+    scope.begin(entry, Step.SERVERS if servers else Step.WORK, turn=turn)
     return None
 
 
-def serve(work: Work) -> None:
+def serve(scope: Scope) -> None:
     """Move on attempts whose servers are up, give up those whose servers do not come, and keep what is needed."""
-    for entry in work.running():
-        stage = work.graph.stages[entry.stage]
+    for entry in scope.running():
+        stage = scope.held.graph.stages[entry.stage]
         if entry.step is Step.FINALISE or not stage.serves:
             continue
         try:
-            servers = work.deployments(list(server_gang.wanted(stage, entry, work.resource, work.results).values()))
+            servers = scope.deployments(
+                list(server_gang.wanted(stage, entry, scope.resource, scope.held.results).values())
+            )
         except MoaaError as error:
-            work.fail(entry, "NotServable", str(error), is_permanent=True)
+            scope.fail(entry, "NotServable", str(error), is_permanent=True)
             continue
         if not servers:
             continue
-        if entry.step is Step.SERVERS and not _wait(work, entry, servers):
+        if entry.step is Step.SERVERS and not _wait(scope, entry, servers):
             continue
         if entry.step is Step.WORK:
-            _look_while_working(work, entry, servers)
+            _look_while_working(scope, entry, servers)
         for manifests, server in servers.values():
-            _want(work, manifests, server)
-    _keep_ahead(work)
+            _want(scope, manifests, server)
+    _keep_ahead(scope)
 
 
-def _wait(work: Work, entry: StageAttempts, servers: Servers) -> bool:
+def _wait(scope: Scope, entry: StageAttempts, servers: Deployments) -> bool:
     """Whether the servers of an attempt that waits for them are to stay."""
-    found = _look(work, entry, servers)
+    found = _look(scope, entry, servers)
     match found.state:
         case State.READY:
-            work.put(attempts.move(entry, Step.WORK, now=work.now))
-            if work.are_servers_ready is None:
-                work.are_servers_ready = True
+            scope.put(attempts.move(entry, Step.WORK, now=scope.now))
+            _ready(scope)
         case State.COMING:
             if found.look_again is not None:
-                work.wake.append(found.look_again)
-            _not_ready(work, found)
+                scope.wake.append(found.look_again)
+            _not_ready(scope, found)
         case State.NO_MACHINE:
-            work.release(entry, found.message)
-            _not_ready(work, found)
+            scope.release(entry, found.message)
+            _not_ready(scope, found)
             return False
         case State.BROKEN:
-            work.fail(entry, found.reason, found.message)
-            _not_ready(work, found)
+            scope.fail(entry, found.reason, found.message)
+            _not_ready(scope, found)
             return False
+        case _:
+            assert_never(found.state)
     return True
 
 
-def _look_while_working(work: Work, entry: StageAttempts, servers: Servers) -> None:
-    """A server that dies under a stage comes back by itself, and the stage's calls wait for it; people are told."""
-    found = _look(work, entry, servers)
+def _look_while_working(scope: Scope, entry: StageAttempts, servers: Deployments) -> None:
+    """A server that dies under a stage comes back by itself, and the stage's calls wait for it. The status says so."""
+    found = _look(scope, entry, servers)
     if found.state is State.READY:
-        if work.are_servers_ready is None:
-            work.are_servers_ready = True
+        _ready(scope)
     else:
-        _not_ready(work, found)
+        _not_ready(scope, found)
 
 
-def _look(work: Work, entry: StageAttempts, servers: Servers) -> Gang:
+def _look(scope: Scope, entry: StageAttempts, servers: Deployments) -> Gang:
     up = {served: server for served, (_, server) in servers.items()}
     refused = {
         served: problem
         for served, (manifests, _) in servers.items()
         for manifest in manifests
-        if (problem := work.observed.refusals.get((manifest["kind"], manifest["metadata"]["name"]))) is not None
+        if (problem := scope.observed.refusals.get((manifest["kind"], manifest["metadata"]["name"]))) is not None
     }
-    return server_gang.look(up, work.resource, refused=refused, since=entry.since or work.now, now=work.now)
+    return server_gang.look(up, scope.resource, refused=refused, since=entry.since or scope.now, now=scope.now)
 
 
-def _not_ready(work: Work, found: Gang) -> None:
-    work.are_servers_ready = False
-    if work.servers is None:
-        work.servers = Problem(found.reason or "Starting", found.message)
+def _ready(scope: Scope) -> None:
+    """The servers of a stage all answer; those of another stage may not."""
+    scope.servers = scope.servers or Servers(None)
 
 
-def _keep_ahead(work: Work) -> None:
-    """Servers that answer and that a stage before the next training asks stay up, so that they load once.
+def _not_ready(scope: Scope, found: Gang) -> None:
+    """The first stage whose servers do not answer speaks for all."""
+    if scope.servers is None or scope.servers.problem is None:
+        scope.servers = Servers(Problem(found.reason or "Starting", found.message))
 
-    Not those of a stage that had to give its servers back: half of them would be in another run's way.
+
+def _keep_ahead(scope: Scope) -> None:
+    """Keep servers up that answer and that a stage before the next training asks, so that they load once.
+
+    A stage that gave its servers back is left out: half of them would be in another run's way.
     """
-    if work.is_stuck or work.is_finished or work.resource.spec.serving.schedule is Schedule.IN_TURN:
+    if (
+        scope.decision.is_stuck
+        or scope.decision.is_finished
+        or scope.resource.spec.serving.schedule is Schedule.IN_TURN
+    ):
         return
-    hopeless = _hopeless(work)
-    graph = Graph({name: stage for name, stage in work.graph.stages.items() if name not in hopeless})
-    names = servers_ahead(graph, work.resource, work.results)
-    known = [name for name in names if made_by(name) is None or made_by(name) in work.results]
+    hopeless = _hopeless(scope)
+    graph = Graph({name: stage for name, stage in scope.held.graph.stages.items() if name not in hopeless})
+    names = servers_ahead(graph, scope.resource, scope.held.results)
+    known = [name for name in names if made_by(name) is None or made_by(name) in scope.held.results]
     given_back = [
         name
-        for entry in work.entries.values()
-        if entry.stage in graph.stages and attempts.is_released(entry, now=work.now)
+        for entry in scope.entries.values()
+        if entry.stage in graph.stages and attempts.is_released(entry, now=scope.now)
         for name in graph.stages[entry.stage].serves
     ]
     try:
-        ahead = servers_of(known, work.resource, work.results)
-        avoided = set(servers_of([n for n in given_back if n in known], work.resource, work.results).values())
-        servers = work.deployments([served for served in ahead.values() if served not in avoided])
+        ahead = servers_of(known, scope.resource, scope.held.results)
+        avoided = set(servers_of([n for n in given_back if n in known], scope.resource, scope.held.results).values())
+        servers = scope.deployments([served for served in ahead.values() if served not in avoided])
     except MoaaError:  # the stage that asks it will say so
         return
     for manifests, server in servers.values():
         if server is not None and server.is_ready:
-            _want(work, manifests, server)
+            _want(scope, manifests, server)
 
 
-def _hopeless(work: Work) -> set[str]:
+def _hopeless(scope: Scope) -> set[str]:
     """Stages that failed for good, or need one that did; the graph's order puts them after those they need."""
     found: set[str] = set()
-    for name, stage in work.graph.stages.items():
-        if name in work.failed or (name not in work.results and found.intersection(stage.needs)):
+    for name, stage in scope.held.graph.stages.items():
+        if name in scope.decision.failed or (name not in scope.held.results and found.intersection(stage.needs)):
             found.add(name)
     return found
 
 
-def _want(work: Work, manifests: list[Manifest], server: Server | None) -> None:
+def _want(scope: Scope, manifests: list[Manifest], server: Server | None) -> None:
     """The server is to exist as rendered; what is there with the same digest is left as it is."""
     name = next(m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment")
-    if name in work.kept_servers:
+    if name in scope.kept_servers:
         return
-    work.kept_servers.add(name)
+    scope.kept_servers.add(name)
     if server is not None and server.is_leaving:
         return  # its deletion is an event
-    there = {**work.observed.service_hashes, **({f"Deployment {name}": server.hash} if server else {})}
+    there = {**scope.observed.service_hashes, **({f"Deployment {name}": server.hash} if server else {})}
     for manifest in manifests:
         about = manifest["metadata"]
         key = f"Deployment {about['name']}" if manifest["kind"] == "Deployment" else about["name"]
-        if there.get(key) != work.hash_of(manifest):
-            work.apply.append(manifest)
+        if there.get(key) != scope.hash_of(manifest):
+            scope.apply.append(manifest)
 
 
-def carry_out(work: Work) -> None:
+def carry_out(scope: Scope) -> None:
     """Have the objects of every attempt's step exist."""
-    for entry in work.running():
-        if entry.step is Step.SERVERS or outcomes.working_child(work.observed, entry) is not None:
+    for entry in scope.running():
+        if entry.step is Step.SERVERS or outcomes.working_child(scope.observed, entry) is not None:
             continue
-        identity = work.identities.get(entry.stage)
+        identity = scope.held.identities.get(entry.stage)
         if identity is None or identity.fingerprint != entry.fingerprint:
             continue  # it is being stopped
         try:
-            work.create += _children(work, entry, identity)
+            scope.create += _children(scope, entry, identity)
         except MoaaError as error:
-            work.fail(entry, "NotRenderable", str(error), is_permanent=True)
+            scope.fail(entry, "NotRenderable", str(error), is_permanent=True)
 
 
-def _children(work: Work, entry: StageAttempts, identity: Identity) -> list[Manifest]:
-    owner, settings = work.observed.owner, work.settings
-    job = _job(work, entry, identity)
-    if entry.step is Step.FINALISE:
-        return work.render.finalise_children(job, work.resource, owner, attempt=entry.attempt, settings=settings)
-    shards = shards_of(identity.stage, work.resource, work.results)
-    return work.render.stage_children(
-        job, work.resource, owner, attempt=entry.attempt, shards=shards, settings=settings
-    )
+def _children(scope: Scope, entry: StageAttempts, identity: Identity) -> list[Manifest]:
+    job = _job(scope, entry, identity)
+    match entry.step:
+        case Step.WORK:
+            shards = shards_of(identity.stage, scope.resource, scope.held.results)
+            return scope.render.stage(job, attempt=entry.attempt, shards=shards)
+        case Step.FINALISE:
+            return scope.render.finalise(job, attempt=entry.attempt)
+        case Step.SERVERS | None:
+            return []
+        case _:
+            assert_never(entry.step)
 
 
-def _job(work: Work, entry: StageAttempts, identity: Identity) -> StageJob:
-    served = server_gang.wanted(identity.stage, entry, work.resource, work.results)
+def _job(scope: Scope, entry: StageAttempts, identity: Identity) -> StageJob:
+    served = server_gang.wanted(identity.stage, entry, scope.resource, scope.held.results)
     return stage_job(
         identity,
-        work.resource,
-        work.results,
-        run=work.observed.owner.run,
-        endpoints={name: [work.render.server_url(model, work.observed.owner)] for name, model in served.items()},
+        scope.resource,
+        scope.held.results,
+        run=scope.observed.owner.run,
+        endpoints={name: [scope.render.server_url(model)] for name, model in served.items()},
         served_names={name: model.served_name for name, model in served.items()},
     )

@@ -1,28 +1,28 @@
-"""What the attempts under way have come to, read off their Jobs and RayJobs. Pure.
+"""What the attempts under way came to, read off their Jobs and RayJobs. Pure.
 
-The only place where an outcome is taken from a child; once it is in the status, the child may go. A stage is done when
-a Job that read its manifest says so in its termination message, never because a Job ended well.
+Once an outcome is in the status, its child may go. A stage is done when a Job that read its manifest says so in its
+termination message; that a Job ended well is not enough.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-
-from pydantic import ValidationError
+from typing import assert_never
 
 from moaa.api.attempts import StageAttempts, Step
+from moaa.contract.answers import FailureAnswer, WaitingAnswer
 from moaa.contract.checks import CheckAnswer
+from moaa.contract.exits import Exit
 from moaa.plan.result import StageResult
+from moaa_operator.kube.owner import Role
 from moaa_operator.observe import pods
+from moaa_operator.observe.observed import Child, End, Observed
 from moaa_operator.observe.pods import Termination
-from moaa_operator.observe.read import Child, End, Observed, Role
 
-EXIT_PERMANENT, EXIT_DEFERRED = 64, 75
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
-"""A pod that should have ended so long ago is on a machine that does not answer: nobody ends it, and its Job waits."""
+"""A pod that should have ended so long ago is on a machine that does not answer. It never ends, and its Job waits."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often, not why."""
 
@@ -63,7 +63,7 @@ Outcome = Done | Worked | Deferred | Failed | Released
 
 
 def children_of(observed: Observed, entry: StageAttempts) -> list[Child]:
-    """Those of the attempt under way. Checks of the store are told apart by their number alone."""
+    """The children of the attempt under way. For checks of the store the number alone counts."""
     return [
         child
         for child in observed.children
@@ -88,10 +88,18 @@ def outcome(observed: Observed, entry: StageAttempts, *, now: datetime, place_wi
     child = working_child(observed, entry)
     if child is None:
         return None
-    if child.end is End.RUNNING:
-        return _given_up(child, now=now, place_within=place_within)
-    if child.end is End.FAILED:
-        return _failure(child)
+    match child.end:
+        case End.RUNNING:
+            return _given_up(child, now=now, place_within=place_within)
+        case End.FAILED:
+            return _failure(child)
+        case End.SUCCEEDED:
+            return _success(child, entry)
+        case _:
+            assert_never(child.end)
+
+
+def _success(child: Child, entry: StageAttempts) -> Outcome:
     result = _result(child, entry.fingerprint)
     if result is not None:
         return Done(result)
@@ -147,53 +155,58 @@ def _lost(child: Child) -> Failed:
 
 
 def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckAnswer | Failed | None:
-    """What an inspection found; None while it goes on."""
+    """What an inspection found, or how it failed; None while it goes on."""
     child = working_child(observed, entry)
     if child is None:
         return None
-    if child.end is End.RUNNING:
-        given_up = _given_up(child, now=now, place_within=timedelta.max)
-        return given_up if isinstance(given_up, Failed) else None
-    if child.end is End.FAILED:
-        failure = _failure(child)
-        return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+    match child.end:
+        case End.RUNNING:
+            given_up = _given_up(child, now=now, place_within=timedelta.max)
+            return given_up if isinstance(given_up, Failed) else None
+        case End.FAILED:
+            failure = _failure(child)
+            return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+        case End.SUCCEEDED:
+            return _found(child)
+        case _:
+            assert_never(child.end)
+
+
+def _found(child: Child) -> CheckAnswer | Failed:
     for ended in child.terminations:
-        try:
-            return CheckAnswer.model_validate(ended.answer)
-        except ValidationError:
-            continue
+        found = ended.said(CheckAnswer)
+        if found is not None:
+            return found
     return Failed("NoAnswer", f"Job {child.ref.name} ended well and left no answer", is_permanent=False)
 
 
 def _result(child: Child, fingerprint: str) -> StageResult | None:
     for ended in child.terminations:
-        try:
-            result = StageResult.model_validate(ended.answer)
-        except ValidationError:
-            continue
-        if result.fingerprint == fingerprint:
+        result = ended.said(StageResult)
+        if result is not None and result.fingerprint == fingerprint:
             return result
     return None
 
 
-def _failure(child: Child) -> Outcome:
+def _failure(child: Child) -> Failed | Deferred:
     """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
-    permanent = [t for t in child.terminations if t.exit_code == EXIT_PERMANENT or t.answer.get("permanent") is True]
+    permanent = [t for t in child.terminations if t.exit_code == Exit.PERMANENT or _is_permanent(t)]
     if permanent:
         return Failed("PermanentFailure", pods.describe(permanent[0]), is_permanent=True)
-    waiting = [t for t in child.terminations if t.exit_code == EXIT_DEFERRED]
+    waiting = [t for t in child.terminations if t.exit_code == Exit.DEFERRED]
     if waiting:
-        return Deferred(_add([_counts(t) for t in waiting]), calls=sum(_number(t.answer.get("calls")) for t in waiting))
-    crashed = [t for t in child.terminations if t.exit_code != 0]
-    said = child.problem
-    reason = said.reason if said else "Failed"
+        said = [answer for t in waiting if (answer := t.said(WaitingAnswer)) is not None]
+        return Deferred(_add([answer.waiting for answer in said]), calls=sum(answer.calls for answer in said))
+    crashed = [t for t in child.terminations if t.exit_code != Exit.DONE]
+    problem = child.problem
+    reason = problem.reason if problem else "Failed"
     if crashed:
         message = f"{_shard(crashed[-1])}{pods.describe(crashed[-1])}"
         reason = "OutOfMemory" if crashed[-1].reason == "OOMKilled" else "Crashed" if reason in _COUNTING else reason
         return Failed(reason, message, is_permanent=False)
     return Failed(
         reason,
-        said.message if said else f"{child.ref.kind} {child.ref.name} failed and nothing is left that says why",
+        problem.message if problem else f"{child.ref.kind} {child.ref.name} failed and nothing is left that says why",
         is_permanent=reason == "ValidationFailed",
     )
 
@@ -202,9 +215,9 @@ def _shard(ended: Termination) -> str:
     return f"shard {ended.index}: " if ended.index is not None else ""
 
 
-def _counts(ended: Termination) -> Mapping[str, int]:
-    waiting = ended.answer.get("waiting")
-    return {str(m): _number(n) for m, n in waiting.items()} if isinstance(waiting, dict) else {}
+def _is_permanent(ended: Termination) -> bool:
+    said = ended.said(FailureAnswer)
+    return said is not None and said.permanent
 
 
 def _add(counts: list[Mapping[str, int]]) -> dict[str, int]:
@@ -213,7 +226,3 @@ def _add(counts: list[Mapping[str, int]]) -> dict[str, int]:
         for model, rows in part.items():
             total[model] = total.get(model, 0) + rows
     return total
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,20 +1,21 @@
-"""The decision about one MoAA: what was observed and the time in, what should exist and the status out. Pure.
+"""The decision about one MoAA: what was observed and the time go in, what should exist and the status come out. Pure.
 
-What always holds, whatever happened before and however often it is asked:
-- a stage with a result is never run again, and one with a stage missing before it never starts;
-- an attempt's number is used once, and its objects' names follow from it: made twice, they are the same objects;
-- an outcome is in the status before the child that it was read from is deleted (deletions come after the write);
-- a stage starts only when all its servers answer; no server is up that no stage ahead of the next training asks;
+These rules always hold, however often it is asked:
+- a stage with a result never runs again, and a stage never starts before those it needs are done;
+- an attempt's number is used once, and names follow from it: an object that is made twice is one object;
+- an outcome is in the status before its child is deleted (deletions come after the write);
+- a stage starts only when all its servers answer; a server is up only for a stage before the next training;
 - an edit that changes a fingerprint stops that stage's attempt; suspend leaves nothing that holds a machine;
-- attempts are bounded per edit, so that every run comes to an end or waits for something it names.
+- attempts are bounded per edit, so every run ends or waits for something it names.
 
-Children that vanish before their outcome was seen are made again under the same number: the store makes that harmless
-(finished shards stay finished, every durable call is reused).
+A child that vanishes before its outcome was seen is made again under the same number. The store makes that harmless:
+finished shards stay finished, and every durable call is reused.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
@@ -22,26 +23,24 @@ from moaa.api.reading.load import load_document
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
 from moaa.plan.graph import build
-from moaa.plan.kinds.table import TRAINING
-from moaa.plan.ready import Failure, World, candidates, decide
+from moaa.plan.kinds.table import KINDS, TRAINING
+from moaa.plan.ready import Failure, World, decide
 from moaa.plan.result import Identity
-from moaa.plan.stage import Kind
 from moaa_operator.decide import attempts, launch, outcomes, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Released, Worked
-from moaa_operator.decide.renderer import Manifest, Renderer
-from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Work
+from moaa_operator.decide.renderer import Renderer, Rendering
+from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Scope
 from moaa_operator.kube import rejections
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Child, End, Observed, Ref, Role
+from moaa_operator.kube.objects import Manifest, Problem, Ref
+from moaa_operator.kube.owner import Role
+from moaa_operator.observe.observed import Child, End, Observed
 from moaa_operator.settings import Settings
 from moaa_operator.tell.results import hold, results_of
-from moaa_operator.tell.run_state import View
+from moaa_operator.tell.run_state import RunState, Training
 from moaa_operator.tell.status import status_of
 
-QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
-"""Stages whose own Job finds a manifest as soon as an inspection would."""
 HUMAN = frozenset(
     {
         "ImagePullBackOff", "CreateContainerConfigError",
@@ -76,46 +75,51 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     if observed.is_leaving:  # Kubernetes removes the children through their owner references
         return Desired(observed.status)
     try:
-        resource = _admitted(observed, render)
+        resource, bound = _admitted(observed, settings, render)
     except ResourceError as error:
-        view = View(generation=observed.generation, now=now, resource=None, refusal=str(error))
-        return Desired(status_of(view, observed.status), requeue_after_s=settings.resync_idle_s)
+        state = RunState(generation=observed.generation, now=now, resource=None, refusal=str(error))
+        return Desired(status_of(state, observed.status), requeue_after_s=settings.resync_idle_s)
     entries = {entry.stage: attempts.edited(entry, observed.generation) for entry in observed.status.attempts}
-    work = Work(observed, now, settings, render, resource, results_of(observed.status), entries)
-    _adopt(work)
-    _harvest(work)
-    _hold(work)
-    _decide(work)
+    scope = Scope(observed, now, settings, bound, resource, results_of(observed.status), entries)
+    _adopt(scope)
+    _harvest(scope)
+    _hold(scope)
+    _decide(scope)
     if not resource.spec.suspend:
-        launch.serve(work)
-        launch.carry_out(work)
-    delete = sweep(work)
+        launch.serve(scope)
+        launch.carry_out(scope)
+    delete = sweep(scope)
     return Desired(
-        status=status_of(_view(work), observed.status),
-        apply=tuple(work.apply),
-        create=tuple(work.create),
+        status=status_of(_state(scope), observed.status),
+        apply=tuple(scope.apply),
+        create=tuple(scope.create),
         delete=tuple(delete),
         is_refused=bool(observed.refusals),
-        requeue_after_s=_requeue_after(work),
+        requeue_after_s=_requeue_after(scope),
     )
 
 
-def _admitted(observed: Observed, render: Renderer) -> MoAA:
-    """Raises ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out."""
+def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple[MoAA, Rendering]:
+    """The resource, and what renders it.
+
+    Raises:
+        ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out.
+    """
     name = f"MoAA {observed.owner.namespace}/{observed.owner.name}"
     resource = load_document(observed.document, name=name)
-    problems = render.refusals(resource)
+    bound = render(resource, observed.owner, settings)
+    problems = bound.refusals()
     if problems:
         raise ResourceError(name, problems)
-    return resource
+    return resource, bound
 
 
-def _adopt(work: Work) -> None:
-    """What the children tell of attempts beyond the status: it was lost, or its write failed."""
-    for child in sorted(work.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
+def _adopt(scope: Scope) -> None:
+    """Take over attempts that children show and the status lacks: it was lost, or its write failed."""
+    for child in sorted(scope.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
         if not child.is_work or child.is_leaving or child.role not in (Role.STAGE, Role.FINALISE):
             continue
-        entry, result = work.entries.get(child.stage), work.known.get(child.stage)
+        entry, result = scope.entries.get(child.stage), scope.known.get(child.stage)
         if result is not None and result.fingerprint == child.fingerprint:
             continue
         if entry is not None and (entry.fingerprint != child.fingerprint or _knows_of(entry, child)):
@@ -123,15 +127,15 @@ def _adopt(work: Work) -> None:
         if entry is None:
             # Under which generation it began went with the status; its failure must not bar what an edit mended since.
             entry = attempts.new(child.stage, child.fingerprint, generation=0)
-        work.put(
-            entry.with_(attempt=child.attempt, step=_step(child), since=child.created or work.now, is_checked=True)
+        scope.put(
+            entry.with_(attempt=child.attempt, step=_step(child), since=child.created or scope.now, is_checked=True)
         )
 
 
 def _knows_of(entry: StageAttempts, child: Child) -> bool:
     """The entry is as far as the child shows.
 
-    One whose Job exists does not wait for servers any more: as if it did, the Job's good end would be taken for an
+    An attempt whose Job exists no longer waits for servers. If it seemed to wait, the Job's good end would count as an
     attempt without a result, and servers that go away would take the Job with them.
     """
     if entry.attempt != child.attempt:
@@ -145,117 +149,121 @@ def _step(child: Child) -> Step:
     return Step.FINALISE if child.role == Role.FINALISE else Step.WORK
 
 
-def _harvest(work: Work) -> None:
-    """Record what the attempts under way have come to."""
-    store_checks.take_preflight(work)
-    store_checks.take_inspect(work)
-    stages = build(work.resource).stages
-    for entry in list(work.entries.values()):
+def _harvest(scope: Scope) -> None:
+    """Record how the attempts under way ended."""
+    store_checks.take_preflight(scope)
+    store_checks.take_inspect(scope)
+    stages = build(scope.resource).stages
+    for entry in list(scope.entries.values()):
         if entry.step is None or entry.stage in CHECKS:
             continue
-        match outcomes.outcome(work.observed, entry, now=work.now, place_within=work.place_within):
+        ended = outcomes.outcome(scope.observed, entry, now=scope.now, place_within=scope.place_within)
+        match ended:
+            case None:
+                continue
             case Done(result):
                 # The same work may have been done as a stage of another name.
-                work.known[entry.stage] = result.with_(stage=entry.stage)
-                del work.entries[entry.stage]
+                scope.known[entry.stage] = result.with_(stage=entry.stage)
+                del scope.entries[entry.stage]
             case Worked():
-                work.put(attempts.move(entry, Step.FINALISE, now=work.now))
+                scope.put(attempts.move(entry, Step.FINALISE, now=scope.now))
             case Deferred(waiting, calls):
                 served = len(stages[entry.stage].serves) if entry.stage in stages else 0
-                _defer(work, entry, waiting, calls=calls, turns=max(served, 1))
+                _defer(scope, entry, waiting, calls=calls, turns=max(served, 1))
             case Failed(reason, message, is_permanent):
-                work.fail(entry, reason, message, is_permanent=is_permanent)
+                scope.fail(entry, reason, message, is_permanent=is_permanent)
             case Released(message):
-                work.release(entry, message)
+                scope.release(entry, message)
+            case _:
+                assert_never(ended)
 
 
-def _defer(work: Work, entry: StageAttempts, waiting: Mapping[str, int], *, calls: int, turns: int) -> None:
+def _defer(scope: Scope, entry: StageAttempts, waiting: Mapping[str, int], *, calls: int, turns: int) -> None:
     later = attempts.deferred(entry, waiting, calls=calls)
     if later.idle_turns >= turns:
         names = ", ".join(f"{model} ({rows})" for model, rows in waiting.items()) or "models that the job did not name"
         message = f"rows wait for {names}, and serving each of its models in turn sent no further call"
-        work.fail(later, "RowsStuck", message, is_permanent=True)
+        scope.fail(later, "RowsStuck", message, is_permanent=True)
     else:
-        work.put(later)
+        scope.put(later)
 
 
-def _hold(work: Work) -> None:
-    work.graph, work.results, work.aside = hold(work.resource, work.known)
-    work.identities = {i.stage.id: i for i in candidates(work.graph, work.resource, work.results)}
-    for name in [name for name in work.entries if name in work.results]:
-        del work.entries[name]
+def _hold(scope: Scope) -> None:
+    scope.held = hold(scope.resource, scope.known)
+    for name in [name for name in scope.entries if name in scope.held.results]:
+        del scope.entries[name]
 
 
-def _decide(work: Work) -> None:
+def _decide(scope: Scope) -> None:
     """Ask the plan, stop what it stops, start what it starts as far as the store and the cluster allow."""
-    running = _live(work) | {e.stage: e.fingerprint for e in work.entries.values() if e.step and e.stage not in CHECKS}
+    running = _live(scope) | {
+        e.stage: e.fingerprint for e in scope.entries.values() if e.step and e.stage not in CHECKS
+    }
     failures = {
         entry.fingerprint: Failure(entry.failures, entry.is_permanent, entry.message)
-        for entry in work.entries.values()
+        for entry in scope.entries.values()
         if entry.failures and entry.stage not in CHECKS
     }
-    decision = decide(work.graph, work.resource, World(work.results, running=running, failures=failures))
-    work.waiting |= decision.waiting
-    work.failed |= decision.failed
-    work.is_finished, work.is_stuck = decision.is_finished, decision.is_stuck
+    world = World(scope.held.results, running=running, failures=failures)
+    scope.decision = decision = decide(scope.held.graph, scope.resource, world)
     for stage in decision.stop:
-        _stop(work, stage)
-    if work.resource.spec.suspend:
+        _stop(scope, stage)
+    if scope.resource.spec.suspend:
         for check in CHECKS:
-            if check in work.entries:
-                work.put(attempts.idle(work.entries[check]))
+            if check in scope.entries:
+                scope.put(attempts.idle(scope.entries[check]))
         return
     if decision.is_finished or decision.is_stuck:
         return
     wanted: list[Identity] = []
-    is_storage_ready = store_checks.preflight(work)
+    is_storage_ready = store_checks.preflight(scope)
     for identity in decision.start:
         if not is_storage_ready:
-            work.waiting[identity.stage.id] = "the store is being checked"
-        elif reason := _start(work, identity, wanted):
-            work.waiting[identity.stage.id] = reason
+            scope.postponed[identity.stage.id] = "the store is being checked"
+        elif reason := _start(scope, identity, wanted):
+            scope.postponed[identity.stage.id] = reason
     if is_storage_ready:
-        store_checks.inspect(work, wanted)
+        store_checks.inspect(scope, wanted)
 
 
-def _live(work: Work) -> dict[str, str]:
+def _live(scope: Scope) -> dict[str, str]:
     """Children that may still hold machines although no attempt is under way for them."""
     return {
         child.stage: child.fingerprint
-        for child in work.observed.children
+        for child in scope.observed.children
         if child.is_live and child.role in (Role.STAGE, Role.FINALISE)
     }
 
 
-def _stop(work: Work, stage: str) -> None:
+def _stop(scope: Scope, stage: str) -> None:
     """The sweep deletes what runs of it."""
-    entry = work.entries.get(stage)
+    entry = scope.entries.get(stage)
     if entry is None:
         return
-    identity = work.identities.get(stage)
+    identity = scope.held.identities.get(stage)
     if identity is not None and identity.fingerprint == entry.fingerprint:
-        work.put(attempts.idle(entry, reason="Suspended" if work.resource.spec.suspend else "Stopped"))
-    elif work.resource.spec.suspend and identity is None:
-        work.put(attempts.idle(entry, reason="Suspended"))
+        scope.put(attempts.idle(entry, reason="Suspended" if scope.resource.spec.suspend else "Stopped"))
+    elif scope.resource.spec.suspend and identity is None:
+        scope.put(attempts.idle(entry, reason="Suspended"))
     else:
-        del work.entries[stage]
+        del scope.entries[stage]
 
 
-def _start(work: Work, identity: Identity, wanted: list[Identity]) -> str | None:
+def _start(scope: Scope, identity: Identity, wanted: list[Identity]) -> str | None:
     """Begin an attempt, or say why not yet; what the store is to be asked for first goes into `wanted`."""
     stage = identity.stage
-    entry = work.entries.get(stage.id)
+    entry = scope.entries.get(stage.id)
     if entry is None or entry.fingerprint != identity.fingerprint:
-        entry = attempts.new(stage.id, identity.fingerprint, work.observed.generation)
-        work.put(entry)
-    if entry.retry_after is not None and entry.retry_after > work.now:
-        work.wake.append(entry.retry_after)
+        entry = attempts.new(stage.id, identity.fingerprint, scope.observed.generation)
+        scope.put(entry)
+    if entry.retry_after is not None and entry.retry_after > scope.now:
+        scope.wake.append(entry.retry_after)
         return f"tries again at {entry.retry_after:%H:%M:%S} UTC after: {entry.message}"
-    if not entry.is_checked and stage.kind not in QUICK:
+    if not entry.is_checked and not KINDS[stage.kind].is_quick:
         wanted.append(identity)
         return "the store is asked whether it is done already"
-    if stage.kind in TRAINING and not work.observed.has_kuberay:
-        work.blocked.append(
+    if stage.kind in TRAINING and not scope.observed.has_kuberay:
+        scope.blocked.append(
             Problem(
                 "KubeRayMissing",
                 f"{stage.id} needs a RayJob and the cluster has no CustomResourceDefinition rayjobs.ray.io; install "
@@ -263,67 +271,61 @@ def _start(work: Work, identity: Identity, wanted: list[Identity]) -> str | None
             )
         )
         return "KubeRay is not installed"
-    return launch.begin(work, identity, entry)
+    return launch.begin(scope, identity, entry)
 
 
-def _view(work: Work) -> View:
-    training = _training(work)
-    work.blocked += dict.fromkeys(work.observed.refusals.values())
-    problems = [*work.blocked, *([work.servers] if work.servers else []), *([training[1]] if training[1] else [])]
-    children = [c for entry in work.running() if (c := outcomes.working_child(work.observed, entry))]
-    problems += [child.problem for child in children if child.problem]
-    hindered = {child.stage: child.problem for child in children if child.problem and not child.is_running}
-    blocked = [p for p in problems if p in work.blocked or p.reason in HUMAN]
-    return View(
-        generation=work.observed.generation,
-        now=work.now,
-        resource=work.resource,
-        graph=work.graph,
-        results=work.results,
-        aside=work.aside,
-        attempts=work.entries,
-        waiting=work.waiting,
-        failed=work.failed,
-        is_finished=work.is_finished,
-        is_stuck=work.is_stuck,
-        storage=work.entries.get(PREFLIGHT),
-        servers=work.servers,
-        are_servers_ready=work.are_servers_ready,
-        training=training[1],
-        is_training=training[0],
-        blocked=tuple(blocked),
-        hindered=hindered,
-        repeating=tuple(repeating(work)),
+def _state(scope: Scope) -> RunState:
+    """How the run stands, for status, conditions and Events."""
+    training = _training(scope)
+    scope.blocked += dict.fromkeys(scope.observed.refusals.values())
+    children = [c for entry in scope.running() if (c := outcomes.working_child(scope.observed, entry))]
+    found = [scope.servers.problem if scope.servers else None, training.problem if training else None]
+    found += [child.problem for child in children]
+    by_hand = [problem for problem in found if problem is not None and problem.reason in HUMAN]
+    return RunState(
+        generation=scope.observed.generation,
+        now=scope.now,
+        resource=scope.resource,
+        held=scope.held,
+        decision=scope.decision,
+        attempts=scope.entries,
+        postponed=scope.postponed,
+        storage=scope.entries.get(PREFLIGHT),
+        servers=scope.servers,
+        training=training,
+        blocked=(*scope.blocked, *(problem for problem in by_hand if problem not in scope.blocked)),
+        hindered={child.stage: child.problem for child in children if child.problem and not child.is_running},
+        repeating=tuple(repeating(scope)),
         progress={child.stage: child.progress for child in children if child.progress},
     )
 
 
-def _training(work: Work) -> tuple[bool, Problem | None]:
-    """Whether a training is under way, and why its RayJob does not go on."""
-    missing = next((p for p in work.blocked if p.reason == "KubeRayMissing"), None)
-    for entry in work.running():
-        if work.graph.stages[entry.stage].kind in TRAINING:
-            child = outcomes.working_child(work.observed, entry)
+def _training(scope: Scope) -> Training | None:
+    """The training that is under way or due; None: there is none."""
+    for entry in scope.running():
+        if scope.held.graph.stages[entry.stage].kind in TRAINING:
+            child = outcomes.working_child(scope.observed, entry)
             if child is not None:
-                return True, child.problem
-            refused = [problem for (kind, _), problem in work.observed.refusals.items() if kind == "RayJob"]
-            return True, refused[0] if refused else Problem("Starting", "the RayJob is being made")
-    return False, missing
+                return Training(child.problem)
+            refused = [problem for (kind, _), problem in scope.observed.refusals.items() if kind == "RayJob"]
+            return Training(refused[0] if refused else Problem("Starting", "the RayJob is being made"))
+    missing = next((problem for problem in scope.blocked if problem.reason == "KubeRayMissing"), None)
+    return Training(missing) if missing is not None else None
 
 
 def _is_newly_silent(child: Child, now: datetime) -> bool:
-    """Made a moment ago and without pods; that they cannot be made is an Event, which wakes nobody."""
+    """Made a moment ago and without pods. Why they cannot be made is in an Event, and those are not watched."""
     return child.is_silent and child.created is not None and (now - child.created).total_seconds() < 10 * SILENT_S
 
 
-def _requeue_after(work: Work) -> float:
-    """By time alone: the next deadline, and the regular look that makes a lost event cost no more than that."""
-    is_active = any(entry.step is not None for entry in work.entries.values()) or bool(work.create or work.apply)
-    regular = work.settings.resync_active_s if is_active else work.settings.resync_idle_s
-    times = [(moment - work.now).total_seconds() for moment in work.wake]
-    if any(_is_newly_silent(child, work.now) for child in work.observed.children):
+def _requeue_after(scope: Scope) -> float:
+    """Seconds to the next deadline, at most to the regular look, which bounds what a lost event costs."""
+    is_active = any(entry.step is not None for entry in scope.entries.values()) or bool(scope.create or scope.apply)
+    regular = scope.settings.resync_active_s if is_active else scope.settings.resync_idle_s
+    times = [(moment - scope.now).total_seconds() for moment in scope.wake]
+    if any(_is_newly_silent(child, scope.now) for child in scope.observed.children):
         times.append(SILENT_S)
-    going_on = [child for child in work.observed.children if child.end is End.RUNNING and not child.is_leaving]
-    ends = [at for child in going_on for at in outcomes.deadlines(child, place_within=work.place_within)]
-    times += [(at - work.now).total_seconds() for at in ends]
+    going_on = [child for child in scope.observed.children if child.end is End.RUNNING and not child.is_leaving]
+    ends = [at for child in going_on for at in outcomes.deadlines(child, place_within=scope.place_within)]
+    times += [(at - scope.now).total_seconds() for at in ends]
     return max(min([regular, *times]), 0.5)

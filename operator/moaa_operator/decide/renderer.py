@@ -1,42 +1,33 @@
-"""What control asks of rendering: manifests as plain JSON, a pure function of what it is given."""
+"""What a decision asks of rendering: manifests as plain JSON, a pure function of what is given."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.contract.job import StageJob
 from moaa.errors import Problem
-from moaa_operator.decide.served import ServedModel
-from moaa_operator.kube.owner import Owner
+from moaa.weights.served import ServedModel
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import Check, Owner
 from moaa_operator.settings import Settings
 
-Manifest = dict[str, Any]
+
+class Rendering(Protocol):
+    """`moaa_operator.render.Rendered`, or a test's stand-in. Bound to one MoAA for one decision."""
+
+    def refusals(self) -> list[Problem]: ...
+
+    def servers(self, models: Iterable[ServedModel]) -> list[Manifest]: ...
+
+    def server_url(self, model: ServedModel) -> str: ...
+
+    def stage(self, job: StageJob, *, attempt: int, shards: int | None) -> list[Manifest]: ...
+
+    def finalise(self, job: StageJob, *, attempt: int) -> list[Manifest]: ...
+
+    def check(self, job: Spec, role: Check, *, attempt: int) -> list[Manifest]: ...
 
 
-class Renderer(Protocol):
-    """`moaa_operator.render`, or a stand-in of a test."""
-
-    def refusals(self, resource: MoAA) -> list[Problem]: ...
-
-    def servers(
-        self, models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings
-    ) -> list[Manifest]: ...
-
-    def server_url(self, model: ServedModel, owner: Owner) -> str: ...
-
-    def stage_children(
-        self, job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, shards: int | None, settings: Settings
-    ) -> list[Manifest]: ...
-
-    def finalise_children(
-        self, job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
-    ) -> list[Manifest]: ...
-
-    def inspect_children(
-        self, job: Spec, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
-    ) -> list[Manifest]: ...
-
-    def preflight_children(
-        self, job: Spec, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings
-    ) -> list[Manifest]: ...
+Renderer = Callable[[MoAA, Owner, Settings], Rendering]
+"""`moaa_operator.render.bind`, or a test's."""

@@ -1,48 +1,46 @@
-"""The desk on which one decision is made: what was observed, what is known by now, and what is to be done.
+"""What one decision is made on: what was observed, what is known by now, and what is to be done.
 
-Filled step by step within one call of `reconcile` and thrown away after it; nothing outside sees it.
+One call of `reconcile` fills it step by step and throws it away.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Graph
+from moaa.plan.ready import Decision, Held
+from moaa.plan.result import StageResult
+from moaa.weights.served import ServedModel
 from moaa_operator.decide import attempts
-from moaa_operator.decide.renderer import Manifest, Renderer
-from moaa_operator.decide.served import ServedModel
-from moaa_operator.kube.owner import HASH_ANNOTATION
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Observed, Server
+from moaa_operator.decide.renderer import Rendering
+from moaa_operator.kube.objects import Manifest, Problem
+from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
+from moaa_operator.observe.observed import Observed, Server
 from moaa_operator.settings import Settings
+from moaa_operator.tell.run_state import Servers
 
-PREFLIGHT, INSPECT = "preflight", "inspect"
-CHECKS = (PREFLIGHT, INSPECT)
+PREFLIGHT: Final = Role.PREFLIGHT
+INSPECT: Final = Role.INSPECT
+CHECKS: tuple[Check, ...] = (PREFLIGHT, INSPECT)
 """Entries among a run's attempts that ask the store and make nothing."""
 
 
 @dataclass
-class Work:
+class Scope:
     observed: Observed
     now: datetime
     settings: Settings
-    render: Renderer
+    render: Rendering
     resource: MoAA
     known: dict[str, StageResult]
     """Every result, whether it holds or not."""
     entries: dict[str, StageAttempts]
-    graph: Graph = field(default_factory=Graph)
-    results: dict[str, StageResult] = field(default_factory=dict)
-    """Those that hold under the resource as it is."""
-    aside: dict[str, StageResult] = field(default_factory=dict)
-    identities: dict[str, Identity] = field(default_factory=dict)
-    """Of stages that have no result and all inputs."""
-    waiting: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    is_finished: bool = False
-    is_stuck: bool = False
+    held: Held = field(default_factory=Held)
+    decision: Decision = field(default_factory=Decision)
+    """The plan's."""
+    postponed: dict[str, str] = field(default_factory=dict)
+    """Stages that the plan would start and that wait all the same, and why."""
     blocked: list[Problem] = field(default_factory=list)
     wake: list[datetime] = field(default_factory=list)
     """When to look again though nothing has happened."""
@@ -50,8 +48,8 @@ class Work:
     create: list[Manifest] = field(default_factory=list)
     kept_servers: set[str] = field(default_factory=set)
     """Names of Deployments that are to exist."""
-    servers: Problem | None = None
-    are_servers_ready: bool | None = None
+    servers: Servers | None = None
+    """None while no stage needs any."""
 
     @property
     def place_within(self) -> timedelta:
@@ -60,7 +58,7 @@ class Work:
 
     def running(self) -> list[StageAttempts]:
         """Attempts of stages that are under way, in graph order."""
-        found = [self.entries[name] for name in self.graph.stages if name in self.entries]
+        found = [self.entries[name] for name in self.held.graph.stages if name in self.entries]
         return [entry for entry in found if entry.step is not None]
 
     def put(self, entry: StageAttempts) -> None:
@@ -100,7 +98,7 @@ class Work:
         up = {server.ref.name: server for server in self.observed.servers}
         found: dict[ServedModel, tuple[list[Manifest], Server | None]] = {}
         for served in models:
-            manifests = self.render.servers([served], self.resource, self.observed.owner, self.settings)
+            manifests = self.render.servers([served])
             names = [m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"]
             found[served] = manifests, next((up[name] for name in names if name in up), None)
         return found

@@ -1,14 +1,15 @@
 """The servers of a stage as one: all up, or all given back. Pure.
 
-A stage starts when every one of its models answers. Until then its servers wait for machines together, and when one has
-found none after `scheduleMinutes`, all of them are released; two runs that each hold half of what they need would
-otherwise wait for one another for ever. Minutes of start-up count from the moment a server has its machine.
+A stage starts when all its models answer. Until then its servers wait for machines together. When one has found none
+after `scheduleMinutes`, all are released: two runs that each hold half of what they need would block each other without
+end. Minutes of start-up count from the moment a server has its machine.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts
@@ -17,9 +18,9 @@ from moaa.plan.ids import made_by
 from moaa.plan.ready import next_in_turn
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
-from moaa_operator.decide.served import ServedModel, servers_of
-from moaa_operator.observe.pods import Problem
-from moaa_operator.observe.read import Server
+from moaa.weights.served import ServedModel, servers_of
+from moaa_operator.kube.objects import Problem
+from moaa_operator.observe.observed import Server
 
 MAX_RESTARTS = 3
 """A server that never answered and ended this often is not tried further in this attempt."""
@@ -43,7 +44,7 @@ class Gang:
     state: State
     reason: str = ""
     message: str = ""
-    """Of the server that holds the others up, in the words of whoever refused it."""
+    """About the server that holds the others up, in the words of the scheduler, kubelet or API server."""
     look_again: datetime | None = None
     """When time alone changes the state."""
 
@@ -53,18 +54,28 @@ def wanted(
 ) -> dict[str, ServedModel]:
     """The servers that the stage's present attempt needs, by the names the stage uses."""
     found = servers_of(stage.serves, resource, results)
-    if resource.spec.serving.schedule is Schedule.TOGETHER or entry.turn is None:
-        return found
-    return {name: served for name, served in found.items() if name == entry.turn}
+    match resource.spec.serving.schedule:
+        case Schedule.TOGETHER:
+            return found
+        case Schedule.IN_TURN:
+            return {name: served for name, served in found.items() if entry.turn in (None, name)}
+        case _:
+            assert_never(resource.spec.serving.schedule)
 
 
 def next_turn(stage: Stage, entry: StageAttempts, resource: MoAA, results: Mapping[str, StageResult]) -> str | None:
     """InTurn: whose turn the next attempt is; None: all models at once, or none of ours is asked."""
     ours = servers_of(stage.serves, resource, results)
-    if resource.spec.serving.schedule is Schedule.TOGETHER or not ours:
+    if not ours:
         return None
-    waiting = {part.model: part.rows for part in entry.waiting if part.model in ours}
-    return next_in_turn(stage, waiting, entry.turn) or entry.turn or next(iter(ours))
+    match resource.spec.serving.schedule:
+        case Schedule.TOGETHER:
+            return None
+        case Schedule.IN_TURN:
+            waiting = {part.model: part.rows for part in entry.waiting if part.model in ours}
+            return next_in_turn(stage, waiting, entry.turn) or entry.turn or next(iter(ours))
+        case _:
+            assert_never(resource.spec.serving.schedule)
 
 
 def look(
@@ -75,8 +86,11 @@ def look(
     since: datetime,
     now: datetime,
 ) -> Gang:
-    """`servers` are those the stage needs, as far as they exist; `refused`: those the API server would not take;
-    `since`: when the stage began to wait for them."""
+    """The worst state among a stage's servers.
+
+    `servers` are those it needs, None where one does not exist yet. `refused` are those the API server did not take.
+    `since` is when the stage began to wait.
+    """
     worst, answering = Gang(State.READY), 0
     rank = list(State)
     for served, server in servers.items():
@@ -124,7 +138,7 @@ def _one(served: ServedModel, server: Server | None, resource: MoAA, *, since: d
 
 
 def _refused(name: str, problem: Problem, resource: MoAA, *, since: datetime, now: datetime) -> Gang:
-    """The others are not held for ever: whoever fills the quota that keeps this one out may wait for them."""
+    """Wait for a refused server, but not without end: the run that fills the quota may wait for the others."""
     deadline = since + timedelta(minutes=resource.spec.serving.schedule_minutes)
     if now >= deadline:
         return Gang(State.NO_MACHINE, problem.reason, f"the server of {name}: {problem.message}")

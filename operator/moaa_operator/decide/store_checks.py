@@ -1,133 +1,143 @@
-"""Questions to the store, asked by light Jobs in the run's namespace: does it work, and what is there already.
+"""Questions to the store, which light Jobs in the run's namespace ask: does it work, and what is done already. Pure.
 
-A stage that needs servers or a Ray cluster is never started before the store was asked for its manifest: the status may
-be new (a MoAA that was deleted and applied again, a backup) while the work is done. Checks are tried until they
-succeed, with growing delays: what makes them fail (a bucket, a key) is mended outside the resource.
+Before a stage that needs servers or a Ray cluster starts, the store is asked for its manifest: the status may be new
+(a MoAA deleted and applied again, a backup) while the work is done. A check is tried until it succeeds, with growing
+delays, since what makes it fail (a bucket, a key) is mended outside the resource.
 """
+
+from collections.abc import Mapping
+from typing import assert_never
 
 from moaa.api.attempts import Step
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.plan.canonical import digest_of
 from moaa.plan.result import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes
-from moaa_operator.decide.outcomes import Deferred, Failed, Released
-from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Work
-from moaa_operator.observe.pods import Problem
+from moaa_operator.decide.outcomes import Deferred, Done, Failed, Released, Worked
+from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Scope
+from moaa_operator.kube.objects import Problem
+from moaa_operator.kube.owner import Check, Role
 
 STORAGE_NOT_READY = "StorageNotReady"
 """The reason of a run that waits for its store."""
 
 
-def preflight(work: Work) -> bool:
-    """Whether the store has passed; asks it when nobody has."""
-    spec = work.resource.spec
+def preflight(scope: Scope) -> bool:
+    """Whether the store has passed its preflight; begins one if none has."""
+    spec = scope.resource.spec
     about = digest_of({"storage": spec.storage.model_dump(mode="json"), "account": spec.service_account_name})
-    entry = work.entries.get(PREFLIGHT)
+    entry = scope.entries.get(PREFLIGHT)
     if entry is None or entry.fingerprint != about:
-        number = max([entry.attempt if entry else 0, *_numbers(work, PREFLIGHT)])
-        entry = attempts.new(PREFLIGHT, about, work.observed.generation).with_(attempt=number)
-    work.put(entry)
+        number = max([entry.attempt if entry else 0, *_numbers(scope, PREFLIGHT)])
+        entry = attempts.new(PREFLIGHT, about, scope.observed.generation).with_(attempt=number)
+    scope.put(entry)
     if entry.is_checked:
         return True
-    _ask(work, PREFLIGHT)
-    entry = work.entries[PREFLIGHT]
+    _ask(scope, PREFLIGHT)
+    entry = scope.entries[PREFLIGHT]
     if entry.failures and not entry.is_checked:
-        work.blocked.append(Problem(STORAGE_NOT_READY, f"the store is not usable: {entry.message}"))
+        scope.blocked.append(Problem(STORAGE_NOT_READY, f"the store is not usable: {entry.message}"))
     return entry.is_checked
 
 
-def take_preflight(work: Work) -> None:
+def take_preflight(scope: Scope) -> None:
     """Record how a preflight under way ended."""
-    entry = work.entries.get(PREFLIGHT)
+    entry = scope.entries.get(PREFLIGHT)
     if entry is None or entry.step is None:
         return
-    ended = outcomes.outcome(work.observed, entry, now=work.now, place_within=work.place_within)
+    ended = outcomes.outcome(scope.observed, entry, now=scope.now, place_within=scope.place_within)
     match ended:
         case None | Released():  # of RayJobs only
             return
         case Failed():
-            work.fail(entry, ended.reason, ended.message)
+            scope.fail(entry, ended.reason, ended.message)
         case Deferred():
-            work.fail(entry, "Deferred", "the preflight ended as if rows waited; is the image of this version?")
+            scope.fail(entry, "Deferred", "the preflight ended as if rows waited; is the image of this version?")
+        case Done() | Worked():
+            scope.put(attempts.idle(entry).with_(is_checked=True, failures=0, reason="", message="", retry_after=None))
         case _:
-            work.put(attempts.idle(entry).with_(is_checked=True, failures=0, reason="", message="", retry_after=None))
+            assert_never(ended)
 
 
-def inspect(work: Work, wanted: list[Identity]) -> None:
+def inspect(scope: Scope, wanted: list[Identity]) -> None:
     """Ask which of these stages have manifests, and what follows from them."""
-    entry = work.entries.get(INSPECT)
+    entry = scope.entries.get(INSPECT)
     if not wanted:
         if entry is not None and entry.step is None:
-            work.put(entry.with_(failures=0, message="", reason="", retry_after=None))
+            scope.put(entry.with_(failures=0, message="", reason="", retry_after=None))
         return
     about = digest_of(sorted(identity.fingerprint for identity in wanted))
     if entry is None:
-        number = max([0, *_numbers(work, INSPECT)])
-        entry = attempts.new(INSPECT, about, work.observed.generation).with_(attempt=number)
+        number = max([0, *_numbers(scope, INSPECT)])
+        entry = attempts.new(INSPECT, about, scope.observed.generation).with_(attempt=number)
     if entry.step is None:
         entry = entry.with_(fingerprint=about)
-    work.put(entry)
-    _ask(work, INSPECT)
-    entry = work.entries[INSPECT]
+    scope.put(entry)
+    _ask(scope, INSPECT)
+    entry = scope.entries[INSPECT]
     if entry.failures:
-        work.blocked.append(Problem(STORAGE_NOT_READY, f"the store does not answer: {entry.message}"))
+        scope.blocked.append(Problem(STORAGE_NOT_READY, f"the store does not answer: {entry.message}"))
 
 
-def take_inspect(work: Work) -> None:
+def take_inspect(scope: Scope) -> None:
     """Record what an inspection under way found."""
-    entry = work.entries.get(INSPECT)
+    entry = scope.entries.get(INSPECT)
     if entry is None or entry.step is None:
         return
-    found = outcomes.answer(work.observed, entry, now=work.now)
+    found = outcomes.answer(scope.observed, entry, now=scope.now)
     if found is None:
         return
     if isinstance(found, Failed):
-        work.fail(entry, found.reason, found.message)
+        scope.fail(entry, found.reason, found.message)
         return
-    news = {r.stage: r for r in found.results if not _is_known(r, work.known)}
+    news = {r.stage: r for r in found.results if not _is_known(r, scope.known)}
     if not found.is_complete and not news:
-        work.fail(entry, "NoAnswer", "the inspection has more results and sent none that are new")
+        scope.fail(entry, "NoAnswer", "the inspection has more results and sent none that are new")
         return
-    work.known |= news
+    scope.known |= news
     for stage in news:
-        work.entries.pop(stage, None)
-    work.put(attempts.idle(entry).with_(failures=0, reason="", message="", retry_after=None))
-    _mark_absent(work, found)
+        scope.entries.pop(stage, None)
+    scope.put(attempts.idle(entry).with_(failures=0, reason="", message="", retry_after=None))
+    _mark_absent(scope, found)
 
 
-def _mark_absent(work: Work, found: CheckAnswer) -> None:
-    """Stages that can run and have no manifest need not be asked for again."""
+def _mark_absent(scope: Scope, found: CheckAnswer) -> None:
+    """Remember which stages have no manifest: they need no further question."""
     for absent in found.absent:
-        for entry in list(work.entries.values()):
+        for entry in list(scope.entries.values()):
             if entry.fingerprint == absent and not entry.is_checked:
-                work.put(entry.with_(is_checked=True))
+                scope.put(entry.with_(is_checked=True))
 
 
 def _is_known(result: StageResult, known: dict[str, StageResult]) -> bool:
     return result.stage in known and known[result.stage].fingerprint == result.fingerprint
 
 
-def _ask(work: Work, check: str) -> None:
+def _ask(scope: Scope, check: Check) -> None:
     """Begin the next attempt when it is time, and have its Job exist."""
-    entry = work.entries[check]
+    entry = scope.entries[check]
     if entry.step is None:
-        if entry.retry_after is not None and entry.retry_after > work.now:
-            work.wake.append(entry.retry_after)
+        if entry.retry_after is not None and entry.retry_after > scope.now:
+            scope.wake.append(entry.retry_after)
             return
-        work.begin(entry, Step.WORK)
-        entry = work.entries[check]
-    child = outcomes.working_child(work.observed, entry)
+        scope.begin(entry, Step.WORK)
+        entry = scope.entries[check]
+    child = outcomes.working_child(scope.observed, entry)
     if child is not None:
         if child.problem is not None:
-            work.blocked.append(child.problem)
+            scope.blocked.append(child.problem)
         return
-    render = work.render.preflight_children if check == PREFLIGHT else work.render.inspect_children
-    known = work.results if check == INSPECT else {}
-    question = check_job(work.resource, known, run=work.observed.owner.run)
-    owner, settings = work.observed.owner, work.settings
-    work.create += render(question, work.resource, owner, attempt=entry.attempt, settings=settings)
+    match check:
+        case Role.PREFLIGHT:
+            known: Mapping[str, StageResult] = {}
+        case Role.INSPECT:
+            known = scope.held.results
+        case _:
+            assert_never(check)
+    question = check_job(scope.resource, known, run=scope.observed.owner.run)
+    scope.create += scope.render.check(question, check, attempt=entry.attempt)
 
 
-def _numbers(work: Work, check: str) -> list[int]:
+def _numbers(scope: Scope, check: Check) -> list[int]:
     """Of the check's Jobs that exist, so that a lost status never gives a number twice."""
-    return [child.attempt for child in work.observed.children if child.stage == check]
+    return [child.attempt for child in scope.observed.children if child.stage == check]

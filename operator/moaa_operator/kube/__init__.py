@@ -1,1 +1,1 @@
-"""The API server, whatever it holds."""
+"""The API server: objects and kinds, requests, copies, queue, lease."""

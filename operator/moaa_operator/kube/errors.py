@@ -3,10 +3,10 @@
 ApiError            the server refused or failed; has status, reason and the server's own words
 ├── NotFound        404: the object, or its kind, is not there
 ├── AlreadyExists   409 on create
-├── Conflict        409 otherwise: somebody else wrote first, or owns a field
+├── Conflict        409 otherwise: another client wrote first, or owns a field
 ├── Gone            410: the resource version is too old; list again
 ├── Refused         400, 403, 422, and 500 for a field of the wrong type: the same request will be refused again
-└── Busy            429, 5xx, or nobody answered: try again, not before `retry_after_s`
+└── Busy            429, 5xx, or no answer: try again, not before `retry_after_s`
 """
 
 import json

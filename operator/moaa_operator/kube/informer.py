@@ -1,12 +1,12 @@
 """A local, read-only copy of one kind of object, kept up to date by list and watch.
 
-One thread each. The copy is complete once `is_synced`; from then on it is at most as old as the last event, and a
-watch that died without a word costs at most `silence_s`. Every change of an object adds its owner's key to the work
-queue; nothing is decided here. A version that the server no longer knows (410) leads to a new list, whose differences
-count as changes: nothing that happened in between is lost, deletions included. A kind that the server does not have
-(KubeRay is not installed) is an empty, synced copy that says so and is asked for again.
+Each runs in a thread. The copy is complete once `is_synced`. From then on it is as old as the last event at most, and a
+watch that dies without a word costs `silence_s` at most. Every change of an object adds its owner's key to the work
+queue; decisions are made elsewhere. When the server no longer knows a version (410), the informer lists again and
+counts the differences as changes, so nothing is lost, deletions included. A kind that the server lacks (KubeRay is not
+installed) is an empty, synced copy that says so; the informer asks for it again every minute.
 
-Objects are never changed in place: who reads one may keep it. Of each as much is kept as is read here
+Objects are never changed in place, so a reader may keep one. Of each only what the operator reads is kept
 (`moaa_operator.kube.transform`).
 """
 
@@ -16,19 +16,19 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from moaa_operator.kube.api import Api, Kind, Object
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import ApiError, Gone, NotFound
+from moaa_operator.kube.kinds import Kind
+from moaa_operator.kube.objects import Key, Object, key_of
 from moaa_operator.kube.queue import Backoff
 from moaa_operator.kube.transform import kept
 
 logger = logging.getLogger(__name__)
 
-Place = tuple[str, str]
-"""Namespace and name."""
 OnChange = Callable[[Object, Object | None], None]
 """Called with the object as it is now, or as it was last when it is gone; and as it was before, None when it is new or
 gone."""
-OwnerOf = Callable[[Object], Place | None]
+OwnerOf = Callable[[Object], Key | None]
 """The MoAA that an object belongs to."""
 ABSENT_KIND_RETRY_S = 60.0
 
@@ -67,8 +67,8 @@ class Informer:
         self._owner_of = owner_of
         self._keep = keep
         self._lock = threading.Lock()
-        self._objects: dict[Place, Object] = {}
-        self._owned: dict[Place | None, dict[Place, Object]] = {}
+        self._objects: dict[Key, Object] = {}
+        self._owned: dict[Key | None, dict[Key, Object]] = {}
         """The same objects by the MoAA that they belong to."""
         self._synced = threading.Event()
         self._stopped = threading.Event()
@@ -92,7 +92,7 @@ class Informer:
 
     @property
     def is_dead(self) -> bool:
-        """Its thread ended though nobody stopped it."""
+        """Its thread ended without `stop`."""
         return self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
 
     def get(self, namespace: str, name: str) -> Object | None:
@@ -103,8 +103,8 @@ class Informer:
         with self._lock:
             return list(self._objects.values())
 
-    def of(self, owner: Place) -> list[Object]:
-        """Those that belong to a MoAA; costs as much as there are of them, however many others there are."""
+    def of(self, owner: Key) -> list[Object]:
+        """Those that belong to a MoAA. The cost depends on their number only."""
         with self._lock:
             return list(self._owned.get(owner, {}).values())
 
@@ -140,7 +140,7 @@ class Informer:
                 self._pause(error, failures)
 
     def _pause(self, error: ApiError, failures: int) -> None:
-        """After a failure. A broken connection goes on from the last event; a server that refused is listed anew."""
+        """After a failure. A broken connection goes on from the last event; a server that refused is listed again."""
         self.errors += 1
         if error.status:
             self._version = None
@@ -153,14 +153,14 @@ class Informer:
         items, version = self._api.list(self.kind, self.namespace, selector=self._selector, keep=self._keep)
         # The items of a list of built-in objects do not say what they are.
         named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
-        fresh = {_place(item): {**named, **item} for item in items}
+        fresh = {key_of(item): {**named, **item} for item in items}
         with self._lock:
             before, self._objects, self._owned = self._objects, {}, {}
-            for place, item in fresh.items():
-                self._put(place, item)
+            for key, item in fresh.items():
+                self._put(key, item)
         self._is_absent = False
         for changed in _differences(before, fresh):
-            self._changed(changed, before.get(_place(changed)) if _place(changed) in fresh else None)
+            self._changed(changed, before.get(key_of(changed)) if key_of(changed) in fresh else None)
         self._synced.set()
         return version
 
@@ -187,20 +187,20 @@ class Informer:
         item = self._keep(item)
         is_gone = event == "DELETED"
         with self._lock:
-            before = self._put(_place(item), None if is_gone else item)
+            before = self._put(key_of(item), None if is_gone else item)
         self._changed(item, None if is_gone else before)
 
-    def _put(self, place: Place, item: Object | None) -> Object | None:
+    def _put(self, key: Key, item: Object | None) -> Object | None:
         """The object as it is now, None: it is gone; returns it as it was. The lock is held."""
-        before = self._objects.pop(place, None)
+        before = self._objects.pop(key, None)
         if before is not None:
             owner = self._owner_of(before)
-            del self._owned[owner][place]
+            del self._owned[owner][key]
             if not self._owned[owner]:
                 del self._owned[owner]
         if item is not None:
-            self._objects[place] = item
-            self._owned.setdefault(self._owner_of(item), {})[place] = item
+            self._objects[key] = item
+            self._owned.setdefault(self._owner_of(item), {})[key] = item
         return before
 
     def _no_such_kind(self) -> None:
@@ -219,16 +219,11 @@ class Informer:
             self._on_change(item, before)
 
 
-def _place(item: Object) -> Place:
-    meta = item["metadata"]
-    return str(meta.get("namespace") or ""), str(meta["name"])
-
-
-def _differences(before: Mapping[Place, Object], after: Mapping[Place, Object]) -> list[Object]:
+def _differences(before: Mapping[Key, Object], after: Mapping[Key, Object]) -> list[Object]:
     """New, changed and vanished objects."""
 
     def version(item: Object) -> tuple[object, object]:
         return item["metadata"].get("uid"), item["metadata"].get("resourceVersion")
 
-    changed = [item for place, item in after.items() if place not in before or version(before[place]) != version(item)]
-    return changed + [item for place, item in before.items() if place not in after]
+    changed = [item for key, item in after.items() if key not in before or version(before[key]) != version(item)]
+    return changed + [item for key, item in before.items() if key not in after]

@@ -1,9 +1,9 @@
-"""One replica works at a time: a Lease, renewed while we lead, taken over when its holder stopped renewing.
+"""One replica works at a time: it holds a Lease and renews it; another takes it over when the holder stops renewing.
 
-Expiry is judged by our own clock from the moment we saw the lease change, never by the holder's time stamps, so that
-clocks may differ. A leader that could not renew for `renew_s` (less than the lease lasts) stops working before another
-may start: no request of a try waits longer than `LeaseTiming.request_timeout_s`. One that had no turn for long, on a
-node without a free CPU, asks who leads before it gives up. The lease is given back when the process ends in order.
+Our own clock judges expiry, from the moment we saw the lease change, and never the holder's time stamps: clocks may
+differ. A leader that could not renew for `renew_s` (less than the lease lasts) stops working before another may start;
+for that, no request of a try waits longer than `LeaseTiming.request_timeout_s`. A leader that had no turn for long, on
+a node without a free CPU, asks who leads before it gives up. A process that ends in order gives the lease back.
 """
 
 import logging
@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from moaa_operator.kube.api import LEASE, Api, Object
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from moaa_operator.kube.kinds import LEASE
+from moaa_operator.kube.objects import Object
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Elector:
 
     @property
     def is_leader(self) -> bool:
-        """We hold the lease and nobody else may think so."""
+        """We hold the lease, and no other replica may believe that it does."""
         return self._renewed_at is not None and self._clock() - self._renewed_at < self._timing.renew_s
 
     def step(self) -> bool:

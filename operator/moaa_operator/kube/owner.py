@@ -1,12 +1,15 @@
-"""Whose children they are: what ties a rendered object to its MoAA.
+"""What ties a child to its MoAA: names of labels and annotations, its role, the owner reference.
 
-Every child lies in its owner's namespace and carries an owner reference, so that Kubernetes removes it with the MoAA
-even while no operator runs.
+Every child lies in its owner's namespace and carries an owner reference, so Kubernetes removes it with the MoAA even
+while no operator runs.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
 
 from moaa.api.resource import API_VERSION, KIND
+from moaa_operator.kube.objects import Fields
 
 GROUP = API_VERSION.partition("/")[0]
 RUN_LABEL = f"{GROUP}/run"
@@ -25,6 +28,20 @@ MODEL_ANNOTATION = f"{GROUP}/model"
 """On servers: the model's name as stages use it, for example `qwen` or `@i1-sft`."""
 JOB_FILE = "job.json"
 """In a job's ConfigMap: the key under which it finds what it reads."""
+
+
+class Role(StrEnum):
+    """What a child is for: the value of ROLE_LABEL."""
+
+    SERVER = "server"
+    STAGE = "stage"
+    FINALISE = "finalise"
+    INSPECT = "inspect"
+    PREFLIGHT = "preflight"
+
+
+Check = Literal[Role.INSPECT, Role.PREFLIGHT]
+"""Roles of Jobs that ask the store and make nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +68,8 @@ class Owner:
             "controller": True,
             "blockOwnerDeletion": True,
         }
+
+
+def owner_of(document: Fields) -> Owner:
+    meta = document["metadata"]
+    return Owner(name=str(meta["name"]), namespace=str(meta["namespace"]), uid=str(meta["uid"]))

@@ -1,10 +1,9 @@
-"""The work queue: keys that need a look, each at most once, none at the same time twice.
+"""The work queue: keys that need a look, each in it once at most, none worked on twice at the same time.
 
-Whatever happens to a run only adds its key; what is to be done is found out by looking. Invariants: a key is in the
-queue once however often it was added; a key added while somebody works on it is handed out again after that; errors of
-a key push its next turn back exponentially with jitter, a success forgets them; nothing else delays a key that was
-added. Keys with news go before those of regular looks, of which a thousand may be due at once; some of these have their
-turn all the same. Any thread may call anything.
+A change only adds the run's key; the look finds out what to do. These rules always hold: a key that is added again
+stays once; a key added while a worker has it is given out again afterwards; errors of a key push its next turn back
+exponentially with jitter, and a success forgets them. Keys with news go before those of regular looks, of which a
+thousand may be due at once, but every few turns one of the others has its turn. Any thread may call anything.
 """
 
 import heapq
@@ -14,6 +13,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
+
+from moaa.backoff import backoff_s
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 NEWS_IN_A_ROW = 8
@@ -37,8 +38,7 @@ class Backoff:
     """In [0, 1)."""
 
     def delay_s(self, errors: int) -> float:
-        whole = min(self.first_s * 2.0 ** min(errors - 1, 30), self.max_s)
-        return float(whole * (1 - self.jitter() / 2))
+        return backoff_s(errors, first_s=self.first_s, max_s=self.max_s) * (1 - self.jitter() / 2)
 
 
 class WorkQueue(Generic[KeyT]):
@@ -55,12 +55,12 @@ class WorkQueue(Generic[KeyT]):
         self._heap: list[tuple[float, int, KeyT]] = []
         self._count = 0
         self._active: dict[KeyT, _Why | None] = {}
-        """Keys somebody works on, and why they were added meanwhile if they were."""
+        """Keys that a worker has, and why they were added meanwhile, if they were."""
         self._errors: dict[KeyT, int] = {}
         self._is_closed = False
 
     def add(self, key: KeyT, *, is_news: bool = True) -> None:
-        """The key needs a look now, whatever delay was set for it."""
+        """The key needs a look now; a delay that was set for it ends."""
         with self._changed:
             self._due.pop(key, None)
             self._put(key, _Why.NEWS if is_news else _Why.ROUTINE)
@@ -130,7 +130,7 @@ class WorkQueue(Generic[KeyT]):
             self._changed.notify()
 
     def close(self) -> None:
-        """No more keys are handed out; whoever waits returns."""
+        """Give out no more keys; every waiting `take` returns."""
         with self._changed:
             self._is_closed = True
             for ready in self._ready.values():

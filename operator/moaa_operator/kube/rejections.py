@@ -1,13 +1,13 @@
-"""What the API server would not let be made, told as a problem: a reason for programs, its words, and a remedy. Pure.
+"""Why the API server refused an object, as a problem: a reason for programs, the server's words, a remedy. Pure.
 
-The same words come back two ways: as the answer to the operator's own request, and, where a controller makes the pods
+The same words come back in two ways: as the answer to the operator's own request, or, where a controller makes the pods
 (of a Job, a Deployment, a Ray cluster), in that controller's condition or Event.
 """
 
 import re
 from dataclasses import dataclass
 
-from moaa_operator.observe.pods import Problem
+from moaa_operator.kube.objects import Problem
 
 MAX_MESSAGE = 1500
 
@@ -66,15 +66,18 @@ _RANDOM_POD = re.compile(r'(?:Error creating: )?pods "[^"]*" is forbidden')
 
 
 def problem(what: str, words: str, *, reason: str = "", status: int = 0) -> Problem:
-    """`what` could not be made (`Job team/x`, `the pods of Job x`); `words` are the server's; `status` its HTTP code,
-    if the operator got one; `reason` is for words that nobody knows."""
-    told = _RANDOM_POD.sub("a pod is forbidden", words).strip()
-    if len(told) > MAX_MESSAGE:
-        told = f"{told[: MAX_MESSAGE // 2]} … {told[-(MAX_MESSAGE // 2) :]}"
+    """The problem of an object that could not be made.
+
+    `what` names it (`Job team/x`, `a pod of Job x`). `words` are the server's, `status` is its HTTP code or 0. `reason`
+    is taken when the words match no sign.
+    """
+    cut = _RANDOM_POD.sub("a pod is forbidden", words).strip()
+    if len(cut) > MAX_MESSAGE:
+        cut = f"{cut[: MAX_MESSAGE // 2]} … {cut[-(MAX_MESSAGE // 2) :]}"
     for sign in _SIGNS:
         if sign.pattern.search(words):
-            return Problem(sign.reason, f"{what} cannot be made: {told}. {sign.remedy}.")
+            return Problem(sign.reason, f"{what} cannot be made: {cut}. {sign.remedy}.")
     if status == 422 or reason == "Invalid":
         remedy = "Mend the field that it names, most likely in a pod template of the resource"
-        return Problem("Invalid", f"{what} cannot be made: {told}. {remedy}.")
-    return Problem(reason or "Denied", f"{what} cannot be made: {told}")
+        return Problem("Invalid", f"{what} cannot be made: {cut}. {remedy}.")
+    return Problem(reason or "Denied", f"{what} cannot be made: {cut}")

@@ -1,14 +1,15 @@
-"""What the informers' copies keep of an object: a thousand runs have over ten thousand of them, and most of each is
-never read. Pure.
+"""What the informers' copies keep of an object. Pure.
 
-Left out: who set which field and when; of a MoAA all but its metadata, since it is read from the server before anything
-is decided; of what makes pods the template; of a pod what its containers are to run.
+A thousand runs have over ten thousand objects, and most of each is never read. Left out are: who set which field when;
+of a MoAA everything but its metadata, since it is read from the server before a decision; of what makes pods the
+template; of a pod what its containers run.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from moaa_operator.kube.api import MOAA, Object
+from moaa_operator.kube.kinds import MOAA
+from moaa_operator.kube.objects import Object
 
 SPEC = frozenset({"completionMode", "completions", "selector", "suspend"})
 """Fields of children's specs that decisions rest on."""

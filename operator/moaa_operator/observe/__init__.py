@@ -1,1 +1,1 @@
-"""From the API server's objects to what is observed."""
+"""From the API server's objects to what a decision rests on."""

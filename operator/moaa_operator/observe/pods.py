@@ -1,17 +1,16 @@
 """What a pod's status says: why it does not run, since when, and how its containers ended. Pure.
 
-A reason is one word for programs; a message is for people and keeps the words of whoever refused (the scheduler, the
-image registry, the container's last lines).
+A reason is one word for programs. A message is for people and keeps the words of the scheduler, the image registry or
+the container's last lines.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from moaa.contract.answers import unpack
-
-Object = Mapping[str, Any]
+from moaa.contract import answers
+from moaa.contract.answers import AnswerT, FailureAnswer
+from moaa_operator.kube.objects import Fields, Problem, condition, created_at, is_leaving, moment, name_of
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 GPU = "nvidia.com/gpu"
@@ -30,14 +29,6 @@ MAX_MESSAGE = 1000
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Why something does not go on, in words a person can act on."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Termination:
     """How a container ended."""
 
@@ -49,65 +40,44 @@ class Termination:
     index: int | None = None
     """Of a pod of an Indexed Job."""
 
-    @property
-    def answer(self) -> Mapping[str, Any]:
-        """The termination message as JSON; empty when it is something else."""
-        return unpack(self.message)
+    def said(self, expected: type[AnswerT]) -> AnswerT | None:
+        """Its answer of that kind; None when the termination message holds none."""
+        return answers.read(self.message, expected)
 
 
-def moment(text: object) -> datetime | None:
-    """A Kubernetes time, or None."""
-    return datetime.fromisoformat(text) if isinstance(text, str) and text else None
-
-
-def name_of(item: Object) -> str:
-    return str(item["metadata"]["name"])
-
-
-def is_leaving(item: Object) -> bool:
-    return bool(item["metadata"].get("deletionTimestamp"))
-
-
-def condition(item: Object, name: str) -> Object | None:
-    """The condition of that type in an object's status."""
-    return next((c for c in (item.get("status") or {}).get("conditions") or () if c.get("type") == name), None)
-
-
-def unscheduled_since(pod: Object) -> datetime | None:
+def unscheduled_since(pod: Fields) -> datetime | None:
     """Since when the scheduler finds no machine for the pod; None when it has one or was not looked at yet."""
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "False" or is_leaving(pod):
         return None
-    return moment(scheduled.get("lastTransitionTime")) or moment(pod["metadata"].get("creationTimestamp"))
+    return moment(scheduled.get("lastTransitionTime")) or created_at(pod)
 
 
-def scheduled_at(pod: Object) -> datetime | None:
+def scheduled_at(pod: Fields) -> datetime | None:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "True":
         return None
     return moment(scheduled.get("lastTransitionTime"))
 
 
-def told_to_go(pod: Object) -> datetime | None:
-    """By when a pod that was told to end should have ended; None when it was not told, or has ended."""
-    has_ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    return None if has_ended else moment(pod["metadata"].get("deletionTimestamp"))
+def has_ended(pod: Fields) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def is_running(pod: Object) -> bool:
+def told_to_go(pod: Fields) -> datetime | None:
+    """By when a pod that is being deleted should have ended; None when it is not, or has ended."""
+    return None if has_ended(pod) else moment(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_running(pod: Fields) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and not is_leaving(pod)
 
 
-def is_ready(pod: Object) -> bool:
-    ready = condition(pod, "Ready")
-    return ready is not None and ready.get("status") == "True" and not is_leaving(pod)
-
-
-def restarts(pod: Object) -> int:
+def restarts(pod: Fields) -> int:
     return sum(int(c.get("restartCount") or 0) for c in _containers(pod))
 
 
-def problem(pod: Object) -> Problem | None:
+def problem(pod: Fields) -> Problem | None:
     """Why the pod does not run or is not ready; None when nothing is wrong with it (it may still be starting)."""
     name = name_of(pod)
     scheduled = condition(pod, "PodScheduled")
@@ -136,7 +106,7 @@ def problem(pod: Object) -> Problem | None:
     return None
 
 
-def terminations(pod: Object) -> Iterator[Termination]:
+def terminations(pod: Fields) -> Iterator[Termination]:
     """How the pod's own containers ended, those that did."""
     index = (pod["metadata"].get("annotations") or {}).get(INDEX_ANNOTATION)
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
@@ -150,7 +120,7 @@ def terminations(pod: Object) -> Iterator[Termination]:
             )
 
 
-def first_problem(pods: Iterable[Object]) -> Problem | None:
+def first_problem(pods: Iterable[Fields]) -> Problem | None:
     """Of several pods' problems the one that says most: one that waits for a machine comes last."""
     found = [p for pod in pods if not is_leaving(pod) and (p := problem(pod))]
     return min(found, key=lambda p: p.reason in NO_MACHINE, default=None)
@@ -158,9 +128,9 @@ def first_problem(pods: Iterable[Object]) -> Problem | None:
 
 def describe(ended: Termination) -> str:
     """What to tell a person about a container that failed."""
-    error = ended.answer.get("error")
-    if error:
-        return _cut(str(error))
+    failure = ended.said(FailureAnswer)
+    if failure is not None and failure.error:
+        return _cut(failure.error)
     if ended.reason == "OOMKilled":
         return _cut(f"it needed more memory than its limit (OOMKilled); give it more. Last lines:\n{ended.message}")
     how = f"signal {ended.exit_code - 128}" if ended.exit_code > 128 else f"exit code {ended.exit_code}"
@@ -169,13 +139,13 @@ def describe(ended: Termination) -> str:
     )
 
 
-def _containers(pod: Object) -> Iterator[Object]:
+def _containers(pod: Fields) -> Iterator[Fields]:
     status = pod.get("status") or {}
     yield from status.get("initContainerStatuses") or ()
     yield from status.get("containerStatuses") or ()
 
 
-def _last_words(ended: Object) -> str:
+def _last_words(ended: Fields) -> str:
     return describe(
         Termination(
             exit_code=int(ended.get("exitCode") or 0),

@@ -1,12 +1,11 @@
-"""Asks running pods how far they are, outside the reconcile loop: slow or silent pods delay nobody.
+"""Asks running pods how far they are, outside the reconcile loop, so that a slow or silent pod delays no decision.
 
-Every `progress_s` the pods of every run are asked at once, a few at a time, each for two seconds at most. What a run's
-pods said replaces what they said before in one step; its key is queued when that changed anything, for a look that
-writes a status only when people would see a difference (`moaa_operator.tell.progress.shown`). Nothing depends on the
-answers: a pod that gives none is shown without.
+Every `progress_s` it asks the pods of every run, a few at a time, each for two seconds at most. The answers of a run's
+pods replace the earlier ones in one step. If that changes anything, the run's key is queued; its look writes a status
+only when people would see a difference (`moaa_operator.tell.progress.shown`). No decision depends on the answers: a pod
+that gives none is shown without.
 """
 
-import json
 import logging
 import socket
 import threading
@@ -14,16 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from moaa_operator.kube.api import Object
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL
-from moaa_operator.observe.read import Role
-from moaa_operator.tell.progress import PodFigures, parse
+from moaa.contract.progress import PATH, PORT, read
+from moaa_operator.kube.objects import Key, Object
+from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Role
+from moaa_operator.observe.progress import PodFigures, parse
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-PORT = 8090
-"""`moaa_operator.render.job.PROGRESS_PORT`."""
 CONTAINERS = frozenset({"job", "ray-head"})
 """Those that answer there: the driver of a training runs beside the Ray head."""
 TIMEOUT_S = 2.0
@@ -62,7 +58,7 @@ class Poller:
 
     @property
     def is_dead(self) -> bool:
-        """Its thread ended though nobody stopped it."""
+        """Its thread ended without `stop`."""
         return self._thread.ident is not None and not self._thread.is_alive() and not self._stopped.is_set()
 
     def _run(self) -> None:
@@ -110,7 +106,7 @@ def fetch(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> PodFigures |
     deadline = time.monotonic() + timeout_s
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.sendall(f"GET /progress HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            connection.sendall(f"GET {PATH} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
             received = b""
             while len(received) <= MAX_BYTES:
                 connection.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -119,8 +115,8 @@ def fetch(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> PodFigures |
                     break
                 received += part
         head, _, body = received.partition(b"\r\n\r\n")
-        said = json.loads(body) if head.split(b" ")[1:2] == [b"200"] else None
-    except (OSError, ValueError) as error:
+        said = read(body) if head.split(b" ")[1:2] == [b"200"] else None
+    except OSError as error:
         logger.debug("progress_not_said host=%s error=%s", host, error)
         return None
-    return parse(said) if isinstance(said, dict) else None
+    return parse(said) if said else None

@@ -1,7 +1,7 @@
-"""What of a resource the cluster cannot carry out: everything at once, before anything is made.
+"""What of a resource the cluster cannot carry out, all of it at once, before anything is made.
 
 A resource may be sound and still be one for `moaa run` only: its folders lie on one machine, which pods do not see.
-Templates are looked at here as well, so that nobody learns after days of sampling that training's was refused.
+Templates are checked here as well, so that a mistake in training's does not show after days of sampling.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,10 +1,9 @@
 """Names of a run's objects: one formula for every kind of child.
 
-`<run>-<what>-<hash>`: for people, the run's name and what the child is; for uniqueness, six letters and digits of a
-digest over everything that tells two children apart: the resource's UID (a deleted run whose objects still go away
-must not be in the way of its successor), the kind of child, its stage, fingerprint and attempt. What is too long is cut
-before the hash, so that two long names never meet. Every name is a DNS-1035 label: a resource's name starts with a
-letter.
+A name is `<run>-<what>-<hash>`. Run and what are for people. The hash makes it unique: six letters and digits of a
+digest over the resource's UID (objects of a deleted run must not be in the way of its successor), the kind of child,
+its stage, fingerprint and attempt. Long names are cut before the hash, so two never meet. Every name is a DNS-1035
+label, since a resource's name starts with a letter.
 """
 
 import base64
@@ -21,9 +20,9 @@ HASH_LENGTH = 6
 
 
 def child(owner: Owner, what: str, *identity: str, limit: int = MAX_NAME) -> str:
-    """The name of a child; equal for equal arguments, whoever asks and whenever.
+    """The name of a child; equal for equal arguments.
 
-    `what` is lower case, digits and inner hyphens; `identity` is whatever else tells it apart.
+    `what` is lower case, digits and inner hyphens; `identity` is what else tells it apart.
 
     >>> child(Owner("demo", "ns", "u"), "i1-sft-a1", "f" * 64)[:15]
     'demo-i1-sft-a1-'

@@ -1,9 +1,9 @@
-"""What every pod of a run has in common: who it is, what it may do, where it may write, what it is told.
+"""What every pod of a run has in common: account, security, scratch folders, environment.
 
-Pod Security `restricted` holds for each of them. The root file system is read-only (but for GPU servers, whose driver
-hook writes to it); `/tmp` and the home folder are emptyDirs. Secrets come by secretKeyRef, by name of Secret and key,
-so that no value is ever in an object we write. The service account gives the pod its cloud identity; its API token is
-not mounted.
+Pod Security `restricted` holds for each. The root file system is read-only, except for GPU servers and workers, where
+the driver's hook writes to it; `/tmp` and the home folder are emptyDirs. Secrets come by secretKeyRef, by name of
+Secret and key, so no object we write holds a value. The service account gives the pod its cloud identity; its API token
+is not mounted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from decimal import Decimal
 from string import ascii_letters
 from typing import Any
 
-from moaa.api import MoAA
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
+from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import JOB_FILE
-from moaa_operator.render.metadata import STAY_ANNOTATIONS, Manifest
-from moaa_operator.settings import NodeRole, Settings
+from moaa_operator.render.context import STAY_ANNOTATIONS, RenderContext
+from moaa_operator.settings import NodeRole
 
 USER = 1000
 """Of the images: MoAA's own have it in /etc/passwd; others run under any number."""
@@ -71,17 +71,21 @@ def secret_variables(secrets: Sequence[SecretKey]) -> list[Manifest]:
 
 def storage_variables(storage: Storage) -> list[Manifest]:
     """How the store is reached. The two keys come from the Secret, by name; without one the cloud identity serves."""
-    told = variables(
+    given = variables(
         {
             **({"AWS_ENDPOINT_URL": storage.endpoint} if storage.endpoint else {}),
             **({"AWS_REGION": storage.region} if storage.region else {}),
         }
     )
     if storage.secret is None:
-        return told
+        return given
     keys = [secret_variable(name, storage.secret.name, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
     # Temporary keys come with a token; most Secrets hold none.
-    return [*told, *keys, secret_variable("AWS_SESSION_TOKEN", storage.secret.name, "AWS_SESSION_TOKEN", optional=True)]
+    return [
+        *given,
+        *keys,
+        secret_variable("AWS_SESSION_TOKEN", storage.secret.name, "AWS_SESSION_TOKEN", optional=True),
+    ]
 
 
 def scratch_volumes() -> list[Manifest]:
@@ -111,7 +115,7 @@ def times(quantity: str, factor: int) -> str:
 
 
 def requests_with_memory_limit(cpu: str, memory: str) -> Manifest:
-    """Memory is limited to what is asked for; CPU is not, so that idle cores serve whoever is there."""
+    """Memory is limited to what is asked for; CPU is not, so that a pod may use idle cores."""
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
@@ -122,9 +126,9 @@ def requests_as_limits(cpu: str, memory: str, gpus: int = 0) -> Manifest:
 
 
 def container(
+    context: RenderContext,
     name: str,
     image: str,
-    settings: Settings,
     *,
     resources: Manifest,
     command: Sequence[str] = (),
@@ -137,7 +141,7 @@ def container(
     return {
         "name": name,
         "image": image,
-        "imagePullPolicy": str(settings.image_pull_policy),
+        "imagePullPolicy": str(context.settings.image_pull_policy),
         **({"command": list(command)} if command else {}),
         "env": [*variables(BASE_ENVIRONMENT), *env],
         "resources": resources,
@@ -149,10 +153,9 @@ def container(
 
 
 def pod_template(
-    resource: MoAA,
-    settings: Settings,
+    context: RenderContext,
     *,
-    role: NodeRole,
+    nodes: NodeRole,
     labels: Mapping[str, str],
     containers: Sequence[Manifest],
     tolerations: Sequence[Manifest] = (),
@@ -162,8 +165,12 @@ def pod_template(
     priority_class: str | None = None,
     **more: Any,
 ) -> Manifest:
-    """Metadata and spec of a pod; `account` stands in for the run's, `more` are further fields of its spec."""
-    place = settings.place(resource.metadata.name, role)
+    """Metadata and spec of a pod.
+
+    `nodes` says which nodes it goes to, `account` stands in for the run's, `more` are further fields of its spec.
+    """
+    resource, settings = context.resource, context.settings
+    place = settings.place(resource.metadata.name, nodes)
     tolerated = [*tolerations, *(dict(entry) for entry in place.tolerations if entry not in tolerations)]
     spec: Manifest = {
         "serviceAccountName": account or resource.spec.service_account_name,

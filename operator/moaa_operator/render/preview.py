@@ -6,7 +6,7 @@ placeholders; everything else is exact. Iteration 1 stands for all later ones.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from typing import assert_never
 
 import yaml
 
@@ -17,37 +17,19 @@ from moaa.errors import ResourceError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.ids import made_by
-from moaa.plan.kinds.table import TRAINING, shards_of
+from moaa.plan.kinds.table import KINDS, TRAINING, shards_of
 from moaa.plan.result import Identity, Output, StageResult
 from moaa.plan.slices import slice_rows, tables
-from moaa.plan.stage import Graph, Kind, Stage
-from moaa_operator.decide.served import servers_of
-from moaa_operator.kube.owner import Owner
-from moaa_operator.render import (
-    Manifest,
-    finalise_children,
-    preflight_children,
-    refusals,
-    server_url,
-    servers,
-    stage_children,
-)
+from moaa.plan.stage import Kind, Stage
+from moaa.weights.served import servers_of
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import Owner, Role
+from moaa_operator.render import Rendered, bind
 from moaa_operator.settings import Settings
 
 UID = "00000000-0000-0000-0000-000000000000"
 ROWS = 1000
-"""Of a table whose length nobody has said."""
-_OUTPUTS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
-    {
-        Kind.GENERATE: ("conversations",),
-        Kind.SFT: ("model", "curve"),
-        Kind.SAMPLE: ("samples",),
-        Kind.JUDGE: ("rankings", "pairs"),
-        Kind.DPO: ("model", "curve"),
-        Kind.EVALUATE: ("answers", "scores"),
-        Kind.PROMOTE: ("model", "scores"),
-    }
-)
+"""Of a table without a limit."""
 
 
 def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
@@ -56,10 +38,11 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
     Raises:
         ResourceError: a template or a source that Kubernetes cannot carry out.
     """
-    problems = refusals(resource)
-    if problems:
-        raise ResourceError(f"MoAA {resource.metadata.namespace}/{resource.metadata.name}", problems)
     owner = Owner(resource.metadata.name, resource.metadata.namespace, UID)
+    render = bind(resource, owner, settings)
+    problems = render.refusals()
+    if problems:
+        raise ResourceError(f"MoAA {owner.namespace}/{owner.name}", problems)
     yield (
         f"# What the operator creates for MoAA {owner.namespace}/{owner.name}. UID, digests and what rests on them\n"
         "# (names' endings, fingerprints, numbers of shards without a limit) are placeholders.\n"
@@ -67,7 +50,7 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
     question = check_job(resource, {}, run=owner.run)
     yield from _documents(
         "before anything else: is the store sound?",
-        preflight_children(question, resource, owner, attempt=1, settings=settings),
+        render.check(question, Role.PREFLIGHT, attempt=1),
     )
     graph, results, shown = build(resource), dict[str, StageResult](), set[str]()
     for stage in graph.stages.values():
@@ -76,43 +59,34 @@ def preview(resource: MoAA, settings: Settings) -> Iterator[str]:
             return
         identity = identify(stage, resource, results)
         assert identity is not None, "stages come after those they need"
-        yield from _stage(identity, resource, results, owner, settings, shown)
-        results[stage.id] = _made_up(identity, graph, resource, results)
+        yield from _stage(render, identity, results, shown)
+        results[stage.id] = _made_up(identity, resource, results)
 
 
-def _stage(
-    identity: Identity,
-    resource: MoAA,
-    results: Mapping[str, StageResult],
-    owner: Owner,
-    settings: Settings,
-    shown: set[str],
-) -> Iterator[str]:
+def _stage(render: Rendered, identity: Identity, results: Mapping[str, StageResult], shown: set[str]) -> Iterator[str]:
     """`shown` grows by the names of servers printed."""
-    stage = identity.stage
+    stage, resource = identity.stage, render.context.resource
     served = servers_of(stage.serves, resource, results)
     fresh = [server for server in served.values() if server.name not in shown]
     for server in fresh:
         shown.add(server.name)
-        yield from _documents(f"{stage.id}: the server of {server.name}", servers([server], resource, owner, settings))
+        yield from _documents(f"{stage.id}: the server of {server.name}", render.servers([server]))
     job = stage_job(
         identity,
         resource,
         results,
-        run=owner.run,
-        endpoints={name: [server_url(server, owner)] for name, server in served.items()},
+        run=render.context.owner.run,
+        endpoints={name: [render.server_url(server)] for name, server in served.items()},
         served_names={name: server.served_name for name, server in served.items()},
     )
     shards = shards_of(stage, resource, results)
     asks = f", asks {', '.join(stage.serves)}" if stage.serves else ""
     yield from _documents(
         f"{stage.id}: after {', '.join(stage.needs) or 'nothing'}{asks}",
-        stage_children(job, resource, owner, attempt=1, shards=shards, settings=settings),
+        render.stage(job, attempt=1, shards=shards),
     )
     if shards is not None or stage.kind in TRAINING:
-        yield from _documents(
-            f"{stage.id}: then its manifest", finalise_children(job, resource, owner, attempt=1, settings=settings)
-        )
+        yield from _documents(f"{stage.id}: then its manifest", render.finalise(job, attempt=1))
 
 
 def _documents(comment: str, manifests: list[Manifest]) -> Iterator[str]:
@@ -129,20 +103,19 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def _made_up(identity: Identity, graph: Graph, resource: MoAA, results: Mapping[str, StageResult]) -> StageResult:
+def _made_up(identity: Identity, resource: MoAA, results: Mapping[str, StageResult]) -> StageResult:
     """A result of the right shape: names and rows as declared, digests of nothing."""
     stage = identity.stage
-    names = _OUTPUTS.get(stage.kind) or tuple(name for name, _ in tables(resource))
     outputs = {
         name: Output(
             digest=_digest(f"{stage.id}/{name}"),
-            rows=_rows(stage, name, resource),
+            rows=rows,
             uri=f"{identity.path}/out/1/{name}" if name == "model" else None,
         )
-        for name in names
+        for name, rows in _tables(stage, resource).items()
     }
     if stage.kind is Kind.PROMOTE:
-        outputs["model"] = _winner(graph.stages[stage.id], results)
+        outputs["model"] = _winner(stage, results)
     return StageResult(
         stage=stage.id,
         kind=stage.kind,
@@ -162,13 +135,25 @@ def _winner(stage: Stage, results: Mapping[str, StageResult]) -> Output:
     return results[maker].outputs["model"]
 
 
-def _rows(stage: Stage, table: str, resource: MoAA) -> int:
-    if stage.kind is Kind.STAGE_DATA:
-        limits = {name: source.limit for name, source in tables(resource)}
-        return (limits[table] or ROWS) * (1 if table.startswith("eval-") else resource.spec.iterations)
-    if stage.kind in (Kind.GENERATE, Kind.SAMPLE):
-        return sum(part.limit or ROWS for part in slice_rows(resource, stage.kind, stage.iteration))
-    return 0
+def _tables(stage: Stage, resource: MoAA) -> dict[str, int]:
+    """Rows of what a stage leaves, by name; 0 where no later stage counts them."""
+    match stage.kind:
+        case Kind.RESOLVE:
+            return dict.fromkeys((name for name, _ in tables(resource)), 0)
+        case Kind.STAGE_DATA:
+            return {name: _staged(name, source.limit or ROWS, resource) for name, source in tables(resource)}
+        case Kind.GENERATE | Kind.SAMPLE:
+            rows = sum(part.limit or ROWS for part in slice_rows(resource, stage.kind, stage.iteration))
+            return dict.fromkeys(KINDS[stage.kind].outputs, rows)
+        case Kind.SFT | Kind.JUDGE | Kind.DPO | Kind.EVALUATE | Kind.PROMOTE:
+            return dict.fromkeys(KINDS[stage.kind].outputs, 0)
+        case _:
+            assert_never(stage.kind)
+
+
+def _staged(table: str, rows: int, resource: MoAA) -> int:
+    """Each iteration takes rows of its own; benchmarks are asked whole in each."""
+    return rows * (1 if table.startswith("eval-") else resource.spec.iterations)
 
 
 def _digest(text: str) -> str:

@@ -1,27 +1,28 @@
 """A RayJob: one attempt of sft or dpo on a Ray cluster of its own, gone as soon as the attempt ends.
 
-The driver runs beside the Ray head, which has no CPUs to give, so that everything else runs on the workers; their
-number is fixed. A lost worker in a live cluster is Ray Train's to repair; whatever ends the RayJob is the operator's,
-who makes a new one with a new name: KubeRay retries nothing here. The same image runs head, workers and submitter.
+The driver runs beside the Ray head, which offers no CPUs, so everything else runs on the workers; their number is
+fixed. Ray Train repairs a lost worker in a live cluster. KubeRay retries nothing here: when a RayJob ends, the operator
+makes a new one with a new name. The same image runs head, workers and submitter.
 
-KubeRay's rules that this keeps (`validation.go`, 1.6 and 1.7): a name of at most 47 characters; no TTL without
-shutdown; a suspended RayJob shuts down after it finishes. It adds /dev/shm itself.
+These rules of KubeRay are kept (`validation.go`, 1.6 and 1.7): a name has 47 characters at most; no TTL without
+shutdown; a suspended RayJob shuts down after it finishes. KubeRay adds /dev/shm itself.
 
 A template of the resource (`training.resources.template`) is for the workers and knows the container `ray-worker`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.training import TrainingResources
 from moaa.contract.job import StageJob
-from moaa_operator.kube.owner import Owner
+from moaa.plan.stage import Kind
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import Role
 from moaa_operator.render import pod
-from moaa_operator.render.configmap import job_file
-from moaa_operator.render.job import job_variables, secrets_of, stage_marks
-from moaa_operator.render.metadata import QUEUE_PREFIX, Manifest, Role, labels, metadata, queue_labels
+from moaa_operator.render.attempt import job_file, job_variables, of_attempt, secrets_of
+from moaa_operator.render.context import QUEUE_PREFIX, Child, RenderContext
 from moaa_operator.render.names import MAX_RAYJOB, attempt_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
@@ -31,7 +32,7 @@ TEMPLATE_PATH = "spec.training.resources.template"
 OBJECT_STORE_BYTES = "100000000"
 """Nothing of size passes through Ray's object store."""
 GRACE_S = 60
-"""A worker that is told to stop lets its checkpoint's upload finish."""
+"""A worker that gets SIGTERM lets its checkpoint's upload finish."""
 SUBMITTER_CPU, SUBMITTER_MEMORY = "200m", "512Mi"
 """It starts the driver and follows its log: 63 MiB were measured."""
 RAY_ENVIRONMENT: Mapping[str, str] = {
@@ -44,18 +45,22 @@ START_MINUTES = 60
 """Beyond `serving.scheduleMinutes`, for images and Ray itself, before a RayJob that never ran is given up."""
 
 
-def ray_job(job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settings: Settings) -> list[Manifest]:
+def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Manifest]:
     """ConfigMap and RayJob of one attempt of a training stage.
 
     Raises:
         ResourceError: the workers' template says what it may not.
+        StageError: the job file is too large for a ConfigMap.
     """
-    name = attempt_of(owner, job.stage, job.fingerprint, attempt, limit=MAX_RAYJOB)
-    marks, notes = stage_marks(job, attempt)
-    made_from = {"fingerprint": job.fingerprint, "attempt": attempt}
-    queued = queue_labels(resource)
-    about = metadata(owner, name, Role.STAGE, made_from=made_from, extra_labels={**marks, **queued}, annotations=notes)
-    parts = _Parts(job, resource, owner, settings, name, marks)
+    resource, settings = context.resource, context.settings
+    name = attempt_of(context.owner, job.stage, job.fingerprint, attempt, limit=MAX_RAYJOB)
+    child = of_attempt(job, Role.STAGE, name, attempt)
+    queued = context.queue_labels()
+    about = context.metadata(
+        replace(child, labels={**child.labels, **queued}),
+        made_from={"fingerprint": job.fingerprint, "attempt": attempt},
+    )
+    parts = _Parts(context, child, job.kind)
     manifest = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -88,66 +93,57 @@ def ray_job(job: StageJob, resource: MoAA, owner: Owner, *, attempt: int, settin
             },
         },
     }
-    return [job_file(job, name, owner, Role.STAGE, extra_labels=marks, annotations=notes), manifest]
+    return [job_file(context, child, job), manifest]
 
 
 class _Parts:
     """Pod templates of one RayJob."""
 
-    def __init__(
-        self,
-        job: StageJob,
-        resource: MoAA,
-        owner: Owner,
-        settings: Settings,
-        name: str,
-        marks: Mapping[str, str],
-    ) -> None:
-        self._resource = resource
-        self._settings = settings
-        self._name = name
-        self._labels = labels(owner, Role.STAGE, marks)
+    def __init__(self, context: RenderContext, child: Child, kind: Kind) -> None:
+        resource = context.resource
+        self._context = context
+        self._child = child
         self._environment = [
             *pod.variables({**RAY_ENVIRONMENT, **_accelerator(resource.spec.training.resources)}),
-            *job_variables(resource, secrets_of(resource, job.kind)),
+            *job_variables(resource, secrets_of(resource, kind)),
         ]
 
     def submitter(self) -> Manifest:
         """KubeRay adds the command. It needs no secret: the driver runs on the head."""
         container = pod.container(
+            self._context,
             "ray-job-submitter",
-            self._settings.train_image,
-            self._settings,
+            self._context.settings.train_image,
             env=pod.variables(RAY_ENVIRONMENT),
             resources=pod.requests_with_memory_limit(SUBMITTER_CPU, SUBMITTER_MEMORY),
         )
         return self._pod(container, restartPolicy="Never")
 
     def head(self) -> Manifest:
-        settings = self._settings
+        settings = self._context.settings
         container = pod.container(
+            self._context,
             "ray-head",
             settings.train_image,
-            settings,
             env=self._environment,
             mounts=[pod.job_mount()],
             # No ports: were there one, KubeRay would give the head's Service that one instead of Ray's own.
-            # Ray is told of its CPUs (none) by num-cpus, so a limit would only slow its start.
+            # `num-cpus` says that Ray has none, so a limit would only slow its start.
             resources=pod.requests_with_memory_limit(settings.head_cpu, settings.head_memory),
         )
-        return self._pod(container, volumes=[pod.job_volume(self._name)], terminationGracePeriodSeconds=GRACE_S)
+        return self._pod(container, volumes=[pod.job_volume(self._child.name)], terminationGracePeriodSeconds=GRACE_S)
 
     def worker_group(self) -> Manifest:
         """A fixed number of equal pods, each with as many workers as may share a machine."""
-        wanted, settings = self._resource.spec.training.resources, self._settings
+        wanted, settings = self._context.resource.spec.training.resources, self._context.settings
         together = workers_per_pod(wanted, settings)
         pods, gpus = wanted.workers // together, together * wanted.gpus_per_worker
         cpu = str(wanted.cpus_per_worker) if "cpus_per_worker" in wanted.model_fields_set else settings.worker_cpu
         memory = f"{decimal_text(wanted.memory_gib)}Gi" if wanted.memory_gib else settings.worker_memory
         container = pod.container(
+            self._context,
             WORKER,
             settings.train_image,
-            settings,
             env=self._environment,
             resources=pod.requests_as_limits(pod.times(cpu, together), pod.times(memory, together), gpus),
             # NVIDIA's hook writes into the root file system when it adds the driver.
@@ -155,7 +151,7 @@ class _Parts:
         )
         template = self._pod(
             container,
-            role=NodeRole.TRAINING,
+            nodes=NodeRole.TRAINING,
             tolerations=[dict(pod.NVIDIA_TOLERATION)] if gpus else (),
             terminationGracePeriodSeconds=GRACE_S,
         )
@@ -176,18 +172,17 @@ class _Parts:
         self,
         container: Manifest,
         *,
-        role: NodeRole = NodeRole.SYSTEM,
+        nodes: NodeRole = NodeRole.SYSTEM,
         volumes: Sequence[Manifest] = (),
         **more: Any,
     ) -> Manifest:
         return pod.pod_template(
-            self._resource,
-            self._settings,
-            role=role,
-            labels=self._labels,
+            self._context,
+            nodes=nodes,
+            labels=self._context.labels(self._child),
             containers=[container],
             volumes=volumes,
-            priority_class=self._settings.training_priority_class,
+            priority_class=self._context.settings.training_priority_class,
             **more,
         )
 
@@ -201,5 +196,5 @@ def workers_per_pod(resources: TrainingResources, settings: Settings) -> int:
 
 
 def _accelerator(resources: TrainingResources) -> dict[str, str]:
-    """Without GPUs DeepSpeed has to be told; with them it looks by itself."""
+    """Without GPUs DeepSpeed needs this variable; with them it finds out by itself."""
     return {} if resources.gpus_per_worker else {"DS_ACCELERATOR": "cpu"}

@@ -1,8 +1,8 @@
-"""A model server: a Deployment of vLLM and the headless Service that its replicas are found by.
+"""A model server: a Deployment of vLLM and the headless Service by which its replicas are found.
 
 A pod first brings the weights (`python -m moaa_jobs.fetch`), then starts vLLM on them, offline and without any secret.
-It is ready when a real one-token completion came back on loopback (`canary.py`); readiness and liveness are `/health`
-from then on. A pod that is told to go first leaves the Service, then finishes what it has been asked.
+It is ready once it has answered a real request for one token on loopback (`canary.py`); from then on readiness and
+liveness are `/health`. A pod that is deleted leaves the Service first, then finishes its requests.
 
 A template of the resource (`serving.template`) knows the containers `weights` and `vllm`.
 """
@@ -15,17 +15,21 @@ from urllib.parse import unquote
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
-from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, BringWeights, arguments
+from moaa.contract import environment
+from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments
+from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
 from moaa.plan.ids import made_by
-from moaa_operator.decide.served import PORT, ServedModel
-from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner
+from moaa.weights.served import ServedModel
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import MODEL_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role
 from moaa_operator.render import pod
-from moaa_operator.render.metadata import SERVER_LABEL, Manifest, Role, labels, metadata
+from moaa_operator.render.context import SERVER_LABEL, Child, RenderContext
 from moaa_operator.render.names import server_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
 
+PORT = 8000
 FOLDER = "/model"
 WEIGHTS = f"{FOLDER}/weights"
 OPTIONS = f"{FOLDER}/vllm.yaml"
@@ -35,7 +39,7 @@ CONTAINERS = frozenset({"weights", "vllm"})
 PROBE_S = 10
 CANARY_TIMEOUT_S = 60
 LEAVE_S = 5
-"""Seconds between being told to go and refusing work: endpoints and clients notice first."""
+"""Seconds between deletion and refusing work: endpoints and clients notice first."""
 FINISH_S = 45
 """Then requests under way may finish."""
 CANARY = Path(__file__).with_name("canary.py").read_text()
@@ -46,38 +50,33 @@ def url(owner: Owner, served: ServedModel) -> str:
     return f"http://{server_of(owner, served.served_name, served.digest)}.{owner.namespace}.svc:{PORT}/v1"
 
 
-def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings) -> list[Manifest]:
+def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
     """Service and Deployment of one model.
 
     Raises:
         ResourceError: its weights cannot be had on Kubernetes, or its template says what it may not.
     """
+    resource, owner = context.resource, context.owner
     model = resource.spec.model(resource.spec.student if made_by(served.name) else served.name)
     path = f"spec.models[{resource.spec.models.index(model)}]"
     _check_source(model, served, path)
     name = server_of(owner, served.served_name, served.digest)
+    child = Child(name, Role.SERVER, labels={SERVER_LABEL: name}, annotations={MODEL_ANNOTATION: served.name})
     selector = {RUN_LABEL: owner.name, SERVER_LABEL: name}
-    told = _bring(served, model, resource)
-    marks = {MODEL_ANNOTATION: served.name}
+    bring = _bring(served, model, resource)
+    # Without defaults: a field that a later version adds must not look like an edit.
+    made_from = {
+        "weights": bring.model_dump(
+            mode="json", include={"storage", "model", "digest", "folder"}, exclude_defaults=True
+        ),
+        "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
+        "account": resource.spec.service_account_name,
+        "scheduleMinutes": resource.spec.serving.schedule_minutes,
+    }
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(
-            owner,
-            name,
-            Role.SERVER,
-            # Without defaults: a field that a later version adds must not look like an edit.
-            made_from={
-                "weights": told.model_dump(
-                    mode="json", include={"storage", "model", "digest", "folder"}, exclude_defaults=True
-                ),
-                "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
-                "account": resource.spec.service_account_name,
-                "scheduleMinutes": resource.spec.serving.schedule_minutes,
-            },
-            extra_labels={SERVER_LABEL: name},
-            annotations=marks,
-        ),
+        "metadata": context.metadata(child, made_from=made_from),
         "spec": {
             "replicas": model.serving.replicas,
             # There may be no spare GPU for a second pod beside the first.
@@ -86,7 +85,7 @@ def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings
             "progressDeadlineSeconds": 60 * (resource.spec.serving.schedule_minutes + model.serving.startup_minutes),
             "selector": {"matchLabels": selector},
             "template": merge(
-                _pod(told, served, model, resource, owner, settings, name=name),
+                _pod(context, child, bring, served, model.serving),
                 model.serving.template,
                 f"{path}.serving.template",
                 own=CONTAINERS,
@@ -96,9 +95,7 @@ def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(
-            owner, name, Role.SERVER, made_from=selector, extra_labels={SERVER_LABEL: name}, annotations=marks
-        ),
+        "metadata": context.metadata(child, made_from=selector),
         "spec": {
             "clusterIP": "None",
             "selector": selector,
@@ -108,10 +105,14 @@ def server(served: ServedModel, resource: MoAA, owner: Owner, settings: Settings
     return [service, deployment]
 
 
-def servers(models: Iterable[ServedModel], resource: MoAA, owner: Owner, settings: Settings) -> list[Manifest]:
-    """Of every model once, whatever it is called. Raises ResourceError as `server`."""
-    once = {server_of(owner, served.served_name, served.digest): served for served in models}
-    return [child for served in once.values() for child in server(served, resource, owner, settings)]
+def servers(context: RenderContext, models: Iterable[ServedModel]) -> list[Manifest]:
+    """Service and Deployment of every model; one of several names gets them once.
+
+    Raises:
+        ResourceError: as `server`.
+    """
+    once = {server_of(context.owner, served.served_name, served.digest): served for served in models}
+    return [child for served in once.values() for child in server(context, served)]
 
 
 def _check_source(model: Model, served: ServedModel, path: str) -> None:
@@ -136,26 +137,16 @@ def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
     )
 
 
-def _pod(
-    told: BringWeights,
-    served: ServedModel,
-    model: Model,
-    resource: MoAA,
-    owner: Owner,
-    settings: Settings,
-    *,
-    name: str,
-) -> Manifest:
-    serving = model.serving
+def _pod(context: RenderContext, child: Child, bring: BringWeights, served: ServedModel, serving: Serving) -> Manifest:
+    settings = context.settings
     return pod.pod_template(
-        resource,
-        settings,
-        role=NodeRole.INFERENCE,
-        labels=labels(owner, Role.SERVER, {SERVER_LABEL: name}),
-        account=settings.server_account(owner.namespace, resource.spec.service_account_name),
-        init_containers=[_weights_container(told, settings)],
-        containers=[_vllm_container(told, served, serving, settings)],
-        volumes=_volumes(told, serving),
+        context,
+        nodes=NodeRole.INFERENCE,
+        labels=context.labels(child),
+        account=settings.server_account(context.owner.namespace, context.resource.spec.service_account_name),
+        init_containers=[_weights_container(context, bring)],
+        containers=[_vllm_container(context, bring, served, serving)],
+        volumes=_volumes(bring, serving),
         priority_class=settings.server_priority_class,
         terminationGracePeriodSeconds=LEAVE_S + FINISH_S + 10,
         tolerations=[dict(pod.NVIDIA_TOLERATION)] if serving.gpus else (),
@@ -178,47 +169,48 @@ def _claim(source: str | None) -> tuple[str, str] | None:
     return claim, folder.strip("/")
 
 
-def _volumes(told: BringWeights, serving: Serving) -> list[Manifest]:
+def _volumes(bring: BringWeights, serving: Serving) -> list[Manifest]:
     volumes: list[Manifest] = [
         {"name": "model", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shared_memory(serving)}},
     ]
-    claim = _claim(told.model.source) if told.claim else None
+    claim = _claim(bring.model.source) if bring.claim else None
     if claim is not None:
         volumes.append({"name": "claim", "persistentVolumeClaim": {"claimName": claim[0], "readOnly": True}})
     return volumes
 
 
-def _mounts(told: BringWeights) -> list[Manifest]:
+def _mounts(bring: BringWeights) -> list[Manifest]:
     """The same in both containers, so that the link to the weights leads to the same place in each."""
     mounts: list[Manifest] = [{"name": "model", "mountPath": FOLDER}]
-    if told.claim:
+    if bring.claim:
         mounts.append({"name": "claim", "mountPath": CLAIM, "readOnly": True})
     return mounts
 
 
-def _weights_container(told: BringWeights, settings: Settings) -> Manifest:
-    secret = told.model.token_secret
+def _weights_container(context: RenderContext, bring: BringWeights) -> Manifest:
+    settings = context.settings
+    secret = bring.model.token_secret
     return pod.container(
+        context,
         "weights",
         settings.jobs_image,
-        settings,
         command=["python", "-m", "moaa_jobs.fetch"],
         env=[
-            *pod.variables({"MOAA_FETCH": told.model_dump_json(by_alias=True, exclude_defaults=True)}),
-            *pod.storage_variables(told.storage),
+            *pod.variables({environment.FETCH: bring.model_dump_json(by_alias=True, exclude_defaults=True)}),
+            *pod.storage_variables(bring.storage),
             *pod.secret_variables([secret] if secret else []),
         ],
-        mounts=_mounts(told),
+        mounts=_mounts(bring),
         # Costs nothing: the container beside it, which comes after it, asks for more.
         resources=pod.requests_with_memory_limit(settings.light_cpu, settings.job_memory),
     )
 
 
-def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, settings: Settings) -> Manifest:
-    name = served.served_name
+def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedModel, serving: Serving) -> Manifest:
+    settings, name = context.settings, served.served_name
     health = {"httpGet": {"path": "/health", "port": PORT}}
-    environment = {
+    variables = {
         **ENVIRONMENT,
         "VLLM_CACHE_ROOT": f"{pod.HOME}/.cache/vllm",
         **(CPU_ENVIRONMENT if serving.gpus == 0 else {}),
@@ -226,12 +218,12 @@ def _vllm_container(told: BringWeights, served: ServedModel, serving: Serving, s
     command = ["python3", "-m", MODULE, "--config", OPTIONS, "--model", WEIGHTS, "--port", str(PORT)]
     command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name)]
     return pod.container(
+        context,
         "vllm",
         settings.vllm_image if serving.gpus else settings.vllm_cpu_image,
-        settings,
         command=command,
-        env=pod.variables(environment),
-        mounts=[*_mounts(told), {"name": "shm", "mountPath": "/dev/shm"}],
+        env=pod.variables(variables),
+        mounts=[*_mounts(bring), {"name": "shm", "mountPath": "/dev/shm"}],
         resources=_resources(serving, settings),
         # NVIDIA's hook writes into the root file system when it adds the driver.
         read_only=serving.gpus == 0,

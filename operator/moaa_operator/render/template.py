@@ -8,7 +8,7 @@ Containers of other names join ours and get the same security fields.
 from collections.abc import Mapping
 from typing import Any
 
-from moaa_operator.render.metadata import Manifest
+from moaa_operator.kube.objects import Manifest
 from moaa_operator.render.template_rules import VOLUME_KINDS, refuse
 
 KEYS: Mapping[str, str] = {

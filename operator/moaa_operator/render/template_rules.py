@@ -1,7 +1,7 @@
-"""What a pod template of the resource may not say: whatever reaches beyond the run, and whatever would break it.
+"""What a pod template of the resource may not say: what reaches beyond the run, and what would break it.
 
-The CRD and `moaa validate` refuse most of it earlier; this is the last look before a pod is made, and knows the whole
-of Pod Security `restricted`. Everything is found at once.
+The CRD and `moaa validate` refuse most of it earlier. This is the last look before a pod is made: it knows the whole of
+Pod Security `restricted` and finds everything at once.
 """
 
 from collections.abc import Iterator, Mapping

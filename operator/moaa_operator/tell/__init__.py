@@ -1,1 +1,1 @@
-"""What an operator says: status, conditions, events, metrics, logs."""
+"""What the operator says: status, conditions, Events, metrics, logs."""

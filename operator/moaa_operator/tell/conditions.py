@@ -11,24 +11,23 @@
 | Stalled | something waits for a person | nothing does | – | never |
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
-The reason of Succeeded is the column REASON: what is at work (`AT_WORK`), what is waited for (WaitingForServers,
-GPUsUnavailable, NoMachine, Queued, Retrying, AskingTheStore), or what a person has to mend (as in Stalled). The phase
-follows from it: Running while a stage is at work, else Waiting.
+The reason of Succeeded is the column REASON: what is at work (`StageKind.at_work`), what is waited for
+(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Retrying, AskingTheStore), or what a person has to mend (as in
+Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
 
 A condition that does not apply is absent rather than False, so that an old one never speaks for the present. The
 transition time moves only when the status does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import SUCCEEDED, Condition, Phase
-from moaa.plan.stage import Kind
-from moaa_operator.decide.attempts import NO_MACHINE
-from moaa_operator.observe.pods import Problem
+from moaa.plan.kinds.table import KINDS
+from moaa_operator.kube.objects import Problem
 from moaa_operator.tell.progress import sentence, share
-from moaa_operator.tell.run_state import View
+from moaa_operator.tell.run_state import RunState
 
 ACCEPTED, STORAGE, SERVERS, TRAINING = "Accepted", "StorageReady", "ServersReady", "Training"
 SUSPENDED, STALLED, REPEATING = "Suspended", "Stalled", "Repeating"
@@ -36,12 +35,14 @@ Status = Literal["True", "False", "Unknown"]
 Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
 MAX_MESSAGE = 4000
+NO_MACHINE = "NoMachine"
+"""The reason of attempts that gave back the machines they had, since they found no others."""
 
 
-def conditions(view: View, before: Iterable[Condition]) -> list[Condition]:
+def conditions(state: RunState, before: Iterable[Condition]) -> list[Condition]:
     earlier = {condition.type: condition for condition in before}
     found: list[Condition] = []
-    for kind, status, reason, message in _said(view):
+    for kind, status, reason, message in _said(state):
         last = earlier.get(kind)
         kept = last is not None and last.status == status
         found.append(
@@ -50,8 +51,8 @@ def conditions(view: View, before: Iterable[Condition]) -> list[Condition]:
                 status=status,
                 reason=word(reason),
                 message=message[:MAX_MESSAGE],
-                observed_generation=view.generation,
-                last_transition_time=last.last_transition_time if last is not None and kept else view.now,
+                observed_generation=state.generation,
+                last_transition_time=last.last_transition_time if last is not None and kept else state.now,
             )
         )
     return found
@@ -63,34 +64,31 @@ def word(reason: str) -> str:
     return kept[:1].upper() + kept[1:] or "Unknown"
 
 
-def _said(view: View) -> Iterator[Said]:
-    if view.resource is None:
-        yield ACCEPTED, "False", "Invalid", view.refusal
+def _said(state: RunState) -> Iterator[Said]:
+    if state.resource is None:
+        yield ACCEPTED, "False", "Invalid", state.refusal
         yield STALLED, "True", "Invalid", "the resource is refused; edit it (condition Accepted says what is wrong)"
         yield SUCCEEDED, "Unknown", "Invalid", "what runs goes on, nothing new starts until the resource is mended"
         return
     yield ACCEPTED, "True", "Valid", ""
-    if view.storage is not None:
-        yield _storage(view)
-    if view.are_servers_ready is not None:
-        said = view.servers or Problem("Starting", "")
-        yield (
-            (SERVERS, "True", "Ready", "") if view.are_servers_ready else (SERVERS, "False", said.reason, said.message)
-        )
-    if view.is_training or view.training is not None:
-        yield _training(view)
-    if view.resource.spec.suspend:
+    if state.storage is not None:
+        yield _storage(state)
+    if state.servers is not None:
+        yield _needed(SERVERS, state.servers.problem, "Ready")
+    if state.training is not None:
+        yield _needed(TRAINING, state.training.problem, "Running")
+    if state.resource.spec.suspend:
         yield SUSPENDED, "True", "Suspended", "spec.suspend is true; nothing runs and no GPU is held"
-    if view.repeating:
-        yield REPEATING, "True", "Edited", "; ".join(f"{entry.stage}: {entry.why}" for entry in view.repeating)
-    stalled = _stalled(view)
-    calm = "Finished" if view.is_finished else "Suspended" if view.resource.spec.suspend else "Progressing"
+    if state.repeating:
+        yield REPEATING, "True", "Edited", "; ".join(f"{entry.stage}: {entry.why}" for entry in state.repeating)
+    stalled = _stalled(state)
+    calm = "Finished" if state.decision.is_finished else "Suspended" if state.resource.spec.suspend else "Progressing"
     yield (STALLED, "True", *stalled) if stalled else (STALLED, "False", calm, "")
-    yield _succeeded(view)
+    yield _succeeded(state)
 
 
-def _storage(view: View) -> Said:
-    entry = view.storage
+def _storage(state: RunState) -> Said:
+    entry = state.storage
     assert entry is not None
     if entry.is_checked:
         return STORAGE, "True", "PreflightPassed", ""
@@ -99,32 +97,36 @@ def _storage(view: View) -> Said:
     return STORAGE, "Unknown", "Checking", entry.message
 
 
-def _training(view: View) -> Said:
-    if view.training is not None:
-        return TRAINING, "False", view.training.reason, view.training.message
-    return TRAINING, "True", "Running", ""
+def _needed(kind: str, problem: Problem | None, reason: str) -> Said:
+    """Of something that should run; `reason` where it does."""
+    return (kind, "True", reason, "") if problem is None else (kind, "False", problem.reason, problem.message)
 
 
-def _stalled(view: View) -> tuple[str, str] | None:
-    """What nobody but a person will change, the most telling first."""
-    if view.failed:
-        stage, error = next(iter(view.failed.items()))
-        entry = view.attempts.get(stage)
+def _stalled(state: RunState) -> tuple[str, str] | None:
+    """What only a person can change, the most telling first."""
+    if state.decision.failed:
+        stage, error = next(iter(state.decision.failed.items()))
+        entry = state.attempts.get(stage)
         why = "PermanentFailure" if entry is not None and entry.is_permanent else "RetriesExhausted"
         return why, f"{_of(stage, error)}. Then edit the resource: every edit allows all attempts again"
-    if view.blocked:
-        return view.blocked[0].reason, view.blocked[0].message
+    if state.blocked:
+        return state.blocked[0].reason, state.blocked[0].message
     return None
 
 
-def _succeeded(view: View) -> Said:
-    if view.is_finished:
-        return SUCCEEDED, "True", "AllStagesDone", f"{len(view.graph.stages)} stages are done"
-    if view.is_stuck:
-        return SUCCEEDED, "False", "StageFailed", "; ".join(_of(stage, error) for stage, error in view.failed.items())
-    if view.resource is not None and view.resource.spec.suspend:
+def _succeeded(state: RunState) -> Said:
+    if state.decision.is_finished:
+        return SUCCEEDED, "True", "AllStagesDone", f"{len(state.held.graph.stages)} stages are done"
+    if state.decision.is_stuck:
+        return (
+            SUCCEEDED,
+            "False",
+            "StageFailed",
+            "; ".join(_of(stage, error) for stage, error in state.decision.failed.items()),
+        )
+    if state.resource is not None and state.resource.spec.suspend:
         return SUCCEEDED, "Unknown", "Suspended", "spec.suspend is true"
-    return SUCCEEDED, "Unknown", *_going_on(view)
+    return SUCCEEDED, "Unknown", *_going_on(state)
 
 
 def _of(stage: str, words: str) -> str:
@@ -132,59 +134,63 @@ def _of(stage: str, words: str) -> str:
     return words if words.startswith(f"{stage}:") else f"{stage}: {words}"
 
 
-AT_WORK: Mapping[Kind, str] = {
-    Kind.RESOLVE: "Resolving", Kind.STAGE_DATA: "StagingData", Kind.GENERATE: "Generating", Kind.SFT: "TrainingSFT",
-    Kind.SAMPLE: "Sampling", Kind.JUDGE: "Judging", Kind.DPO: "TrainingDPO", Kind.EVALUATE: "Evaluating",
-    Kind.PROMOTE: "Promoting",
-}  # fmt: skip
-"""Reasons of a run in which a stage of this kind is at work."""
 FINALISING = "Finalising"
+"""The reason of a run in which the manifest of a stage is being written."""
 
 
-def _going_on(view: View) -> tuple[str, str]:
+def _going_on(state: RunState) -> tuple[str, str]:
     """The word and the sentence for what the run does now, or waits for; what a person can change comes first."""
-    if view.blocked:
-        return view.blocked[0].reason, view.blocked[0].message
-    running = [entry for entry in view.attempts.values() if entry.step is not None and entry.stage in view.graph.stages]
-    at_work = [e for e in running if e.step is not Step.SERVERS and e.stage not in view.hindered]
+    if state.blocked:
+        return state.blocked[0].reason, state.blocked[0].message
+    stages = state.held.graph.stages
+    running = [entry for entry in state.attempts.values() if entry.step is not None and entry.stage in stages]
+    at_work = [e for e in running if e.step is not Step.SERVERS and e.stage not in state.hindered]
     if at_work:
         first = at_work[0]
-        kind = view.graph.stages[first.stage].kind
-        return FINALISING if first.step is Step.FINALISE else AT_WORK[kind], "; ".join(_doing(view, e) for e in running)
-    if view.hindered:
-        stage, problem = next(iter(view.hindered.items()))
+        reason = FINALISING if first.step is Step.FINALISE else KINDS[stages[first.stage].kind].at_work
+        return reason, "; ".join(_doing(state, entry) for entry in running)
+    if state.hindered:
+        stage, problem = next(iter(state.hindered.items()))
         return problem.reason, _of(stage, problem.message)
-    if view.servers is not None and view.are_servers_ready is False:
-        reason = view.servers.reason
-        return "WaitingForServers" if reason == "Starting" else reason, view.servers.message
-    return _between(view)
+    missing = state.servers.problem if state.servers is not None else None
+    if missing is not None:
+        return "WaitingForServers" if missing.reason == "Starting" else missing.reason, missing.message
+    return _between(state)
 
 
-def _between(view: View) -> tuple[str, str]:
+def _between(state: RunState) -> tuple[str, str]:
     """No stage is under way."""
-    checks = [entry.stage for entry in view.attempts.values() if entry.step is not None]
+    checks = [entry.stage for entry in state.attempts.values() if entry.step is not None]
     if checks:
         return "AskingTheStore", f"a Job in the run's namespace asks the store: {', '.join(checks)}"
-    later = [entry for entry in view.attempts.values() if entry.retry_after and entry.retry_after > view.now]
+    later = [entry for entry in state.attempts.values() if entry.retry_after and entry.retry_after > state.now]
     if later:
-        soonest = min(later, key=lambda entry: entry.retry_after or view.now)
+        soonest = min(later, key=lambda entry: entry.retry_after or state.now)
         reason = soonest.reason if soonest.reason == NO_MACHINE else "Retrying"
-        return reason, f"{soonest.stage} {view.waiting.get(soonest.stage, soonest.message)}"
-    return "Waiting", "; ".join([f"{stage}: {why}" for stage, why in view.waiting.items()][:3])
+        return reason, f"{soonest.stage} {state.waiting.get(soonest.stage, soonest.message)}"
+    return "Waiting", "; ".join([f"{stage}: {why}" for stage, why in state.waiting.items()][:3])
 
 
-def _doing(view: View, entry: StageAttempts) -> str:
-    progress = view.progress.get(entry.stage)
-    doing = {Step.SERVERS: "waits for its servers", Step.FINALISE: "its manifest is being written"}
-    if entry.stage in view.hindered:
-        words = view.hindered[entry.stage].message
-    elif entry.step in doing:
-        words = doing[entry.step]
-    else:
-        words = "at work"
-        if progress is not None:  # of stages beside the one in the status only what seldom changes
-            words = sentence(progress) if entry.stage == view.stage else share(progress) or words
-    return f"{entry.stage} attempt {entry.attempt}: {words}"
+def _doing(state: RunState, entry: StageAttempts) -> str:
+    return f"{entry.stage} attempt {entry.attempt}: {_words(state, entry)}"
+
+
+def _words(state: RunState, entry: StageAttempts) -> str:
+    if entry.stage in state.hindered:
+        return state.hindered[entry.stage].message
+    match entry.step:
+        case Step.SERVERS:
+            return "waits for its servers"
+        case Step.FINALISE:
+            return "its manifest is being written"
+        case Step.WORK | None:
+            progress = state.progress.get(entry.stage)
+            if progress is None:
+                return "at work"
+            # Of stages beside the one in the status only what seldom changes.
+            return sentence(progress) if entry.stage == state.stage else share(progress) or "at work"
+        case _:
+            assert_never(entry.step)
 
 
 def phase(found: Iterable[Condition], *, has_begun: bool) -> Phase:
@@ -199,5 +205,5 @@ def phase(found: Iterable[Condition], *, has_begun: bool) -> Phase:
         return Phase.FAILED
     if not has_begun:
         return Phase.PENDING
-    at_work = {*AT_WORK.values(), FINALISING}
+    at_work = {*(kind.at_work for kind in KINDS.values()), FINALISING}
     return Phase.RUNNING if succeeded is not None and succeeded.reason in at_work else Phase.WAITING

@@ -1,14 +1,15 @@
-"""Kubernetes Events: what people see in `kubectl describe`. Every transition of the status is one, and nothing else.
+"""Kubernetes Events: what people see in `kubectl describe`.
 
-`between` is pure and compares two statuses, so that an event is due exactly when its status was written. An event's
-name follows from what it says and when it became true: sent twice it is one object.
+`between` compares two statuses and gives an Event for what people should notice in the step from one to the next, so an
+Event is due exactly when its status was written. Its name follows from what it says and when that became true: sent
+twice, it is one object.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import API_VERSION, KIND
@@ -107,10 +108,18 @@ def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event
     if last is not None and entry.releases > last.releases:
         yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", f"{key} {entry.releases}")
     moved = entry.step is not None and (last is None or (last.step, last.attempt) != (entry.step, entry.attempt))
-    if moved and entry.step is Step.WORK:
-        yield Event("Normal", "StageStarted", f"{entry.stage} attempt {entry.attempt} starts", key)
-    elif moved and entry.step is Step.SERVERS:
-        yield Event("Normal", "ServersStarting", f"{entry.stage} attempt {entry.attempt} waits for its servers", key)
+    if not moved:
+        return
+    what = f"{entry.stage} attempt {entry.attempt}"
+    match entry.step:
+        case Step.SERVERS:
+            yield Event("Normal", "ServersStarting", f"{what} waits for its servers", key)
+        case Step.WORK:
+            yield Event("Normal", "StageStarted", f"{what} starts", key)
+        case Step.FINALISE | None:
+            return
+        case _:
+            assert_never(entry.step)
 
 
 def manifest(event: Event, owner: Owner, *, resource_version: str, now: datetime) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Small HTTP servers: /healthz and /readyz for the kubelet, /metrics for Prometheus.
 
-/healthz is 200 while every worker and informer thread lives: what is dead there never comes back, so the pod is to be
-started again. /readyz is 200 once the copies of the cluster are complete (for a replica that waits for its turn: once
-it reaches the lease). Neither asks the API server: when that is down, a restart helps nobody.
+/healthz is 200 while every thread of workers, informers and poller lives. A dead thread never comes back, so the pod
+has to start again. /readyz is 200 once the copies of the cluster are complete; a replica that does not lead is ready at
+once. Neither asks the API server: when that is down, a restart does not help.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus. No label holds the name of an object: the number of series is fixed.
+"""The operator's metrics for Prometheus. No label holds the name of an object, so the number of series is fixed.
 
 | metric | type | labels |
 |---|---|---|
@@ -15,8 +15,8 @@
 | moaa_operator_watch_objects | gauge | kind |
 | moaa_operator_is_leader | gauge | – |
 
-`kind` of the first ones is a stage's kind, or `preflight` or `inspect`; they are counted when the status is written, so
-that each counts once whoever writes it.
+`kind` of the attempts and stages is a stage's kind, or `preflight` or `inspect`. They are counted when the status is
+written, so each counts once.
 """
 
 import threading
@@ -30,9 +30,9 @@ from prometheus_client.registry import Collector
 from moaa.api.status import MoAAStatus, Phase
 from moaa.plan.stage import Kind
 from moaa_operator.kube.informer import Informer
+from moaa_operator.kube.objects import Key
 from moaa_operator.tell.conditions import STALLED
 
-Key = tuple[str, str]
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A look takes a few milliseconds and its requests; more than a second of one is a server in trouble."""
 

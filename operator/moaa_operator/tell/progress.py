@@ -1,108 +1,12 @@
-"""How far a stage is, from the figures of its pods. Pure.
+"""What is shown of a stage's progress, and when it changes. Pure.
 
-A stage of shards has a pod for each that runs; rows of finished shards are known from their number. What is shown stays
-as it is until there is something to see: a status is written about as often as the percentage moves, however often pods
-are asked.
+What is shown stays as it is until there is something to see: a status is written about as often as the percentage
+moves, however often pods are asked.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from moaa.api.status import StageProgress
-
-MAX_MESSAGE = 120
-
-
-@dataclass(frozen=True)
-class PodFigures:
-    """What one pod said on /progress."""
-
-    done: int = 0
-    total: int = 0
-    """Rows of its shards, or steps of training."""
-    stage_total: int = 0
-    """Rows of all shards; 0: it did not say, or does the whole stage."""
-    is_steps: bool = False
-    failed: int = 0
-    tokens_per_s: float = 0.0
-    eta_s: float | None = None
-    loss: float | None = None
-    message: str = ""
-
-
-def parse(said: Mapping[str, Any]) -> PodFigures:
-    """Whatever a pod said; what is no figure counts as not said."""
-    is_steps = _count(said.get("steps")) > 0
-    done, total = ("step", "steps") if is_steps else ("rows_done", "rows_total")
-    message = said.get("message")
-    return PodFigures(
-        done=min(_count(said.get(done)), _count(said.get(total))),
-        total=_count(said.get(total)),
-        stage_total=_count(said.get("rows_stage")),
-        is_steps=is_steps,
-        failed=_count(said.get("failed")),
-        tokens_per_s=_number(said.get("tokens_per_s")) or 0.0,
-        eta_s=_number(said.get("eta_s")),
-        loss=_number(said.get("loss")),
-        message=message[:MAX_MESSAGE] if isinstance(message, str) else "",
-    )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
-
-
-def _number(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if 0 <= value < 1e15 else None  # not a number compares with nothing
-
-
-def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:
-    """Of a stage with `shards` pods (0: one pod does it all), `finished` of which are done; None: nobody said a thing.
-
-    Counted from what is left, since the last shard may be shorter than the others: those that nobody has begun count
-    as long ones.
-    """
-    said = [pod for pod in pods if pod.total or pod.message]
-    if not said:
-        return None
-    total, done = sum(pod.total for pod in said), sum(pod.done for pod in said)
-    if shards:
-        longest = max(pod.total for pod in said)
-        left = total - done + max(shards - finished - len(said), 0) * longest
-        total = max(pod.stage_total for pod in said) or shards * longest
-        done = max(total - left, 0)
-    losses = [pod.loss for pod in said if pod.loss is not None]
-    return StageProgress(
-        rows=None if said[0].is_steps else done,
-        rows_total=None if said[0].is_steps else total,
-        failed_rows=sum(pod.failed for pod in said),
-        step=done if said[0].is_steps else None,
-        steps=total if said[0].is_steps else None,
-        tokens_per_second=rounded(sum(pod.tokens_per_s for pod in said)),
-        seconds_left=_left(said, total - done),
-        loss=f"{losses[0]:.3f}" if losses else None,
-        message=next((pod.message for pod in said if pod.message), ""),
-    )
-
-
-def _left(pods: Iterable[PodFigures], remaining: int) -> int | None:
-    """Whole minutes in seconds, at the speed of the pods that have one."""
-    speeds = [(pod.total - pod.done) / pod.eta_s for pod in pods if pod.eta_s and pod.total > pod.done]
-    speed = sum(speeds)
-    return 60 * math.ceil(remaining / speed / 60) if speed else None
-
-
-def rounded(number: float) -> int:
-    """To two significant digits.
-
-    >>> rounded(8.4), rounded(1234.5), rounded(0)
-    (8, 1200, 0)
-    """
-    return int(float(f"{number:.2g}"))
 
 
 def shown(before: StageProgress | None, now: StageProgress) -> StageProgress:

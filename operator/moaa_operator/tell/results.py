@@ -1,7 +1,7 @@
-"""From the status to the plan's values and back, bounded. Pure.
+"""From the status to the plan's values and back, within the status's bounds. Pure.
 
-Kept are the results of iteration 0, of the open iteration and of the last closed one, and the promotions before that as
-far as there is room; everything is in the store. An iteration before the last closed one is closed as well, whether its
+The status keeps the results of iteration 0, of the open iteration and of the last closed one, and older promotions as
+far as there is room; the store keeps everything. Every iteration before the last closed one is closed, too, whether its
 promotion is still listed or not, and leaves the graph.
 """
 
@@ -13,6 +13,7 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.ids import stage_id
+from moaa.plan.ready import Held, candidates
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Graph, Kind
 
@@ -58,10 +59,8 @@ def last_closed(results: Iterable[str]) -> int:
     return max((iteration_of(name) for name in promotions), default=0)
 
 
-def hold(
-    resource: MoAA, known: Mapping[str, StageResult]
-) -> tuple[Graph, dict[str, StageResult], dict[str, StageResult]]:
-    """The graph to go on with, the results that hold under the resource as it is, and those nobody can tell yet.
+def hold(resource: MoAA, known: Mapping[str, StageResult]) -> Held:
+    """What of `known` holds under the resource as it is.
 
     A result is dropped only when its stage has another identity now; while an input is missing it is kept aside.
     """
@@ -83,7 +82,8 @@ def hold(
             aside[stage.id] = known[stage.id]
         elif identity.fingerprint == known[stage.id].fingerprint:
             results[stage.id] = known[stage.id]
-    return graph, results, aside
+    identities = {identity.stage.id: identity for identity in candidates(graph, resource, results)}
+    return Held(graph, results, aside, identities)
 
 
 def bounded(results: Mapping[str, StageResult]) -> list[StageResult]:

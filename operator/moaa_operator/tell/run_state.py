@@ -1,4 +1,4 @@
-"""How a run stands after a decision, in a form that status, conditions and events are written from."""
+"""How a run stands after a decision: what status, conditions and Events are written from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,13 +7,28 @@ from datetime import datetime
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import RepeatedStage, StageProgress
-from moaa.plan.result import StageResult
-from moaa.plan.stage import Graph
-from moaa_operator.observe.pods import Problem
+from moaa.plan.ready import Decision, Held
+from moaa_operator.kube.objects import Problem
 
 
 @dataclass(frozen=True)
-class View:
+class Servers:
+    """The model servers that stages need now."""
+
+    problem: Problem | None
+    """Why not all of them answer; None: they do."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is under way or due."""
+
+    problem: Problem | None
+    """Why it does not run; None: it does."""
+
+
+@dataclass(frozen=True)
+class RunState:
     """One run at one moment. Everything optional is None while it does not apply."""
 
     generation: int
@@ -21,23 +36,17 @@ class View:
     resource: MoAA | None
     """None: the document is refused."""
     refusal: str = ""
-    graph: Graph = field(default_factory=Graph)
-    results: Mapping[str, StageResult] = field(default_factory=dict)
-    """Those that hold."""
-    aside: Mapping[str, StageResult] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
+    decision: Decision = field(default_factory=Decision)
+    """The plan's."""
     attempts: Mapping[str, StageAttempts] = field(default_factory=dict)
-    waiting: Mapping[str, str] = field(default_factory=dict)
-    failed: Mapping[str, str] = field(default_factory=dict)
-    is_finished: bool = False
-    is_stuck: bool = False
+    """Of stages and of checks of the store, by name."""
+    postponed: Mapping[str, str] = field(default_factory=dict)
+    """Stages that the plan would start and that wait all the same, and why."""
     storage: StageAttempts | None = None
     """The preflight."""
-    servers: Problem | None = None
-    """Why servers that a stage waits for are not up."""
-    are_servers_ready: bool | None = None
-    training: Problem | None = None
-    """Why the training that should run does not."""
-    is_training: bool = False
+    servers: Servers | None = None
+    training: Training | None = None
     blocked: tuple[Problem, ...] = ()
     """What waits for a person: nothing in the run itself will change it."""
     hindered: Mapping[str, Problem] = field(default_factory=dict)
@@ -48,11 +57,16 @@ class View:
     """By stage."""
 
     @property
+    def waiting(self) -> dict[str, str]:
+        """Why each stage waits that could not start: the plan's reasons, then those of store and cluster."""
+        return {**self.decision.waiting, **self.postponed}
+
+    @property
     def stage(self) -> str | None:
         """The stage that is furthest at work, else the first that is not done."""
         order = (Step.WORK, Step.FINALISE, Step.SERVERS)
-        open_stages = [self.attempts[name] for name in self.graph.stages if name in self.attempts]
+        open_stages = [self.attempts[name] for name in self.held.graph.stages if name in self.attempts]
         running = [(order.index(entry.step), entry.stage) for entry in open_stages if entry.step is not None]
         if running:
             return min(running, key=lambda place: place[0])[1]
-        return next((name for name in self.graph.stages if name not in self.results), None)
+        return next((name for name in self.held.graph.stages if name not in self.held.results), None)

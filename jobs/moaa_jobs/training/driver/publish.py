@@ -5,11 +5,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from moaa.api import MoAA
-from moaa.api.training import Dpo, Sft
 from moaa.contract.job import StageJob
 from moaa.plan.result import Output, stage_path
-from moaa.plan.stage import Kind
 from moaa.store.fencing import Token
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.shards import write_manifest
@@ -36,13 +33,6 @@ _LAST = 10
 
 def path_of(job: StageJob) -> str:
     return stage_path(job.kind, job.inputs, job.fingerprint)
-
-
-def optimization(resource: MoAA, kind: Kind) -> Sft | Dpo:
-    """`spec.training.sft` or `.dpo`, whichever this stage is."""
-    spec = resource.spec.training.sft if kind is Kind.SFT else resource.spec.training.dpo
-    assert spec is not None, "the plan makes no stage for a part that is left out"
-    return spec
 
 
 async def finish(

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from moaa.contract.job import StageJob
 from moaa.errors import Fenced, StageError
-from moaa.plan.stage import Kind
 from moaa.store.fencing import Token, claim
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Context, Permanent
@@ -34,7 +33,9 @@ from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoint
 from moaa_jobs.training.shared.messages import (
     LoopConfig,
     LoopResult,
+    TrainingKind,
     checkpoint_folder,
+    optimization,
     run_name,
     scratch_folder,
 )
@@ -50,7 +51,7 @@ ROWS_AT_ONCE = 128
 class Recipe:
     """Where the two kinds differ before training."""
 
-    kind: Kind
+    kind: TrainingKind
     source: str
     """Kind of the stage that wrote the rows."""
     table: str
@@ -113,7 +114,7 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
     tokenizer = await asyncio.to_thread(load_tokenizer, folder)
     ends = stop_ids(folder, tokenizer)
-    spec = publish.optimization(context.resource, recipe.kind)
+    spec = optimization(context.resource, recipe.kind)
 
     def encode_all(part: Sequence[Any]) -> list[Any]:
         return [recipe.encode(tokenizer, row, stop_ids=ends, max_length=spec.max_length) for row in part]
@@ -157,7 +158,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
     body = await asyncio.to_thread(token_table.to_bytes, rows.table)
     tokens_key = f"{checkpoints}/{name}-tokens.arrow"
     await context.store.put(tokens_key, body)
-    spec = publish.optimization(resource, recipe.kind)
+    spec = optimization(resource, recipe.kind)
     resume = await find_resume(
         context.store, checkpoints, workers=resource.spec.training.resources.workers, zero_stage=spec.zero_stage
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from moaa.contract.progress import Figures
 from moaa.errors import Fenced, StoreError
 from moaa.store.fencing import Token
 from moaa_jobs.runner.context import Context
@@ -79,7 +80,7 @@ async def watch(training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, 
 
 
 def _show(progress: LoopProgress, context: Context) -> None:
-    figures: dict[str, object] = {"message": progress.phase}
+    figures: Figures = {"message": progress.phase}
     if progress.phase in ("training", "exporting"):
         figures |= {"step": progress.step, "steps": progress.steps}
     if progress.loss is not None:

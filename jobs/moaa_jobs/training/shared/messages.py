@@ -1,13 +1,13 @@
 """What the driver tells every worker, as JSON, and what rank 0 tells the driver at the end.
 
-No local path of the driver is in it, except for sources the user declared as file:// (which must be there on every
-machine), and no secret: workers read those from their own environment.
+It holds no local path of the driver but file:// sources, which the user must have put on every machine, and no secret:
+workers read those from their own environment.
 """
 
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,23 +16,11 @@ from moaa.api.training import Dpo, Sft
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
 from moaa.store.stages.manifest import ObjectRef
+from moaa.weights.find import ModelWeights
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Weights(_Message):
-    """Which weights, and where every machine of the run finds them (`weights.py` brings them)."""
-
-    digest: str
-    """Of the content: equal digests are the same weights."""
-    uri: str
-    """The declared model's source, or `store:` and a folder of the store."""
-    revision: str | None = None
-    """hf:// only."""
-    secret_variable: str | None = None
-    """hf:// only: the environment variable that holds the Hub token."""
 
 
 class Resume(_Message):
@@ -45,15 +33,32 @@ class Resume(_Message):
     """Its optimiser is split over another number of workers, so only the weights are taken."""
 
 
+TrainingKind = Literal[Kind.SFT, Kind.DPO]
+
+
+def optimization(resource: MoAA, kind: TrainingKind) -> Sft | Dpo:
+    """The part of `spec.training` that a stage of this kind carries out."""
+    training = resource.spec.training
+    match kind:
+        case Kind.SFT:
+            spec: Sft | Dpo | None = training.sft
+        case Kind.DPO:
+            spec = training.dpo
+        case _:
+            assert_never(kind)
+    assert spec is not None, "the plan makes no stage for a part that is left out"
+    return spec
+
+
 class LoopConfig(_Message):
     resource: MoAA
-    kind: Literal[Kind.SFT, Kind.DPO]
+    kind: TrainingKind
     stage_path: str
     run_name: str
     """Of the Ray run, unique to this attempt; its checkpoints lie under it."""
     attempt: int
-    student: Weights
-    ref_model: Weights | None = None
+    student: ModelWeights
+    ref_model: ModelWeights | None = None
     tokens_key: str
     """The encoded rows in the store."""
     tokens_digest: str
@@ -61,19 +66,7 @@ class LoopConfig(_Message):
 
     @property
     def spec(self) -> Sft | Dpo:
-        return self.sft if self.kind is Kind.SFT else self.dpo
-
-    @property
-    def sft(self) -> Sft:
-        spec = self.resource.spec.training.sft
-        assert spec is not None, "an sft stage exists only with spec.training.sft"
-        return spec
-
-    @property
-    def dpo(self) -> Dpo:
-        spec = self.resource.spec.training.dpo
-        assert spec is not None, "a dpo stage exists only with spec.training.dpo"
-        return spec
+        return optimization(self.resource, self.kind)
 
     @property
     def workers(self) -> int:

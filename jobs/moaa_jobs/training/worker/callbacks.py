@@ -1,4 +1,4 @@
-"""What happens at a step's end, in a worker and in Ray Train's controller."""
+"""What a worker does at a step's end: it keeps the curve and hands checkpoints to Ray Train."""
 
 import time
 from collections.abc import Callable

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import deepspeed
 import pyarrow as pa
@@ -15,9 +15,7 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedTokenizerBase
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from trl.trainer.utils import add_fused_lm_head
 
-from moaa.plan.stage import Kind
 from moaa.store.fencing import Token
 from moaa.store.stages.folders import publish_folder
 from moaa_jobs.training.rows.order import Batch, Layout, batches, lay_out, pack
@@ -26,13 +24,11 @@ from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, needed_by
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
-from moaa_jobs.training.worker import export, ref_logps, trainers
+from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, StepRecorder
 from moaa_jobs.training.worker.model import load_model
-from moaa_jobs.training.worker.scoring import packing_is_exact, scoring_model
-
-if TYPE_CHECKING:
-    from moaa_jobs.training.worker.loop import Worker
+from moaa_jobs.training.worker.objective import Collator, objective_of
+from moaa_jobs.training.worker.place import Worker
 
 SHARD = "train"
 """The one shard of a training stage."""
@@ -50,10 +46,11 @@ class Start:
 
 
 class Session:
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.config = worker.config
         self.spec = worker.config.spec
+        self.objective = objective_of(worker.config)
         self.device: torch.device = ray.train.torch.get_device()
         self.student = worker.scratch / "student"
         self.table: pa.Table = open_table(worker.scratch / "tokens.arrow")
@@ -76,7 +73,9 @@ class Session:
         )
         start = self._start()
         with self.worker.phase("score"):
-            collator, packed = self._collator(pad_id, len(tokenizer))
+            collator, packed = self.objective.collator(
+                self.worker, self.table, device=self.device, pad_id=pad_id, vocabulary=len(tokenizer)
+            )
         with self.worker.phase("load"):
             trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer)
         with self.worker.phase("train"):
@@ -130,51 +129,6 @@ class Session:
         dist.barrier()
         return target
 
-    def _collator(self, pad_id: int, vocabulary: int) -> tuple[trainers.SftCollator | trainers.PairCollator, bool]:
-        """How bins become batches, and whether rows are laid end to end."""
-        if self.config.kind is Kind.DPO:
-            return trainers.PairCollator(self.table, pad_id=pad_id, ref_logps=self._ref_logps(pad_id)), False
-        packed = False
-        if self.config.sft.packing:
-            with scoring_model(self.student, self.spec, self.device) as model:
-                packed = packing_is_exact(model, vocabulary=vocabulary, spec=self.spec, device=self.device)
-            self.worker.packing_refused = not packed
-        return trainers.SftCollator(self.table, pad_id=pad_id, packed=packed), packed
-
-    def _ref_logps(self, pad_id: int) -> ref_logps.RefLogps:
-        """From the store, where they are put first if they are not there."""
-        worker, config = self.worker, self.config
-        folder = f"{config.checkpoints}/ref-logps"
-        digest, rows = config.tokens_digest, self.table.num_rows
-        stored = worker.runner.run(ref_logps.read(worker.store, folder, tokens_digest=digest, rows=rows))
-        # All ranks must go the same way, even if one looked a moment later.
-        missing = torch.tensor([stored is None], dtype=torch.int32, device=self.device)
-        dist.all_reduce(missing, op=dist.ReduceOp.MAX)
-        if stored is not None and not missing.item():
-            return stored
-        collator = trainers.PairCollator(self.table, pad_id=pad_id, ref_logps=None)
-        with scoring_model(worker.scratch / "ref-model", self.spec, self.device) as model:
-            add_fused_lm_head(model)
-            mine, values = ref_logps.score(
-                model, self.table, collator, rank=worker.rank, workers=config.workers,
-                batch_size=self.spec.micro_batch_size, device=self.device,
-                report=lambda step, of: self._report_scoring(step, of),
-            )  # fmt: skip
-        keys = [ref_logps.part_key(folder, config.run_name, rank) for rank in range(config.workers)]
-        worker.runner.run(ref_logps.write_part(worker.store, keys[worker.rank], mine, values))
-        dist.barrier()
-        if worker.rank == 0:
-            manifest = ref_logps.RefLogpsManifest(tokens_digest=digest, rows=rows, parts=keys)
-            worker.runner.run(ref_logps.write_manifest(worker.store, folder, manifest))
-        dist.barrier()
-        stored = worker.runner.run(ref_logps.read(worker.store, folder, tokens_digest=digest, rows=rows))
-        assert stored is not None, "rank 0 has just written it"
-        return stored
-
-    def _report_scoring(self, step: int, of: int) -> None:
-        if step == of or step % 20 == 0:
-            self.worker.report(LoopProgress(phase="scoring", step=step, steps=of))
-
     def _layout(self, steps: list[Batch], packed: bool) -> Layout:
         spec, workers = self.spec, self.config.workers
         if not packed:
@@ -192,18 +146,20 @@ class Session:
         start: Start,
         steps: list[Batch],
         layout: Layout,
-        collator: trainers.SftCollator | trainers.PairCollator,
+        collator: Collator,
         tokenizer: PreTrainedTokenizerBase,
     ) -> tuple[trainers.SftTrainer | trainers.PairTrainer, StepRecorder]:
         spec, done = self.spec, start.saved.done
         # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
-        args = trainers.arguments(
-            spec,
-            output_dir=self.worker.scratch / "output",
-            steps=len(steps) - done,
-            accumulation=layout.accumulation,
-            seed=self.config.resource.spec.seed,
-            on_gpu=self.config.on_gpu,
+        args = self.objective.arguments(
+            trainers.common_arguments(
+                spec,
+                output_dir=self.worker.scratch / "output",
+                steps=len(steps) - done,
+                accumulation=layout.accumulation,
+                seed=self.config.resource.spec.seed,
+                on_gpu=self.config.on_gpu,
+            )
         )
         recorder = StepRecorder(
             start.saved,
@@ -214,6 +170,7 @@ class Session:
             ),
         )
         trainer = trainers.build(
+            self.objective.trainer,
             load_model(start.model, spec),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
@@ -227,8 +184,7 @@ class Session:
     def _export(self, trainer: trainers.SftTrainer | trainers.PairTrainer) -> Any:
         """Rank 0: the folder's `Output` and its objects."""
         output, config = self.worker.scratch / "output", self.config
-        column = "ids" if config.kind is Kind.SFT else "prompt"
-        ids: list[int] = self.table.column(column)[0].as_py()
+        ids: list[int] = self.table.column(self.objective.probe_column)[0].as_py()
         trainer.model_wrapped.eval()
         trained = export.probe(trainer.model_wrapped, ids, self.device)
         trainer.save_model(str(output / "saved"))

@@ -109,11 +109,11 @@ class PairTrainer(_Ours, DPOTrainer):  # type: ignore[misc]  # untyped base
         return dataset
 
 
-def arguments(
+def common_arguments(
     spec: Sft | Dpo, *, output_dir: Path, steps: int, accumulation: int, seed: int, on_gpu: bool
-) -> SFTConfig | DPOConfig:
-    """Training arguments. Create them before the model: with them DeepSpeed's ZeRO-3 loading is switched on."""
-    common: dict[str, Any] = {
+) -> dict[str, Any]:
+    """Training arguments that no objective decides."""
+    return {
         "output_dir": str(output_dir),
         "deepspeed": training_config(spec, on_gpu=on_gpu),
         "max_steps": steps,
@@ -141,14 +141,10 @@ def arguments(
         "disable_tqdm": True,
         "log_level": "error",
     }
-    if isinstance(spec, Dpo):
-        return DPOConfig(
-            **common, beta=float(spec.beta), loss_type=["sigmoid"], precompute_ref_log_probs=True, disable_dropout=True
-        )
-    return SFTConfig(**common, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
 
 
 def build(
+    trainer: type[SftTrainer] | type[PairTrainer],
     model: PreTrainedModel,
     args: SFTConfig | DPOConfig,
     *,
@@ -159,7 +155,6 @@ def build(
     callbacks: list[TrainerCallback],
 ) -> SftTrainer | PairTrainer:
     """The trainer over these bins, in this order."""
-    trainer = PairTrainer if isinstance(collator, PairCollator) else SftTrainer
     return trainer(
         schedule=schedule,
         model=model,

@@ -1,4 +1,4 @@
-"""Which servers stand for the models that stages name, and what requests call them.
+"""Which servers stand for the models that stages name, and what requests call them. Pure.
 
 A promoted student is the folder that an earlier stage wrote, or the declared student: one server answers for every
 name of the same weights, so that a promotion never loads them a second time.
@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from moaa.api import MoAA
-from moaa.plan.digests import model_digest
+from moaa.api.models import Endpoint
 from moaa.plan.ids import made_by
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
-
-PORT = 8000
+from moaa.weights.find import find
 
 
 @dataclass(frozen=True)
@@ -33,27 +32,30 @@ class ServedModel:
 
     @property
     def served_name(self) -> str:
-        """What requests call it, and a part of its server's name.
+        """What requests call it, and a part of its server's name."""
+        return served_name(self.name)
 
-        >>> ServedModel("@i1-sft", "", None, "stages/sft/…").served_name
-        'student-i1-sft'
-        """
-        return re.sub(r"[^a-z0-9-]", "", self.name.replace("@", "student-"))
+
+def served_name(name: str) -> str:
+    """What requests call a model, also a part of the names of servers and log files.
+
+    >>> served_name("@i1-sft"), served_name("qwen")
+    ('student-i1-sft', 'qwen')
+    """
+    return re.sub(r"[^a-z0-9-]", "", name.replace("@", "student-"))
 
 
 def server_of(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> ServedModel | None:
-    """The server that answers for a name of `Stage.serves`, or None when somebody else's endpoint does.
+    """The server that answers for a name of `Stage.serves`, or None when the model is an endpoint.
 
     Raises:
         StageError: the stage that makes the student has no result, or one without a model.
     """
     name = _canonical(name, resource, results)
-    digest = model_digest(name, results)
-    maker = made_by(name)
-    if maker:
-        return ServedModel(name, digest, None, results[maker].outputs["model"].uri)
-    model = resource.spec.model(name)
-    return None if model.endpoint is not None else ServedModel(name, digest, model.source, None)
+    found = find(name, resource, results)
+    if isinstance(found, Endpoint):
+        return None
+    return ServedModel(name, found.digest, found.source, found.folder)
 
 
 def servers_of(names: Iterable[str], resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, ServedModel]:

@@ -1,0 +1,94 @@
+"""Where one worker stands: its rank, its files, its store, its voice. Imports neither torch nor Ray at its top.
+
+Local files lie in `scratch` of the machine: `student`, `ref-model` and `tokens.arrow` are brought by one worker a
+machine, `output` is emptied first, since a worker group that is restarted finds the files of the one before.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moaa.store.objects.base import Store
+from moaa_jobs.training.shared import weights
+from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key, remove_others, scratch_folder
+from moaa_jobs.training.shared.progress import ProgressWriter
+
+
+@dataclass
+class Worker:
+    config: LoopConfig
+    store: Store
+    runner: asyncio.Runner
+    rank: int
+    local_rank: int
+    local_ranks: range
+    """World ranks on this machine."""
+    scratch: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    resumed_step: int = 0
+    packing_refused: bool = False
+    writer: ProgressWriter | None = None
+
+    @staticmethod
+    def create(config: LoopConfig, runner: asyncio.Runner) -> "Worker":
+        import ray.train
+
+        from moaa.store.objects.open import StoreSettings, open_store
+
+        async def connect() -> Store:
+            return open_store(config.resource.spec.storage, StoreSettings())
+
+        context = ray.train.get_context()
+        first = context.get_world_rank() - context.get_local_rank()
+        return Worker(
+            config=config,
+            store=runner.run(connect()),
+            runner=runner,
+            rank=context.get_world_rank(),
+            local_rank=context.get_local_rank(),
+            local_ranks=range(first, first + context.get_local_world_size()),
+            scratch=scratch_folder(config.run_name),
+        )
+
+    def close(self) -> None:
+        """Leaves the files, which go with driver or pod: Ray Train may still be uploading the last checkpoint."""
+        if self.writer is not None:
+            self.writer.close()
+        self.runner.run(self.store.close())
+
+    def fetch(self) -> None:
+        import torch.distributed as dist
+
+        if self.local_rank == 0:
+            self.runner.run(self._fetch())
+        dist.barrier()
+
+    async def _fetch(self) -> None:
+        config = self.config
+        remove_others(self.scratch, config.run_name)
+        shutil.rmtree(self.scratch / "output", ignore_errors=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})
+        for name, source in wanted.items():
+            folder = await weights.bring(source, self.store, config.resource.spec.storage, self.scratch)
+            (self.scratch / name).unlink(missing_ok=True)
+            (self.scratch / name).symlink_to(folder)
+        await self.store.download(config.tokens_key, self.scratch / "tokens.arrow")
+
+    def report(self, progress: LoopProgress) -> None:
+        """Leave `progress` for the driver; rank 0 only. Neither waits nor fails."""
+        if self.rank == 0:
+            if self.writer is None:
+                self.writer = ProgressWriter(self.store, progress_key(self.config))
+            known = {"resumed_step": self.resumed_step, "packing_refused": self.packing_refused}
+            self.writer.write(progress.model_copy(update=known))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 2)

@@ -1,0 +1,101 @@
+"""The progress document: how far a job is, as JSON. Jobs write it to a file and show it on a port; both executors read
+it with `read`. Nothing resumes from it, and nothing else depends on it.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, cast, get_type_hints
+
+PORT = 8090
+"""Where a job's pod shows its progress; 8080 is Ray's own metrics port."""
+PATH = "/progress"
+MAX_COUNT = 2**53
+"""JSON numbers from here on are not exact."""
+MAX_NUMBER = 1e15
+
+
+class Figures(TypedDict, total=False):
+    """Whatever a job knows by now; a figure that it does not know is absent."""
+
+    stage: str
+    rows_done: int
+    """Of the shards it works on, earlier attempts' rows included."""
+    rows_total: int
+    """Of the shards it works on."""
+    rows_stage: int
+    """Of all shards."""
+    failed: int
+    """Rows."""
+    waiting: dict[str, int]
+    """Rows that wait, by the model that is not served now."""
+    calls: int
+    """Sent by this process."""
+    calls_reused: int
+    """Answered from the ledger."""
+    prompt_tokens: int
+    completion_tokens: int
+    tokens_per_s: float
+    eta_s: float
+    """Time left at the speed so far."""
+    step: int
+    steps: int
+    """Of training, or of scoring before it."""
+    loss: float
+    message: str
+    """What it does while there is no number to show."""
+
+
+def text_of(figures: Figures) -> str:
+    return json.dumps(figures)
+
+
+def read(text: str | bytes) -> Figures:
+    """The figures of a document; none when it is not one, as while a job has not written it yet."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return figures_of(said) if isinstance(said, dict) else {}
+
+
+def figures_of(said: Mapping[str, Any]) -> Figures:
+    """Those of `said` that are figures; what is none counts as not said.
+
+    >>> figures_of({"rows_done": 3, "rows_total": -1, "loss": float("nan"), "other": 1})
+    {'rows_done': 3}
+    """
+    return cast(Figures, {name: value for name, value in said.items() if name in _CHECKS and _CHECKS[name](value)})
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and abs(value) < MAX_NUMBER
+    )
+
+
+def _is_measure(value: object) -> bool:
+    return isinstance(value, int | float) and _is_number(value) and value >= 0
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) and _is_count(n) for name, n in value.items())
+
+
+_BY_TYPE: Mapping[Any, Callable[[object], bool]] = {
+    int: _is_count,
+    float: _is_measure,
+    str: lambda value: isinstance(value, str),
+    dict[str, int]: _is_counts,
+}
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    **{name: _BY_TYPE[kind] for name, kind in get_type_hints(Figures).items()},
+    "loss": _is_number,  # some losses fall below zero
+}

@@ -1,0 +1,37 @@
+"""The kinds of objects that the operator reads or writes, and their places in the API."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object and its place in the API."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str | None = None, sub: str | None = None) -> str:
+        """The URL's path of one object, or of all; `namespace` None: in every namespace.
+
+        >>> JOB.path("team", "x", "status")
+        '/apis/batch/v1/namespaces/team/jobs/x/status'
+        """
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        parts = [root, *(["namespaces", namespace] if namespace else []), self.plural, name, sub]
+        return "/".join(part for part in parts if part)
+
+
+MOAA = Kind("moaa.dev/v1alpha1", "MoAA", "moaas")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+SERVICE = Kind("v1", "Service", "services")
+JOB = Kind("batch/v1", "Job", "jobs")
+RAYJOB = Kind("ray.io/v1", "RayJob", "rayjobs")
+POD = Kind("v1", "Pod", "pods")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+EVENT = Kind("v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+CHILDREN = (DEPLOYMENT, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
+"""What the operator makes, and the pods that come of it."""
+BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in CHILDREN}

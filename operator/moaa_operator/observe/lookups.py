@@ -1,0 +1,86 @@
+"""What the watched copies do not show, asked of the server: how a Job's pods ended, and why a child has none."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from moaa_operator.kube.api import Api
+from moaa_operator.kube.errors import ApiError
+from moaa_operator.kube.kinds import POD
+from moaa_operator.kube.objects import Fields, Object, created_at, holds, is_owned_by, name_of, uid_of
+from moaa_operator.observe import jobs, rayjobs
+from moaa_operator.observe.pods import has_ended
+
+logger = logging.getLogger(__name__)
+
+JOB_LABEL = "batch.kubernetes.io/job-name"
+SILENCE = timedelta(seconds=2)
+"""Controllers make pods within a second, if at all."""
+ASK_EVERY_S = 20.0
+_SILENT: Mapping[str, Callable[[Fields, Iterable[Fields]], bool]] = {
+    "Job": jobs.is_silent,
+    "RayJob": rayjobs.is_silent,
+}
+"""Kinds that should have pods, and whether one has none."""
+
+
+def with_ends(api: Api, namespace: str, objects: Mapping[str, Iterable[Object]]) -> list[Object]:
+    """The run's pods; of ended Jobs as the server has them, where the copies lag.
+
+    Each kind is watched by itself, so a Job's end may be known before its pods' ends are, by as long as their watch is
+    broken. What a Job came to stands in its pods: without them finished work would be taken for lost and done again.
+
+    Raises:
+        ApiError: the server does not list them.
+    """
+    found = {uid_of(pod): pod for pod in objects.get("Pod", ())}
+    for job in objects.get("Job", ()):
+        if _ended_pods(job) > sum(has_ended(pod) for pod in found.values() if is_owned_by(pod, uid_of(job))):
+            fresh, _ = api.list(POD, namespace, selector=f"{JOB_LABEL}={name_of(job)}")
+            found |= {uid_of(pod): pod for pod in fresh}
+    return list(found.values())
+
+
+def _ended_pods(job: Fields) -> int:
+    """How many ended pods a Job that is over counts; 0 while it goes on."""
+    is_over = any(holds(job, kind) for kind in ("Complete", "Failed"))
+    status = job.get("status") or {}
+    return int(status.get("succeeded") or 0) + int(status.get("failed") or 0) if is_over else 0
+
+
+class Warnings:
+    """What Kubernetes says about silent children, each asked for at most every 20 s. Any thread may call.
+
+    A Job that may not make its pods (a quota, Pod Security, a missing service account) says so in Events only: its
+    status stays as if it had just begun. Events are many and short-lived, so they are not watched.
+    """
+
+    def __init__(self, api: Api, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._clock = clock
+        self._said: dict[str, tuple[float, Sequence[Object]]] = {}
+
+    def about(self, objects: Mapping[str, Iterable[Object]], *, now: datetime) -> list[Object]:
+        """Warning Events; none about a child while the server does not give them."""
+        pods = list(objects.get("Pod", ()))
+        found: list[Object] = []
+        for kind, is_silent in _SILENT.items():
+            for item in objects.get(kind, ()):
+                created = created_at(item)
+                if created is not None and now - created >= SILENCE and is_silent(item, pods):
+                    found += self._ask(item)
+        return found
+
+    def _ask(self, item: Object) -> Sequence[Object]:
+        uid, at = str(item["metadata"]["uid"]), self._clock()
+        for other in [u for u, (asked, _) in list(self._said.items()) if at - asked >= ASK_EVERY_S]:
+            self._said.pop(other, None)
+        if uid not in self._said:
+            try:
+                said = self._api.warnings(str(item["metadata"]["namespace"]), uid)
+            except ApiError as error:  # the decision goes on without: the child is silent either way
+                logger.warning("events_not_given kind=%s error=%s", item["kind"], error)
+                said = []
+            self._said[uid] = (at, said)
+        return self._said[uid][1]

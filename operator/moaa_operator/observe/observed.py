@@ -1,0 +1,100 @@
+"""What a decision about one MoAA rests on, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from moaa.api.status import MoAAStatus, StageProgress
+from moaa_operator.kube.objects import Object, Place, Problem, Ref
+from moaa_operator.kube.owner import Owner, Role
+from moaa_operator.observe.pods import Termination
+
+
+class End(StrEnum):
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Child:
+    """A Job, RayJob or ConfigMap of one attempt of a stage, or of a check of the store."""
+
+    ref: Ref
+    role: Role
+    stage: str
+    fingerprint: str
+    attempt: int
+    is_leaving: bool = False
+    end: End = End.RUNNING
+    created: datetime | None = None
+    terminations: tuple[Termination, ...] = ()
+    """How its containers ended, those that are still known."""
+    problem: Problem | None = None
+    """Why it does not go on, or how it failed in Kubernetes' words."""
+    progress: StageProgress | None = None
+    """How far it is, as far as its pods or its shards tell."""
+    is_running: bool = False
+    """At least one of its pods runs; of a RayJob: its head does."""
+    lost_since: datetime | None = None
+    """Of a RayJob that says it runs: since when its head, and with it the driver, is another one than it began on."""
+    unplaced_since: datetime | None = None
+    """Of a RayJob: since when a pod of its cluster finds no machine."""
+    told_to_go: datetime | None = None
+    """Of a Job: by when a pod that is being deleted should have ended, the earliest of those that have not. Until it
+    ends, the Job makes no other in its place."""
+    job_file: str = ""
+    """Of a ConfigMap: what its job reads, as JSON."""
+    is_silent: bool = False
+    """It should have pods and has none."""
+
+    @property
+    def is_work(self) -> bool:
+        """Runs something, other than a ConfigMap."""
+        return self.ref.kind != "ConfigMap"
+
+    @property
+    def is_live(self) -> bool:
+        """May still hold machines."""
+        return self.is_work and (self.end is End.RUNNING or self.is_leaving)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A model server's Deployment with its pods."""
+
+    ref: Ref
+    model: str
+    hash: str
+    is_ready: bool = False
+    """At least one replica answers."""
+    is_leaving: bool = False
+    created: datetime | None = None
+    unscheduled_since: datetime | None = None
+    """No replica has a machine; since when the first waits for one."""
+    scheduled_at: datetime | None = None
+    """When the first replica got its machine."""
+    restarts: int = 0
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything a decision about one MoAA rests on."""
+
+    owner: Owner
+    generation: int
+    document: Object
+    """The MoAA as the API server has it."""
+    status: MoAAStatus
+    is_leaving: bool = False
+    children: tuple[Child, ...] = ()
+    servers: tuple[Server, ...] = ()
+    services: Mapping[str, Ref] = field(default_factory=dict)
+    """Services of servers, by name."""
+    service_hashes: Mapping[str, str] = field(default_factory=dict)
+    has_kuberay: bool = True
+    """The cluster knows RayJobs."""
+    refusals: Mapping[Place, Problem] = field(default_factory=dict)
+    """What the API server would not let the operator make just now."""

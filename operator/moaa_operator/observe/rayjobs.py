@@ -1,0 +1,97 @@
+"""What a RayJob's status and its cluster's pods say. Pure."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from moaa.contract import answers
+from moaa_operator.kube import rejections
+from moaa_operator.kube.objects import Fields, Problem, created_at, holds, is_leaving, label, moment, name_of
+from moaa_operator.observe import pods
+from moaa_operator.observe.children import Heard, child
+from moaa_operator.observe.observed import Child, End
+from moaa_operator.observe.pods import Termination
+from moaa_operator.observe.progress import combine
+
+_EXIT_CODE = re.compile(r"exit code (\d+)")
+
+
+def is_silent(item: Fields, all_pods: Iterable[Fields]) -> bool:
+    """It goes on and has no pod. One that waits in a queue has none by design."""
+    if is_leaving(item) or (item.get("spec") or {}).get("suspend"):
+        return False
+    return end_of(item) is End.RUNNING and not pods_of_cluster(item, all_pods)
+
+
+def pods_of_cluster(item: Fields, all_pods: Iterable[Fields]) -> list[Fields]:
+    """Of a RayJob's cluster."""
+    cluster = (item.get("status") or {}).get("rayClusterName")
+    return [pod for pod in all_pods if cluster and label(pod, "ray.io/cluster") == cluster]
+
+
+def end_of(item: Fields) -> End:
+    status = item.get("status") or {}
+    deployment = str(status.get("jobDeploymentStatus") or "")
+    if deployment not in ("Complete", "Failed", "ValidationFailed"):
+        return End.RUNNING
+    # A stopped Ray job ends as Complete, too: only its own status says that it succeeded.
+    return End.SUCCEEDED if status.get("jobStatus") == "SUCCEEDED" and deployment == "Complete" else End.FAILED
+
+
+def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
+    status = item.get("status") or {}
+    deployment, ray = str(status.get("jobDeploymentStatus") or ""), str(status.get("jobStatus") or "")
+    message = str(status.get("message") or "")
+    mine = pods_of_cluster(item, all_pods)
+    head = next((pod for pod in mine if label(pod, "ray.io/node-type") == "head" and not is_leaving(pod)), None)
+    end, lost_since, problem, progress = end_of(item), None, None, None
+    ended: tuple[Termination, ...] = ()
+    if end is End.RUNNING:
+        lost_since, progress = _lost_since(status, head), combine(heard.of(mine))
+        problem = _problem(item, mine, head, heard)
+    else:
+        reason = str(
+            status.get("reason") or ("ValidationFailed" if deployment == "ValidationFailed" else ray or "Failed")
+        )
+        problem = None if end is End.SUCCEEDED else Problem(reason, f"RayJob {name_of(item)}: {message or reason}")
+        code = _EXIT_CODE.search(message)
+        if end is End.FAILED and (code or answers.read(message, answers.FailureAnswer)):
+            ended = (Termination(int(code.group(1)) if code else 1, message),)
+    return child(
+        item,
+        "RayJob",
+        end=end,
+        problem=problem,
+        terminations=ended,
+        is_silent=is_silent(item, mine),
+        is_running=ray == "RUNNING" and head is not None and pods.is_running(head),
+        lost_since=lost_since,
+        unplaced_since=min((t for pod in mine if (t := pods.unscheduled_since(pod))), default=None),
+        progress=progress,
+    )
+
+
+def _lost_since(status: Fields, head: Fields | None) -> datetime | None:
+    """When the head that a running job began on was replaced. The driver went with it, though the RayJob says it runs.
+
+    A job begins some seconds after its head, so one made in the same second (times have no less) is another.
+    """
+    begun = moment((status.get("rayJobInfo") or {}).get("startTime"))
+    made = created_at(head) if head is not None else None
+    is_lost = status.get("jobStatus") == "RUNNING" and begun is not None and made is not None and made >= begun
+    return made if is_lost else None
+
+
+def _problem(item: Fields, mine: list[Fields], head: Fields | None, heard: Heard) -> Problem | None:
+    """Why a RayJob that has not ended does not go on."""
+    name, status = name_of(item), item.get("status") or {}
+    if (item.get("spec") or {}).get("suspend"):
+        return Problem("Queued", f"RayJob {name} is suspended; its queue has not admitted it yet")
+    is_headless = status.get("jobStatus") == "RUNNING" and mine and head is None
+    if is_headless or _lost_since(status, head) is not None:
+        return Problem("HeadLost", f"RayJob {name} says that it runs, but the Ray head it ran on is gone")
+    refused = holds({"status": status.get("rayClusterStatus")}, "ReplicaFailure")
+    if refused is not None:
+        words = str(refused.get("message") or "")
+        return rejections.problem(f"a pod of RayJob {name}", words, reason=str(refused.get("reason") or ""))
+    return pods.first_problem(mine) if mine else heard.no_pods(item, "RayJob")

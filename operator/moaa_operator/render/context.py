@@ -1,0 +1,63 @@
+"""What every child is rendered from: resource, owner, settings. And what it carries: labels, owner, a digest.
+
+The digest covers what the resource says, never what the operator's version or settings add. So an upgrade of the
+operator leaves healthy children as they are, and an edit changes exactly the children it concerns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from moaa.api import MoAA
+from moaa.plan.canonical import digest_of
+from moaa_operator.kube.objects import Manifest
+from moaa_operator.kube.owner import GROUP, HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role
+from moaa_operator.settings import Settings
+
+SERVER_LABEL = f"{GROUP}/server"
+"""On a server's Deployment, Service and pods: their name. The only label its selectors use besides the run."""
+MANAGER = {"app.kubernetes.io/managed-by": "moaa-operator", "app.kubernetes.io/part-of": "moaa"}
+QUEUE_PREFIX = "kueue.x-k8s.io/"
+STAY_ANNOTATIONS = {
+    # Autoscalers that tidy up nodes would end hours of work to save minutes of a machine.
+    "karpenter.sh/do-not-disrupt": "true",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+}
+
+
+@dataclass(frozen=True)
+class Child:
+    """Who a child is."""
+
+    name: str
+    role: Role
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Besides those that all children have; its pods carry them, too."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RenderContext:
+    """One MoAA and how the operator is set up. Everything in this room is a function of it."""
+
+    resource: MoAA
+    owner: Owner
+    settings: Settings
+
+    def labels(self, child: Child) -> dict[str, str]:
+        """Of a child and of its pods."""
+        return {**MANAGER, RUN_LABEL: self.owner.name, ROLE_LABEL: str(child.role), **child.labels}
+
+    def queue_labels(self) -> dict[str, str]:
+        """Kueue's labels of the MoAA, for the children that Kueue is to admit."""
+        labels = self.resource.metadata.labels
+        return {name: value for name, value in labels.items() if name.startswith(QUEUE_PREFIX)}
+
+    def metadata(self, child: Child, *, made_from: Mapping[str, object]) -> Manifest:
+        """The metadata of a child; `made_from` is what of the resource it depends on."""
+        return {
+            "name": child.name,
+            "namespace": self.owner.namespace,
+            "labels": self.labels(child),
+            "annotations": {HASH_ANNOTATION: digest_of(made_from), **child.annotations},
+            "ownerReferences": [dict(self.owner.reference)],
+        }
