@@ -48,6 +48,13 @@ RECIPES = (
         ("moaa/api/evaluation.py", "moaa/benchmark/measures.py"),
     ),
     Recipe(
+        "loss",
+        "A loss on pairs",
+        4,
+        ("tests/integration/test_training_numbers.py", "-k", "formula and Hinge"),
+        ("moaa/api/training.py", "jobs/moaa_jobs/training/worker/losses.py"),
+    ),
+    Recipe(
         "stage_kind",
         "A kind of stage",
         7,
