@@ -56,7 +56,7 @@ crd: setup ## Write the CRD of the resource's classes into the chart
 	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
 
 .PHONY: golden
-golden: setup ## Write anew what must not move when code does (tests/golden); then read the difference in git
+golden: setup ## Write golden values again (tests/golden), after a change that is meant; then read the difference in git
 	$(PY) -m tests.golden.write
 
 .PHONY: format
