@@ -13,7 +13,7 @@ DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://[^\x00-\x1f
 class DataSource(Spec):
     """One data set: hf://datasets/owner/name, s3://bucket/key or file:///path; .jsonl, .json or .parquet.
 
-    Column shapes that are understood without being told: `messages`; `conversations` (from/value); `prompt` with
+    Columns that are recognised by their names: `messages`; `conversations` (from/value); `prompt` with
     optional `response`/`completion`, or with `chosen`; `instruction` with optional `input` and `output`.
     """
 
