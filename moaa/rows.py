@@ -3,6 +3,7 @@
 | table | stage → stage | columns |
 |---|---|---|
 | `sft-<k>`, `preference-<k>`, `eval-<benchmark>` | stage-data → all | PromptRow |
+| `dropped` | stage-data → people | DroppedRow |
 | `conversations` | generate → sft | ConversationRow |
 | `samples` | sample → judge | SampleRow |
 | `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
@@ -21,7 +22,19 @@ class PromptRow(TypedDict):
     """Unique in the table: the source's own id where it has one, else a digest of the messages."""
     messages: list[Message]
     answer: str | None
-    """Gold answer; evaluation tables only, None elsewhere."""
+    """Evaluation tables only, None elsewhere: the right answer, or the one that answers are compared with ($given)."""
+
+
+class DroppedRow(TypedDict):
+    """A row of a source that is in no table; duplicates and rows over a limit are counted and not listed."""
+
+    table: str
+    where: str
+    """Source, file and line or row."""
+    reason: str
+    """`contaminated`, or one of `moaa.data.reading.bad_rows.Why`."""
+    detail: str
+    """What was found and what to do, or the evaluation question that the row holds."""
 
 
 class ProposalRecord(TypedDict):

@@ -110,10 +110,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "hf without owner": ({"spec__models__0__source": "hf://a"}, "spec.models[0].source", "hf://owner/name"),
     "a data set as model": ({"spec__models__0__source": "hf://datasets/a/b"}, "spec.models[0].source", "is a data set"),
     "relative folder": ({"spec__models__0__source": "file://a/b"}, "spec.models[0].source", "absolute folder"),
-    "revision of a folder": (
-        {"spec__models__0": {"name": "a", "source": "file:///a", "revision": "main"}},
-        "spec.models[0].revision",
+    "token of a folder": (
+        {"spec__models__0": {"name": "a", "source": "file:///a", "tokenSecret": {"name": "a", "key": "b"}}},
+        "spec.models[0].tokenSecret",
         "for hf:// sources only",
+    ),
+    "a template that is none": (
+        {"spec__models__0__chatTemplate": "file:///a.jinja"},
+        "spec.models[0]",
+        "write its text",
+    ),
+    "a template of an endpoint": (
+        {
+            "spec__models__0": {
+                "name": "a",
+                "endpoint": {"url": "https://x/v1", "model": "m"},
+                "chatTemplate": "{{ x }}",
+            }
+        },
+        "spec.models[0]",
+        "models that we serve",
+    ),
+    "a template in arguments": (
+        {"spec__models__0__serving": {"args": ["--chat-template", "x"]}},
+        "spec.models[0].serving.args[0]",
+        "use the model's chatTemplate",
     ),
     "served endpoint": (
         {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}, "serving": {"gpus": 2}}},
@@ -240,9 +261,29 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "hf://datasets/owner/name",
     ),
     "unread format": (
-        {"spec__data__sft__0__source": "s3://b/x.csv"},
+        {"spec__data__sft__0__source": "s3://b/x.xlsx"},
         "spec.data.sft[0].source",
-        ".jsonl, .json, .parquet",
+        "must end with .jsonl, .json, .csv or .tsv",
+    ),
+    "compressed Parquet": (
+        {"spec__data__sft__0__source": "s3://b/x.parquet.gz"},
+        "spec.data.sft[0].source",
+        "other formats are not read",
+    ),
+    "two columns for the conversation": (
+        {"spec__data__sft__0__columns": {"messages": "dialog", "prompt": "query"}},
+        "spec.data.sft[0].columns.prompt",
+        "stands beside messages",
+    ),
+    "a source twice": (
+        {"spec__data__preference": [{"source": "s3://b/x.json"}, {"source": "s3://b/x.json", "split": "train"}]},
+        "spec.data.preference[1].source",
+        "rows are taken once",
+    ),
+    "a source of sft twice": (
+        {"spec__data__sft": [{"source": "s3://b/x.json"}, {"source": "s3://b/x.json", "answers": "Given"}]},
+        "spec.data.sft[1].source",
+        "is spec.data.sft[0] again",
     ),
     "data on a claim": ({"spec__data__sft__0__source": "pvc://c/x.json"}, "spec.data.sft[0].source", "hf://datasets"),
     "iterations without limit": (
@@ -335,11 +376,6 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec__models__0": asked(url="https://x/v1/responses/")},
         "spec.models[0].endpoint.url",
         "write what stands before it: https://x/v1",
-    ),
-    "a URL with a fragment": (
-        {"spec__models__0": asked(url="https://x/v1#models")},
-        "spec.models[0].endpoint.url",
-        "nothing behind it would be sent",
     ),
     "omitted and named": (
         {"spec__models__0": asked(omit=["seed"], names={"seed": "random_seed"})},

@@ -41,6 +41,15 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         r"\.(revision|tokenSecret): .* is for hf:// sources only",
     ),
     "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what other fields say"),
+    "URL of a call": (r"ends in /\S+, the path of one call", "url ends in the path of one call"),
+    "parameters omitted and named": (r"names\.\w+: .*is also in omit", r"names\.\w+: .*is also in omit"),
+    "header: one value": (r"give exactly one of value \(plain", r"give exactly one of value \(plain"),
+    "header: the client's": ("is set by the HTTP client", "is a header that the HTTP client sets"),
+    "header: credential": ("is a credential; put it in a Secret and name", "is a credential, by the header's name"),
+    "headers: names": (
+        r"headers\[\d+\]\.name: .*is set by \S+ already",
+        "headers has (one name twice|Authorization)",
+    ),
     "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", f"{SEEN}: .* is not allowed in a pod template"),
     "asked models declared: mixture": (
         rf"^spec\.mixture\..*: {NOT_DECLARED}",
@@ -97,7 +106,12 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "no encoded control characters": ("holds a line break", "holds a line break"),
     "data on the hub": ("must be hf://datasets/owner/name", "must be hf://datasets/owner/name"),
     "data in a file": ("must be an absolute path", "must be an absolute path"),
-    "data formats": ("must end with one of", "must end with one of"),
+    "data formats": ("must end with .jsonl", "must end with .jsonl"),
+    "data columns": ("stands beside messages", "stands beside messages"),
+    **{
+        f"rows: {group} once": (rf"^spec\.data\.{group}.*rows are taken once", rf"^spec\.data\.{group}: .*taken once")
+        for group in ("sft", "preference")
+    },
     "hub fields of data": ("is for hf:// data sets only", "is for hf:// data sets only"),
     "something is trained": ("without either nothing is trained", "without either nothing is trained"),
     **{
@@ -119,6 +133,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
 
 ONLY_VALIDATE: Mapping[str, str] = {
     rf"\.template\.(?!spec\.{SEEN}:).*: is not allowed in a pod template": "a schema of all of a pod is too large",
+    r"\.extraBody\.": "a JSON object of any shape is opaque to CEL",
     r"would be read from MOAA_SECRET_": "environment variables are `moaa run`'s",
     r"is not an address": "CEL's own idea of a URL is not the one that clients parse by",
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob
-from moaa.data.schemas import CONVERSATIONS, PAIRS
+from moaa.data.schemas import CONVERSATIONS, PAIRS, RANKINGS
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
@@ -150,17 +150,28 @@ class World:
     def store(self) -> DirectoryStore:
         return DirectoryStore(self.root / "store")
 
-    async def stage(self, kind: Kind, table: str, rows: Sequence[Mapping[str, Any]]) -> StageResult:
-        """A finished stage of iteration 1 with one table."""
+    async def stage(
+        self,
+        kind: Kind,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        rankings: Sequence[Mapping[str, Any]] = (),
+        failures: Mapping[str, int] | None = None,
+    ) -> StageResult:
+        """A finished stage of iteration 1 with one table; of a judge stage also with its rankings."""
         store = self.store
         store.prepare()
         path_digest = digest(f"{kind}{rows}")
         result = StageResult(stage=f"i1-{kind}", kind=kind, inputs=path_digest, fingerprint=path_digest)
         token = await claim(store, result.path, shard_name(0))
-        schema = CONVERSATIONS if table == "conversations" else PAIRS
-        await publish_shard(
-            store, result.path, token, {table: TableRows(rows, schema)}, main_table=table, rows_in=len(rows)
-        )
+        failures = failures or {}
+        tables = {table: TableRows(rows, CONVERSATIONS if table == "conversations" else PAIRS)}
+        main = table
+        if rankings:
+            tables["rankings"], main = TableRows(rankings, RANKINGS), "rankings"
+        rows_in = len(tables[main].rows) + sum(failures.values())
+        await publish_shard(store, result.path, token, tables, main_table=main, rows_in=rows_in, failures=failures)
 
         def build(totals: StageTotals) -> StageManifest:
             from datetime import UTC, datetime
@@ -168,11 +179,11 @@ class World:
             now = datetime.now(UTC)
             return StageManifest(
                 stage=result.stage, kind=kind, iteration=1, run="run", inputs=path_digest, fingerprint=path_digest,
-                attempt=1, document={}, outputs=totals.outputs, tables=totals.tables, started=now, finished=now,
-                seconds=0.0,
+                attempt=1, document={}, outputs=totals.outputs, tables=totals.tables, rows_in=totals.rows_in,
+                failures=totals.failures, started=now, finished=now, seconds=0.0,
             )  # fmt: skip
 
-        return (await finalise(store, result.path, [shard_name(0)], main_table=table, build=build)).result()
+        return (await finalise(store, result.path, [shard_name(0)], main_table=main, build=build)).result()
 
     def job(self, spec: MoAA, kind: Kind, results: Sequence[StageResult], *, student: str = "student") -> StageJob:
         resolved = StageResult(

@@ -106,6 +106,8 @@ STUDENT = "$student"
 """Stands for the last promoted student where a declared model's name could stand."""
 BASE_STUDENT = "$base"
 """Stands for the student before any training where a benchmark names its baseline."""
+GIVEN_ANSWERS = "$given"
+"""Stands there for the answers that the benchmark's rows hold."""
 
 
 SECRET_PREFIX = "MOAA_SECRET_"

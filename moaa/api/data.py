@@ -10,21 +10,48 @@ from moaa.api.base import SecretKey, Spec
 DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$", max_length=1024)]
 
 
-class DataSource(Spec):
-    """One data set: hf://datasets/owner/name, s3://bucket/key or file:///path; .jsonl, .json or .parquet.
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
-    Columns that are recognised by their names: `messages`; `conversations` (from/value); `prompt` with
-    optional `response`/`completion`, or with `chosen`; `instruction` with optional `input` and `output`.
+
+class Columns(Spec):
+    """What columns are called, where their names do not say what they are. One that is named is read as that, whatever
+    else is in the row; the others are found by name."""
+
+    messages: ColumnName | None = None
+    """The conversation: turns, or a dialogue in one text."""
+    prompt: ColumnName | None = None
+    """What is asked, instead of `messages`."""
+    system: ColumnName | None = None
+    context: ColumnName | None = None
+    """Put behind the first user turn."""
+    response: ColumnName | None = None
+    """The answer, for `answers: Given`."""
+    answer: ColumnName | None = None
+    """The right answer, for ExactMatch."""
+    id: ColumnName | None = None
+    ignore: Annotated[list[ColumnName], Field(max_length=64)] = []
+    """Columns to read as if they were not there."""
+
+
+class DataSource(Spec):
+    """One data set: hf://datasets/owner/name, s3://bucket/key or file:///path; .jsonl, .json, .csv or .tsv (also with
+    .gz, .bz2 or .zst), .parquet or .arrow; or a folder of one of these, ending with /.
+
+    Columns understood by name: `messages`, `conversations`, `conversation`; `prompt`; `instruction`, `question`, with
+    `input` or `context`; `turns`; `text` with a dialogue; answers in `response`, `completion`, `output`, `answer`,
+    `chosen`; `system`, `system_prompt`.
     """
 
     source: DataUri
     split: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "train"
-    """Split of an hf:// data set."""
+    """Files called `<split>`, `<split>-00000-of-…`, or in a folder of that name. A folder whose files are of no split
+    is read whole."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Branch, tag or commit of an hf:// data set; None: pinned at the first run."""
     token_secret: SecretKey | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Rows an iteration takes; the next iteration takes the next ones. None: all rows, for one iteration only."""
+    columns: Columns = Columns()
 
 
 class Answers(StrEnum):
@@ -44,7 +71,8 @@ class Data(Spec):
     sft: Annotated[list[SftSource], Field(max_length=32)] = []
     preference: Annotated[list[DataSource], Field(max_length=32)] = []
     decontamination_ngram: Annotated[int, Field(ge=0, le=64)] = 13
-    """A training row that shares this many consecutive words with an evaluation prompt is dropped; prompts shorter
-    than that must be equal. 0 turns it off."""
+    """A training row is dropped when it has four fifths of an evaluation question's own words, in runs of this many,
+    and its numbers. Words that questions share (a template) are no question's own; shorter questions must be equal. 0
+    turns it off."""
     allow_reuse: bool = False
     """When a source runs out of rows, start again from its beginning instead of failing."""

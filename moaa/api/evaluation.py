@@ -32,8 +32,9 @@ class Pairwise(Benchmark):
     """Win rate against a baseline's answers, judged in both orders: win 1, tie or order-dependent ½, loss 0."""
 
     type: Literal["Pairwise"]
-    baseline: ModelName | Literal["$base"] = "$base"
-    """Whose answers are the yardstick; $base is the student before any training."""
+    baseline: ModelName | Literal["$base", "$given"] = "$base"
+    """Whose answers are the yardstick; $base is the student before any training, $given are the answers that the rows
+    hold (AlpacaEval's `output`)."""
     judge: Judge
 
 

@@ -114,7 +114,6 @@ class JudgeModel(Spec):
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
-    """A verdict that is cut there is unreadable and never counts; a cut evaluation is marked as such."""
 
 
 class Criterion(Spec):

@@ -55,13 +55,7 @@ class Header(Spec):
     ) = None
     """Plain text that everybody may read."""
     secret: SecretKey | None = None
-    """Where the value is, for example a key that goes into `api-key`."""
-
-    @model_validator(mode="after")
-    def _one_value(self) -> Self:
-        if (self.value is None) == (self.secret is None):
-            raise ValueError("give exactly one of value (plain text) and secret (where it is)")
-        return self
+    """Where the value is, for example a key that goes into `api-key`. Exactly one of the two is given."""
 
 
 class Endpoint(Spec):
@@ -112,6 +106,13 @@ class Serving(Spec):
     """Pod template overrides, merged over the operator's (Kubernetes only)."""
 
 
+TEMPLATE_ARGUMENTS_OF_OURS = (
+    "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize",
+    "return_dict", "strftime_now",
+)  # fmt: skip
+"""Arguments of a chat template that a request decides, or the server's clock."""
+
+
 class Model(Spec):
     """A model, declared once under a name that other fields use."""
 
@@ -119,16 +120,36 @@ class Model(Spec):
     source: SourceUri | None = None
     """hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    """Branch, tag or commit of an hf:// source; None: the default branch, pinned to its commit at the first run."""
+    """Branch, tag or commit of an hf:// source; None: the default branch, pinned to its commit at the first run. Of any
+    other source a word of yours for what lies there: a new word takes files that were edited, as they are now."""
     token_secret: SecretKey | None = None
     """Hub token of a gated hf:// source."""
     license: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Licence of the weights, carried into manifests and the report."""
+    chat_template: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    """Jinja chat template in place of the model's own, in serving and in training alike: its text, or file://./name.jinja
+    in a file that `moaa` reads. None: the model's own."""
+    chat_template_args: Annotated[dict[str, bool | int | str], Field(max_length=16)] = {}
+    """Arguments of the chat template, in serving and in training alike, for example {enable_thinking: false}: names to
+    true, false, whole numbers or texts."""
     serving: Serving = Serving()
     endpoint: Endpoint | None = None
     extra_body: JsonObject = {}
     """Further fields of every request, for example {top_k: 20}, or for an endpoint that runs vLLM or SGLang
     {chat_template_kwargs: {enable_thinking: false}}; sent as they are, and part of what a call is."""
+
+    @model_validator(mode="after")
+    def _template(self) -> Self:
+        if self.endpoint is not None and (self.chat_template is not None or self.chat_template_args):
+            raise ValueError("chatTemplate and chatTemplateArgs are for models that we serve; remove them")
+        if self.chat_template is not None and "{" not in self.chat_template:
+            raise ValueError(
+                "chatTemplate is no Jinja template: write its text, or file://./name.jinja in a file that moaa reads "
+                "(a cluster sees no files of yours)"
+            )
+        for name in sorted(set(TEMPLATE_ARGUMENTS_OF_OURS) & self.chat_template_args.keys()):
+            raise ValueError(f"chatTemplateArgs.{name} is decided by each request; remove it")
+        return self
 
     @property
     def max_model_len(self) -> int:

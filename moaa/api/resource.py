@@ -77,7 +77,7 @@ class Failures(Spec):
     """What is tolerated before a stage fails."""
 
     max_fraction: Fraction = Decimal("0.01")
-    """Part of a stage's rows that may fail for good."""
+    """Part of a stage's rows that may fail for good; of stage-data, part of the rows of each source."""
     retries: Annotated[int, Field(ge=0, le=20)] = 3
     """Attempts of a stage after the first."""
 

@@ -96,6 +96,15 @@ class Dpo(Optimization):
     ref_model: RefModel = RefModel.STAGE_START
 
 
+class Thinking(StrEnum):
+    """What a student is taught of thoughts, the text that reasoning models write before an answer."""
+
+    ANSWER_ONLY = "AnswerOnly"
+    """To answer at once. A row whose answer begins with a thought is a recorded failure."""
+    AS_GIVEN = "AsGiven"
+    """To think where the answers of the data hold a thought, as it stands there."""
+
+
 def sampling_of(dpo: Dpo) -> FinalSampling:
     """How the student's samples are drawn."""
     return FinalSampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens, when_cut=dpo.when_cut)
@@ -105,5 +114,9 @@ class Training(Spec):
     """SFT, DPO or both; leave one out to skip its stages."""
 
     resources: TrainingResources = TrainingResources()
+    thinking: Thinking | None = None
+    """Whether answers are trained without thoughts (AnswerOnly) or with those they hold (AsGiven). None: AnswerOnly,
+    but for a student whose chat template lets it think as it is served: then it has to be said here, or thinking turned
+    off with the model's chatTemplateArgs."""
     sft: Sft | None = None
     dpo: Dpo | None = None

@@ -15,6 +15,7 @@ from moaa.rows import PromptRow
 class ExactMatchMeasure:
     metric: str = "exact match"
     needs_gold: bool = True
+    needs_given: bool = False
     prompts: tuple[str, ...] = ()
     judge: Judge | None = None
     yardstick: str | None = None

@@ -40,6 +40,11 @@ class Measure(Protocol):
         ...
 
     @property
+    def needs_given(self) -> bool:
+        """Whether `answer` is what answers are compared with, the row's own; stage-data refuses rows without."""
+        ...
+
+    @property
     def prompts(self) -> tuple[str, ...]:
         """Names of the templates it fills."""
         ...

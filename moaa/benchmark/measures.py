@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import assert_never
 
-from moaa.api.base import BASE_STUDENT
+from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS
 from moaa.api.evaluation import AnyBenchmark, ExactMatch, Pairwise
 from moaa.api.mixture import Judge
 from moaa.benchmark.exact_match import ExactMatchMeasure
@@ -22,7 +22,8 @@ def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Jud
         case ExactMatch():
             return ExactMatchMeasure()
         case Pairwise():
-            yardstick = student if benchmark.baseline == BASE_STUDENT else benchmark.baseline
+            yardsticks = {BASE_STUDENT: student, GIVEN_ANSWERS: None}
+            yardstick = yardsticks.get(benchmark.baseline, benchmark.baseline)
             return PairwiseMeasure(benchmark, resolved(benchmark.judge), yardstick)
         case _:
             assert_never(benchmark)

@@ -9,7 +9,7 @@ from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.benchmark.measure import NO_VERDICT, Scored
-from moaa.conversation import Conversation
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.judge.method import Compared
 from moaa.judge.methods import method_of
@@ -25,9 +25,14 @@ SHOWN_CHARACTERS = 160
 class PairwiseMeasure:
     benchmark: Pairwise
     judge: Judge
-    yardstick: str
+    yardstick: str | None
+    """None: the answers that the rows hold."""
     metric: str = "win rate"
     needs_gold: bool = False
+
+    @property
+    def needs_given(self) -> bool:
+        return self.yardstick is None
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -42,7 +47,7 @@ class PairwiseMeasure:
         Raises:
             CallError, ModelAbsent: as `Measure.score`.
         """
-        baseline = await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
+        baseline = await self._baseline(row, asker)
         asked, mine = exchange(answered)
         _, other = exchange(baseline)
         compared = await method_of(self.judge).duel(asked, mine, other, asker)
@@ -50,8 +55,15 @@ class PairwiseMeasure:
             return Scored(0.5)
         won = compared.comparison["score"]
         if won is None:
-            raise CallError(NO_VERDICT, f"row {row['id']}: no verdict against {self.yardstick}: {_reasons(compared)}")
+            against = self.yardstick or "the row's own answer"
+            raise CallError(NO_VERDICT, f"row {row['id']}: no verdict against {against}: {_reasons(compared)}")
         return Scored(won, compared.said)
+
+    async def _baseline(self, row: PromptRow, asker: Asker) -> Conversation:
+        if self.yardstick is not None:
+            return await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
+        assert row["answer"] is not None, f"row {row['id']}: stage-data refuses rows without an answer"
+        return [*row["messages"], Message(role="assistant", content=row["answer"])]
 
 
 def _reasons(compared: Compared) -> str:

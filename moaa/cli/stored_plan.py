@@ -9,6 +9,7 @@ from moaa.plan.forecast.show import plan_view
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.result import Identity, StageResult
 from moaa.run.edits import edits_without_effect
 from moaa.run.records import LOCAL_UID, read_iterations, run_id
@@ -37,4 +38,13 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     }
     repeated = repeats(graph, resource, results, last=last, documents=documents)
     kept = await edits_without_effect(resource, store, results, records)
-    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept)
+    staged = await read_manifest(store, results[STAGE_DATA].path) if STAGE_DATA in results else None
+    found = [] if staged is None else too_long(staged.metrics)
+    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=found)
+
+
+def too_long(metrics: Mapping[str, float]) -> list[str]:
+    """Sentences about `<table>.tooLong.<model>`, which part of a table's rows stage-data found too long for a model."""
+    parts = sorted((*key.split(".tooLong."), part) for key, part in metrics.items() if ".tooLong." in key)
+    why = "its maxModelLen, or the maxLength it is trained with"
+    return [f"{part:.1%} of {table} is too long for {model} ({why})" for table, model, part in parts]

@@ -11,7 +11,7 @@ _ACCOUNT = re.compile(
     r"""
     (invalid|incorrect|wrong|expired|revoked|missing|bad)[ _-](x-)?api[ _-]?key
     | api[ _-]?key[ '"\w.:*-]{0,80}(not[ ]valid|invalid|incorrect|expired|missing|not[ ]found|required|disabled|revoked)
-    | (invalid|missing)[ _](authentication|credentials|token|subscription[ ]key)\b
+    | (invalid|missing)[ _](authentication|credentials|(access|auth|bearer)[ _]token|subscription[ ]key)\b
     | authentication_error | unauthori[sz]ed | access[ ]denied[ ]due[ ]to[ ]invalid[ ]subscription
     | insufficient[ _](quota|credits?|balance|funds) | credit[ ]balance | (out[ ]of|no|not[ ]enough)[ ]credits?\b
     | billing[ _](hard[ _]limit|not[ _]active|account) | payment[ _]required | arrear | account[ ]balance
@@ -23,7 +23,7 @@ _ACCOUNT = re.compile(
 _FILTERED = re.compile(
     r"""
     content[ _-]?(filter|policy|management|moderation|blocked) | moderation | flagged | responsible[ _-]?ai
-    | safety[ _](system|settings|filter|reasons|policy) | usage[ ]polic | data_inspection_failed
+    | safety[ _](system|filter|reasons|policy) | usage[ ]polic | data_inspection_failed
     | (inappropriate|prohibited|unsafe|sensitive)[ _](content|data|information|words) | content[ ]exists[ ]risk
     | blocked[ ]by[ ].{0,40}(safety|guardrail|filter|policy) | guardrail
     """,
@@ -43,7 +43,8 @@ _TOO_LONG = re.compile(
 )
 _NO_SYSTEM = re.compile(
     r"""
-    system[ _-]?(role|message|prompt|instruction)s?\b.{0,40}\b(not|n't|cannot|unsupported|only)\b
+    system[ _-]?(role|message|prompt|instruction)s?\b.{0,40}(\bnot\b|n't\b|\bcannot\b|\bunsupported\b)
+    | \bno[ ]system[ _-]?(role|message|prompt)
     | (not|n't|cannot|no)\b[^.]{0,20}\bsupport[^.]{0,30}['"`]?\bsystem\b
     | developer[ ]instruction[ ]is[ ]not[ ]enabled | unsupported[ ]role:?[ ]['"`]?system
     | (invalid|unknown|unexpected)[ ]role:?[ ]['"`]?system

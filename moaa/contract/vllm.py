@@ -4,9 +4,10 @@ What bears on answers is the same on a laptop and on a cluster, since both take 
 processes are each executor's own.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
-from moaa.api.models import Serving
+from moaa.api.models import Model, Serving
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Started instead of `vllm serve`, which looks up a distribution called `vllm` and so fails with builds under another
@@ -38,10 +39,24 @@ CPU_ENVIRONMENT = {
 }
 
 
-def arguments(serving: Serving, *, served_name: str) -> list[str]:
-    """Arguments that do not depend on the weights or on where the server runs. `serving.args` come last and win."""
+def chat_arguments(model: Model) -> list[str]:
+    """How a server is told the chat template that the resource gives the model, and the template's arguments."""
+    told: list[str] = []
+    if model.chat_template is not None:
+        # As texts, which is what training renders; by default vLLM guesses from the template whether to pass parts.
+        told += ["--chat-template", model.chat_template, "--chat-template-content-format", "string"]
+    if model.chat_template_args:
+        told += ["--default-chat-template-kwargs", json.dumps(model.chat_template_args, sort_keys=True)]
+    return told
+
+
+def arguments(serving: Serving, *, served_name: str, chat: Sequence[str] = ()) -> list[str]:
+    """Arguments that do not depend on the weights or on where the server runs. `serving.args` come last and win.
+
+    `chat` is what `chat_arguments` gave.
+    """
     fixed = ["--served-model-name", served_name, "--max-model-len", str(serving.max_model_len)]
-    fixed += ["--max-num-seqs", str(serving.max_concurrency), "--disable-uvicorn-access-log"]
+    fixed += ["--max-num-seqs", str(serving.max_concurrency), "--disable-uvicorn-access-log", *chat]
     # By default vLLM gives every request that leaves them out the top_k, min_p and penalties of the model's
     # generation_config.json, which no resource declares and which differ from model to model. With `vllm` it takes none
     # of them; the file's eos_token_id (Llama 3's <|eom_id|>, Gemma's <end_of_turn>) ends answers all the same, being

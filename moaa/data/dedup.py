@@ -1,8 +1,8 @@
-"""Exact deduplication of rows by what the user says in them.
+"""Exact deduplication of rows by what the user says in them, and under which system prompt.
 
-Two rows are the same when their user turns are, after Unicode NFKC, case folding and white space reduced to single
-spaces. System turns and answers do not count: two answers to one question would teach the student twice about the same
-question. The first row in source order stays. Memory: 32 bytes and a set entry for each row, whatever its length.
+Two rows are the same when their system and user turns are, after Unicode NFKC, case folding and white space reduced to
+single spaces. Answers do not count: two answers to one question would teach the student twice about the same question.
+The first row in source order stays. Memory: 32 bytes and a dictionary entry for each row, whatever its length.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def user_key(messages: Sequence[Message]) -> bytes:
-    """Digest of the normalised user turns; equal for rows that count as the same."""
-    turns = [normalize(m["content"]) for m in messages if m["role"] == "user"]
-    # NUL separates: it can stand in no turn (moaa.data.shapes), so ["a", "b"] and ["a b"] differ.
+def question_key(messages: Sequence[Message]) -> bytes:
+    """Digest of the normalised system and user turns; equal for rows that count as the same."""
+    turns = [f"{m['role']} {normalize(m['content'])}" for m in messages if m["role"] != "assistant"]
+    # NUL separates: it can stand in no turn (moaa.data.reading.bad_rows), so ["a", "b"] and ["a b"] differ.
     return hashlib.sha256("\0".join(turns).encode()).digest()
 
 
@@ -28,12 +28,12 @@ class Deduplicator:
     """Remembers the rows of one group (`sft` or `preference`), over all of its sources."""
 
     def __init__(self) -> None:
-        self._seen: set[bytes] = set()
+        self._seen: dict[bytes, str] = {}
 
-    def is_new(self, messages: Sequence[Message]) -> bool:
-        """True the first time these user turns are seen."""
-        key = user_key(messages)
+    def first(self, messages: Sequence[Message], table: str) -> str | None:
+        """The table in which this question was seen before; None the first time, when it is noted for `table`."""
+        key = question_key(messages)
         if key in self._seen:
-            return False
-        self._seen.add(key)
-        return True
+            return self._seen[key]
+        self._seen[key] = table
+        return None

@@ -3,7 +3,8 @@
 Evaluation tables come first, since what is kept of them decides what training rows may hold. Deduplication is within
 `sft` and within `preference`, over their sources in order, never between them: the paper takes its preference prompts
 from its SFT set. Ids are unique within such a group: a row whose id an earlier source has used for something else is
-called `<id>@<k>`, k being its source. Within one source an id that names two different rows is the user's mistake.
+called `<id>@<k>`, k being its source. Within one source the second row of an id is a failed row, like any row that
+cannot be read: it is counted, and whether there are too many is for the caller to say.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+from moaa.api.data import Columns
+from moaa.data.account import Account
 from moaa.data.decontaminate import Contamination
 from moaa.data.dedup import Deduplicator
-from moaa.data.files import bad
 from moaa.data.hashing import canonical
-from moaa.data.shapes import Use
+from moaa.data.reading.bad_rows import BadRow, RowError, Why
+from moaa.data.reading.shapes import NO_COLUMNS, Use
 from moaa.data.sources import SourcedRow, read_rows
 from moaa.data.spool import Spool
 from moaa.rows import PromptRow
@@ -33,6 +36,7 @@ class TableSource:
     """Local path and the name that errors use."""
     limit: int | None = None
     """Evaluation tables: most rows that are kept, the first of the permutation. None for training tables."""
+    columns: Columns = NO_COLUMNS
 
     @property
     def group(self) -> str:
@@ -40,22 +44,11 @@ class TableSource:
 
 
 @dataclass
-class Counts:
-    """read = duplicates + contaminated + over_limit + kept."""
-
-    read: int = 0
-    duplicates: int = 0
-    contaminated: int = 0
-    over_limit: int = 0
-    kept: int = 0
-
-
-@dataclass
 class PreparedTable:
     name: str
     spool: Spool
     limit: int | None
-    counts: Counts = field(default_factory=Counts)
+    account: Account = field(default_factory=Account)
 
     def rows(self) -> Iterator[PromptRow]:
         """In the run's order. Valid until `prepare` is left."""
@@ -71,7 +64,7 @@ def prepare(
     `on_rows` is told now and then how many rows have been read.
 
     Raises:
-        DataError: a source is wrong; nothing of it is used.
+        DataError: a file of a source is wrong; nothing of it is used.
     """
     contamination = Contamination(ngram)
     groups: dict[str, _Group] = {}
@@ -84,25 +77,44 @@ def prepare(
             group = groups.setdefault(source.name if is_eval else source.group, _Group(is_training=not is_eval))
             spool = stack.enter_context(Spool(folder / f"{source.name}.spool", seed))
             table = tables[source.name] = PreparedTable(source.name, spool, source.limit)
-            for sourced in read_rows(source.files, source.use):
+            for found in read_rows(source.files, source.use, source.columns):
                 total += 1
-                table.counts.read += 1
                 if total % 256 == 0:
                     on_rows(total)
-                row = group.admit(sourced, source.name)
-                if row is None:
-                    table.counts.duplicates += 1
-                elif not is_eval and contamination.contains(row["messages"]):
-                    table.counts.contaminated += 1
-                else:
-                    spool.append(row)
-            table.counts.kept = len(spool) if source.limit is None else min(len(spool), source.limit)
-            table.counts.over_limit = len(spool) - table.counts.kept
+                _take(found, table, group, None if is_eval else contamination)
+            account = table.account
+            account.kept = len(spool) if source.limit is None else min(len(spool), source.limit)
+            account.over_limit = len(spool) - account.kept
             if is_eval:
                 for kept in table.rows():
-                    contamination.add(kept["messages"])
+                    contamination.add(kept["messages"], table=source.name, row=kept["id"])
         on_rows(total)
         yield [tables[source.name] for source in sources]
+
+
+def _take(found: SourcedRow | BadRow, table: PreparedTable, group: "_Group", questions: Contamination | None) -> None:
+    """One row into its table, or into the account of what was left out."""
+    account = table.account
+    account.read += 1
+    if isinstance(found, BadRow):
+        account.fail(found)
+        return
+    account.ignore(found.ignored)
+    admitted = group.admit(found, table.name)
+    if isinstance(admitted, BadRow):
+        account.fail(admitted)
+    elif isinstance(admitted, _Duplicate):
+        account.duplicates_of[admitted.of] += 1
+    elif questions is not None and (question := questions.find(admitted["messages"])):
+        account.contaminate(found.where, question)
+    else:
+        table.spool.append(admitted)
+
+
+@dataclass(frozen=True)
+class _Duplicate:
+    of: str
+    """The table that holds the first."""
 
 
 class _Group:
@@ -112,20 +124,28 @@ class _Group:
         self._ids: dict[str, tuple[str, bytes]] = {}
         self._deduplicator = Deduplicator() if is_training else None
 
-    def admit(self, sourced: SourcedRow, table: str) -> PromptRow | None:
-        """The row, under an id that is unique in the group; None for a duplicate."""
+    def admit(self, sourced: SourcedRow, table: str) -> PromptRow | BadRow | _Duplicate:
+        """The row under an id that is unique in the group."""
         row = sourced.row
         content = blake2b(canonical([row["messages"], row["answer"]]), digest_size=16).digest()
         row_id = row["id"]
         if known := self._ids.get(row_id):
             if known[1] == content:
-                return None
+                return _Duplicate(known[0])
             if known[0] == table:
-                raise bad(sourced.where, "id", row_id, "an earlier row with other content has it; ids must be unique")
+                remedy = (
+                    "an earlier row with other content has it; ids must be unique, or left unread by columns.ignore"
+                )
+                return _taken(sourced, remedy)
             row_id = f"{row_id}@{table.rpartition('-')[2]}"
             if row_id in self._ids:
-                raise bad(sourced.where, "id", row["id"], f"{row_id}, its name beside an earlier source, is taken too")
-        if self._deduplicator and not self._deduplicator.is_new(row["messages"]):
-            return None
+                return _taken(sourced, f"{row_id}, its name beside an earlier source, is taken too")
+        if self._deduplicator and (first := self._deduplicator.first(row["messages"], table)):
+            return _Duplicate(first)
         self._ids[row_id] = (table, content)
         return PromptRow(id=row_id, messages=row["messages"], answer=row["answer"])
+
+
+def _taken(sourced: SourcedRow, remedy: str) -> BadRow:
+    error = RowError(Why.DUPLICATE_ID, "id", sourced.row["id"], remedy)
+    return BadRow(sourced.where, error.why, str(error))

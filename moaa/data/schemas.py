@@ -36,6 +36,9 @@ _COMPARISONS = _list(
 PROMPTS = pa.schema([_field("id", _STRING), _field("messages", _MESSAGES), pa.field("answer", _STRING)])
 """PromptRow: `sft-<k>`, `preference-<k>`, `eval-<benchmark>`."""
 
+DROPPED = pa.schema([_field(name, _STRING) for name in ("table", "where", "reason", "detail")])
+"""DroppedRow."""
+
 CONVERSATIONS = pa.schema(
     [
         _field("id", _STRING),

@@ -15,6 +15,7 @@ from moaa.api.mixture import Criterion, Judge, JudgeModel
 from moaa.asking.asker import Asker
 from moaa.asking.caller import Reply
 from moaa.asking.gather import gather_calls
+from moaa.asking.reasons import Reason
 from moaa.conversation import Conversation
 from moaa.errors import CallError
 from moaa.judge.prompts import Ordered, criteria_messages, meta_messages, single_messages
@@ -87,24 +88,24 @@ async def meta_verdict(
 
 async def _verdict(pair: Ordered, model: JudgeModel, ask: Ask) -> Judgement:
     found: Verdict | None
-    found, text, failure = await _ask_twice(ask, model, _read)
+    found, text, failure = await _ask_twice(ask, model, _whole_verdict)
     return Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
+
+
+def _whole_verdict(reply: Reply) -> Verdict | None:
+    """None also for a reply that was cut: what the judge would have ended with is not known."""
+    return None if reply.is_cut else parse_verdict(reply.text)
 
 
 async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
     """What was read, the text it was read in, and why there is nothing."""
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
-    text = ""
+    text, failure = "", UNREADABLE
     for asked, key in ((model, ""), (warmer, RETRY_KEY)):
         [reply] = await gather_calls([ask(asked, key)])
         if isinstance(reply, CallError):
             return None, text, str(reply.reason)
-        text = reply.text
+        text, failure = reply.text, str(Reason.CUT_ANSWER) if reply.is_cut else UNREADABLE
         if (found := parse(reply)) is not None:
             return found, text, ""
-    return None, text, UNREADABLE
-
-
-def _read(reply: Reply) -> Verdict | None:
-    """None also for a reply that was cut: what the judge would have ended with is not known."""
-    return None if reply.is_cut else parse_verdict(reply.text)
+    return None, text, failure

@@ -22,6 +22,7 @@ from moaa.local.processes.lock import exclusive
 from moaa.local.processes.process import Guards
 from moaa.local.serving.catalogue import Catalogue, VllmLaunch
 from moaa.local.serving.machine import Capacity
+from moaa.local.serving.needs import too_few_gpus
 from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
@@ -150,6 +151,10 @@ class _Runner:
             done=self._done,
         )
         if self._done < len(self._graph.stages):
+            left = [stage for name, stage in self._graph.stages.items() if name not in self._results]
+            lacking = too_few_gpus(left, self._resource, gpus=len(self._hold.capacity.gpus))
+            if lacking is not None:
+                raise UsageError(lacking)
             await preflight(self._store)
             await records.write_resource(self._store, records.run_id(self._resource), self._resource)
             await self._run_the_rest()

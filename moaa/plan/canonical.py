@@ -18,8 +18,9 @@ from moaa.api.mixture import Judge, Mixture, Sampling
 from moaa.api.training import Dpo, Optimization
 
 NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
-    # A credential opens the same rows; the limit is part of the slice, or of the table for benchmarks.
-    DataSource: frozenset({"token_secret", "revision", "limit"}),
+    # A credential opens the same rows; the limit is part of the slice, or of the table for benchmarks; columns are part
+    # of the document of stage-data, and of others' by its rows.
+    DataSource: frozenset({"token_secret", "revision", "limit", "columns"}),
     Benchmark: frozenset({"source", "split"}),
     # Resolution has replaced or added the student by then.
     Mixture: frozenset({"add_student", "student_sampling"}),

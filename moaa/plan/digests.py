@@ -51,7 +51,23 @@ def answering(model: Model, digest: str) -> Document:
         document["omit"] = sorted(set(model.endpoint.omit))
     if model.endpoint is not None and (names := model.endpoint.names.model_dump(by_alias=True, exclude_none=True)):
         document["names"] = names
+    return document | chat_of(model)
+
+
+def chat_of(model: Model) -> Document:
+    """The chat template that the resource gives a model, and its arguments; nothing where it gives none."""
+    document: Document = {}
+    if model.chat_template is not None:
+        document["chatTemplate"] = text_digest(model.chat_template)
+    if model.chat_template_args:
+        document["chatTemplateArgs"] = dict(model.chat_template_args)
     return document
+
+
+def taught(resource: MoAA) -> Document:
+    """What makes other tokens of the same rows in a training, as far as the resource states it."""
+    thinking = resource.spec.training.thinking
+    return chat_of(resource.spec.model(resource.spec.student)) | ({"thinking": str(thinking)} if thinking else {})
 
 
 def answering_digest(model: Model, digest: str) -> str:

@@ -18,6 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 SECTIONS = (
     ("result", "Result"),
     ("recipe", "What was run"),
+    ("data", "Data"),
     ("scores", "Scores by iteration"),
     ("mixture", "The mixture and its members"),
     ("judging", "Judging"),
@@ -98,6 +99,8 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
         absent |= {"judging", "verdicts"}
     if not summary.scores:
         absent.add("lengths")
+    if not summary.data:
+        absent.add("data")
     if not view.contrasts:
         absent.add("answers")
     return [(anchor, title) for anchor, title in SECTIONS if anchor not in absent]

@@ -8,8 +8,10 @@ from moaa.api.evaluation import AnyBenchmark, Evaluation
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
+from moaa.plan.ids import STAGE_DATA
+from moaa.plan.slices import tables
 from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
-from moaa.report.schema import GainSummary, ScoreSummary, Use
+from moaa.report.schema import DataSummary, GainSummary, ScoreSummary, Use
 from moaa.rows import ScoreRow
 from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
 from moaa.run.view import RunView, StageView
@@ -185,3 +187,29 @@ def by_id(rows: Sequence[ScoreRow], benchmark: str) -> dict[str, float]:
 
 def _estimate(evaluation: Evaluation, values: Sequence[float]) -> Estimate:
     return mean_estimate(values, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
+
+
+def data(view: RunView) -> list[DataSummary]:
+    """What became of the rows of every source, from the metrics of stage-data; none until that is done."""
+    stage = view.of(STAGE_DATA)
+    if stage is None or stage.manifest is None:
+        return []
+    metrics = stage.manifest.metrics
+    return [
+        DataSummary(
+            table=table,
+            read=int(metrics[f"{table}.read"]),
+            failed=int(metrics.get(f"{table}.failed", 0)),  # one bad row ended the stage in releases without it
+            duplicates=int(metrics[f"{table}.duplicates"]),
+            contaminated=int(metrics[f"{table}.contaminated"]),
+            over_limit=int(metrics[f"{table}.overLimit"]),
+            rows=int(metrics[f"{table}.rows"]),
+            ignored={
+                name.removeprefix(f"{table}.ignored."): int(count)
+                for name, count in metrics.items()
+                if name.startswith(f"{table}.ignored.")
+            },
+        )
+        for table, _ in tables(stage.resource or view.resource)
+        if f"{table}.read" in metrics
+    ]

@@ -218,6 +218,23 @@ class LineageSummary(Record):
     """Of the parent and the teachers, as the resource states them; "not stated" where it does not."""
 
 
+class DataSummary(Record):
+    """What became of the rows of one source: read = failed + duplicates + contaminated + overLimit + rows."""
+
+    table: str
+    """`sft-<k>`, `preference-<k>` or `eval-<benchmark>`."""
+    read: int
+    failed: int
+    duplicates: int
+    contaminated: int
+    """Training rows that hold an evaluation question."""
+    over_limit: int
+    rows: int
+    """Kept."""
+    ignored: dict[str, int]
+    """Columns that nobody reads, with the rows in which they hold something."""
+
+
 class FailureSummary(Record):
     stage: str
     iteration: int
@@ -262,6 +279,7 @@ class Summary(Record):
     run: RunSummary
     headline: Headline
     stages: list[StageSummary]
+    data: list[DataSummary]
     scores: list[ScoreSummary]
     pairs: list[PairSummary]
     judges: list[OrderSummary]

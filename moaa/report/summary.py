@@ -49,6 +49,7 @@ def summarise(view: RunView) -> Summary:
         ),
         headline=_headline(view, done=len(done), closed=len(closed)),
         stages=[_stage(view, s) for s in view.stages],
+        data=measure.data(view),
         scores=measure.scores(view),
         pairs=[_pairs(s, view.tallies[s.stage.id]) for s in view.stages if s.stage.id in view.tallies],
         judges=[o for s in view.stages if s.stage.id in view.tallies for o in _orders(view, s)],

@@ -67,5 +67,6 @@ def changed(weights: ModelWeights) -> DataError:
     """The error of a source that no longer holds what the run pinned."""
     return DataError(
         f"spec.models {weights.model.name}: {weights.model.source} is not what it was when the run resolved its "
-        "models; put the files back, or give the new ones a place of their own and name that in source"
+        "models; put the files back; or, to go on with what is there now, write another word into the model's revision "
+        "(a commit, of an hf:// source): `moaa plan` then says what is done again"
     )

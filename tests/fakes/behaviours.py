@@ -234,6 +234,12 @@ ONE_ROW = (
     ),
     Behaviour("403 of moderation", (error(403, "Your input was flagged by moderation"),), Failed("refused", "flagged")),
     Behaviour("451", (error(451, "not here"),), Failed("refused", "not here")),
+    Behaviour(
+        "400 that only mentions a token", (error(400, "invalid token in the prompt"),), Failed("bad-request", "invalid")
+    ),
+    Behaviour(
+        "400 that only mentions the system", (error(400, "system error"),), Failed("bad-request", "system"), system=True
+    ),
     Behaviour("400 of one prompt", (error(400, "what?"),), Failed("bad-request", "what?")),
     Behaviour(
         "422 with a list of problems",
@@ -267,6 +273,9 @@ NO_SYSTEM = tuple(
         (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
         (422, "system messages are not allowed here"),
         (400, "unsupported role: system"),
+        (400, "This template doesn't support a system prompt"),
+        (400, "The system prompt isn't allowed with this model"),
+        (400, "There is no system role in this template"),
         (500, "TemplateError: System role not supported"),
     )
 )

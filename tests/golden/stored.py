@@ -15,8 +15,8 @@ import pyarrow as pa
 from moaa.api.crd.definition import crd_yaml
 from moaa.data.pins import PINNED_FILES, PINNED_MODELS
 from moaa.data.prepare import TableSource, prepare
+from moaa.data.reading.shapes import Use
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, PROMPTS, RANKINGS, SAMPLES, SCORES
-from moaa.data.shapes import Use
 from moaa.plan.stage import Kind
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
@@ -91,7 +91,7 @@ def prepared() -> dict[str, Any]:
             file.write_text("".join(json.dumps(record) + "\n" for record in records))
             sources.append(TableSource(name, use, ((file, file.name),)))
         with prepare(sources, seed=11, ngram=5, folder=Path(folder), on_rows=lambda _: None) as made:
-            return {table.name: {"counts": vars(table.counts), "rows": list(table.rows())} for table in made}
+            return {table.name: {"counts": table.account.figures(), "rows": list(table.rows())} for table in made}
 
 
 def records() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moaa.api.models import Model
 from moaa.api.training import PreferenceLoss
 from tests.training_world import build_student, conversations, pairs, resource
 
@@ -42,31 +43,30 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def sft_table(student: Path) -> Any:
+    from moaa_jobs.training.rows.chat import open_chat
     from moaa_jobs.training.rows.table import sft_table
-    from moaa_jobs.training.rows.tokenizer import load_tokenizer
-    from moaa_jobs.training.rows.tokens import Encoded, encode_conversation
+    from moaa_jobs.training.rows.tokens import encode_conversation
 
-    tokenizer = load_tokenizer(student)
-    stops = frozenset({tokenizer.eos_token_id})
-    rows: list[Any] = [
-        encode_conversation(tokenizer, row, stop_ids=stops, max_length=MAX_LENGTH)  # type: ignore[arg-type]
-        for row in conversations(ROWS)
-    ]
-    assert all(isinstance(row, Encoded) for row in rows)
+    chat = open_chat(student, Model(name="student", source=f"file://{student}"), thinking=None)
+    rows: list[Any] = []
+    for row in conversations(ROWS):
+        encoded = encode_conversation(chat, row, max_length=MAX_LENGTH)  # type: ignore[arg-type]
+        assert isinstance(encoded, list)
+        rows += encoded
     return sft_table(rows)
 
 
 def pair_table(student: Path) -> Any:
+    from moaa_jobs.training.rows.chat import open_chat
     from moaa_jobs.training.rows.table import pair_table
-    from moaa_jobs.training.rows.tokenizer import load_tokenizer
     from moaa_jobs.training.rows.tokens import encode_pair
 
-    tokenizer = load_tokenizer(student)
-    stops = frozenset({tokenizer.eos_token_id})
-    rows: list[Any] = [
-        encode_pair(tokenizer, row, stop_ids=stops, max_length=MAX_LENGTH)  # type: ignore[arg-type]
-        for row in pairs(ROWS)
-    ]
+    chat = open_chat(student, Model(name="student", source=f"file://{student}"), thinking=None)
+    rows: list[Any] = []
+    for row in pairs(ROWS):
+        encoded = encode_pair(chat, row, max_length=MAX_LENGTH)  # type: ignore[arg-type]
+        assert isinstance(encoded, list)
+        rows += encoded
     return pair_table(rows)
 
 

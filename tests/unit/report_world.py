@@ -17,6 +17,7 @@ from moaa.api import MoAA
 from moaa.judge.ranking import orders_score
 from moaa.plan.graph import build
 from moaa.plan.result import Output
+from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 from moaa.rows import AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run.tally import tally_pairs, tally_rankings
@@ -182,6 +183,16 @@ def not_started(world: MoAA | None = None) -> RunView:
     return RunView(world, RUN, tuple(stages))
 
 
+def _read(world: MoAA) -> dict[str, float]:
+    """Metrics of stage-data: every source lost one row to each cause and has a column that nobody reads."""
+    causes = ("failed", "duplicates", "contaminated", "overLimit")
+    return {
+        f"{table}.{name}": count
+        for table, _ in tables(world)
+        for name, count in {"read": 104, **dict.fromkeys(causes, 1), "rows": 100, "ignored.<b>rating</b>": 99}.items()
+    }
+
+
 def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
     chance = random.Random(stage.id)
     seconds = {
@@ -230,6 +241,7 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
         },
         models={m.name: digest(m.name) for m in world.spec.models} if stage.kind is Kind.RESOLVE else {},
         licenses={m.name: m.license for m in world.spec.models if m.license} if stage.kind is Kind.RESOLVE else {},
+        metrics=_read(world) if stage.kind is Kind.STAGE_DATA else {},
         started=START + timedelta(hours=number),
         finished=START + timedelta(hours=number + 1),
         seconds=seconds * chance.uniform(0.8, 1.2),

@@ -97,6 +97,18 @@ GOOD: dict[str, dict[str, Any]] = {
             "tokenSecret": {"name": "a", "key": "b"},
         }
     },
+    "a folder with a word for its content": {
+        "spec__models__0": {"name": "a", "source": "file:///a", "revision": "mended"}
+    },
+    "a chat template": {
+        "spec__models__0": {
+            "name": "a",
+            "source": "file:///a",
+            "chatTemplate": "{{ messages }}",
+            "chatTemplateArgs": {"enable_thinking": False, "effort": "low", "budget": 3},
+        },
+        "spec__training__thinking": "AnswerOnly",
+    },
     "a model in a bucket": {"spec__models__0__source": "s3://bucket/x"},
     "other arguments": {
         "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}

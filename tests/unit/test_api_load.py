@@ -329,6 +329,28 @@ def test_relative_files_start_from_the_resource_s_folder(tmp_path: Path) -> None
     assert spec.data.sft[0].source == f"file://{tmp_path}/rows.jsonl"
 
 
+def test_a_chat_template_in_a_file_is_read_with_the_resource(tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text("{{ messages }}\n")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree(spec__models__0__chatTemplate="file://./own.jinja")))
+    assert load(tmp_path / "run.yaml").spec.models[0].chat_template == "{{ messages }}\n"
+    (tmp_path / "own.jinja").unlink()
+    with pytest.raises(
+        ResourceError, match=r"spec\.models\[0\]\.chatTemplate: .*own\.jinja.* cannot be read .*No such file"
+    ):
+        load(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("name", ["messages", "add_generation_prompt", "strftime_now"])
+def test_arguments_that_a_request_decides_are_refused(name: str) -> None:
+    with pytest.raises(ResourceError, match=rf"chatTemplateArgs\.{name} is decided by each request"):
+        load_text(yaml.safe_dump(tree(spec__models__0__chatTemplateArgs={name: "x"})))
+
+
+def test_an_argument_of_a_template_is_a_plain_value() -> None:
+    with pytest.raises(ResourceError, match=r"chatTemplateArgs\.x"):
+        load_text(yaml.safe_dump(tree(spec__models__0__chatTemplateArgs={"x": [1]})))
+
+
 def test_a_good_resource_has_no_problems_and_no_warnings_of_surprise() -> None:
     assert check(resource()) == []
     assert load_text(yaml.safe_dump(tree())) == resource()

@@ -218,6 +218,9 @@ class Hub(BaseHTTPRequestHandler):
             return 500, {}, b""
         if path.endswith("/revision/nowhere"):
             return 404, {"X-Error-Code": "RevisionNotFound"}, b""
+        if path.endswith("/auth-check"):
+            accepted = "o/terms" not in path
+            return (200, {}, b"") if accepted else (403, {"X-Error-Code": "GatedRepo"}, b"")
         if path.startswith("/api/"):
             siblings = [
                 {"rfilename": name, "size": len(body), "blobId": "b" * 40}
@@ -228,7 +231,8 @@ class Hub(BaseHTTPRequestHandler):
                 )
                 for name, body in FILES.items()
             ]
-            body = json.dumps({"id": "o/n", "sha": COMMIT, "siblings": siblings}).encode()
+            gated = "auto" if "o/terms" in path or "o/gated" in path else False
+            body = json.dumps({"id": "o/n", "sha": COMMIT, "siblings": siblings, "gated": gated}).encode()
             return 200, {"Content-Type": "application/json"}, body
         name = path.partition(f"/resolve/{COMMIT}/")[2]
         if name in FILES:
@@ -285,6 +289,8 @@ async def test_a_hub_model_is_pinned_to_its_commit(hub: str) -> None:
     ("repo", "revision", "error", "match"),
     [
         ("o/gated", None, DataError, "access is gated; accept its terms on the Hub and set tokenSecret"),
+        # Anybody may list its files; its terms are not accepted.
+        ("o/terms", None, DataError, "access is gated; accept its terms on the Hub and set tokenSecret"),
         ("o/missing", None, DataError, "the Hub knows no such dataset"),
         ("o/n", "nowhere", DataError, "there is no revision 'nowhere'"),
         ("o/busy", None, StoreError, "did not answer as expected"),

@@ -30,13 +30,13 @@ from moaa_jobs.check import look_up
 from moaa_jobs.fetch import FetchSettings
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.answer import answer
+from tests.model_folder import write_model
 from tests.plan_helpers import finish, resource, run_all, tree
 
 
 def small(folder: Path) -> MoAA:
     """resolve, stage-data, generate with given answers, sft, promote; everything on this machine."""
-    (folder / "student").mkdir(exist_ok=True)
-    (folder / "student" / "config.json").write_text("{}")
+    write_model(folder / "student")
     rows = [{"prompt": f"{i}+{i}", "response": "x"} for i in range(5)]
     (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     document = tree(

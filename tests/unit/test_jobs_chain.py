@@ -20,6 +20,7 @@ from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.stages import evaluate, generate, judge, promote, resolve, sample, stage_data
 from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
+from tests.model_folder import write_model
 
 RUNS = {
     "resolve": resolve.run,
@@ -34,8 +35,7 @@ RUNS = {
 
 def resource(folder: Path, url: str, **changes: Any) -> MoAA:
     """Two proposers, an aggregator and a judge behind one endpoint; a student with weights of its own."""
-    (folder / "student").mkdir(exist_ok=True)
-    (folder / "student" / "config.json").write_text("{}")
+    write_model(folder / "student")
     prompts = [{"id": f"q{i}", "messages": [{"role": "user", "content": f"{i}+{i}"}]} for i in range(8)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
     held = [{"id": f"h{i}", "prompt": f"{i}*2", "answer": f"student({i}*2)"} for i in range(3)]

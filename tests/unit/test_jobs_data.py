@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from moaa_jobs.runner.one_worker import publish
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.stages import promote, resolve, stage_data
 from moaa_jobs.tell.progress import Progress
+from tests.model_folder import write_model
 
 RUN = "default-m-1234"
 
@@ -41,8 +43,7 @@ class Bench:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
-        (folder / "weights").mkdir(exist_ok=True)
-        (folder / "weights" / "config.json").write_text("{}")
+        write_model(folder / "weights")
         files = folder / "data"
         files.mkdir(exist_ok=True)
         spec: dict[str, Any] = {
@@ -103,6 +104,7 @@ class Bench:
             fingerprint=identity.fingerprint,
             document=dict(identity.document),
             results=self.results,
+            models=self.results["i0-resolve"].models if "i0-resolve" in self.results else {},
         )
         work = self.folder / "work" / stage
         work.mkdir(parents=True, exist_ok=True)
@@ -175,9 +177,9 @@ async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
 
 async def test_a_models_digest_is_that_of_its_folder(tmp_path: Path) -> None:
     one = (await Bench(tmp_path).run(resolve, "i0-resolve")).models["llama"]
-    from moaa.store.stages.folders import folder_digest
+    from moaa.store.stages.folders import file_digest, folder_digest
 
-    assert one == folder_digest({"config.json": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"})
+    assert one == folder_digest({file.name: file_digest(file) for file in (tmp_path / "weights").iterdir()})
 
 
 async def test_files_elsewhere_with_the_same_content_pin_the_same(tmp_path: Path) -> None:
@@ -188,6 +190,13 @@ async def test_files_elsewhere_with_the_same_content_pin_the_same(tmp_path: Path
     assert {n: o.digest for n, o in one.outputs.items() if n != "models"} == {
         n: o.digest for n, o in other.outputs.items() if n != "models"
     }
+
+
+async def test_a_models_file_whose_name_cannot_be_written_down_is_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "weights" / os.fsdecode(b"a\xff.json")).write_text("{}")
+    with pytest.raises(DataError, match=r"weights: the name of file a\\udcff\.json is not UTF-8; rename"):
+        await bench.run(resolve, "i0-resolve")
 
 
 async def test_a_missing_source_is_named(tmp_path: Path) -> None:
@@ -215,15 +224,106 @@ async def test_stage_data_writes_permuted_tables_and_counts(tmp_path: Path) -> N
     assert manifest.rows_in == 19
     assert {k: v for k, v in manifest.metrics.items() if k.startswith("sft-0")} == {
         "sft-0.read": 12,
+        "sft-0.failed": 0,
         "sft-0.duplicates": 0,
         "sft-0.contaminated": 1,
         "sft-0.overLimit": 0,
         "sft-0.rows": 11,
     }
+    assert manifest.failures == {}
+    [dropped] = await read_table(bench.store, manifest, "dropped")
+    assert dropped["where"].endswith("/s.jsonl line 4")
+    assert {k: v for k, v in dropped.items() if k != "where"} == {
+        "table": "sft-0",
+        "reason": "contaminated",
+        "detail": "question 'q' of eval-e: 'SFT 3'",
+    }
     assert (await read_table(bench.store, manifest, "eval-e")) == [
         {"id": "q", "messages": [{"role": "user", "content": "SFT 3"}], "answer": "4"}
     ]
     assert not list((tmp_path / "work" / "i0-stage-data").glob("*.spool"))
+
+
+async def test_bad_rows_and_unread_columns_are_in_the_manifest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, failures={"maxFraction": "0.2"})
+    rows = [{"id": i, "prompt": f"sft {i}", "rating": i, "\ud83d": 1} for i in range(12)]
+    jsonl(tmp_path / "data" / "s.jsonl", [*rows, {"id": 12, "prompt": "x\ud83d"}, {"id": 13, "prompt": ""}])
+    await bench.run(resolve, "i0-resolve")
+    with caplog.at_level("INFO"):
+        manifest = await bench.run(stage_data, "i0-stage-data")
+    assert manifest.failures == {"unusable-text": 1, "empty-turn": 1}
+    assert manifest.examples.keys() == manifest.failures.keys(), "a contaminated row is no failure"
+    assert "/s.jsonl line 14: prompt turn 1: found ''" in manifest.examples["empty-turn"]
+    assert manifest.metrics["sft-0.failed"] == 2
+    assert manifest.metrics["sft-0.ignored.rating"] == 12
+    assert manifest.metrics["sft-0.ignored.\\ud83d"] == 12, "a name that no JSON holds is spelt out"
+    assert "columns_ignored table=sft-0 columns=\\ud83d (12 rows), rating (12 rows)" in caplog.text
+    assert "rows_dropped table=sft-0 reason=empty-turn first=file://" in caplog.text
+    dropped = await read_table(bench.store, manifest, "dropped")
+    assert [(r["table"], r["where"].rpartition("/")[2], r["reason"]) for r in dropped] == [
+        ("sft-0", "s.jsonl line 4", "contaminated"),
+        ("sft-0", "s.jsonl line 13", "unusable-text"),
+        ("sft-0", "s.jsonl line 14", "empty-turn"),
+    ]
+
+
+async def test_too_many_bad_rows_end_the_stage_with_all_reasons(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    jsonl(tmp_path / "data" / "s.jsonl", [{"prompt": "a"}, {"prompt": ""}, {"prompt": 3}])
+    jsonl(tmp_path / "data" / "p.jsonl", [{"prompt": None}])
+    await bench.run(resolve, "i0-resolve")
+    with pytest.raises(DataError) as caught:
+        await bench.run(stage_data, "i0-stage-data")
+    message = str(caught.value)
+    for part in (
+        "spec.data.sft[0]: 2 of 3 rows cannot be used (empty-turn: 1, wrong-type: 1), more than spec.failures.",
+        "- empty-turn, first file:///",
+        "- wrong-type, first file:///",
+        "spec.data.preference[0]: 1 of 1 rows cannot be used",
+        "- unknown-columns, first",
+    ):
+        assert part in message
+
+
+async def test_too_few_rows_say_what_became_of_the_others(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, iterations=3)
+    await bench.run(resolve, "i0-resolve")
+    with pytest.raises(DataError, match=r"there are 11 .* \(of 12 rows, with questions of eval-e: 1 \(first: .* 'q'"):
+        await bench.run(stage_data, "i0-stage-data")
+
+
+async def test_columns_and_the_split_of_a_folder_are_the_resources(tmp_path: Path) -> None:
+    folder = tmp_path / "mix"
+    folder.mkdir()
+    jsonl(folder / "train.jsonl", [{"query": f"train {i}", "persona": "Be brief."} for i in range(4)])
+    jsonl(folder / "test.jsonl", [{"query": f"test {i}", "persona": "Be brief."} for i in range(9)])
+    source = {"source": f"file://{folder}/", "columns": {"prompt": "query", "system": "persona"}, "limit": 2}
+    bench = Bench(tmp_path, data={"sft": [{**source, "split": "test"}], "preference": [source]})
+    await bench.run(resolve, "i0-resolve")
+    manifest = await bench.run(stage_data, "i0-stage-data")
+    rows = await read_table(bench.store, manifest, "sft-0")
+    assert [m["role"] for m in rows[0]["messages"]] == ["system", "user"]
+    assert {r["messages"][1]["content"] for r in rows} == {f"test {i}" for i in range(9)}
+    assert manifest.outputs["preference-0"].rows == 4
+    assert set(manifest.outputs) == {"sft-0", "preference-0", "eval-e", "dropped"}
+
+
+async def test_answers_to_compare_with_are_kept_beside_the_question(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"instruction": "Which?", "output": "That.", "generator": "m"}]
+    (tmp_path / "data").mkdir()
+    benchmark = {
+        "name": "e",
+        "type": "Pairwise",
+        "baseline": "$given",
+        "source": jsonl(tmp_path / "data" / "a.jsonl", rows),
+        "judge": {"method": "Single", "aggregator": {"model": "judge"}},
+    }
+    bench = Bench(tmp_path, evaluation={"selection": [benchmark]})
+    await bench.run(resolve, "i0-resolve")
+    [row] = await read_table(bench.store, await bench.run(stage_data, "i0-stage-data"), "eval-e")
+    assert (row["messages"], row["answer"]) == ([{"role": "user", "content": "Which?"}], "That.")
 
 
 async def test_a_second_attempt_writes_nothing(tmp_path: Path) -> None:

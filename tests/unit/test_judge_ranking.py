@@ -14,10 +14,47 @@ from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
 from moaa.errors import ModelAbsent
 from moaa.judge.methods import method_of
+from moaa.judge.outcomes import why_no_pairs
 from moaa.judge.ranking import orders_score, rank
 from moaa.rows import Comparison, RankingRow
 
 # Ranking
+
+
+def outcome(outcome: str, *comparisons: Comparison) -> RankingRow:
+    return RankingRow(id="x", messages=[], samples=[], points=[], comparisons=list(comparisons), outcome=outcome)
+
+
+@pytest.mark.parametrize(
+    ("rows", "failures", "expected"),
+    [
+        ([], {"refused": 3}, ["of 3 prompts that were judged", "(failed as refused: 3)"]),
+        (["tie"], {}, ["of 1 prompts", "(best and worst drew: 1)", "samples and temperature of spec.training.dpo"]),
+        (
+            ["equal-texts", "tie", "equal-texts"],
+            {},
+            ["same text: 2, best and worst drew: 1", "raise spec.training.dpo.temp"],
+        ),
+        (
+            ["too-few-verdicts"],
+            {"empty": 1},
+            ["few verdicts could be read: 1, failed as empty: 1", "form they are asked"],
+        ),
+    ],
+)
+def test_prompts_without_a_pair_are_counted_with_the_remedy_of_most(
+    rows: list[str], failures: dict[str, int], expected: list[str]
+) -> None:
+    said = why_no_pairs([outcome(name) for name in rows], failures)
+    assert [part for part in expected if part not in said] == []
+
+
+def test_ties_of_judges_that_follow_the_order_say_so() -> None:
+    by_order, held = judged(0, 1, 1, 0), judged(0, 1, 1, 1)
+    panel = judged(0, 1, None, None) | {"votes": [[1, 0], [1, 1], [None, 0]]}
+    said = why_no_pairs([outcome("tie", by_order, by_order, held), outcome("tie", panel)], {})
+    assert "3 of 5 comparisons changed with the order of the answers); most verdicts follow the order" in said
+    assert "most verdicts follow the order" not in why_no_pairs([outcome("tie", by_order, held)], {})
 
 
 def judged(a: int, b: int, forward: int | None, backward: int | None) -> Comparison:

@@ -20,7 +20,9 @@ from moaa.local.executor import Finished, execute
 from moaa.local.processes import guard
 from moaa.local.processes.lock import exclusive
 from moaa.local.serving.machine import Capacity
+from moaa.local.serving.needs import too_few_gpus
 from moaa.plan.forecast.show import plan_text
+from moaa.plan.graph import build
 from moaa.run import records
 from moaa.store.objects.open import open_store
 from tests.local_helpers import FakeMachine
@@ -211,6 +213,26 @@ async def test_rows_that_wait_forever_end_the_stage(fake: FakeMachine) -> None:
 async def test_model_larger_than_the_machine_is_told_at_once(fake: FakeMachine) -> None:
     with pytest.raises(StageError, match=r"model a does not fit: .* needs 2.7 GiB"):
         await carry_out(fake, fake.resource(failures={"retries": 0}), memory_gib=2.5)
+
+
+async def test_gpus_that_are_not_there_are_told_before_anything_is_done(fake: FakeMachine) -> None:
+    resources = {"resources": {"workers": 4, "gpusPerWorker": 1}, "sft": {"batchSize": 4}}
+    with pytest.raises(
+        UsageError, match=r"i1-sft: spec\.training\.resources needs 4 GPUs .* there are 0 here; lower workers"
+    ):
+        await carry_out(fake, fake.resource(training=resources))
+    assert fake.stages() == []
+
+
+async def test_gpus_of_models_that_nobody_has_to_serve_any_more_are_not_missed(fake: FakeMachine) -> None:
+    resource = fake.resource()
+    await carry_out(fake, resource, until="i1-generate")
+    document = resource.model_dump(mode="json", by_alias=True)
+    document["spec"]["models"][2]["serving"]["gpus"] = 2  # the aggregator, whose only stage is done
+    edited = MoAA.model_validate(document)
+    await carry_out(fake, edited, until="i1-generate")
+    left = build(edited).stages.values()
+    assert "serving.gpus 2" in str(too_few_gpus(left, edited, gpus=1))
 
 
 async def test_weights_that_changed_since_the_start_are_not_served(fake: FakeMachine) -> None:

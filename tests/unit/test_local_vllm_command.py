@@ -1,11 +1,12 @@
 """What vLLM is told, and what a server may see."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from moaa.api.models import Serving
+from moaa.api.models import Model, Serving
 from moaa.contract import vllm as serving
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.serving import vllm
@@ -45,6 +46,22 @@ def test_gpu_server_is_split_over_its_gpus_and_left_to_itself_otherwise() -> Non
 def test_sampling_that_the_models_file_has_is_left_out_unless_asked_for(gpus: int) -> None:
     told = command(Serving(gpus=gpus, args=["--generation-config", "auto"]))
     assert [told[i + 1] for i, text in enumerate(told) if text == "--generation-config"] == ["vllm", "auto"]
+
+
+def test_a_given_chat_template_and_its_arguments_are_told() -> None:
+    model = Model(
+        name="m",
+        source="file:///m",
+        chat_template="{{ 'a\nb' }}",
+        chat_template_args={"enable_thinking": False, "n": 2},
+    )
+    told = vllm.command(
+        Path("/m"), served_name="m", serving=Serving(), port=1, config={}, chat=serving.chat_arguments(model)
+    )
+    assert told[told.index("--chat-template") + 1] == "{{ 'a\nb' }}"
+    assert told[told.index("--chat-template-content-format") + 1] == "string"
+    assert json.loads(told[told.index("--default-chat-template-kwargs") + 1]) == {"enable_thinking": False, "n": 2}
+    assert serving.chat_arguments(Model(name="m", source="file:///m")) == []
 
 
 def test_own_arguments_come_last_and_so_win() -> None:

@@ -61,6 +61,12 @@ def test_a_baseline_that_is_no_member_answers_and_is_compared_with() -> None:
     assert alone["i0-evaluate"].calls == 5 * 2 + 5 * 3
 
 
+def test_answers_that_the_data_gives_cost_verdicts_only() -> None:
+    # 5 prompts; base, a, b and agg alone and the mixture (3 calls); all of them, base included, against the data's.
+    given = by_stage(spec__evaluation__selection__0__baseline="$given")
+    assert given["i0-evaluate"].calls == 5 * (4 + 3) + 5 * 5 * 3
+
+
 def test_tokens_of_training_are_rows_times_epochs() -> None:
     parts = by_stage(spec__training__sft={"epochs": "2"}, spec__training__dpo={"epochs": "3"})
     assert parts["i1-sft"].trained_tokens == 10 * 2 * (PROMPT_TOKENS + ANSWER_TOKENS)

@@ -67,6 +67,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     },
     "nothing more in requests": {"spec__models__0__extraBody": {}},
     "reuse written out": {"spec__data__allowReuse": False},
+    "columns written out": {"spec__data__sft__0__columns": {"prompt": None, "ignore": []}},
 }
 
 
@@ -91,6 +92,10 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "aggregate prompt": ({"spec__prompts": {"aggregate": "Merge {proposals}"}}, "i1-generate"),
     "serving argument": ({"spec__models__1__serving": {"args": ["--quantization", "fp8"]}}, "i1-generate"),
     "context window": ({"spec__models__1__serving": {"maxModelLen": 4096}}, "i1-generate"),
+    "chat template": ({"spec__models__1__chatTemplate": "{{ messages }}"}, "i1-generate"),
+    "its arguments": ({"spec__models__1__chatTemplateArgs": {"enable_thinking": False}}, "i1-generate"),
+    "the student's template": ({"spec__models__3__chatTemplate": "{{ messages }}"}, "i1-sft"),
+    "thinking": ({"spec__training__thinking": "AnswerOnly"}, "i1-sft"),
     "rows": ({"spec__data__sft__0__limit": 9}, "i1-generate"),
     "given answers": ({"spec__data__sft__0__answers": "Given"}, "i1-generate"),
     "epochs": ({"spec__training__sft": {"epochs": "1"}}, "i1-sft"),
@@ -116,6 +121,19 @@ def test_these_edits_repeat_from_one_stage_on(edit: dict[str, Any], first: str) 
     assert "i1-promote" in found
 
 
+def test_columns_repeat_what_reads_the_rows() -> None:
+    found = changed(spec__data__sft__0__columns={"prompt": "query"})
+    assert found == ["i0-stage-data"], "what it gives rise to depends on the rows, which are pretended to be the same"
+    one = run_all(resource(spec__data__sft__0__columns={"system": "a"}))[1]["i0-stage-data"]
+    other = run_all(resource(spec__data__sft__0__columns={"context": "a"}))[1]["i0-stage-data"]
+    assert one.fingerprint != other.fingerprint
+
+
+def test_answers_of_the_data_as_a_baseline_are_read_by_stage_data() -> None:
+    assert "i0-stage-data" in changed(spec__evaluation__selection__0__baseline="$given")
+    assert "i0-stage-data" not in changed(spec__evaluation__selection__0__baseline="agg")
+
+
 def test_an_edit_of_the_aggregator_keeps_the_ledger() -> None:
     before = run_all(resource())[1]["i1-generate"]
     after = run_all(resource(spec__mixture__aggregator__temperature="0.1"))[1]["i1-generate"]
@@ -133,6 +151,10 @@ def test_evaluations_of_both_students_share_a_ledger_and_nothing_else() -> None:
 def test_a_new_model_is_resolved_and_repeats_nothing_else() -> None:
     models = [*resource().spec.models, {"name": "new", "source": "hf://org/new"}]
     assert changed(spec__models=models) == ["i0-resolve"]
+
+
+def test_another_word_for_a_folders_content_resolves_it_again() -> None:
+    assert changed(spec__models__3__revision="mended")[0] == "i0-resolve"
 
 
 def test_the_seed_repeats_everything_but_resolve() -> None:
@@ -175,15 +197,15 @@ def test_a_model_that_was_not_resolved_is_an_error() -> None:
 
 
 GOLDEN: dict[str, tuple[int, str]] = {
-    "i0-resolve": (1, "96de6a37ea4f"),
-    "i0-stage-data": (1, "5ab527ac113e"),
+    "i0-resolve": (2, "6cc8fe58bae3"),
+    "i0-stage-data": (2, "b062adf80b02"),
     "i0-evaluate": (3, "ae05649156eb"),
     "i1-generate": (2, "fc2ea4909696"),
-    "i1-sft": (1, "a324b892b3b7"),
+    "i1-sft": (2, "da8d1105452a"),
     "i1-evaluate-sft": (3, "99a181ffdf81"),
     "i1-sample": (2, "2d34cfbe6aaa"),
     "i1-judge": (3, "6e0db94ccba3"),
-    "i1-dpo": (1, "5883e7083e52"),
+    "i1-dpo": (2, "3a7ab1e7a076"),
     "i1-evaluate-dpo": (3, "20bce2d64589"),
     "i1-promote": (2, "b45721f443d9"),
 }

@@ -77,6 +77,11 @@ def test_a_baseline_is_answered_in_iteration_0_only() -> None:
     assert "i0-evaluate" in graph.stages["i1-evaluate-sft"].needs
 
 
+def test_nobody_serves_for_answers_that_the_data_gives() -> None:
+    graph = build(resource(spec__evaluation__selection__0__baseline="$given", spec__evaluation__members=False))
+    assert graph.stages["i0-evaluate"].serves == ("base", "eva")
+
+
 def test_the_next_iteration_starts_from_the_promoted_student() -> None:
     graph = build(resource(spec__iterations=2))
     assert graph.stages["i2-sft"].student == "@i1-promote"

@@ -70,7 +70,7 @@ def test_a_job_reads_its_file_and_says_where_it_is() -> None:
     ("name", "expected"),
     [
         ("i0-resolve", {"MOAA_SECRET_HUB_TOKEN"}),
-        ("i0-stage-data", set()),
+        ("i0-stage-data", {"MOAA_SECRET_HUB_TOKEN"}),
         ("i1-generate", {"MOAA_SECRET_HUB_TOKEN", "MOAA_SECRET_X_K"}),
     ],
 )

@@ -149,6 +149,8 @@ def test_a_promoted_student_shares_the_server_of_the_stage_that_trained_it() -> 
     ("path", "value", "is_edit"),
     [
         ("spec.models.0.serving.args", [], True),
+        ("spec.models.0.chatTemplate", "{{ messages }}", True),
+        ("spec.models.0.chatTemplateArgs", {"enable_thinking": False}, True),
         ("spec.models.0.serving.template", {"spec": {"nodeSelector": {"a": "b"}}}, True),
         ("spec.storage.region", "us-east-1", True),
         ("spec.serviceAccountName", "other", True),
@@ -162,6 +164,12 @@ def test_a_servers_hash_follows_what_concerns_it(path: str, value: object, is_ed
     before, after = (find(servers(one, "big"), "Deployment") for one in (MOAA, changed(path, value)))
     hashes = {m["metadata"]["annotations"][HASH_ANNOTATION] for m in (before, after)}
     assert len(hashes) == (2 if is_edit else 1)
+
+
+def test_a_chat_template_reaches_vllm_as_it_is_written() -> None:
+    """Kubernetes would put a variable of the container in place of $(NAME)."""
+    told = vllm("big", changed("spec.models.0.chatTemplate", "{{ messages }} $(HOME)"))["command"]
+    assert option(told, "--chat-template") == "{{ messages }} $$(HOME)"
 
 
 def test_an_upgrade_of_the_operator_changes_no_hash() -> None:

@@ -111,6 +111,13 @@ def test_endless_texts_are_cut_and_say_so() -> None:
     assert "… (5,000 more characters)" in FINISHED.text
 
 
+def test_sources_show_what_became_of_their_rows_and_which_columns_nobody_read() -> None:
+    page = render(finished_run(), summarise(finished_run()))
+    assert '<section id="data">' in page
+    assert "<code>&lt;b&gt;rating&lt;/b&gt;</code> (99)" in page
+    assert '<section id="data">' not in render(not_started(), summarise(not_started()))
+
+
 def test_sections_and_their_links_match() -> None:
     anchors = [value for tag, name, value in FINISHED.attributes if (tag, name) == ("section", "id")]
     links = [value[1:] for tag, name, value in FINISHED.attributes if (tag, name) == ("a", "href") and value != "#main"]

@@ -9,6 +9,7 @@ from report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_start
 from moaa.api.resource import Metadata
 from moaa.plan.forecast.estimate import gpus_held
 from moaa.plan.result import Output
+from moaa.plan.slices import tables
 from moaa.report.costs import gpu_hours, usd
 from moaa.report.html import render
 from moaa.report.provenance import public_resource, public_text, without_secrets
@@ -174,6 +175,16 @@ def test_too_few_prompts_for_a_lower_bound_are_said() -> None:
         "gate asks for (iteration 1 SFT: unknown, fewer than 20 prompts; iteration 1 DPO: unknown, fewer than 20 "
         "prompts)."
     )
+
+
+def test_what_became_of_the_rows_of_every_source() -> None:
+    assert [d.table for d in SUMMARY.data] == [table for table, _ in tables(resource())]
+    first = SUMMARY.data[0]
+    assert (first.read, first.failed, first.duplicates, first.contaminated, first.over_limit, first.rows) == (
+        104, 1, 1, 1, 1, 100,
+    )  # fmt: skip
+    assert first.ignored == {"<b>rating</b>": 99}
+    assert summarise(not_started()).data == []
 
 
 def test_pairs_and_judges() -> None:

@@ -21,9 +21,8 @@ PACKAGES = {
     "moaa_jobs": ROOT / "jobs/moaa_jobs",
     "moaa_operator": ROOT / "operator/moaa_operator",
 }
-MOST_MODULES = 12
+MOST_MODULES = 14
 """Of one room, its docstring's `__init__` not counted."""
-MOST_IN = {"operator/moaa_operator/render": 14}
 MOST_LINES = {"median": 8, "p95": 27}
 """Of a function, signature and docstring included."""
 MOST_PARAMETERS = 8
@@ -115,14 +114,14 @@ def circles(arrows: Mapping[str, set[str]]) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_room_holds_a_dozen_modules_at_most(package: str) -> None:
+def test_a_room_holds_fourteen_modules_at_most(package: str) -> None:
     rooms = Counter(
         file.parent.relative_to(ROOT).as_posix()
         for file in PACKAGES[package].rglob("*.py")
         if file.name != "__init__.py"
     )
     assert rooms, f"{package} has no modules"
-    large = {room: count for room, count in rooms.items() if count > MOST_IN.get(room, MOST_MODULES)}
+    large = {room: count for room, count in rooms.items() if count > MOST_MODULES}
     assert not large, f"split by idea: {large}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from moaa.api.training import Sft
+from moaa.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 SPEC = Sft.model_validate({"precision": "FP32"})
@@ -43,3 +44,27 @@ def test_other_models_keep_the_fast_attention() -> None:
     assert attention(LlamaConfig(**SIZES)) == "sdpa"
     assert attention(Gemma2Config(**SIZES, attn_logit_softcapping=None)) == "sdpa"
     assert attention(Gemma2Config(**SIZES)) == "eager"
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path: Path) -> None:
+    """transformers loads such a folder with a line in its log."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from moaa_jobs.training.worker.model import load_model
+
+    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(tmp_path)
+    load_model(tmp_path, SPEC)
+    whole = load_file(tmp_path / "model.safetensors")
+    gate = "model.layers.0.mlp.gate_proj.weight"
+    cases = {
+        r"lm_head\.weight are missing": {k: v for k, v in whole.items() if k != "lm_head.weight"},
+        r"gate_proj\.weight are missing": {k: v for k, v in whole.items() if k != gate},
+        r"own\.weight are none of this architecture's": {**whole, "model.layers.0.own.weight": torch.zeros(2)},
+        r"gate_proj\.weight.*have another shape": {**whole, gate: torch.zeros(3, 16)},
+    }
+    for words, tensors in cases.items():
+        save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(DataError, match=words):
+            load_model(tmp_path, SPEC)

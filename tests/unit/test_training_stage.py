@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from moaa.api.models import Model
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, StoreError
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa_jobs.runner.context import Context, Permanent
-from moaa_jobs.stages import sft
+from moaa_jobs.stages import dpo, sft
 from moaa_jobs.training.driver import train, watch
+from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.messages import LoopProgress, progress_key
@@ -30,9 +32,11 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path, student)
 
 
-async def prepared(world: World, rows: list[dict[str, Any]], **changes: Any) -> tuple[StageJob, Context]:
+async def prepared(
+    world: World, rows: list[dict[str, Any]], *, failures: dict[str, int] | None = None, **changes: Any
+) -> tuple[StageJob, Context]:
     spec = resource(world.root / "store", world.student, sft=changes, dpo={})
-    made = await world.stage(Kind.GENERATE, "conversations", rows)
+    made = await world.stage(Kind.GENERATE, "conversations", rows, failures=failures)
     job = world.job(spec, Kind.SFT, [made])
     return job, world.context(spec, job)
 
@@ -41,7 +45,9 @@ async def test_too_many_long_rows_are_permanent_and_named(world: World) -> None:
     rows = conversations(10)
     rows[3]["messages"][0]["content"] = "x" * 100
     job, context = await prepared(world, rows)
-    with pytest.raises(Permanent, match=r"1 of 10 rows cannot be trained \(first: 'c3', too-long\).*allows 0"):
+    with pytest.raises(
+        Permanent, match=r"1 of 10 rows cannot be trained.*allows 0; too-long: 1, for example 'c3' \(\d+ tokens"
+    ):
         await sft.run(job, context)
 
 
@@ -55,15 +61,46 @@ async def test_tolerated_failures_are_counted(world: World) -> None:
 
 async def test_no_row_left_is_permanent(world: World) -> None:
     job, context = await prepared(world, [conversations(2)[0]], maxLength=16)
-    with pytest.raises(Permanent, match="no row is left to train on, of 1"):
+    with pytest.raises(Permanent, match="no row is left to train on, of 1; too-long: 1, for example 'c0'"):
         await sft.run(job, context)
 
 
 async def test_a_stage_that_was_left_nothing_says_by_whom(world: World) -> None:
     """maxLength, which mends rows that are too long, has nothing to do with it."""
-    job, context = await prepared(world, [])
-    with pytest.raises(Permanent, match=r"i1-generate left no row in its table conversations.*moaa report"):
+    job, context = await prepared(world, [], failures={"refused": 7, "empty-answer": 2})
+    expected = r"i1-sft: no row to train on: i1-generate left none in its table conversations, of 9 that it read "
+    with pytest.raises(Permanent, match=expected + r"\(failed: empty-answer: 2, refused: 7\)"):
         await sft.run(job, context)
+
+
+async def test_without_a_pair_it_says_what_became_of_the_prompts(world: World) -> None:
+    messages = [{"role": "user", "content": "say a"}]
+    contradicted = {
+        "a": 0,
+        "b": 1,
+        "criteria": [],
+        "chosen": False,
+        "score": 0.5,
+        "forward": 1,
+        "backward": 0,
+        "votes": [],
+    }
+    rankings = [
+        {"id": str(i), "messages": messages, "samples": ["x", "y"], "points": [0.5, 0.5],
+         "comparisons": [contradicted], "outcome": "tie" if i < 3 else "equal-texts"}
+        for i in range(4)
+    ]  # fmt: skip
+    spec = resource(world.root / "store", world.student, sft={}, dpo={})
+    made = await world.stage(Kind.JUDGE, "pairs", [], rankings=rankings, failures={"too-few-samples": 1})
+    job = world.job(spec, Kind.DPO, [made])
+    with pytest.raises(Permanent) as caught:
+        await dpo.run(job, world.context(spec, job))
+    assert str(caught.value) == (
+        "i1-dpo: no row to train on: i1-judge: of 5 prompts that were judged, none gave a pair (best and worst drew: "
+        "3, the student's answers were the same text: 1, failed as too-few-samples: 1, 4 of 4 comparisons changed "
+        "with the order of the answers); most verdicts follow the order of the answers and not the answers: choose "
+        "other judges"
+    )
 
 
 async def test_a_finished_stage_is_not_run_again(world: World) -> None:
@@ -161,5 +198,5 @@ def test_a_student_without_chat_template_is_refused(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(DataError, match="no chat template"):
-        load_tokenizer(tmp_path)
+    with pytest.raises(DataError, match=r"spec\.models m: its tokenizer has no chat template"):
+        open_chat(tmp_path, Model(name="m", source="file:///m"), thinking=None)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moaa_operator.decide.served import server_of
 
 from moaa.api import MoAA
 from moaa.api.models import Endpoint, Model
@@ -17,6 +16,7 @@ from moaa.plan.result import StageResult
 from moaa.store.objects.directory import DirectoryStore
 from moaa.weights.bring import Places, bring
 from moaa.weights.find import ModelWeights, find
+from moaa.weights.served import server_of
 from tests.fake_s3 import FakeS3, serve
 from tests.plan_helpers import resource, run_all, tree
 

@@ -30,6 +30,8 @@ async def publish(
     main_table: str,
     started: datetime,
     rows_in: int,
+    failures: Mapping[str, int] | None = None,
+    examples: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
     models: Mapping[str, str] | None = None,
     outputs: Mapping[str, Output] | None = None,
@@ -47,7 +49,7 @@ async def publish(
     while (tables := await asyncio.to_thread(next, shards, None)) is not None:
         names.append(shard_name(len(names)))
         token = await claim(store, path, names[-1])
-        # Rows dropped on purpose (duplicates and the like) are metrics, not failures, so a shard's counts are trivial.
+        # What was dropped before is in the stage's failures and metrics, so a shard's counts are trivial.
         await publish_shard(store, path, token, tables, main_table=main_table, rows_in=len(tables[main_table].rows))
 
     def build(totals: StageTotals) -> StageManifest:
@@ -59,6 +61,8 @@ async def publish(
             tables=totals.tables,
             files=files,
             rows_in=rows_in,
+            failures=failures,
+            examples=examples,
             models=models,
             metrics=metrics,
             started=started,

@@ -1,7 +1,8 @@
-"""resolve: pin every declared model and data source to what it is now.
+"""resolve: pin every declared model and data source to what it is now, and look at what can be known of models.
 
-Everything later rests on these digests: a source that changes afterwards is an error of the stage that reads it, never
-other rows under the same fingerprint. Tables: `moaa.data.pins`.
+What would otherwise fail after the teachers were paid fails here (`looking`). Everything later rests on these digests:
+a source that changes afterwards is an error of the stage that reads it, never other rows under the same fingerprint.
+Tables: `moaa.data.pins`.
 """
 
 import logging
@@ -17,10 +18,12 @@ from moaa.data.sources import choose_files
 from moaa.errors import DataError
 from moaa.plan.slices import field_of, tables
 from moaa.store.stages.tables import TableRows
+from moaa.text import printable, unfit
 from moaa.weights.hub import pinned_digest
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.one_worker import finished, publish
 from moaa_jobs.runner.origins import Origins
+from moaa_jobs.stages.looking import look
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     """Write the manifest of resolve.
 
     Raises:
-        DataError: a source is missing, refused or malformed.
+        DataError: a source is missing, refused or malformed, or a model cannot be trained or served.
         StoreError: a source's server did not answer; worth another attempt.
     """
     if await finished(context):
@@ -42,7 +45,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         models: list[ModelRow] = []
         for model in spec.models:
             context.progress.update(message=f"pinning {model.name}", rows_done=len(models), rows_total=len(spec.models))
-            models.append(await _pin_model(model, origins))
+            models.append(await _pin_model(model, origins, context))
     finally:
         await origins.close()
     context.progress.update(message="", rows_done=len(models))
@@ -70,7 +73,7 @@ async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRow
     return pinned
 
 
-async def _pin_model(model: Model, origins: Origins) -> ModelRow:
+async def _pin_model(model: Model, origins: Origins, context: Context) -> ModelRow:
     revision: str | None = None
     is_pinned = True
     if model.endpoint is not None:
@@ -80,11 +83,21 @@ async def _pin_model(model: Model, origins: Origins) -> ModelRow:
     else:
         source = model.source or ""
         if source.startswith("pvc://"):  # mounted where it is served; this process cannot see it
-            digest, is_pinned = digest_of({"source": source}), False
+            told = {"source": source} | ({"revision": model.revision} if model.revision else {})
+            digest, is_pinned = digest_of(told), False
         else:
             field = f"spec.models, {model.name}"
             origin = origins.open(source, revision=model.revision, secret=model.token_secret, field=field)
             listing = await origin.pin(partial(_all_files, source))
+            spec = context.resource.spec
+            await look(
+                model,
+                origin,
+                listing,
+                context.work_dir / "models" / model.name,
+                is_student=model.name == spec.student,
+                thinking=spec.training.thinking,
+            )
             revision = listing.revision
             digest = pinned_digest(source, listing)
     logger.info("model_pinned model=%s digest=%s pinned=%s", model.name, digest[:12], is_pinned)
@@ -96,4 +109,6 @@ async def _pin_model(model: Model, origins: Origins) -> ModelRow:
 def _all_files(source: str, names: Sequence[str]) -> list[str]:
     if not names:
         raise DataError(f"{source}: the folder of the model is empty; correct source")
+    if name := next((name for name in names if unfit(name)), None):
+        raise DataError(f"{source}: the name of file {printable(name)} is not UTF-8; rename or remove it")
     return list(names)

@@ -73,7 +73,7 @@ def _mixture(proposer: str, aggregator: str) -> str:
 
 def _benchmarks(group: str) -> Iterator[Rule]:
     benchmarks, field = f"self.evaluation.{group}", f".evaluation.{group}"
-    baseline = "(!has(b.baseline) || b.baseline == '$base' || self.models.exists(m, m.name == b.baseline))"
+    baseline = "(!has(b.baseline) || b.baseline in ['$base', '$given'] || self.models.exists(m, m.name == b.baseline))"
     yield Rule(
         f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})))",
         f"a baseline or judge {NOT_DECLARED}",

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from moaa.api.crd.rule import Reason, Rule, Rules, matches, no_control_character
-from moaa.api.data import DataSource
+from moaa.api.data import Columns, DataSource
 from moaa.api.evaluation import Gate
-from moaa.api.reading.rules_data import HUB_DATA, SUFFIXES
+from moaa.api.reading.rules_data import DATA_PATH, DATA_PATH_SAYS, HUB_DATA
 from moaa.api.resource import MoAASpec, Storage
 from moaa.api.training import Training
 
@@ -76,6 +76,24 @@ def _rows(part: str, group: str, what: str) -> Iterator[Rule]:
     )
 
 
+def _sources_differ(group: str) -> Rule:
+    same = " && ".join(
+        (
+            "b.source == a.source",
+            "b.split == a.split",
+            "has(b.revision) == has(a.revision)",
+            "(!has(b.revision) || b.revision == a.revision)",
+            "b.columns == a.columns",
+        )
+    )
+    return Rule(
+        f"self.data.{group}.all(a, self.data.{group}.exists_one(b, {same}))",
+        f"two sources of data.{group} are the same, and rows are taken once; remove one, raise the limit of the other",
+        f".data.{group}",
+        Reason.DUPLICATE,
+    )
+
+
 RULES: Rules = {
     Storage: (
         _fixed("uri", "finished work and this run's record lie there"),
@@ -94,14 +112,21 @@ RULES: Rules = {
             ".source",
         ),
         Rule(
-            "self.source.startsWith('hf://') || "
-            + " || ".join(f"self.source.endsWith('{suffix}')" for suffix in SUFFIXES),
-            f"source must end with one of {', '.join(SUFFIXES)}; other formats are not read",
+            f"self.source.startsWith('hf://') || {matches('self.source', DATA_PATH)}",
+            f"source {DATA_PATH_SAYS}",
             ".source",
         ),
         no_control_character("source"),
         _hub_only("revision"),
         _hub_only("tokenSecret"),
+    ),
+    Columns: (
+        Rule(
+            "!has(self.messages) || !has(self.prompt)",
+            "prompt stands beside messages, which holds the whole conversation; name one of them",
+            ".prompt",
+            Reason.FORBIDDEN,
+        ),
     ),
     Training: tuple(_training()),
     Gate: (
@@ -126,6 +151,7 @@ RULES: Rules = {
             ".judge",
             Reason.REQUIRED,
         ),
+        *(_sources_differ(group) for group in ("sft", "preference")),
         *_rows("sft", "sft", "prompts to answer"),
         *_rows("dpo", "preference", "prompts to sample"),
     ),

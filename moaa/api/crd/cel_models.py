@@ -8,10 +8,8 @@ from moaa.api.base import decimal_text
 from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, no_control_character, quoted
 from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
 from moaa.api.reading.rules_data import KEY, USER
-from moaa.api.reading.rules_models import CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
+from moaa.api.reading.rules_models import CALL_END, CREDENTIAL, HUB_MODEL, OWN_ARGS, OWN_HEADERS
 from moaa.api.resource import MoAASpec, Storage
-
-CALL_END = "/(chat/completions|completions|responses|messages|embeddings|models)/?([?].*)?$"
 
 
 def _unserved() -> str:
@@ -82,7 +80,6 @@ RULES: Rules = {
             "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
             ".url",
         ),
-        Rule("!self.url.contains('#')", "url holds a '#', and nothing behind it would be sent; remove it", ".url"),
         *(
             Rule(
                 f"!({quoted(parameter)} in self.omit) || !has(self.names.{parameter})",
@@ -99,7 +96,7 @@ RULES: Rules = {
         ),
         Rule(
             "self.headers.all(a, self.headers.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
-            "headers: two have the same name; keep one",
+            "headers has one name twice; keep one",
             ".headers",
             Reason.DUPLICATE,
         ),
@@ -122,13 +119,24 @@ RULES: Rules = {
     Serving: (
         Rule(
             _own_args(),
-            "args sets what other fields say (source, revision, tokenSecret, maxModelLen, gpus, maxConcurrency) or "
+            "args sets what other fields say (source, revision, chatTemplate, maxModelLen, gpus, maxConcurrency) or "
             "what the executor sets; remove that argument",
             ".args",
             Reason.FORBIDDEN,
         ),
     ),
     Model: (
+        Rule(
+            "!has(self.chatTemplate) || self.chatTemplate.contains('{')",
+            "chatTemplate must be the text of a Jinja template; a cluster sees no files of yours",
+            ".chatTemplate",
+        ),
+        Rule(
+            "!has(self.endpoint) || !has(self.chatTemplate)",
+            "chatTemplate is for models that we serve; remove it",
+            ".chatTemplate",
+            Reason.FORBIDDEN,
+        ),
         Rule(
             "has(self.source) != has(self.endpoint)",
             "give exactly one of source (we serve it) and endpoint (somebody else does)",
@@ -162,7 +170,6 @@ RULES: Rules = {
             ".source",
         ),
         no_control_character("source"),
-        _hub_only("revision"),
         _hub_only("tokenSecret"),
     ),
     MoAASpec: (

@@ -113,6 +113,9 @@ def _value(annotation: Any, metadata: tuple[object, ...], additions: Additions) 
         return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if annotation == dict[str, Any]:
         return dict(additions.opaque)
+    if origin is dict:
+        # Values of several types have no schema, and a class of their own none of its names.
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if origin is Literal:
         return {"type": "string", "enum": list(arguments)}
     if isinstance(annotation, type):

@@ -81,9 +81,10 @@ def load_text(text: str, *, file: str = "resource", folder: FilePath | None = No
         raise _one(file, f"has {len(text)} characters; a resource has at most {MAX_FILE_BYTES} bytes")
     document = _the_one(read_documents(text), file)
     root = _without_server_fields(document.value)
+    problems = list(document.problems)
     if folder is not None:
         root = _with_absolute_paths(root, folder)
-    problems = list(document.problems)
+        root = _with_templates(root, folder, problems)
     resource, errors = _parse(root)
     problems += _translate(root, errors)
     problems += _broken(root, problems, errors)
@@ -147,6 +148,27 @@ def _with_absolute_paths(root: dict[str, object], folder: FilePath) -> dict[str,
         return value
 
     return {**root, "spec": absolute(root.get("spec"), "spec")} if "spec" in root else root
+
+
+def _with_templates(root: dict[str, object], folder: FilePath, problems: list[Problem]) -> dict[str, object]:
+    """The texts of chat templates in place of the file:// URIs that name them; what cannot be read joins `problems`."""
+    spec = root.get("spec")
+    models = spec.get("models") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(models, list):
+        return root
+
+    def read(model: object, index: int) -> object:
+        uri = model.get("chatTemplate") if isinstance(model, dict) else None
+        if not isinstance(model, dict) or not isinstance(uri, str) or not uri.startswith("file://"):
+            return model
+        try:
+            return {**model, "chatTemplate": (folder / file_path(uri)).read_text(encoding="utf-8")}
+        except (OSError, ValueError) as error:
+            remedy = f"cannot be read ({error}); name a file with a Jinja template in UTF-8"
+            problems.append(Problem(f"spec.models[{index}].chatTemplate", uri, remedy))
+            return {key: value for key, value in model.items() if key != "chatTemplate"}
+
+    return {**root, "spec": {**spec, "models": [read(model, index) for index, model in enumerate(models)]}}
 
 
 def _parse(root: dict[str, object]) -> tuple[MoAA | None, list[Error]]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from moaa.api.base import STUDENT
+from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS, STUDENT
 from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, Sampling, members_of
 from moaa.api.models import Serving
 from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
@@ -61,7 +61,7 @@ def references(spec: Node) -> Iterator[Problem]:
         return  # spec.models is what is wrong
     baselines = [b.at("baseline") for b in benchmark_nodes(spec)]
     for name in [*(ask.model for ask in asks(spec)), *baselines]:
-        if name.text and name.text not in (*known, STUDENT, "$base"):
+        if name.text and name.text not in (*known, STUDENT, BASE_STUDENT, GIVEN_ANSWERS):
             yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
 
 

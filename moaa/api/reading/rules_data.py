@@ -10,8 +10,13 @@ from moaa.api.reading.rules_asking import benchmark_nodes
 from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
+DATA_PATH = r"(?i)(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
+"""How the URI of a file that is read ends, or that of a folder: with a slash, or a last part without a dot."""
+DATA_PATH_SAYS = (
+    "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, or with / for a "
+    "folder; other formats are not read"
+)
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
-SUFFIXES = (".jsonl", ".json", ".parquet")
 HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
 USER = r"^https?://[^/?#]*@"
 KEY = r"^[^?#]*\?[^#]*(key|token)="
@@ -64,11 +69,36 @@ def sources(spec: Node) -> Iterator[Problem]:
             continue
         if uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute path, file:///…, or start with file://./ in a file")
-        if uri and not uri.endswith(SUFFIXES):
-            yield source.problem(f"must end with one of {', '.join(SUFFIXES)}; other formats are not read")
+        if uri and not re.search(DATA_PATH, uri):
+            yield source.problem(DATA_PATH_SAYS)
         for field in ("revision", "tokenSecret"):
             if uri and holder.at(field).given:
                 yield holder.at(field).problem("is for hf:// data sets only; remove it")
+
+
+def columns(spec: Node) -> Iterator[Problem]:
+    for holder in source_nodes(spec):
+        named = holder.at("columns")
+        if named.at("messages").given and named.at("prompt").given:
+            yield named.at("prompt").problem(
+                "stands beside messages, which holds the whole conversation; name one of them"
+            )
+
+
+def sources_differ(spec: Node) -> Iterator[Problem]:
+    """The second of two equal sources would lose every row as a duplicate."""
+    for group in ("sft", "preference"):
+        seen: dict[tuple[str, ...], str] = {}
+        for holder in spec.at("data", group):
+            fields = (holder.at("source"), holder.at("split"), holder.at("revision"))
+            source, split, revision = (node.text or "" for node in fields)
+            named = sorted(repr((node.path[-1], node.value)) for node in holder.at("columns").items() if node.value)
+            same = (source, split or "train", revision, *named)
+            if source and same in seen:
+                yield holder.at("source").problem(
+                    f"is {seen[same]} again, and rows are taken once; remove it, and give the other the limit of both"
+                )
+            seen.setdefault(same, holder.name)
 
 
 def training_shape(spec: Node) -> Iterator[Problem]:
@@ -130,6 +160,8 @@ RULES = (
     storage,
     no_credentials_in_addresses,
     sources,
+    columns,
+    sources_differ,
     training_shape,
     training_has_data,
     rows_for_every_iteration,

@@ -30,6 +30,8 @@ OWN_ARGS = (
     "--ssl-keyfile",
     "--config",
     "--hf-token",
+    "--chat-template",
+    "--default-chat-template-kwargs",
 )
 """vLLM arguments that executors set from other fields, or that would make a server unreachable for them."""
 
@@ -41,22 +43,14 @@ _INSTEAD = {
     "-tp": "use serving.gpus",
     "--max-num-seqs": "use serving.maxConcurrency",
     "--hf-token": "use tokenSecret",
+    "--chat-template": "use the model's chatTemplate, which training follows too",
+    "--default-chat-template-kwargs": "use the model's chatTemplateArgs, which training follows too",
     "--api-key": "servers of a run are reached inside it only",
     "--api-key-file": "servers of a run are reached inside it only",
 }
 
-_UNSERVED = Serving().model_dump(mode="json", by_alias=True)
-"""A serving that says no more than none does."""
-
-MAX_VOLUMES = 64
-MAX_CONTAINERS = 16
-"""Entries of a pod template's lists: the CRD's rules about them cost something for each."""
-_LISTS_IN_TEMPLATES = {"volumes": MAX_VOLUMES, "containers": MAX_CONTAINERS, "initContainers": MAX_CONTAINERS}
-_FLAGS = ("privileged", "allowPrivilegeEscalation")
-CALL_PATH = re.compile(
-    r"(?P<call>/(?:chat/completions|completions|responses|messages|embeddings|models))/?(?P<query>(?:\?.*)?)$"
-)
-"""At the end of a URL: the path of one call."""
+CALL_END = "^[^?#]*?/(chat/completions|completions|responses|messages|embeddings|models)/?([?].*)?$"
+"""A URL that ends in the path of one call, and its query."""
 OWN_FIELDS = (
     *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
     *("stream_options", "tools", "tool_choice", "functions", "function_call"),
@@ -81,6 +75,14 @@ CREDENTIAL = re.compile(
     r"(?i)(^|[-_])(api[-_]?key|key|secret|password|authorization|cookie|(access|auth|bearer|security)[-_]?token|token)$"
 )
 """Names under which credentials travel."""
+_UNSERVED = Serving().model_dump(mode="json", by_alias=True)
+"""A serving that says no more than none does."""
+
+MAX_VOLUMES = 64
+MAX_CONTAINERS = 16
+"""Entries of a pod template's lists: the CRD's rules about them cost something for each."""
+_LISTS_IN_TEMPLATES = {"volumes": MAX_VOLUMES, "containers": MAX_CONTAINERS, "initContainers": MAX_CONTAINERS}
+_FLAGS = ("privileged", "allowPrivilegeEscalation")
 
 _FORBIDDEN_IN_TEMPLATES = (
     "serviceAccountName",
@@ -158,10 +160,8 @@ def sources(spec: Node) -> Iterator[Problem]:
             yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
         elif uri.startswith("file://") and not uri.startswith("file:///"):
             yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
-        if source.given and not uri.startswith("hf://"):
-            for field in ("revision", "tokenSecret"):
-                if model.at(field).given:
-                    yield model.at(field).problem("is for hf:// sources only; remove it")
+        if source.given and not uri.startswith("hf://") and model.at("tokenSecret").given:
+            yield model.at("tokenSecret").problem("is for hf:// sources only; remove it")
 
 
 def serving_args(spec: Node) -> Iterator[Problem]:
@@ -177,14 +177,12 @@ def serving_args(spec: Node) -> Iterator[Problem]:
 def endpoint_urls(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         url = model.at("endpoint", "url")
-        found = CALL_PATH.search(url.text or "")
+        found = re.search(CALL_END, url.text or "")
         if found is not None:
             yield url.problem(
-                f"ends in {found['call']}, the path of one call; write what stands before it: "
-                f"{(url.text or '')[: found.start()]}{found['query']}"
+                f"ends in /{found[1]}, the path of one call; write what stands before it: "
+                f"{(url.text or '')[: found.start(1) - 1]}{found[2] or ''}"
             )
-        elif "#" in (url.text or ""):
-            yield url.problem("holds a '#', and nothing behind it would be sent; remove it")
 
 
 def endpoint_parameters(spec: Node) -> Iterator[Problem]:
@@ -220,11 +218,13 @@ def headers(spec: Node) -> Iterator[Problem]:
         seen = {"authorization": endpoint.at("secret")} if endpoint.at("secret").given else {}
         for header in endpoint.at("headers"):
             name = (header.at("name").text or "").lower()
+            if isinstance(header.value, dict) and header.at("value").given == header.at("secret").given:
+                yield header.problem("give exactly one of value (plain text) and secret (where it is)")
             if name in OWN_HEADERS:
                 yield header.at("name").problem("is set by the HTTP client; remove it")
-            elif name in seen:
+            if name in seen:
                 yield header.at("name").problem(f"is set by {seen[name].name} already; keep one of the two")
-            elif header.at("value").given and CREDENTIAL.search(name):
+            if header.at("value").given and CREDENTIAL.search(name):
                 yield Problem(header.at("value").name, "(hidden)", "is a credential; put it in a Secret and name that")
             seen.setdefault(name, header)
 

@@ -53,6 +53,8 @@ class HubOrigin:
         with self._errors():
             describe = api.dataset_info if self._kind == "dataset" else api.model_info
             answer = describe(self._repo, revision=self._revision, files_metadata=True, timeout=TIMEOUT_S)
+            if answer.gated:  # anybody may look at it; files go to those who accepted its terms
+                api.auth_check(self._repo, repo_type=self._kind)
         if answer.sha is None:
             raise StoreError(f"{self._uri}: the Hub named no commit")
         known = {s.rfilename.removeprefix(self._folder): s for s in answer.siblings or ()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.contract.environment import secret_value
-from moaa.contract.vllm import kv_cache_bytes
+from moaa.contract.vllm import chat_arguments, kv_cache_bytes
 from moaa.errors import DataError, ServerError, StoreError
 from moaa.local.serving import needs, vllm
 from moaa.local.serving.server import ServerSpec, replica_key
@@ -26,7 +26,7 @@ Results = Mapping[str, StageResult]
 def server_key(found: ModelWeights) -> str:
     """Same weights served in the same way: one server, whatever its names are."""
     how = found.serving.model_dump_json(include={"gpus", "max_model_len", "max_concurrency", "args", "memory_gib"})
-    return hashlib.sha256(f"{found.digest} {how}".encode()).hexdigest()
+    return hashlib.sha256(f"{found.digest} {how} {chat_arguments(found.model)}".encode()).hexdigest()
 
 
 class Catalogue:
@@ -64,6 +64,7 @@ class Catalogue:
                 name=self._served.setdefault(key, served_name(name)),
                 folder=folder,
                 serving=serving,
+                chat=tuple(chat_arguments(found.model)),
                 demand=needs.server(serving, weights_gib=size_gib(folder), cache_gib=cache_gib),
                 startup_s=serving.startup_minutes * 60.0,
             )
@@ -143,5 +144,6 @@ class VllmLaunch:
             serving=spec.serving,
             port=port,
             config=config,
+            chat=spec.chat,
         )
         return command, vllm.environment(self._inherited, serving=spec.serving, gpus=list(gpus), cache=self._cache)

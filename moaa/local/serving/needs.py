@@ -1,9 +1,12 @@
 """What processes need of the machine. Pure; each constant says where it was measured or why it was chosen."""
 
+from collections.abc import Iterable
+
 from moaa.api import MoAA
 from moaa.api.models import Serving
 from moaa.api.training import TrainingResources
 from moaa.local.serving.machine import Demand
+from moaa.plan.ids import made_by
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.stage import Stage
 
@@ -43,3 +46,23 @@ def job(stage: Stage, resource: MoAA, *, student_gib: float) -> Demand:
     if stage.kind in TRAINING:
         return trainer(resource.spec.training.resources, weights_gib=student_gib)
     return Demand(JOB_GIB)
+
+
+def too_few_gpus(stages: Iterable[Stage], resource: MoAA, *, gpus: int) -> str | None:
+    """What of these stages can never run on a machine with so many GPUs, and what to change; None: nothing."""
+    spec, resources = resource.spec, resource.spec.training.resources
+    for stage in stages:
+        wanted = resources.workers * resources.gpus_per_worker
+        if stage.kind in TRAINING and wanted > gpus:
+            return (
+                f"{stage.id}: spec.training.resources needs {wanted} GPUs (workers × gpusPerWorker), there are {gpus} "
+                "here; lower workers, write gpusPerWorker: 0 to train on the CPU, or use a machine with GPUs"
+            )
+        for name in stage.serves:
+            model = spec.model(spec.student if made_by(name) else name)
+            if model.endpoint is None and model.serving.gpus > gpus:
+                return (
+                    f"{stage.id}: spec.models {model.name} has serving.gpus {model.serving.gpus}, and there are {gpus} "
+                    "here; write gpus: 0 to serve it on the CPU, or use a machine with GPUs"
+                )
+    return None

@@ -46,6 +46,8 @@ class ServerSpec:
     serving: Serving
     demand: Demand
     startup_s: float
+    chat: tuple[str, ...] = ()
+    """vLLM arguments for the model's chat template."""
     replica: int = 1
     """Its number among the model's replicas."""
 

@@ -17,15 +17,22 @@ from moaa.local.serving.machine import visible
 
 
 def command(
-    folder: Path, *, served_name: str, serving: Serving, port: int, config: Mapping[str, object], python: str = ""
+    folder: Path,
+    *,
+    served_name: str,
+    serving: Serving,
+    port: int,
+    config: Mapping[str, object],
+    chat: Sequence[str] = (),
+    python: str = "",
 ) -> list[str]:
     """How to start a server on 127.0.0.1:`port` for the model in `folder`; `config` is its config.json.
 
-    `serving.args` come last and win.
+    `chat` is what `moaa.contract.vllm.chat_arguments` gives; `serving.args` come last and win.
     """
     options = [text for name, value in options_for(config, serving).items() for text in (f"--{name}", value)]
     start = [python or sys.executable, "-m", MODULE, "--model", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    return [*start, *options, *arguments(serving, served_name=served_name)]
+    return [*start, *options, *arguments(serving, served_name=served_name, chat=chat)]
 
 
 def environment(inherited: Mapping[str, str], *, serving: Serving, gpus: Sequence[str], cache: Path) -> dict[str, str]:

@@ -43,13 +43,14 @@ def plan_view(
     counts: Mapping[str, int] | None = None,
     repeated: Sequence[Repeat] = (),
     kept: Sequence[str] = (),
+    found: Sequence[str] = (),
     running: Iterable[str] = (),
 ) -> RenderableType:
     """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
 
     `graph` and `results` come from `moaa.plan.history.survey`. `counts` are rows of tables (`sft-0`) as the user knows
     them; what stage-data has counted replaces them. `kept` are the sentences of
-    `moaa.plan.history.repeats.without_effect`.
+    `moaa.plan.history.repeats.without_effect`, `found` what stage-data has found of rows that are too long.
     """
     graph = graph or build(resource)
     staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
@@ -76,6 +77,7 @@ def plan_view(
         edits.append(ANEW)
     short = too_few((stage for stage in graph.stages.values() if stage.id not in results), resource, known)
     notes = [*(f"edit: {line}" for line in edits), *(f"will stop with an error: {line}" for line in short)]
+    notes += [f"warning: {line}" for line in found]
     return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
 
 

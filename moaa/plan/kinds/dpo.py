@@ -5,7 +5,7 @@ from decimal import Decimal
 from moaa.api import MoAA
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, model_digest, output_digest
+from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
 from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
@@ -24,6 +24,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
         "refModel": model_digest(stage.ref_model or "", results),
         "training": canonical(sample.declared_dpo(resource)),
         "seed": resource.spec.seed,
+        **taught(resource),
     }
     return inputs, body
 
@@ -41,7 +42,7 @@ def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
 
 ROW = StageKind(
     kind=Kind.DPO,
-    revision=1,
+    revision=2,  # answers are trained as they are served, without thoughts or control tokens nobody asked for
     document=document,
     expected=expected,
     effort=effort,

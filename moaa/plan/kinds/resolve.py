@@ -31,7 +31,7 @@ def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
 
 ROW = StageKind(
     kind=Kind.RESOLVE,
-    revision=1,
+    revision=2,  # 2: `split` decides which files of a folder are pinned
     document=document,
     expected=expected,
     effort=effort,

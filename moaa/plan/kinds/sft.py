@@ -4,7 +4,7 @@ from moaa.api import MoAA
 from moaa.api.training import Sft
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, model_digest, output_digest
+from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import generate
 from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
@@ -30,6 +30,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
         "student": model_digest(stage.student or "", results),
         "training": canonical(sft),
         "seed": resource.spec.seed,
+        **taught(resource),
     }
     return inputs, body
 
@@ -43,7 +44,7 @@ def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
 
 ROW = StageKind(
     kind=Kind.SFT,
-    revision=1,
+    revision=2,  # answers are trained as they are served, without thoughts or control tokens nobody asked for
     document=document,
     expected=generate.expected,
     effort=effort,

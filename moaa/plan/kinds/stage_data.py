@@ -1,6 +1,10 @@
 """stage-data: sources become tables, deduplicated, decontaminated and permuted."""
 
 from moaa.api import MoAA
+from moaa.api.base import GIVEN_ANSWERS
+from moaa.api.data import DataSource
+from moaa.api.evaluation import Pairwise
+from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
@@ -17,12 +21,26 @@ def document(_stage: Stage, resource: MoAA, results: Results) -> tuple[Document,
         "seed": spec.seed,
         "tables": {
             table: {"source": source.source, "split": source.split, "limit": cut.get(table)}
+            | _columns(source)
+            | _compared(source)
             for table, source in tables(resource)
         },
         "answers": [str(source.answers) for source in spec.data.sft],
         "decontaminationNgram": spec.data.decontamination_ngram,
     }
     return inputs, body
+
+
+def _columns(source: DataSource) -> Document:
+    """What the resource says of a source's columns, left out where it says nothing."""
+    said = {name: value for name, value in canonical(source.columns).items() if value not in (None, [])}
+    return {"columns": said} if said else {}
+
+
+def _compared(source: DataSource) -> Document:
+    """Whether the rows' own answers are read, as the yardstick of a benchmark."""
+    is_compared = isinstance(source, Pairwise) and source.baseline == GIVEN_ANSWERS
+    return {"baseline": GIVEN_ANSWERS} if is_compared else {}
 
 
 def expected(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
@@ -35,12 +53,14 @@ def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
 
 ROW = StageKind(
     kind=Kind.STAGE_DATA,
-    revision=1,
+    # 2: what belongs to a question is read with it; rows are deduplicated by system prompt too and decontaminated by
+    # whole questions.
+    revision=2,
     document=document,
     expected=expected,
     effort=effort,
     runs=Alone(),
-    reads=frozenset({Reads.DATA}),
+    reads=frozenset({Reads.HUB_MODELS, Reads.DATA}),
     outputs=(),
     is_quick=True,
     at_work="StagingData",

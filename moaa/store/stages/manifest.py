@@ -10,6 +10,9 @@ from moaa.api.base import Spec
 from moaa.plan.result import Digest, Output, StageResult
 from moaa.plan.stage import Kind
 
+UNLESS_EMPTY = Field(exclude_if=lambda value: not value)
+"""Of fields that say what went otherwise than it should: a manifest of a stage that went well does not hold them."""
+
 
 class ObjectRef(Spec):
     """An exact object: readers refuse one whose size or digest differs."""
@@ -28,17 +31,17 @@ class TokenUsage(Spec):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """Thoughts included."""
-    uncounted: int = 0
+    uncounted: Annotated[int, UNLESS_EMPTY] = 0
     """Calls whose server did not say how many tokens they took; the two numbers above lack these."""
-    thoughts: int = 0
+    thoughts: Annotated[int, UNLESS_EMPTY] = 0
     """Answers before which the model thought."""
-    lowered: int = 0
+    lowered: Annotated[int, UNLESS_EMPTY] = 0
     """Calls that were allowed fewer completion tokens than declared, since the window had no room for them."""
-    cut: dict[str, int] = {}
+    cut: Annotated[dict[str, int], UNLESS_EMPTY] = {}
     """Answers that ended at their limit of tokens, by role (proposer, aggregator, sample, answer, judge, …)."""
-    failures: dict[str, int] = {}
+    failures: Annotated[dict[str, int], UNLESS_EMPTY] = {}
     """Calls that failed for good, by reason; a row may have done without them."""
-    examples: dict[str, str] = {}
+    examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first failure of each reason, in the server's own words."""
 
     def __add__(self, other: "TokenUsage") -> "TokenUsage":
@@ -69,7 +72,7 @@ class ShardManifest(Spec):
     rows_in: int = 0
     failures: dict[str, int] = {}
     """Rows that failed for good, by reason."""
-    examples: dict[str, str] = {}
+    examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason, by its place in the shard, and what was said about it."""
     usage: dict[str, TokenUsage] = {}
     seconds: float = 0.0
@@ -95,7 +98,7 @@ class StageManifest(Spec):
     rows_in: int = 0
     failures: dict[str, int] = {}
     """Rows that failed for good, by reason."""
-    examples: dict[str, str] = {}
+    examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason and what was said about it, in the server's own words where it was a server."""
     usage: dict[str, TokenUsage] = {}
     models: dict[str, Digest] = {}

@@ -16,7 +16,7 @@ from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.api.models import Model, Serving
 from moaa.contract import environment
-from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments
+from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments, chat_arguments
 from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
 from moaa.plan.ids import made_by
@@ -72,6 +72,7 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
         "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
         "account": resource.spec.service_account_name,
         "scheduleMinutes": resource.spec.serving.schedule_minutes,
+        **({"chat": chat} if (chat := chat_arguments(model)) else {}),
     }
     deployment = {
         "apiVersion": "apps/v1",
@@ -85,7 +86,7 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
             "progressDeadlineSeconds": 60 * (resource.spec.serving.schedule_minutes + model.serving.startup_minutes),
             "selector": {"matchLabels": selector},
             "template": merge(
-                _pod(context, child, bring, served, model.serving),
+                _pod(context, child, bring, served, model),
                 model.serving.template,
                 f"{path}.serving.template",
                 own=CONTAINERS,
@@ -127,7 +128,7 @@ def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
     claim = _claim(model.source) if served.folder is None else None
     return BringWeights(
         storage=resource.spec.storage,
-        model=model.with_(serving=serving, license=None, extra_body={}),
+        model=model.with_(serving=serving, license=None, extra_body={}, chat_template=None, chat_template_args={}),
         digest=served.digest,
         folder=served.folder,
         claim=f"{CLAIM}/{claim[1]}".rstrip("/") if claim else None,
@@ -137,15 +138,15 @@ def _bring(served: ServedModel, model: Model, resource: MoAA) -> BringWeights:
     )
 
 
-def _pod(context: RenderContext, child: Child, bring: BringWeights, served: ServedModel, serving: Serving) -> Manifest:
-    settings = context.settings
+def _pod(context: RenderContext, child: Child, bring: BringWeights, served: ServedModel, model: Model) -> Manifest:
+    settings, serving = context.settings, model.serving
     return pod.pod_template(
         context,
         nodes=NodeRole.INFERENCE,
         labels=context.labels(child),
         account=settings.server_account(context.owner.namespace, context.resource.spec.service_account_name),
         init_containers=[_weights_container(context, bring)],
-        containers=[_vllm_container(context, bring, served, serving)],
+        containers=[_vllm_container(context, bring, served, model)],
         volumes=_volumes(bring, serving),
         priority_class=settings.server_priority_class,
         terminationGracePeriodSeconds=LEAVE_S + FINISH_S + 10,
@@ -207,16 +208,18 @@ def _weights_container(context: RenderContext, bring: BringWeights) -> Manifest:
     )
 
 
-def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedModel, serving: Serving) -> Manifest:
-    settings, name = context.settings, served.served_name
+def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedModel, model: Model) -> Manifest:
+    settings, name, serving = context.settings, served.served_name, model.serving
     health = {"httpGet": {"path": "/health", "port": PORT}}
     variables = {
         **ENVIRONMENT,
         "VLLM_CACHE_ROOT": f"{pod.HOME}/.cache/vllm",
         **(CPU_ENVIRONMENT if serving.gpus == 0 else {}),
     }
+    # Kubernetes would put the container's variables in place of $(NAME).
+    chat = [argument.replace("$(", "$$(") for argument in chat_arguments(model)]
     command = ["python3", "-m", MODULE, "--config", OPTIONS, "--model", WEIGHTS, "--port", str(PORT)]
-    command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name)]
+    command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name, chat=chat)]
     return pod.container(
         context,
         "vllm",

@@ -12,21 +12,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from moaa.contract.job import StageJob
-from moaa.errors import Fenced, StageError
+from moaa.errors import DataError, Fenced, StageError
+from moaa.judge.outcomes import why_no_pairs
+from moaa.plan.stage import Kind
+from moaa.rows import RankingRow
 from moaa.store.fencing import Token, claim
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Context, Permanent
-from moaa_jobs.runner.inputs import rows_of
+from moaa_jobs.runner.inputs import manifest_of, rows_of
 from moaa_jobs.training.driver import compiler, publish
 from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
 from moaa_jobs.training.rows import table as token_table
-from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
+from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.tokens import Failed
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
@@ -56,7 +59,7 @@ class Recipe:
     """Kind of the stage that wrote the rows."""
     table: str
     encode: Callable[..., Any]
-    """A row to its encoded form or `Failed` (`tokens.py`)."""
+    """A row to its encoded sequences or `Failed` (`tokens.py`)."""
     to_table: Callable[[Sequence[Any]], pa.Table]
 
 
@@ -104,49 +107,76 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     maker = f"i{job.iteration}-{recipe.source}"
     rows = await rows_of(context, maker, recipe.table)
     if not rows:
-        raise Permanent(
-            f"{job.stage}: {maker} left no row in its table {recipe.table} to train on; `moaa report` counts what "
-            "became of its prompts"
-        )
+        raise Permanent(f"{job.stage}: no row to train on: {await _why_none(context, maker, recipe)}")
     assert job.student is not None, "every training stage has a student"
     student = await weights.find(job.student, context)
     storage = context.resource.spec.storage
     folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
-    tokenizer = await asyncio.to_thread(load_tokenizer, folder)
-    ends = stop_ids(folder, tokenizer)
+    resource = context.resource.spec
+    declared = resource.model(resource.student)
+    chat = await asyncio.to_thread(open_chat, folder, declared, thinking=resource.training.thinking)
     spec = optimization(context.resource, recipe.kind)
 
     def encode_all(part: Sequence[Any]) -> list[Any]:
-        return [recipe.encode(tokenizer, row, stop_ids=ends, max_length=spec.max_length) for row in part]
+        return [recipe.encode(chat, row, max_length=spec.max_length) for row in part]
 
     encoded: list[Any] = []
     failed: list[Failed] = []
     for i in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[i : i + ROWS_AT_ONCE]
         for item in await asyncio.to_thread(encode_all, part):
-            (failed if isinstance(item, Failed) else encoded).append(item)
+            if isinstance(item, Failed):
+                failed.append(item)
+            else:
+                encoded += item
         # Not as rows_done: what is left of the stage is counted in steps.
         context.progress.update(failed=len(failed), message=f"tokenising {i + len(part)} of {len(rows)} rows")
     _check_failures(context, job.stage, len(rows), failed)
-    return Rows(recipe.to_table(encoded), len(rows), _count(failed))
+    trained = len(rows) - len(failed)
+    if len(encoded) != trained:
+        logger.info(
+            "rows_split rows=%d sequences=%d: the chat template writes earlier turns otherwise than they were answered",
+            trained, len(encoded),
+        )  # fmt: skip
+    return Rows(recipe.to_table(encoded), len(rows), {reason: len(of) for reason, of in _by_reason(failed).items()})
 
 
-def _count(failed: Sequence[Failed]) -> dict[str, int]:
-    counts: dict[str, int] = {}
+async def _why_none(context: Context, maker: str, recipe: Recipe) -> str:
+    """What became of the rows that the stage before it read."""
+    manifest = await manifest_of(context, maker)
+    if recipe.kind is Kind.DPO:
+        rankings = cast("list[RankingRow]", await rows_of(context, maker, "rankings"))
+        return f"{maker}: {why_no_pairs(rankings, manifest.failures)}"
+    failed = ", ".join(f"{reason}: {count}" for reason, count in sorted(manifest.failures.items())) or "none"
+    return f"{maker} left none in its table {recipe.table}, of {manifest.rows_in} that it read (failed: {failed})"
+
+
+def _by_reason(failed: Sequence[Failed]) -> dict[str, list[Failed]]:
+    """The most frequent reason first."""
+    found: dict[str, list[Failed]] = {}
     for row in failed:
-        logger.info("row_failed id=%s reason=%s", row.id, row.reason)
-        counts[row.reason] = counts.get(row.reason, 0) + 1
-    return counts
+        found.setdefault(row.reason, []).append(row)
+    return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
 
 
 def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Failed]) -> None:
+    """Raises Permanent: too many rows failed; every reason with its count and an example."""
+    for row in failed:
+        logger.info("row_failed id=%s reason=%s details=%s", row.id, row.reason, row.details)
+    reasons = "; ".join(
+        f"{reason}: {len(of)}, for example {of[0].id!r}{f' ({of[0].details})' if of[0].details else ''}"
+        for reason, of in _by_reason(failed).items()
+    )
     allowed = context.resource.spec.failures.max_fraction * rows
     if rows == len(failed):
-        raise Permanent(f"{stage}: no row is left to train on, of {rows}; raise maxLength or look at the answers")
+        raise Permanent(
+            f"{stage}: no row is left to train on, of {rows}; {reasons}; raise maxLength where they are too long, "
+            "or look at the answers"
+        )
     if len(failed) > allowed:
         raise Permanent(
-            f"{stage}: {len(failed)} of {rows} rows cannot be trained (first: {failed[0].id!r}, {failed[0].reason}), "
-            f"but spec.failures.maxFraction allows {int(allowed)}; raise maxLength or maxFraction, or drop the rows"
+            f"{stage}: {len(failed)} of {rows} rows cannot be trained, but spec.failures.maxFraction allows "
+            f"{int(allowed)}; {reasons}. Raise maxLength (too-long) or maxFraction, or drop the rows"
         )
 
 
@@ -201,6 +231,8 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
         await asyncio.to_thread(shutil.rmtree, scratch_folder(config.run_name), ignore_errors=True)
     if "fenced" in value:
         raise Fenced(str(value["fenced"]))
+    if "refused" in value:
+        raise DataError(str(value["refused"]))
     return LoopResult.model_validate(value)
 
 

@@ -1,4 +1,4 @@
-"""The student's tokenizer and the tokens that end its turns, without importing torch where that can be avoided."""
+"""A model's tokenizer and the tokens that end its turns, as vLLM finds them, without importing torch where possible."""
 
 import json
 from pathlib import Path
@@ -12,16 +12,25 @@ if TYPE_CHECKING:
 _GENERIC = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
 """Classes that are wholly described by tokenizer.json. Others add behaviour of their own and need AutoTokenizer, whose
 import costs about 9 s of CPU (it brings torch), this one's 1.3 s."""
+PROBES = (
+    "I am a helper.",
+    "Two  spaces,\na line\n\n\tand a tab; don't WE'LL 3.14",
+    "def f(x):\n    return x + 1\n",
+    "你好,世界。 naïve café – 12345",
+)
+"""Texts that a tokenizer rebuilt as another kind takes apart otherwise, or loses parts of."""
 
 
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model folder, chat template included.
+def load_tokenizer(folder: Path, *, chat_template: str | None = None) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model folder, with its chat template or the given one.
 
     Raises:
-        DataError: there is no tokenizer that can be read, or it has no chat template.
+        DataError: there is no tokenizer that can be read, or the libraries that train and serve it would rebuild it as
+            another than its tokenizer.json describes.
     """
+    described = (folder / "tokenizer.json").is_file()
     try:
-        if (folder / "tokenizer.json").is_file() and _tokenizer_class(folder) in _GENERIC:
+        if described and _tokenizer_class(folder) in _GENERIC:
             from transformers import PreTrainedTokenizerFast
 
             tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
@@ -29,30 +38,63 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+            if described:
+                _check_rebuilt(folder, tokenizer)
+    # The tokenizers library raises plain Exception for a file that it cannot read.
+    except DataError:
+        raise
+    except Exception as error:
         raise DataError(f"{folder}: no tokenizer can be read from it: {error}") from error
-    if not tokenizer.chat_template:
-        raise DataError(
-            f"{folder}: its tokenizer has no chat template; add chat_template.jinja or choose a chat model as student"
-        )
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
     return tokenizer
 
 
+def _check_rebuilt(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Compare with tokenizer.json itself. Raises DataError: a text gets other tokens, or is not what it was."""
+    from tokenizers import Tokenizer
+
+    described = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in PROBES:
+        wanted = described.encode(text, add_special_tokens=False).ids
+        found = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        # Settings beside tokenizer.json may say whether a text begins with a space: that is the first token only.
+        if found[1:] in (wanted, wanted[1:]) or found in (wanted, wanted[1:]):
+            continue
+        kind = _tokenizer_class(folder) or type(tokenizer).__name__
+        raise DataError(
+            f"{folder}: its tokenizer_config.json says {kind}, and rebuilt as that its tokenizer is another than its "
+            f"tokenizer.json describes: {text!r} becomes {len(found)} tokens that read "
+            f"{tokenizer.decode(found)!r}, in place of {len(wanted)} that read {described.decode(wanted)!r}. Training "
+            "and vLLM would both use the wrong one; write "
+            '"tokenizer_class": "PreTrainedTokenizerFast" there, in a copy of the folder if it is not yours'
+        )
+
+
 def stop_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
-    """Ids that end a turn when the model is served: eos_token_id of generation_config.json and of the tokenizer.
+    """Ids that end a turn when vLLM serves the model: the tokenizer's eos_token, and eos_token_id of
+    generation_config.json or, where there is no such file, of config.json.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or one of the files cannot be read.
     """
-    found = {tokenizer.eos_token_id}
-    file = folder / "generation_config.json"
-    if file.is_file():
-        listed = _read(file).get("eos_token_id")
-        found |= set(listed) if isinstance(listed, list) else {listed}
+    found: set[object] = {tokenizer.eos_token_id}
+    generation = folder / "generation_config.json"
+    if generation.is_file():
+        found |= _listed(_read(generation))
+    elif (folder / "config.json").is_file():
+        config = _read(folder / "config.json")
+        text = config.get("text_config")
+        found |= _listed(config) or (_listed(text) if isinstance(text, dict) else set())
     ids = frozenset(token for token in found if isinstance(token, int))
     if not ids:
         raise DataError(f"{folder}: names no end-of-turn token; set eos_token_id in generation_config.json")
     return ids
+
+
+def _listed(settings: dict[str, object]) -> set[object]:
+    listed = settings.get("eos_token_id")
+    return set(listed) if isinstance(listed, list) else {listed} - {None}
 
 
 def _tokenizer_class(folder: Path) -> object:
@@ -61,7 +103,11 @@ def _tokenizer_class(folder: Path) -> object:
 
 
 def _read(file: Path) -> dict[str, object]:
-    value = json.loads(file.read_text(encoding="utf-8"))
+    """Raises DataError: it is no JSON object."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error}); mend the file") from error
     if not isinstance(value, dict):
         raise DataError(f"{file}: must hold a JSON object")
     return value

@@ -1,57 +1,51 @@
 """Conversations and pairs as token ids, with exactly the assistant's tokens marked for training.
 
-What holds for every encoded row: each prompt (the turns before an answer, with the generation prompt) is a token prefix
-of the conversation; every assistant turn is trained from its first token to its end-of-turn token, which is the last
-trained one and occurs nowhere else in the answer; nothing else is trained. What a template writes after the end of a
-turn (a line break, often) is context for the next turn and is never trained, since serving stops before it.
+What holds for every trained answer: the tokens before it are the prompt as it is served (`template.Template.prompt`),
+then come the answer's, then the token at which the server stops, which occurs nowhere else in the answer; nothing else
+is trained. What a template writes after the end of a turn (a line break, often) is context for the next turn and is
+never trained, since serving stops before it.
 
-A template that refuses system messages (Gemma 2) is given them folded into the next user turn, as the model is asked
-when served (`moaa.conversation`).
+A conversation is one sequence as long as the prompt of each answer goes on where the answer before it ended. Where a
+template writes earlier turns otherwise than they were answered (Qwen3 strips thoughts, Mistral puts the system text
+into the last turn), the conversation becomes several sequences, each answer in the context it is served in.
 
-A template that breaks what holds breaks every row, so it is an error that names the first one. A row that is too long,
-or an answer that itself spells an end-of-turn token, concerns that row only and is a recorded failure.
+An answer that begins with a line break may merge with the end of the prompt into one token, which serving cannot give:
+there the prompt ends and the answer begins a token of its own. So the answer is tokenised apart.
 
-Rows give the same tokens on every day: a stage that goes on tomorrow trains on what it was given today.
+What cannot be trained concerns its row only and is a recorded failure with a reason: a template's refusal of the
+conversation, an empty answer, one that spells a control token, a row that is too long.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
 
-from jinja2 import TemplateError
-
-from moaa.conversation import Message, fold_system, has_system
-from moaa.errors import DataError
+from moaa.api.training import Thinking
+from moaa.conversation import Message
 from moaa.rows import ConversationRow, PairRow
+from moaa_jobs.training.rows import thoughts
+from moaa_jobs.training.rows.chat import Chat, spelling
+from moaa_jobs.training.rows.template import TemplateRefuses
 
 TOO_LONG = "too-long"
 STOP_IN_ANSWER = "stop-token-in-answer"
-TODAY = datetime(2024, 7, 26, tzinfo=UTC)
-"""What a template that prints the date (Llama 3.x) is told. Not the clock's, by which the tokens, and with them their
-digest, would change at midnight and differ between two runs of one fingerprint; this one is what those templates print
-themselves where there is no clock. When served the model reads the day's date."""
-
-
-class ChatTokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that is used here."""
-
-    def apply_chat_template(
-        self,
-        conversation: list[Message],
-        *,
-        tokenize: bool,
-        add_generation_prompt: bool,
-        return_dict: bool,
-        strftime_now: Callable[[str], str],
-    ) -> list[int]: ...
+CONTROL_IN_ANSWER = "control-token-in-answer"
+THOUGHT_IN_ANSWER = "thought-in-answer"
+NO_THOUGHT = "no-thought-in-answer"
+EMPTY_ANSWER = "empty-answer"
+NO_ANSWER = "no-answer"
+NO_QUESTION = "answer-without-question"
+TEMPLATE_REFUSES = "template-refuses"
+INSEPARABLE = "answer-inseparable-from-prompt"
+_SHOWN = 120
+"""Characters of a template's words in a failure's details."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One conversation. `spans` are the trained tokens as half-open ranges of `ids`, ascending; the last ends `ids`."""
+    """One sequence. `spans` are the trained tokens as half-open ranges of `ids`, ascending; the last ends `ids`."""
 
     id: str
+    """The row's; `<row>#2` and so on for further sequences of it."""
     ids: list[int]
     spans: list[tuple[int, int]]
 
@@ -68,122 +62,146 @@ class EncodedPair:
 
 @dataclass(frozen=True)
 class Failed:
-    """A row that cannot be trained on, and why (`TOO_LONG` or `STOP_IN_ANSWER`)."""
+    """A row that cannot be trained on: why, as one of the words above, and what was found."""
 
     id: str
     reason: str
+    details: str = ""
 
 
-def encode_conversation(
-    tokenizer: ChatTokenizer, row: ConversationRow, *, stop_ids: frozenset[int], max_length: int
-) -> Encoded | Failed:
-    """Tokens of a conversation, all of its assistant turns marked.
+class _Untrainable(Exception):
+    """An answer cannot be trained; becomes the row's `Failed`."""
 
-    Raises:
-        DataError: the chat template renders a prompt differently on its own than within the conversation, or ends a
-            turn without an end-of-turn token, or refuses the conversation, or the row has no assistant turn.
-    """
-    messages = list(row["messages"])
-    ids = _render(tokenizer, row["id"], messages)
-    spans = []
+    def __init__(self, reason: str, details: str = "") -> None:
+        self.reason, self.details = reason, details
+        super().__init__(reason)
+
+
+def encode_conversation(chat: Chat, row: ConversationRow, *, max_length: int) -> list[Encoded] | Failed:
+    """Tokens of a conversation, all of its assistant turns marked: one sequence, or several in the order of turns."""
+    try:
+        found = _sequences(chat, row["messages"])
+    except _Untrainable as error:
+        return Failed(row["id"], error.reason, error.details)
+    longest = max(len(ids) for ids, _ in found)
+    if longest > max_length:
+        return Failed(row["id"], TOO_LONG, f"{longest} tokens, and maxLength is {max_length}")
+    return [
+        Encoded(row["id"] if number == 1 else f"{row['id']}#{number}", ids, spans)
+        for number, (ids, spans) in enumerate(found, start=1)
+    ]
+
+
+def encode_pair(chat: Chat, row: PairRow, *, max_length: int) -> list[EncodedPair] | Failed:
+    """Tokens of a prompt and its two answers, each ending with its end-of-turn token; a list of one."""
+    try:
+        (prompt, chosen), (_, rejected) = (_turn(chat, row["messages"], row[side]) for side in ("chosen", "rejected"))
+    except _Untrainable as error:
+        return Failed(row["id"], error.reason, error.details)
+    longest = len(prompt) + max(len(chosen), len(rejected))
+    if longest > max_length:
+        return Failed(row["id"], TOO_LONG, f"{longest} tokens, and maxLength is {max_length}")
+    return [EncodedPair(row["id"], prompt, chosen, rejected)]
+
+
+def _sequences(chat: Chat, messages: Sequence[Message]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Ids and spans of every sequence. Raises _Untrainable."""
+    found: list[tuple[list[int], list[tuple[int, int]]]] = []
     for k, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = _render(tokenizer, row["id"], messages[:k], generation_prompt=True)
-        turn = ids if k == len(messages) - 1 else _render(tokenizer, row["id"], messages[: k + 1])
-        span = _answer_span(row["id"], prompt, turn, stop_ids)
-        if ids[: span[1]] != turn[: span[1]]:
-            raise DataError(
-                f"row {row['id']!r}: the chat template renders assistant turn {k} differently once other turns follow; "
-                "use a template that leaves earlier turns as they are, or single-turn data"
-            )
-        spans.append(span)
-    if not spans:
-        raise DataError(f"row {row['id']!r}: has no assistant turn, so there is nothing to train on; remove it")
-    if any(_holds_stop(ids[start : end - 1], stop_ids) for start, end in spans):
-        return Failed(row["id"], STOP_IN_ANSWER)
-    end = spans[-1][1]
-    return Failed(row["id"], TOO_LONG) if end > max_length else Encoded(row["id"], ids[:end], spans)
+        prompt, answer = _turn(chat, messages[:k], message["content"])
+        ids, span = prompt + answer, (len(prompt), len(prompt) + len(answer))
+        if found and prompt[: len(found[-1][0])] == found[-1][0]:
+            found[-1] = (ids, [*found[-1][1], span])
+        else:
+            found.append((ids, [span]))
+    if not found:
+        raise _Untrainable(NO_ANSWER)
+    return found
 
 
-def encode_pair(
-    tokenizer: ChatTokenizer, row: PairRow, *, stop_ids: frozenset[int], max_length: int
-) -> EncodedPair | Failed:
-    """Tokens of a prompt and its two answers, each ending with its end-of-turn token.
-
-    Raises:
-        DataError: as `encode_conversation`.
-    """
-    messages = list(row["messages"])
-    prompt = _render(tokenizer, row["id"], messages, generation_prompt=True)
-    answers = []
-    for text in (row["chosen"], row["rejected"]):
-        turn = _render(tokenizer, row["id"], [*messages, {"role": "assistant", "content": text}])
-        start, end = _answer_span(row["id"], prompt, turn, stop_ids)
-        answers.append(turn[start:end])
-    chosen, rejected = answers
-    if _holds_stop(chosen[:-1], stop_ids) or _holds_stop(rejected[:-1], stop_ids):
-        return Failed(row["id"], STOP_IN_ANSWER)
-    if len(prompt) + max(len(chosen), len(rejected)) > max_length:
-        return Failed(row["id"], TOO_LONG)
-    return EncodedPair(row["id"], prompt, chosen, rejected)
-
-
-def _render(
-    tokenizer: ChatTokenizer, row_id: str, messages: list[Message], *, generation_prompt: bool = False
-) -> list[int]:
-    """Tokens of the messages as the model is served them. Raises DataError: the chat template refuses them."""
+def _turn(chat: Chat, before: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:
+    """Tokens of the prompt that asks for an answer, and of the answer with its end. Raises _Untrainable."""
+    if not before:
+        raise _Untrainable(NO_QUESTION)
+    asked = _without_thoughts(before)
     try:
-        return _tokens(tokenizer, messages, generation_prompt)
-    except TemplateError as error:
-        refused = error
-    if has_system(messages):
-        # Should one rendering of a row be folded and a longer one not, the shorter is no prefix of it: an error too.
-        try:
-            return _tokens(tokenizer, fold_system(messages), generation_prompt)
-        except TemplateError as error:
-            refused = error
-    turns = ", ".join(message["role"] for message in messages)
-    raise DataError(
-        f"row {row_id!r}: the student's chat template refuses its conversation ({turns}): {refused}; remove such "
-        "rows, or give the student a chat template that takes them"
-    ) from refused
+        prompt, asked = chat.template.prompt(asked)
+    except TemplateRefuses as error:
+        roles = ", ".join(message["role"] for message in before)
+        raise _Untrainable(TEMPLATE_REFUSES, f"turns {roles}: {str(error)[:_SHOWN]}") from error
+    body = _body(chat, prompt, asked, answer)
+    if not body.strip():
+        raise _Untrainable(EMPTY_ANSWER)
+    ids = chat.template.ids(prompt)
+    written = _answer_ids(chat, prompt, ids, body)
+    _check_spelled(chat, body, written[:-1])
+    return ids, written
 
 
-def _tokens(tokenizer: ChatTokenizer, messages: list[Message], generation_prompt: bool) -> list[int]:
-    # return_dict is False by our wish: transformers 5 returns a mapping by default, whose length is its key count.
-    # What is not an argument of its own reaches the template, before the globals of transformers' environment.
-    ids = tokenizer.apply_chat_template(
-        messages,
-        tokenize=True,
-        add_generation_prompt=generation_prompt,
-        return_dict=False,
-        strftime_now=TODAY.strftime,
-    )
-    return list(ids)
+def _without_thoughts(messages: Sequence[Message]) -> list[Message]:
+    """As they are asked when served: of earlier answers only the answers travel."""
+    return [
+        {"role": "assistant", "content": thoughts.without_thought(message["content"])}
+        if message["role"] == "assistant"
+        else message
+        for message in messages
+    ]
 
 
-def _answer_span(row_id: str, prompt: list[int], turn: list[int], stop_ids: frozenset[int]) -> tuple[int, int]:
-    """Where the answer lies in `turn`: after the prompt, up to and with the last end-of-turn token."""
-    start = len(prompt)
-    if turn[:start] != prompt:
-        at = next((i for i, (a, b) in enumerate(zip(prompt, turn, strict=False)) if a != b), min(start, len(turn)))
-        raise DataError(
-            f"row {row_id!r}: its prompt of {start} tokens is not a prefix of its tokenised conversation (they "
-            f"differ at token {at}); the model would be trained on a context it never sees when served. Use a chat "
-            "template whose generation prompt is what an assistant turn starts with"
-        )
-    for end in range(len(turn), start, -1):
-        if turn[end - 1] in stop_ids:
-            if end == start + 1:
-                break
-            return start, end
-    raise DataError(
-        f"row {row_id!r}: no trained token: the chat template ends the answer without one of the end-of-turn tokens "
-        f"{sorted(stop_ids)}, or the answer is empty; a model trained so would never stop. Set eos_token_id in "
-        "generation_config.json to the token that ends a turn"
-    )
+def _body(chat: Chat, prompt: str, asked: list[Message], answer: str) -> str:
+    """The text between the prompt and the end of the turn: the answer, with the white space the template gives it."""
+    if chat.thinking is Thinking.ANSWER_ONLY and thoughts.begins_with_thought(answer):
+        raise _Untrainable(THOUGHT_IN_ANSWER, "training.thinking: AsGiven would train it")
+    if chat.opened:
+        rest = thoughts.continued(answer, chat.opened)
+        if rest is None:
+            raise _Untrainable(NO_THOUGHT, "the prompt opens a thought that this answer does not close")
+        return rest + chat.ending.space
+    try:
+        turn = chat.template.text([*asked, {"role": "assistant", "content": answer}])
+    except TemplateRefuses:  # of the answer, which the server never renders before it is history
+        turn = ""
+    rendered = _as_rendered(chat, turn.removeprefix(prompt), answer.strip()) if turn.startswith(prompt) else None
+    return chat.space + answer + chat.ending.space if rendered is None else rendered
 
 
-def _holds_stop(ids: Sequence[int], stop_ids: frozenset[int]) -> bool:
-    return not stop_ids.isdisjoint(ids)
+def _as_rendered(chat: Chat, turn: str, answer: str) -> str | None:
+    """What the template makes of an answer, up to the end of the turn; None: something else than white space differs.
+
+    `turn` is what it writes after the prompt, `answer` has no white space around it.
+    """
+    start = len(turn) - len(turn.lstrip())
+    if not turn.startswith(answer, start):
+        return None
+    stop = start + len(answer)
+    after = turn[stop:].lstrip()
+    if not after:
+        return turn[:stop] + chat.ending.space
+    return turn[: len(turn) - len(after)] if after.startswith(chat.ending.text) else None
+
+
+def _answer_ids(chat: Chat, prompt: str, ids: list[int], body: str) -> list[int]:
+    """Tokens of the answer and its end, after the prompt's own `ids`. Raises _Untrainable."""
+    template, end = chat.template, chat.ending
+    whole = template.ids(prompt + body + end.text)
+    if whole[: len(ids)] == ids and whole[-1] == end.id:
+        return whole[len(ids) :]
+    # Behind a control token tokenising starts anew, as it does behind the end of a prompt. Tokenizers like those of
+    # SentencePiece begin every text with a token for a space, which is not there.
+    behind, alone = template.ids(end.text + body + end.text), template.ids(body + end.text)
+    said = template.decode(whole)
+    for written in (behind[1:], alone, behind[2:], alone[1:]):
+        if written[-1:] == [end.id] and template.decode(ids + written) == said:
+            return written
+    raise _Untrainable(INSEPARABLE, f"{body[:20]!r} after a prompt that ends with {prompt[-20:]!r}")
+
+
+def _check_spelled(chat: Chat, body: str, answer: Sequence[int]) -> None:
+    """Raises _Untrainable: the text of the answer spells a control token."""
+    for reason, tokens in ((STOP_IN_ANSWER, chat.stops), (CONTROL_IN_ANSWER, chat.control)):
+        for token in answer:
+            # Some list the bytes that have no other token among the control tokens: those are not spelled.
+            if token in tokens and (text := spelling(chat.template, token)) in body:
+                raise _Untrainable(reason, f"it spells {text}")

@@ -19,6 +19,10 @@ from moaa.store.stages.manifest import ObjectRef
 from moaa.weights.find import ModelWeights
 
 
+class WeightsRefused(Exception):
+    """What every rank of a training raises at once when weights cannot be trained; trying again cannot help."""
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

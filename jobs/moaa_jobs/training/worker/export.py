@@ -23,8 +23,10 @@ _NOT_COPIED = (
 PROBE_TOKENS = 64
 
 
-def arrange(saved: Path, source: Path, folder: Path, spec: Optimization) -> None:
+def arrange(saved: Path, source: Path, folder: Path, spec: Optimization, *, chat_template: str | None = None) -> None:
     """Build the export in `folder`: weights moved from `saved` (what the trainer wrote), the rest from `source`.
+
+    `chat_template` is the one that was trained with where the resource gave it: whoever serves the folder needs it.
 
     Raises:
         RuntimeError: the trainer wrote no weights.
@@ -41,6 +43,8 @@ def arrange(saved: Path, source: Path, folder: Path, spec: Optimization) -> None
     for file in weights:
         shutil.move(file, folder / file.name)
     _set_dtype(folder / "config.json", "bfloat16" if spec.precision is Precision.BF16 else "float32")
+    if chat_template is not None:
+        (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
 
 
 def _set_dtype(file: Path, dtype: str) -> None:

@@ -5,14 +5,15 @@ import os
 from typing import Any
 
 from moaa.errors import Fenced
-from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress
+from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, WeightsRefused
 from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.process_group import join, leave
 
 
 def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
     """Train as `raw["config"]` (a `LoopConfig` as JSON) says; rank 0 returns a `LoopResult` as JSON
-    values, or `{"fenced": why}` when a later attempt has taken over."""
+    values, `{"fenced": why}` when a later attempt has taken over, or `{"refused": why}` when the weights cannot be
+    trained."""
     config = LoopConfig.model_validate_json(raw["config"])
     prepare_environment(on_gpu=config.on_gpu)
     join(on_gpu=config.on_gpu)
@@ -31,6 +32,8 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
             return result.model_dump(mode="json") if result else None
         except Fenced as error:  # an exception would make Ray Train try again
             return {"fenced": str(error)}
+        except WeightsRefused as error:
+            return {"refused": str(error)}
         finally:
             worker.close()
 

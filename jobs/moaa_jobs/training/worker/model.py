@@ -3,30 +3,80 @@
 A model that only scores makes forward passes before training, whole on every worker or sharded under ZeRO-3.
 """
 
+import fnmatch
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+import torch.distributed as dist
 
 from moaa.api.training import Optimization, Precision
+from moaa.errors import DataError
+from moaa_jobs.training.shared.messages import WeightsRefused
 from moaa_jobs.training.worker.deepspeed import scoring_config
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+_TABLES = ("*rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias")
+"""Computed, not learned; older versions stored them."""
+
+
 def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
-    """The weights in the training precision. Sharded on arrival under ZeRO-3, if training arguments exist."""
+    """The weights in the training precision. Sharded on arrival under ZeRO-3, if training arguments exist.
+
+    Raises:
+        DataError: a tensor is missing, of another shape, or of no use to the model.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = torch.bfloat16 if spec.precision is Precision.BF16 else torch.float32
     kind = attention(AutoConfig.from_pretrained(folder, local_files_only=True))
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, attn_implementation=kind
-    )
+    model: PreTrainedModel
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, attn_implementation=kind,
+        ignore_mismatched_sizes=True, output_loading_info=True,
+    )  # fmt: skip
+    _check_loaded(folder, found)
     return model
+
+
+def load_together(folder: Path, spec: Optimization, device: torch.device) -> "PreTrainedModel":
+    """`load_model` on every rank at once: what one refuses all refuse, or the others would wait for it for ever.
+
+    Raises:
+        WeightsRefused: the DataError of `load_model`, here or on another rank.
+    """
+    model, problem = None, f"{folder}: the weights of another machine of this training cannot be loaded"
+    try:
+        model = load_model(folder, spec)
+    except DataError as error:
+        problem = str(error)
+    refused = torch.tensor([model is None], dtype=torch.int32, device=device)
+    dist.all_reduce(refused, op=dist.ReduceOp.MAX)
+    if refused.item() or model is None:
+        raise WeightsRefused(problem)
+    return model
+
+
+def _check_loaded(folder: Path, found: dict[str, Any]) -> None:
+    """transformers draws what is missing at random and passes over what it does not know, with a warning at most."""
+    unknown = [name for name in found["unexpected_keys"] if not any(fnmatch.fnmatch(name, one) for one in _TABLES)]
+    problems = {
+        "are missing": sorted(found["missing_keys"]),
+        "have another shape than config.json says": sorted(str(key) for key in found["mismatched_keys"]),
+        "are none of this architecture's": sorted(unknown),
+    }
+    for what, names in problems.items():
+        if names:
+            listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise DataError(
+                f"{folder}: of its tensors, {listed} {what}; training would start from random numbers or leave learned "
+                "ones out. Restore the weights or config.json"
+            )
 
 
 def attention(config: "PretrainedConfig") -> Literal["sdpa", "eager"]:
@@ -48,14 +98,14 @@ def scoring_model(folder: Path, spec: Optimization, device: torch.device) -> Ite
 
         # While this object lives, from_pretrained shards the weights as it reads them.
         sharded_loading = HfDeepSpeedConfig(scoring_config(spec))
-        engine, *_ = deepspeed.initialize(model=load_model(folder, spec), config=scoring_config(spec))
+        engine, *_ = deepspeed.initialize(model=load_together(folder, spec, device), config=scoring_config(spec))
         engine.eval()
         # Its hooks gather the parameters of each layer, so the module itself can be called.
         yield engine.module
         engine.destroy()
         del engine, sharded_loading
     else:
-        yield load_model(folder, spec).to(device).eval()
+        yield load_together(folder, spec, device).to(device).eval()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

@@ -26,7 +26,7 @@ from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, StepRecorder
-from moaa_jobs.training.worker.model import load_model
+from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, objective_of
 from moaa_jobs.training.worker.place import Worker
 
@@ -171,7 +171,7 @@ class Session:
         )
         trainer = trainers.build(
             self.objective.trainer,
-            load_model(start.model, spec),
+            load_together(start.model, spec, self.device),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,
@@ -191,7 +191,9 @@ class Session:
         if self.worker.rank != 0:
             return None
         folder = output / "model"
-        export.arrange(output / "saved", self.student, folder, self.spec)
+        resource = config.resource.spec
+        template = resource.model(resource.student).chat_template
+        export.arrange(output / "saved", self.student, folder, self.spec, chat_template=template)
         unset_hf_deepspeed_config()  # or the check would load the folder sharded
         export.verify(folder, ids, trained, self.spec)
         token = Token(self.worker.store, config.stage_path, SHARD, config.attempt)

@@ -1,0 +1,51 @@
+"""What became of prompts that were judged, in words: for whoever finds that no pair is left to train on. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from moaa.judge.ranking import EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS
+from moaa.rows import RankingRow
+
+_MEANS: Mapping[str, str] = {
+    TIE: "best and worst drew",
+    EQUAL_TEXTS: "the student's answers were the same text",
+    TOO_FEW_VERDICTS: "too few verdicts could be read",
+}
+_REMEDY: Mapping[str, str] = {
+    TIE: "let the student's answers differ more (samples and temperature of spec.training.dpo), or choose judges that "
+    "tell them apart",
+    EQUAL_TEXTS: "raise spec.training.dpo.temperature, or give prompts that have more than one answer",
+    TOO_FEW_VERDICTS: "read what the judges wrote, and choose judges that answer in the form they are asked for",
+}
+_BY_ORDER = "most verdicts follow the order of the answers and not the answers: choose other judges"
+
+
+def why_no_pairs(rankings: Sequence[RankingRow], failures: Mapping[str, int]) -> str:
+    """What became of every prompt of a judge stage without a pair, with counts, and what to change.
+
+    `failures` are the rows of the stage that failed, by reason. The remedy is that of what happened most.
+    """
+    outcomes = Counter(row["outcome"] for row in rankings)
+    judged = outcomes.total() + sum(failures.values())
+    parts = [f"{_MEANS[outcome]}: {count}" for outcome, count in outcomes.most_common() if outcome != PAIR]
+    parts += [f"failed as {reason}: {count}" for reason, count in sorted(failures.items())]
+    by_order, valid = _orders(rankings)
+    if valid:
+        parts.append(f"{by_order} of {valid} comparisons changed with the order of the answers")
+    told = f"of {judged} prompts that were judged, none gave a pair ({', '.join(parts)})"
+    most = next((outcome for outcome, _ in outcomes.most_common() if outcome != PAIR), None)
+    if most is None:
+        return told
+    return f"{told}; {_BY_ORDER if most == TIE and 2 * by_order > valid else _REMEDY[most]}"
+
+
+def _orders(rankings: Sequence[RankingRow]) -> tuple[int, int]:
+    """Comparisons (of a panel, each judge's) whose two verdicts contradict each other, and those with both verdicts."""
+    both = [
+        (forward, backward)
+        for row in rankings
+        for comparison in row["comparisons"]
+        for forward, backward in comparison["votes"] or [[comparison["forward"], comparison["backward"]]]
+        if forward is not None and backward is not None
+    ]
+    return sum(forward != backward for forward, backward in both), len(both)
