@@ -48,6 +48,10 @@ test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed,
 unit: setup ## Unit tests only
 	$(PY) -m pytest tests/unit -q -n 2 --dist worksteal
 
+.PHONY: recipes
+recipes: setup ## The recipes of CONTRIBUTING.md, each followed in a copy of the tree
+	$(PY) -m pytest tests/recipes -q -n 2
+
 .PHONY: check
 check: lint unit ## What must hold before a commit: lint and unit tests
 
@@ -67,7 +71,7 @@ crd: setup ## Write the CRD of the resource's classes into the chart
 	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
 
 .PHONY: golden
-golden: setup ## Write anew what must not move when code does (tests/golden); then read the difference in git
+golden: setup ## Write golden values again (tests/golden), after a change that is meant; then read the difference in git
 	$(PY) -m tests.golden.write
 
 .PHONY: format

@@ -8,6 +8,7 @@ from moaa.api import MoAA
 from moaa.api.models import Endpoint
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
+from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Identity, Output, StageResult
 from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Kind
@@ -76,17 +77,13 @@ def sha(text: str) -> str:
 def finish(identity: Identity, owner: MoAA, salt: str = "") -> StageResult:
     """A result whose outputs depend on the fingerprint alone, as those of a stage do."""
     stage = identity.stage
-    names = {
-        Kind.RESOLVE: [name for name, _ in tables(owner)],
-        Kind.STAGE_DATA: [name for name, _ in tables(owner)],
-        Kind.GENERATE: ["conversations"],
-        Kind.SFT: ["model", "curve"],
-        Kind.SAMPLE: ["samples"],
-        Kind.JUDGE: ["pairs", "rankings"],
-        Kind.DPO: ["model", "curve"],
-        Kind.EVALUATE: ["answers", "scores"],
-        Kind.PROMOTE: ["model", "gains", "scores"],
-    }[stage.kind]
+    # What later stages and status read, in an order of their own; outputs of every other kind are in its row.
+    written = {
+        Kind.JUDGE: ("pairs", "rankings"),
+        Kind.EVALUATE: ("answers", "scores"),
+        Kind.PROMOTE: ("model", "gains", "scores"),
+    }
+    names = written.get(stage.kind, KINDS[stage.kind].outputs) or tuple(name for name, _ in tables(owner))
     # What a pinned source holds depends on the source, not on what else is resolved beside it.
     sources = {name: source.source for name, source in tables(owner)}
     models = {m.name: sha(f"{m.source}{_shown(m.endpoint)}") for m in owner.spec.models}

@@ -9,6 +9,7 @@ from moaa.api import MoAA
 from moaa.contract.job import StageJob, stage_job
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
+from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.weights.served import server_of
@@ -84,16 +85,6 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.GENERATE: ("conversations",),
-    Kind.SFT: ("model", "curve"),
-    Kind.SAMPLE: ("samples",),
-    Kind.JUDGE: ("rankings", "pairs"),
-    Kind.DPO: ("model", "curve"),
-    Kind.EVALUATE: ("answers", "scores"),
-}
-
-
 def results(resource: MoAA) -> dict[str, StageResult]:
     """Of every stage up to the first promotion."""
     tables = ("sft-0", "preference-0")
@@ -101,7 +92,8 @@ def results(resource: MoAA) -> dict[str, StageResult]:
     for stage in build(resource).stages.values():
         if stage.kind is Kind.PROMOTE:
             continue
-        names = _OUTPUTS.get(stage.kind, tables)
+        read = {Kind.JUDGE: ("rankings", "pairs"), Kind.EVALUATE: ("answers", "scores")}
+        names = read.get(stage.kind, KINDS[stage.kind].outputs) or tables
         found[stage.id] = StageResult(
             stage=stage.id,
             kind=stage.kind,

@@ -37,7 +37,12 @@ def module_of(kind: Kind) -> str:
 
 
 async def run(settings: JobSettings) -> None:
-    """Run the stage of `settings.job`. Imports only what this stage needs: a judging pod has no torch."""
+    """Run the stage of `settings.job`. Imports only what this stage needs: a judging pod has no torch.
+
+    Raises:
+        StageError: the stage ended without a manifest.
+        MoaaError: as the stage says.
+    """
     from moaa.store.objects.open import StoreSettings, open_store
     from moaa.store.stages.shards import read_manifest
 

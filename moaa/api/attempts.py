@@ -34,7 +34,7 @@ class WaitingRows(Observed):
 
 
 class StageAttempts(Observed):
-    """The attempts of one stage under one fingerprint; an edit that changes the fingerprint starts anew."""
+    """The attempts of one stage under one fingerprint; an edit that changes the fingerprint starts a new count."""
 
     stage: Name
     """A stage's id, or `preflight` or `inspect`, which ask the store on the operator's behalf."""

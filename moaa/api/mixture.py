@@ -1,8 +1,9 @@
 """The mixture that answers and the mixture that judges."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, StringConstraints
 
@@ -79,6 +80,31 @@ class JudgeMethod(StrEnum):
     """The aggregator alone decides, with the same criteria and no evaluations."""
     PANEL = "Panel"
     """Every judge decides alone; the majority of verdicts that hold in both orders wins."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """Who belongs to a judge of one method."""
+
+    has_judges: bool
+    """`judges` holds at least one entry; otherwise none."""
+    has_aggregator: bool
+    """`aggregator` is given; otherwise it is not."""
+    is_odd: bool = False
+    """The number of judges is odd, so that a majority exists."""
+
+
+def members_of(method: JudgeMethod) -> Members:
+    """What `moaa validate` and the CRD's rules ask of a judge with this method."""
+    match method:
+        case JudgeMethod.MIXTURE:
+            return Members(has_judges=True, has_aggregator=True)
+        case JudgeMethod.SINGLE:
+            return Members(has_judges=False, has_aggregator=True)
+        case JudgeMethod.PANEL:
+            return Members(has_judges=True, has_aggregator=False, is_odd=True)
+        case _:
+            assert_never(method)
 
 
 class JudgeModel(Spec):

@@ -70,7 +70,7 @@ class Start(StrEnum):
     PROMOTED = "Promoted"
     """An iteration trains the last promoted student."""
     BASE = "Base"
-    """Every iteration trains the declared student anew."""
+    """Every iteration trains the declared student from the start again."""
 
 
 class Failures(Spec):

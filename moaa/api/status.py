@@ -111,7 +111,7 @@ class RepeatedStage(Observed):
 
     stage: StageId
     why: Annotated[str, StringConstraints(max_length=256)]
-    """The fields that the edit changed, or the stages whose results come anew."""
+    """The fields that the edit changed, or the stages whose results are made again."""
 
 
 class StageProgress(Observed):

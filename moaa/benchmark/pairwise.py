@@ -42,7 +42,11 @@ class PairwiseMeasure:
         return method_of(self.judge).duel_loads(answers)
 
     async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> Scored:
-        """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0."""
+        """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0.
+
+        Raises:
+            CallError, ModelAbsent: as `Measure.score`.
+        """
         baseline = await self._baseline(row, asker)
         asked, mine = exchange(answered)
         _, other = exchange(baseline)

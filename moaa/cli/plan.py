@@ -1,50 +1,61 @@
-"""What `moaa plan` shows: the store's answer put into the plan's own words."""
+"""`moaa plan`: stages, what is done, what is left and what it takes."""
 
-from collections.abc import Mapping
+import argparse
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
+from moaa.cli.common import EXIT_OK, columns, missing_extra, say, with_store
+from moaa.errors import StoreError, UsageError
 
-from moaa.api import MoAA
-from moaa.plan.forecast.show import plan_view
-from moaa.plan.graph import build
-from moaa.plan.history.repeats import repeats
-from moaa.plan.history.survey import survey
-from moaa.plan.ids import STAGE_DATA
-from moaa.plan.result import Identity, StageResult
-from moaa.run.edits import edits_without_effect
-from moaa.run.records import LOCAL_UID, read_iterations, run_id
-from moaa.store.objects.base import Store
-from moaa.store.stages.shards import read_manifest
+if TYPE_CHECKING:
+    from moaa.api import MoAA
 
-
-async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, uid: str = LOCAL_UID) -> RenderableType:
-    """Stages, what is done, what is left and what it takes, and what an edit repeats.
-
-    `counts` are rows of tables that are not staged yet; `uid` says whose closed iterations count: this machine's run or
-    that of a cluster. Raises StoreError.
-    """
-    records = await read_iterations(store, run_id(resource, uid=uid))
-
-    async def look_up(identity: Identity) -> StageResult | None:
-        manifest = await read_manifest(store, identity.path)
-        return None if manifest is None else manifest.result()
-
-    graph, results = await survey(build(resource), resource, look_up, records=records)
-    last = {name: result for i in sorted(records) for name, result in (records[i].start | records[i].stages).items()}
-    documents = {
-        name: manifest.document
-        for name, result in last.items()
-        if name not in results and (manifest := await read_manifest(store, result.path)) is not None
-    }
-    repeated = repeats(graph, resource, results, last=last, documents=documents)
-    kept = await edits_without_effect(resource, store, results, records)
-    staged = await read_manifest(store, results[STAGE_DATA].path) if STAGE_DATA in results else None
-    found = [] if staged is None else too_long(staged.metrics)
-    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=found)
+ROW_DIGITS = 12
+"""Most digits of `--rows`. No table has more rows, and a longer number would break the arithmetic of the estimate."""
+MAX_SHOWN = 60
+"""Characters of an option that an error repeats."""
 
 
-def too_long(metrics: Mapping[str, float]) -> list[str]:
-    """Sentences about `<table>.tooLong.<model>`, which part of a table's rows stage-data found too long for a model."""
-    parts = sorted((*key.split(".tooLong."), part) for key, part in metrics.items() if ".tooLong." in key)
-    why = "its maxModelLen, or the maxLength it is trained with"
-    return [f"{part:.1%} of {table} is too long for {model} ({why})" for table, model, part in parts]
+def plan(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from moaa.api.reading.load import load
+    from moaa.plan.forecast.show import plan_view
+
+    resource = load(options.file)
+    counts = _row_counts(options.rows, resource)
+    console = Console(width=columns())
+    try:
+        from moaa.cli.stored_plan import read_plan
+        from moaa.run.records import LOCAL_UID
+
+        uid = options.uid or LOCAL_UID
+        view = asyncio.run(with_store(resource, lambda store: read_plan(resource, store, counts, uid=uid)))
+    except (StoreError, ModuleNotFoundError) as error:  # a plan helps most before there is a bucket, or moaa[data]
+        why = missing_extra(error, options.command) if isinstance(error, ModuleNotFoundError) else error
+        say(f"the store cannot be read, so this is the plan of a run that has not begun: {why}\n")
+        view = plan_view(resource, {}, counts=counts)
+    console.print(view)
+    return EXIT_OK
+
+
+def _row_counts(options: Sequence[str], resource: "MoAA") -> dict[str, int]:
+    """Rows by table. Raises UsageError: not a number, or a table that the resource does not have."""
+    from moaa.plan.slices import tables
+
+    known = [table for table, _ in tables(resource)]
+    counts: dict[str, int] = {}
+    for option in options:
+        shown = option if len(option) <= MAX_SHOWN else f"{option[:MAX_SHOWN]}…"
+        table, _, count = option.partition("=")
+        if not re.fullmatch(rf"[0-9]{{1,{ROW_DIGITS}}}", count):
+            raise UsageError(
+                f"--rows {shown}: write a table and its number of rows, of at most {ROW_DIGITS} digits, for example "
+                "sft-0=61135"
+            )
+        if table not in known:
+            raise UsageError(f"--rows {shown}: there is no such table; the tables are {', '.join(known)}")
+        counts[table] = int(count)
+    return counts

@@ -30,9 +30,10 @@ from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
+from moaa.plan.kinds.table import KINDS
 from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
 from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Graph, Kind
+from moaa.plan.stage import Graph
 from moaa.run import records
 from moaa.run.edits import edits_without_effect
 from moaa.store.objects.base import Store
@@ -40,8 +41,6 @@ from moaa.store.objects.preflight import preflight
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 
-QUICK = frozenset({Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE})
-"""Stages that leave most of the machine idle: the time to start the next servers."""
 MAX_RETRY_DELAY_S = 60.0
 
 
@@ -262,7 +261,8 @@ class _Runner:
         upcoming = await around.catalogue.keys([*needed, *likely], self._results)
         around.pool.upcoming = list(dict.fromkeys(upcoming))
         await around.pool.retire()
-        if all(identity.stage.kind in QUICK for identity, _ in self._running.values()):
+        # Quick stages leave most of the machine idle: the time to start the next servers.
+        if all(KINDS[identity.stage.kind].is_quick for identity, _ in self._running.values()):
             known = {*self._results, *self._running}
             following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.needs)]
             names = servers_needed(following, self._resource)

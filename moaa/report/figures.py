@@ -5,12 +5,14 @@ that the summary does not hold, apart from thinning long training curves.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from moaa.api.training import PreferenceLoss
+from moaa.plan.kinds.kind import Group
+from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import BASE, MIXTURE
 from moaa.report import wording
@@ -28,15 +30,15 @@ MAX_POINTS = 300
 """Points of a curve; longer ones show means of equal stretches."""
 OUTCOMES = ("pair", "tie", "equal-texts", "too-few-verdicts")
 OUTCOME_NAMES = ("pair kept", "tie", "equal texts", "too few verdicts")
-TIME_GROUPS = (
-    ("generate", (Kind.GENERATE,)),
-    ("SFT", (Kind.SFT,)),
-    ("sample", (Kind.SAMPLE,)),
-    ("judge", (Kind.JUDGE,)),
-    ("DPO", (Kind.DPO,)),
-    ("evaluate", (Kind.EVALUATE,)),
-    ("other", (Kind.RESOLVE, Kind.STAGE_DATA, Kind.PROMOTE)),
-)
+TIME_COLOURS: Mapping[Group, int] = {
+    Group.GENERATE: 0,
+    Group.SFT: 1,
+    Group.SAMPLE: 5,
+    Group.JUDGE: 3,
+    Group.DPO: 4,
+    Group.EVALUATE: 2,
+    Group.OTHER: 6,
+}
 
 
 @dataclass(frozen=True)
@@ -189,16 +191,20 @@ def time_figure(summary: Summary) -> Figure | None:
     bars = []
     for label, iterations in rows:
         parts = tuple(
-            sum(s.seconds or 0.0 for s in summary.stages if s.kind in kinds and s.iteration in iterations)
-            for _, kinds in TIME_GROUPS
+            sum(
+                s.seconds or 0.0
+                for s in summary.stages
+                if KINDS[Kind(s.kind)].group is group and s.iteration in iterations
+            )
+            for group in Group
         )
         if sum(parts) > 0:
             bars.append(Bar(label, parts, wording.seconds(sum(parts))))
     if not bars:
         return None
     caption = "Work time over all attempts; model start-up and waiting for machines are not in it."
-    names = [name for name, _ in TIME_GROUPS]
-    return _bars("Where the time went", caption, bars, names, (0, 1, 5, 3, 4, 2, 6), is_full=True)
+    colours = tuple(TIME_COLOURS[group] for group in Group)
+    return _bars("Where the time went", caption, bars, [*Group], colours, is_full=True)
 
 
 def curve_figures(view: RunView) -> list[Figure]:

@@ -7,7 +7,7 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.asking.windows import CharacterCounter, Window
-from moaa.cli.plan import too_long
+from moaa.cli.stored_plan import too_long
 from moaa.errors import DataError
 from moaa_jobs.stages.lengths import check_lengths, limits
 from tests.plan_helpers import resource

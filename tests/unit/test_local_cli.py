@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from moaa import __version__
-from moaa.cli import main
+from moaa.cli import common, main
 from moaa.local.executor import Settings
 from moaa.local.processes import guard
 from tests.local_helpers import FakeMachine
@@ -107,16 +107,16 @@ def without(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 )
 def test_what_to_install_fits_the_command(fake: FakeMachine, command: str, remedy: str) -> None:
     done = without(DATA, command, str(write(fake)))
-    assert done.returncode == main.EXIT_INPUT
+    assert done.returncode == common.EXIT_INPUT
     assert done.stderr.startswith(f"moaa: `moaa {command}` needs ")
     assert done.stderr.endswith(f", which is not installed; {remedy}")
 
 
 def test_validate_and_plan_need_the_base_install_only(fake: FakeMachine) -> None:
     file = str(write(fake))
-    assert without(DATA, "validate", file).returncode == main.EXIT_OK
+    assert without(DATA, "validate", file).returncode == common.EXIT_OK
     done = without(DATA, "plan", file)
-    assert (done.returncode, done.stderr) == (main.EXIT_OK, "")
+    assert (done.returncode, done.stderr) == (common.EXIT_OK, "")
     assert (
         "a run that has not begun: `moaa plan` needs pyarrow, which is not installed; install moaa[data]" in done.stdout
     )
@@ -126,13 +126,13 @@ def test_validate_and_plan_need_the_base_install_only(fake: FakeMachine) -> None
 def test_plan_and_report_need_nothing_beyond_the_extra(fake: FakeMachine) -> None:
     heavy, file = "psutil,torch,ray,vllm,transformers,datasets,trl,deepspeed,accelerate,kubernetes", str(write(fake))
     plan = without(heavy, "plan", file)
-    assert plan.returncode == main.EXIT_OK
+    assert plan.returncode == common.EXIT_OK
     assert "not begun" not in plan.stdout
-    assert without(heavy, "report", file, "--out", str(fake.folder / "report")).returncode == main.EXIT_OK
+    assert without(heavy, "report", file, "--out", str(fake.folder / "report")).returncode == common.EXIT_OK
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["version"]) == main.EXIT_OK
+    assert main.main(["version"]) == common.EXIT_OK
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
@@ -141,7 +141,7 @@ def test_validate_tells_mistakes_on_stderr_without_a_traceback(
 ) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("apiVersion: moaa.dev/v1alpha1\nkind: MoAA\nmetadata: {name: Demo}\nspec: {}\n")
-    assert main.main(["validate", str(file)]) == main.EXIT_INPUT
+    assert main.main(["validate", str(file)]) == common.EXIT_INPUT
     error = capsys.readouterr().err
     assert error.startswith(f"moaa: {file}: ")
     assert "metadata.name" in error
@@ -164,15 +164,15 @@ def test_a_file_that_is_none_is_told_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, told: str
 ) -> None:
     (tmp_path / "empty.yaml").touch()
-    assert main.main(["validate", str(tmp_path / name)]) == main.EXIT_INPUT
+    assert main.main(["validate", str(tmp_path / name)]) == common.EXIT_INPUT
     assert capsys.readouterr().err.endswith(told)
 
 
 def test_commands_that_only_read_leave_nothing_behind(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     fake.root.rmdir()
     file = str(write(fake))
-    assert main.main(["plan", file]) == main.EXIT_OK
-    assert main.main(["report", file, "--out", str(fake.folder / "report")]) == main.EXIT_OK
+    assert main.main(["plan", file]) == common.EXIT_OK
+    assert main.main(["report", file, "--out", str(fake.folder / "report")]) == common.EXIT_OK
     assert not fake.root.exists()
 
 
@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_written_is_named(fake: FakeMachine, capsys: pyt
     (fake.folder / "taken").touch()
     taken = str(fake.folder / "taken" / "folder")
     for arguments in (["report", file, "--out", taken], ["run", file, "--workdir", taken]):
-        assert main.main(arguments) == main.EXIT_FAILED
+        assert main.main(arguments) == common.EXIT_FAILED
         assert capsys.readouterr().err == (
             f"moaa: {taken}: Not a directory; free space or mend its permissions, or name another folder\n"
         )
@@ -189,9 +189,9 @@ def test_a_folder_that_cannot_be_written_is_named(fake: FakeMachine, capsys: pyt
 
 def test_validate_and_plan_of_a_good_file(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(write(fake))
-    assert main.main(["validate", file]) == main.EXIT_OK
+    assert main.main(["validate", file]) == common.EXIT_OK
     assert "demo is valid" in capsys.readouterr().out
-    assert main.main(["plan", file]) == main.EXIT_OK
+    assert main.main(["plan", file]) == common.EXIT_OK
     text = capsys.readouterr().out
     assert "i0-resolve" in text
     assert "ready" in text
@@ -210,7 +210,7 @@ def test_wrong_options_exit_with_2_and_name_the_option(
     fake: FakeMachine, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     workdir = ["--workdir", str(fake.folder / "work")]
-    assert main.main(["run", str(write(fake)), *workdir, *arguments]) == main.EXIT_INPUT
+    assert main.main(["run", str(write(fake)), *workdir, *arguments]) == common.EXIT_INPUT
     assert message in capsys.readouterr().err
 
 
@@ -224,7 +224,7 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_suspended_resource_starts_nothing(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["run", str(write(fake, suspend=True))]) == main.EXIT_OK
+    assert main.main(["run", str(write(fake, suspend=True))]) == common.EXIT_OK
     assert "suspend is true" in capsys.readouterr().out
 
 
@@ -243,7 +243,7 @@ def test_run_tells_every_event_as_json_and_fails_with_1(
     in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_process.script({"i0-stage-data": ["permanent"]})
-    assert main.main(["run", str(write(in_process)), "--json"]) == main.EXIT_FAILED
+    assert main.main(["run", str(write(in_process)), "--json"]) == common.EXIT_FAILED
     out, error = capsys.readouterr()
     events = [json.loads(line)["event"] for line in out.splitlines()]
     assert events[:2] == ["run_started", "stage_queued"]
@@ -255,21 +255,21 @@ def test_finished_run_says_that_there_is_nothing_to_do(
     in_process: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["run", str(write(in_process)), "--until", "i0-stage-data"]
-    assert main.main(arguments) == main.EXIT_OK
+    assert main.main(arguments) == common.EXIT_OK
     assert "done up to i0-stage-data: 2 stages in this run" in capsys.readouterr().out
-    assert main.main(arguments) == main.EXIT_OK
+    assert main.main(arguments) == common.EXIT_OK
     assert "nothing to do up to i0-stage-data: all 2 stages are done" in capsys.readouterr().out
 
 
 def test_nothing_to_do_after_an_edit_says_why(in_process: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     sft: dict[str, object] = {"precision": "FP32", "batchSize": 4}
     training = {"resources": {"gpusPerWorker": 0}, "sft": sft}
-    assert main.main(["run", str(write(in_process, mixture=False, training=training))]) == main.EXIT_OK
+    assert main.main(["run", str(write(in_process, mixture=False, training=training))]) == common.EXIT_OK
     assert "edit:" not in capsys.readouterr().out
     sft["epochs"] = "9"
     edited = str(write(in_process, mixture=False, training=training))
     for command in ("run", "plan"):
-        assert main.main([command, edited]) == main.EXIT_OK
+        assert main.main([command, edited]) == common.EXIT_OK
         said = " ".join(capsys.readouterr().out.split())
         assert (
             "edit: iteration 1 is closed and keeps what it made; without effect there: sft: training.epochs 6" in said
@@ -282,7 +282,7 @@ def test_an_edited_run_of_a_cluster_is_found_by_its_uid(
 ) -> None:
     sft: dict[str, object] = {"precision": "FP32", "batchSize": 4}
     training = {"resources": {"gpusPerWorker": 0}, "sft": sft}
-    assert main.main(["run", str(write(in_process, mixture=False, training=training))]) == main.EXIT_OK
+    assert main.main(["run", str(write(in_process, mixture=False, training=training))]) == common.EXIT_OK
     (run,) = in_process.root.glob("runs/*")
     uid = "0f0e0d0c-0b0a-0908-0706-050403020100"
     run.rename(run.with_name(run.name.removesuffix("local") + uid))  # as jobs on a cluster write it
@@ -291,9 +291,9 @@ def test_an_edited_run_of_a_cluster_is_found_by_its_uid(
 
     def shown(*options: str) -> tuple[bool, dict[str, str]]:
         capsys.readouterr()
-        assert main.main(["plan", file, *options]) == main.EXIT_OK
+        assert main.main(["plan", file, *options]) == common.EXIT_OK
         kept = "iteration 1 is closed and keeps what it made" in " ".join(capsys.readouterr().out.split())
-        assert main.main(["report", file, "--out", str(out), *options]) == main.EXIT_OK
+        assert main.main(["report", file, "--out", str(out), *options]) == common.EXIT_OK
         stages = json.loads((out / "summary.json").read_text())["stages"]
         return kept, {stage["id"]: stage["status"] for stage in stages}
 
@@ -309,7 +309,7 @@ def test_an_edited_run_of_a_cluster_is_found_by_its_uid(
 def test_what_is_no_uid_is_refused(fake: FakeMachine, capsys: pytest.CaptureFixture[str], uid: str) -> None:
     with pytest.raises(SystemExit) as left:
         main.main(["report", str(write(fake)), "--uid", uid])
-    assert left.value.code == main.EXIT_INPUT
+    assert left.value.code == common.EXIT_INPUT
     assert "is no uid; write metadata.uid of the MoAA on its cluster" in capsys.readouterr().err
 
 
@@ -320,7 +320,7 @@ def test_signal_stops_the_run_in_order_with_130(fake: FakeMachine, number: int) 
         wait_until((fake.control / "waiting").exists)
         run.send_signal(number)
         _, error = run.communicate(timeout=60)
-    assert run.returncode == main.EXIT_INTERRUPTED
+    assert run.returncode == common.EXIT_INTERRUPTED
     assert error == "moaa: interrupted; run the same command again to go on\n"
     assert (fake.control / "stopped").exists()
     assert gone(fake)
@@ -333,7 +333,7 @@ def test_a_second_signal_ends_the_run_at_once_and_leaves_no_process(fake: FakeMa
         os.kill(run.pid, signal.SIGINT)
         os.kill(run.pid, signal.SIGTERM)
         _, error = run.communicate(timeout=60)
-    assert run.returncode == main.EXIT_INTERRUPTED
+    assert run.returncode == common.EXIT_INTERRUPTED
     assert error == "moaa: stopped at once; run the same command again to go on\n"
     wait_until(lambda: gone(fake))
 
@@ -345,7 +345,7 @@ def test_killed_run_leaves_no_process_and_the_next_run_goes_on(in_process: FakeM
         wait_until((in_process.control / "waiting").exists)
         run.kill()
     wait_until(lambda: gone(in_process))
-    assert main.main(["run", file, "--until", "i1-generate"]) == main.EXIT_OK
+    assert main.main(["run", file, "--until", "i1-generate"]) == common.EXIT_OK
     assert in_process.stages() == ["i0-resolve", "i0-stage-data", "i1-generate", "i1-generate"]
 
 
@@ -361,7 +361,7 @@ def test_killed_run_leaves_no_process_and_the_next_run_goes_on(in_process: FakeM
 def test_rows_of_no_table_or_no_number_are_refused(
     fake: FakeMachine, capsys: pytest.CaptureFixture[str], rows: str, said: str
 ) -> None:
-    assert main.main(["plan", str(write(fake)), "--rows", rows]) == main.EXIT_INPUT
+    assert main.main(["plan", str(write(fake)), "--rows", rows]) == common.EXIT_INPUT
     told = capsys.readouterr().err
     assert said in told
     assert len(told) < 300

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.cli.plan import read_plan
+from moaa.cli.stored_plan import read_plan
 from moaa.errors import StageError, UsageError
 from moaa.local.executor import Finished, execute
 from moaa.local.processes import guard

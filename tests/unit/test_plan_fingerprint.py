@@ -20,7 +20,6 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Kind
 from tests.plan_helpers import finish, resource, run_all
 
 ALL = list(build(resource()).stages)
@@ -327,8 +326,3 @@ def test_a_judge_depends_on_the_templates_its_method_fills(judge: dict[str, Any]
 def test_documents_are_plain_json() -> None:
     for identity in run_all(resource(spec__iterations=2, spec__mixture__addStudent=True))[1].values():
         assert json.loads(json.dumps(identity.document)) == identity.document
-
-
-def test_every_kind_is_registered_under_its_own_name() -> None:
-    assert set(KINDS) == set(Kind)
-    assert all(row.kind is kind for kind, row in KINDS.items())

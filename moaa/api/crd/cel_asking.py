@@ -1,16 +1,15 @@
 """Rules about who is asked: the mixture, the judges, the benchmarks, the prompts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from moaa.api.base import STUDENT
 from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, listed, quoted, shorter
-from moaa.api.mixture import Judge, JudgeMethod, Mixture
+from moaa.api.mixture import Judge, JudgeMethod, Members, Mixture, members_of
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.resource import MoAASpec
 
 NOT_DECLARED = "names a model that spec.models does not declare; declare it or correct the name"
 NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lower it or raise that maxModelLen"
-MIXTURE, SINGLE, PANEL = (quoted(method) for method in (JudgeMethod.MIXTURE, JudgeMethod.SINGLE, JudgeMethod.PANEL))
 
 
 def _prompts() -> Iterator[Rule]:
@@ -28,6 +27,29 @@ def _prompts() -> Iterator[Rule]:
             f"{alias} lacks one of {', '.join(needed)}; add it",
             f".{alias}",
         )
+
+
+def _methods(holds: Callable[[Members], bool]) -> list[JudgeMethod]:
+    return [method for method in JudgeMethod if holds(members_of(method))]
+
+
+def _is_one_of(methods: list[JudgeMethod]) -> str:
+    return " || ".join(f"self.method == {quoted(method)}" for method in methods)
+
+
+def _is_none_of(methods: list[JudgeMethod]) -> str:
+    return " && ".join(f"self.method != {quoted(method)}" for method in methods)
+
+
+def _subject(methods: list[JudgeMethod], one: str, many: str) -> str:
+    """`method Single asks`, `methods Mixture and Panel ask`."""
+    *others, last = methods
+    return f"methods {', '.join(others)} and {last} {many}" if others else f"method {last} {one}"
+
+
+WITH_JUDGES, WITHOUT_JUDGES = _methods(lambda m: m.has_judges), _methods(lambda m: not m.has_judges)
+WITH_AGGREGATOR, WITHOUT_AGGREGATOR = _methods(lambda m: m.has_aggregator), _methods(lambda m: not m.has_aggregator)
+ODD = _methods(lambda m: m.is_odd)
 
 
 def _judge_declared(judge: str) -> str:
@@ -77,30 +99,30 @@ MIXTURE_RULES = (
 
 JUDGE_RULES = (
     Rule(
-        f"self.method == {SINGLE} || size(self.judges) > 0",
-        "methods Mixture and Panel need judges; add one",
+        f"{_is_one_of(WITHOUT_JUDGES)} || size(self.judges) > 0",
+        f"{_subject(WITH_JUDGES, 'needs', 'need')} judges; add one",
         ".judges",
     ),
     Rule(
-        f"self.method != {SINGLE} || size(self.judges) == 0",
-        "method Single asks the aggregator only; remove judges",
+        f"{_is_none_of(WITHOUT_JUDGES)} || size(self.judges) == 0",
+        f"{_subject(WITHOUT_JUDGES, 'asks', 'ask')} the aggregator only; remove judges",
         ".judges",
     ),
     Rule(
-        f"self.method == {PANEL} || has(self.aggregator)",
-        "methods Mixture and Single need an aggregator; add one",
+        f"{_is_one_of(WITHOUT_AGGREGATOR)} || has(self.aggregator)",
+        f"{_subject(WITH_AGGREGATOR, 'needs', 'need')} an aggregator; add one",
         ".aggregator",
         Reason.REQUIRED,
     ),
     Rule(
-        f"self.method != {PANEL} || !has(self.aggregator)",
-        "method Panel has no aggregator; remove it",
+        f"{_is_none_of(WITHOUT_AGGREGATOR)} || !has(self.aggregator)",
+        f"{_subject(WITHOUT_AGGREGATOR, 'has', 'have')} no aggregator; remove it",
         ".aggregator",
         Reason.FORBIDDEN,
     ),
     Rule(
-        f"self.method != {PANEL} || size(self.judges) == 0 || size(self.judges) % 2 == 1",
-        "method Panel needs an odd number of judges; add or remove one",
+        f"{_is_none_of(ODD)} || size(self.judges) == 0 || size(self.judges) % 2 == 1",
+        f"{_subject(ODD, 'needs', 'need')} an odd number of judges; add or remove one",
         ".judges",
     ),
     Rule(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS, STUDENT
-from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, Sampling
+from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, Sampling, members_of
 from moaa.api.models import Serving
 from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
 from moaa.api.reading.node import Node
@@ -148,16 +148,17 @@ def _members(judge: Node) -> Iterator[Problem]:
     if method not in set(JudgeMethod) or not (isinstance(entries.value, list) or not entries.given):
         return
     count, has_aggregator = len(list(entries)), judge.at("aggregator").given
-    if method in (JudgeMethod.MIXTURE, JudgeMethod.PANEL) and not count:
-        yield judge.problem(f"method {method} needs at least one entry in judges")
-    if method in (JudgeMethod.MIXTURE, JudgeMethod.SINGLE) and not has_aggregator:
-        yield judge.problem(f"method {method} needs an aggregator, the model that gives the verdict")
-    if method == JudgeMethod.SINGLE and count:
-        yield judge.problem("method Single asks the aggregator only; remove judges")
-    if method == JudgeMethod.PANEL and has_aggregator:
-        yield judge.problem("method Panel has no aggregator; remove it")
-    if method == JudgeMethod.PANEL and count and count % 2 == 0:
-        yield judge.problem(f"method Panel needs an odd number of judges so that a majority exists, not {count}")
+    members, named = members_of(JudgeMethod(method)), f"method {method}"
+    if members.has_judges and not count:
+        yield judge.problem(f"{named} needs at least one entry in judges")
+    if members.has_aggregator and not has_aggregator:
+        yield judge.problem(f"{named} needs an aggregator, the model that gives the verdict")
+    if count and not members.has_judges:
+        yield judge.problem(f"{named} asks the aggregator only; remove judges")
+    if has_aggregator and not members.has_aggregator:
+        yield judge.problem(f"{named} has no aggregator; remove it")
+    if members.is_odd and count and count % 2 == 0:
+        yield judge.problem(f"{named} needs an odd number of judges so that a majority exists, not {count}")
     least = judge.at("minJudges").number(0)
     if least is not None and count and least > count:
         yield judge.problem(f"minJudges {least} is more than the {count} judges; lower it or add judges")

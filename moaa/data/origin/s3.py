@@ -25,6 +25,7 @@ class S3Origin:
         self._connect = connect
 
     async def pin(self, select: Select) -> Listing:
+        """As `Origin.pin`. Raises DataError: nothing is there."""
         requests = self._connect(self._bucket)
         objects = await self._ask(requests, lambda: self._objects(requests))
         if not objects:

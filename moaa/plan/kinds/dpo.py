@@ -8,7 +8,7 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
-from moaa.plan.kinds.kind import Counts, OnRay, Reads, StageKind, Trained
+from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
 from moaa.plan.stage import Kind, Stage
 
 USABLE_PAIRS = Decimal("0.9")
@@ -51,5 +51,5 @@ ROW = StageKind(
     outputs=("model", "curve"),
     is_quick=False,
     at_work="TrainingDPO",
-    group="DPO",
+    group=Group.DPO,
 )

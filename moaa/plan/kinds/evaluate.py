@@ -19,7 +19,7 @@ from moaa.plan.digests import (
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
 from moaa.plan.kinds.judge import judge_document
-from moaa.plan.kinds.kind import Asked, Counts, Reads, Sharded, StageKind
+from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import total
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import measure, resolved_mixture
@@ -98,5 +98,5 @@ ROW = StageKind(
     outputs=("answers", "scores", "judgements"),
     is_quick=False,
     at_work="Evaluating",
-    group="evaluate",
+    group=Group.EVALUATE,
 )

@@ -6,7 +6,7 @@ from moaa.mixture.asks import MIXTURE_PROMPTS, mixture_loads
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, models_document, prompts_document
 from moaa.plan.graph import uses_mixture
-from moaa.plan.kinds.kind import Asked, Counts, Reads, Sharded, StageKind
+from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import expected_slice, slice_document, slice_length, taken
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import Kind, Stage
@@ -51,5 +51,5 @@ ROW = StageKind(
     outputs=("conversations",),
     is_quick=False,
     at_work="Generating",
-    group="generate",
+    group=Group.GENERATE,
 )

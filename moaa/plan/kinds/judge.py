@@ -7,7 +7,7 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, models_document, output_digest, output_rows, prompts_document
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
-from moaa.plan.kinds.kind import Asked, Counts, Reads, Sharded, StageKind
+from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import judge_method, resolved_judge
 
@@ -53,5 +53,5 @@ ROW = StageKind(
     outputs=("rankings", "pairs", "judgements"),
     is_quick=False,
     at_work="Judging",
-    group="judge",
+    group=Group.JUDGE,
 )

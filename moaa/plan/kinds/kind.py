@@ -74,6 +74,18 @@ class Reads(StrEnum):
     """The data sources."""
 
 
+class Group(StrEnum):
+    """The bars of the report's "Where the time went", in their order."""
+
+    GENERATE = "generate"
+    SFT = "SFT"
+    SAMPLE = "sample"
+    JUDGE = "judge"
+    DPO = "DPO"
+    EVALUATE = "evaluate"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class StageKind:
     kind: Kind
@@ -93,5 +105,5 @@ class StageKind:
     """It takes seconds: its own job finds a manifest as soon as an inspection would."""
     at_work: str
     """Reason of the condition Progressing while it runs."""
-    group: str
-    """Its bar in the report's "Where the time went"."""
+    group: Group
+    """Whose bar of "Where the time went" its time is part of."""

@@ -4,7 +4,7 @@ from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest
-from moaa.plan.kinds.kind import Alone, Counts, Nothing, StageKind
+from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, StageKind
 from moaa.plan.stage import Kind, Stage
 
 
@@ -46,5 +46,5 @@ ROW = StageKind(
     outputs=("model", "scores"),
     is_quick=True,
     at_work="Promoting",
-    group="other",
+    group=Group.OTHER,
 )

@@ -2,7 +2,7 @@
 
 from moaa.api import MoAA
 from moaa.plan.digests import Document, Results
-from moaa.plan.kinds.kind import Alone, Counts, Nothing, Reads, StageKind
+from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, Reads, StageKind
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 
@@ -40,5 +40,5 @@ ROW = StageKind(
     outputs=(),
     is_quick=True,
     at_work="Resolving",
-    group="other",
+    group=Group.OTHER,
 )

@@ -5,7 +5,7 @@ from moaa.api.training import Dpo, sampling_of
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, models_document
-from moaa.plan.kinds.kind import Asked, Counts, Reads, Sharded, StageKind
+from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import expected_slice, slice_document, slice_length
 from moaa.plan.stage import Kind, Stage
 
@@ -50,5 +50,5 @@ ROW = StageKind(
     outputs=("samples",),
     is_quick=False,
     at_work="Sampling",
-    group="sample",
+    group=Group.SAMPLE,
 )

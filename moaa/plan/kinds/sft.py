@@ -1,22 +1,28 @@
 """sft: the student fine-tuned on the mixture's answers."""
 
 from moaa.api import MoAA
+from moaa.api.training import Sft
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import generate
-from moaa.plan.kinds.kind import Counts, OnRay, Reads, StageKind, Trained
+from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
 from moaa.plan.stage import Kind, Stage
 
 TOKENS_PER_S = 6000
 """A GPU, 8B, packed BF16 (torchtitan's 5.8 to 6.7k on H100); other sizes in proportion."""
 
 
+def declared_sft(resource: MoAA) -> Sft:
+    """Raises ValueError: spec.training.sft is absent."""
+    if resource.spec.training.sft is None:
+        raise ValueError("spec.training.sft: the stage belongs to it and it is absent")
+    return resource.spec.training.sft
+
+
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
-    sft = resource.spec.training.sft
-    if sft is None:
-        raise ValueError(f"spec.training.sft: {stage.id} belongs to it and it is absent")
+    sft = declared_sft(resource)
     inputs: Document = {
         "conversations": output_digest(results, stage_id(stage.iteration, Kind.GENERATE), "conversations")
     }
@@ -30,9 +36,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
-    sft = resource.spec.training.sft
-    if sft is None:
-        raise ValueError(f"spec.training.sft: {stage.id} belongs to it and it is absent")
+    sft = declared_sft(resource)
     rows = generate.expected(stage, resource, counts) or 0
     tokens = int(rows * sft.epochs * (PROMPT_TOKENS + ANSWER_TOKENS) * generate.USER_TURNS)
     return Trained(tokens, TOKENS_PER_S)
@@ -49,5 +53,5 @@ ROW = StageKind(
     outputs=("model", "curve"),
     is_quick=False,
     at_work="TrainingSFT",
-    group="SFT",
+    group=Group.SFT,
 )

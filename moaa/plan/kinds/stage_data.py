@@ -8,7 +8,7 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.kinds.kind import Alone, Counts, Nothing, Reads, StageKind
+from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, Reads, StageKind
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 
@@ -64,5 +64,5 @@ ROW = StageKind(
     outputs=(),
     is_quick=True,
     at_work="StagingData",
-    group="other",
+    group=Group.OTHER,
 )

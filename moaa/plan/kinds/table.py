@@ -10,9 +10,18 @@ from moaa.plan.kinds import dpo, evaluate, generate, judge, promote, resolve, sa
 from moaa.plan.kinds.kind import Alone, OnRay, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
 
-KINDS: Mapping[Kind, StageKind] = MappingProxyType(
-    {part.ROW.kind: part.ROW for part in (resolve, stage_data, generate, sft, sample, judge, dpo, evaluate, promote)}
+_PARTS = (
+    resolve,
+    stage_data,
+    generate,
+    sft,
+    sample,
+    judge,
+    dpo,
+    evaluate,
+    promote,
 )
+KINDS: Mapping[Kind, StageKind] = MappingProxyType({part.ROW.kind: part.ROW for part in _PARTS})
 """Every kind has its row here; a test says so."""
 
 TRAINING = frozenset(kind for kind, row in KINDS.items() if isinstance(row.runs, OnRay))

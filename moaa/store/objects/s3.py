@@ -53,6 +53,7 @@ class S3Store:
         await s3_transfer.put(self._requests, self._name(key), body)
 
     async def put_if_absent(self, key: str, body: bytes) -> None:
+        """As `Store.put_if_absent`. Raises AlreadyExists: somebody else's object has the key."""
         requests, name = self._requests, self._name(key)
         md5 = s3_transfer.md5_header(body)
 
@@ -85,6 +86,7 @@ class S3Store:
         return True
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        """As `Store.list`. Raises StoreError: the server lists in another order than by key."""
         start = self._prefix + check_prefix(prefix)
         token = last = ""
         while True:

@@ -43,6 +43,7 @@ async def publish_folder(
     Raises:
         Fenced: a later attempt owns the work.
         StoreError: the folder is empty or missing, or the store fails.
+        ValueError: the token is another stage's.
     """
     root = token.out_key(name)
     if not root.startswith(f"{stage_path}/"):

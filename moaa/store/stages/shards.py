@@ -32,7 +32,7 @@ def shard_count(rows: int, rows_per_shard: int) -> int:
 
 
 def shard_name(index: int) -> str:
-    """`00000`, `00001`, …: key order is row order."""
+    """`00000`, `00001`, …: key order is row order. Raises ValueError: the index has more than five digits."""
     if not 0 <= index < 100_000:
         raise ValueError(f"shard {index}: at most 100,000 shards; use more rows per shard")
     return f"{index:05d}"

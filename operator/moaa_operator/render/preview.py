@@ -6,7 +6,6 @@ placeholders; everything else is exact. Iteration 1 stands for all later ones.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import assert_never
 
 import yaml
 
@@ -137,18 +136,14 @@ def _winner(stage: Stage, results: Mapping[str, StageResult]) -> Output:
 
 def _tables(stage: Stage, resource: MoAA) -> dict[str, int]:
     """Rows of what a stage leaves, by name; 0 where no later stage counts them."""
-    match stage.kind:
-        case Kind.RESOLVE:
-            return dict.fromkeys((name for name, _ in tables(resource)), 0)
-        case Kind.STAGE_DATA:
-            return {name: _staged(name, source.limit or ROWS, resource) for name, source in tables(resource)}
-        case Kind.GENERATE | Kind.SAMPLE:
-            rows = sum(part.limit or ROWS for part in slice_rows(resource, stage.kind, stage.iteration))
-            return dict.fromkeys(KINDS[stage.kind].outputs, rows)
-        case Kind.SFT | Kind.JUDGE | Kind.DPO | Kind.EVALUATE | Kind.PROMOTE:
-            return dict.fromkeys(KINDS[stage.kind].outputs, 0)
-        case _:
-            assert_never(stage.kind)
+    if named := KINDS[stage.kind].outputs:
+        sliced = slice_rows(resource, stage.kind, stage.iteration) if stage.kind in (Kind.GENERATE, Kind.SAMPLE) else ()
+        return dict.fromkeys(named, sum(part.limit or ROWS for part in sliced))
+    # Outputs that depend on the resource: resolve's and stage-data's, a table for each source.
+    is_staged = stage.kind is Kind.STAGE_DATA
+    return {
+        name: _staged(name, source.limit or ROWS, resource) if is_staged else 0 for name, source in tables(resource)
+    }
 
 
 def _staged(table: str, rows: int, resource: MoAA) -> int:

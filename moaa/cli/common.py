@@ -1,0 +1,65 @@
+"""What commands share: exit codes, lines on the terminal, options that several have, a store that is closed again."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from moaa.api import MoAA
+    from moaa.store.objects.base import Store
+
+ResultT = TypeVar("ResultT")
+PIPE_COLUMNS = 140
+EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXTRAS = {"run": "moaa[local], or moaa[train,serve] where there are GPUs"}
+"""What a command needs beside the base install; every other one that needs anything reads the store: moaa[data]."""
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def columns() -> int | None:
+    """Width of the terminal's tables; None: rich asks the terminal. A pipe tells no width, and 80 columns would cut."""
+    return None if sys.stdout.isatty() else PIPE_COLUMNS
+
+
+def missing_extra(error: ModuleNotFoundError, command: str) -> str:
+    """What to install.
+
+    Raises:
+        ModuleNotFoundError: the module is one of ours, which is a bug.
+    """
+    if (error.name or "").startswith("moaa"):
+        raise error
+    extra = EXTRAS.get(command, "moaa[data]")
+    return f"`moaa {command}` needs {error.name}, which is not installed; install {extra}"
+
+
+def add_uid(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--uid",
+        type=_uid,
+        metavar="UID",
+        help="count the closed iterations of a run on a cluster, by its metadata.uid: "
+        "kubectl get moaa NAME -o jsonpath={.metadata.uid} (default: the run on this machine)",
+    )
+
+
+def _uid(text: str) -> str:
+    """It becomes a part of keys in the store. Empty where a cluster knew no such MoAA."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no uid; write metadata.uid of the MoAA on its cluster")
+    return text
+
+
+async def with_store(resource: "MoAA", use: "Callable[[Store], Coroutine[Any, Any, ResultT]]") -> "ResultT":
+    from moaa.store.objects.open import open_store
+
+    store = open_store(resource.spec.storage)
+    try:
+        return await use(store)
+    finally:
+        await store.close()
