@@ -10,7 +10,9 @@ from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
 from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.sliced import turns_of
 from moaa.plan.result import Identity, StageResult
+from moaa.plan.slices import tables
 from moaa.run.edits import edits_without_effect
 from moaa.run.records import LOCAL_UID, read_iterations, run_id
 from moaa.store.objects.base import Store
@@ -40,7 +42,14 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     kept = await edits_without_effect(resource, store, results, records)
     staged = await read_manifest(store, results[STAGE_DATA].path) if STAGE_DATA in results else None
     found = [] if staged is None else too_long(staged.metrics)
+    counts = {**counts, **({} if staged is None else counted_turns(resource, staged.metrics))}
     return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=found)
+
+
+def counted_turns(resource: MoAA, metrics: Mapping[str, float]) -> dict[str, int]:
+    """By `<table>.turns`: the user turns that stage-data has counted."""
+    keys = [turns_of(table) for table, _ in tables(resource)]
+    return {key: int(metrics[key]) for key in keys if key in metrics}
 
 
 def too_long(metrics: Mapping[str, float]) -> list[str]:

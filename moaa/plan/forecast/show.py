@@ -14,6 +14,7 @@ from moaa.plan.forecast.estimate import Estimate, estimate, too_few, total
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.sliced import USER_TURNS, turns_of
 from moaa.plan.ready import Decision, World, decide
 from moaa.plan.result import StageResult
 from moaa.plan.slices import tables
@@ -49,7 +50,7 @@ def plan_view(
     """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
 
     `graph` and `results` come from `moaa.plan.history.survey`. `counts` are rows of tables (`sft-0`) as the user knows
-    them; what stage-data has counted replaces them. `kept` are the sentences of
+    them, with what stage-data has counted of their turns; its rows replace the user's. `kept` are the sentences of
     `moaa.plan.history.repeats.without_effect`, `found` what stage-data has found of rows that are too long.
     """
     graph = graph or build(resource)
@@ -136,6 +137,8 @@ def _number(value: int | None) -> str:
 
 def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
+    if any(turns_of(name) not in known for name, _ in tables(resource)):
+        yield f"Conversations count as {USER_TURNS} user turn each until stage-data has counted their turns."
     if unknown:
         yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"
     elif total(parts).usd is None:
