@@ -143,3 +143,5 @@ class ScoreRow(TypedDict):
     """In [0, 1], mean over samples."""
     length: float
     """Mean answer length in characters."""
+    baseline_length: float | None
+    """The same of the answers it was compared with; None where answers stand alone."""

@@ -40,12 +40,15 @@ class Pairwise(Benchmark):
 AnyBenchmark = Annotated[ExactMatch | Pairwise, Field(discriminator="type")]
 
 
+MIN_QUESTIONS = 20
+"""Of each selection benchmark, whatever the gate's rule: a handful that happen to agree show no spread and no gain."""
+
+
 class GateRule(StrEnum):
     MEAN = "Mean"
     """The mean paired gain decides."""
     LOWER_BOUND = "LowerBound"
-    """The lower end of the gain's interval decides, on 20 questions of each benchmark at least: promote only what is
-    shown to be better."""
+    """The lower end of the gain's interval decides: promote only what is shown to be better."""
 
 
 class Gate(Spec):
@@ -53,8 +56,8 @@ class Gate(Spec):
 
     rule: GateRule = GateRule.MEAN
     min_gain: Number = Decimal(0)
-    """Smallest gain in points of score, from -1 to 1; a negative one tolerates a loss. LowerBound needs 20 questions of
-    each selection benchmark."""
+    """Smallest gain in points of score, from -1 to 1. 0: any gain; negative: a loss is tolerated. It needs 20 questions a
+    benchmark."""
 
 
 class Evaluation(Spec):

@@ -24,6 +24,8 @@ class Scored:
     """In [0, 1]."""
     said: tuple[Judgement, ...] = ()
     """What judges said; empty where nobody was asked."""
+    baseline_length: int | None = None
+    """Characters of the last answer of what it was compared with; None where answers stand alone."""
 
 
 class Measure(Protocol):

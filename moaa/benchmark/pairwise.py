@@ -50,14 +50,15 @@ class PairwiseMeasure:
         baseline = await self._baseline(row, asker)
         asked, mine = exchange(answered)
         _, other = exchange(baseline)
+        length = len(baseline[-1]["content"])
         compared = await method_of(self.judge).duel(asked, mine, other, asker)
         if compared is None:
-            return Scored(0.5)
+            return Scored(0.5, baseline_length=length)
         won = compared.comparison["score"]
         if won is None:
             against = self.yardstick or "the row's own answer"
             raise CallError(NO_VERDICT, f"row {row['id']}: no verdict against {against}: {_reasons(compared)}")
-        return Scored(won, compared.said)
+        return Scored(won, compared.said, baseline_length=length)
 
     async def _baseline(self, row: PromptRow, asker: Asker) -> Conversation:
         if self.yardstick is not None:

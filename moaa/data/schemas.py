@@ -116,6 +116,7 @@ SCORES = pa.schema(
         _field("id", _STRING),
         _field("score", pa.float64()),
         _field("length", pa.float64()),
+        pa.field("baseline_length", pa.float64()),
     ]
 )
 """ScoreRow."""

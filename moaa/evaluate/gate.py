@@ -1,14 +1,42 @@
-"""Who is promoted: paired gains over the previous student, and the rule that a gain must pass. Pure."""
+"""Who is promoted: paired gains over the previous student, and the rule that a gain must pass. Pure.
 
-from collections.abc import Mapping
+Win rates are read at equal length wherever the lengths of both answers are known for every shared question: judges
+like long answers, and a student that only writes more is not better.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from moaa.api.evaluation import Evaluation, GateRule
-from moaa.evaluate.statistics import Estimate, Scores, gain, paired
+from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
+from moaa.evaluate.statistics import Estimate, Scores, gain, lc_scores
+from moaa.rows import ScoreRow
 
-MIN_QUESTIONS = 20
-"""Of each selection benchmark, for LowerBound: a bootstrap sees no more spread than its questions show, and a handful
-that happen to agree show none."""
+
+@dataclass(frozen=True)
+class Answered:
+    """One student on one benchmark."""
+
+    scores: Scores
+    lengths: Mapping[str, tuple[float, float]]
+    """By row id: characters of its answer and of what that was compared with; only where both are known."""
+
+
+Student = Mapping[str, Answered]
+"""By benchmark."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A candidate against the previous student."""
+
+    gain: Estimate
+    """What the gate reads."""
+    raw: float
+    """Mean gain of the scores as they are."""
+    controlled: tuple[str, ...]
+    """Benchmarks whose win rates were read at equal length."""
+    fewest: int
+    """Questions that both have a score for, in the benchmark that has the fewest of them."""
 
 
 @dataclass(frozen=True)
@@ -16,20 +44,30 @@ class Decision:
     """`winner` is a key of the candidates, or None: the previous student stays."""
 
     winner: str | None
-    gains: Mapping[str, Estimate]
-    """Of every candidate over the previous student; empty without selection benchmarks."""
+    compared: Mapping[str, Compared]
+    """Every candidate; empty without selection benchmarks."""
     reason: str
-    """For the log and the report."""
+    """For the log."""
 
 
-def decide(
-    previous: Mapping[str, Scores], candidates: Mapping[str, Mapping[str, Scores]], evaluation: Evaluation
-) -> Decision:
-    """Pick the candidate with the highest gain among those that pass; ties go to the earlier.
+def student_of(rows: Iterable[ScoreRow], benchmarks: Sequence[str]) -> Student:
+    """What the gate reads of one student's rows."""
+    listed = list(rows)
+    return {name: _answered([row for row in listed if row["benchmark"] == name]) for name in benchmarks}
 
-    Scores are by selection benchmark and row id. A candidate passes when the figure that `gate.rule` names, the mean
-    gain or the lower end of its interval, is enough: a mean of at least `gate.minGain`, a lower end above it. A lower
-    end from fewer than MIN_QUESTIONS questions of a benchmark never passes. Without selection benchmarks the last
+
+def _answered(rows: Sequence[ScoreRow]) -> Answered:
+    known = [(row["id"], row["length"], row.get("baseline_length")) for row in rows]
+    return Answered(
+        {row["id"]: row["score"] for row in rows},
+        {name: (own, other) for name, own, other in known if other is not None},
+    )
+
+
+def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Evaluation) -> Decision:
+    """Pick the candidate with the highest gain among those that pass (`passes`); ties go to the earlier.
+
+    A gain from fewer than MIN_QUESTIONS questions of a benchmark never passes. Without selection benchmarks the last
     candidate, the last one trained, wins.
 
     Raises:
@@ -40,39 +78,66 @@ def decide(
     if not evaluation.selection:
         last = list(candidates)[-1]
         return Decision(last, {}, f"{last} was trained last, and there is no selection benchmark to compare by")
-    gains = {
-        name: gain(scores, previous, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
-        for name, scores in candidates.items()
-    }
+    compared = {name: compare(student, previous, evaluation) for name, student in candidates.items()}
     rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
-    figures = {
-        name: figure_of(estimate, rule, fewest=fewest_questions(candidates[name], previous))
-        for name, estimate in gains.items()
-    }
+    figures = {name: figure_of(one.gain, rule, fewest=one.fewest) for name, one in compared.items()}
     passing = {name: figure for name, figure in figures.items() if figure is not None and passes(figure, rule, floor)}
-    what, does = ("mean gain", "reaches") if rule is GateRule.MEAN else ("lower bound of the gain", "is above")
+    what = "mean gain" if rule is GateRule.MEAN else "lower bound of the gain"
+    does = "is above" if is_strict(rule, floor) else "reaches"
+    told = {name: f"{_figure(figure)}{_how(compared[name])}" for name, figure in figures.items()}
     if not passing:
-        seen = ", ".join(f"{name} {_figure(figure)}" for name, figure in figures.items())
-        return Decision(None, gains, f"no {what} {does} {floor:+.4f}: {seen}")
+        seen = ", ".join(f"{name} {text}" for name, text in told.items())
+        return Decision(None, compared, f"no {what} {does} {floor:+.4f}: {seen}")
     winner = max(passing, key=passing.__getitem__)  # the first of equals
-    return Decision(winner, gains, f"{winner}: {what} {passing[winner]:+.4f} {does} {floor:+.4f}")
+    return Decision(winner, compared, f"{winner}: {what} {told[winner]} {does} {floor:+.4f}")
 
 
-def fewest_questions(candidate: Mapping[str, Scores], previous: Mapping[str, Scores]) -> int:
-    """Questions that both have a score for, in the benchmark that has the fewest of them."""
-    return min(len(paired(scores, previous[name])) for name, scores in candidate.items())
+def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Compared:
+    """Raises ValueError: as `moaa.evaluate.statistics.gain`."""
+
+    def between(new: Mapping[str, Scores], old: Mapping[str, Scores]) -> Estimate:
+        return gain(new, old, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
+
+    raw = between(_scores(candidate), _scores(previous))
+    new, old, controlled = dict(_scores(candidate)), dict(_scores(previous)), []
+    for name in candidate:
+        shared = sorted(candidate[name].scores.keys() & previous[name].scores.keys())
+        after, before = _at_equal_length(candidate[name], shared), _at_equal_length(previous[name], shared)
+        if after is not None and before is not None:
+            new[name], old[name] = after, before
+            controlled.append(name)
+    fewest = min(len(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate)
+    return Compared(between(new, old) if controlled else raw, raw.mean, tuple(controlled), fewest)
+
+
+def _scores(student: Student) -> Mapping[str, Scores]:
+    return {name: answered.scores for name, answered in student.items()}
+
+
+def _at_equal_length(answered: Answered, shared: Sequence[str]) -> Scores | None:
+    """None where a length is not known, or length and skill cannot be told apart."""
+    if any(name not in answered.lengths for name in shared):
+        return None
+    own, other = zip(*(answered.lengths[name] for name in shared), strict=True)
+    values = lc_scores([answered.scores[name] for name in shared], own, other)
+    return None if values is None else dict(zip(shared, values, strict=True))
 
 
 def figure_of(gain: Estimate, rule: GateRule, *, fewest: int) -> float | None:
     """What the rule looks at; None where too few questions show it."""
-    if rule is GateRule.MEAN:
-        return _rounded(gain.mean)
-    return _rounded(gain.low) if fewest >= MIN_QUESTIONS else None
+    if fewest < MIN_QUESTIONS:
+        return None
+    return _rounded(gain.mean if rule is GateRule.MEAN else gain.low)
 
 
 def passes(figure: float, rule: GateRule, floor: float) -> bool:
-    """A lower end of 0 does not show a gain, so that it has to be above the floor."""
-    return figure >= floor if rule is GateRule.MEAN else figure > floor
+    """At least the floor, or above it where the floor itself shows no gain (`is_strict`)."""
+    return figure > floor if is_strict(rule, floor) else figure >= floor
+
+
+def is_strict(rule: GateRule, floor: float) -> bool:
+    """Equal scores are no gain, so a floor of 0 has to be exceeded; a lower end always has to."""
+    return rule is GateRule.LOWER_BOUND or floor == 0
 
 
 def _rounded(figure: float | None) -> float | None:
@@ -82,3 +147,9 @@ def _rounded(figure: float | None) -> float | None:
 
 def _figure(figure: float | None) -> str:
     return f"unknown (fewer than {MIN_QUESTIONS} questions)" if figure is None else f"{figure:+.4f}"
+
+
+def _how(compared: Compared) -> str:
+    if not compared.controlled:
+        return ""
+    return f" (at equal length on {', '.join(compared.controlled)}; raw mean {compared.raw:+.4f})"

@@ -87,6 +87,32 @@ def gain(
     return mean_of_means(list(differences.values()), resamples=resamples, confidence=confidence)
 
 
+def lc_scores(
+    scores: Sequence[float], lengths: Sequence[float], baseline_lengths: Sequence[float]
+) -> list[float] | None:
+    """What every question contributes to `lc_win_rate`: their mean is that figure, so that it can be paired and drawn.
+
+    The figure less its question's influence on it (infinitesimal jackknife): sigmoid(b) - sigmoid'(b) * (H^-1 g_i)_b,
+    with H the Hessian and g_i the question's gradient of the fit's loss. Values may leave [0, 1]. None as there.
+
+    Raises:
+        ValueError: as `lc_win_rate`.
+    Source: Jaeckel 1972; Efron and Tibshirani 1993, §11.
+    """
+    fit = _length_fit(scores, lengths, baseline_lengths)
+    if fit is None:
+        return None
+    x_RC, y_R, weights = fit  # noqa: N806  R rows, C columns
+    if x_RC.shape[1] == 1:
+        return list(map(float, y_R))
+    p_R = 1 / (1 + np.exp(-(x_RC @ weights)))  # noqa: N806
+    gradients_RC = x_RC * (p_R - y_R)[:, None] + RIDGE * weights  # noqa: N806
+    hessian = (x_RC * (p_R * (1 - p_R))[:, None]).T @ x_RC / len(y_R) + RIDGE * np.eye(len(weights))
+    rate = float(1 / (1 + np.exp(-weights[1])))
+    values_R = rate - rate * (1 - rate) * np.linalg.solve(hessian, gradients_RC.T)[1]  # noqa: N806
+    return list(map(float, values_R))
+
+
 def lc_win_rate(scores: Sequence[float], lengths: Sequence[float], baseline_lengths: Sequence[float]) -> float | None:
     """Win rate if both answered at the same length: the length term and bias of AlpacaEval 2 LC, fitted offline.
 
@@ -101,6 +127,18 @@ def lc_win_rate(scores: Sequence[float], lengths: Sequence[float], baseline_leng
         ValueError: lengths of the arguments differ, there is no row, or a score is outside [0, 1].
     Source: Dubois et al. 2024 (arXiv 2404.04475); alpaca_eval `metrics/glm_winrate.py`.
     """
+    fit = _length_fit(scores, lengths, baseline_lengths)
+    if fit is None:
+        return None
+    x_RC, y_R, weights = fit  # noqa: N806  R rows, C columns
+    return float(y_R.mean()) if x_RC.shape[1] == 1 else float(1 / (1 + np.exp(-weights[1])))
+
+
+def _length_fit(
+    scores: Sequence[float], lengths: Sequence[float], baseline_lengths: Sequence[float]
+) -> tuple[Floats, Floats, Floats] | None:
+    """Design (length term and constant), scores and fitted weights; the constant alone where no length differs, None
+    where every length differs by the same."""
     y = np.asarray(scores, dtype=np.float64)
     difference = np.asarray(baseline_lengths, dtype=np.float64) - np.asarray(lengths, dtype=np.float64)
     if y.size == 0 or y.shape != difference.shape:
@@ -108,12 +146,12 @@ def lc_win_rate(scores: Sequence[float], lengths: Sequence[float], baseline_leng
     if y.min() < 0 or y.max() > 1:
         raise ValueError(f"scores from {y.min()} to {y.max()}; a win rate needs them in [0, 1]")
     if not difference.any():
-        return float(y.mean())
+        return np.ones((y.size, 1)), y, np.zeros(1)
     spread = float(difference.std(ddof=1)) if y.size > 1 else 0.0
     if spread == 0.0:
         return None
-    bias = _logistic(np.stack([np.tanh(difference / spread), np.ones_like(y)], axis=1), y)[1]
-    return float(1 / (1 + np.exp(-bias)))
+    design = np.stack([np.tanh(difference / spread), np.ones_like(y)], axis=1)
+    return design, y, _logistic(design, y)
 
 
 def _logistic(x_RC: Floats, y_R: Floats) -> Floats:  # noqa: N803  R rows, C columns

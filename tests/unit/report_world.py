@@ -280,7 +280,12 @@ def _score_rows(benchmark: str, label: str, iteration: int) -> tuple[ScoreRow, .
         if benchmark == "arena" and label == "base":
             score = 0.5
         length = 900 + 350 * GAINS[label] / 0.08 + 120 * iteration + chance.gauss(0, 200)
-        rows.append(ScoreRow(benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0)))
+        rows.append(
+            ScoreRow(
+                benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0),
+                baseline_length=None,
+            )
+        )  # fmt: skip
     return tuple(rows)
 
 

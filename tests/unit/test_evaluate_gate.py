@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.api.evaluation import Evaluation, ExactMatch, Gate, GateRule
+from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
-from moaa.evaluate.gate import decide
+from moaa.evaluate.gate import Answered, Student, decide
+from moaa.evaluate.statistics import lc_win_rate
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
 
@@ -18,8 +19,13 @@ def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tu
     return Evaluation(selection=list(selection), gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
 
 
-def scores(*values: float) -> dict[str, dict[str, float]]:
-    return {"m": {str(i): value for i, value in enumerate(values)}}
+def student(**benchmarks: dict[str, float]) -> Student:
+    """Scores of answers whose lengths nobody knows."""
+    return {name: Answered(found, {}) for name, found in benchmarks.items()}
+
+
+def scores(*values: float, times: int = 5) -> Student:
+    return student(m={str(i): value for i, value in enumerate(values * times)})
 
 
 OLD = scores(0.5, 0.5, 0.5, 0.5)
@@ -30,7 +36,9 @@ OLD = scores(0.5, 0.5, 0.5, 0.5)
     [
         pytest.param({"sft": scores(1, 1, 0.5, 0.5)}, "Mean", "0", "sft", id="better"),
         pytest.param({"sft": scores(0, 0.5, 0.5, 0.5)}, "Mean", "0", None, id="worse"),
-        pytest.param({"sft": scores(0.5, 0.5, 1, 0)}, "Mean", "0", "sft", id="equal reaches a gain of 0"),
+        pytest.param({"sft": scores(0.5, 0.5, 1, 0)}, "Mean", "0", None, id="equal is no gain"),
+        pytest.param({"sft": scores(0.5, 0.5, 1, 0)}, "Mean", "-0.01", "sft", id="equal is no loss"),
+        pytest.param({"sft": scores(0.5, 0.5, 0.5, 0.5 + 1e-6)}, "Mean", "0", "sft", id="a little better"),
         pytest.param({"sft": scores(0.5, 0.5, 1, 0)}, "Mean", "0.001", None, id="equal does not reach more"),
         pytest.param({"sft": scores(0.5, 0.5, 0.5, 0.4)}, "Mean", "-0.05", "sft", id="a tolerated loss"),
         pytest.param({"sft": OLD, "dpo": scores(1, 0.5, 0.5, 0.5)}, "Mean", "0", "dpo", id="the best that passes"),
@@ -45,7 +53,7 @@ OLD = scores(0.5, 0.5, 0.5, 0.5)
 def test_gate(candidates: dict[str, Any], rule: str, min_gain: str, winner: str | None) -> None:
     decision = decide(OLD, candidates, evaluation(GateRule(rule), min_gain))
     assert decision.winner == winner
-    assert list(decision.gains) == list(candidates)
+    assert list(decision.compared) == list(candidates)
 
 
 @pytest.mark.parametrize(
@@ -60,25 +68,79 @@ def test_gate(candidates: dict[str, Any], rule: str, min_gain: str, winner: str 
     ],
 )
 def test_a_lower_bound_shows_a_gain(new: tuple[float, ...], times: int, min_gain: str, winner: str | None) -> None:
-    old = scores(*[0.5] * len(new) * times)
-    decision = decide(old, {"sft": scores(*new * times)}, evaluation(GateRule.LOWER_BOUND, min_gain))
+    old = scores(*[0.5] * len(new), times=times)
+    decision = decide(old, {"sft": scores(*new, times=times)}, evaluation(GateRule.LOWER_BOUND, min_gain))
     assert decision.winner == winner
     assert ("unknown (fewer than 20 questions)" in decision.reason) == (len(new) * times < 20)
 
 
-def test_a_lower_bound_needs_enough_questions_of_every_benchmark() -> None:
-    old = {"m": dict.fromkeys(map(str, range(40)), 0.0), "n": dict.fromkeys(map(str, range(19)), 0.0)}
-    new = {name: dict.fromkeys(found, 1.0) for name, found in old.items()}
-    strict = evaluation(GateRule.LOWER_BOUND, names=("m", "n"))
-    assert decide(old, {"sft": new}, strict).winner is None
-    assert decide(old | {"n": old["m"]}, {"sft": new | {"n": new["m"]}}, strict).winner == "sft"
+@pytest.mark.parametrize("rule", list(GateRule))
+def test_every_rule_needs_enough_questions_of_every_benchmark(rule: GateRule) -> None:
+    many, few = (dict.fromkeys(map(str, range(count)), 0.0) for count in (40, MIN_QUESTIONS - 1))
+    best_many, best_few = (dict.fromkeys(found, 1.0) for found in (many, few))
+    strict = evaluation(rule, names=("m", "n"))
+    decision = decide(student(m=many, n=few), {"sft": student(m=best_many, n=best_few)}, strict)
+    assert decision.winner is None
+    assert "sft unknown (fewer than 20 questions)" in decision.reason
+    assert decide(student(m=many, n=many), {"sft": student(m=best_many, n=best_many)}, strict).winner == "sft"
 
 
-def test_a_bound_that_one_question_cannot_give_never_passes() -> None:
-    one = {"m": {"0": 0.0}}
-    better = {"m": {"0": 1.0}}
-    assert decide(one, {"sft": better}, evaluation(GateRule.LOWER_BOUND, "-1")).winner is None
-    assert decide(one, {"sft": better}, evaluation(GateRule.MEAN)).winner == "sft"
+@pytest.mark.parametrize("rule", list(GateRule))
+@pytest.mark.parametrize("min_gain", ["-1", "0", "0.5"])
+def test_one_question_promotes_nobody(rule: GateRule, min_gain: str) -> None:
+    better = {"sft": student(m={"0": 1.0})}
+    assert decide(student(m={"0": 0.0}), better, evaluation(rule, min_gain)).winner is None
+
+
+def compared_with(rows: list[tuple[float, float, float]]) -> Student:
+    """Of (score, own length, baseline's length)."""
+    named = {str(i): row for i, row in enumerate(rows)}
+    return {"m": Answered({i: row[0] for i, row in named.items()}, {i: row[1:] for i, row in named.items()})}
+
+
+BASELINE = [(0.5, 100.0, 100.0)] * 60
+"""The previous student is what it is compared with."""
+LONGER = [(1.0, 300.0 + i, 100.0) if i < 40 else (0.0, 101.0, 100.0 + 2 * i) for i in range(60)]
+"""Wins where it writes much more, and only there: two in three."""
+BETTER = [(1.0 if i % 4 else 0.0, 105.0 if i // 4 % 2 else 95.0, 100.0) for i in range(60)]
+"""Wins three in four, whichever is longer."""
+
+
+@pytest.mark.parametrize("rule", list(GateRule))
+def test_length_alone_promotes_nobody(rule: GateRule) -> None:
+    decision = decide(compared_with(BASELINE), {"sft": compared_with(LONGER)}, evaluation(rule))
+    sft = decision.compared["sft"]
+    assert sft.raw == pytest.approx(2 / 3 - 1 / 2)
+    assert sft.controlled == ("m",)
+    assert sft.gain.mean < 0
+    assert decision.winner is None
+    assert "at equal length on m; raw mean +0.1667" in decision.reason
+    better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, evaluation(rule))
+    assert (better.winner, better.compared["sft"].controlled) == ("sft", ("m",))
+    assert better.compared["sft"].gain.mean == pytest.approx(0.25, abs=1e-3)
+
+
+def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_report_shows() -> None:
+    decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
+    rates = [lc_win_rate(*zip(*rows, strict=True)) for rows in (LONGER, BETTER)]
+    assert rates[0] is not None
+    assert rates[1] is not None
+    assert decision.compared["sft"].gain.mean == pytest.approx(rates[0] - rates[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {})}, id="no length is known"),
+        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)})}, id="one length is known"),
+        pytest.param(compared_with([(row[0], 150.0, 100.0) for row in LONGER]), id="longer by the same everywhere"),
+    ],
+)
+def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student) -> None:
+    decision = decide(compared_with(BASELINE), {"sft": unknown}, evaluation())
+    assert (decision.winner, decision.compared["sft"].controlled) == ("sft", ())
+    assert decision.compared["sft"].gain.mean == decision.compared["sft"].raw
+    assert "at equal length" not in decision.reason
 
 
 def test_without_selection_the_last_trained_wins() -> None:
@@ -87,16 +149,16 @@ def test_without_selection_the_last_trained_wins() -> None:
 
 def test_a_benchmark_without_scores_is_not_a_zero() -> None:
     with pytest.raises(ValueError, match="benchmark m: no question"):
-        decide({"m": {}}, {"sft": scores(1.0)}, evaluation())
+        decide(student(m={}), {"sft": scores(1.0)}, evaluation())
     with pytest.raises(ValueError, match="at least one candidate"):
         decide(OLD, {}, evaluation())
 
 
 def test_selection_benchmarks_weigh_the_same() -> None:
-    old = {"m": {"1": 0.5, "2": 0.5}, "n": {"1": 0.5}}
-    new = {"m": {"1": 1.0, "2": 1.0}, "n": {"1": 0.25}}
+    old = student(m={"1": 0.5, "2": 0.5}, n={"1": 0.5})
+    new = student(m={"1": 1.0, "2": 1.0}, n={"1": 0.25})
     decision = decide(old, {"sft": new}, evaluation(names=("m", "n")))
-    assert decision.gains["sft"].mean == pytest.approx(0.125)
+    assert decision.compared["sft"].gain.mean == pytest.approx(0.125)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,19 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from moaa.evaluate.statistics import CHUNK_CELLS, Estimate, gain, lc_win_rate, mean_estimate, mean_of_means, paired
+from moaa.evaluate.statistics import (
+    CHUNK_CELLS,
+    Estimate,
+    gain,
+    lc_scores,
+    lc_win_rate,
+    mean_estimate,
+    mean_of_means,
+    paired,
+)
 
 
 def test_mean_of_scores() -> None:
@@ -163,3 +174,21 @@ def test_length_control_survives_separation_by_length() -> None:
 def test_length_control_refuses(scores: list[float], own: list[float], base: list[float], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         lc_win_rate(scores, own, base)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 400), st.integers(1, 400)), min_size=2, max_size=30
+    )
+)
+@settings(deadline=None)
+def test_what_questions_contribute_comes_to_the_length_controlled_win_rate(rows: list[tuple[float, int, int]]) -> None:
+    scores, own, other = map(list, zip(*rows, strict=True))
+    rate, values = lc_win_rate(scores, own, other), lc_scores(scores, own, other)
+    assert (rate is None) == (values is None)
+    if rate is not None and values is not None:
+        assert sum(values) / len(values) == pytest.approx(rate, abs=1e-6)
+
+
+def test_without_a_difference_in_length_questions_contribute_their_scores() -> None:
+    assert lc_scores([1.0, 0.5, 0.0], [7, 8, 9], [7, 8, 9]) == [1.0, 0.5, 0.0]

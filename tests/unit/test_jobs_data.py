@@ -130,12 +130,14 @@ class Bench:
         return manifest
 
     async def pretend(self, stage: str, scores: dict[str, dict[str, float]] | None = None) -> StageManifest:
-        """A finished stage: evaluate with these scores by label and question, any other with a folder of weights."""
+        """A finished stage: evaluate with these scores by label and question, each asked in ten ways, so that the gate
+        has enough of them; any other with a folder of weights."""
         context = self.context(stage)
         rows = [
-            ScoreRow(benchmark="e", model=label, id=row_id, score=score, length=1.0)
+            ScoreRow(benchmark="e", model=label, id=f"{row_id}-{way}", score=score, length=1.0, baseline_length=None)
             for label, found in (scores or {}).items()
             for row_id, score in found.items()
+            for way in range(10)
         ]
         ref = ObjectRef(key=f"stages/x/{stage}/model/config.json", size_bytes=2, sha256="a" * 64)
         made = Output(digest=stage.encode().hex().ljust(64, "0"), uri=f"stages/x/{stage}/model")
@@ -442,6 +444,8 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     assert [ref.key for ref in first.files["model"]] == ["stages/x/i1-sft/model/config.json"]
     assert first.metrics["gain.i1-sft"] == 0.75
     assert first.metrics["promoted"] == 1
+    assert (first.metrics["raw.i1-sft"], first.metrics["questions.i1-dpo"]) == (0.75, 20)
+    assert not [name for name in first.metrics if name.startswith("lengthControlled")]
     assert {r["model"] for r in await read_table(bench.store, first, "scores")} == {"sft"}
     gains = {r["candidate"]: r for r in await read_table(bench.store, first, "gains")}
     assert [(n, r["gain"], r["is_winner"]) for n, r in gains.items()] == [
@@ -476,10 +480,8 @@ async def test_the_base_may_stay(tmp_path: Path) -> None:
     manifest = await bench.run(promote, "i1-promote")
     assert manifest.outputs["model"] == Output(digest=bench.results["i0-resolve"].models["llama"])
     assert manifest.files == {}
-    assert [(r["model"], r["score"]) for r in await read_table(bench.store, manifest, "scores")] == [
-        ("base", 0.0),
-        ("base", 0.5),
-    ]
+    kept = await read_table(bench.store, manifest, "scores")
+    assert [(r["model"], r["score"]) for r in kept] == [("base", 0.0)] * 10 + [("base", 0.5)] * 10
 
 
 async def test_without_benchmarks_the_last_trained_is_promoted(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+import pytest
+
 from moaa.plan.forecast.estimate import Estimate
 from moaa.plan.forecast.show import plan_text, plan_view, validate_text
 from moaa.plan.history.repeats import Change, Repeat
@@ -56,6 +58,27 @@ def test_a_stage_that_will_stop_for_want_of_rows_is_told() -> None:
     text = plan_text(plan_view(resource(), {}, counts={"sft-0": 7}), width=200)
     assert "will stop with an error: spec.data.sft[0].limit: 10 rows from row 0 on are needed, and there are 7" in text
     assert "will stop" not in plan_text(plan_view(resource(), run_all(resource())[0]), width=200)
+
+
+@pytest.mark.parametrize(
+    ("limit", "counts", "questions"),
+    [
+        (5, {}, 5),
+        (19, {}, 19),
+        (20, {}, None),
+        (None, {}, None),
+        (None, {"eval-held": 7}, 7),
+        (500, {"eval-held": 0}, 0),
+    ],
+)
+def test_a_benchmark_on_which_nobody_can_be_promoted_is_told(
+    limit: int | None, counts: dict[str, int], questions: int | None
+) -> None:
+    owner = resource(spec__evaluation__selection__0__limit=limit)
+    text = plan_text(plan_view(owner, {}, counts=counts), width=300)
+    said = f"warning: spec.evaluation.selection[0]: {questions} questions; no student is promoted on fewer than 20"
+    assert (said in text) == (questions is not None)
+    assert ("no student is promoted" in text) == (questions is not None)
 
 
 def test_a_finished_plan_has_nothing_left() -> None:

@@ -102,7 +102,7 @@ def test_the_promoted_student_is_read_off_the_weights() -> None:
     assert promoted(kept) == "@i1-dpo", "the previous student stayed"
     last = summarise(kept).promotions[-1]
     assert last.promoted == "iteration 1 DPO"
-    assert last.reason.startswith("The previous student stays: no candidate's mean gain reaches the 0.0 points")
+    assert last.reason.startswith("The previous student stays: no candidate's mean gain is above the 0.0 points")
 
 
 def test_a_promotion_within_noise_says_so() -> None:
@@ -152,12 +152,14 @@ def test_a_choice_is_retold_from_what_the_promotion_wrote_down() -> None:
     assert made.manifest is not None
     metrics = {"gain.i1-sft": 0.01, "gain.i1-sft.low": -0.01, "gain.i1-sft.high": 0.03}
     metrics |= {"gain.i1-dpo": 0.05, "gain.i1-dpo.low": 0.02, "gain.i1-dpo.high": 0.09}
+    metrics |= {"raw.i1-sft": 0.01, "raw.i1-dpo": 0.2, "questions.i1-sft": 400.0, "questions.i1-dpo": 400.0}
+    metrics |= {"lengthControlled.i1-dpo.arena": 1.0}
     manifest = made.manifest.with_(metrics=metrics)
     unread = replace(with_stage(view, replace(made, manifest=manifest)), scores={})
     first = summarise(unread).promotions[0]
     assert first.reason == (
-        "Its lower end of the gain's interval over the previous student, +2.0 points, the highest of the candidates, "
-        "is above the 0.0 points that the gate asks for."
+        "Its lower end of the gain's interval over the previous student, +2.0 points at equal length on arena (mean of "
+        "the raw scores +20.0), the highest of the candidates, is above the 0.0 points that the gate asks for."
     )
     assert all(c.gain is None for c in first.candidates)
 

@@ -11,6 +11,7 @@ from typing import assert_never, cast
 from moaa.api import MoAA
 from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
+from moaa.benchmark.measure import Scored
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
 from moaa.data.schemas import ANSWERS, JUDGEMENTS, SCORES
@@ -67,6 +68,12 @@ def figures(rows: Sequence[ScoreRow], context: Context, label: str) -> dict[str,
     return {"score": found.mean, **ends}
 
 
+def _mean_baseline(scores: Sequence[Scored]) -> float | None:
+    """Over the samples of one prompt; None where answers stand alone."""
+    lengths = [one.baseline_length for one in scores if one.baseline_length is not None]
+    return sum(lengths) / len(lengths) if lengths else None
+
+
 @dataclass(frozen=True)
 class _Bench:
     resource: MoAA
@@ -99,6 +106,7 @@ class _Bench:
                 id=row["id"],
                 score=sum(one.value for one in scores) / len(scores),
                 length=sum(map(len, texts)) / len(texts),
+                baseline_length=_mean_baseline(scores),
             )
             said = [
                 judgement

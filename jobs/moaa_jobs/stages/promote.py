@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
-from moaa.evaluate.gate import Decision, decide
-from moaa.evaluate.statistics import Scores
+from moaa.evaluate.gate import Decision, decide, student_of
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, made_by, stage_id
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
@@ -85,8 +84,8 @@ def _decide(scores: Mapping[str, list[ScoreRow] | None], job: StageJob, context:
     previous, *candidates = job.candidates
     try:
         return decide(
-            by_benchmark(scores[previous] or [], names),
-            {name: by_benchmark(scores[name] or [], names) for name in candidates},
+            student_of(scores[previous] or [], names),
+            {name: student_of(scores[name] or [], names) for name in candidates},
             evaluation,
         )
     except ValueError as error:
@@ -94,11 +93,6 @@ def _decide(scores: Mapping[str, list[ScoreRow] | None], job: StageJob, context:
             f"{job.stage}: {previous} cannot be compared with {', '.join(candidates)}: {error}. A selection benchmark "
             "that was added after the previous student was measured counts from a new run on; remove it here"
         ) from error
-
-
-def by_benchmark(rows: list[ScoreRow], names: list[str]) -> dict[str, Scores]:
-    """Score by row id for each of the named benchmarks."""
-    return {name: {row["id"]: row["score"] for row in rows if row["benchmark"] == name} for name in names}
 
 
 async def _score_rows(candidate: str, job: StageJob, context: Context) -> list[ScoreRow] | None:
@@ -134,7 +128,8 @@ async def _model(winner: str, job: StageJob, context: Context) -> tuple[Output, 
 def _gain_rows(decision: Decision, candidates: tuple[str, ...], winner: str) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name in candidates:
-        gain = decision.gains.get(name)
+        compared = decision.compared.get(name)
+        gain = compared.gain if compared else None
         rows.append(
             {
                 "candidate": name,
@@ -149,11 +144,17 @@ def _gain_rows(decision: Decision, candidates: tuple[str, ...], winner: str) -> 
 
 
 def _metrics(decision: Decision) -> dict[str, float]:
-    """`gain.<candidate>` and the ends of its interval; `promoted` is 1 when the student changed."""
+    """What decided; `promoted` is 1 when the student changed.
+
+    `gain.<candidate>` and the ends of its interval are what the gate read, `raw.<candidate>` is the mean gain of the
+    scores as they are, `questions.<candidate>` how many both have of the benchmark with the fewest, and
+    `lengthControlled.<candidate>.<benchmark>` is there where win rates were read at equal length.
+    """
     figures: dict[str, float] = {"promoted": float(decision.winner is not None)}
-    for name, gain in decision.gains.items():
-        label = name.removeprefix("@")
-        figures[f"gain.{label}"] = gain.mean
+    for name, compared in decision.compared.items():
+        label, gain = name.removeprefix("@"), compared.gain
+        figures |= {f"gain.{label}": gain.mean, f"raw.{label}": compared.raw, f"questions.{label}": compared.fewest}
+        figures |= {f"lengthControlled.{label}.{benchmark}": 1.0 for benchmark in compared.controlled}
         if gain.low is not None and gain.high is not None:
             figures |= {f"gain.{label}.low": gain.low, f"gain.{label}.high": gain.high}
     return figures

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from moaa.api import MoAA
 from moaa.api.reading.check import warnings
-from moaa.plan.forecast.estimate import Estimate, estimate, too_few, total
+from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_questions, total
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.ids import STAGE_DATA
@@ -81,7 +81,7 @@ def plan_view(
         edits.append(ANEW)
     short = too_few((stage for stage in graph.stages.values() if stage.id not in results), resource, known)
     notes = [*(f"edit: {line}" for line in edits), *(f"will stop with an error: {line}" for line in short)]
-    notes += [f"warning: {line}" for line in found]
+    notes += [f"warning: {line}" for line in (*found, *too_few_questions(resource, known))]
     if results:
         notes.append("Figures of stages that are done were measured.")
     return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))

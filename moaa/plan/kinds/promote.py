@@ -37,7 +37,7 @@ def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
 
 ROW = StageKind(
     kind=Kind.PROMOTE,
-    revision=2,  # LowerBound promotes only what is above minGain on enough questions
+    revision=3,  # no gain without 20 questions; equal scores are none; win rates are read at equal length
     document=document,
     expected=expected,
     effort=effort,
