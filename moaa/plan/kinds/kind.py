@@ -107,3 +107,13 @@ class StageKind:
     """Reason of the condition Progressing while it runs."""
     group: Group
     """Whose bar of "Where the time went" its time is part of."""
+
+
+def no_rows(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
+    """`expected` of a kind that works on no rows of its own."""
+    return 0
+
+
+def no_effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
+    """`effort` of a kind that takes no time worth counting."""
+    return Nothing()
