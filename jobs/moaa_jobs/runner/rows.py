@@ -85,7 +85,9 @@ class _Shard:
     calls: Calls
     prompts: Mapping[str, str]
     windows: Windows
-    started: float
+    started: datetime
+    clock: float
+    """What the monotonic clock said then."""
     remaining: int
     done: list[Rows | None]
     failures: Counter[str] = field(default_factory=Counter)
@@ -178,7 +180,8 @@ class _Run:
             calls=calls,
             prompts=self.context.prompts,
             windows=windows,
-            started=time.monotonic(),
+            started=datetime.now(UTC),
+            clock=time.monotonic(),
             remaining=len(items),
             done=[None] * len(items),
         )
@@ -235,7 +238,8 @@ class _Run:
             failures=shard.failures,
             examples={reason: text for reason, (_, text) in sorted(shard.examples.items())},
             usage=shard.calls.usage.by_model(),
-            seconds=time.monotonic() - shard.started,
+            started=shard.started,
+            seconds=time.monotonic() - shard.clock,
         )
         shard.done = []
         logger.info(
@@ -282,7 +286,6 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
         Permanent: more items failed than spec.failures.maxFraction tolerates.
         Fenced, StoreError, ServerError: see `moaa.errors`; ledgers are flushed as far as possible first.
     """
-    started = datetime.now(UTC)
     run = _Run(context, stage)
     existing = await read_manifest(context.store, run.path)
     if existing is not None:
@@ -305,10 +308,10 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
         raise Deferred(dict(run.waiting))
     if context.settings.shard is not None:
         return None
-    return await _finalise(run, started)
+    return await _finalise(run)
 
 
-async def _finalise(run: _Run, started: datetime) -> StageManifest:
+async def _finalise(run: _Run) -> StageManifest:
     context, metrics = run.context, {}
     if run.stage.measure is not None:
         rows = await _main_rows(run)
@@ -327,7 +330,7 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
             examples=totals.examples,
             usage=totals.usage,
             metrics=metrics,
-            started=started,
+            started=totals.started,
             seconds=totals.seconds,
         )
 

@@ -10,7 +10,7 @@ from moaa.plan.digests import Document, Results
 from moaa.plan.stage import Kind, Stage
 
 Counts = Mapping[str, int]
-"""Rows of stage-data's tables, where they are known."""
+"""What is known of stage-data's tables: `sft-0`, its rows, and `sft-0.turns`, the user turns of all of them."""
 
 
 @dataclass(frozen=True)
