@@ -10,10 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -42,6 +41,7 @@ from moaa.store.stages.shards import (
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
 from moaa_jobs.runner.manifest import build_manifest
+from moaa_jobs.runner.members import Members, Part, Rows, no_parts
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
 
 logger = logging.getLogger(__name__)
@@ -50,9 +50,6 @@ EXAMPLE_CHARACTERS = 500
 """Of what is told of one failed row: a server's words (300) and who said them."""
 SAID = 5
 """Reasons that a stage's error tells an example of; it has to fit into a termination message."""
-
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""What one item adds to each table."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,8 @@ class RowStage:
     """Has exactly one row for each item that did not fail."""
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
     """Metrics for the manifest, from all rows of the main table."""
+    parts: Callable[[Rows], Iterable[Part]] = no_parts
+    """Who did its part in an item's rows and who did not."""
 
 
 @dataclass
@@ -95,6 +94,10 @@ class _Shard:
 
     def asker(self, row: str) -> Asker:
         return Asker(self.calls.of(row), self.prompts, self.windows)
+
+    def words(self, model: str, reason: str) -> str:
+        usage = self.calls.usage.by_model().get(model)
+        return usage.examples.get(reason, "") if usage else ""
 
     def fail(self, position: int, error: CallError) -> None:
         self.failures[error.reason] += 1
@@ -121,6 +124,8 @@ class _Run:
         self.failures: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         """Of the failures: the first that was met, by reason."""
+        self.members = Members()
+        """Of the rows this process made."""
         self.closed = Totals()
         """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
         self.rows_done = 0
@@ -196,7 +201,8 @@ class _Run:
     async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]
         try:
-            shard.done[position] = await item.work(shard.asker(item.row))
+            rows = shard.done[position] = await item.work(shard.asker(item.row))
+            self._note_members(shard, rows)
         except CallError as error:
             shard.fail(position, error)
             self.failures[error.reason] += 1
@@ -256,6 +262,13 @@ class _Run:
                 logger.warning("ledger_not_flushed shard=%s error=%s", shard.name, error)
         self.open.clear()
 
+    def _note_members(self, shard: _Shard, rows: Rows) -> None:
+        """Raises Permanent: a member failed too often."""
+        self.members.add(self.stage.parts(rows), shard.words)
+        why = self.members.ends(self.context.resource.spec.failures.max_member_fraction)
+        if why is not None:
+            raise Permanent(f"{self.context.job.stage}: {why}")
+
     def _check_failures(self) -> None:
         check_failures(self.context, len(self.stage.items), self.failures, self.examples)
 
@@ -279,7 +292,8 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
     Raises:
         Deferred: items wait for models that are not served.
-        Permanent: more items failed than spec.failures.maxFraction tolerates.
+        Permanent: more items failed than spec.failures.maxFraction tolerates, or a member more often than
+            maxMemberFraction does.
         Fenced, StoreError, ServerError: see `moaa.errors`; ledgers are flushed as far as possible first.
     """
     started = datetime.now(UTC)

@@ -42,7 +42,7 @@ def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
 
 ROW = StageKind(
     kind=Kind.GENERATE,
-    revision=2,  # calls are sampled as declared, without what the model's generation_config.json says
+    revision=3,  # rows name the proposals that failed
     document=document,
     expected=expected,
     effort=effort,
