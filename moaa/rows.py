@@ -119,6 +119,7 @@ class JudgementRow(TypedDict):
     verdict: str | None
     text: str
     failure: str
+    longer: str | None
 
 
 class PairRow(TypedDict):

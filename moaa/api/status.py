@@ -85,6 +85,8 @@ class StageStatus(Observed):
     """Of resolve only."""
     score: Short | None = None
     """Of evaluate only, as in the status's `score`."""
+    warnings: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=8)] = []
+    """Of its members."""
 
 
 class Promoted(Observed):

@@ -81,6 +81,7 @@ JUDGEMENTS = pa.schema(
         pa.field("verdict", _STRING),
         _field("text", _STRING),
         _field("failure", _STRING),
+        pa.field("longer", _STRING),
     ]
 )
 """JudgementRow."""

@@ -1,18 +1,34 @@
 """Members that do not do their part end a stage, by name, with what they said and what to do."""
 
 import json
+import re
+from collections.abc import Callable
 from decimal import Decimal
+from hashlib import sha256
+from html import unescape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from moaa.api import MoAA
+from moaa.api.status import MoAAStatus
+from moaa.cli.outcome import outcome_text
+from moaa.local.executor import Finished, Settings
 from moaa.plan.result import StageResult
+from moaa.report.html import render
+from moaa.report.summary import summarise
+from moaa.run.collect import collect
+from moaa.run.records import run_id
+from moaa.store.objects.directory import DirectoryStore
 from moaa_jobs.runner.context import Permanent
 from moaa_jobs.runner.members import Members, Part, judges
+from moaa_operator.tell.events import between as events_between
+from moaa_operator.tell.results import results_of, stage_status
 from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion, error, play
-from tests.unit.test_jobs_chain import resource, run_stage
+from tests.unit.test_jobs_chain import PROMPTS, between, resource, run_stage
 
 BEGUN = ["i0-resolve", "i0-stage-data"]
 TO_SAMPLES = [*BEGUN, "i1-sample"]
@@ -123,6 +139,78 @@ async def test_a_proposer_that_always_fails_ends_the_stage_though_every_row_can_
     assert [row["absent"] for row in tables["conversations"]] == [absent] * 8
 
 
+def pseudo_random(body: Body) -> int:
+    return int(sha256(question(body).encode()).hexdigest(), 16)
+
+
+def question(body: Body) -> str:
+    return str(body["messages"][-1]["content"])
+
+
+def always_a(_body: Body) -> str:
+    return "[[A]]"
+
+
+def coin(body: Body) -> str:
+    return "[[A]]" if pseudo_random(body) % 2 else "[[B]]"
+
+
+def longer(body: Body) -> str:
+    first, second = (between(question(body), f"answer_{x}") for x in "ab")
+    return "[[A]]" if len(first) > len(second) else "[[B]]"
+
+
+def unreadable_half_the_time(body: Body) -> str:
+    """What the answers end in decides, where anything is said of them."""
+    first, second = (between(question(body), f"answer_{x}") for x in "ab")
+    said = "[[A]]" if first[::-1] > second[::-1] else "[[B]]"
+    return said if pseudo_random(body) % 2 else "Hm."
+
+
+@pytest.mark.parametrize(
+    ("judge", "says"),
+    [
+        pytest.param(always_a, "judge 'eva' prefers whichever answer stands first: 120 of 120", id="always A"),
+        pytest.param(coin, "judge 'eva' is no better than chance: its verdict held in both orders in", id="random"),
+        pytest.param(longer, "judge 'eva' prefers the longer answer:", id="always longer"),
+        pytest.param(unreadable_half_the_time, "model 'eva' failed", id="fails half the time"),
+    ],
+)
+async def test_null_judges_are_named_by_manifest_status_outcome_and_report(
+    judge: Callable[[Body], str], says: str, tmp_path: Path
+) -> None:
+    def world(body: Body) -> Behaviour:
+        if body["model"] == "eva":
+            return plays(completion(judge(body)))
+        return plays(completion("x" * (body["seed"] % 40 + 1) + str(body["seed"])))
+
+    async with play(world) as server:
+        owner = judged(tmp_path, server.url, prompts=PROMPTS)
+        owner = owner.with_(
+            spec=owner.spec.with_(failures={"maxMemberFraction": "1"}, training={"dpo": {"samples": 3}})
+        )
+        results: dict[str, StageResult] = {}
+        for stage in (*TO_SAMPLES, "i1-judge"):
+            await run_stage(owner, tmp_path, stage, results, {"student": server.url})
+    result = results["i1-judge"]
+    [warning] = result.warnings
+    assert warning.startswith(says)
+    entry = stage_status(result)
+    assert results_of(MoAAStatus(stages=[entry])) == {"i1-judge": result}
+    done, warned = events_between(MoAAStatus(), MoAAStatus(stages=[entry]))
+    assert (done.type, warned.type, warned.message) == ("Normal", "Warning", f"i1-judge: {warning}")
+    store = DirectoryStore(tmp_path / "store")
+    view = await collect(owner, store, run_id(owner))
+    summary = summarise(view)
+    assert {stage.id: stage.warnings for stage in summary.stages if stage.warnings} == {"i1-judge": [warning]}
+    [section] = re.findall(r'<section id="judging">.*?</section>', render(view, summary), re.DOTALL)
+    assert warning in unescape(section)
+    console = Console(width=250, record=True, file=StringIO())
+    settings = Settings(folder=tmp_path, cache=tmp_path, capacity=lambda: pytest.fail("nothing is run"))
+    console.print(await outcome_text(owner, store, Finished(results, made=("i1-judge",)), settings))
+    assert f"warning: i1-judge: {warning}" in console.export_text()
+
+
 @pytest.mark.parametrize(
     ("failed", "done", "ends"),
     [
@@ -149,7 +237,7 @@ def test_a_verdict_that_was_not_asked_for_is_nobodys_failure() -> None:
         {"judge": "meta", "role": "verdict", "failure": "too-few-evaluations", "text": ""},
         {"judge": "meta", "role": "verdict", "failure": "", "text": "[[A]]"},
     ]
-    assert list(judges({"judgements": rows})) == [Part("j", "evaluation", "refused"), Part("meta", "verdict")]
+    assert list(judges(rows)) == [Part("j", "evaluation", "refused"), Part("meta", "verdict")]
 
 
 def silent(_model: str, _reason: str) -> str:

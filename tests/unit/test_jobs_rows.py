@@ -29,8 +29,7 @@ from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa_jobs.runner.context import Context, Deferred, Permanent
-from moaa_jobs.runner.members import Rows
-from moaa_jobs.runner.rows import Item, RowStage, run_rows
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve

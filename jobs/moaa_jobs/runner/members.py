@@ -21,8 +21,8 @@ QUOTED = 200
 """Characters of what a member, or its server, said."""
 PROPOSER = "proposer"
 
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""What one item adds to each table."""
+Rows = Sequence[Mapping[str, Any]]
+"""Of one table."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,9 @@ class Part:
     """The reply that could not be used; empty where there is none."""
 
 
-def no_parts(_rows: Rows) -> Iterable[Part]:
-    """Of stages whose rows fail with the one model that they ask."""
-    return ()
-
-
 def proposers(rows: Rows) -> Iterable[Part]:
     """Of the table `conversations`."""
-    for row in cast("Sequence[ConversationRow]", rows.get("conversations", ())):
+    for row in cast("Sequence[ConversationRow]", rows):
         for proposal in row["proposals"]:
             yield Part(proposal["model"], PROPOSER)
         for absent in row["absent"]:
@@ -54,9 +49,22 @@ def proposers(rows: Rows) -> Iterable[Part]:
 
 def judges(rows: Rows) -> Iterable[Part]:
     """Of the table `judgements`. A verdict that nobody was asked for says nothing about who would have given it."""
-    for row in cast("Sequence[JudgementRow]", rows.get("judgements", ())):
+    for row in cast("Sequence[JudgementRow]", rows):
         if row["failure"] != TOO_FEW_EVALUATIONS:
             yield Part(row["judge"], row["role"], row["failure"], row["text"] if row["failure"] else "")
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The table of a stage that says who did its part."""
+
+    table: str
+    parts: Callable[[Rows], Iterable[Part]]
+    has_verdicts: bool = False
+
+
+PROPOSALS_TRAIL = Trail("conversations", proposers)
+JUDGEMENTS_TRAIL = Trail("judgements", judges, has_verdicts=True)
 
 
 @dataclass

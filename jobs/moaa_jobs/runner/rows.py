@@ -10,9 +10,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,8 +41,9 @@ from moaa.store.stages.shards import (
 )
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
+from moaa_jobs.runner.health import Health
 from moaa_jobs.runner.manifest import build_manifest
-from moaa_jobs.runner.members import Members, Part, Rows, no_parts
+from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ EXAMPLE_CHARACTERS = 500
 """Of what is told of one failed row: a server's words (300) and who said them."""
 SAID = 5
 """Reasons that a stage's error tells an example of; it has to fit into a termination message."""
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""What one item adds to each table."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class RowStage:
     """Has exactly one row for each item that did not fail."""
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
     """Metrics for the manifest, from all rows of the main table."""
-    parts: Callable[[Rows], Iterable[Part]] = no_parts
-    """Who did its part in an item's rows and who did not."""
+    trail: Trail | None = None
+    """Who did its part and who did not; None where a row fails with the one model that it asks."""
 
 
 @dataclass
@@ -264,7 +269,9 @@ class _Run:
 
     def _note_members(self, shard: _Shard, rows: Rows) -> None:
         """Raises Permanent: a member failed too often."""
-        self.members.add(self.stage.parts(rows), shard.words)
+        if self.stage.trail is None:
+            return
+        self.members.add(self.stage.trail.parts(rows.get(self.stage.trail.table, ())), shard.words)
         why = self.members.ends(self.context.resource.spec.failures.max_member_fraction)
         if why is not None:
             raise Permanent(f"{self.context.job.stage}: {why}")
@@ -328,8 +335,13 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
         rows = await _main_rows(run)
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
 
+    health = await _health(run)
+
     def build(totals: StageTotals) -> StageManifest:
         check_failures(context, totals.rows_in, totals.failures, totals.examples)
+        warnings = health.warnings(totals.usage)
+        for warning in warnings:
+            logger.warning("member stage=%s said=%s", context.job.stage, warning)
         return build_manifest(
             context.job,
             context.resource,
@@ -341,6 +353,7 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
             examples=totals.examples,
             usage=totals.usage,
             metrics=metrics,
+            warnings=warnings,
             started=started,
             seconds=totals.seconds,
         )
@@ -348,14 +361,23 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
     return await finalise(context.store, run.path, run.names, main_table=run.stage.main_table, build=build)
 
 
+async def _health(run: _Run) -> Health:
+    health, trail = Health(), run.stage.trail
+    if trail is not None:
+        async for rows in _parts(run, trail.table):
+            await asyncio.to_thread(health.add, trail, rows)
+    return health
+
+
 async def _main_rows(run: _Run) -> list[Row]:
+    return [row async for rows in _parts(run, run.stage.main_table) for row in rows]
+
+
+async def _parts(run: _Run, table: str) -> AsyncIterator[list[Row]]:
     """Of every shard that is finished; `finalise` refuses a stage that lacks one."""
-    shards = await read_shards(run.context.store, run.path, run.names)
-    found: list[Row] = []
-    for shard in shards.values():
-        ref = shard.tables[run.stage.main_table]
-        found += await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
-    return found
+    for shard in (await read_shards(run.context.store, run.path, run.names)).values():
+        ref = shard.tables[table]
+        yield await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
 
 
 def check_failures(

@@ -13,8 +13,8 @@ from moaa.plan.students import resolved_mixture
 from moaa.rows import ConversationRow, PromptRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import read_slices, stage_of
-from moaa_jobs.runner.members import Rows, proposers
-from moaa_jobs.runner.rows import Item, RowStage, run_rows
+from moaa_jobs.runner.members import PROPOSALS_TRAIL
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -34,7 +34,7 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.GENERATE),
             schemas={"conversations": CONVERSATIONS},
             main_table="conversations",
-            parts=proposers,
+            trail=PROPOSALS_TRAIL,
         ),
     )
 

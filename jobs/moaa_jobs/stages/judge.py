@@ -13,8 +13,8 @@ from moaa.plan.students import judge_method
 from moaa.rows import SampleRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
-from moaa_jobs.runner.members import Rows, judges
-from moaa_jobs.runner.rows import Item, RowStage, run_rows
+from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -42,6 +42,6 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.JUDGE),
             schemas={"rankings": RANKINGS, "pairs": PAIRS, "judgements": JUDGEMENTS},
             main_table="rankings",
-            parts=judges,
+            trail=JUDGEMENTS_TRAIL,
         ),
     )

@@ -11,8 +11,7 @@ from moaa.plan.stage import Kind
 from moaa.rows import PromptRow, SampleRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import read_slices
-from moaa_jobs.runner.members import Rows
-from moaa_jobs.runner.rows import Item, RowStage, run_rows
+from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
