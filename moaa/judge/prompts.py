@@ -28,6 +28,13 @@ class Ordered:
     order: Order = "ab"
     """`ba`: the pair's b is shown first."""
 
+    @property
+    def longer(self) -> Literal["A", "B"] | None:
+        """The answer with more characters; None where both have as many."""
+        if len(self.first) == len(self.second):
+            return None
+        return "A" if len(self.first) > len(self.second) else "B"
+
 
 def question_text(messages: Conversation) -> str:
     """The conversation as `{question}`: a single user turn is its content, anything longer is told by role labels.

@@ -90,7 +90,7 @@ def rows(_stage: Stage, resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.EVALUATE,
-    revision=3,  # the same of its judges; several turns are judged as each subject had them
+    revision=4,  # judgements say which answer is the longer one
     document=document,
     expected=expected,
     effort=effort,
