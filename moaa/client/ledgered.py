@@ -46,7 +46,7 @@ class Calls:
     clients: Completer
     ledger: CallLog
     digests: Mapping[str, str]
-    """`moaa.plan.fingerprint.answering_digest` of every model that may be asked, served now or not."""
+    """`moaa.plan.digests.answering_digest` of every model that may be asked, served now or not."""
     run_seed: int
     windows: Windows
     """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""
