@@ -171,15 +171,6 @@ def servers_ahead(graph: Graph, resource: MoAA, results: Mapping[str, StageResul
     return servers_needed(ahead, resource)
 
 
-def servers_to_release(
-    up: Iterable[str], graph: Graph, resource: MoAA, results: Mapping[str, StageResult], running: Iterable[str]
-) -> tuple[str, ...]:
-    """Of the servers that are up, those that neither a running stage nor one before the next training asks."""
-    now = servers_needed((graph.stages[name] for name in running if name in graph.stages), resource)
-    wanted = {*now, *servers_ahead(graph, resource, results)}
-    return tuple(name for name in up if name not in wanted)
-
-
 def next_in_turn(stage: Stage, waiting: Mapping[str, int], last: str | None) -> str | None:
     """Schedule InTurn: the model to serve next, given how many rows wait for each; None when none waits.
 
