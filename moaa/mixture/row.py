@@ -1,6 +1,6 @@
 """One conversation through the mixture: layers of proposers, then the aggregator, turn by turn (paper §3.1).
 
-Everything a row needs of the world is an `Asker`; with equal replies the result is equal, whatever the timing. Calls
+A row needs nothing but an `Asker`. Equal replies give an equal result, whatever the timing. Calls
 are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from 0; two identical proposers have
 different names, so they never share an answer.
 """
@@ -30,9 +30,9 @@ class Answered:
     """Ends with an assistant turn."""
     proposals: list[ProposalRecord]
     missing: int
-    """Proposals that failed for good, over all turns and layers."""
+    """Proposals that failed permanently, over all turns and layers."""
     shortened: int
-    """Proposals that some reader got shortened, counted once a reader."""
+    """Proposals that were shortened for a reader, counted once for each reader."""
 
     def row(self, id: str) -> ConversationRow:
         return ConversationRow(
@@ -46,7 +46,7 @@ class Answered:
 
 @dataclass
 class _Notes:
-    """What is counted on the way."""
+    """Counts of one conversation."""
 
     proposals: list[ProposalRecord]
     missing: int = 0
@@ -54,7 +54,7 @@ class _Notes:
 
 
 async def answer_conversation(messages: Conversation, mixture: Mixture, asker: Asker) -> Answered:
-    """Every user turn of `messages` answered by the mixture.
+    """Answer every user turn of `messages` with the mixture.
 
     `mixture` names models as the asker's caller knows them (`$student` is replaced).
 
