@@ -1,4 +1,4 @@
-"""Method Panel: every judge decides alone, and the majority of verdicts that hold in both orders wins.
+"""Method Panel: every judge decides alone; a majority of the panel, with verdicts that hold in both orders, wins.
 
 A judge whose two verdicts disagree follows the order and not the answers; its vote is not counted.
 """

@@ -33,7 +33,7 @@ def usd(view: RunView, stage: StageView) -> float | None:
 
 
 def unpriced(view: RunView, stage: StageView) -> list[str]:
-    """Fields without which the cost of the stage cannot be told."""
+    """Missing fields without which the cost of the stage is unknown."""
     spec, usage = view.resource.spec, stage.manifest.usage if stage.manifest else {}
     fields = []
     if gpu_hours(view, stage) and spec.cost.gpu_hour_usd is None:

@@ -145,4 +145,4 @@ def _conclude(
         return "Better", f"The student is better than it was: {first}{more}.{unsure}"
     if worse:
         return "Worse", f"The promoted student is worse than the start: {first}.{unsure}"
-    return "WithinNoise", f"No gain can be told from noise: {first}. More prompts would narrow the interval."
+    return "WithinNoise", f"No gain stands out from noise: {first}. More prompts would narrow the interval."

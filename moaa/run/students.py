@@ -13,7 +13,7 @@ def winner(view: RunView, promote: StageView) -> str | None:
     """The student that a finished promotion chose, as a declared name or `@<sft or dpo stage>`; None while it is open.
 
     The choice is read off the weights: the candidate whose model digest is the promotion's. Candidates that are equal
-    to the byte are told apart by their order, the previous student first.
+    to the byte are chosen by their order, the previous student first.
     """
     candidate = _choice(view, promote)
     return None if candidate is None else origin(view, candidate)

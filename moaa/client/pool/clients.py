@@ -222,7 +222,7 @@ class Clients:
         return {name: pool.in_flight for name, pool in self._pools.items()}
 
     async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
-        """See `ModelPool.complete`. Raises ModelAbsent: nobody serves `model`."""
+        """See `ModelPool.complete`. Raises ModelAbsent: `model` is not served now."""
         pool = self._pools.get(model)
         if pool is None:
             raise ModelAbsent(model)

@@ -171,7 +171,7 @@ def _answer(fields: Fields, names: tuple[str, ...], use: Use) -> list[Message]:
     if value is None or use not in _ANSWERED:
         return []
     if fields.get("label") is False:
-        raise RowError(Why.NO_ANSWER, "label", False, f"says that {name} is an answer nobody wants; remove such rows")
+        raise RowError(Why.NO_ANSWER, "label", False, f"says that {name} is a rejected answer; remove such rows")
     return [Message(role="assistant", content=text_of(value, name))]
 
 
