@@ -55,7 +55,7 @@ class ResourceError(MoaaError):
 
 
 def outside(error: OSError) -> str:
-    """What the machine refused, for a user: a full disk, a folder that may not be written, too many open files."""
+    """A refusal of the machine, in a user's words: a full disk, a read-only folder, too many open files."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; free space or mend its permissions, or name another folder"
 
