@@ -33,7 +33,7 @@ class Pairwise(Benchmark):
 
     type: Literal["Pairwise"]
     baseline: ModelName | Literal["$base", "$given"] = "$base"
-    """Whose answers are the yardstick; $base: the untrained student; $given: the answers that the rows hold."""
+    """Whose answers are the yardstick; $base: the untrained student; $given: the rows' own answers."""
     judge: Judge
 
 

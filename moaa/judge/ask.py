@@ -89,7 +89,7 @@ async def meta_verdict(
 async def _verdict(pair: Ordered, model: JudgeModel, ask: Ask) -> Judgement:
     found: Verdict | None
     found, text, failure = await _ask_twice(ask, model, _whole_verdict)
-    return Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
+    return Judgement(pair.order, Role.VERDICT, model.model, text, found, failure, longer=pair.longer)
 
 
 def _whole_verdict(reply: Reply) -> Verdict | None:

@@ -35,7 +35,9 @@ class Judgement:
     verdict: Verdict | None = None
     """Of role verdict: which of the two answers as shown, not as numbered in the pair."""
     failure: str = ""
-    """Why there is no reply, or `unreadable`; empty when all went well."""
+    """Why there is no reply, or `unreadable`; empty where all is well."""
+    longer: Verdict | None = None
+    """Of role verdict: which answer of those it was shown has more characters; None where they have as many."""
 
 
 def judgement_rows(
@@ -56,6 +58,7 @@ def judgement_rows(
             verdict=said.verdict,
             text=said.text,
             failure=said.failure,
+            longer=said.longer,
         )
         for said in judgements
     ]

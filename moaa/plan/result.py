@@ -16,6 +16,15 @@ from moaa.plan.stage import Kind, Stage
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+MAX_WARNINGS = 8
+WARNING_BYTES = 200
+"""Of one warning; all of them have to fit into a container's termination message."""
+Warnings = Annotated[
+    list[Annotated[str, StringConstraints(max_length=WARNING_BYTES)]],
+    Field(max_length=MAX_WARNINGS, exclude_if=lambda value: not value),
+]
+
+
 class Output(Spec):
     """One thing a stage wrote: rows (a table in shards) or a folder (weights)."""
 
@@ -40,6 +49,9 @@ class StageResult(Spec):
     score: Annotated[str, StringConstraints(max_length=64)] | None = None
     """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half the width of
     its interval (`43.8 ± 2.1`). None without selection benchmarks."""
+
+    warnings: Warnings = []
+    """For people: members that failed often or whose verdicts follow something else than the answers."""
 
     @property
     def path(self) -> str:

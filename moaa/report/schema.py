@@ -66,6 +66,8 @@ class StageSummary(Record):
     usd: Figure | None = None
     """Estimate: GPU hours at spec.cost.gpuHourUsd plus tokens at endpoints' prices; null where a price is missing, and
     where nothing with a price was used."""
+    warnings: list[str] = []
+    """Members that failed often or whose verdicts follow something else than the answers."""
     reused_from: str | None = None
     """The other run that made it, where its manifest was found rather than made."""
     problem: str | None = None

@@ -98,6 +98,7 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
         attempts=stage.attempts,
         gpu_hours=gpu_hours(view, stage),
         usd=usd(view, stage),
+        warnings=[public_text(warning) for warning in manifest.warnings] if manifest else [],
         reused_from=manifest.run if manifest and manifest.run != view.run else None,
         problem=public_text(stage.problem) or None,
     )

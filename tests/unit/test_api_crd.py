@@ -123,7 +123,7 @@ def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
     }
     assert spec["start"] == {"type": "string", "enum": ["Promoted", "Base"], "default": "Promoted"}
     assert spec["data"]["properties"]["sft"]["items"]["properties"]["limit"]["description"].endswith(
-        "Absent: all rows, for one iteration only."
+        "Absent: all, for one iteration only."
     )
     learning_rate = spec["training"]["properties"]["sft"]["properties"]["learningRate"]
     assert (learning_rate["type"], learning_rate["default"]) == ("string", "0.000008")

@@ -27,6 +27,7 @@ from moaa.plan.subjects import How, Subject, subjects
 from moaa.rows import AnswerRow, PromptRow, ScoreRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
+from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
 from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
@@ -47,6 +48,7 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
             schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
             main_table="scores",
+            trail=JUDGEMENTS_TRAIL,
             measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
         ),
     )

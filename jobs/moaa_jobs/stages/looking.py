@@ -96,7 +96,14 @@ def _try_rows(chat: Chat, name: str) -> str:
             Message(role=turn["role"], content=thought + turn["content"]) if turn["role"] == "assistant" else turn
             for turn in turns
         ]
-        row: ConversationRow = {"id": what, "messages": messages, "proposals": [], "missing": 0, "shortened": 0}
+        row: ConversationRow = {
+            "id": what,
+            "messages": messages,
+            "proposals": [],
+            "missing": 0,
+            "absent": [],
+            "shortened": 0,
+        }
         found = encode_conversation(chat, row, max_length=sys.maxsize)
         if isinstance(found, Failed):
             if what == _LEAST:

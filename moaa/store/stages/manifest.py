@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from moaa.api.base import Spec
-from moaa.plan.result import Digest, Output, StageResult
+from moaa.plan.result import Digest, Output, StageResult, Warnings
 from moaa.plan.stage import Kind
 
 UNLESS_EMPTY = Field(exclude_if=lambda value: not value)
@@ -75,7 +75,10 @@ class ShardManifest(Spec):
     examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason, by its place in the shard, and what was said about it."""
     usage: dict[str, TokenUsage] = {}
-    seconds: float = 0.0
+    started: datetime
+    """When the attempt that published it began to work on it."""
+    seconds: float
+    """From then until its tables were whole."""
 
 
 class StageManifest(Spec):
@@ -100,15 +103,19 @@ class StageManifest(Spec):
     """Rows that failed for good, by reason."""
     examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason and what was said about it, in the server's own words where it was a server."""
+    warnings: Warnings = []
+    """As in `StageResult`."""
     usage: dict[str, TokenUsage] = {}
     models: dict[str, Digest] = {}
     licenses: dict[str, str] = {}
     metrics: dict[str, float] = {}
     """Figures of the stage, for example final loss or position consistency."""
     started: datetime
+    """When the first shard that counts was begun; of a stage that one worker does, when that worker began."""
     finished: datetime
     seconds: float
-    """Work time over all attempts, as far as they reported it."""
+    """Time in which it was worked on: of shards, the union of their intervals, so that those side by side count once.
+    Attempts that published nothing are not in it."""
     versions: dict[str, str] = {}
     """Software that ran."""
 
@@ -121,6 +128,7 @@ class StageManifest(Spec):
             attempt=self.attempt,
             outputs=self.outputs,
             models=self.models if self.kind is Kind.RESOLVE else {},
+            warnings=self.warnings,
             score=self._score if self.kind is Kind.EVALUATE else None,
         )
 

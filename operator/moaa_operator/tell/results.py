@@ -32,6 +32,7 @@ def _result(entry: StageStatus) -> StageResult:
         outputs={o.name: Output(digest=o.digest, rows=o.rows, uri=o.uri) for o in entry.outputs},
         models={m.name: m.digest for m in entry.models},
         score=entry.score,
+        warnings=entry.warnings,
     )
 
 
@@ -45,6 +46,7 @@ def stage_status(result: StageResult) -> StageStatus:
         outputs=[StageOutput(name=n, digest=o.digest, rows=o.rows, uri=o.uri) for n, o in result.outputs.items()],
         models=[PinnedModel(name=name, digest=digest) for name, digest in result.models.items()],
         score=result.score,
+        warnings=result.warnings,
     )
 
 
