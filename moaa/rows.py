@@ -43,6 +43,14 @@ class ProposalRecord(TypedDict):
     text: str
 
 
+class AbsentProposal(TypedDict):
+    """A proposal that failed for good."""
+
+    path: str
+    model: str
+    reason: str
+
+
 class ConversationRow(TypedDict):
     id: str
     messages: list[Message]
@@ -50,7 +58,9 @@ class ConversationRow(TypedDict):
     proposals: list[ProposalRecord]
     """What the aggregator read, all turns and layers."""
     missing: int
-    """Proposals that failed."""
+    """Proposals that failed: the length of `absent`."""
+    absent: list[AbsentProposal]
+    """Who failed, and why; with `proposals` all who were asked."""
     shortened: int
     """Proposals cut to fit a reader's context window, counted once a reader."""
 
@@ -109,6 +119,7 @@ class JudgementRow(TypedDict):
     verdict: str | None
     text: str
     failure: str
+    longer: str | None
 
 
 class PairRow(TypedDict):

@@ -34,10 +34,10 @@ class WaitingRows(Observed):
 
 
 class StageAttempts(Observed):
-    """The attempts of one stage under one fingerprint; an edit that changes the fingerprint starts a new count."""
+    """The attempts of one stage under one fingerprint; another one starts a new count."""
 
     stage: Name
-    """A stage's id, or `preflight` or `inspect`, which ask the store on the operator's behalf."""
+    """A stage's id, or `preflight` or `inspect`: questions to the store."""
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
     attempt: Rows = 0
     """Number of the attempt under way, or of the last one; 0 before the first."""

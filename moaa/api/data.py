@@ -14,7 +14,7 @@ ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class Columns(Spec):
-    """Names of columns that do not say what they are; the others are found by name."""
+    """Columns whose names do not say what they are; others are found."""
 
     messages: ColumnName | None = None
     """The conversation: turns, or a dialogue in one text."""
@@ -43,13 +43,13 @@ class DataSource(Spec):
 
     source: DataUri
     split: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "train"
-    """Files named after it, or in a folder of its name; a folder without splits is read whole."""
+    """Files or a folder of that name; a folder without splits is read whole."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    """Branch, tag or commit of an hf:// data set; None: pinned at the first run."""
+    """Branch, tag or commit; None: pinned at the first run."""
     token_secret: SecretKey | None = None
     """Hub token of a gated hf:// data set."""
     limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    """Rows an iteration takes; the next iteration takes the next ones. None: all rows, for one iteration only."""
+    """Rows an iteration takes, the next ones in the next. None: all, for one iteration only."""
     columns: Columns = Columns()
 
 
@@ -65,7 +65,7 @@ class SftSource(DataSource):
 
 
 class Data(Spec):
-    """Rows are deduplicated within `sft` and within `preference`, and both are decontaminated against evaluation."""
+    """Rows are deduplicated within `sft` and `preference`, and decontaminated against evaluation."""
 
     sft: Annotated[list[SftSource], Field(max_length=32)] = []
     preference: Annotated[list[DataSource], Field(max_length=32)] = []

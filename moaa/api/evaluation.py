@@ -33,7 +33,7 @@ class Pairwise(Benchmark):
 
     type: Literal["Pairwise"]
     baseline: ModelName | Literal["$base", "$given"] = "$base"
-    """Whose answers are the yardstick; $base: the untrained student; $given: the answers that the rows hold."""
+    """Whose answers are the yardstick; $base: the untrained student; $given: the rows' own answers."""
     judge: Judge
 
 
@@ -56,8 +56,8 @@ class Gate(Spec):
 
     rule: GateRule = GateRule.MEAN
     min_gain: Number = Decimal(0)
-    """Smallest gain in points of score, from -1 to 1. 0: any gain; negative: a loss is tolerated. It needs 20 questions a
-    benchmark."""
+    """Smallest gain in points of score, from -1 to 1. 0: any gain; negative: a loss is tolerated. It needs 20 questions
+    of a benchmark."""
 
 
 class Evaluation(Spec):

@@ -35,9 +35,9 @@ class ParameterNames(Spec):
     """What an endpoint calls the parameters of sampling; one that is named is always sent."""
 
     temperature: FieldName | None = None
-    """None: `temperature`, left out while it is 1. Name it for a server whose default is another (Ollama: 0.8)."""
+    """None: `temperature`, left out while it is 1. Name it where a server's default is another (Ollama: 0.8)."""
     top_p: FieldName | None = None
-    """None: `top_p`, left out while it is 1. Name it for a server whose default is another (llama.cpp: 0.95)."""
+    """None: `top_p`, left out while it is 1. Name it where a server's default is another (llama.cpp: 0.95)."""
     max_tokens: FieldName | None = None
     """None: `max_tokens`. OpenAI's reasoning models know `max_completion_tokens` only."""
     seed: FieldName | None = None
@@ -117,23 +117,23 @@ class Model(Spec):
     source: SourceUri | None = None
     """hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    """Branch, tag or commit of an hf:// source; None: the default branch, pinned to its commit at the first run. Of any
-    other source a word of yours for what lies there: a new word takes files that were edited, as they are now."""
+    """Branch, tag or commit of an hf:// source; None: the default branch, pinned at the first run. Of any other source
+    a word of yours: another one takes edited files as they are now."""
     token_secret: SecretKey | None = None
     """Hub token of a gated hf:// source."""
     license: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Licence of the weights, carried into manifests and the report."""
     chat_template: Annotated[str, StringConstraints(min_length=1, max_length=40960)] | None = None
     """Jinja chat template in place of the model's own, in serving and in training alike: its text, or file://./name.jinja
-    in a file that `moaa` reads. None: the model's own."""
+    in a file that `moaa` reads."""
     chat_template_args: Annotated[dict[str, bool | int | str], Field(max_length=16)] = {}
-    """Arguments of the chat template, in serving and in training alike, for example {enable_thinking: false}: names to
-    true, false, whole numbers or texts."""
+    """Arguments of the chat template, in serving and in training alike, such as {enable_thinking: false}: true, false,
+    whole numbers or texts."""
     serving: Serving = Serving()
     endpoint: Endpoint | None = None
     extra_body: JsonObject = {}
-    """Further fields of every request, sent as they are and part of what a call is: {top_k: 20}, or for an endpoint
-    that runs vLLM or SGLang {chat_template_kwargs: {enable_thinking: false}}."""
+    """Further fields of every request, part of what a call is: {top_k: 20}, or for vLLM and SGLang
+    {chat_template_kwargs: {enable_thinking: false}}."""
 
     @property
     def max_model_len(self) -> int:

@@ -77,7 +77,9 @@ class Failures(Spec):
     """What is tolerated before a stage fails."""
 
     max_fraction: Fraction = Decimal("0.01")
-    """Part of a stage's rows that may fail for good; of stage-data, part of the rows of each source."""
+    """Part of a stage's rows that may fail for good; of stage-data, of each source's."""
+    max_member_fraction: Fraction = Decimal("0.5")
+    """Part of its tries that a proposer or judge may fail."""
     retries: Annotated[int, Field(ge=0, le=20)] = 3
     """Attempts of a stage after the first."""
 

@@ -84,7 +84,9 @@ class StageStatus(Observed):
     models: Annotated[list[PinnedModel], Field(max_length=64)] = []
     """Of resolve only."""
     score: Short | None = None
-    """Of evaluate only: the student's mean over the selection benchmarks, in percent ± half of its interval."""
+    """Of evaluate only, as in the status's `score`."""
+    warnings: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=8)] = []
+    """Of its members."""
 
 
 class Promoted(Observed):

@@ -115,8 +115,7 @@ class Training(Spec):
 
     resources: TrainingResources = TrainingResources()
     thinking: Thinking | None = None
-    """Whether answers are trained without thoughts (AnswerOnly) or with those they hold (AsGiven). None: AnswerOnly,
-    but for a student whose chat template lets it think as it is served: then it has to be said here, or thinking turned
-    off with the model's chatTemplateArgs."""
+    """Whether answers are trained without thoughts (AnswerOnly) or with those they hold (AsGiven). None: AnswerOnly;
+    where the student's chat template lets it think as it is served, say it, or turn that off in chatTemplateArgs."""
     sft: Sft | None = None
     dpo: Dpo | None = None

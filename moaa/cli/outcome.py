@@ -23,7 +23,8 @@ async def outcome_text(resource: MoAA, store: Store, finished: Finished, setting
     else:
         first = f"nothing to do{until}: all {len(finished.results)} stages are done"
     kept = [*(f"edit: {line}" for line in finished.kept), *([f"edit: {ANEW}"] if finished.kept else [])]
-    return Group(*map(Text, [first, *kept]), scores_text(summary))
+    warned = [f"warning: {stage.id}: {warning}" for stage in summary.stages for warning in stage.warnings]
+    return Group(*map(Text, [first, *kept, *warned]), scores_text(summary))
 
 
 def scores_text(summary: Summary) -> RenderableType:

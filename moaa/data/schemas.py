@@ -18,6 +18,7 @@ def _list(item: pa.DataType) -> pa.DataType:
 _STRING = pa.string()
 _MESSAGES = _list(pa.struct([_field("role", _STRING), _field("content", _STRING)]))
 _PROPOSALS = _list(pa.struct([_field("path", _STRING), _field("model", _STRING), _field("text", _STRING)]))
+_ABSENT = _list(pa.struct([_field("path", _STRING), _field("model", _STRING), _field("reason", _STRING)]))
 _COMPARISONS = _list(
     pa.struct(
         [
@@ -45,6 +46,7 @@ CONVERSATIONS = pa.schema(
         _field("messages", _MESSAGES),
         _field("proposals", _PROPOSALS),
         _field("missing", pa.int32()),
+        _field("absent", _ABSENT),
         _field("shortened", pa.int32()),
     ]
 )
@@ -79,6 +81,7 @@ JUDGEMENTS = pa.schema(
         pa.field("verdict", _STRING),
         _field("text", _STRING),
         _field("failure", _STRING),
+        pa.field("longer", _STRING),
     ]
 )
 """JudgementRow."""

@@ -1,12 +1,12 @@
 """One conversation through the mixture: layers of proposers, then the aggregator, turn by turn (paper §3.1).
 
-Everything a row needs of the world is an `Asker`; with equal replies the result is equal, whatever the timing. Calls
+A row needs nothing but an `Asker`. Equal replies give an equal result, whatever the timing. Calls
 are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from 0; two identical proposers have
 different names, so they never share an answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moaa.api.mixture import Layer, Mixture, Proposer
 from moaa.asking.asker import Asker
@@ -16,7 +16,7 @@ from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.prompts import aggregate_messages
 from moaa.mixture.turns import answer_turns
-from moaa.rows import ConversationRow, ProposalRecord
+from moaa.rows import AbsentProposal, ConversationRow, ProposalRecord
 
 TOO_FEW_PROPOSALS = "too-few-proposals"
 """Reason of a row whose layer has fewer usable proposals than `minProposals`."""
@@ -29,32 +29,33 @@ class Answered:
     messages: list[Message]
     """Ends with an assistant turn."""
     proposals: list[ProposalRecord]
-    missing: int
+    absent: list[AbsentProposal]
     """Proposals that failed for good, over all turns and layers."""
     shortened: int
-    """Proposals that some reader got shortened, counted once a reader."""
+    """Proposals that were shortened for a reader, counted once for each reader."""
 
     def row(self, id: str) -> ConversationRow:
         return ConversationRow(
             id=id,
             messages=self.messages,
             proposals=self.proposals,
-            missing=self.missing,
+            missing=len(self.absent),
+            absent=self.absent,
             shortened=self.shortened,
         )
 
 
 @dataclass
 class _Notes:
-    """What is counted on the way."""
+    """Counts of one conversation."""
 
-    proposals: list[ProposalRecord]
-    missing: int = 0
+    proposals: list[ProposalRecord] = field(default_factory=list)
+    absent: list[AbsentProposal] = field(default_factory=list)
     shortened: int = 0
 
 
 async def answer_conversation(messages: Conversation, mixture: Mixture, asker: Asker) -> Answered:
-    """Every user turn of `messages` answered by the mixture.
+    """Answer every user turn of `messages` with the mixture.
 
     `mixture` names models as the asker's caller knows them (`$student` is replaced).
 
@@ -63,7 +64,7 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
             call, or its answer when that is cut and `whenCut` says Fail.
         ModelAbsent: raised after every call that can be made now was made.
     """
-    notes = _Notes(proposals=[])
+    notes = _Notes()
 
     async def answer(turn: int, history: Conversation) -> str:
         here = asker.at(f"turn{turn}")
@@ -83,7 +84,7 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
         return unless_cut(reply, aggregator, model=aggregator.model).text
 
     answered = await answer_turns(messages, answer)
-    return Answered(answered, notes.proposals, notes.missing, notes.shortened)
+    return Answered(answered, notes.proposals, notes.absent, notes.shortened)
 
 
 async def _run_layer(
@@ -107,18 +108,17 @@ async def _run_layer(
 
     results = await gather_calls(propose(here, proposer) for here, proposer in asked)
     usable: list[str] = []
-    failure: CallError | None = None
+    why = ""
     for (here, proposer), result in zip(asked, results, strict=True):
         if isinstance(result, CallError):
-            failure = failure or result
-            notes.missing += 1
+            why = why or f"; the first that failed: {proposer.model} ({result.reason}): {result}"
+            notes.absent.append(AbsentProposal(path=here.path, model=proposer.model, reason=str(result.reason)))
             continue
         text, shortened = result
         notes.shortened += shortened
         notes.proposals.append(ProposalRecord(path=here.path, model=proposer.model, text=text))
         usable.append(text)
     if len(usable) < least:
-        why = f"; the first that failed: {failure}" if failure is not None else ""
         raise CallError(
             TOO_FEW_PROPOSALS,
             f"{asker.path}: {len(usable)} of {len(asked)} proposals are usable and minProposals is {least}{why}",

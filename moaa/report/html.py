@@ -96,7 +96,7 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
     """Anchors and titles of the sections this report has."""
     absent = set()
     if view.resource.spec.training.dpo is None:
-        absent |= {"judging", "verdicts"}
+        absent |= {"verdicts"} if any(stage.warnings for stage in summary.stages) else {"judging", "verdicts"}
     if not summary.scores:
         absent.add("lengths")
     if not summary.data:

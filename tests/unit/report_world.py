@@ -19,7 +19,7 @@ from moaa.plan.graph import build
 from moaa.plan.result import Output
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
-from moaa.rows import AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
+from moaa.rows import AbsentProposal, AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run.tally import tally_pairs, tally_rankings
 from moaa.run.view import Contrast, CurveRow, RunView, StageView
 from moaa.store.stages.manifest import StageManifest, TokenUsage
@@ -412,6 +412,7 @@ def conversations() -> tuple[ConversationRow, ...]:
             for i, (model, text) in enumerate(texts)
         ],
         missing=1,
+        absent=[AbsentProposal(path="turn0/layer0/p1/s0", model="gemma2-27b", reason="refused")],
         shortened=0,
     )
     return (plain, hostile())
@@ -438,6 +439,7 @@ def hostile() -> ConversationRow:
             {"path": "turn0/layer0/p2/s0", "model": "gemma2-27b", "text": "x" * 9000},
         ],
         missing=0,
+        absent=[],
         shortened=2,
     )
 

@@ -1,7 +1,7 @@
 """What a manifest says about where it came from: software versions, licences, the stage's identity."""
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -47,6 +47,7 @@ def build_manifest(
     usage: Mapping[str, TokenUsage] | None = None,
     models: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
 ) -> StageManifest:
     """The stage's manifest. `started` and `seconds` are as the manifest's fields say."""
     involved = list(dict.fromkeys(name for name in (*job.serves, job.student, job.ref_model) if name))
@@ -65,6 +66,7 @@ def build_manifest(
         rows_in=rows_in,
         failures=dict(failures or {}),
         examples=dict(examples or {}),
+        warnings=list(warnings),
         usage=dict(usage or {}),
         models=dict(
             models if models is not None else {name: job.models[name] for name in involved if name in job.models}

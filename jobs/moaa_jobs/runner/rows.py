@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -41,7 +41,9 @@ from moaa.store.stages.shards import (
 )
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
+from moaa_jobs.runner.health import Health
 from moaa_jobs.runner.manifest import build_manifest
+from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class RowStage:
     """Has exactly one row for each item that did not fail."""
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
     """Metrics for the manifest, from all rows of the main table."""
+    trail: Trail | None = None
+    """Who did its part and who did not; None where a row fails with the one model that it asks."""
 
 
 @dataclass
@@ -97,6 +101,10 @@ class _Shard:
 
     def asker(self, row: str) -> Asker:
         return Asker(self.calls.of(row), self.prompts, self.windows)
+
+    def words(self, model: str, reason: str) -> str:
+        usage = self.calls.usage.by_model().get(model)
+        return usage.examples.get(reason, "") if usage else ""
 
     def fail(self, position: int, error: CallError) -> None:
         self.failures[error.reason] += 1
@@ -123,6 +131,8 @@ class _Run:
         self.failures: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         """Of the failures: the first that was met, by reason."""
+        self.members = Members()
+        """Of the rows this process made."""
         self.closed = Totals()
         """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
         self.rows_done = 0
@@ -199,7 +209,8 @@ class _Run:
     async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]
         try:
-            shard.done[position] = await item.work(shard.asker(item.row))
+            rows = shard.done[position] = await item.work(shard.asker(item.row))
+            self._note_members(shard, rows)
         except CallError as error:
             shard.fail(position, error)
             self.failures[error.reason] += 1
@@ -260,6 +271,15 @@ class _Run:
                 logger.warning("ledger_not_flushed shard=%s error=%s", shard.name, error)
         self.open.clear()
 
+    def _note_members(self, shard: _Shard, rows: Rows) -> None:
+        """Raises Permanent: a member failed too often."""
+        if self.stage.trail is None:
+            return
+        self.members.add(self.stage.trail.parts(rows.get(self.stage.trail.table, ())), shard.words)
+        why = self.members.ends(self.context.resource.spec.failures.max_member_fraction)
+        if why is not None:
+            raise Permanent(f"{self.context.job.stage}: {why}")
+
     def _check_failures(self) -> None:
         check_failures(self.context, len(self.stage.items), self.failures, self.examples)
 
@@ -283,7 +303,8 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
     Raises:
         Deferred: items wait for models that are not served.
-        Permanent: more items failed than spec.failures.maxFraction tolerates.
+        Permanent: more items failed than spec.failures.maxFraction tolerates, or a member more often than
+            maxMemberFraction does.
         Fenced, StoreError, ServerError: see `moaa.errors`; ledgers are flushed as far as possible first.
     """
     run = _Run(context, stage)
@@ -317,8 +338,13 @@ async def _finalise(run: _Run) -> StageManifest:
         rows = await _main_rows(run)
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
 
+    health = await _health(run)
+
     def build(totals: StageTotals) -> StageManifest:
         check_failures(context, totals.rows_in, totals.failures, totals.examples)
+        warnings = health.warnings(totals.usage)
+        for warning in warnings:
+            logger.warning("member stage=%s said=%s", context.job.stage, warning)
         return build_manifest(
             context.job,
             context.resource,
@@ -330,6 +356,7 @@ async def _finalise(run: _Run) -> StageManifest:
             examples=totals.examples,
             usage=totals.usage,
             metrics=metrics,
+            warnings=warnings,
             started=totals.started,
             seconds=totals.seconds,
         )
@@ -337,14 +364,23 @@ async def _finalise(run: _Run) -> StageManifest:
     return await finalise(context.store, run.path, run.names, main_table=run.stage.main_table, build=build)
 
 
+async def _health(run: _Run) -> Health:
+    health, trail = Health(), run.stage.trail
+    if trail is not None:
+        async for rows in _parts(run, trail.table):
+            await asyncio.to_thread(health.add, trail, rows)
+    return health
+
+
 async def _main_rows(run: _Run) -> list[Row]:
+    return [row async for rows in _parts(run, run.stage.main_table) for row in rows]
+
+
+async def _parts(run: _Run, table: str) -> AsyncIterator[list[Row]]:
     """Of every shard that is finished; `finalise` refuses a stage that lacks one."""
-    shards = await read_shards(run.context.store, run.path, run.names)
-    found: list[Row] = []
-    for shard in shards.values():
-        ref = shard.tables[run.stage.main_table]
-        found += await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
-    return found
+    for shard in (await read_shards(run.context.store, run.path, run.names)).values():
+        ref = shard.tables[table]
+        yield await asyncio.to_thread(decode, await read_object(run.context.store, ref), source=ref.key)
 
 
 def check_failures(

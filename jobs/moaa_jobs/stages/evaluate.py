@@ -28,6 +28,7 @@ from moaa.plan.subjects import How, Subject, subjects
 from moaa.rows import AnswerRow, PromptRow, ScoreRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
+from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
 from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
@@ -39,7 +40,7 @@ async def run(job: StageJob, context: Context) -> None:
     items: list[Item] = []
     for benchmark in benchmarks(context.resource.spec):
         rows = cast("list[PromptRow]", await rows_of(context, STAGE_DATA, f"eval-{benchmark.name}"))
-        # Row by row, so that a shard holds the same prompts whoever is measured.
+        # Row by row, so that a shard holds the same prompts whichever models are measured.
         items += [bench.item(benchmark, row, subject) for row in rows for subject in measured]
     await run_rows(
         context,
@@ -48,6 +49,7 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
             schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
             main_table="scores",
+            trail=JUDGEMENTS_TRAIL,
             measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
         ),
     )

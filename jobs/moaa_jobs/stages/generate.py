@@ -1,4 +1,4 @@
-"""generate: an iteration's SFT prompts, answered by the mixture turn by turn; `Given` rows pass through."""
+"""generate: the mixture answers an iteration's SFT prompts turn by turn; `Given` rows pass through."""
 
 from moaa.api.data import Answers
 from moaa.api.mixture import Mixture
@@ -13,6 +13,7 @@ from moaa.plan.students import resolved_mixture
 from moaa.rows import ConversationRow, PromptRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import read_slices, stage_of
+from moaa_jobs.runner.members import PROPOSALS_TRAIL
 from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
@@ -33,6 +34,7 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.GENERATE),
             schemas={"conversations": CONVERSATIONS},
             main_table="conversations",
+            trail=PROPOSALS_TRAIL,
         ),
     )
 
@@ -44,7 +46,9 @@ def _declared(mixture: Mixture | None) -> Mixture:
 
 def _given(row: PromptRow) -> Item:
     async def work(_asker: Asker) -> Rows:
-        conversation = ConversationRow(id=row["id"], messages=row["messages"], proposals=[], missing=0, shortened=0)
+        conversation = ConversationRow(
+            id=row["id"], messages=row["messages"], proposals=[], missing=0, absent=[], shortened=0
+        )
         return {"conversations": [conversation]}
 
     return Item(row["id"], work)

@@ -1,4 +1,4 @@
-"""judge: the student's samples compared, ranked, and the best and worst of each prompt made a preference pair."""
+"""judge: compares and ranks the student's samples, and makes the best and worst of each prompt a preference pair."""
 
 from typing import cast
 
@@ -13,6 +13,7 @@ from moaa.plan.students import judge_method
 from moaa.rows import SampleRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
+from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
 from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
 
 
@@ -41,5 +42,6 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.JUDGE),
             schemas={"rankings": RANKINGS, "pairs": PAIRS, "judgements": JUDGEMENTS},
             main_table="rankings",
+            trail=JUDGEMENTS_TRAIL,
         ),
     )

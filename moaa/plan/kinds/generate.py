@@ -46,7 +46,7 @@ def user_turns(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[tuple[A
 
 ROW = StageKind(
     kind=Kind.GENERATE,
-    revision=2,  # calls are sampled as declared, without what the model's generation_config.json says
+    revision=3,  # rows name the proposals that failed
     document=document,
     expected=expected,
     effort=effort,

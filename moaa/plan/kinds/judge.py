@@ -1,4 +1,4 @@
-"""judge: the student's samples compared, ranked, and made preference pairs."""
+"""judge: compares and ranks the student's samples, and makes preference pairs of them."""
 
 from moaa.api import MoAA
 from moaa.api.mixture import Judge
@@ -44,7 +44,7 @@ def rows(stage: Stage, _resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.JUDGE,
-    revision=3,  # unread criteria mean all of them, a verdict is a line's, a panel's majority is the panel's
+    revision=4,  # judgements say which answer is the longer one
     document=document,
     expected=sample.expected,
     effort=effort,

@@ -40,7 +40,7 @@ Effort = Nothing | Asked | Trained
 
 @dataclass(frozen=True)
 class Alone:
-    """One worker does it all."""
+    """One worker does all rows."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ Runs = Alone | Sharded | OnRay
 
 
 class Reads(StrEnum):
-    """What of the outside a kind's job reads, and so whose secrets it is given; the store aside."""
+    """What a kind's job reads beside the store, and so whose secrets it gets."""
 
     HUB_MODELS = "hub-models"
     """Declared models on a hub: their commits, or tokenizers to count prompts with."""
     STUDENT = "student"
     """The declared student's weights."""
     ENDPOINTS = "endpoints"
-    """Models that somebody else serves."""
+    """Endpoints that others serve."""
     DATA = "data"
     """The data sources."""
 
@@ -107,3 +107,13 @@ class StageKind:
     """Reason of the condition Progressing while it runs."""
     group: Group
     """Whose bar of "Where the time went" its time is part of."""
+
+
+def no_rows(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
+    """`expected` of a kind that works on no rows of its own."""
+    return 0
+
+
+def no_effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
+    """`effort` of a kind that takes no time worth counting."""
+    return Nothing()

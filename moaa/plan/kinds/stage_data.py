@@ -8,7 +8,7 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, Reads, StageKind
+from moaa.plan.kinds.kind import Alone, Group, Reads, StageKind, no_effort, no_rows
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 
@@ -38,17 +38,9 @@ def _columns(source: DataSource) -> Document:
 
 
 def _compared(source: DataSource) -> Document:
-    """Whether the rows' own answers are read, as the yardstick of a benchmark."""
+    """Whether a benchmark compares with the rows' own answers."""
     is_compared = isinstance(source, Pairwise) and source.baseline == GIVEN_ANSWERS
     return {"baseline": GIVEN_ANSWERS} if is_compared else {}
-
-
-def expected(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
-    return 0
-
-
-def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
-    return Nothing()
 
 
 ROW = StageKind(
@@ -57,8 +49,8 @@ ROW = StageKind(
     # whole questions.
     revision=2,
     document=document,
-    expected=expected,
-    effort=effort,
+    expected=no_rows,
+    effort=no_effort,
     runs=Alone(),
     reads=frozenset({Reads.HUB_MODELS, Reads.DATA}),
     outputs=(),

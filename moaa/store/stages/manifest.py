@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from moaa.api.base import Spec
-from moaa.plan.result import Digest, Output, StageResult
+from moaa.plan.result import Digest, Output, StageResult, Warnings
 from moaa.plan.stage import Kind
 
 UNLESS_EMPTY = Field(exclude_if=lambda value: not value)
@@ -103,6 +103,8 @@ class StageManifest(Spec):
     """Rows that failed for good, by reason."""
     examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason and what was said about it, in the server's own words where it was a server."""
+    warnings: Warnings = []
+    """As in `StageResult`."""
     usage: dict[str, TokenUsage] = {}
     models: dict[str, Digest] = {}
     licenses: dict[str, str] = {}
@@ -126,6 +128,7 @@ class StageManifest(Spec):
             attempt=self.attempt,
             outputs=self.outputs,
             models=self.models if self.kind is Kind.RESOLVE else {},
+            warnings=self.warnings,
             score=self._score if self.kind is Kind.EVALUATE else None,
         )
 

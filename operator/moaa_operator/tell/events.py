@@ -30,7 +30,7 @@ class Event:
 
 
 def between(before: MoAAStatus, after: MoAAStatus) -> list[Event]:
-    """What has happened from one status to the next; what several conditions say in the same words once."""
+    """What has happened from one status to the next. What several conditions say in the same words appears once."""
     found = [*_conditions(before, after), *_stages(before, after), *_attempts(before, after)]
     once: dict[tuple[str, str], Event] = {}
     for event in found:
@@ -92,6 +92,8 @@ def _stages(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
             made = ", ".join(f"{output.name} {output.rows}" for output in entry.outputs if output.rows)
             said = f"{entry.stage} is done{f'; rows: {made}' if made else ''}"
             yield Event("Normal", "StageDone", said, entry.fingerprint)
+            for number, warning in enumerate(entry.warnings):
+                yield Event("Warning", "StageWarning", f"{entry.stage}: {warning}", f"{entry.fingerprint} {number}")
 
 
 def _attempts(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:

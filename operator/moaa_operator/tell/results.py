@@ -32,6 +32,7 @@ def _result(entry: StageStatus) -> StageResult:
         outputs={o.name: Output(digest=o.digest, rows=o.rows, uri=o.uri) for o in entry.outputs},
         models={m.name: m.digest for m in entry.models},
         score=entry.score,
+        warnings=entry.warnings,
     )
 
 
@@ -45,6 +46,7 @@ def stage_status(result: StageResult) -> StageStatus:
         outputs=[StageOutput(name=n, digest=o.digest, rows=o.rows, uri=o.uri) for n, o in result.outputs.items()],
         models=[PinnedModel(name=name, digest=digest) for name, digest in result.models.items()],
         score=result.score,
+        warnings=result.warnings,
     )
 
 
@@ -60,7 +62,7 @@ def last_closed(results: Iterable[str]) -> int:
 
 
 def hold(resource: MoAA, known: Mapping[str, StageResult]) -> Held:
-    """What of `known` holds under the resource as it is.
+    """The results among `known` that hold under the resource as it is.
 
     A result is dropped only when its stage has another identity now; while an input is missing it is kept aside.
     """

@@ -48,7 +48,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "ZeRO stage": {"spec__training__sft": {"zeroStage": 1}},
     "micro batch": {"spec__training__sft": {"microBatchSize": 4}},
     "checkpoints": {"spec__training__dpo": {"checkpointSteps": 7, "gradientCheckpointing": False}},
-    "failures": {"spec__failures": {"maxFraction": "0.5", "retries": 9}},
+    "failures": {"spec__failures": {"maxFraction": "0.5", "maxMemberFraction": "0.9", "retries": 9}},
     "suspend": {"spec__suspend": True},
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
     "cost": {"spec__cost": {"gpuHourUsd": "9"}},
@@ -199,14 +199,14 @@ def test_a_model_that_was_not_resolved_is_an_error() -> None:
 GOLDEN: dict[str, tuple[int, str]] = {
     "i0-resolve": (2, "6cc8fe58bae3"),
     "i0-stage-data": (2, "b062adf80b02"),
-    "i0-evaluate": (4, "d27e34b641b1"),
-    "i1-generate": (2, "fc2ea4909696"),
+    "i0-evaluate": (5, "027abc215cd0"),
+    "i1-generate": (3, "a98aed55ce3a"),
     "i1-sft": (2, "da8d1105452a"),
-    "i1-evaluate-sft": (4, "06fa9208e22a"),
+    "i1-evaluate-sft": (5, "4f02670a533e"),
     "i1-sample": (2, "2d34cfbe6aaa"),
-    "i1-judge": (3, "6e0db94ccba3"),
+    "i1-judge": (4, "ec0c579f831e"),
     "i1-dpo": (2, "3a7ab1e7a076"),
-    "i1-evaluate-dpo": (4, "1e52b8c1888a"),
+    "i1-evaluate-dpo": (5, "fe156027cece"),
     "i1-promote": (3, "ddd59194da6a"),
 }
 """Revision and first characters of the fingerprint of every stage of the small run, prompts left out: their texts may

@@ -18,7 +18,7 @@ from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Permanent
 from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion, error, play
-from tests.unit.test_jobs_chain import resource, run_stage
+from tests.unit.jobs.test_jobs_chain import resource, run_stage
 
 BEGUN = ["i0-resolve", "i0-stage-data"]
 
@@ -164,6 +164,8 @@ async def test_an_endpoint_that_cuts_every_answer_is_named_by_the_stages_error(t
         tolerant = owner.with_(spec=owner.spec.with_(failures={"maxFraction": "1"}))
         manifest, rows = await generate(tolerant, tmp_path)
         assert (manifest.failures, rows) == ({"cut-answer": 8}, {})
+        told = "model 'agg' ended 8 of 8 answers at their limit of tokens (aggregator: 8); raise maxTokens there"
+        assert manifest.warnings == manifest.result().warnings == [told]
         sent = len(server.requests)
         # What is paid for is in the ledger: a policy that takes such answers asks nobody again.
         aggregator = owner.spec.mixture.aggregator.with_(when_cut="Use")  # type: ignore[union-attr]

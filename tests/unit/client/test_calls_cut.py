@@ -65,13 +65,13 @@ async def test_a_cut_proposal_is_used_with_a_mark_in_the_prompt_and_in_the_row()
     assert f"[1:{half}]" in caller.at("turn0/aggregate").text
     assert [p["text"] for p in made.proposals] == [half, "whole turn0/layer0/p1/s0"]
     assert made.messages[-1]["content"] == "whole turn0/aggregate"
-    assert made.missing == 0
+    assert made.absent == []
 
 
 async def test_a_cut_proposal_may_be_left_out() -> None:
     declared = mixture(layers=[{"proposers": [{"model": "a", "whenCut": "Fail"}, {"model": "b"}]}])
     made = await answer_conversation(HELLO, declared, Asker(cutting("p0/s0"), PROMPTS))
-    assert (made.missing, len(made.proposals)) == (1, 1)
+    assert (len(made.absent), len(made.proposals)) == (1, 1)
     with pytest.raises(CallError, match=r"minProposals is 2; the first that failed: .*ended at its limit") as caught:
         await answer_conversation(HELLO, declared.with_(min_proposals=2), Asker(cutting("p0/s0"), PROMPTS))
     assert caught.value.reason == "too-few-proposals"

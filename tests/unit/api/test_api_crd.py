@@ -19,7 +19,7 @@ from tests import cel
 from tests.cel_cost import CRD_LIMIT, NAME_LENGTH, RULE_LIMIT, Estimator
 from tests.crd_server import Schema, broken, invalid, places, root_schema, rules, unknown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "charts" / "moaa" / "files" / "moaas.moaa.dev.yaml"
 APPLY_LIMIT = 262_144
 """Bytes of an annotation, in which `kubectl apply` keeps the object."""
@@ -123,7 +123,7 @@ def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
     }
     assert spec["start"] == {"type": "string", "enum": ["Promoted", "Base"], "default": "Promoted"}
     assert spec["data"]["properties"]["sft"]["items"]["properties"]["limit"]["description"].endswith(
-        "Absent: all rows, for one iteration only."
+        "Absent: all, for one iteration only."
     )
     learning_rate = spec["training"]["properties"]["sft"]["properties"]["learningRate"]
     assert (learning_rate["type"], learning_rate["default"]) == ("string", "0.000008")

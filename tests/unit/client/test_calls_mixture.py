@@ -76,6 +76,7 @@ async def test_proposals_go_to_the_aggregator_in_order() -> None:
             {"path": "turn0/layer0/p2/s0", "model": "a", "text": "a@turn0/layer0/p2/s0"},
         ],
         "missing": 0,
+        "absent": [],
         "shortened": 0,
     }
 
@@ -118,7 +119,8 @@ def failing(*models: str) -> ScriptedCaller:
 async def test_a_missing_proposal_is_left_out_and_counted() -> None:
     caller = failing("b")
     answered = await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), Asker(caller, PROMPTS))
-    assert answered.missing == 1
+    assert answered.absent == [{"path": "turn0/layer0/p1/s0", "model": "b", "reason": "empty-answer"}]
+    assert answered.row("id-1")["missing"] == 1
     assert [p["model"] for p in answered.proposals] == ["a", "c"]
     assert "[1:text of a]\n[2:text of c]" in caller.at("turn0/aggregate").text
 
@@ -152,7 +154,8 @@ async def test_a_sample_that_may_yet_come_fails_the_row(reason: str) -> None:
 
 async def test_too_few_proposals_fail_the_row_and_say_why() -> None:
     caller = failing("a", "b")
-    with pytest.raises(CallError, match=r"1 of 3 proposals.*minProposals is 2.*a said nothing") as caught:
+    told = r"1 of 3 proposals.*minProposals is 2; the first that failed: a \(empty-answer\): a said nothing"
+    with pytest.raises(CallError, match=told) as caught:
         await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), Asker(caller, PROMPTS))
     assert caught.value.reason == "too-few-proposals"
     assert not any(path.endswith("aggregate") for path in caller.paths)

@@ -61,6 +61,7 @@ def conversation(*turns: tuple[str, str], id: str = "r1") -> Any:
         "messages": [{"role": r, "content": c} for r, c in turns],
         "proposals": [],
         "missing": 0,
+        "absent": [],
         "shortened": 0,
     }
 

@@ -1,0 +1,194 @@
+"""What a finished stage says against its members: sentences for manifest, report and status. Pure.
+
+A stage that ended well may rest on a judge that follows the order of the answers, a coin or their length, and on
+members that were absent or cut. Each rule has a threshold, and those about verdicts also a binomial test, so that a
+few comparisons accuse nobody.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, groupby
+from math import exp, lgamma, log, log1p
+from typing import cast
+
+from moaa.judge.trail import Role
+from moaa.plan.result import MAX_WARNINGS, WARNING_BYTES
+from moaa.rows import JudgementRow
+from moaa.store.stages.manifest import TokenUsage
+from moaa_jobs.runner.members import Members, Rows, Trail
+
+OFTEN = 0.1
+"""Part of its tries that a member may fail, and of its answers that may be cut, before it is named."""
+ALPHA = 0.01
+"""Chance at most of naming a judge that is none of this."""
+COIN_ALPHA = 0.05
+"""A coin is named only while its own figure is no rarer than this among coins."""
+COIN = 0.5
+COIN_PLACE = 0.25
+"""How often a coin names the answer that stands first both times."""
+UNSTEADY = 0.25
+"""Position consistency below which the order decides."""
+ONE_PLACE = 0.9
+"""Part of the verdicts that moved with the order in which the same place won."""
+SOUND = 0.7
+"""Position consistency that a judge worth asking has at least (ours)."""
+LONGER = 0.95
+"""Part of the verdicts that held in which the longer answer won."""
+LONGER_SOUND = 0.8
+"""How often the longer answer may be the better one without a fault of the judge (ours)."""
+
+
+@dataclass
+class Verdicts:
+    """One judge's comparisons of which both orders have a verdict."""
+
+    held: int = 0
+    """The same answer won in both orders."""
+    first: int = 0
+    """Whichever stood first won."""
+    second: int = 0
+    longer: int = 0
+    """Verdicts that held, for the longer answer."""
+    unequal: int = 0
+    """Verdicts that held about answers of different lengths."""
+    alike: int = 0
+    """Times that another judge's verdict on the same pair held, too, and was the same."""
+    met: int = 0
+    """Times that another judge's verdict on the same pair held, too."""
+
+    @property
+    def valid(self) -> int:
+        return self.held + self.first + self.second
+
+
+@dataclass
+class Health:
+    """Counts over a stage's trail; its table is added part by part."""
+
+    members: Members = field(default_factory=Members)
+    judges: dict[str, Verdicts] = field(default_factory=dict)
+
+    def add(self, trail: Trail, rows: Rows) -> None:
+        self.members.add(trail.parts(rows), lambda _model, _reason: "")
+        if trail.has_verdicts:
+            for _, said in groupby(cast("Sequence[JudgementRow]", rows), _pair):
+                self._compare([row for row in said if row["role"] == Role.VERDICT])
+
+    def _compare(self, said: Sequence[JudgementRow]) -> None:
+        """One pair's verdicts: of every judge those of both orders, in the order of the panel."""
+        forward = [row for row in said if row["order"] == "ab"]
+        backward = [row for row in said if row["order"] == "ba"]
+        held: list[tuple[Verdicts, str]] = []
+        for ab, ba in zip(forward, backward, strict=True):
+            verdicts = self.judges.setdefault(ab["judge"], Verdicts())
+            if ab["verdict"] is None or ba["verdict"] is None:
+                continue
+            if ab["verdict"] == ba["verdict"]:
+                verdicts.first += ab["verdict"] == "A"
+                verdicts.second += ab["verdict"] == "B"
+                continue
+            verdicts.held += 1
+            verdicts.unequal += ab["longer"] is not None
+            verdicts.longer += ab["longer"] == ab["verdict"]
+            held.append((verdicts, ab["verdict"]))
+        for (one, its), (other, others) in combinations(held, 2):
+            for verdicts in (one, other):
+                verdicts.met += 1
+                verdicts.alike += its == others
+
+    def warnings(self, usage: Mapping[str, TokenUsage]) -> list[str]:
+        """At most MAX_WARNINGS of at most WARNING_BYTES, those about verdicts first; what does not fit is counted."""
+        found = [
+            *(text for judge, verdicts in self.judges.items() if (text := _judge(judge, verdicts))),
+            *_failed(self.members, usage),
+            *_cut(usage),
+        ]
+        kept = found if len(found) <= MAX_WARNINGS else found[: MAX_WARNINGS - 1]
+        more = [f"{len(found) - len(kept)} more"] if len(kept) < len(found) else []
+        return [_bounded(text) for text in (*kept, *more)]
+
+
+def _pair(row: JudgementRow) -> tuple[object, ...]:
+    return row["benchmark"], row["model"], row["id"], row["sample"], row["a"], row["b"]
+
+
+def _judge(judge: str, verdicts: Verdicts) -> str | None:
+    """What a judge's verdicts follow in place of the answers; None where nothing shows that."""
+    valid = verdicts.valid
+    place, count = max(("first", verdicts.first), ("second", verdicts.second), key=lambda found: found[1])
+    moved = verdicts.first + verdicts.second
+    if (
+        verdicts.held < UNSTEADY * valid
+        and count >= ONE_PLACE * moved
+        and at_least(count, of=valid, chance=COIN_PLACE) < ALPHA
+    ):
+        return (
+            f"judge {judge!r} prefers whichever answer stands {place}: {count} of {valid} comparisons; its verdicts "
+            "say nothing about the answers, so name another judge"
+        )
+    if _is_a_coin(verdicts):
+        return (
+            f"judge {judge!r} is no better than chance: its verdict held in both orders in {verdicts.held} of {valid} "
+            "comparisons, as a coin's would in half; name another judge"
+        )
+    longer, unequal = verdicts.longer, verdicts.unequal
+    if longer >= LONGER * unequal and at_least(longer, of=unequal, chance=LONGER_SOUND) < ALPHA:
+        return (
+            f"judge {judge!r} prefers the longer answer: {longer} of {unequal} verdicts that held in both orders; "
+            "length is what would be learned"
+        )
+    return None
+
+
+def _is_a_coin(verdicts: Verdicts) -> bool:
+    """Whether the comparisons tell a judge from one worth asking, and do not tell it from a coin.
+
+    Two exact binomial tests of the verdicts that held: so few are rarer than ALPHA for a judge of consistency SOUND,
+    and so many are no rarer than COIN_ALPHA for a coin, which holds in half. A judge that agrees with others more often
+    than a coin would (again COIN_ALPHA) is none. Few comparisons cannot meet the first test, and nothing is said.
+    """
+    held, valid = verdicts.held, verdicts.valid
+    return (
+        at_least(valid - held, of=valid, chance=1 - SOUND) < ALPHA
+        and at_least(held, of=valid, chance=COIN) >= COIN_ALPHA
+        and at_least(verdicts.alike, of=verdicts.met, chance=COIN) >= COIN_ALPHA
+    )
+
+
+def at_least(count: int, *, of: int, chance: float) -> float:
+    """P(X ≥ count) of X successes in `of` tries of probability `chance` (0 < chance < 1); 1.0 without tries."""
+    if count <= 0:
+        return 1.0
+    logs = (
+        lgamma(of + 1) - lgamma(k + 1) - lgamma(of - k + 1) + k * log(chance) + (of - k) * log1p(-chance)
+        for k in range(count, of + 1)
+    )
+    return min(1.0, sum(map(exp, logs)))
+
+
+def _failed(members: Members, usage: Mapping[str, TokenUsage]) -> Iterator[str]:
+    for (model, role), tries in members.tries.items():
+        if tries.failed > OFTEN * tries.asked:
+            [(reason, _)] = tries.failures.most_common(1)
+            words = tries.first or (usage[model].examples.get(reason, "") if model in usage else "")
+            counts = ", ".join(f"{reason}: {count}" for reason, count in tries.failures.most_common())
+            said = f": {' '.join(words.split())}" if words else ""
+            yield f"model {model!r} failed {tries.failed} of {tries.asked} times as {role} ({counts}){said}"
+
+
+def _cut(usage: Mapping[str, TokenUsage]) -> Iterator[str]:
+    for model, used in usage.items():
+        asked, cut = used.calls + used.reused, Counter(used.cut)
+        if cut.total() > OFTEN * asked:
+            roles = ", ".join(f"{role}: {count}" for role, count in cut.most_common())
+            yield (
+                f"model {model!r} ended {cut.total()} of {asked} answers at their limit of tokens ({roles}); "
+                "raise maxTokens there"
+            )
+
+
+def _bounded(text: str) -> str:
+    """In bytes, since a stage's result has to fit into a termination message."""
+    raw = text.encode()
+    return text if len(raw) <= WARNING_BYTES else f"{raw[: WARNING_BYTES - 3].decode(errors='ignore')}..."
