@@ -10,7 +10,7 @@ from moaa.benchmark.measures import measure_of
 from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.slices import tables
-from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
+from moaa.plan.subjects import BASE, MIXTURE
 from moaa.report.schema import DataSummary, GainSummary, ScoreSummary, Use
 from moaa.rows import ScoreRow
 from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
@@ -62,31 +62,14 @@ def _score(view: RunView, stage: StageView, item: Measured, model: str, rows: Se
         high=found.high,
         n=found.rows,
         mean_length=sum(r["length"] for r in rows) / len(rows),
-        length_controlled=_length_controlled(view, stage, item, rows),
+        length_controlled=_length_controlled(rows),
     )
 
 
-def _length_controlled(view: RunView, stage: StageView, item: Measured, rows: Sequence[ScoreRow]) -> float | None:
-    """The win rate at equal length; None for other metrics and where the baseline's lengths are not there."""
-    if item.measure.yardstick is None:
-        return None
-    label = _baseline_label(view.spec_of(stage), item.measure.yardstick)
-    yardstick = start_scores(view, label, iteration=stage.stage.iteration)
-    lengths = {r["id"]: r["length"] for r in yardstick if r["benchmark"] == item.benchmark.name}
-    shared = [r for r in rows if r["id"] in lengths]
-    if not shared:
-        return None
-    return lc_win_rate([r["score"] for r in shared], [r["length"] for r in shared], [lengths[r["id"]] for r in shared])
-
-
-def _baseline_label(spec: MoAASpec, yardstick: str) -> str:
-    """Under which label iteration 0 measured a yardstick (`moaa.plan.subjects.subjects`)."""
-    if yardstick == spec.student:
-        return BASE
-    is_member = spec.evaluation.members and spec.mixture is not None
-    if is_member and spec.mixture and yardstick == spec.mixture.aggregator.model:
-        return AGGREGATOR
-    return label_of(yardstick)
+def _length_controlled(rows: Sequence[ScoreRow]) -> float | None:
+    """The win rate at equal length; None where the lengths of what was compared with are not known."""
+    known = [(r["score"], r["length"], other) for r in rows if (other := r.get("baseline_length")) is not None]
+    return lc_win_rate(*zip(*known, strict=True)) if known else None
 
 
 def gains(

@@ -283,10 +283,18 @@ def _score_rows(benchmark: str, label: str, iteration: int) -> tuple[ScoreRow, .
         rows.append(
             ScoreRow(
                 benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0),
-                baseline_length=None,
+                baseline_length=_base_length(i) if benchmark == "arena" else None,
             )
         )  # fmt: skip
     return tuple(rows)
+
+
+def _base_length(number: int) -> float:
+    """Of the start's answer to prompt `number` of `arena`, as its own row has it."""
+    chance = random.Random(f"arena {number} base 0")
+    chance.random()
+    chance.randrange(2)
+    return max(900 + 350 * GAINS["base"] / 0.08 + chance.gauss(0, 200), 20.0)
 
 
 @cache
