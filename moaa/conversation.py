@@ -33,5 +33,9 @@ def fold_system(messages: Conversation) -> list[Message]:
     return folded
 
 
+def user_turns(messages: Conversation) -> int:
+    return sum(m["role"] == "user" for m in messages)
+
+
 def has_system(messages: Conversation) -> bool:
     return any(m["role"] == "system" for m in messages)

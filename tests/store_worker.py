@@ -7,6 +7,7 @@ that a resumed run would not repeat, shows.
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -82,8 +83,9 @@ async def run_shard(
 
 async def publish(store: Store, token: Token, answered: list[Row]) -> ShardManifest:
     tables = {"conversations": TableRows(answered, SCHEMA)}
+    now, rows_in = datetime.now(UTC), len(answered)
     return await publish_shard(
-        store, token.stage_path, token, tables, main_table="conversations", rows_in=len(answered)
+        store, token.stage_path, token, tables, main_table="conversations", rows_in=rows_in, started=now, seconds=1.0
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,13 @@ class World:
         if rankings:
             tables["rankings"], main = TableRows(rankings, RANKINGS), "rankings"
         rows_in = len(tables[main].rows) + sum(failures.values())
-        await publish_shard(store, result.path, token, tables, main_table=main, rows_in=rows_in, failures=failures)
+        now = datetime.now(UTC)
+        await publish_shard(
+            store, result.path, token, tables, main_table=main, rows_in=rows_in, failures=failures, started=now,
+            seconds=0.0,
+        )  # fmt: skip
 
         def build(totals: StageTotals) -> StageManifest:
-            from datetime import UTC, datetime
-
-            now = datetime.now(UTC)
             return StageManifest(
                 stage=result.stage, kind=kind, iteration=1, run="run", inputs=path_digest, fingerprint=path_digest,
                 attempt=1, document={}, outputs=totals.outputs, tables=totals.tables, rows_in=totals.rows_in,

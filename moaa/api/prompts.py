@@ -13,7 +13,8 @@ caching reads a request and its two answers once for the choice of criteria, the
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated
 
@@ -34,6 +35,8 @@ PLACEHOLDERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "meta_judge": (frozenset({"question", "answer_a", "answer_b", "evaluations"}), frozenset({"criteria"})),
     "single": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria"})),
 }
+FOREIGN = frozenset({"question", "answer_a", "answer_b", "text"})
+"""Placeholders of texts that somebody else wrote: users, models."""
 BRACED = re.compile(r"\{([^{}]*)\}")
 """What a template may take for a placeholder; the group is its name."""
 
@@ -59,9 +62,42 @@ class Prompts(Spec):
     """The same without evaluations, for methods Single and Panel."""
 
 
-def render(template: str, values: dict[str, str]) -> str:
-    """Fill a checked template. Values are inserted as they are: braces inside an answer stay text."""
-    return BRACED.sub(lambda m: values[m.group(1)], template)
+def render(template: str, values: Mapping[str, str], prompts: Mapping[str, str]) -> str:
+    """Fill a checked template. Braces inside an answer stay text.
+
+    What others wrote (FOREIGN) cannot end its block and begin another: a line of it that is a marker line of one of
+    `prompts`, the effective templates, gets a backslash in front. Marker lines are those directly before and after a
+    line that is nothing but a foreign text's placeholder; case and white space at their ends do not matter. All other
+    text is inserted as it is.
+    """
+    markers = _markers(tuple(prompts.values()))
+    return BRACED.sub(lambda m: _inserted(m.group(1), values[m.group(1)], markers), template)
+
+
+def _inserted(name: str, text: str, markers: re.Pattern[str] | None) -> str:
+    if name not in FOREIGN or markers is None:
+        return text
+    lines = text.splitlines(keepends=True)
+    return "".join(f"\\{line}" if markers.fullmatch(line.strip()) else line for line in lines)
+
+
+@lru_cache(maxsize=64)
+def _markers(templates: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Matches every marker line of these templates, whatever its number; None where they have none."""
+    found = dict.fromkeys(marker for template in templates for marker in _markers_of(template))
+    return re.compile("|".join(found), re.IGNORECASE) if found else None
+
+
+def _markers_of(template: str) -> Iterator[str]:
+    """As regular expressions. A line with another placeholder than {number} is none: it is no fixed text."""
+    lines = [line.strip() for line in template.splitlines()]
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if not (placeholder := BRACED.fullmatch(line)) or placeholder.group(1) not in FOREIGN:
+            continue
+        for near in (before, after):
+            words = near.split("{number}")
+            if near and not any(BRACED.search(word) for word in words):
+                yield r"\d+".join(map(re.escape, words))
 
 
 _AGGREGATE = """\

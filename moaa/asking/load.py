@@ -22,3 +22,8 @@ class Load:
     """Of one call."""
     completion_tokens: int
     """Of one call."""
+
+
+def written(max_tokens: int, usual: int = ANSWER_TOKENS) -> int:
+    """Tokens of one answer that may have `max_tokens`: the usual number, or the limit where that is lower."""
+    return min(max_tokens, usual)

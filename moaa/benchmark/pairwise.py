@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
-from moaa.asking.load import Load
+from moaa.asking.load import Load, written
 from moaa.benchmark.measure import NO_VERDICT, Scored
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
@@ -39,7 +39,7 @@ class PairwiseMeasure:
         return method_of(self.judge).prompts
 
     def loads(self, answers: int) -> Iterator[Load]:
-        return method_of(self.judge).duel_loads(answers)
+        return method_of(self.judge).duel_loads(answers, answer_tokens=written(self.benchmark.sampling.max_tokens))
 
     async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> Scored:
         """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0.

@@ -5,16 +5,27 @@ from collections.abc import Mapping
 from rich.console import RenderableType
 
 from moaa.api import MoAA
+from moaa.plan.forecast.estimate import Estimate
 from moaa.plan.forecast.show import plan_view
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
 from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.sliced import turns_of
 from moaa.plan.result import Identity, StageResult
+from moaa.plan.slices import tables
+from moaa.plan.stage import Graph
+from moaa.report.costs import measured
+from moaa.run.closed import graph_of, resources_of
 from moaa.run.edits import edits_without_effect
 from moaa.run.records import LOCAL_UID, read_iterations, run_id
 from moaa.store.objects.base import Store
+from moaa.store.objects.tasks import map_bounded
+from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
+
+READ_AHEAD = 8
+"""Manifests fetched at once."""
 
 
 async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, uid: str = LOCAL_UID) -> RenderableType:
@@ -23,11 +34,16 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     `counts` are rows of tables that are not staged yet; `uid` says whose closed iterations count: this machine's run or
     that of a cluster. Raises StoreError.
     """
-    records = await read_iterations(store, run_id(resource, uid=uid))
+    run = run_id(resource, uid=uid)
+    records = await read_iterations(store, run)
+    manifests: dict[str, StageManifest] = {}
 
     async def look_up(identity: Identity) -> StageResult | None:
         manifest = await read_manifest(store, identity.path)
-        return None if manifest is None else manifest.result()
+        if manifest is None:
+            return None
+        manifests[identity.stage.id] = manifest
+        return manifest.result()
 
     graph, results = await survey(build(resource), resource, look_up, records=records)
     last = {name: result for i in sorted(records) for name, result in (records[i].start | records[i].stages).items()}
@@ -38,9 +54,45 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     }
     repeated = repeats(graph, resource, results, last=last, documents=documents)
     kept = await edits_without_effect(resource, store, results, records)
-    staged = await read_manifest(store, results[STAGE_DATA].path) if STAGE_DATA in results else None
+    staged = manifests.get(STAGE_DATA)
     found = [] if staged is None else too_long(staged.metrics)
-    return plan_view(resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=found)
+    closed = {number: record for number, record in records.items() if record.is_closed}
+    resources, problems = resources_of(run, closed)
+    manifests |= await _manifests(store, {name: result for name, result in results.items() if name not in manifests})
+    counts = {**counts, **({} if staged is None else counted_turns(resource, staged.metrics))}
+    return plan_view(
+        resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=[*found, *problems],
+        measured=_measured(graph, manifests, resource, resources),
+    )  # fmt: skip
+
+
+async def _manifests(store: Store, results: Mapping[str, StageResult]) -> dict[str, StageManifest]:
+    """Of closed iterations' stages; one that somebody has removed is not in it."""
+
+    async def read(name: str) -> tuple[str, StageManifest | None]:
+        return name, await read_manifest(store, results[name].path)
+
+    found = await map_bounded(list(results), read, at_once=READ_AHEAD)
+    return {name: manifest for name, manifest in found if manifest is not None}
+
+
+def _measured(
+    graph: Graph, manifests: Mapping[str, StageManifest], resource: MoAA, resources: Mapping[int, MoAA]
+) -> dict[str, Estimate]:
+    """What every stage took that is done, by the resource that its iteration was closed with."""
+    found: dict[str, Estimate] = {}
+    stages = graph_of(resource, resources).stages
+    for name, manifest in manifests.items():
+        stage = stages.get(name, graph.stages[name])
+        made_with = resources.get(stage.iteration, resource)
+        found[name] = measured(stage, manifest, made_with=made_with.spec, prices=resource.spec)
+    return found
+
+
+def counted_turns(resource: MoAA, metrics: Mapping[str, float]) -> dict[str, int]:
+    """By `<table>.turns`: the user turns that stage-data has counted."""
+    keys = [turns_of(table) for table, _ in tables(resource)]
+    return {key: int(metrics[key]) for key in keys if key in metrics}
 
 
 def too_long(metrics: Mapping[str, float]) -> list[str]:

@@ -25,6 +25,8 @@ class Account:
     read: int = 0
     over_limit: int = 0
     kept: int = 0
+    turns: int = 0
+    """User turns of the rows that are kept."""
     failed_by_reason: Counter[str] = field(default_factory=Counter)
     duplicates_of: Counter[str] = field(default_factory=Counter)
     """By the table that holds the first of them."""
@@ -80,6 +82,7 @@ class Account:
             "contaminated": self.contaminated,
             "overLimit": self.over_limit,
             "rows": self.kept,
+            "turns": self.turns,
             **{f"ignored.{name}": count for name, count in sorted(self.ignored.items())},
         }
 

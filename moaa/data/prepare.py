@@ -14,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from moaa.api.data import Columns
+from moaa.conversation import user_turns
 from moaa.data.account import Account
 from moaa.data.decontaminate import Contamination
 from moaa.data.dedup import Deduplicator
@@ -85,6 +86,7 @@ def prepare(
             account = table.account
             account.kept = len(spool) if source.limit is None else min(len(spool), source.limit)
             account.over_limit = len(spool) - account.kept
+            account.turns = sum(user_turns(row["messages"]) for row in table.rows())
             if is_eval:
                 for kept in table.rows():
                     contamination.add(kept["messages"], table=source.name, row=kept["id"])

@@ -54,12 +54,12 @@ class Method(Protocol):
         """Fields of `Judge`, by their names in the resource, that it never reads; fingerprints leave them out."""
         ...
 
-    def ranking_loads(self, prompts: int, samples: int) -> Iterator[Load]:
-        """Calls that rank `samples` answers to each of `prompts` prompts."""
+    def ranking_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
+        """Calls that rank `samples` answers of `answer_tokens` to each of `prompts` prompts."""
         ...
 
-    def duel_loads(self, duels: int) -> Iterator[Load]:
-        """Calls that decide `duels` duels."""
+    def duel_loads(self, duels: int, *, answer_tokens: int) -> Iterator[Load]:
+        """Calls that decide `duels` duels between answers of `answer_tokens`."""
         ...
 
     async def rank(self, messages: Conversation, texts: Sequence[str], asker: Asker) -> Ranked:

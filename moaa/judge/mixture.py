@@ -6,10 +6,10 @@ from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
 from moaa.asking.cut import shown
 from moaa.asking.gather import gather_calls
-from moaa.asking.load import MARKER_TOKENS, Load
+from moaa.asking.load import MARKER_TOKENS, Load, written
 from moaa.errors import CallError
 from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, meta_verdict
-from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
+from moaa.judge.pairwise import EveryPair
 from moaa.judge.prompts import Ordered, judge_messages
 from moaa.judge.ranking import orders_score
 from moaa.judge.trail import Judgement, Role
@@ -55,10 +55,11 @@ class _MetaJudge:
     def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:  # noqa: ARG002
         return orders_score(*forward, *backward)
 
-    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
+    def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
         assert judge.aggregator is not None, "the resource's validation asks for one"
-        asked = BOTH_TOKENS + JUDGE_INSTRUCTION_TOKENS
+        asked, read = compared + JUDGE_INSTRUCTION_TOKENS, 0
         for model in judge.judges:
-            yield Load(model.model, times, asked, EVALUATION_TOKENS)
-        read = len(judge.judges) * (EVALUATION_TOKENS + MARKER_TOKENS)
-        yield Load(judge.aggregator.model, times, asked + read, VERDICT_TOKENS)
+            said = written(model.max_tokens, EVALUATION_TOKENS)
+            yield Load(model.model, times, asked, said)
+            read += said + MARKER_TOKENS
+        yield Load(judge.aggregator.model, times, asked + read, written(judge.aggregator.max_tokens, VERDICT_TOKENS))

@@ -14,7 +14,7 @@ from typing import Protocol
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
 from moaa.asking.gather import gather_all
-from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
+from moaa.asking.load import PROMPT_TOKENS, Load, written
 from moaa.conversation import Conversation
 from moaa.judge.ask import choose_criteria
 from moaa.judge.method import Compared, Ranked
@@ -24,8 +24,6 @@ from moaa.judge.reading import Verdict
 from moaa.judge.trail import Judgement, Role
 from moaa.rows import Comparison
 
-BOTH_TOKENS = PROMPT_TOKENS + 2 * ANSWER_TOKENS
-"""A question and two answers."""
 CRITERIA_INSTRUCTION_TOKENS = 550
 """Our criteria prompt with eight definitions and its example."""
 CRITERIA_ANSWER_TOKENS = 100
@@ -78,8 +76,8 @@ class OneOrder(Protocol):
         """Points of the pair's a from the outcomes of both orders: 1, ½ or 0; None where they give none."""
         ...
 
-    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
-        """Calls that give the verdicts of `times` orders."""
+    def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
+        """Calls that give the verdicts of `times` orders; the question and both answers have `compared` tokens."""
         ...
 
 
@@ -107,15 +105,15 @@ class EveryPair:
     def without_effect(self) -> frozenset[str]:
         return self.order.without_effect
 
-    def ranking_loads(self, prompts: int, samples: int) -> Iterator[Load]:
-        return self.duel_loads(prompts * samples * (samples - 1) // 2)
+    def ranking_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
+        return self.duel_loads(prompts * samples * (samples - 1) // 2, answer_tokens=answer_tokens)
 
-    def duel_loads(self, duels: int) -> Iterator[Load]:
-        if self._chooses_criteria and self.judge.aggregator is not None:
-            yield Load(
-                self.judge.aggregator.model, duels, BOTH_TOKENS + CRITERIA_INSTRUCTION_TOKENS, CRITERIA_ANSWER_TOKENS
-            )
-        yield from self.order.loads(self.judge, 2 * duels)
+    def duel_loads(self, duels: int, *, answer_tokens: int) -> Iterator[Load]:
+        compared, aggregator = PROMPT_TOKENS + 2 * answer_tokens, self.judge.aggregator
+        if self._chooses_criteria and aggregator is not None:
+            said = written(aggregator.max_tokens, CRITERIA_ANSWER_TOKENS)
+            yield Load(aggregator.model, duels, compared + CRITERIA_INSTRUCTION_TOKENS, said)
+        yield from self.order.loads(self.judge, 2 * duels, compared)
 
     async def rank(self, messages: Conversation, texts: Sequence[str], asker: Asker) -> Ranked:
         question = question_text(messages)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
 from moaa.asking.gather import gather_all
-from moaa.asking.load import Load
+from moaa.asking.load import Load, written
 from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
-from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
+from moaa.judge.pairwise import EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.ranking import panel_score
 from moaa.judge.trail import Judgement
@@ -35,6 +35,7 @@ class _EachAlone:
     def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:
         return panel_score(list(zip(forward, backward, strict=True)), least=judge.least_judges)
 
-    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
+    def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
         for model in judge.judges:
-            yield Load(model.model, times, BOTH_TOKENS + JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS)
+            said = written(model.max_tokens, VERDICT_TOKENS)
+            yield Load(model.model, times, compared + JUDGE_INSTRUCTION_TOKENS, said)

@@ -79,7 +79,7 @@ def exchange(answered: Conversation) -> tuple[str, str]:
 def criteria_list(criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> str:
     """The criteria as `{criteria}`."""
     return "".join(
-        render(prompts["criterion"], {"number": str(number), "name": c.name, "definition": c.definition})
+        render(prompts["criterion"], {"number": str(number), "name": c.name, "definition": c.definition}, prompts)
         for number, c in enumerate(criteria, start=1)
     )
 
@@ -87,28 +87,28 @@ def criteria_list(criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> 
 def criteria_messages(
     pair: Ordered, choices: Sequence[Criterion], *, count: int, prompts: Mapping[str, str]
 ) -> list[Message]:
-    return _user(prompts["criteria"], pair, {"criteria": criteria_list(choices, prompts), "count": str(count)})
+    return _user("criteria", pair, {"criteria": criteria_list(choices, prompts), "count": str(count)}, prompts)
 
 
 def judge_messages(pair: Ordered, criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> list[Message]:
-    return _user(prompts["judge"], pair, {"criteria": criteria_list(criteria, prompts)})
+    return _user("judge", pair, {"criteria": criteria_list(criteria, prompts)}, prompts)
 
 
 def single_messages(pair: Ordered, criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> list[Message]:
-    return _user(prompts["single"], pair, {"criteria": criteria_list(criteria, prompts)})
+    return _user("single", pair, {"criteria": criteria_list(criteria, prompts)}, prompts)
 
 
 def meta_messages(
     pair: Ordered, criteria: Sequence[Criterion], evaluations: Sequence[str], prompts: Mapping[str, str]
 ) -> list[Message]:
     entries = [
-        render(prompts["evaluation"], {"number": str(number), "text": text})
+        render(prompts["evaluation"], {"number": str(number), "text": text}, prompts)
         for number, text in enumerate(evaluations, start=1)
     ]
     values = {"criteria": criteria_list(criteria, prompts), "evaluations": "".join(entries)}
-    return _user(prompts["meta_judge"], pair, values)
+    return _user("meta_judge", pair, values, prompts)
 
 
-def _user(template: str, pair: Ordered, values: Mapping[str, str]) -> list[Message]:
-    content = render(template, {"question": pair.question, "answer_a": pair.first, "answer_b": pair.second, **values})
-    return [Message(role="user", content=content)]
+def _user(template: str, pair: Ordered, values: Mapping[str, str], prompts: Mapping[str, str]) -> list[Message]:
+    case = {"question": pair.question, "answer_a": pair.first, "answer_b": pair.second}
+    return [Message(role="user", content=render(prompts[template], case | dict(values), prompts))]

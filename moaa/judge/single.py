@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
-from moaa.asking.load import Load
+from moaa.asking.load import Load, written
 from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
-from moaa.judge.pairwise import BOTH_TOKENS, EveryPair
+from moaa.judge.pairwise import EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.ranking import orders_score
 from moaa.judge.trail import Judgement
@@ -30,6 +30,7 @@ class _Alone:
     def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:  # noqa: ARG002
         return orders_score(*forward, *backward)
 
-    def loads(self, judge: Judge, times: int) -> Iterator[Load]:
+    def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
         assert judge.aggregator is not None, "the resource's validation asks for one"
-        yield Load(judge.aggregator.model, times, BOTH_TOKENS + JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS)
+        said = written(judge.aggregator.max_tokens, VERDICT_TOKENS)
+        yield Load(judge.aggregator.model, times, compared + JUDGE_INSTRUCTION_TOKENS, said)

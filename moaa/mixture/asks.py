@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from moaa.api.mixture import Mixture
-from moaa.asking.load import ANSWER_TOKENS, MARKER_TOKENS, PROMPT_TOKENS, Load
+from moaa.api.mixture import Layer, Mixture
+from moaa.asking.load import MARKER_TOKENS, PROMPT_TOKENS, Load, written
 
 MIXTURE_PROMPTS = ("aggregate", "proposal")
 """Templates that a mixture fills."""
@@ -19,15 +19,15 @@ def mixture_models(mixture: Mixture) -> list[str]:
 
 def mixture_loads(mixture: Mixture, prompts: int) -> Iterator[Load]:
     """Calls that answer `prompts` user turns."""
-    read = 0
+    asked = PROMPT_TOKENS
     for layer in mixture.layers:
         for proposer in layer.proposers:
-            yield Load(proposer.model, prompts * proposer.samples, _with_proposals(read), ANSWER_TOKENS)
-        read = sum(proposer.samples for proposer in layer.proposers)
-    yield Load(mixture.aggregator.model, prompts, _with_proposals(read), ANSWER_TOKENS)
+            yield Load(proposer.model, prompts * proposer.samples, asked, written(proposer.max_tokens))
+        asked = _with_proposals(layer)
+    yield Load(mixture.aggregator.model, prompts, asked, written(mixture.aggregator.max_tokens))
 
 
-def _with_proposals(count: int) -> int:
-    """Tokens of a prompt that shows `count` proposals of the layer before."""
-    shown = AGGREGATE_INSTRUCTION_TOKENS + count * (ANSWER_TOKENS + MARKER_TOKENS)
-    return PROMPT_TOKENS + (shown if count else 0)
+def _with_proposals(layer: Layer) -> int:
+    """Tokens of a prompt that shows what the layer before proposed."""
+    shown = sum(p.samples * (written(p.max_tokens) + MARKER_TOKENS) for p in layer.proposers)
+    return PROMPT_TOKENS + AGGREGATE_INSTRUCTION_TOKENS + shown

@@ -16,10 +16,10 @@ def aggregate_messages(history: Conversation, proposals: Sequence[str], prompts:
     `prompts` are the effective templates (`moaa.api.prompts.effective`); `aggregate` and `proposal` are read.
     """
     entries = [
-        render(prompts["proposal"], {"number": str(number), "text": text})
+        render(prompts["proposal"], {"number": str(number), "text": text}, prompts)
         for number, text in enumerate(proposals, start=1)
     ]
-    instruction = render(prompts["aggregate"], {"proposals": "".join(entries)}).rstrip()
+    instruction = render(prompts["aggregate"], {"proposals": "".join(entries)}, prompts).rstrip()
     first, rest = (history[0], history[1:]) if history[0]["role"] == "system" else (None, history)
     content = instruction if first is None else f"{first['content']}\n\n{instruction}"
     return [Message(role="system", content=content), *(Message(role=m["role"], content=m["content"]) for m in rest)]

@@ -1,14 +1,18 @@
-"""GPU hours and dollars of finished stages: estimates from work time, GPUs that a stage had, and prices."""
+"""What finished stages took, from their manifests: GPU hours by work time and GPUs held, dollars by prices."""
 
-from moaa.plan.forecast.estimate import gpus_held
+from decimal import Decimal
+
+from moaa.api import MoAASpec
+from moaa.plan.forecast.estimate import Estimate, gpus_held
+from moaa.plan.kinds.table import TRAINING
+from moaa.plan.stage import Stage
 from moaa.run.view import RunView, StageView
+from moaa.store.stages.manifest import StageManifest, TokenUsage
 
 
 def gpu_hours(view: RunView, stage: StageView) -> float | None:
     """By the resource that the stage was made with; None until it is done."""
-    if stage.manifest is None:
-        return None
-    return gpus_held(view.spec_of(stage), stage.stage) * stage.manifest.seconds / 3600
+    return None if stage.manifest is None else _gpu_hours(stage.stage, stage.manifest, view.spec_of(stage))
 
 
 def usd(view: RunView, stage: StageView) -> float | None:
@@ -18,27 +22,56 @@ def usd(view: RunView, stage: StageView) -> float | None:
     """
     if stage.manifest is None or unpriced(view, stage):
         return None
-    spec = view.resource.spec
-    parts = []
-    if hours := gpu_hours(view, stage):
-        parts.append(hours * float(spec.cost.gpu_hour_usd or 0))
-    for model in spec.models:
-        usage = stage.manifest.usage.get(model.name)
-        if usage is None or model.endpoint is None or model.endpoint.price is None:
-            continue
-        price = model.endpoint.price
-        parts.append(usage.prompt_tokens / 1e6 * float(price.input_usd_per_million))
-        parts.append(usage.completion_tokens / 1e6 * float(price.output_usd_per_million))
+    parts = _dollars(stage.manifest, gpu_hours(view, stage) or 0.0, view.resource.spec)
     return sum(parts) if parts else None
 
 
 def unpriced(view: RunView, stage: StageView) -> list[str]:
     """Fields without which the cost of the stage cannot be told."""
-    spec, usage = view.resource.spec, stage.manifest.usage if stage.manifest else {}
-    fields = []
-    if gpu_hours(view, stage) and spec.cost.gpu_hour_usd is None:
-        fields.append("spec.cost.gpuHourUsd")
-    for i, model in enumerate(spec.models):
-        if model.name in usage and model.endpoint is not None and model.endpoint.price is None:
+    if stage.manifest is None:
+        return []
+    return _unpriced(stage.manifest, gpu_hours(view, stage) or 0.0, view.resource.spec)
+
+
+def measured(stage: Stage, manifest: StageManifest, *, made_with: MoAASpec, prices: MoAASpec) -> Estimate:
+    """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now."""
+    usage = sum(manifest.usage.values(), TokenUsage())
+    hours, tokens = _gpu_hours(stage, manifest, made_with), manifest.metrics.get("tokens")
+    is_priced = not _unpriced(manifest, hours, prices)
+    return Estimate(
+        stage.id,
+        rows=manifest.rows_in,
+        calls=usage.calls,
+        prompt_tokens=usage.prompt_tokens if manifest.usage else None,
+        completion_tokens=usage.completion_tokens if manifest.usage else None,
+        trained_tokens=int(tokens) if stage.kind in TRAINING and tokens is not None else None,
+        gpus=gpus_held(made_with, stage),
+        hours=manifest.seconds / 3600,
+        gpu_hours=hours,
+        usd=Decimal(str(sum(_dollars(manifest, hours, prices)))) if is_priced else None,
+    )
+
+
+def _gpu_hours(stage: Stage, manifest: StageManifest, made_with: MoAASpec) -> float:
+    return gpus_held(made_with, stage) * manifest.seconds / 3600
+
+
+def _dollars(manifest: StageManifest, hours: float, prices: MoAASpec) -> list[float]:
+    """Of GPUs and of each endpoint; what has no price is not in it (`_unpriced`)."""
+    parts = [hours * float(prices.cost.gpu_hour_usd or 0)] if hours else []
+    for model in prices.models:
+        usage = manifest.usage.get(model.name)
+        if usage is None or model.endpoint is None or model.endpoint.price is None:
+            continue
+        price = model.endpoint.price
+        parts.append(usage.prompt_tokens / 1e6 * float(price.input_usd_per_million))
+        parts.append(usage.completion_tokens / 1e6 * float(price.output_usd_per_million))
+    return parts
+
+
+def _unpriced(manifest: StageManifest, hours: float, prices: MoAASpec) -> list[str]:
+    fields = ["spec.cost.gpuHourUsd"] if hours and prices.cost.gpu_hour_usd is None else []
+    for i, model in enumerate(prices.models):
+        if model.name in manifest.usage and model.endpoint is not None and model.endpoint.price is None:
             fields.append(f"spec.models[{i}].endpoint.price")
     return fields

@@ -17,14 +17,28 @@ from tests.bad_resources import BAD
 from tests.integration.apiserver import CRD, ApiServer, make_namespace
 from tests.plan_helpers import tree
 from tests.tools import tool
-from tests.unit.test_api_crd_admission import EXAMPLES, FIXED, GOOD, MORE_BAD, SCHEMA_ALONE, TINY
+from tests.unit.test_api_crd_admission import (
+    EXAMPLES,
+    FIXED,
+    GOOD,
+    MORE_BAD,
+    NOT_IN_THE_CRD,
+    OPAQUE,
+    SCHEMA_ALONE,
+    TINY,
+)
 
 Object = dict[str, Any]
 NAMESPACE = "crd"
 DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 """As kubectl asks: fields that the schema does not know are errors."""
-LEFT_TO_MOAA_VALIDATE = {"secrets that share a variable", "a number too long to write out"}
-"""What the server takes though `moaa validate` does not: environment variables of `moaa run`, canonical spellings."""
+LEFT_TO_MOAA_VALIDATE = {
+    "secrets that share a variable",
+    "a number too long to write out",
+    *(name for name, why in NOT_IN_THE_CRD.items() if why == OPAQUE),
+}
+"""What the server takes though `moaa validate` does not: environment variables of `moaa run`, canonical spellings, and
+fields of a JSON object of any shape."""
 REFUSED: dict[str, tuple[Object, str]] = {
     **{name: (changes, path) for name, (changes, path, _) in BAD.items()},
     **MORE_BAD,
@@ -104,7 +118,7 @@ def test_what_moaa_validate_refuses_is_refused_in_words_that_name_the_place(serv
 OTHER_WORDS = {
     "api version": ['MoAA in version "v1" cannot be handled'],
     "name is a number": ["cannot unmarshal number into Go struct field ObjectMeta.name of type string"],
-    "infinite": ["json parse error: invalid character 'I'"],
+    **{key: ["json parse error: invalid character 'I'"] for key in ("infinite", "an infinite number")},
 }
 """What the server says before it looks at any schema."""
 

@@ -200,6 +200,7 @@ def test_a_field_of_a_pod_template_without_a_value_is_none() -> None:
     load_text(yaml.safe_dump(document))
 
 
+OPAQUE = "a JSON object of any shape is opaque to CEL"
 NOT_IN_THE_CRD = {
     "api version": "the server knows the resource by it",
     "kind": "the server knows the resource by it",
@@ -207,10 +208,10 @@ NOT_IN_THE_CRD = {
     "name is a number": "the server's own rule about metadata",
     "a number too long to write out": "no rule sees a number's canonical spelling",
     "secrets that share a variable": "is about environment variables of `moaa run`",
-    "a field that requests have already": "a JSON object of any shape is opaque to CEL",
-    "a key in the body": "a JSON object of any shape is opaque to CEL",
-    "a tool": "a JSON object of any shape is opaque to CEL",
-    "a template's arguments for a server of ours": "a JSON object of any shape is opaque to CEL",
+    "a field that requests have already": OPAQUE,
+    "a key in the body": OPAQUE,
+    "a tool": OPAQUE,
+    "a template's arguments for a server of ours": OPAQUE,
     "an infinite number": "JSON has none",
 }
 

@@ -323,7 +323,7 @@ def test_default_templates_hold_their_placeholders_and_nothing_else() -> None:
 def test_every_default_template_shows_all_its_values(name: str) -> None:
     must, may = PLACEHOLDERS[name]
     values = {placeholder: f"<<{placeholder}>>" for placeholder in must | may}
-    text = render(DEFAULT_PROMPTS[name], values)
+    text = render(DEFAULT_PROMPTS[name], values, DEFAULT_PROMPTS)
     for placeholder in must | may:
         assert f"<<{placeholder}>>" in text
     assert "{" not in text

@@ -212,7 +212,8 @@ def run(
 
 
 def figures(account: Account) -> dict[str, int]:
-    return {name: count for name, count in account.figures().items() if count}
+    """What became of the rows."""
+    return {name: count for name, count in account.figures().items() if count and name != "turns"}
 
 
 def test_tables_of_a_run(tmp_path: Path) -> None:
@@ -245,6 +246,19 @@ def test_tables_of_a_run(tmp_path: Path) -> None:
     assert found["eval-e"][0] == [PromptRow(id="q", messages=user("What is two"), answer="2")]
 
 
+def test_user_turns_of_the_rows_that_are_kept_are_counted(tmp_path: Path) -> None:
+    def talk(name: str, turns: int) -> dict[str, object]:
+        asked = [{"role": "user", "content": f"{name} {turn}"} for turn in range(turns)]
+        said = [{"role": "assistant", "content": "yes"}] * turns
+        return {"messages": [message for pair in zip(asked, said, strict=True) for message in pair]}
+
+    rows = [talk("long", 3), talk("short", 1), talk("short", 1), {"messages": []}]
+    found = run(tmp_path, TableSource("sft-0", Use.MIXTURE, write(tmp_path / "s.jsonl", rows)))
+    account = found["sft-0"][1]
+    assert (account.kept, account.duplicates, account.failed) == (2, 1, 1)
+    assert account.figures()["turns"] == 4
+
+
 def test_order_and_limit_of_evaluation_rows(tmp_path: Path) -> None:
     rows = [{"id": str(i), "prompt": f"question number {i}"} for i in range(20)]
     files = write(tmp_path / "e.jsonl", rows)
@@ -252,6 +266,7 @@ def test_order_and_limit_of_evaluation_rows(tmp_path: Path) -> None:
     part, account = run(tmp_path, TableSource("eval-e", Use.PAIRWISE, files, limit=5))["eval-e"]
     assert part == whole[:5]
     assert figures(account) == {"read": 20, "overLimit": 15, "rows": 5}
+    assert account.figures()["turns"] == 5
     assert [r["id"] for r in whole] == sorted((r["id"] for r in whole), key=lambda i: sort_key(0, i))
     assert whole != run(tmp_path, TableSource("eval-e", Use.PAIRWISE, files), seed=1)["eval-e"][0]
 

@@ -229,6 +229,7 @@ async def test_stage_data_writes_permuted_tables_and_counts(tmp_path: Path) -> N
         "sft-0.contaminated": 1,
         "sft-0.overLimit": 0,
         "sft-0.rows": 11,
+        "sft-0.turns": 11,
     }
     assert manifest.failures == {}
     [dropped] = await read_table(bench.store, manifest, "dropped")

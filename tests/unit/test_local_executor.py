@@ -340,7 +340,13 @@ async def test_edit_of_a_closed_iteration_repeats_nothing(fake: FakeMachine) -> 
     )
     assert events.of("edit_without_effect", "edits") == [list(finished.kept)]
     view = await read_plan(edited, open_store(edited.spec.storage), {})
-    assert f"edit: {finished.kept[0]}" in plan_text(view, width=200)
+    text = plan_text(view, width=200)
+    assert f"edit: {finished.kept[0]}" in text
+    # What is done shows what its manifest says, of a closed iteration too; nothing is estimated.
+    done = [[cell.strip() for cell in line.split("│")] for line in text.splitlines() if "│ done " in line]
+    assert {cells[1] for cells in done} == set(finished.results)
+    # The fake's stages took a second each, asked nobody and say nothing of rows.
+    assert {tuple(cells[3:7] + cells[8:9]) for cells in done} == {("", "", "", "", "0.0")}
 
 
 async def test_edit_of_the_open_iteration_repeats_what_it_changes(fake: FakeMachine) -> None:

@@ -78,7 +78,7 @@ def is_alive(pid: int) -> bool:
     return entry is not None and entry[1] not in "ZX"
 
 
-def wait_until(condition: object, what: str, timeout_s: float = 10.0) -> None:
+def wait_until(condition: object, what: str, timeout_s: float = 30.0) -> None:
     assert callable(condition)
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -91,9 +91,9 @@ def pids(folder: Path, names: tuple[str, ...] = NAMES) -> list[int]:
     return [int((folder / name).read_text()) for name in names]
 
 
-def start_runner(folder: Path) -> subprocess.Popen[bytes]:
+def start_runner(folder: Path, runner: str = RUNNER) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    return subprocess.Popen([sys.executable, "-c", RUNNER, str(folder), WILD], env=environment)
+    return subprocess.Popen([sys.executable, "-c", runner, str(folder), WILD], env=environment)
 
 
 def all_gone(processes: list[int]) -> bool:
@@ -114,6 +114,30 @@ def test_killed_guard_leaves_nothing(wild_folder: Path) -> None:
         wait_until(lambda: all_gone(processes), "something outlived kill -9 of the guard")
         runner.wait(10)
         assert (wild_folder / "code.txt").read_text() == "137"
+
+
+STALE = textwrap.dedent(
+    """
+    # The first look of the sweep is from just before the command went: its children were still its own.
+    from moaa.local.processes import guard
+    look = guard.process_table
+    def just_before():
+        guard.process_table = look
+        table, main = look(), int((Path(sys.argv[1]) / "main").read_text())
+        for name in ("child", "session"):
+            table[int((Path(sys.argv[1]) / name).read_text())] = (main, "S")
+        return {**table, main: (os.getpid(), "S")}
+    guard.process_table = just_before
+    """
+)
+
+
+def test_what_falls_to_the_runner_while_it_sweeps_is_gone_too(wild_folder: Path) -> None:
+    with start_runner(wild_folder, RUNNER.replace("async def main", STALE + "async def main", 1)) as runner:
+        processes = pids(wild_folder)
+        os.kill(int((wild_folder / "guard.pid").read_text()), signal.SIGKILL)
+        wait_until(lambda: all_gone(processes), "something outlived kill -9 of the guard")
+        runner.wait(30)
 
 
 async def run_wild(folder: Path, *arguments: str, grace_s: float = 0.2) -> tuple[process.Guards, process.Guarded]:

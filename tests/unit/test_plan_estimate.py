@@ -73,6 +73,54 @@ def test_tokens_of_training_are_rows_times_epochs() -> None:
     assert parts["i1-dpo"].trained_tokens == 3 * 3 * 2 * (PROMPT_TOKENS + ANSWER_TOKENS)
 
 
+def test_no_answer_is_longer_than_max_tokens_lets_it_be() -> None:
+    proposers = [{"model": "a", "maxTokens": 16, "samples": 2}, {"model": "b"}]
+    parts = by_stage(
+        spec__mixture={"layers": [{"proposers": proposers}], "aggregator": {"model": "agg", "maxTokens": 8}},
+        spec__judge={
+            "judges": [{"model": "a", "maxTokens": 64}, {"model": "b", "maxTokens": 1}],
+            "aggregator": {"model": "agg", "maxTokens": 5},
+        },
+        spec__training__dpo={"maxTokens": 32, "samples": 2},
+        spec__evaluation__selection__0__sampling={"maxTokens": 4},
+        spec__evaluation__selection__0__judge={"method": "Panel", "judges": [{"model": "eva", "maxTokens": 2}]},
+        spec__evaluation__members=False,
+    )
+    generate = parts["i1-generate"]
+    assert generate.completion_tokens == 10 * (2 * 16 + 360 + 8)
+    # The aggregator reads what was proposed: 200 of the prompt, 280 of instructions, 20 of markers a proposal.
+    assert generate.prompt_tokens == 10 * (3 * 200 + 200 + 280 + 2 * (16 + 20) + 360 + 20)
+    assert parts["i1-sft"].trained_tokens == 6 * 10 * (200 + 8)
+    assert parts["i1-sample"].completion_tokens == 4 * 2 * 32
+    judge, compared = parts["i1-judge"], 200 + 2 * 32
+    assert judge.completion_tokens == 4 * (5 + 2 * (64 + 1 + 5))
+    assert judge.prompt_tokens == 4 * (compared + 550 + 2 * (3 * (compared + 330) + 64 + 20 + 1 + 20))
+    assert parts["i1-dpo"].trained_tokens == 5 * 3 * 2 * (200 + 32)
+    evaluate = parts["i1-evaluate-sft"]
+    assert evaluate.completion_tokens == 5 * (4 + 2 * 2)
+    assert evaluate.prompt_tokens == 5 * (200 + 2 * (200 + 2 * 4 + 330))
+
+
+def test_every_user_turn_is_answered_and_trained() -> None:
+    owner = resource(spec__evaluation__members=False)
+    counts = {"sft-0": 100, "sft-0.turns": 250, "preference-0": 9, "preference-0.turns": 90}
+    counts |= {"eval-held": 4, "eval-held.turns": 6}
+    one, parts = ({part.stage: part for part in estimate(owner, known)} for known in ({"eval-held": 4}, counts))
+    assert parts["i1-generate"].calls == 10 * 5 // 2 * 3  # ten conversations of two and a half turns, three calls each
+    assert parts["i1-sft"].trained_tokens == 6 * 25 * (PROMPT_TOKENS + ANSWER_TOKENS)
+    # One answer to the last turn is sampled and judged, whatever came before it.
+    for stage in ("i1-sample", "i1-judge", "i1-dpo"):
+        assert parts[stage] == one[stage]
+    assert parts["i1-evaluate-sft"].calls == 6 + 4 * 3  # a verdict is on the whole conversation
+    assert one["i1-evaluate-sft"].calls == 4 + 4 * 3
+
+
+def test_an_empty_table_has_no_turns() -> None:
+    counts = {"sft-0": 0, "sft-0.turns": 0}
+    found = {part.stage: part for part in estimate(resource(spec__data__sft__0__limit=None), counts)}
+    assert found["i1-generate"].calls == 0
+
+
 def test_given_answers_cost_no_call() -> None:
     part = by_stage(spec__data__sft__0__answers="Given")["i1-generate"]
     assert (part.rows, part.calls, part.gpu_hours) == (10, 0, 0.0)
@@ -180,7 +228,7 @@ def test_cpu_models_and_workers_take_no_gpu() -> None:
     ],
 )
 def test_calls_of_ten_pairs(judge: dict[str, Any], calls: int) -> None:
-    assert sum(load.calls for load in method_of(Judge.model_validate(judge)).duel_loads(10)) == calls
+    assert sum(load.calls for load in method_of(Judge.model_validate(judge)).duel_loads(10, answer_tokens=360)) == calls
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """What the user sees of a plan."""
 
+from decimal import Decimal
+
+from moaa.plan.forecast.estimate import Estimate
 from moaa.plan.forecast.show import plan_text, plan_view, validate_text
 from moaa.plan.history.repeats import Change, Repeat
 from tests.plan_helpers import resource, run_all
@@ -33,6 +36,20 @@ def test_done_stages_and_counted_rows_show() -> None:
     # Seven rows are what stage-data counted.
     assert row(text, "i1-generate")[1:4] == ["running", "7", "21"]
     assert "will stop" not in text
+
+
+def test_done_stages_show_what_they_took_and_no_estimate() -> None:
+    owner = resource(spec__cost={"gpuHourUsd": "2"})
+    results = run_all(owner)[0]
+    done = {name: results[name] for name in ("i0-resolve", "i0-stage-data", "i1-generate")}
+    took = Estimate(
+        "i1-generate", rows=9, calls=27, prompt_tokens=1234, completion_tokens=99, gpus=6, hours=2.0, gpu_hours=12.0,
+        usd=Decimal(24),
+    )  # fmt: skip
+    text = plan_text(plan_view(owner, done, measured={"i1-generate": took}), width=160)
+    assert row(text, "i1-generate")[1:10] == ["done", "9", "27", "1,234", "99", "6", "2.0", "12.0", "24.00"]
+    assert row(text, "i0-stage-data")[1:4] == ["done", "?", "?"], "an estimate would pass for what was measured"
+    assert row(text, "i1-sample")[3] == "20"
 
 
 def test_a_stage_that_will_stop_for_want_of_rows_is_told() -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from moaa.api.resource import Metadata
+from moaa.api.resource import Cost, Metadata
 from moaa.plan.forecast.estimate import gpus_held
 from moaa.plan.result import Output
 from moaa.plan.slices import tables
-from moaa.report.costs import gpu_hours, usd
+from moaa.report.costs import gpu_hours, measured, usd
 from moaa.report.html import render
 from moaa.report.provenance import public_resource, public_text, without_secrets
 from moaa.report.schema import Summary
@@ -210,6 +210,25 @@ def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
     longer = replace(judged, manifest=manifest)
     assert gpu_hours(FINISHED, longer) == 2
     assert usd(FINISHED, longer) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
+
+
+def test_plan_and_report_tell_the_same_of_a_stage_that_is_done() -> None:
+    spec = FINISHED.resource.spec
+    for view in FINISHED.stages:
+        assert view.manifest is not None
+        told = next(s for s in SUMMARY.stages if s.id == view.stage.id)
+        took = measured(view.stage, view.manifest, made_with=spec, prices=spec)
+        assert (took.rows, took.calls or None) == (told.rows, told.calls), told.id
+        assert (took.prompt_tokens, took.completion_tokens) == (told.prompt_tokens, told.completion_tokens), told.id
+        assert took.hours == view.manifest.seconds / 3600
+        assert took.gpu_hours == pytest.approx(told.gpu_hours, rel=1e-5)
+        assert (float(took.usd) if took.usd is not None else None) == pytest.approx(told.usd or 0.0, rel=1e-5), told.id
+    trained = stage(FINISHED, "i1-sft")
+    assert trained.manifest is not None
+    said = trained.manifest.with_(metrics={**trained.manifest.metrics, "tokens": 4096.0})
+    assert measured(trained.stage, said, made_with=spec, prices=spec).trained_tokens == 4096
+    unpriced = spec.with_(cost=Cost())
+    assert measured(trained.stage, trained.manifest, made_with=spec, prices=unpriced).usd is None
 
 
 def test_a_missing_price_is_no_price_of_zero() -> None:

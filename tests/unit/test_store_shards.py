@@ -1,7 +1,7 @@
 """Tables, shards, manifests and folders."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -27,6 +27,7 @@ from moaa.store.stages.shards import (
     read_manifest,
     read_shards,
     read_table,
+    seconds_worked,
     shard_names,
     shard_slice,
     write_manifest,
@@ -35,6 +36,7 @@ from moaa.store.stages.tables import TableRows, canonical_json, decode, encode, 
 from tests.store_helpers import MemoryStore
 from tests.store_worker import STAGE
 
+STARTED = datetime(2026, 11, 29, 12, tzinfo=UTC)
 USER = {"role": "user", "content": "question 日本"}
 RANKING = {
     "id": "r1",
@@ -162,7 +164,9 @@ def build(totals: StageTotals) -> StageManifest:
     )
 
 
-async def publish(store: Store, shard: str, *ids: str, failures: dict[str, int] | None = None) -> ShardManifest:
+async def publish(
+    store: Store, shard: str, *ids: str, failures: dict[str, int] | None = None, after_s: float = 0.0
+) -> ShardManifest:
     token = await claim(store, STAGE, shard)
     return await publish_shard(
         store,
@@ -173,6 +177,7 @@ async def publish(store: Store, shard: str, *ids: str, failures: dict[str, int] 
         rows_in=len(ids) + sum((failures or {}).values()),
         failures=failures,
         usage={"m": TokenUsage(calls=len(ids), prompt_tokens=7)},
+        started=STARTED + timedelta(seconds=after_s),
         seconds=1.5,
     )
 
@@ -184,7 +189,7 @@ async def test_a_stage_is_its_shards_in_order() -> None:
     with pytest.raises(StageError, match=r"1 of 2 shards are not finished \(00000\); run the stage again"):
         await finalise(store, STAGE, names, main_table="pairs", build=build)
     assert await read_manifest(store, STAGE) is None
-    await publish(store, names[0], "a", "b")
+    await publish(store, names[0], "a", "b", after_s=60)
     manifest = await finalise(store, STAGE, names, main_table="pairs", build=build)
     read = await read_table(store, manifest, "pairs")
     assert [row["id"] for row in read] == ["a", "b", "c"]
@@ -194,6 +199,42 @@ async def test_a_stage_is_its_shards_in_order() -> None:
     assert await finalise(store, STAGE, names, main_table="pairs", build=build) == manifest
     assert await read_manifest(store, STAGE) == manifest
     assert list(await read_shards(store, STAGE, [*names, "00009"])) == names
+
+
+@pytest.mark.parametrize(
+    ("intervals", "worked"),
+    [
+        pytest.param([(0, 10)], 10, id="one"),
+        pytest.param([(0, 10), (0, 10)], 10, id="side by side"),
+        pytest.param([(5, 10), (0, 10)], 15, id="overlapping, the later first"),
+        pytest.param([(0, 100), (10, 5), (50, 10)], 100, id="within another"),
+        pytest.param([(0, 10), (10, 10)], 20, id="one after the other"),
+        pytest.param([(0, 10), (86_400, 10)], 20, id="resumed the day after"),
+        pytest.param([(0, 0)], 0, id="nothing to do"),
+    ],
+)
+def test_shards_side_by_side_take_their_time_once(intervals: list[tuple[float, float]], worked: float) -> None:
+    shards = [
+        ShardManifest(shard="00000", attempt=1, started=STARTED + timedelta(seconds=begin), seconds=seconds)
+        for begin, seconds in intervals
+    ]
+    assert seconds_worked(shards) == worked
+
+
+async def test_a_stage_takes_what_the_clock_says_and_begins_with_its_first_shard() -> None:
+    store = MemoryStore()
+    names = shard_names(4, 1)
+    for name, after_s in zip(names, (3.0, 0.0, 0.5, 0.5), strict=True):
+        await publish(store, name, name, after_s=after_s)
+    seen: list[StageTotals] = []
+
+    def keep(totals: StageTotals) -> StageManifest:
+        seen.append(totals)
+        return build(totals)
+
+    manifest = await finalise(store, STAGE, names, main_table="pairs", build=keep)
+    assert manifest.seconds == 2.0 + 1.5  # 0 to 2 and 3 to 4.5; their sum is 6
+    assert seen[0].started == STARTED
 
 
 async def test_the_first_publication_counts() -> None:
@@ -208,7 +249,7 @@ async def test_a_fenced_writer_does_not_publish() -> None:
     token = await claim(store, STAGE, "00000")
     await claim(store, STAGE, "00000")
     with pytest.raises(Fenced):
-        await publish_shard(store, STAGE, token, pairs("a"), main_table="pairs", rows_in=1)
+        await publish_shard(store, STAGE, token, pairs("a"), main_table="pairs", rows_in=1, started=STARTED, seconds=0)
     assert not [key for key in store.objects if "/out/" in key or "/shards/" in key]
 
 
@@ -216,7 +257,10 @@ async def test_counts_must_add_up() -> None:
     store = MemoryStore()
     token = await claim(store, STAGE, "00000")
     with pytest.raises(StageError, match="3 rows went in, but 1 came out and 1 failed; nothing was published"):
-        await publish_shard(store, STAGE, token, pairs("a"), main_table="pairs", rows_in=3, failures={"too-long": 1})
+        await publish_shard(
+            store, STAGE, token, pairs("a"), main_table="pairs", rows_in=3, failures={"too-long": 1}, started=STARTED,
+            seconds=0,
+        )  # fmt: skip
     assert not [key for key in store.objects if "/out/" in key or "/shards/" in key]
 
 
@@ -257,7 +301,7 @@ def weights(folder: Path) -> Path:
 async def folder_manifest(store: Store, local: Path) -> StageManifest:
     token = await claim(store, STAGE, "00000")
     output, refs = await publish_folder(store, STAGE, token, local, "model")
-    totals = StageTotals(token.attempt, {"model": output}, {}, 0, {}, {}, 0.0, ())
+    totals = StageTotals(token.attempt, {"model": output}, {}, 0, {}, {}, STARTED, 0.0, ())
     return build(totals).with_(files={"model": refs})
 
 

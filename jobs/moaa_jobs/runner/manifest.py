@@ -49,7 +49,7 @@ def build_manifest(
     metrics: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
 ) -> StageManifest:
-    """The stage's manifest. `seconds` is the work time of all attempts; `started` is this attempt's."""
+    """The stage's manifest. `started` and `seconds` are as the manifest's fields say."""
     involved = list(dict.fromkeys(name for name in (*job.serves, job.student, job.ref_model) if name))
     return StageManifest(
         stage=job.stage,

@@ -46,11 +46,16 @@ async def publish(
     """
     job, store, path = context.job, context.store, path_of(context.job)
     names: list[str] = []
+    begun = started
     while (tables := await asyncio.to_thread(next, shards, None)) is not None:
         names.append(shard_name(len(names)))
         token = await claim(store, path, names[-1])
         # What was dropped before is in the stage's failures and metrics, so a shard's counts are trivial.
-        await publish_shard(store, path, token, tables, main_table=main_table, rows_in=len(tables[main_table].rows))
+        rows, seconds = len(tables[main_table].rows), (datetime.now(UTC) - begun).total_seconds()
+        await publish_shard(
+            store, path, token, tables, main_table=main_table, rows_in=rows, started=begun, seconds=seconds
+        )
+        begun = datetime.now(UTC)
 
     def build(totals: StageTotals) -> StageManifest:
         manifest = build_manifest(

@@ -89,7 +89,9 @@ class _Shard:
     calls: Calls
     prompts: Mapping[str, str]
     windows: Windows
-    started: float
+    started: datetime
+    clock: float
+    """What the monotonic clock said then."""
     remaining: int
     done: list[Rows | None]
     failures: Counter[str] = field(default_factory=Counter)
@@ -188,7 +190,8 @@ class _Run:
             calls=calls,
             prompts=self.context.prompts,
             windows=windows,
-            started=time.monotonic(),
+            started=datetime.now(UTC),
+            clock=time.monotonic(),
             remaining=len(items),
             done=[None] * len(items),
         )
@@ -246,7 +249,8 @@ class _Run:
             failures=shard.failures,
             examples={reason: text for reason, (_, text) in sorted(shard.examples.items())},
             usage=shard.calls.usage.by_model(),
-            seconds=time.monotonic() - shard.started,
+            started=shard.started,
+            seconds=time.monotonic() - shard.clock,
         )
         shard.done = []
         logger.info(
@@ -303,7 +307,6 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
             maxMemberFraction does.
         Fenced, StoreError, ServerError: see `moaa.errors`; ledgers are flushed as far as possible first.
     """
-    started = datetime.now(UTC)
     run = _Run(context, stage)
     existing = await read_manifest(context.store, run.path)
     if existing is not None:
@@ -326,10 +329,10 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
         raise Deferred(dict(run.waiting))
     if context.settings.shard is not None:
         return None
-    return await _finalise(run, started)
+    return await _finalise(run)
 
 
-async def _finalise(run: _Run, started: datetime) -> StageManifest:
+async def _finalise(run: _Run) -> StageManifest:
     context, metrics = run.context, {}
     if run.stage.measure is not None:
         rows = await _main_rows(run)
@@ -341,7 +344,7 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
         check_failures(context, totals.rows_in, totals.failures, totals.examples)
         warnings = health.warnings(totals.usage)
         for warning in warnings:
-            logger.warning("member stage=%s said=%s", context.job.stage, warning)
+            logger.warning("stage_warning stage=%s said=%s", context.job.stage, warning)
         return build_manifest(
             context.job,
             context.resource,
@@ -354,7 +357,7 @@ async def _finalise(run: _Run, started: datetime) -> StageManifest:
             usage=totals.usage,
             metrics=metrics,
             warnings=warnings,
-            started=started,
+            started=totals.started,
             seconds=totals.seconds,
         )
 

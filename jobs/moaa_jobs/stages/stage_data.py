@@ -2,9 +2,10 @@
 
 One worker; the sources are read once, rows wait on disk, and the tables go out in shards of a fixed number of rows.
 What was dropped is in the manifest's metrics: `<table>.read`, `.failed`, `.duplicates`, `.contaminated`, `.overLimit`,
-`.rows`, and by `.ignored.<column>` the rows in which a column that nobody reads holds something; `failures` and
-`examples` have the bad rows by reason. The table `dropped` lists bad rows with what is wrong and contaminated ones with
-the question they hold; `<table>.tooLong.<model>` is the part of the rows that is too long for a model (`lengths`).
+`.rows`, `.turns`, the user turns of the rows that are kept, and by `.ignored.<column>` the rows in which a column that
+nobody reads holds something; `failures` and `examples` have the bad rows by reason. The table `dropped` lists bad rows
+with what is wrong and contaminated ones with the question they hold; `<table>.tooLong.<model>` is the part of the rows
+that is too long for a model (`lengths`).
 """
 
 import asyncio

@@ -104,17 +104,28 @@ class Guarded:
 
 
 def sweep_adopted() -> None:
-    """Kill what killed guards left to us. Adopted processes are told from our own by their session: every command runs
-    in one of its own, whatever else this process started shares its session."""
-    me = os.getpid()
-    session = os.getsid(0)
-    table = guard.process_table()
-    for pid, (parent, _) in table.items():
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            if parent != me or os.getsid(pid) == session or _is_guard(pid):
-                continue
-            guard.signal_all([*reversed(guard.descendants(pid)), pid], signal.SIGKILL)
-            os.waitpid(pid, 0)
+    """Kill what killed guards left to us, until nothing of it is left.
+
+    One look is not enough: the kernel kills a guard's command with the guard, and the command's own children fall to
+    us only when it is gone, perhaps between two lines of this function.
+    """
+    while adopted := _adopted():
+        for pid in adopted:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                guard.signal_all([*reversed(guard.descendants(pid)), pid], signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _adopted() -> list[int]:
+    """Children of this process that it did not start: those of another session than its own. Every guarded command has
+    a session of its own; whatever else this process started shares its."""
+    me, session = os.getpid(), os.getsid(0)
+    found: list[int] = []
+    for pid, (parent, _) in guard.process_table().items():
+        with contextlib.suppress(ProcessLookupError):
+            if parent == me and os.getsid(pid) != session and not _is_guard(pid):
+                found.append(pid)
+    return found
 
 
 def _is_guard(pid: int) -> bool:

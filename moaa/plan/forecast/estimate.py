@@ -38,7 +38,7 @@ DEFAULT_BILLIONS = 8.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """One stage, or the total. None: not known from the resource, or (tokens) nothing the stage has."""
+    """What one stage takes, or took, or the total. None: not known, or (tokens) nothing the stage has."""
 
     stage: str
     rows: int | None = None
@@ -51,7 +51,8 @@ class Estimate:
     gpus: int | None = None
     """GPUs held at once; in a total, the most of any stage."""
     hours: float | None = None
-    """With full batches on GPUs; what CPUs and endpoints take is not in it. In a total, of stages one after another."""
+    """With full batches on GPUs; what CPUs and endpoints take is not in it. In a total, of stages one after another.
+    Of a stage that is done: its time, whoever worked."""
     gpu_hours: float | None = None
     """`gpus` for `hours`, as the report counts them."""
     usd: Decimal | None = None

@@ -14,6 +14,7 @@ from moaa.plan.forecast.estimate import Estimate, estimate, too_few, total
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.sliced import USER_TURNS, turns_of
 from moaa.plan.ready import Decision, World, decide
 from moaa.plan.result import StageResult
 from moaa.plan.slices import tables
@@ -45,12 +46,14 @@ def plan_view(
     kept: Sequence[str] = (),
     found: Sequence[str] = (),
     running: Iterable[str] = (),
+    measured: Mapping[str, Estimate] | None = None,
 ) -> RenderableType:
-    """The graph as a table, what is done and why the rest waits, what it will take, and what an edit repeats.
+    """The graph as a table, what is done and took, why the rest waits, what it will take, and what an edit repeats.
 
     `graph` and `results` come from `moaa.plan.history.survey`. `counts` are rows of tables (`sft-0`) as the user knows
-    them; what stage-data has counted replaces them. `kept` are the sentences of
-    `moaa.plan.history.repeats.without_effect`, `found` what stage-data has found of rows that are too long.
+    them, with what stage-data has counted of their turns; its rows replace the user's. `kept` are the sentences of
+    `moaa.plan.history.repeats.without_effect`, `found` what stage-data has found of rows that are too long. `measured`
+    is what stages that are done took; of one that is not in it nothing is known.
     """
     graph = graph or build(resource)
     staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
@@ -66,7 +69,8 @@ def plan_view(
     shown, left = _shown(graph, results)
     for stage in shown:
         status = "running" if stage.id in running else _status(stage, results, decision)
-        table.add_row(stage.id, status, *_figures(parts.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
+        told = (measured or {}) if stage.id in results else parts
+        table.add_row(stage.id, status, *_figures(told.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
     if left:
         table.add_row(f"{left[0].id} …", "waiting", *[""] * 8, f"{len(left)} more stages up to {left[-1].id}")
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
@@ -78,6 +82,8 @@ def plan_view(
     short = too_few((stage for stage in graph.stages.values() if stage.id not in results), resource, known)
     notes = [*(f"edit: {line}" for line in edits), *(f"will stop with an error: {line}" for line in short)]
     notes += [f"warning: {line}" for line in found]
+    if results:
+        notes.append("Figures of stages that are done were measured.")
     return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
 
 
@@ -136,6 +142,8 @@ def _number(value: int | None) -> str:
 
 def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
+    if any(turns_of(name) not in known for name, _ in tables(resource)):
+        yield f"Conversations count as {USER_TURNS} user turn each until stage-data has counted their turns."
     if unknown:
         yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"
     elif total(parts).usd is None:

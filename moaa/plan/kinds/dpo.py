@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from moaa.api import MoAA
-from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
+from moaa.asking.load import PROMPT_TOKENS
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
@@ -36,7 +36,7 @@ def expected(stage: Stage, resource: MoAA, counts: Counts) -> int | None:
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
     rows = expected(stage, resource, counts) or 0
-    tokens = int(rows * sample.declared_dpo(resource).epochs * 2 * (PROMPT_TOKENS + ANSWER_TOKENS))
+    tokens = int(rows * sample.declared_dpo(resource).epochs * 2 * (PROMPT_TOKENS + sample.sample_tokens(resource)))
     return Trained(tokens, TOKENS_PER_S)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from moaa.api import MoAA
 from moaa.api.evaluation import Benchmark
-from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
+from moaa.asking.load import PROMPT_TOKENS, Load, written
 from moaa.mixture.asks import MIXTURE_PROMPTS, mixture_loads
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import (
@@ -20,7 +20,7 @@ from moaa.plan.graph import benchmarks
 from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
 from moaa.plan.kinds.judge import judge_document
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
-from moaa.plan.kinds.sliced import total
+from moaa.plan.kinds.sliced import total, with_turns
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import measure, resolved_mixture
 from moaa.plan.subjects import How, subjects
@@ -66,11 +66,12 @@ def _loads(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[Load]:
     measured = subjects(resource, stage)
     for benchmark in benchmarks(resource.spec):
         answers = (_questions(benchmark, counts) or 0) * benchmark.samples
+        turns = with_turns(answers, f"eval-{benchmark.name}", counts)
         if any(subject.how is How.MIXTURE for subject in measured):
-            yield from mixture_loads(resolved_mixture(resource, stage), answers)
+            yield from mixture_loads(resolved_mixture(resource, stage), turns)
         for subject in measured:
             if subject.how is How.ALONE:
-                yield Load(subject.model, answers, PROMPT_TOKENS, ANSWER_TOKENS)
+                yield Load(subject.model, turns, PROMPT_TOKENS, written(benchmark.sampling.max_tokens))
         scored = measure(benchmark, resource, stage)
         others = [s for s in measured if s.how is How.MIXTURE or s.model != scored.yardstick]
         yield from scored.loads(answers * len(others))

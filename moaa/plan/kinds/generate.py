@@ -1,5 +1,7 @@
 """generate: SFT prompts answered by the mixture; answers that the data give pass through."""
 
+from collections.abc import Iterator
+
 from moaa.api import MoAA
 from moaa.api.data import Answers
 from moaa.mixture.asks import MIXTURE_PROMPTS, mixture_loads
@@ -7,13 +9,10 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, models_document, prompts_document
 from moaa.plan.graph import uses_mixture
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
-from moaa.plan.kinds.sliced import expected_slice, slice_document, slice_length, taken
+from moaa.plan.kinds.sliced import expected_slice, slice_document, slice_length, taken, with_turns
 from moaa.plan.slices import slice_rows
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import resolved_mixture
-
-USER_TURNS = 1
-"""UltraFeedback; a multi-turn source costs a mixture pass a turn."""
 
 
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
@@ -34,10 +33,15 @@ def expected(stage: Stage, resource: MoAA, counts: Counts) -> int | None:
 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
-    parts = zip(resource.spec.data.sft, slice_rows(resource, Kind.GENERATE, stage.iteration), strict=True)
-    asked = [part for source, part in parts if source.answers is Answers.MIXTURE]
-    prompts = sum(taken(part, counts) or 0 for part in asked)
-    return Asked(tuple(mixture_loads(resolved_mixture(resource, stage), prompts * USER_TURNS)) if asked else ())
+    asked = [turns for answers, turns in user_turns(stage, resource, counts) if answers is Answers.MIXTURE]
+    return Asked(tuple(mixture_loads(resolved_mixture(resource, stage), sum(asked))) if asked else ())
+
+
+def user_turns(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[tuple[Answers, int]]:
+    """By source, who answers and how many user turns the iteration takes of it; a source of unknown length has none."""
+    parts = slice_rows(resource, Kind.GENERATE, stage.iteration)
+    for source, part in zip(resource.spec.data.sft, parts, strict=True):
+        yield source.answers, with_turns(taken(part, counts) or 0, part.table, counts)
 
 
 ROW = StageKind(

@@ -34,7 +34,8 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
     prompts, samples = sample.expected(stage, resource, counts) or 0, sample.declared_dpo(resource).samples
-    return Asked(tuple(judge_method(resource, stage).ranking_loads(prompts, samples)))
+    answer_tokens = sample.sample_tokens(resource)
+    return Asked(tuple(judge_method(resource, stage).ranking_loads(prompts, samples, answer_tokens=answer_tokens)))
 
 
 def rows(stage: Stage, _resource: MoAA, results: Results) -> int:

@@ -10,7 +10,7 @@ from moaa.plan.digests import Document, Results
 from moaa.plan.stage import Kind, Stage
 
 Counts = Mapping[str, int]
-"""Rows of stage-data's tables, where they are known."""
+"""What is known of stage-data's tables: `sft-0`, its rows, and `sft-0.turns`, the user turns of all of them."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,13 @@ class StageKind:
     """Reason of the condition Progressing while it runs."""
     group: Group
     """Whose bar of "Where the time went" its time is part of."""
+
+
+def no_rows(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
+    """`expected` of a kind that works on no rows of its own."""
+    return 0
+
+
+def no_effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
+    """`effort` of a kind that takes no time worth counting."""
+    return Nothing()

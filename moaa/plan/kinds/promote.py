@@ -4,7 +4,7 @@ from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest
-from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, StageKind
+from moaa.plan.kinds.kind import Alone, Group, StageKind, no_effort, no_rows
 from moaa.plan.stage import Kind, Stage
 
 
@@ -27,20 +27,12 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     return inputs, body
 
 
-def expected(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
-    return 0
-
-
-def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
-    return Nothing()
-
-
 ROW = StageKind(
     kind=Kind.PROMOTE,
     revision=2,  # LowerBound promotes only what is above minGain on enough questions
     document=document,
-    expected=expected,
-    effort=effort,
+    expected=no_rows,
+    effort=no_effort,
     runs=Alone(),
     reads=frozenset(),
     outputs=("model", "scores"),

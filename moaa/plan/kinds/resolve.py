@@ -2,7 +2,7 @@
 
 from moaa.api import MoAA
 from moaa.plan.digests import Document, Results
-from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, Reads, StageKind
+from moaa.plan.kinds.kind import Alone, Group, Reads, StageKind, no_effort, no_rows
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 
@@ -21,20 +21,12 @@ def document(_stage: Stage, resource: MoAA, _results: Results) -> tuple[Document
     return {}, {"models": models, "data": data}
 
 
-def expected(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
-    return 0
-
-
-def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
-    return Nothing()
-
-
 ROW = StageKind(
     kind=Kind.RESOLVE,
     revision=2,  # 2: `split` decides which files of a folder are pinned
     document=document,
-    expected=expected,
-    effort=effort,
+    expected=no_rows,
+    effort=no_effort,
     runs=Alone(),
     reads=frozenset({Reads.HUB_MODELS, Reads.DATA}),
     outputs=(),

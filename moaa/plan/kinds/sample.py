@@ -2,7 +2,7 @@
 
 from moaa.api import MoAA
 from moaa.api.training import Dpo, sampling_of
-from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, Load
+from moaa.asking.load import PROMPT_TOKENS, Load, written
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, models_document
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
@@ -16,6 +16,11 @@ def declared_dpo(resource: MoAA) -> Dpo:
     if dpo is None:
         raise ValueError("spec.training.dpo: sample belongs to dpo and there is none")
     return dpo
+
+
+def sample_tokens(resource: MoAA) -> int:
+    """Tokens of one sample, for the forecast."""
+    return written(declared_dpo(resource).max_tokens)
 
 
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
@@ -36,7 +41,7 @@ def expected(stage: Stage, resource: MoAA, counts: Counts) -> int | None:
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
     rows = expected(stage, resource, counts) or 0
     calls = rows * declared_dpo(resource).samples
-    return Asked((Load(stage.student or resource.spec.student, calls, PROMPT_TOKENS, ANSWER_TOKENS),))
+    return Asked((Load(stage.student or resource.spec.student, calls, PROMPT_TOKENS, sample_tokens(resource)),))
 
 
 ROW = StageKind(

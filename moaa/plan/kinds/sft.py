@@ -1,8 +1,9 @@
 """sft: the student fine-tuned on the mixture's answers."""
 
 from moaa.api import MoAA
+from moaa.api.data import Answers
 from moaa.api.training import Sft
-from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
+from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, written
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
@@ -36,10 +37,17 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
-    sft = declared_sft(resource)
-    rows = generate.expected(stage, resource, counts) or 0
-    tokens = int(rows * sft.epochs * (PROMPT_TOKENS + ANSWER_TOKENS) * generate.USER_TURNS)
-    return Trained(tokens, TOKENS_PER_S)
+    turns = generate.user_turns(stage, resource, counts)
+    tokens = sum(number * (PROMPT_TOKENS + _answer_tokens(answers, resource)) for answers, number in turns)
+    return Trained(int(tokens * declared_sft(resource).epochs), TOKENS_PER_S)
+
+
+def _answer_tokens(answers: Answers, resource: MoAA) -> int:
+    """Of one turn; how long answers are that the data give is not known."""
+    mixture = resource.spec.mixture
+    if answers is Answers.GIVEN or mixture is None:
+        return ANSWER_TOKENS
+    return written(mixture.aggregator.max_tokens)
 
 
 ROW = StageKind(

@@ -1,6 +1,7 @@
 """What generate and sample share: each takes a slice of staged tables."""
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from moaa.api import MoAA
 from moaa.plan.digests import Document, Results, output_digest, output_rows
@@ -8,6 +9,9 @@ from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.kind import Counts
 from moaa.plan.slices import Slice, rows_taken, slice_rows
 from moaa.plan.stage import Kind, Stage
+
+USER_TURNS = 1
+"""UltraFeedback. Each user turn is answered; that later ones are asked with all turns before them is not counted."""
 
 
 def slice_document(stage: Stage, resource: MoAA, results: Results) -> Document:
@@ -36,6 +40,18 @@ def slice_length(stage: Stage, resource: MoAA, results: Results) -> int:
 def expected_slice(kind: Kind, stage: Stage, resource: MoAA, counts: Counts) -> int | None:
     """Rows that `kind`, generate or sample, takes in the stage's iteration; None while a table's length is unknown."""
     return total(taken(part, counts) for part in slice_rows(resource, kind, stage.iteration))
+
+
+def with_turns(rows: int, table: str, counts: Counts) -> int:
+    """User turns of `rows` conversations of a table, by its mean; USER_TURNS each until stage-data has counted them."""
+    if not counts.get(table) or turns_of(table) not in counts:
+        return rows * USER_TURNS
+    return round(Fraction(rows * counts[turns_of(table)], counts[table]))
+
+
+def turns_of(table: str) -> str:
+    """The key in `Counts`, and the metric of stage-data's manifest."""
+    return f"{table}.turns"
 
 
 def taken(part: Slice, counts: Counts) -> int | None:

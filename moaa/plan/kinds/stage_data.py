@@ -8,7 +8,7 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.kinds.kind import Alone, Counts, Group, Nothing, Reads, StageKind
+from moaa.plan.kinds.kind import Alone, Group, Reads, StageKind, no_effort, no_rows
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 
@@ -43,22 +43,14 @@ def _compared(source: DataSource) -> Document:
     return {"baseline": GIVEN_ANSWERS} if is_compared else {}
 
 
-def expected(_stage: Stage, _resource: MoAA, _counts: Counts) -> int:
-    return 0
-
-
-def effort(_stage: Stage, _resource: MoAA, _counts: Counts) -> Nothing:
-    return Nothing()
-
-
 ROW = StageKind(
     kind=Kind.STAGE_DATA,
     # 2: what belongs to a question is read with it; rows are deduplicated by system prompt too and decontaminated by
     # whole questions.
     revision=2,
     document=document,
-    expected=expected,
-    effort=effort,
+    expected=no_rows,
+    effort=no_effort,
     runs=Alone(),
     reads=frozenset({Reads.HUB_MODELS, Reads.DATA}),
     outputs=(),

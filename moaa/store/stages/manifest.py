@@ -75,7 +75,10 @@ class ShardManifest(Spec):
     examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason, by its place in the shard, and what was said about it."""
     usage: dict[str, TokenUsage] = {}
-    seconds: float = 0.0
+    started: datetime
+    """When the attempt that published it began to work on it."""
+    seconds: float
+    """From then until its tables were whole."""
 
 
 class StageManifest(Spec):
@@ -108,9 +111,11 @@ class StageManifest(Spec):
     metrics: dict[str, float] = {}
     """Figures of the stage, for example final loss or position consistency."""
     started: datetime
+    """When the first shard that counts was begun; of a stage that one worker does, when that worker began."""
     finished: datetime
     seconds: float
-    """Work time over all attempts, as far as they reported it."""
+    """Time in which it was worked on: of shards, the union of their intervals, so that those side by side count once.
+    Attempts that published nothing are not in it."""
     versions: dict[str, str] = {}
     """Software that ran."""
 

@@ -9,8 +9,9 @@ can differ only in rows that failed in passing (a time-out is not recorded).
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -58,7 +59,10 @@ class StageTotals:
     rows_in: int
     failures: dict[str, int]
     usage: dict[str, TokenUsage]
+    started: datetime
+    """Of the earliest shard."""
     seconds: float
+    """As `seconds_worked`."""
     shards: tuple[ShardManifest, ...]
     examples: dict[str, str] = field(default_factory=dict)
     """One failed row of each reason, of the first shard that has one."""
@@ -72,14 +76,16 @@ async def publish_shard(
     *,
     main_table: str,
     rows_in: int,
+    started: datetime,
+    seconds: float,
     failures: Mapping[str, int] | None = None,
     examples: Mapping[str, str] | None = None,
     usage: Mapping[str, TokenUsage] | None = None,
-    seconds: float = 0.0,
 ) -> ShardManifest:
     """Write the shard's tables and then its manifest; close its ledger before.
 
-    `main_table` has one row for each input row that did not fail. Returns the manifest that counts, which is another
+    `main_table` has one row for each input row that did not fail. `started` and `seconds` say when the shard was worked
+    on; both belong to the manifest. Returns the manifest that counts, which is another
     attempt's when that published first.
 
     Raises:
@@ -114,6 +120,7 @@ async def publish_shard(
         failures=failures,
         examples=dict(examples or {}),
         usage=dict(usage or {}),
+        started=started,
         seconds=seconds,
     )
     await token.check()
@@ -262,10 +269,23 @@ async def _totals(store: Store, stage_path: str, found: Mapping[str, ShardManife
         rows_in=sum(shard.rows_in for shard in shards),
         failures=failures,
         usage=usage,
-        seconds=sum(shard.seconds for shard in shards),
+        started=min(shard.started for shard in shards),
+        seconds=seconds_worked(shards),
         shards=shards,
         examples=examples,
     )
+
+
+def seconds_worked(shards: Iterable[ShardManifest]) -> float:
+    """Seconds in which at least one of the shards was worked on: the length of the union of their intervals.
+
+    Seconds 0 to 10, 2 to 12 and 100 to 105 come to 17.
+    """
+    worked, until = timedelta(), datetime.min.replace(tzinfo=UTC)
+    for begin, end in sorted((shard.started, shard.started + timedelta(seconds=shard.seconds)) for shard in shards):
+        worked += max(end, until) - max(begin, until)
+        until = max(end, until)
+    return worked.total_seconds()
 
 
 async def _output(store: Store, shards: Sequence[ShardManifest], table: str) -> Output:
