@@ -9,7 +9,7 @@ WORKDIR ?= runs/tiny
 GOAL := setup
 # Tests start some fifty Pythons, and compiling what each of them imports takes longer than running it.
 unexport PYTHONDONTWRITEBYTECODE
-# Scripts that make a one-node cluster and a clean image on this machine, where somebody has put them.
+# Scripts that make a one-node cluster and a clean image on this machine, where there are any.
 CLUSTER ?= ../shared/cluster
 
 .PHONY: help

@@ -1,7 +1,7 @@
-"""How long to wait between two tries. Pure; jitter is the caller's, who knows what must not come back together."""
+"""How long to wait between two tries. Pure. The caller adds jitter: it knows what must not come back together."""
 
 MOST_DOUBLINGS = 30
-"""Of a delay whose bound is far away: a float would overflow after a thousand."""
+"""Doublings of a delay with a far bound; a float would overflow after a thousand."""
 
 
 def backoff_s(nth: int, *, first_s: float, max_s: float) -> float:

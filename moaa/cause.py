@@ -2,10 +2,10 @@
 
 A vLLM server that cannot start writes several tracebacks, one for each process that gives up because another did, and
 the last says only "Engine core initialization failed". What a person needs stands further up: a library that is not
-installed, an option it does not know, memory that is not there. Whoever reports a dead process asks here: the local
-executor of servers and jobs, training of Ray's workers, the operator of pods.
+installed, an unknown option, too little memory. All who report a dead process use this module: the local executor
+(servers, jobs), training (Ray's workers), the operator (pods).
 
-What is missing or was refused is missing and refused at the next start as well, so that another one only costs time.
+What is missing or refused now is so at the next start, too; another start only costs time.
 """
 
 import re

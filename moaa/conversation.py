@@ -1,4 +1,4 @@
-"""What models are asked with: messages, and their rewriting for models without a system role. Pure."""
+"""Messages for models, and their rewriting for models without a system role. Pure."""
 
 from collections.abc import Sequence
 from typing import Literal, TypedDict

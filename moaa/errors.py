@@ -55,7 +55,7 @@ class ResourceError(MoaaError):
 
 
 def outside(error: OSError) -> str:
-    """What the machine refused, for a user: a full disk, a folder that may not be written, too many open files."""
+    """A refusal of the machine, in a user's words: a full disk, a read-only folder, too many open files."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; free space or mend its permissions, or name another folder"
 
@@ -90,7 +90,7 @@ class Spent:
     is_counted: bool = True
     """False: the server did not say, and the numbers are 0."""
     thought: str = ""
-    """What the model thought, where that was told apart from its answer."""
+    """What the model thought, where that was separated from its answer."""
 
 
 NOTHING_SPENT = Spent()
@@ -106,7 +106,7 @@ class CallError(MoaaError):
 
 
 class ModelAbsent(MoaaError):
-    """The call needs `model`, which nobody serves right now; the row waits in the ledger."""
+    """The call needs `model`, which is not served right now; the row waits."""
 
     def __init__(self, model: str) -> None:
         self.model = model

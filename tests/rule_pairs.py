@@ -1,7 +1,7 @@
 """Rules that stand in Python and in CEL: by which words each side says that one is broken.
 
-`tests.unit.test_api_agreement` holds the sides against each other; a rule that only one side has stands here with its
-reason, so that a new one cannot be forgotten on the other.
+`tests.unit.api.test_api_agreement` holds the sides against each other; a rule that only one side has stands here with
+its reason, so that a new one cannot be forgotten on the other.
 """
 
 import json

@@ -110,7 +110,7 @@ async def _check(name: str, settings: JobSettings) -> None:
 
 
 def _report(error: Exception, settings: JobSettings, *, permanent: bool) -> int:
-    """The last line on stderr, for whoever started the job, and the answer."""
+    """Leave the error as the last line on stderr, and the answer, for the executor."""
     answer_failure(settings.termination_log, str(error), permanent=permanent)
     sys.stderr.write(last_line(str(error), permanent=permanent))
     return Exit.PERMANENT if permanent else TRY_AGAIN

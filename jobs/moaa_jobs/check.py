@@ -46,7 +46,7 @@ async def inspect(settings: JobSettings) -> None:
 
 
 async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]) -> CheckAnswer:
-    """What the store has beyond the known results, in graph order, as much of it as an answer holds."""
+    """Results in the store beyond the known ones, in graph order, as many as an answer holds."""
     results = dict(known)
     found: list[StageResult] = []
     absent: list[str] = []
@@ -65,7 +65,7 @@ async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]
 
 
 def _fitting(found: list[StageResult], absent: list[str]) -> CheckAnswer:
-    """At least one result, if there is any: an answer that does not advance would be asked for for ever."""
+    """Keeps at least one result, if there is any: otherwise the same question would come back for ever."""
     for kept in range(len(found), 0, -1):
         candidate = CheckAnswer(results=found[:kept], absent=absent, is_complete=kept == len(found))
         if pack(candidate) is not None:

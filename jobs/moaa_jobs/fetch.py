@@ -1,9 +1,9 @@
 """`python -m moaa_jobs.fetch`: bring a model's weights to the folder of a server's pod, before vLLM starts.
 
-What arrives is what the run pinned, or nothing does: a student is checked file by file against its manifest, an hf://
+Either exactly what the run pinned arrives, or nothing: a student is checked file by file against its manifest, an hf://
 source is taken at the very commit whose digest the run has, an s3:// prefix must still have its digest. Weights on a
-claim (pvc://) are mounted already; nobody has pinned them. The target is a link that is set when all is there, so a
-restarted container goes on where it was. Options that depend on the model's config.json are written beside it.
+claim (pvc://) are mounted already and not pinned. The target is a link that is set when all is there, so a restarted
+container goes on where it was. Options that depend on the model's config.json are written beside it.
 
 It ends with Exit.PERMANENT when the resource or a source is wrong.
 """

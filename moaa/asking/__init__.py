@@ -1,1 +1,1 @@
-"""How one row asks models; knows no transport, no store and no executor."""
+"""How one row asks models. Nothing here knows transport, store or executor."""

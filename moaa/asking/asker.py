@@ -23,12 +23,12 @@ class Asker:
     prompts: Mapping[str, str] = field(default_factory=dict)
     """The effective templates by name (`moaa.api.prompts.effective`)."""
     windows: Windows = field(default_factory=dict)
-    """Models that are missing have no known bound."""
+    """A model that is missing has no known bound."""
     path: str = ""
     """Goes before the name of every call: `s1/turn0`. Empty at the row itself."""
 
     def at(self, step: str) -> "Asker":
-        """The same, one step further in: `<path>/<step>`."""
+        """The same row, one step further in: `<path>/<step>`."""
         return replace(self, path=f"{self.path}/{step}" if self.path else step)
 
     async def ask(self, model: str, messages: Conversation, sampling: Sampling | JudgeModel, *, key: str = "") -> Reply:
@@ -44,8 +44,8 @@ class Asker:
     ) -> tuple[Reply, int]:
         """The reply to `build(texts)`, and how many of `texts` were shortened to fit the model's window.
 
-        Where the server still finds the prompt too long (counts are bounds for endpoints of others), the texts are
-        halved once; that second call has the key `<key>half`.
+        For endpoints of others, token counts are only bounds. If the server still finds the prompt too long, the texts
+        are halved once; that second call has the key `<key>half`.
 
         Raises:
             CallError, ModelAbsent: as `Caller.call`.

@@ -17,7 +17,7 @@ class Reply:
 
     text: str
     finish_reason: Literal["stop", "length"]
-    """By meaning: `length` is an answer that ended at a limit of tokens, `stop` one that the model ended."""
+    """Why the answer ended: `length` at a limit of tokens, `stop` because the model ended it."""
     prompt_tokens: int
     completion_tokens: int
     """Thoughts included."""
@@ -40,11 +40,11 @@ class Caller(Protocol):
         """The model's answer, from the ledger when this very call was made before.
 
         `path` names the call within its row and is unique in it, for example `turn1/layer0/p2/s0`; the sampling seed
-        derives from run seed, row, path and `key`. `key` tells calls with one path apart that must not share an answer
-        (a retry of an unparsable verdict has key "retry1").
+        derives from run seed, row, path and `key`. `key` separates calls of one path that must not share an answer: the
+        retry of an unreadable verdict has the key "retry1".
 
         Raises:
             CallError: it failed for good; `reason` says how.
-            ModelAbsent: nobody serves `model` now; the row is to be tried again later.
+            ModelAbsent: no server for `model` is up now; try the row again later.
         """
         ...

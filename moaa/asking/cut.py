@@ -1,4 +1,4 @@
-"""Answers that ended at their limit of tokens: whether they count, and how they are shown. Pure."""
+"""Whether an answer that ended at its limit of tokens counts, and how it is shown. Pure."""
 
 from moaa.api.mixture import FinalSampling, Sampling, WhenCut
 from moaa.asking.caller import Reply
@@ -24,5 +24,5 @@ def unless_cut(reply: Reply, sampling: Sampling | FinalSampling, *, model: str) 
 
 
 def shown(reply: Reply) -> str:
-    """The text as another model is to read it: one that was cut says so at its end."""
+    """The text for another model to read. A cut one says so at its end."""
     return reply.text + ENDED_MARK if reply.is_cut else reply.text

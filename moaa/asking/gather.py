@@ -1,8 +1,8 @@
-"""Calls side by side: every call that can be made is made, before a missing model or a failure is acted upon.
+"""Make calls side by side. Every call that can be made is made before a missing model or a failure counts.
 
-This is the one place that decides which failures a row may do without: those for good. One that may pass (a time-out, a
-server's error) leaves the row, as a missing model does; a row that went on without it would be published for good with
-less than it could have, and nothing would count it.
+Only here is it decided which failures a row may do without: permanent ones. A failure that may pass (a time-out, a
+server's error) ends the row's attempt, as a missing model does. A row that went on without that call would be published
+with less than it could have, and no count would show it.
 """
 
 import asyncio
@@ -16,15 +16,14 @@ T = TypeVar("T")
 
 
 async def gather_calls(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | CallError]:
-    """Results in the order of `calls`; a CallError for good is a result, for the caller to judge.
+    """Results in the order of `calls`. A permanent CallError is a result; the caller decides what it means.
 
     ModelAbsent and a CallError that may pass are raised only once all others have ended, so that what can be asked is
     asked (and is in the ledger) before the row waits or fails. Anything else ends the siblings at once. None of the
     calls outlives this one.
 
     Raises:
-        ModelAbsent: of the first call that needs a model that nobody serves; comes before any CallError, since a row
-            that waits is tried again in any case.
+        ModelAbsent: the first one. It comes before any CallError, since a row that waits is tried again in any case.
         CallError: the first whose reason is one of `TRANSIENT`.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
@@ -58,10 +57,10 @@ async def gather_calls(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | Call
 
 
 async def gather_all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """As `gather_calls`, for calls that leave nothing to judge: results in the order of `calls`.
+    """As `gather_calls`, but any CallError is raised. Results are in the order of `calls`.
 
     Raises:
-        ModelAbsent: of the first call that needs a model that nobody serves.
+        ModelAbsent: the first one.
         CallError: the first, once all others have ended.
     """
     results: list[T] = []

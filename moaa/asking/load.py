@@ -1,6 +1,6 @@
-"""How many calls of one shape a model is asked, and the token counts that stand for texts nobody has written yet.
+"""The load of a model for the forecast: how many calls of one shape, and how many tokens each is likely to take.
 
-Counts are averages for the forecast only; nothing is cut or refused by them. A proposer's call has 560 tokens and an
+Counts are averages; nothing is cut or refused by them. A proposer's call has 560 tokens and an
 aggregator's with four proposals about 2,100, as the original MoA code's runs over UltraFeedback.
 """
 

@@ -1,10 +1,10 @@
-"""Why a call to a model fails for good."""
+"""Reasons why a call to a model fails."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a call failed for good. Counted in manifests, so the set stays small."""
+    """Why a call failed. Manifests count by reason, so the set stays small."""
 
     CONTEXT_LENGTH = "context-length"
     """The prompt does not fit into the model's context window."""
@@ -20,7 +20,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     """No answer within the deadline, all tries together."""
     SERVER_ERROR = "server-error"
-    """The server answered, but with an error or something unreadable, as often as we asked."""
+    """Every try got an error or something unreadable from the server."""
     UNAUTHORISED = "unauthorised"
     NO_SUCH_MODEL = "no-such-model"
     NO_SYSTEM_ROLE = "no-system-role"
@@ -28,7 +28,7 @@ class Reason(StrEnum):
 
 
 TRANSIENT = frozenset({Reason.TIMEOUT, Reason.SERVER_ERROR})
-"""Another attempt of the stage may fare better, so the ledger does not keep these."""
+"""They may pass, so the ledger does not keep them and another attempt asks again."""
 
 
 FATAL = frozenset({Reason.UNAUTHORISED, Reason.NO_SUCH_MODEL})

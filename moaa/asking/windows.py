@@ -1,4 +1,4 @@
-"""Token budgets: what fits into a model's context window, and how texts are shortened when they do not fit.
+"""Token budgets: what fits into a model's context window, and how longer texts are shortened.
 
 Pure. A window is divided into prompt and completion: a completion keeps `maxTokens` or a quarter of the window,
 whichever is less; the rest is the prompt's. Proposals and evaluations are shortened, the longest first down to one
@@ -19,7 +19,7 @@ TEMPLATE_TOKENS = 64
 MESSAGE_TOKENS = 8
 """Role marks of one message; 4 to 6 in the common templates."""
 LEAST_TOKENS = 24
-"""A text cut below this tells nothing; then the prompt counts as too long."""
+"""A shorter piece is worth nothing: then the prompt counts as too long."""
 CUT_MARK = "\n[... the rest was cut to fit ...]"
 
 
@@ -90,7 +90,7 @@ def fit_texts(
     `scale` below 1 narrows the room for the texts, for another try after a server found the prompt too long.
 
     Raises:
-        CallError: `context-length`; what is fixed leaves no room worth having.
+        CallError: `context-length`; what is fixed leaves too little room.
     """
     together = [*fixed, *(Message(role="user", content=t) for t in texts)]
     if scale == 1.0 and (window is None or _prompt(together, _bytes) + max_tokens <= window.tokens):
@@ -121,7 +121,7 @@ def fit_texts(
 
 
 def common_cap(sizes: Sequence[int], room: int) -> int:
-    """The largest cap so that the sizes, each cut to it, sum to at most `room`; short ones leave theirs to long ones.
+    """The largest cap such that sizes cut to it sum to at most `room`. What short texts leave goes to long ones.
 
     Example: sizes 10, 50, 90 and room 100 give 45: 10 + 45 + 45.
     """

@@ -20,7 +20,7 @@ class ExactMatchMeasure:
     judge: Judge | None = None
     yardstick: str | None = None
 
-    def loads(self, answers: int) -> Iterator[Load]:  # noqa: ARG002 - nobody is asked
+    def loads(self, answers: int) -> Iterator[Load]:  # noqa: ARG002 - no model is asked
         return iter(())
 
     async def score(self, row: PromptRow, answered: Conversation, asker: Asker) -> Scored:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""What a benchmark is to plan, jobs and report: all they may know of it.
+"""`Measure`: all that plan, jobs and report may know of a benchmark.
 
 `moaa.benchmark.measures.measure_of` gives the measure of a declared benchmark. One file a benchmark.
 """
@@ -23,7 +23,7 @@ class Scored:
     value: float
     """In [0, 1]."""
     said: tuple[Judgement, ...] = ()
-    """What judges said; empty where nobody was asked."""
+    """What judges said; empty where none was asked."""
 
 
 class Measure(Protocol):
@@ -36,12 +36,12 @@ class Measure(Protocol):
 
     @property
     def needs_gold(self) -> bool:
-        """Whether every row has to hold the right `answer`; stage-data refuses rows without."""
+        """Whether every row must hold the right `answer`; stage-data refuses rows without one."""
         ...
 
     @property
     def needs_given(self) -> bool:
-        """Whether `answer` is what answers are compared with, the row's own; stage-data refuses rows without."""
+        """Whether answers are compared with the row's own `answer`; stage-data refuses rows without one."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Measure(Protocol):
 
     @property
     def judge(self) -> Judge | None:
-        """Who judges, `$student` replaced; None where nobody does."""
+        """The judge, with `$student` replaced; None where there is none."""
         ...
 
     @property

@@ -16,7 +16,7 @@ def as_declared(judge: Judge) -> Judge:
 
 
 def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Judge], Judge] = as_declared) -> Measure:
-    """The measure of `benchmark`. `student` is the declared student, whom `$base` means; `resolved` replaces
+    """The measure of `benchmark`. `student` is the declared student, which `$base` stands for. `resolved` replaces
     `$student` among judges before they are asked."""
     match benchmark:
         case ExactMatch():

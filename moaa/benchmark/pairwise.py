@@ -18,7 +18,7 @@ from moaa.mixture.alone import answer_alone
 from moaa.rows import PromptRow
 
 SHOWN_CHARACTERS = 160
-"""Of a judge's reply in an error."""
+"""How much of a judge's reply an error shows."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PairwiseMeasure:
     benchmark: Pairwise
     judge: Judge
     yardstick: str | None
-    """None: the answers that the rows hold."""
+    """None: the rows' own answers."""
     metric: str = "win rate"
     needs_gold: bool = False
 

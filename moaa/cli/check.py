@@ -1,4 +1,4 @@
-"""`moaa validate`, `moaa crd` and `moaa version`: what reads no store."""
+"""`moaa validate`, `moaa crd` and `moaa version`: the commands that read no store."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What commands share: exit codes, lines on the terminal, options that several have, a store that is closed again."""
+"""What commands share: exit codes, lines on the terminal, common options, a store that is closed afterwards."""
 
 import argparse
 import re
@@ -14,7 +14,8 @@ ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXTRAS = {"run": "moaa[local], or moaa[train,serve] where there are GPUs"}
-"""What a command needs beside the base install; every other one that needs anything reads the store: moaa[data]."""
+"""What a command needs beside the base install. A command that is not listed needs at most moaa[data], for the
+store."""
 
 
 def say(text: str) -> None:

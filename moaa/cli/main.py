@@ -1,4 +1,4 @@
-"""The command `moaa`: its options, and which function carries a command out.
+"""The command `moaa`: its options, and the function behind each command.
 
 Commands import what they need inside their functions: `moaa --help` answers at once.
 """

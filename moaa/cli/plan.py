@@ -33,7 +33,7 @@ def plan(options: argparse.Namespace) -> int:
 
         uid = options.uid or LOCAL_UID
         view = asyncio.run(with_store(resource, lambda store: read_plan(resource, store, counts, uid=uid)))
-    except (StoreError, ModuleNotFoundError) as error:  # a plan helps most before there is a bucket, or moaa[data]
+    except (StoreError, ModuleNotFoundError) as error:  # a plan helps most when there is no bucket yet
         why = missing_extra(error, options.command) if isinstance(error, ModuleNotFoundError) else error
         say(f"the store cannot be read, so this is the plan of a run that has not begun: {why}\n")
         view = plan_view(resource, {}, counts=counts)

@@ -1,4 +1,4 @@
-"""What `moaa plan` shows: the store's answer put into the plan's own words."""
+"""The output of `moaa plan`: what the store says, as a plan."""
 
 from collections.abc import Mapping
 

@@ -1,8 +1,8 @@
-"""The real `Caller`: a call is looked up in the ledger first and sent only when it was never finished before.
+"""The real `Caller`: looks a call up in the ledger first and sends it only if it was never finished.
 
 Always true: an answer is recorded before its caller sees it, so no later call rests on an answer that the ledger does
-not know; equal calls of one row that are under way together are sent once; a call that failed for good is recorded
-like an answer, so that a resumed run agrees with the first (another fingerprint asks anew); a failure that may pass
+not know; equal calls of one row that are under way together are sent once; a permanent failure is recorded like an
+answer, so that a resumed run agrees with the first (another fingerprint asks again); a failure that may pass
 (`TRANSIENT`) is not, so that another attempt tries again.
 """
 
@@ -24,7 +24,7 @@ from moaa.store.ledger.segments import Answer, Entry, Failure
 
 
 class CallLog(Protocol):
-    """What is needed of the ledger (`moaa.store.ledger.ledger.Ledger`)."""
+    """What this module needs of the ledger (`moaa.store.ledger.ledger.Ledger`)."""
 
     async def lookup(self, row: str, path: str, request_hash: str) -> Entry | None: ...
 
@@ -32,7 +32,7 @@ class CallLog(Protocol):
 
 
 class Completer(Protocol):
-    """What is needed of the clients (`moaa.client.pool.clients.Clients`)."""
+    """What this module needs of the clients (`moaa.client.pool.clients.Clients`)."""
 
     async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
         """Raises CallError, ServerError, ModelAbsent."""
@@ -46,7 +46,7 @@ class Calls:
     clients: Completer
     ledger: CallLog
     digests: Mapping[str, str]
-    """`moaa.plan.fingerprint.answering_digest` of every model that may be asked, served now or not."""
+    """`moaa.plan.digests.answering_digest` of every model that may be asked, served now or not."""
     run_seed: int
     windows: Windows
     """Of every model that may be asked, served now or not: requests are looked up as they would be sent."""
@@ -99,7 +99,7 @@ class LedgeredCaller:
         async with lock:
             known = await calls.ledger.lookup(self._row, path, identity)
             if known is not None:
-                # Entries from before budgets were recorded do not say it.
+                # Entries of releases that recorded no budgets lack it.
                 calls.usage.add(known.model_copy(update={"lowered_to": lowered_to}), sent=False)
                 return _replayed(known)
             entry = (await self._send(path, model, identity, request)).model_copy(update={"lowered_to": lowered_to})

@@ -1,8 +1,8 @@
-"""What becomes of a request that did not give an answer: try again, or give up and why.
+"""What to do after a request without an answer: try again, or give up and why.
 
 Pure. A failure has one of three outcomes: `Retry` (worth another try, perhaps after a delay the server named),
 `Permanent` with a reason that concerns this one call, or `Permanent` with `UNAUTHORISED` or `NO_SUCH_MODEL`, which
-would befall every other call as well and so ends the job instead of a row.
+every other call would meet too: that ends the job, not a row.
 """
 
 import json
@@ -23,7 +23,7 @@ SHOWN_CHARACTERS = 300
 
 
 class Trouble(StrEnum):
-    """What kind of temporary failure it was; each has its own bound (see `moaa.client.pool.policy`)."""
+    """The kind of a temporary failure; each has its own bound (see `moaa.client.pool.policy`)."""
 
     THROTTLED = "throttled"
     """The server is there and busy."""
@@ -71,7 +71,7 @@ def is_retryable(failure: HttpFailure | Exception, *, now: datetime | None = Non
     """
     if isinstance(failure, HttpFailure):
         return _sort_status(failure, now)
-    # A time-out while connecting means nobody listens there; the order of these tests matters, since aiohttp's
+    # A time-out while connecting means that no server listens there. The order of these tests matters: aiohttp's
     # ConnectionTimeoutError is a TimeoutError too.
     if isinstance(failure, aiohttp.ConnectionTimeoutError):
         return Retry(Trouble.DISCONNECTED, _shown(failure))
@@ -94,7 +94,7 @@ def _sort_status(failure: HttpFailure, now: datetime | None) -> Retry | Permanen
     if status in (404, 405, 410) or 300 <= status < 400:
         return Permanent(Reason.NO_SUCH_MODEL, message)
     if status in _THROTTLED:
-        # A quota that fills up again is worth waiting for; one that was paid for and is used up is not.
+        # Waiting helps with a quota that fills up again, not with credit that is used up.
         is_final = status == 429 and Meaning.SPENT in about and after_s is None
         return Permanent(Reason.UNAUTHORISED, message) if is_final else Retry(Trouble.THROTTLED, message, after_s)
     if status in _MAY_PASS or status >= 500:
@@ -158,7 +158,7 @@ def server_message(body: str) -> str:
 
 
 def _words_of(error: object) -> str:
-    """What a document says, or nothing."""
+    """The message in a document, or an empty text."""
     if isinstance(error, str):
         return error
     if isinstance(error, list):
@@ -170,7 +170,7 @@ def _words_of(error: object) -> str:
         where = ".".join(str(step) for step in place) + ": " if isinstance(place, list) and place else ""
         return f"{where}{error['msg']}"
     said = next((said for name in ("message", "detail", "error") if (said := _words_of(error.get(name)))), "")
-    metadata = error.get("metadata")  # OpenRouter: the words of whoever serves the model
+    metadata = error.get("metadata")  # OpenRouter: the words of the provider behind it
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     return f"{said} ({raw})" if said and isinstance(raw, str) else said
 

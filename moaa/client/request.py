@@ -1,10 +1,9 @@
 """The canonical request: what is asked, of whom, with which sampling and seed, and its hash. Pure.
 
-The hash is a call's identity in the ledger together with row and path. It covers everything that shapes the answer:
-messages, sampling, run seed and key, and of the model what the fingerprint holds of it (`answering_digest` of
-`moaa.plan.fingerprint`: weights, serving arguments, context window). Its name, address and replicas are not in it, so
-that renaming a model or moving its server re-sends nothing. Two identical proposers have different paths, so they never
-share an answer.
+With row and path, the hash is a call's identity in the ledger. It covers all that shapes the answer: messages,
+sampling, run seed, key, and what the fingerprint holds of the model (`moaa.plan.digests.answering_digest`). Its name,
+address and replicas are not in it, so that renaming a model or moving its server re-sends nothing. Two identical
+proposers have different paths, so they never share an answer.
 """
 
 import hashlib
@@ -39,7 +38,7 @@ class Dialect:
 
 
 PLAIN = Dialect()
-"""Everything is said, under the API's names."""
+"""Every parameter is sent, under the API's names."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Reading a chat completion: an answer, a permanent failure, or something that is not a completion. Pure.
 
-Servers that speak the API differ in what they leave out and how they call things. All of that ends here: a `Reply` has
-one spelling, thought and answer told apart, and text that every later file can hold.
+Servers that speak the API differ in what they leave out and in names. A `Reply` has one spelling, keeps thought and
+answer apart, and holds only text that every later file can hold.
 """
 
 import json
@@ -141,7 +141,8 @@ def _thought_beside(message: dict[str, Any]) -> str:
 
 
 def _spent(usage: object) -> Spent:
-    """What the server says that the call took. Where it counts thoughts apart (xAI, Gemini), the total tells."""
+    """Tokens of the call, as the server counts them. Where thoughts are counted apart (xAI, Gemini), they follow from
+    the total."""
     found = usage if isinstance(usage, dict) else {}
     prompt, completion, total = (_count(found.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     if prompt is None or completion is None:
@@ -150,7 +151,7 @@ def _spent(usage: object) -> Spent:
 
 
 def _count(value: object) -> int | None:
-    """A number of tokens, or None where it is none."""
+    """A number of tokens, or None if the value is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value < 2**53 and value == int(value) else None
@@ -172,7 +173,7 @@ def _broken_at(text: str) -> int | None:
 
 
 def _is_filtered(document: object) -> bool:
-    """Whether a filter says in it that it acted: Azure's `filtered`, Gemini's `blockReason`, moderation's `flagged`."""
+    """Whether it says that a filter acted: Azure's `filtered`, Gemini's `blockReason`, moderation's `flagged`."""
     match document:
         case dict():
             acted = any(document.get(name) is True for name in ("filtered", "blocked", "flagged"))

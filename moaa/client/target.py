@@ -17,7 +17,7 @@ class Target:
     model: str
     """Name in the resource, or `@stage` of a student."""
     urls: tuple[str, ...]
-    """Base URLs up to /v1; an http:// host name stands for every address behind it. Empty: nobody serves it."""
+    """Base URLs up to /v1; an http:// host name stands for every address behind it. Empty: it is not served now."""
     served_name: str
     """The `model` field of requests."""
     max_concurrency: int
@@ -81,7 +81,7 @@ def target_of(
 
 
 def dialect_of(model: Model) -> Dialect:
-    """What a declared model's server is told in every request, and how."""
+    """Which parameters a declared model's server gets in every request, and under which names."""
     extra = model.extra_body
     if model.endpoint is None:
         return Dialect(extra=extra)

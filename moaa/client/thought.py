@@ -1,8 +1,9 @@
-"""Thought and answer told apart, in the text of models that reason aloud. Pure.
+"""Separate thought and answer in the text of models that reason aloud. Pure.
 
-A thought stands between tags that its model was trained on. Three shapes are met: the whole block; a closing tag alone,
-where the chat template had opened the thought in the prompt; and an opening tag alone, where the answer ended (or was
-cut) in mid-thought. An answer may also speak *about* the tags: what is quoted, in code, or opens in mid-line is text.
+A thought stands between tags that its model was trained on. There are three shapes: the whole block; a closing tag
+alone, where the chat template had opened the thought in the prompt; and an opening tag alone, where the answer ended
+(or was cut) in mid-thought. An answer may also speak *about* the tags: what is quoted, in code, or opens in mid-line is
+text.
 """
 
 import re

@@ -45,12 +45,12 @@ class _Counts:
 
 @dataclass
 class Usage:
-    """Finished calls, their tokens, and what was not as it should be.
+    """Finished calls, their tokens, and what went wrong with them.
 
     Each call counts once, however many items of a row ask for it. A call is `sent` when a server answered it now,
     `replayed` when an earlier attempt of this stage had made it, and `reused` when it comes from another
-    fingerprint's ledger: then its tokens were spent there and are not counted. What was seen is remembered call by
-    call, so whoever counts a long stage keeps the `totals` of what is over and lets go of the rest.
+    fingerprint's ledger: then its tokens were spent there and are not counted. Calls are remembered one by one. For a
+    long stage keep the `totals` of finished shards and drop the rest.
     """
 
     _models: dict[str, _Counts] = field(default_factory=dict)
@@ -92,7 +92,8 @@ class Usage:
         )
 
     def by_model(self) -> dict[str, TokenUsage]:
-        """For manifests, which tell nothing of attempts: `calls` are those sent or replayed, all made by this stage."""
+        """For manifests, which do not distinguish attempts: `calls` are those sent or replayed, all made by this
+        stage."""
         return {
             name: TokenUsage(
                 calls=c.sent + c.replayed,
@@ -111,7 +112,7 @@ class Usage:
 
 
 def _note(entry: Entry, counts: _Counts) -> None:
-    """What an outcome is, whoever paid for it."""
+    """Counts of an outcome, whichever attempt paid for it."""
     counts.thoughts += bool(entry.thought)
     counts.lowered += entry.lowered_to is not None
     if entry.failure is not None:
@@ -137,6 +138,6 @@ _ROLES = (
 
 
 def role_of(path: str) -> str:
-    """What a call is for, by its name within its row (`moaa.mixture`, `moaa.judge`); the last step of a name that none
-    of them gives."""
+    """What a call is for, by its name within its row (`moaa.mixture`, `moaa.judge`). An unknown name gives its last
+    step."""
     return next((role for pattern, role in _ROLES if pattern.search(path)), path.rpartition("/")[2])

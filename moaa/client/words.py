@@ -1,7 +1,7 @@
 """What servers mean by their words: errors and ends of answers, as many vendors spell them. Pure.
 
 An HTTP status says little: 400 stands for a long prompt, a filter, a bad key, a field that is not known. Where only the
-words tell, several vendors' are known; what none of them matches is left to the status and, in the pool, to a canary.
+words tell, those of several vendors are known. Where none match, the status decides and, in the pool, a canary.
 """
 
 import re
@@ -75,10 +75,10 @@ _DYING = re.compile(r"enginecore encountered|enginedeaderror|engine is dead", re
 
 
 class Meaning(Enum):
-    """What an error is about, as far as words tell."""
+    """What an error is about, by its words."""
 
     ACCOUNT = "account"
-    """The key, the credit, a pause: it befalls every call."""
+    """The key, the credit, a pause: every call meets it."""
     SPENT = "spent"
     """The credit alone: with status 429 only this tells it from a busy server."""
     NO_MODEL = "no model"
@@ -118,7 +118,7 @@ class Ending(Enum):
     TOOL = "tool"
     """The model called a tool, and none was offered."""
     UNTOLD = "untold"
-    """No reason was given, or one that means nothing to us; the number of tokens has to tell."""
+    """No reason, or an unknown one; the number of tokens decides."""
 
 
 _ENDINGS = (

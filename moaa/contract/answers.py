@@ -1,4 +1,4 @@
-"""What a job says at its end to whoever has no access to the store: JSON in a container's termination message.
+"""A job's last words to an executor without access to the store: JSON in a container's termination message.
 
 | what ended | answer |
 |---|---|

@@ -1,4 +1,4 @@
-"""What an operator without access to the store asks of it, and the answers: the job files of preflight and inspect."""
+"""Questions of an operator without access to the store, and the answers: the job files of preflight and inspect."""
 
 from collections.abc import Mapping
 

@@ -20,7 +20,7 @@ FETCH = "MOAA_FETCH"
 """A `BringWeights` as JSON, for `python -m moaa_jobs.fetch`."""
 
 CREDENTIALS = (SECRET_PREFIX, "AWS_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""What the names of variables with credentials begin with."""
+"""Prefix of variables that hold credentials."""
 
 
 def secret_value(secret: SecretKey, environ: Mapping[str, str]) -> SecretStr | None:

@@ -21,7 +21,7 @@ class Exit(IntEnum):
 
 
 TRY_AGAIN = 1
-"""What a job returns after a failure that another attempt may not meet. Readers treat every unlisted code alike."""
+"""The exit code after a failure that another attempt may avoid. Readers treat every unlisted code alike."""
 
 
 def exit_of(code: int) -> Exit | None:

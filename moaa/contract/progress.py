@@ -16,7 +16,7 @@ MAX_NUMBER = 1e15
 
 
 class Figures(TypedDict, total=False):
-    """Whatever a job knows by now; a figure that it does not know is absent."""
+    """All that a job knows by now; an unknown figure is absent."""
 
     stage: str
     rows_done: int
@@ -51,7 +51,7 @@ def text_of(figures: Figures) -> str:
 
 
 def read(text: str | bytes) -> Figures:
-    """The figures of a document; none when it is not one, as while a job has not written it yet."""
+    """The figures of a document; empty when it is not one, for example because the job has not written it yet."""
     try:
         said = json.loads(text)
     except ValueError:
@@ -60,7 +60,7 @@ def read(text: str | bytes) -> Figures:
 
 
 def figures_of(said: Mapping[str, Any]) -> Figures:
-    """Those of `said` that are figures; what is none counts as not said.
+    """Those of `said` that are figures; others count as missing.
 
     >>> figures_of({"rows_done": 3, "rows_total": -1, "loss": float("nan"), "other": 1})
     {'rows_done': 3}

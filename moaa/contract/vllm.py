@@ -19,7 +19,7 @@ KV_CACHE_SEQUENCES = 16
 BYTES_PER_VALUE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 ENVIRONMENT = {
-    # A server reads a local folder and tells nobody.
+    # A server reads a local folder and sends no usage reports.
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -40,7 +40,7 @@ CPU_ENVIRONMENT = {
 
 
 def chat_arguments(model: Model) -> list[str]:
-    """How a server is told the chat template that the resource gives the model, and the template's arguments."""
+    """Arguments that give a server the model's chat template from the resource, and the template's arguments."""
     told: list[str] = []
     if model.chat_template is not None:
         # As texts, which is what training renders; by default vLLM guesses from the template whether to pass parts.

@@ -27,4 +27,4 @@ class BringWeights(Spec):
     options: str
     """File for the vLLM options that depend on the weights, as vLLM's --config reads it."""
     deadline_s: Annotated[int, Field(ge=1)]
-    """Give up after so long, so that the pod is tried anew."""
+    """Give up after so long, so that the pod is tried again."""

@@ -1,4 +1,4 @@
-"""What became of every row of a source: figures, examples and the sentences that tell of them. Pure."""
+"""What became of every row of a source: figures, examples and sentences. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Account:
     contaminated_by: Counter[str] = field(default_factory=Counter)
     """By the evaluation table that asks the question."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Columns that nobody read, with the rows in which they hold something."""
+    """Columns that were not read, with the number of rows in which they hold something."""
     examples: dict[str, str] = field(default_factory=dict)
     """The first row of each reason, with its place."""
     dropped: list[tuple[str, str, str]] = field(default_factory=list)

@@ -6,10 +6,9 @@ looked at, answers included: what is trained on counts. An n-gram never crosses 
 
 A row holds a question when one of its turns has four fifths of the question's own words in n-grams that both share, and
 every number in them, and every sign between numbers. Own are the words that no n-gram shared with another question
-covers: the instruction that a benchmark puts around all of its questions, or a passage that several ask about, is
-nobody's own. Where that leaves a question no word (others quote it), n-grams of the fewest holders count as its own. A
-question with no turn of n
-words has no n-gram; a row holds it when its user turns have just those words, numbers and signs.
+covers: the instruction around all questions of a benchmark, or a passage that several ask about, is no question's own.
+Where that leaves a question no word (others quote it), n-grams of the fewest holders count as its own. A question with
+no turn of n words has no n-gram; a row holds it when its user turns have just those words, numbers and signs.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Evaluation tables come first, since what is kept of them decides what training r
 `sft` and within `preference`, over their sources in order, never between them: the paper takes its preference prompts
 from its SFT set. Ids are unique within such a group: a row whose id an earlier source has used for something else is
 called `<id>@<k>`, k being its source. Within one source the second row of an id is a failed row, like any row that
-cannot be read: it is counted, and whether there are too many is for the caller to say.
+cannot be read: it is counted, and the caller decides whether there are too many.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,7 @@ def prepare(
 ) -> Iterator[list[PreparedTable]]:
     """The tables, in the order of `sources`; spooled in `folder` while the context is open.
 
-    `on_rows` is told now and then how many rows have been read.
+    `on_rows` is called now and then with the number of rows read.
 
     Raises:
         DataError: a file of a source is wrong; nothing of it is used.

@@ -13,7 +13,7 @@ def take(table: Sequence[PromptRow], part: Slice) -> list[PromptRow]:
     """The rows of a slice, in order.
 
     A row that comes again within the slice (reuse) gets the id `<id>#2`, `<id>#3`, ..., so that ids stay unique and its
-    second answer is sampled anew.
+    second answer is a new sample.
 
     Raises:
         DataError: as `positions`.

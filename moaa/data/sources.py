@@ -110,7 +110,7 @@ class SourcedRow:
     """File and line or row."""
     row: PromptRow
     ignored: frozenset[str] = frozenset()
-    """Columns with content that nobody reads."""
+    """Columns with content that are not read."""
 
 
 def read_rows(

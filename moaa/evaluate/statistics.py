@@ -30,7 +30,7 @@ class Estimate:
 
     mean: float
     low: float | None
-    """None with fewer than two questions in a benchmark: one question says nothing about the spread."""
+    """None with fewer than two questions in a benchmark: one question shows no spread."""
     high: float | None
     rows: int
     """Questions it rests on."""
@@ -95,7 +95,7 @@ def lc_win_rate(scores: Sequence[float], lengths: Sequence[float], baseline_leng
     on public annotations it lands within about half a point of the library's figure.
 
     `scores` are in [0, 1] (soft labels). None when every answer is longer, or shorter, by the same amount: then length
-    and skill cannot be told apart. With no length difference anywhere it is the plain win rate.
+    and skill cannot be separated. With no length difference anywhere it is the plain win rate.
 
     Raises:
         ValueError: lengths of the arguments differ, there is no row, or a score is outside [0, 1].

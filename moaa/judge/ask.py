@@ -1,9 +1,9 @@
 """The single questions a judge is asked, each with its one retry.
 
-A reply that cannot be read is asked for once more under the key `retry1`: another seed, and a temperature of at least
-0.3, since at temperature 0 the same words would come back. A verdict that still cannot be read is a failed comparison,
-never a score; criteria that cannot be read are all there are (our choices; the paper is silent). A call that failed for
-good leaves its reason in the judgement; one whose failure may pass fails the row.
+A reply that cannot be read is asked for once more under the key `retry1`, with another seed and a temperature of at
+least 0.3: at temperature 0 the same words would come back. A verdict that still cannot be read is a failed comparison,
+never a score. When a choice of criteria cannot be read, all criteria are used (our choices; the paper is silent). A
+permanent failure of a call leaves its reason in the judgement; one that may pass fails the row.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -26,7 +26,7 @@ JUDGE_INSTRUCTION_TOKENS = 330
 VERDICT_TOKENS = 300
 RETRY_KEY = "retry1"
 RETRY_TEMPERATURE = Decimal("0.3")
-"""The least temperature of a retry; enough to leave a loop, low enough to stay on the subject."""
+"""The lowest temperature of a retry: enough to leave a loop, low enough to stay on the subject."""
 
 T = TypeVar("T")
 Ask = Callable[[JudgeModel, str], Coroutine[Any, Any, Reply]]
@@ -39,13 +39,13 @@ class Choice:
 
     criteria: list[Criterion]
     is_chosen: bool
-    """False: they are all of `criteriaChoices`, since none were to be chosen or no choice could be had."""
+    """False: they are all of `criteriaChoices`, because none were to be chosen or the choice failed."""
     said: tuple[Judgement, ...]
 
 
 async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> Choice:
-    """The criteria for a pair, chosen by the judge's aggregator; without a call all of them where `criteria` is 0 or
-    nobody is there to choose (method Panel).
+    """The criteria for a pair, chosen by the judge's aggregator. Where `criteria` is 0, or the method has no aggregator
+    (Panel), all of them, without a call.
 
     Raises:
         CallError: a failure that may pass.
@@ -93,12 +93,12 @@ async def _verdict(pair: Ordered, model: JudgeModel, ask: Ask) -> Judgement:
 
 
 def _whole_verdict(reply: Reply) -> Verdict | None:
-    """None also for a reply that was cut: what the judge would have ended with is not known."""
+    """None also for a reply that was cut: how it would have ended is unknown."""
     return None if reply.is_cut else parse_verdict(reply.text)
 
 
 async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
-    """What was read, the text it was read in, and why there is nothing."""
+    """What was read, the reply it was read from, and why nothing was read."""
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
     text, failure = "", UNREADABLE
     for asked, key in ((model, ""), (warmer, RETRY_KEY)):

@@ -1,4 +1,4 @@
-"""What a judge's method is to plan, jobs and report: all they may know of it.
+"""`Method`: all that plan, jobs and report may know of a judge's method.
 
 `moaa.judge.methods.method_of` gives the method of a declared judge. One file a method; `Method` is what it offers.
 """
@@ -36,7 +36,7 @@ class Method(Protocol):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Names of the templates it fills."""
+        """Names of the templates that it fills."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Method(Protocol):
     async def rank(self, messages: Conversation, texts: Sequence[str], asker: Asker) -> Ranked:
         """Rank `texts`, at least two answers to the last user turn of `messages`.
 
-        What failed for good is part of the result; it never counts as a score.
+        Permanent failures are part of the result and never count as a score.
 
         Raises:
             ValueError: fewer than two texts.
@@ -75,7 +75,7 @@ class Method(Protocol):
         ...
 
     async def duel(self, question: str, answer: str, baseline: str, asker: Asker) -> Compared | None:
-        """`answer` against `baseline`, as samples 0 and 1. None: the texts are equal, so nothing is asked: a tie.
+        """`answer` against `baseline`, as samples 0 and 1. None: the texts are equal, which is a tie without a call.
 
         Raises:
             CallError: a failure that may pass.

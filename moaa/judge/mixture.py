@@ -15,7 +15,7 @@ from moaa.judge.ranking import orders_score
 from moaa.judge.trail import Judgement, Role
 
 TOO_FEW_EVALUATIONS = "too-few-evaluations"
-"""Reason of a verdict that was not asked for, since fewer than `minJudges` evaluations were to be had."""
+"""Why no verdict was asked for: fewer than `minJudges` evaluations came back."""
 EVALUATION_TOKENS = 450
 """Free text of one judge: three criteria, a summary, a comparison (ours; peers write 400)."""
 
@@ -33,7 +33,7 @@ class _MetaJudge:
     ) -> list[Judgement]:
         """Every judge's evaluation, then the aggregator's verdict. Calls are named `j<i>` and `meta`.
 
-        A judge whose evaluation failed for good is left out; with fewer than `minJudges` left nobody decides.
+        A judge whose evaluation failed permanently is left out. With fewer than `minJudges` left there is no verdict.
         """
         aggregator = judge.aggregator
         assert aggregator is not None, "the resource's validation asks for one"

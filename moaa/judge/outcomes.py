@@ -1,4 +1,4 @@
-"""What became of prompts that were judged, in words: for whoever finds that no pair is left to train on. Pure."""
+"""What became of the judged prompts, in words: the error when no pair is left to train on. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _BY_ORDER = "most verdicts follow the order of the answers and not the answers: 
 def why_no_pairs(rankings: Sequence[RankingRow], failures: Mapping[str, int]) -> str:
     """What became of every prompt of a judge stage without a pair, with counts, and what to change.
 
-    `failures` are the rows of the stage that failed, by reason. The remedy is that of what happened most.
+    `failures` are the rows of the stage that failed, by reason. The remedy is that for the most frequent outcome.
     """
     outcomes = Counter(row["outcome"] for row in rankings)
     judged = outcomes.total() + sum(failures.values())

@@ -1,8 +1,8 @@
-"""Judging by pairs: every two answers are compared in both orders, whoever gives the verdicts.
+"""Judging by pairs: every two answers are compared in both orders, whatever the method.
 
-Criteria are chosen once for the unordered pair and used in both orders (our choice). A call that fails for good or
-that cannot be read leaves its order without an outcome; that is recorded as None and never counts as a score. A failure
-that may pass fails the row.
+Criteria are chosen once for the unordered pair and used in both orders (our choice). A call that fails permanently, or
+whose reply cannot be read, leaves its order without an outcome. That is recorded as None and never counts as a score. A
+failure that may pass fails the row.
 
 Calls are named `c<a>-<b>/criteria`, then as the method names those of one order below `c<a>-<b>/ab` and `/ba`.
 """
@@ -29,7 +29,7 @@ CRITERIA_INSTRUCTION_TOKENS = 550
 CRITERIA_ANSWER_TOKENS = 100
 
 Outcome = int | None
-"""1: the pair's a is better; 0: its b; None: no verdict could be had."""
+"""1: the pair's a is better; 0: its b; None: there is no verdict."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Pair:
 
 
 class OneOrder(Protocol):
-    """What a method says of a pair in one order, and what that takes."""
+    """How a method judges a pair in one order, and what that costs."""
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Templates it fills beside those of the criteria."""
+        """Templates that it fills, apart from those of the criteria."""
         ...
 
     @property
@@ -64,7 +64,8 @@ class OneOrder(Protocol):
     async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker
     ) -> list[Judgement]:
-        """What every judge said. Those of role verdict count: one, or one of each judge of a panel in their order.
+        """What every judge said. Only judgements of role verdict count: one, or of a panel one from each judge, in
+        order.
 
         Raises:
             CallError: a failure that may pass.
@@ -73,7 +74,7 @@ class OneOrder(Protocol):
         ...
 
     def score(self, forward: Sequence[Outcome], backward: Sequence[Outcome], judge: Judge) -> float | None:
-        """Points of the pair's a from the outcomes of both orders: 1, ½ or 0; None where they give none."""
+        """Points of the pair's a from the outcomes of both orders: 1, ½ or 0; None without a result."""
         ...
 
     def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
@@ -161,7 +162,7 @@ class EveryPair:
 
 
 def outcome_of(verdict: Verdict | None, order: Order) -> Outcome:
-    """A verdict on letters in terms of the pair's a: in order `ba` the letter A is the pair's b."""
+    """Turn a verdict on letters into one on the pair: in order `ba` the letter A is the pair's b."""
     if verdict is None:
         return None
     return int((verdict == "A") == (order == "ab"))

@@ -1,4 +1,4 @@
-"""Method Panel: every judge decides alone, and the majority of verdicts that hold in both orders wins.
+"""Method Panel: every judge decides alone; a majority of the panel, with verdicts that hold in both orders, wins.
 
 A judge whose two verdicts disagree follows the order and not the answers; its vote is not counted.
 """
@@ -22,7 +22,7 @@ def method(judge: Judge) -> EveryPair:
 
 class _EachAlone:
     prompts = ("single",)
-    without_effect = frozenset({"criteria"})  # nobody chooses any: every judge is given all of criteriaChoices
+    without_effect = frozenset({"criteria"})  # there is no choice: every judge gets all of criteriaChoices
 
     async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker

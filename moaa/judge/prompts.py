@@ -1,4 +1,4 @@
-"""The judge's prompts, filled: what is asked about one pair of answers in one order. Pure.
+"""Fill the judge's prompts for one pair of answers in one order. Pure.
 
 Every prompt is a single user message, so that it needs no system role and shares its beginning with the other prompts
 about the same pair and order (see `moaa.api.prompts`).
@@ -37,7 +37,8 @@ class Ordered:
 
 
 def question_text(messages: Conversation) -> str:
-    """The conversation as `{question}`: a single user turn is its content, anything longer is told by role labels.
+    """The conversation as `{question}`: a single user turn is its content, anything longer is written out with role
+    labels.
 
     Assistant turns after the last user turn are no part of the question.
     """
@@ -49,11 +50,11 @@ def question_text(messages: Conversation) -> str:
 
 
 def exchange(answered: Conversation) -> tuple[str, str]:
-    """What was asked and what was answered, each as one text, of a conversation that one subject has answered.
+    """The question and the answer, each as one text, of a conversation that one subject has answered.
 
-    One user turn is its question and its answer. Of several the question is all that the user and the system said, and
-    the answer all replies to it, numbered alike: two subjects answer later turns in the context of their own replies,
-    so a judge has to see these and not a conversation that neither of them had.
+    With one user turn, these are that turn and its reply. With several, the question is all that user and system said,
+    and the answer is all replies, numbered alike. Two subjects answer later turns in the context of their own replies,
+    so a judge must see those, not a conversation that neither of them had.
     """
     turns = [m for m in answered if m["role"] == "user"]
     replies = [m for m in answered if m["role"] == "assistant"]

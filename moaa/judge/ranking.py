@@ -1,8 +1,8 @@
 """From comparisons to a ranking, and from a ranking to a preference pair. Pure (paper §4.1; the rules are ours).
 
 Each comparison gives 1, ½ or 0 points; a sample's points are divided by its valid comparisons. Two equal texts share
-the point without being judged. Best is the highest and worst the lowest; samples that draw are told apart by
-the points they took from each other, then by the lower index, never by length.
+the point without being judged. Best is the highest and worst the lowest; a draw goes to the points the samples took
+from each other, then to the lower index, never to length.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,8 @@ class Ranking:
 
 
 def majority(outcomes: Sequence[int | None]) -> int | None:
-    """What more than half of all outcomes say, those that are missing counted too; None where neither side has that."""
+    """The side of more than half of all outcomes, missing ones included in the total; None where neither side has
+    that."""
     ones, zeros = outcomes.count(1), outcomes.count(0)
     if 2 * max(ones, zeros) <= len(outcomes):
         return None
@@ -41,9 +42,11 @@ def majority(outcomes: Sequence[int | None]) -> int | None:
 
 
 def panel_score(votes: Sequence[Sequence[int | None]], *, least: int) -> float | None:
-    """What [forward, backward] of every judge say of a: 1 win, 0 loss, ½ where neither has a majority of the panel.
+    """Points of a from [forward, backward] of every judge: 1 win, 0 loss, ½ where neither side has a majority of the
+    panel.
 
-    A vote counts for a side when both of its verdicts do. None: fewer than `least` judges gave both verdicts.
+    A judge's vote counts for a side when both of its verdicts say so. None: fewer than `least` judges gave both
+    verdicts.
     """
     if sum(None not in vote for vote in votes) < least:
         return None
@@ -66,8 +69,8 @@ def needed(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
 def rank(texts: Sequence[str], comparisons: Sequence[Comparison]) -> Ranking:
     """Rank the samples `texts` by `comparisons` between them.
 
-    One comparison of a sample may have failed; a sample with fewer valid ones (below n - 2, or none at all) drops the
-    prompt, since its points would be those of another contest.
+    One comparison of a sample may fail. When a sample has fewer valid ones than n - 2, or none, the prompt is dropped:
+    its points could not be compared with those of the others.
 
     Raises:
         ValueError: fewer than two samples, or a comparison of samples that are not there.
@@ -114,7 +117,7 @@ def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tup
 
 
 def _settle(tied: Sequence[int], scores: Mapping[tuple[int, int], Fraction], *, highest: bool) -> int:
-    """One of the samples with equal points: by their points against each other, then the lower index."""
+    """Pick one of the samples with equal points: by their points against each other, then the lower index."""
 
     def among(i: int) -> Fraction:
         return sum((scores.get((i, j), _HALF) for j in tied if j != i), Fraction(0))

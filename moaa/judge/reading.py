@@ -1,8 +1,8 @@
-"""What judges wrote, read: a verdict, or a choice of criteria. Pure and strict: one clear reading, or none.
+"""Read what judges wrote: a verdict, or a choice of criteria. Pure and strict: one clear reading, or none.
 
-A verdict is a label, [[A]] or [[B]], that ends or begins a line. Judges write it last, or first and explain; they also
-name labels while they reason ("I prefer [[A]] over [[B]]."), and a label that is only mentioned decides nothing. Text
-without a verdict is a failure and not a tie. A choice of criteria is exactly the asked number of known names.
+A verdict is a label, [[A]] or [[B]], that ends or begins a line. Judges write it last, or first with an explanation
+after it. They also mention labels while they reason ("I prefer [[A]] over [[B]]."); a mention decides nothing. Text
+without a verdict is a failure, not a tie. A choice of criteria names exactly as many known criteria as were asked for.
 """
 
 import re
@@ -46,7 +46,7 @@ def parse_verdict(text: str) -> Verdict | None:
 
 
 def _stated(line: str) -> Verdict | None:
-    """The label that `line` ends or begins with, unless its sentence holds the other one too or turns it round."""
+    """The label that `line` ends or begins with, unless its sentence also holds the other label or negates this one."""
     sentences = [sentence for sentence in _SENTENCE_END.split(line) if _LABEL.search(sentence)]
     if not sentences:
         return None
@@ -78,10 +78,9 @@ _ITEM_END = r"(?=[*_`\"]*[ \t]*(?:$|[:(–—]|- ))"
 def parse_criteria(text: str, choices: Sequence[Criterion], *, count: int) -> list[Criterion] | None:
     """The chosen criteria in the order of the list in `text`, or None when it does not name exactly `count`.
 
-    Names are looked for after the last heading "Selected Criteria" where there is one, and before "Explanation",
-    without regard to case; a longer name wins over one that it contains. A name that appears twice is one choice.
-    When exactly `count` lines start with a name as list items do, what follows on them may mention others; else
-    every name counts.
+    Names count after the last heading "Selected Criteria", if there is one, and before "Explanation". Case does not
+    matter, a longer name wins over one that it contains, and a name that appears twice is one choice. When exactly
+    `count` lines start with a name as list items do, only those names count; else every name does.
 
     Example: "Selected Criteria:\\n1. Accuracy\\n2. Depth\\nExplanation: clarity matters less" with count 2 gives
     Accuracy and Depth.

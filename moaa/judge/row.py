@@ -1,4 +1,4 @@
-"""The rows of a judged prompt, from one ranking: all that was compared, the preference pair, and what judges said."""
+"""From one ranking to the rows of a judged prompt: its comparisons, the preference pair, and what judges said."""
 
 from moaa.judge.method import Ranked
 from moaa.judge.ranking import PAIR
@@ -18,7 +18,7 @@ def ranking_row(row: SampleRow, ranked: Ranked) -> RankingRow:
 
 
 def pair_row(row: SampleRow, ranked: Ranked) -> PairRow | None:
-    """The preference pair, or None when the outcome says that there is none."""
+    """The preference pair, or None when the outcome is another."""
     ranking = ranked.ranking
     if ranking.outcome != PAIR:
         return None

@@ -1,4 +1,4 @@
-"""What judges were asked for and said about one pair: the trail that a verdict leaves, whatever came of it."""
+"""What judges were asked and said about one pair, with or without a verdict in the end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Role(StrEnum):
 
 
 UNREADABLE = "unreadable"
-"""Reason of a reply in which nothing could be read, after its one retry."""
+"""Reason when nothing could be read in a reply, after its one retry."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Judgement:
     text: str
     """Its reply; empty where the call failed."""
     verdict: Verdict | None = None
-    """Of role verdict: which answer of those it was shown, not of the pair's."""
+    """Of role verdict: which of the two answers as shown, not as numbered in the pair."""
     failure: str = ""
     """Why there is no reply, or `unreadable`; empty where all is well."""
     longer: Verdict | None = None

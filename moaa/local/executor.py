@@ -1,4 +1,4 @@
-"""`moaa run`: the whole of a resource on one machine.
+"""`moaa run`: carry out a whole resource on one machine.
 
 Level-triggered: read the manifests, ask the plan what to start, wait for something to end, read again. The store is the
 only memory, so the runner may be killed at any instruction and started again; it repeats nothing that has a manifest,
@@ -46,14 +46,14 @@ MAX_RETRY_DELAY_S = 60.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is carried out; nothing here changes what it makes."""
+    """How a run is carried out. Nothing here changes results."""
 
     folder: Path
     """Logs, job files and scratch of this run."""
     cache: Path
     """Weights, bytecode and compiled kernels, shared by runs."""
     capacity: Callable[[], Capacity]
-    """What the machine offers; asked once what an earlier runner left has gone."""
+    """Gives what the machine offers. Called once the processes of an earlier runner are gone."""
     until: str | None = None
     """The last stage to finish; None: all."""
     retry_delay_s: float = 2.0
@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Hold:
-    """What a runner has of the machine."""
+    """What a runner holds on the machine."""
 
     capacity: Capacity
     lock_fd: int
@@ -75,13 +75,13 @@ class Hold:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run stands when nothing is left to do."""
+    """The outcome of a run when nothing is left to do."""
 
     results: dict[str, StageResult]
     made: tuple[str, ...]
     """Stages that this runner finished; the others were there before."""
     kept: tuple[str, ...] = ()
-    """What the resource says otherwise than the closed iterations it leaves as they are."""
+    """Edits that closed iterations do not take up, as sentences."""
 
 
 async def execute(resource: MoAA, store: Store, settings: Settings, notify: Notify = ignore) -> Finished:
@@ -115,7 +115,8 @@ def wanted(graph: Graph, until: str | None) -> Graph:
 
 
 class _Runner:
-    """State of one `execute`, all of it a cache of the store's but for the failures, which count anew each time."""
+    """State of one `execute`. All of it is a cache of the store, except the failures, which start from zero each
+    time."""
 
     def __init__(
         self,
@@ -231,7 +232,7 @@ class _Runner:
             self._notify("stage_attempt_failed", stage=stage, error=ended.error, attempts_left=left)
 
     async def _survey(self) -> None:
-        """What is done now: also by an earlier runner, or in another run over the same inputs."""
+        """What is done now, including work of an earlier runner or of another run over the same inputs."""
 
         async def look_up(identity: Identity) -> StageResult | None:
             if identity.fingerprint not in self._found and identity.stage.id not in self._running:
@@ -256,7 +257,7 @@ class _Runner:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""
         left = [stage for stage in self._graph.stages.values() if stage.id not in self._results]
         needed = servers_needed(left, self._resource)
-        # Whom a promotion will choose is not known yet; the newest student is the likeliest, and is up already.
+        # The promotion has not chosen yet. The newest student is the likeliest, and is up already.
         likely = [stage.candidates[-1] for stage in left if stage.candidates and f"@{stage.id}" in needed]
         upcoming = await around.catalogue.keys([*needed, *likely], self._results)
         around.pool.upcoming = list(dict.fromkeys(upcoming))
@@ -303,7 +304,7 @@ class _Runner:
 
 
 def _verdict(decision: Decision) -> str:
-    """What failed, and what did not come to its turn because of it."""
+    """What failed, and what was not done because of that."""
     lines = [f"{stage}: {error.removeprefix(f'{stage}: ')}" for stage, error in decision.failed.items()]
     if decision.waiting:
         lines.append(f"not done because of that: {', '.join(decision.waiting)}")

@@ -1,7 +1,7 @@
-"""One run of a stage's job as a process: the job file in, an outcome out.
+"""Run a stage's job as a process: the job file goes in, an outcome comes out.
 
-A job says by its exit code how it ended (`moaa.contract.exits`). Whatever it says, the stage is done only when its
-manifest is in the store.
+A job says by its exit code how it ended (`moaa.contract.exits`). Even so, the stage is done only when its manifest is
+in the store.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from moaa.local.processes.process import Guarded, Guards, last, quoted
 from moaa.local.serving.machine import visible
 
 STOP_GRACE_S = 30.0
-"""A job that is told to stop flushes its ledger or waits for a checkpoint's upload."""
+"""A job that gets SIGTERM flushes its ledger or waits for a checkpoint's upload."""
 
 
 class End(StrEnum):
@@ -81,14 +81,14 @@ def environment(inherited: Mapping[str, str], files: JobFiles, *, gpus: tuple[st
 
 
 def read_progress(file: Path) -> Figures:
-    """The figures a job last wrote; none when it wrote none yet."""
+    """The figures that a job last wrote; empty before the first."""
     with contextlib.suppress(FileNotFoundError):
         return progress_document.read(file.read_bytes())
     return {}
 
 
 def classify(exit_code: int, *, seconds: float, log: Sequence[str], progress: Figures) -> Outcome:
-    """What an exit code means, with the words of the job where it left any; `log`: what it wrote.
+    """The outcome of an exit code, with the job's own words where it left any. `log` is what it wrote.
 
     >>> classify(64, seconds=1.0, log=['{"error": "no rows", "permanent": true}'], progress={}).error
     'no rows'

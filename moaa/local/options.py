@@ -1,4 +1,4 @@
-"""What a user may say about how a run is carried out, by flags or the environment, and what follows from it."""
+"""How a user sets up a run, by flags or the environment, and the settings that follow."""
 
 import os
 from functools import partial
@@ -28,7 +28,7 @@ class RunOptions(BaseSettings):
 
 
 def read_options(flags: dict[str, Any]) -> RunOptions:
-    """Flags over environment over defaults; a flag that is None was not given. Raises UsageError: a value is wrong."""
+    """Flags over environment over defaults; None is a flag that was not given. Raises UsageError: a value is wrong."""
     try:
         return RunOptions(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """One attempt of a stage: lease servers, run the job, and run it again with others while rows wait for them.
 
 Ends in one of two ways only: the manifest is in the store, or `Failed` says why not. Rows that wait for models are no
-failure as long as something new happens in a cycle over all models. Whether to try again is the plan's to say.
+failure as long as something new happens in a cycle over all models. The plan decides whether to try again.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which models are served to the next run of a job, and whether rows that wait for models still get somewhere."""
+"""Which models are served to the next run of a job, and whether waiting rows still make progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from moaa.plan.stage import Stage
 
 @dataclass
 class Cycle:
-    """Tells whether rows that wait for models still get somewhere."""
+    """Tells whether rows that wait for models still make progress."""
 
     models: int
     seen: set[str] = field(default_factory=set)
@@ -71,7 +71,7 @@ def choose_servers(
 
 
 def by_key(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
-    """One spec for each server; of several names for one, that which wants most replicas."""
+    """One spec for each server. Of several names for one server, the spec that wants most replicas counts."""
     unique: dict[str, ServerSpec] = {}
     for spec in specs.values():
         known = unique.setdefault(spec.key, spec)

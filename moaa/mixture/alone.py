@@ -1,4 +1,5 @@
-"""One model without a mixture: whole conversations for evaluation, several answers to one prompt for preferences."""
+"""One model without a mixture: it answers whole conversations for evaluation, or one prompt several times for
+preferences."""
 
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo, sampling_of
@@ -12,7 +13,7 @@ from moaa.mixture.turns import answer_turns, prompt_of
 
 
 async def answer_alone(messages: Conversation, model: str, sampling: Sampling, asker: Asker) -> list[Message]:
-    """Every user turn of `messages` answered by `model`, in the context of its own earlier answers.
+    """Answer every user turn of `messages` with `model`, in the context of its own earlier answers.
 
     Calls are named `turn<t>`.
 
@@ -32,11 +33,11 @@ async def sample_answers(messages: Conversation, model: str, dpo: Dpo, asker: As
     """Up to `dpo.samples` independent answers of the student to the last user turn, in sample order.
 
     Earlier assistant turns are the data's own, so that all samples answer one and the same prompt. Calls are named
-    `s<j>`. Samples that failed for good (a student may answer with nothing at all), cut ones among them unless
-    `dpo.when_cut` is Use, are left out as long as two remain, the fewest that can be compared.
+    `s<j>`. Samples that failed permanently (an empty answer, or a cut one unless `dpo.when_cut` is Use) are left out as
+    long as two remain, the fewest that can be compared.
 
     Raises:
-        CallError: fewer than two samples, and the reason is that of the first that failed; or a failure that may pass.
+        CallError: fewer than two samples are left (with the reason of the first failure), or a failure may pass.
         ModelAbsent: raised after every call that can be made now was made.
     """
     sampling = sampling_of(dpo)

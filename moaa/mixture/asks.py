@@ -1,4 +1,4 @@
-"""What a mixture asks of the world: templates, models, calls. For the plan; pure."""
+"""What a mixture takes: templates, models, calls. For the plan; pure."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from moaa.api.mixture import Layer, Mixture
 from moaa.asking.load import MARKER_TOKENS, PROMPT_TOKENS, Load, written
 
 MIXTURE_PROMPTS = ("aggregate", "proposal")
-"""Templates that a mixture fills."""
+"""Names of the templates that a mixture fills."""
 AGGREGATE_INSTRUCTION_TOKENS = 280
 """Our aggregate prompt (about 1,150 characters) without its proposals."""
 

@@ -1,7 +1,7 @@
 """How proposals are shown to the aggregator and to later layers. Pure; inputs are never changed.
 
-As in the original MoA code the prompt goes into the system message, after an existing one, and the conversation
-follows unchanged.
+As in the original MoA code, the prompt goes into the system message, behind one that is there. The conversation follows
+unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from moaa.conversation import Conversation, Message
 
 
 def aggregate_messages(history: Conversation, proposals: Sequence[str], prompts: Mapping[str, str]) -> list[Message]:
-    """The conversation with the proposals to its last user turn before it.
+    """The conversation, with the proposals for its last user turn put before it.
 
     `prompts` are the effective templates (`moaa.api.prompts.effective`); `aggregate` and `proposal` are read.
     """

@@ -1,6 +1,6 @@
 """One conversation through the mixture: layers of proposers, then the aggregator, turn by turn (paper §3.1).
 
-Everything a row needs of the world is an `Asker`; with equal replies the result is equal, whatever the timing. Calls
+A row needs nothing but an `Asker`. Equal replies give an equal result, whatever the timing. Calls
 are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from 0; two identical proposers have
 different names, so they never share an answer.
 """
@@ -32,7 +32,7 @@ class Answered:
     absent: list[AbsentProposal]
     """Proposals that failed for good, over all turns and layers."""
     shortened: int
-    """Proposals that some reader got shortened, counted once a reader."""
+    """Proposals that were shortened for a reader, counted once for each reader."""
 
     def row(self, id: str) -> ConversationRow:
         return ConversationRow(
@@ -47,7 +47,7 @@ class Answered:
 
 @dataclass
 class _Notes:
-    """What is counted on the way."""
+    """Counts of one conversation."""
 
     proposals: list[ProposalRecord] = field(default_factory=list)
     absent: list[AbsentProposal] = field(default_factory=list)
@@ -55,7 +55,7 @@ class _Notes:
 
 
 async def answer_conversation(messages: Conversation, mixture: Mixture, asker: Asker) -> Answered:
-    """Every user turn of `messages` answered by the mixture.
+    """Answer every user turn of `messages` with the mixture.
 
     `mixture` names models as the asker's caller knows them (`$student` is replaced).
 

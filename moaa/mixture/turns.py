@@ -1,7 +1,7 @@
-"""Walking through a conversation's user turns (paper Eq. 3).
+"""Walk through a conversation's user turns (paper Eq. 3).
 
 Each user turn is answered in the context of the turns before it and of the answers given to them here; the data's own
-assistant turns are discarded, since the next answer must build on ours. System messages stay where they are.
+assistant turns are dropped, since the next answer must build on ours. System messages stay where they are.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,1 +1,1 @@
-"""Resource and finished stages to stages that are ready now: pure functions, no I/O, no clock."""
+"""From a resource and its finished stages to the stages that are ready now. Pure: no I/O, no clock."""

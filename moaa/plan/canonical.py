@@ -1,8 +1,8 @@
 """Which fields of the resource change what a stage produces, and the canonical form they are hashed in.
 
 Everything counts unless it is listed in NEUTRAL: replicas, GPUs, resources, templates, secrets, limits on what is
-tolerated. A field that is added later goes into LATER, so that it is left out at its default and no finished stage is
-repeated by an upgrade. A test lists every field of every class here, so that a new one forces the decision.
+tolerated. A field that is added later goes into LATER: it is left out at its default, so an upgrade repeats no finished
+stage. A test lists every field of every class, so a new one forces the decision.
 """
 
 import hashlib

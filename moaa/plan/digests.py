@@ -55,7 +55,7 @@ def answering(model: Model, digest: str) -> Document:
 
 
 def chat_of(model: Model) -> Document:
-    """The chat template that the resource gives a model, and its arguments; nothing where it gives none."""
+    """The chat template and its arguments that the resource gives a model; empty where it gives none."""
     document: Document = {}
     if model.chat_template is not None:
         document["chatTemplate"] = text_digest(model.chat_template)
@@ -65,7 +65,7 @@ def chat_of(model: Model) -> Document:
 
 
 def taught(resource: MoAA) -> Document:
-    """What makes other tokens of the same rows in a training, as far as the resource states it."""
+    """What turns the same rows into other tokens in a training, as far as the resource states it."""
     thinking = resource.spec.training.thinking
     return chat_of(resource.spec.model(resource.spec.student)) | ({"thinking": str(thinking)} if thinking else {})
 

@@ -1,7 +1,7 @@
 """What a stage depends on, as one canonical document, and its digest: the fingerprint.
 
-A stage whose manifest carries the fingerprint is done, whoever made it and whenever. `inputs` digests the rows alone,
-so that stages which ask other models about the same rows share one ledger of calls. Each kind says what its document
+A stage is done when a manifest carries its fingerprint, whichever run made it and whenever. `inputs` digests the rows
+alone, so stages that ask other models about the same rows share one ledger of calls. Each kind says what its document
 holds (`moaa.plan.kinds`). Never in a document: replicas, GPUs, workers, images, pod templates, credentials, tolerated
 failures (`moaa.plan.canonical` lists them).
 """

@@ -1,9 +1,9 @@
 """The static graph of a run: which stages there are, what each reads, which models must answer while it runs.
 
 `build` is a function of the resource alone. Its invariants: every stage comes after those it needs; `$student` and
-`start` are resolved, so that a stage names its models by declared name or by the stage that made them; the first
-stages of an iteration need the promotion that closed the one before, so that one iteration at a time is open and an
-edit has one place to act.
+`start` are resolved, so that a stage names its models by declared name or by the stage that made them; the first stages
+of an iteration need the promotion that closed the one before. So one iteration at a time is open, and an edit acts in
+one place.
 
 Outputs by which stages read one another: stage-data writes the tables of `moaa.plan.slices`, generate
 `conversations`, sample `samples`, judge `pairs` (and `rankings`), evaluate `answers` and `scores`, sft and dpo the
@@ -31,7 +31,7 @@ def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
 
 
 def uses_mixture(spec: MoAASpec) -> bool:
-    """Whether generate asks the mixture at all; False when every source trains on the answers that are there."""
+    """Whether generate asks the mixture at all. False when every source is trained on its own answers."""
     return any(source.answers is Answers.MIXTURE for source in spec.data.sft)
 
 

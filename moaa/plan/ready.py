@@ -1,9 +1,9 @@
 """What an executor does next: a pure decision over what is done, what runs and what has failed.
 
-Both executors ask the same questions after every event and act on the answers; nothing is remembered between two
-calls. What always holds: a stage with a result is never started; nothing starts before its inputs have results; a
-stage whose identity an edit has changed is stopped; at most one training runs; attempts of one fingerprint are
-bounded, so every run ends. Capacity (memory, GPUs) is the executor's: it may start fewer stages than it is told.
+Both executors call `decide` after every event and act on the answer; nothing is remembered between two calls. What
+always holds: a stage with a result is never started; nothing starts before its inputs have results; a stage whose
+identity an edit has changed is stopped; at most one training runs; attempts of one fingerprint are bounded, so every
+run ends. Capacity (memory, GPUs) is the executor's concern: it may start fewer stages than `start` names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,8 +19,8 @@ from moaa.plan.stage import Graph, Stage
 
 @dataclass(frozen=True)
 class Failure:
-    """How the attempts of one fingerprint went wrong so far. Deferred attempts (rows wait for a model) are not among
-    them, nor are attempts that a newer one fenced."""
+    """Failed attempts of one fingerprint. Deferred attempts (rows wait for a model) do not count, nor do attempts that
+    a newer one fenced."""
 
     attempts: int
     is_permanent: bool
@@ -42,14 +42,14 @@ class World:
 
 @dataclass(frozen=True)
 class Held:
-    """What of a run's results holds under the resource as it is now."""
+    """Which of a run's results hold under the resource as it is now."""
 
     graph: Graph = field(default_factory=Graph)
     """Without the iterations that are closed and forgotten."""
     results: Mapping[str, StageResult] = field(default_factory=dict)
     """Those that hold, by stage."""
     aside: Mapping[str, StageResult] = field(default_factory=dict)
-    """Those of stages whose inputs are not all known, so that it shows later whether they hold."""
+    """Results of stages whose inputs are not all known yet; whether they hold shows later."""
     identities: Mapping[str, Identity] = field(default_factory=dict)
     """Of stages that have no result and all inputs."""
 
@@ -57,17 +57,17 @@ class Held:
 @dataclass(frozen=True)
 class Decision:
     start: tuple[Identity, ...] = ()
-    """Stages to start, those first that come first in the graph."""
+    """Stages to start, in graph order."""
     stop: tuple[str, ...] = ()
-    """Running stages whose work nobody will read, or all of them when suspended."""
+    """Running stages whose work no later stage will read; all running stages when suspended."""
     waiting: Mapping[str, str] = field(default_factory=dict)
-    """Why each stage that neither is done, runs, starts nor has failed waits."""
+    """For each stage that waits, the reason. Stages that are done, run, start or have failed are not in it."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Stages that get no further attempt, with the last error."""
     is_finished: bool = False
     """Every stage is done."""
     is_stuck: bool = False
-    """Something has failed for good and nothing else can be done."""
+    """A stage has failed for good and no other can run."""
 
 
 def candidates(graph: Graph, resource: MoAA, results: Mapping[str, StageResult]) -> list[Identity]:
@@ -119,7 +119,7 @@ def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
 def _held(
     stage: Stage, identity: Identity | None, stop: tuple[str, ...], *, suspended: bool, training: bool
 ) -> str | None:
-    """Why a stage must not start although its inputs may be there."""
+    """Why a stage must not start now, even if its inputs are there."""
     if stage.id in stop:
         return "its running attempt is being stopped"
     if suspended:
@@ -159,7 +159,7 @@ def servers_needed(stages: Iterable[Stage], resource: MoAA) -> tuple[str, ...]:
 def servers_ahead(graph: Graph, resource: MoAA, results: Mapping[str, StageResult]) -> tuple[str, ...]:
     """Models of the stages that come before the next training, in need order: worth keeping up between two stages.
 
-    A training needs the machines, so what lies behind it is no reason to keep a server.
+    A training needs the machines, so stages behind it are no reason to keep a server.
     """
     ahead: list[Stage] = []
     for stage in graph.stages.values():
@@ -171,20 +171,11 @@ def servers_ahead(graph: Graph, resource: MoAA, results: Mapping[str, StageResul
     return servers_needed(ahead, resource)
 
 
-def servers_to_release(
-    up: Iterable[str], graph: Graph, resource: MoAA, results: Mapping[str, StageResult], running: Iterable[str]
-) -> tuple[str, ...]:
-    """Of the servers that are up, those that neither a running stage nor one before the next training asks."""
-    now = servers_needed((graph.stages[name] for name in running if name in graph.stages), resource)
-    wanted = {*now, *servers_ahead(graph, resource, results)}
-    return tuple(name for name in up if name not in wanted)
-
-
 def next_in_turn(stage: Stage, waiting: Mapping[str, int], last: str | None) -> str | None:
     """Schedule InTurn: the model to serve next, given how many rows wait for each; None when none waits.
 
-    Cyclic in the order in which rows need the models, so that every visit is followed by the models that its answers
-    feed; a mixture over several turns takes one cycle a turn.
+    Goes round in the order in which rows need the models, so each model is followed by those that its answers feed. A
+    mixture over several turns takes one cycle a turn.
     """
     order = list(stage.serves)
     turned = order.index(last) + 1 if last in order else 0

@@ -1,7 +1,7 @@
-"""What a finished stage leaves to later stages and to the plan, and where it lies in the store.
+"""What a finished stage leaves to later stages and to the plan, and where that lies in the store.
 
-A stage is done when a manifest with its fingerprint exists. What the plan needs to know of a manifest is its
-`StageResult`, small enough for a Kubernetes status or a container's termination message.
+A stage is done when a manifest with its fingerprint exists. The plan needs only its `StageResult`, which is small
+enough for a Kubernetes status or a container's termination message.
 """
 
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ class StageResult(Spec):
     models: dict[str, Digest] = {}
     """resolve only: content digest (or the digest of source and commit) of every declared model."""
     score: Annotated[str, StringConstraints(max_length=64)] | None = None
-    """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half of its interval
-    (`43.8 ± 2.1`). None without selection benchmarks."""
+    """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half the width of
+    its interval (`43.8 ± 2.1`). None without selection benchmarks."""
 
     warnings: Warnings = []
     """For people: members that failed often or whose verdicts follow something else than the answers."""

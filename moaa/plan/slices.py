@@ -1,4 +1,4 @@
-"""Names of the tables that stage-data writes, and which of their rows an iteration takes.
+"""Names of stage-data's tables, and which of their rows an iteration takes.
 
 `seed` has permuted every table once; iteration i takes the next disjoint `limit` rows of each source, sources one
 after the other in the order of the resource.

@@ -1,4 +1,4 @@
-"""The words of the plan: kinds of stages, a stage, and the graph of a run."""
+"""The plan's nouns: kinds of stages, a stage, and the graph of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,4 +44,4 @@ class Stage:
 @dataclass(frozen=True)
 class Graph:
     stages: Mapping[str, Stage] = field(default_factory=dict)
-    """In an order in which every stage comes after those it needs."""
+    """Ordered so that every stage comes after those it needs."""

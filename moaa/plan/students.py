@@ -1,4 +1,4 @@
-"""Who `$student` is in a stage; mixtures, judges and benchmarks with it replaced."""
+"""Which model `$student` is in a stage, and mixtures, judges and benchmarks with it replaced."""
 
 from typing import TypeVar
 
@@ -16,12 +16,14 @@ PartT = TypeVar("PartT", Proposer, Aggregator, JudgeModel)
 
 
 def promoted(spec: MoAASpec, iteration: int) -> str:
-    """`$student` in an iteration: the declared student in the first, then whom the iteration before promoted."""
+    """`$student` in an iteration: the declared student in the first, then the one that the iteration before
+    promoted."""
     return spec.student if iteration <= 1 else f"@{stage_id(iteration - 1, Kind.PROMOTE)}"
 
 
 def resolved_mixture(resource: MoAA, stage: Stage) -> Mixture:
-    """The mixture a stage asks, with `$student` replaced and, from the second iteration on, added where asked for.
+    """The mixture that a stage asks, with `$student` replaced and, from the second iteration on, added if the resource
+    says so.
 
     Names may be `@stage` afterwards, which the resource itself does not allow.
 

@@ -1,4 +1,4 @@
-"""Whom an evaluate stage measures, and under which label its rows appear.
+"""Which models an evaluate stage measures, and under which labels.
 
 | stage | labels |
 |---|---|
@@ -18,7 +18,7 @@ from moaa.plan.stage import Stage
 from moaa.plan.students import measure, resolved_mixture
 
 BASE, AGGREGATOR, MIXTURE = "base", "aggregator", "mixture"
-"""Labels that are no model's name. A declared model of that name keeps it with `model-` before it."""
+"""Labels with a meaning of their own. A declared model of that name gets `model-` before it."""
 _TAKEN = frozenset({BASE, AGGREGATOR, MIXTURE, "sft", "dpo"})
 
 
@@ -43,7 +43,7 @@ def subjects(resource: MoAA, stage: Stage) -> list[Subject]:
     """In the order of the report. Labels are unique, and no model is measured alone twice.
 
     Raises:
-        ValueError: the stage measures nobody (it is no evaluate stage).
+        ValueError: the stage measures nothing (it is no evaluate stage).
     """
     if stage.student is None:
         raise ValueError(f"{stage.id}: names no student to measure")

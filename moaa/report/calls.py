@@ -1,4 +1,4 @@
-"""How the calls went: by stage and model, what was cut, lowered, thought or failed, and in whose words."""
+"""How the calls went, by stage and model: what was cut, lowered, thought or failed, in the server's words."""
 
 from collections.abc import Iterator
 
@@ -51,10 +51,10 @@ def call_notes(view: RunView) -> Iterator[str]:
             yield f"{where}, {sum(entry.cut.values())} ended at the limit of tokens ({roles}); raise maxTokens there."
         if entry.lowered:
             yield (
-                f"{where}, {entry.lowered} were allowed fewer tokens than maxTokens says, since the prompt left no "
-                "more of the window; raise maxModelLen."
+                f"{where}, {entry.lowered} were allowed fewer tokens than maxTokens says, because the prompt "
+                "filled the window; raise maxModelLen."
             )
         if entry.uncounted:
             yield (
-                f"{where}, {entry.uncounted} came back without a count of tokens, so tokens and cost are told too low."
+                f"{where}, {entry.uncounted} came back without a count of tokens, so tokens and cost are shown too low."
             )

@@ -1,7 +1,7 @@
-"""Which charts a report has and what they show: from a summary to titled figures in two widths.
+"""From a summary to the charts of a report: titled figures in two widths.
 
-Every figure is drawn once for wide and once for narrow screens; the page shows one of them. Nothing is computed here
-that the summary does not hold, apart from thinning long training curves.
+Every figure is drawn once for wide and once for narrow screens; the page shows one of them. Apart from thinning long
+training curves, nothing is computed here that the summary does not hold.
 """
 
 import math
@@ -112,7 +112,7 @@ def length_figures(view: RunView, summary: Summary) -> list[Figure]:
             for label, s, kept in _students(view, summary, scores)
         ]
         mixture = next((s.mean_length for s in scores if s.iteration == 0 and s.model == MIXTURE), None)
-        caption = "Mean characters of an answer. A gain that comes with ever longer answers deserves a second look."
+        caption = "Mean characters of an answer. If answers grow as scores do, read some before you trust the gain."
         found.append(
             _progress(
                 f"{name}: answer length by iteration",
@@ -127,7 +127,7 @@ def length_figures(view: RunView, summary: Summary) -> list[Figure]:
 
 
 def member_figures(view: RunView, summary: Summary) -> list[Figure]:
-    """The mixture, its members, and the student before and after, one figure a benchmark."""
+    """The mixture, its members, and the student before and after: one figure a benchmark."""
     found = []
     for name, scores in _by_benchmark(summary.scores):
         dots = []
@@ -152,7 +152,7 @@ def member_figures(view: RunView, summary: Summary) -> list[Figure]:
 
 
 def outcome_figure(pairs: Sequence[PairSummary]) -> Figure:
-    """What became of the prompts of every judge stage."""
+    """Outcomes of the prompts of every judge stage."""
     bars = [
         Bar(
             f"iteration {p.iteration}",
@@ -167,7 +167,7 @@ def outcome_figure(pairs: Sequence[PairSummary]) -> Figure:
 
 
 def order_figure(judges: Sequence[OrderSummary]) -> Figure:
-    """How far verdicts depend on which answer stood first."""
+    """How much verdicts depend on which answer stood first."""
     bars = [
         Bar(
             f"iter. {j.iteration} · {j.judge}",
@@ -178,7 +178,8 @@ def order_figure(judges: Sequence[OrderSummary]) -> Figure:
     ]
     title = "Verdicts in both orders"
     caption = (
-        "Each two answers are judged twice with their places swapped. What follows the place counts half for each."
+        "Each pair of answers is judged twice, with places swapped. "
+        "Where the verdict follows the place, each gets half."
     )
     names = ("same winner both times", "first place won both", "second place won both", "no verdict")
     return _bars(title, caption, bars, names, (0, 4, 3, 6))
@@ -202,7 +203,7 @@ def time_figure(summary: Summary) -> Figure | None:
             bars.append(Bar(label, parts, wording.seconds(sum(parts))))
     if not bars:
         return None
-    caption = "Work time over all attempts; model start-up and waiting for machines are not in it."
+    caption = "Work time over all attempts, without model start-up and waiting for machines."
     colours = tuple(TIME_COLOURS[group] for group in Group)
     return _bars("Where the time went", caption, bars, [*Group], colours, is_full=True)
 

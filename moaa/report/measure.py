@@ -19,7 +19,7 @@ from moaa.run.view import RunView, StageView
 
 @dataclass(frozen=True)
 class Measured:
-    """A benchmark of the resource and what reads it."""
+    """A benchmark of the resource, and whether the gate reads it."""
 
     benchmark: AnyBenchmark
     use: Use
@@ -97,7 +97,8 @@ def gains(
     names: tuple[str, str],
     evaluation: Evaluation,
 ) -> list[GainSummary]:
-    """Candidate minus baseline on every benchmark, over the prompts both answered; none where they share no prompt.
+    """Candidate minus baseline on every benchmark, over the prompts that both answered. A benchmark without shared
+    prompts gives no gain.
 
     `evaluation` says how intervals are drawn.
     """
@@ -138,7 +139,7 @@ def gains_over_mixture(view: RunView) -> list[GainSummary]:
 
 
 def _gains_over(view: RunView, label: str, name: str, student: str) -> list[GainSummary]:
-    """The student against a label of iteration 0, on the benchmarks that the student's iteration had."""
+    """The student against a label of iteration 0, on the benchmarks of the student's iteration."""
     made = view.of(student[1:]) if student.startswith("@") else None
     spec, iteration = view.spec_of(made) if made else view.resource.spec, iteration_of(student)
     scored = scores_of(view, student) if made else start_scores(view, BASE, iteration=iteration)
@@ -190,7 +191,7 @@ def _estimate(evaluation: Evaluation, values: Sequence[float]) -> Estimate:
 
 
 def data(view: RunView) -> list[DataSummary]:
-    """What became of the rows of every source, from the metrics of stage-data; none until that is done."""
+    """Outcomes of the rows of every source, from the metrics of stage-data; empty until that is done."""
     stage = view.of(STAGE_DATA)
     if stage is None or stage.manifest is None:
         return []

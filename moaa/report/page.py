@@ -1,4 +1,4 @@
-"""What the page shows of single rows and sums: values made for the template, still without any markup."""
+"""Sample rows and sums for the page: plain values for the template, without markup."""
 
 import re
 from collections.abc import Sequence
@@ -118,7 +118,7 @@ def usage_lines(view: RunView) -> list[UsageLine]:
 
 
 def cut(text: str) -> str:
-    """The text up to MAX_CHARS, saying how much is left out."""
+    """The text up to MAX_CHARS; says how much is left out."""
     if len(text) <= MAX_CHARS:
         return text
     return f"{text[:MAX_CHARS]}… ({len(text) - MAX_CHARS:,} more characters)"

@@ -86,8 +86,8 @@ def _licences(view: RunView) -> dict[str, str | None]:
 def without_secrets(url: str) -> str:
     """The URL without user, password, query and fragment, where keys may hide.
 
-    A password may hold what ends a host ("/" is common in keys of S3): what stands before the last "@" goes when it
-    cannot be a host and a port.
+    A password may hold characters that end a host ("/" is common in keys of S3). So all before the last "@" goes unless
+    it can be a host and a port.
     """
     scheme, mark, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]

@@ -1,7 +1,7 @@
 """`summary.json`: the figures of a run for programs, and the same figures the HTML report shows.
 
 Lists are in graph order, then in the order of the resource, floats have six significant digits: the same store gives
-the same bytes. A figure that is not there is null, never zero.
+the same bytes. A missing figure is null, never zero.
 """
 
 from typing import Annotated, Literal
@@ -49,13 +49,13 @@ class StageSummary(Record):
     iteration: int
     status: StageStatus
     seconds: Figure | None = None
-    """Work time over all attempts; null until the stage is done."""
+    """Work time over all attempts. Null until the stage is done."""
     wall_seconds: Figure | None = None
     """From the start of its model servers to the end of its job, over all attempts; null where no executor said."""
     rows: int | None = None
     """Rows it worked on."""
     prompt_tokens: int | None = None
-    """Null for stages that ask no model."""
+    """Null: the stage asks no model."""
     completion_tokens: int | None = None
     calls: int | None = None
     reused_calls: int | None = None
@@ -91,7 +91,7 @@ class ScoreSummary(Record):
     mean_length: Figure
     """Of an answer, in characters."""
     length_controlled: Figure | None = None
-    """Win rates only: what it would be if both sides answered at the same length (`moaa.evaluate.statistics`)."""
+    """Win rates only: an estimate for answers of equal length on both sides (`moaa.evaluate.statistics`)."""
 
 
 class GainSummary(Record):
@@ -141,8 +141,8 @@ class OrderSummary(Record):
     position_consistency: Figure | None
     """agreed ÷ (comparisons − no verdict)."""
     agreement: Figure | None = None
-    """Panel only. Of a judge: how often it sides with the panel where both are certain; of the panel: how often two of
-    its judges who are both certain say the same."""
+    """Panel only. For a judge: how often it agrees with the panel when both are certain. For the panel: how often two
+    of its judges agree when both are certain."""
 
 
 class PairSummary(Record):
@@ -207,7 +207,7 @@ class ModelSummary(Record):
 
 
 class LineageSummary(Record):
-    """What one trained student inherits: terms of use follow these."""
+    """What one trained student inherits; terms of use follow from it."""
 
     student: str
     stage: str
@@ -221,7 +221,7 @@ class LineageSummary(Record):
 
 
 class DataSummary(Record):
-    """What became of the rows of one source: read = failed + duplicates + contaminated + overLimit + rows."""
+    """Outcomes of the rows of one source: read = failed + duplicates + contaminated + overLimit + rows."""
 
     table: str
     """`sft-<k>`, `preference-<k>` or `eval-<benchmark>`."""
@@ -234,7 +234,7 @@ class DataSummary(Record):
     rows: int
     """Kept."""
     ignored: dict[str, int]
-    """Columns that nobody reads, with the rows in which they hold something."""
+    """Columns that are not read, with the number of rows in which they hold something."""
 
 
 class FailureSummary(Record):
@@ -269,11 +269,11 @@ class CallsSummary(Record):
     thoughts: int
     """Answers before which the model thought."""
     lowered: int
-    """Calls that were allowed fewer completion tokens than declared, for want of room in the window."""
+    """Calls that were allowed fewer completion tokens than declared because the prompt filled the window."""
     cut: dict[str, int]
-    """Answers that ended at their limit of tokens, by what they were asked as."""
+    """Answers that ended at their limit of tokens, by role."""
     failures: list[CallFailure]
-    """Calls that failed for good; a row may have done without them."""
+    """Calls that failed permanently; a row may have done without them."""
 
 
 class Summary(Record):
@@ -292,9 +292,9 @@ class Summary(Record):
     failures: list[FailureSummary]
     calls: list[CallsSummary]
     notes: list[str]
-    """Sentences: what went otherwise than the resource asks for, without a row being lost."""
+    """Sentences: where the run differed from what the resource asks for, without losing a row."""
     versions: dict[str, list[str]]
-    """Software that ran, every version that took part."""
+    """Software that ran; every version of it."""
     missing: list[str]
     """Sentences: what the report cannot show, and why."""
 

@@ -188,15 +188,15 @@ def failures(view: RunView) -> list[FailureSummary]:
 
 
 def notes(view: RunView) -> list[str]:
-    """What went otherwise than asked for."""
+    """Where the run differed from what was asked for."""
     outdated = [
-        f"{s.stage.id} is told as closed iterations have it: by the resource as it is now it is not made."
+        f"{s.stage.id} is shown as closed iterations have it; the resource as it is now would not make it."
         for s in view.stages
         if s.is_outdated
     ]
     unpacked = [
-        f"{s.stage.id} asked for packing and trained without: rows laid end to end gave other logits than alone with "
-        "this model. The result is the same; steps take longer."
+        f"{s.stage.id} asked for packing but trained without it: with this model, packed rows give other logits "
+        "than single rows. The result is the same; steps take longer."
         for s in view.stages
         if s.manifest and s.manifest.metrics.get("packing") == 0 and _asked_for_packing(s.manifest.document)
     ]
@@ -234,7 +234,7 @@ def missing(view: RunView) -> list[str]:
     if waiting := [s.stage.id for s in view.stages if s.status == "waiting"]:
         more = f" and {wording.plural(len(waiting) - NAMED, 'other')}" if len(waiting) > NAMED else ""
         found.append(
-            f"Not begun, since what they need is not there or nothing runs: {', '.join(waiting[:NAMED])}{more}."
+            f"Not begun, because their inputs are missing or nothing runs: {', '.join(waiting[:NAMED])}{more}."
         )
     for stage in view.stages:
         if view.curves.get(stage.stage.id) == ():

@@ -1,4 +1,4 @@
-"""Numbers and findings as a person would say them. Every sentence claims what the figures show and no more."""
+"""Numbers and findings in words. A sentence claims what the figures show and no more."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -82,8 +82,8 @@ def headline(
 ) -> Headline:
     """The report's first sentence.
 
-    Benchmarks that no decision read are the evidence when there are any: the student was chosen by the others, which
-    flatters it. `progress` is stages done and in all; `closed` counts finished promotions; `confidence` is in percent.
+    The evidence is benchmarks that no decision read, if there are any: the others chose the student, so they flatter
+    it. `progress` is stages done and in all; `closed` counts finished promotions; `confidence` is in percent.
     """
     done, total = progress
     chosen_by = [g for g in gains if g.use == "selection"]
@@ -110,7 +110,7 @@ def headline(
 
 
 def _aside(chosen_by: Sequence[GainSummary], *, is_evidence: bool, confidence: float) -> str:
-    """What is to be said of the benchmarks that chose the student."""
+    """The sentence on the benchmarks that chose the student."""
     if not chosen_by:
         return ""
     if is_evidence:
@@ -145,4 +145,4 @@ def _conclude(
         return "Better", f"The student is better than it was: {first}{more}.{unsure}"
     if worse:
         return "Worse", f"The promoted student is worse than the start: {first}.{unsure}"
-    return "WithinNoise", f"No gain can be told from noise: {first}. More prompts would narrow the interval."
+    return "WithinNoise", f"No gain stands out from noise: {first}. More prompts would narrow the interval."

@@ -1,1 +1,1 @@
-"""What a run left in its store, read as values."""
+"""Read what a run left in its store, as values."""

@@ -1,7 +1,7 @@
 """What iterations were closed on, read from their records: resources, and the scores of iteration 0 as they were then.
 
-A closed iteration stands on these whatever was edited since. Records of versions that did not write them have neither;
-such iterations are told by the run's resource.
+Edits made since do not change a closed iteration. Records of older versions have neither; for such iterations the run's
+resource is used.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,8 @@ def resources_of(run: str, closed: Mapping[int, IterationRecord]) -> tuple[dict[
             found[i] = MoAA.model_validate(record.resource)
         except ValidationError:
             problems.append(
-                f"runs/{run}/iterations/{i}.json holds a resource of another version; iteration {i} is told by now's."
+                f"runs/{run}/iterations/{i}.json holds a resource of another version; "
+                f"iteration {i} is shown by the resource as it is now."
             )
     return found, problems
 

@@ -1,8 +1,8 @@
 """Reads what a run left in its store, for its report: manifests, tables, and the run's records (`moaa.run.records`).
 
-Large tables are read shard by shard and counted as they pass; only a few rows are kept. What a manifest names but
-cannot be read does not stop the report: it is named in `RunView.unreadable`. A manifest that is there and cannot be
-read stops it, since nothing that follows from that stage could be told.
+Large tables are read and counted shard by shard; only a few rows are kept. An output that cannot be read does not stop
+the report: `RunView.unreadable` names it. A manifest that cannot be read does, since everything after that stage
+depends on it.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence

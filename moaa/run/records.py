@@ -1,6 +1,6 @@
 """What a run leaves in the store beside manifests: the resource as it ran, attempts, and iterations.
 
-Nothing else reads or writes these objects: local executor, promote job, plan and report go through here. Attempts are
+Only this module reads and writes these objects. Local executor, promote job, plan and report use it. Attempts are
 for reports only. The record of a closed iteration pins it: later edits do not reopen it.
 """
 
@@ -52,7 +52,7 @@ def attempts_prefix(run: str) -> str:
 
 
 async def write_attempt(store: Store, run: str, attempt: Attempt) -> None:
-    """One new object; its name sorts by time and is unique without asking anybody."""
+    """Write one new object. Its name sorts by time and is unique without a look at the others."""
     moment = attempt.started.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")
     key = f"{attempts_prefix(run)}{moment}Z-{attempt.stage}-{secrets.token_hex(4)}.json"
     await store.put(key, attempt.model_dump_json(by_alias=True).encode())
@@ -108,7 +108,7 @@ def iteration_record(
 
 
 async def write_iteration(store: Store, run: str, record: IterationRecord, *, indent: int | None = None) -> None:
-    """Put the record, in place of an earlier one. A closed iteration is final: its record is written no more."""
+    """Write the record, replacing an earlier one. A closed iteration is final: its record is not written again."""
     key = f"{iterations_prefix(run)}{record.iteration}.json"
     await store.put(key, record.model_dump_json(by_alias=True, indent=indent).encode())
 

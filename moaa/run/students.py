@@ -1,4 +1,4 @@
-"""Who is who: students by the stages that made them, their names for readers, whom a promotion chose, their scores."""
+"""Students: the stages that made them, their names for readers, which one a promotion chose, and their scores."""
 
 from moaa.plan.ids import BASE_EVALUATE
 from moaa.plan.stage import Kind
@@ -10,10 +10,10 @@ PROMOTE_SUFFIX = f"-{Kind.PROMOTE}"
 
 
 def winner(view: RunView, promote: StageView) -> str | None:
-    """Whom a finished promotion chose, as a declared name or `@<sft or dpo stage>`; None while it is open.
+    """The student that a finished promotion chose, as a declared name or `@<sft or dpo stage>`; None while it is open.
 
     The choice is read off the weights: the candidate whose model digest is the promotion's. Candidates that are equal
-    to the byte are told apart by their order, the previous student first.
+    to the byte are chosen by their order, the previous student first.
     """
     candidate = _choice(view, promote)
     return None if candidate is None else origin(view, candidate)
@@ -103,7 +103,7 @@ def scores_of(view: RunView, student: str) -> list[ScoreRow]:
 def start_scores(view: RunView, label: str, *, iteration: int) -> list[ScoreRow]:
     """Rows of one label of iteration 0, such as `base`, that students of the iteration are compared with.
 
-    An edit may have measured iteration 0 anew since the iteration was closed: its students answered what it was then.
+    An edit may have measured iteration 0 again since the iteration was closed; these rows are from before.
     Empty when it was not measured.
     """
     rows = view.starts.get(iteration, view.scores.get(BASE_EVALUATE, ()))
@@ -124,5 +124,5 @@ def candidate_scores(view: RunView, promote: StageView, candidate: str) -> list[
 
 
 def iteration_of(student: str) -> int:
-    """That trained the student: `@i3-sft` gives 3; 0 of a declared one."""
+    """The iteration that trained the student: `@i3-sft` gives 3, a declared student 0."""
     return int(student[2 : student.index("-")]) if student.startswith("@") else 0

@@ -1,4 +1,4 @@
-"""What the judges did, counted: outcomes, how far verdicts depend on the order of the answers, and who agrees.
+"""Counts of what the judges did: outcomes, how much verdicts depend on the order of the answers, and agreement.
 
 Counts of two parts of a table add up (`Tally.__add__`), so that a table is read shard by shard. The two sample rows
 with extreme margins are kept as well, the first in row order where several are equal.
@@ -23,7 +23,7 @@ class Orders:
     second: int = 0
     """Whichever answer stood second won."""
     missing: int = 0
-    """At least one of the two verdicts could not be had."""
+    """At least one of the two verdicts is missing."""
 
     def __add__(self, other: "Orders") -> "Orders":
         return Orders(
@@ -65,7 +65,7 @@ class Tally:
     verdicts: Orders = Orders()
     """Of the method as a whole."""
     failed_verdicts: int = 0
-    """Single verdicts, two a comparison, that could not be had."""
+    """Single verdicts that are missing; a comparison has two."""
     judges: tuple[Orders, ...] = ()
     """Of every judge by itself, in the order of the resource; Panel only."""
     sided: tuple[int, ...] = ()

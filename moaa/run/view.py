@@ -1,4 +1,4 @@
-"""Everything a report says, as plain values: what `collect` read, before anything is computed or drawn.
+"""All that a report rests on, as plain values: what `collect` read, before anything is computed or drawn.
 
 A view holds aggregates and a few sample rows, never a whole table of conversations: reports stay small however large
 the run is.
@@ -15,7 +15,7 @@ from moaa.run.tally import Tally
 from moaa.store.stages.manifest import StageManifest
 
 StageStatus = Literal["done", "started", "failed", "waiting"]
-"""`started`: work of it is in the store but no manifest; whether a process runs right now, a store cannot say."""
+"""`started`: its work is in the store but no manifest. A store cannot say whether a process runs right now."""
 
 
 class CurveRow(TypedDict):
@@ -48,7 +48,7 @@ class StageView:
     resource: MoAA | None = None
     """The resource that it was made with, as its closed iteration recorded it; None: the run's resource."""
     is_outdated: bool = False
-    """Of iteration 0, as a closed iteration has it; by the run's resource as it is now it is not made."""
+    """A stage of iteration 0 that a closed iteration has and the run's resource as it is now does not make."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Who may write a shard: the holder of its highest attempt.
 
 Every worker claims the next attempt number of a shard before it works on it, and looks again before every flush and
-publish; whoever finds a higher number leaves. The look alone cannot stop a writer that stalls between looking and
+publish; a worker that finds a higher number leaves. The look alone cannot stop a writer that stalls between looking and
 writing: the ledger (`moaa.store.ledger.ledger`) seals itself against earlier attempts, and what is published is put
 only if absent, under keys that carry the attempt. So a zombie wastes at most the calls of one flush interval.
 
@@ -20,7 +20,7 @@ from moaa.errors import AlreadyExists, Fenced, StoreError
 from moaa.store.objects.base import Store
 
 MAX_CLAIM_TRIES = 100
-"""Each lost try means somebody else's claim succeeded, so this many means a crowd on one shard."""
+"""Each lost try means that another claim succeeded; so many mean a crowd on one shard."""
 
 
 def _key(stage_path: str, shard: str, attempt: int) -> str:
@@ -29,13 +29,13 @@ def _key(stage_path: str, shard: str, attempt: int) -> str:
 
 @dataclass(frozen=True)
 class Token:
-    """The right to write one shard of one stage, until somebody claims a higher attempt."""
+    """The right to write one shard of one stage, until another worker claims a higher attempt."""
 
     store: Store
     stage_path: str
     shard: str
     attempt: int
-    """From 1; the first part of every key this holder writes under `out/`."""
+    """From 1. The first part of every key that this holder writes under `out/`."""
 
     async def check(self) -> None:
         """Return while this is the highest attempt of its shard.
@@ -60,7 +60,7 @@ async def claim(store: Store, stage_path: str, shard: str) -> Token:
     Raises:
         StoreError: the store fails, or others keep claiming the same shard.
     """
-    # The nonce makes the body this claimer's own, so that after a time-out reading back tells whose write it was.
+    # The nonce makes the body unique, so that reading back after a time-out shows whose write it was.
     writer = {"host": socket.gethostname(), "pid": os.getpid(), "nonce": uuid4().hex}
     for _ in range(MAX_CLAIM_TRIES):
         attempt = await _highest(store, stage_path, shard) + 1

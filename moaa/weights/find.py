@@ -45,7 +45,7 @@ class ModelWeights(Spec):
 def find(
     name: str, resource: MoAA, results: Mapping[str, StageResult], *, commits: Mapping[str, str] = NO_COMMITS
 ) -> ModelWeights | Endpoint:
-    """What answers for a declared name or `@<stage>`: weights, or somebody else's endpoint.
+    """The source behind a declared name or `@<stage>`: weights, or an endpoint of others.
 
     `commits` are the pinned commits of declared models, by name.
 

@@ -1,4 +1,4 @@
-"""Folders of weights: on this machine, in the store, in a bucket; and what can be read off one."""
+"""Folders of weights on this machine, in the store, in a bucket; and what a folder tells."""
 
 import json
 import os

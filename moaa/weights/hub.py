@@ -20,7 +20,7 @@ from moaa.weights.find import ModelWeights, changed
 MAX_COMMITS = 10_000
 """Commits of a repository that are looked through for the pinned one."""
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
-"""Weights once: safetensors, not the same again in other formats."""
+"""Files to bring: safetensors, not the same weights again in other formats."""
 
 
 def pinned_digest(source: str, listing: Listing) -> str:

@@ -1,4 +1,4 @@
-"""Which servers stand for the models that stages name, and what requests call them. Pure.
+"""Which servers answer for the models that stages name, and under which names. Pure.
 
 A promoted student is the folder that an earlier stage wrote, or the declared student: one server answers for every
 name of the same weights, so that a promotion never loads them a second time.

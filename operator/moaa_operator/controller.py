@@ -1,7 +1,7 @@
 """The loop around the decision: take a key, read, decide, act, write the status, look again.
 
-Threads run it, one for each informer and a few workers, around the official synchronous client: a key takes a handful
-of requests, and a thread that waits for one costs nothing. A key is the namespace and name of a MoAA. The queue never
+Threads run it (one for each informer, and a few workers) with the official synchronous client: a key takes a handful of
+requests, and a thread that waits for one costs nothing. A key is the namespace and name of a MoAA. The queue never
 gives out a key twice at once.
 
 The MoAA itself is read from the server, not from the informer's copy: its status remembers the attempts that ended, and
@@ -177,5 +177,5 @@ class Controller:
         self._tell(owner_of(item), item, [Event("Warning", error.reason, str(error), f"failure {generation}")])
 
     def _is_news(self, key: Key) -> bool:
-        """A row of failures gives few Events, not one a try; one or two failures give none."""
+        """A row of failures gives few Events, not one a try. One or two failures give none."""
         return self._queue.errors(key) in (3, 10, 30, 100)

@@ -130,7 +130,7 @@ class Operator:
 
 
 def _is_our_writing(item: Object, before: Object) -> bool:
-    """Of the MoAA only the status is another."""
+    """Whether only the MoAA's status has changed."""
     is_edited = item["metadata"].get("generation") != before["metadata"].get("generation")
     return item["kind"] == MOAA.kind and not is_edited
 
@@ -189,7 +189,7 @@ def run(settings: Settings, api: Api, renderer: Renderer, stopped: threading.Eve
 
 
 def _drain(operator: Operator, elector: Elector | None) -> bool:
-    """Finish what is under way, the lease kept meanwhile and given back after it."""
+    """Finish what is under way with the lease held; then give it back."""
     if elector is None:
         return operator.stop()
     is_drained: list[bool] = []

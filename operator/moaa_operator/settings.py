@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     it; a role that is left out goes anywhere."""
     dedicated: tuple[Dedicated, ...] = ()
     """Nodes that belong to one MoAA, as JSON [{moaa, role, nodeSelector, tolerations}]; its pods of that role go there
-    and not where `scheduling` says. Of several entries the first's selector counts, and everybody's tolerations."""
+    and not where `scheduling` says. Of several entries the first one's selector counts, and the tolerations of all."""
     job_cpu: str = "1"
     job_memory: str = "4Gi"
     """Requests of a stage's pod; the memory is its limit, too."""
@@ -131,20 +131,22 @@ class Settings(BaseSettings):
     one that ends in order gives the lease back, and a container that is started again in its pod goes on with it.
 
     Twice what Kubernetes' own components take (15, 10 and 2 s). A run goes on without a leader, since its pods work on.
-    A leader that ends over a short outage of the API server, or on a starved node, costs a new list of everything and,
-    after a few times, the kubelet's growing delay. It also halves the writes of a cluster at rest."""
+    A leader that ends because of a short outage of the API server, or on a starved node, costs a new list of everything
+    and, after a few times, the kubelet's growing delay. The longer lease also halves the writes of a cluster at
+    rest."""
     lease_renew_s: Seconds = 20.0
-    """A leader that could not renew for so long ends its process. Less than the lease lasts: the difference is the time
-    that a last try has, a quarter of it for each connection and each answer."""
+    """A leader that could not renew for so long ends its process. It is less than the lease lasts: the difference is
+    the time for a last try, a quarter of it for each connection and each answer."""
     lease_retry_s: Seconds = 4.0
-    """The lease is renewed, and looked at by others, so often: several times before it is given up."""
+    """Time between two renewals, and between two looks of the other replicas; several fit into `lease_renew_s`."""
     workers: Annotated[int, Field(ge=1, le=64)] = 4
     """MoAAs reconciled at the same time."""
     resync_active_s: Seconds = 30.0
-    """A run with work under way is looked at at least so often, watch or no watch."""
+    """The longest time between two looks at a run with work under way, whatever the watch says."""
     resync_idle_s: Seconds = 300.0
     progress_s: Seconds = 30.0
-    """Running pods are asked how far they are so often; a status is written only when that shows."""
+    """Seconds between two rounds of asking running pods for their progress. A status is written only when people would
+    see a difference."""
     backoff_s: Seconds = 1.0
     """First delay after an error of a reconcile; doubles up to `backoff_max_s`."""
     backoff_max_s: Seconds = 300.0
@@ -153,7 +155,7 @@ class Settings(BaseSettings):
     retry_max_s: Seconds = 900.0
     request_timeout_s: Seconds = 30.0
     watch_timeout_s: Seconds = 290.0
-    """A watch ends by itself after so long and is opened again."""
+    """A watch ends after so long and is opened again."""
     watch_silence_s: Seconds = 320.0
     """A watch that says nothing at all for so long, not even that it ends, is dead."""
     health_host: str = "0.0.0.0"

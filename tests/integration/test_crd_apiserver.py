@@ -17,7 +17,7 @@ from tests.bad_resources import BAD
 from tests.integration.apiserver import CRD, ApiServer, make_namespace
 from tests.plan_helpers import tree
 from tests.tools import tool
-from tests.unit.test_api_crd_admission import (
+from tests.unit.api.test_api_crd_admission import (
     EXAMPLES,
     FIXED,
     GOOD,

@@ -18,7 +18,7 @@ from moaa_operator.kube.queue import Backoff
 from moaa_operator.settings import Settings
 from moaa_operator.tell.metrics import Metrics
 from tests.operator_helpers import SHORT, Cluster
-from tests.unit.test_operator_metrics import follow
+from tests.unit.operator.test_operator_metrics import follow
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "moaa"

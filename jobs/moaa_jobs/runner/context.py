@@ -1,4 +1,4 @@
-"""What every stage's entry point is handed."""
+"""What every stage's entry point gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ def declared(context: Context, name: str) -> Model:
 
 
 def targets(context: Context) -> list[Target]:
-    """Where every model of the job is reached; one that nobody serves now has no URL.
+    """Where every model of the job is reached; one that is not served now has no URL.
 
     Raises:
         ServerError: an endpoint's key or secret header is declared but this process was not given it.
@@ -100,7 +100,7 @@ def _from_hub(context: Context, model: Model) -> Path | None:
 
 
 def _headers(model: Model) -> dict[str, SecretStr]:
-    """What an endpoint is told in every request."""
+    """The headers of every request to an endpoint."""
     endpoint = model.endpoint
     if endpoint is None:
         return {}

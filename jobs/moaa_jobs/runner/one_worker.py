@@ -1,4 +1,4 @@
-"""How a stage that one worker does alone ends: shards published, manifest written."""
+"""The end of a stage with one worker: publish its shards, then write the manifest."""
 
 import asyncio
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What an executor sets in a job's environment (`moaa.contract.environment`): paths, and how eager it may be.
+"""What an executor sets in a job's environment (`moaa.contract.environment`): paths, a port, limits.
 
 Credentials are in the environment, too, so that no secret is ever part of a job file: `moaa.store.objects.open` reads
 the store's, `secret_value` reads tokens and endpoint keys, and `training.driver.cluster` reads Ray's address.

@@ -39,7 +39,7 @@ async def run(job: StageJob, context: Context) -> None:
     items: list[Item] = []
     for benchmark in benchmarks(context.resource.spec):
         rows = cast("list[PromptRow]", await rows_of(context, STAGE_DATA, f"eval-{benchmark.name}"))
-        # Row by row, so that a shard holds the same prompts whoever is measured.
+        # Row by row, so that a shard holds the same prompts whichever models are measured.
         items += [bench.item(benchmark, row, subject) for row in rows for subject in measured]
     await run_rows(
         context,

@@ -1,4 +1,4 @@
-"""generate: an iteration's SFT prompts, answered by the mixture turn by turn; `Given` rows pass through."""
+"""generate: the mixture answers an iteration's SFT prompts turn by turn; `Given` rows pass through."""
 
 from moaa.api.data import Answers
 from moaa.api.mixture import Mixture

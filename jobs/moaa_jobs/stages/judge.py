@@ -1,4 +1,4 @@
-"""judge: the student's samples compared, ranked, and the best and worst of each prompt made a preference pair."""
+"""judge: compares and ranks the student's samples, and makes the best and worst of each prompt a preference pair."""
 
 from typing import cast
 

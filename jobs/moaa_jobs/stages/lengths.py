@@ -1,4 +1,4 @@
-"""Rows that are too long for those who have to read them, found before any of them is paid for.
+"""Find rows that are too long for the models that read them, before any of them is paid for.
 
 Prompts are counted with each model's own tokenizer where resolve has seen it, by the rule that calls are made by
 (`moaa.asking.windows`), and against training's maxLength; of every table the first rows, which are a random sample.
@@ -25,14 +25,14 @@ METRIC = "tooLong"
 
 @dataclass(frozen=True)
 class Limit:
-    """Somebody who has to read a table's rows."""
+    """A model that has to read a table's rows."""
 
     table: str
     model: str
     """As declared."""
     remedy: str
     ends_row: bool
-    """Whether a row too long for it fails; else one proposal fewer."""
+    """Whether a row that is too long for it fails. If not, the row has one proposal fewer."""
     max_tokens: int | None = None
     """Of an answer to the row; None: it is trained on."""
     max_length: int = 0
@@ -40,7 +40,7 @@ class Limit:
 
 
 def limits(resource: MoAA) -> Iterator[Limit]:
-    """Everybody who reads rows of a table as they stand there."""
+    """All models that read a table's rows as they are."""
     spec = resource.spec
     training, student = spec.training, spec.student
     for number, source in enumerate(spec.data.sft):

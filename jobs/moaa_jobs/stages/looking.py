@@ -1,8 +1,8 @@
-"""What resolve looks at in every model whose files it can see, before anything is asked of anybody.
+"""Check every model whose files resolve can see, before the first call.
 
-Of a student all that training rests on: file names, configuration and the headers of its weights, tokenizer, chat
-template, end tokens. Of a model that is only served: that its tokenizer is rebuilt as its tokenizer.json says, and that
-its chat template renders a question. Models on a claim (pvc://) are not seen here.
+Of a student it checks all that training rests on: file names, configuration and headers of its weights, tokenizer, chat
+template, end tokens. Of a model that is only served it checks that its tokenizer is rebuilt as its tokenizer.json says,
+and that its chat template renders a question. Models on a claim (pvc://) are not seen here.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ async def look(
 
 
 def _try_rows(chat: Chat, name: str) -> str:
-    """What becomes of small conversations: into how many sequences each is made, or why it fails.
+    """How small conversations fare: the number of sequences each becomes, or why it fails.
 
     Raises:
         DataError: one question and one answer cannot be trained.
@@ -162,7 +162,7 @@ async def _bring(model: Model, origin: Origin, listing: Listing, cache: Path) ->
 def _tensors(
     model: Model, revision: str | None, folder: Path, names: frozenset[str]
 ) -> Mapping[str, student.Tensor | None] | None:
-    """Names of the weights' tensors, with types where headers can be read; None: not to be known from here."""
+    """Names of the weights' tensors, with types where headers can be read; None: they cannot be known from here."""
     is_safe = not names.isdisjoint(("model.safetensors", student.INDEX))
     listed: dict[str, str] | None = None
     if student.INDEX in names:

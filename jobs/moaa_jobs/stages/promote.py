@@ -1,4 +1,4 @@
-"""promote: decide who the next iteration calls `$student`, and close this one.
+"""promote: decide which student the next iteration calls `$student`, and close this one.
 
 The winner's folder is not copied: the output `model` points to where its stage wrote it, or to nothing when the
 declared model stays. `scores` carries the winner's rows on, so that the next promotion can pair with them; `gains` says

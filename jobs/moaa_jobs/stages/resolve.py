@@ -1,8 +1,8 @@
 """resolve: pin every declared model and data source to what it is now, and look at what can be known of models.
 
-What would otherwise fail after the teachers were paid fails here (`looking`). Everything later rests on these digests:
-a source that changes afterwards is an error of the stage that reads it, never other rows under the same fingerprint.
-Tables: `moaa.data.pins`.
+Faults that would otherwise show after the teachers were paid show here (`looking`). Everything later rests on these
+digests: a source that changes afterwards is an error of the stage that reads it, never other rows under the same
+fingerprint. Tables: `moaa.data.pins`.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""sample: several answers of the student to each of an iteration's preference prompts."""
+"""sample: the student answers each of an iteration's preference prompts several times."""
 
 from moaa.api.training import Dpo
 from moaa.asking.asker import Asker

@@ -1,6 +1,6 @@
 """How far a job is: a small JSON file replaced about once a second, and one log line a step.
 
-The file is for whoever shows progress (a terminal, a status); nothing ever resumes from it.
+The file is for displays (a terminal, a status); nothing resumes from it.
 """
 
 import logging
@@ -29,8 +29,8 @@ class Progress:
         self._written = float("-inf")
         self._logged = self._started
         self._first: dict[str, tuple[float, int]] = {}
-        """When each kind of work was first heard of and how much of it was done by then: an earlier attempt's work, or
-        a checkpoint's, says nothing about the speed of this one."""
+        """For each kind of work, when it was first reported and how much was done then. Work of an earlier attempt, or
+        in a checkpoint, must not count towards the speed of this one."""
 
     @property
     def figures(self) -> Figures:
@@ -47,7 +47,7 @@ class Progress:
             self._log(now)
 
     def finish(self) -> None:
-        """Write and log the last figures whatever the clock says."""
+        """Write and log the last figures at once."""
         now = self._clock()
         self._derive(now)
         self._write(now)

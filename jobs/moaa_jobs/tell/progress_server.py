@@ -1,4 +1,4 @@
-"""`GET /progress`: a job's figures as JSON, for whoever watches it from outside its pod.
+"""`GET /progress`: a job's figures as JSON, for watchers outside its pod.
 
 Only figures are shown: no text of rows, no configuration. It answers from a thread of its own, so that a stage that
 keeps the event loop busy stays visible; a port that is taken costs the view, never the stage.

@@ -47,7 +47,7 @@ class ModelPool:
         self._is_away = False
         """No server can be reached; said in the log."""
         self._understood: set[tuple[Decimal, Decimal]] = set()
-        """Temperature and top-p of requests that were answered, and so hold nothing that the server refuses always."""
+        """Temperature and top-p of requests that were answered: the server does not refuse these."""
         self._trying = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -69,8 +69,8 @@ class ModelPool:
         Raises:
             CallError: this call failed for good.
             ServerError: no server could be reached for `reconnect_s`, none is able to answer even a canary, it knows
-                neither us nor the model, or it refuses what all requests have in common. What befalls every call is
-                nobody's outcome: the ledger learns nothing of it.
+            neither us nor the model, or it refuses what all requests have in common. The ledger does not record these,
+            since they concern every call.
         """
         loop = asyncio.get_running_loop()
         tries: Tries | None = None
@@ -88,7 +88,7 @@ class ModelPool:
                 raise self._error(result)
             tries.record(result, now=loop.time(), asked=asked, last_response=self._transport.last_response)
             if tries.first_disconnect is not None and not self._is_away:
-                self._is_away = True  # said once, however many calls wait
+                self._is_away = True  # logged once, however many calls wait
                 log.warning(
                     "model_unreachable model=%s at=%s waiting_s=%.0f reason=%s",
                     self._target.model,
@@ -151,8 +151,8 @@ class ModelPool:
             raise CallError(Reason.TIMEOUT, f"model {model!r}: no answer within {limit}; the last try: {message}")
 
     async def _check_befalls_one(self, failure: Permanent, request: ChatRequest) -> None:
-        """A request that is refused before any like it was answered may hold a field that the server never takes (a
-        parameter, a header that is missing); then so does one that says nothing but "Hi".
+        """Ask a canary when a request is refused before any like it was answered. The server may refuse a parameter
+        always, or miss a header; then it refuses a request that says only "Hi", too.
 
         Raises:
             ServerError: it refuses that one too.
@@ -180,7 +180,7 @@ class ModelPool:
                 self._understood.add(shape)
 
     async def _is_able(self) -> bool:
-        """Whether a server can answer anything: then the failure is the request's own and costs one row only."""
+        """Whether a server can answer anything. If so, the failure is the request's own and costs one row only."""
         replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
         return not isinstance(await self._ask(replica, CANARY), Retry)
 
@@ -222,7 +222,7 @@ class Clients:
         return {name: pool.in_flight for name, pool in self._pools.items()}
 
     async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
-        """See `ModelPool.complete`. Raises ModelAbsent: nobody serves `model`."""
+        """See `ModelPool.complete`. Raises ModelAbsent: `model` is not served now."""
         pool = self._pools.get(model)
         if pool is None:
             raise ModelAbsent(model)

@@ -33,7 +33,8 @@ class AdaptiveLimit:
         self._limit = min(float(self.maximum), self._limit + 1.0 / self._limit)
 
     def overloaded(self, *, sent_in: int) -> None:
-        """A request of epoch `sent_in` was turned away; those of earlier epochs met an overload already acted upon."""
+        """A request of epoch `sent_in` was turned away. Requests of earlier epochs met an overload that has already
+        lowered the limit."""
         if sent_in == self._epoch:
             self._limit = max(1.0, self._limit / 2.0)
             self._epoch += 1

@@ -8,7 +8,7 @@ from moaa.backoff import backoff_s
 from moaa.client.outcome import Retry, Trouble
 
 RESTART_GRACE_S = 120.0
-"""For the death of a server of ours to be noticed and its successor to be scheduled."""
+"""Time to notice the death of a server of ours and to schedule its successor."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Policy:
     """Age at which a host name's addresses are looked up again."""
 
     def for_server(self, startup_s: float | None) -> Self:
-        """The bounds for a server that may take `startup_s` to come up again; None: somebody else's, nothing changes.
+        """The bounds for a server that may take `startup_s` to come up again; None: an endpoint of others, nothing
+        changes.
 
-        What `reconnect_s` gains, the deadline gets on top, so that a call under way outlives the restart.
+        The deadline grows by as much as `reconnect_s`, so that a call under way outlives the restart.
         """
         if startup_s is None:
             return self
@@ -84,7 +85,7 @@ class Tries:
                 self.own += 1
                 self.time_outs += 1
             case Trouble.DISCONNECTED if last_response >= asked:
-                # Others are being answered meanwhile, so this very request may be what breaks the connection.
+                # Other requests are answered meanwhile, so this very request may break the connection.
                 self.own += 1
             case Trouble.DISCONNECTED:
                 self.first_disconnect = now if self.first_disconnect is None else self.first_disconnect

@@ -1,4 +1,4 @@
-"""A model's replicas: which addresses there are, and which of them gets the next request.
+"""A model's replicas: their addresses, and which of them gets the next request.
 
 `choose` is pure. Requests of one row share a prefix (the question, earlier turns), so they go to the same replica,
 where the prefix is cached, unless that replica is much busier than the idlest. The affinity is the row, not a hash of

@@ -1,7 +1,7 @@
-"""Who sends next, and to which replica: the pool's bounded queue.
+"""The pool's bounded queue: which call sends next, and to which replica.
 
-Always true: no more requests are accounted to a replica than its adaptive limit; those who wait are served in the
-order in which they came; a turn given to a call that was cancelled meanwhile goes to the next.
+Always true: a replica never has more requests than its adaptive limit; calls that wait are served in the order in which
+they came; a turn given to a call that was cancelled meanwhile goes to the next.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Room:
         self._replicas: list[Replica] = []
         self._resolved_at = float("-inf")
         self._stale_at = float("-inf")
-        """From when on the addresses are looked up again."""
+        """When to look the addresses up again."""
         self._resolving = asyncio.Lock()
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -61,7 +61,7 @@ class Room:
         self._wake()
 
     def rest(self, replica: Replica) -> None:
-        """It broke a connection: let others go first, and look for the address its successor may have."""
+        """It broke a connection: let others go first, and look for its successor's address."""
         replica.resting_until = asyncio.get_running_loop().time() + REST_S
         # Many connections break together; one look-up a second is enough for all.
         self._stale_at = min(self._stale_at, self._resolved_at + REST_S)

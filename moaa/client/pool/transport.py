@@ -31,7 +31,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
         self.last_response = float("-inf")
-        """When, by the loop's clock, any replica last answered with anything at all."""
+        """When any replica last answered anything, by the loop's clock."""
         self.last_success = float("-inf")
         """When any replica last answered well: a reply, or a refusal that concerns one request only."""
 

@@ -1,4 +1,4 @@
-"""The narrow waist: pin what there is now, and later fetch exactly that or fail."""
+"""What every origin can do: pin what there is now, and later fetch exactly that or fail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
-"""A row that cannot be used, and why. One bad row is one bad row: it is counted with its place, and reading goes on.
-
-What concerns a whole file (cut short, not what its name says) is a DataError instead.
+"""A row that cannot be used, and why. It is counted with its place, and reading goes on. A fault of a whole file (cut
+short, not what its name says) is a DataError instead.
 """
 
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ class Why(StrEnum):
     BAD_ID = "bad-id"
     DUPLICATE_ID = "duplicate-id"
     UNREAD_MEANING = "unread-meaning"
-    """Something beside the conversation that would change the question: tools, images, choices, a second system."""
+    """Something beside the conversation that would change the question: tools, images, choices, a second system
+    prompt."""
     TREE = "tree"
     RENDERED = "rendered-template"
 

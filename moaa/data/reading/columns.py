@@ -1,8 +1,8 @@
-"""Which columns of a record are read, under which names, and what is left of the others.
+"""Which columns of a record are read, under which names, and what happens to the others.
 
-Columns with a meaning of their own are known by name, or the resource names them (`columns` of a source). A column
-that is not read is one of three: it says what the conversation says already; it would change the question (tools,
-images, choices), and the row is refused; or it is ignored and counted.
+Columns with a meaning are known by name, or the resource names them (`columns` of a source). Any other column repeats
+what the conversation says; or it would change the question (tools, images, choices), and the row is refused; or it is
+ignored and counted.
 """
 
 import re

@@ -1,8 +1,8 @@
 """One local data file to records, as a stream: at most one row (text) or one batch (columns) is in memory.
 
-Every record comes with the place it was read from. What a file is, is decided by its name and checked against its
-first bytes, so that a misnamed file is refused with a sentence instead of a decoder's error. A row that cannot be
-read is a `BadRow` and reading goes on after it; what makes the rest of the file unreadable ends it.
+Every record comes with the place it was read from. The name decides what a file is; its first bytes are checked against
+that. So a misnamed file is refused with a sentence, not with a decoder's error. A row that cannot be read is a `BadRow`
+and reading goes on after it; what makes the rest of the file unreadable ends it.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Kinds of data files, told by their names: the form of the rows, and how the file is compressed. Pure."""
+"""Kinds of data files by their names: the form of the rows, and the compression. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

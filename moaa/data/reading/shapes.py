@@ -3,7 +3,7 @@
 What always holds for a row that leaves here: an optional leading system turn, then user and assistant turns that
 alternate, no empty turn, no character a server or a tokenizer could not take, at most `MAX_ROW_BYTES` of text. It ends
 with a user turn, except for `Use.GIVEN`, whose rows end with the answer to train on; `Use.COMPARED` has it in `answer`.
-Rows of `Shape.TURNS` have user turns only: whoever answers them answers every one.
+Rows of `Shape.TURNS` have user turns only; a model answers every one.
 
 Columns are taken in the order of `Shape`: data sets that carry both `messages` and `prompt` (UltraFeedback binarised,
 UltraChat) mean the same conversation by both. A null column counts as absent. What else belongs to the question (a
@@ -41,7 +41,7 @@ class Shape(StrEnum):
     INSTRUCTION = "instruction"
     QUESTION = "question"
     TURNS = "turns"
-    """A list of what the user says, turn by turn, nobody's answers between (MT-Bench)."""
+    """A list of what the user says, turn by turn, without answers between (MT-Bench)."""
     TEXT = "text"
     """A dialogue in one text."""
 
@@ -68,7 +68,7 @@ class Read:
     row: PromptRow
     shape: Shape
     ignored: frozenset[str]
-    """Columns with content that nobody reads; `messages[].name` is a key of turns."""
+    """Columns with content that are not read; `messages[].name` is a key of turns."""
 
 
 def read_record(record: Mapping[str, object], use: Use, columns: Columns = NO_COLUMNS) -> Read:
@@ -171,7 +171,7 @@ def _answer(fields: Fields, names: tuple[str, ...], use: Use) -> list[Message]:
     if value is None or use not in _ANSWERED:
         return []
     if fields.get("label") is False:
-        raise RowError(Why.NO_ANSWER, "label", False, f"says that {name} is an answer nobody wants; remove such rows")
+        raise RowError(Why.NO_ANSWER, "label", False, f"says that {name} is a rejected answer; remove such rows")
     return [Message(role="assistant", content=text_of(value, name))]
 
 

@@ -30,7 +30,7 @@ _CALLS = ("tool_calls", "function_call")
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 _DIALOGUES = (
-    # Helpful and harmless assistants' form, and Guanaco's.
+    # The forms of HH-RLHF and of Guanaco.
     re.compile(r"(?:\A\s*|\n\n)(?P<role>Human|Assistant):"),
     re.compile(r"###\s*(?P<role>Human|Assistant|User):"),
 )
@@ -40,7 +40,7 @@ _RENDERED = re.compile(
 )
 
 Ignored = Callable[[str], None]
-"""Is told of keys with content that nobody reads."""
+"""Called with each key that has content and is not read."""
 
 
 def is_empty(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""A supervisor between the runner and one command: nothing that the command ever starts outlives either of them.
+"""A supervisor between the runner and one command. Nothing that the command starts outlives either of them.
 
     python -I -S guard.py --parent-fd 7 --grace-s 20 -- CMD...
 
@@ -7,8 +7,8 @@ server). Linux only (`/proc`, `prctl`). What always holds:
 
 - The guard is a child subreaper: a descendant that starts its own session or forks twice is re-parented to it, never
   to init, so walking the tree below the guard finds everything.
-- It ends, and its tree with it, when the command ends, when it is told to (SIGTERM, SIGINT, SIGHUP), and when the
-  runner is gone however that happened: the runner holds the only write end of the pipe `--parent-fd`, and end of file
+- It ends, and its tree with it, when the command ends, on SIGTERM, SIGINT or SIGHUP, and when the runner is gone,
+however that happened: the runner holds the only write end of the pipe `--parent-fd`, and end of file
   means it is dead, `kill -9` included.
 - Stopping is SIGTERM to the command, `--grace-s` seconds, then SIGKILL to all. A second signal skips the grace.
 - The command has PR_SET_PDEATHSIG: if the guard itself is killed, the kernel kills the command; the rest of the tree
@@ -34,7 +34,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STRAGGLER_GRACE_S = 2.0
 """What the command left behind gets SIGTERM and this long before SIGKILL."""
 SWEEP_TIMEOUT_S = 30.0
-"""A process that survives SIGKILL this long hangs in the kernel; nobody can end it."""
+"""A process that survives SIGKILL this long hangs in the kernel and cannot be ended."""
 
 
 def prctl(option: int, value: int) -> None:
@@ -142,7 +142,7 @@ def exit_code(status: int) -> int:
 
 
 def watch(child: int, *, parent_fd: int, wakeup_fd: int, received: list[int], grace_s: float) -> int:
-    """Wait for the command's end and see to it; returns the exit code."""
+    """Wait until the command has ended, or end it; returns the exit code."""
     watched = [parent_fd, wakeup_fd]
     stops = 0
     deadline: float | None = None

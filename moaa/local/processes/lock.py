@@ -1,4 +1,4 @@
-"""One runner a folder, and not before all that an earlier one started has gone."""
+"""One runner a folder. The next waits until everything that an earlier one started is gone."""
 
 import asyncio
 import contextlib
@@ -15,16 +15,16 @@ from moaa.local.show.events import Notify, ignore
 
 POLL_S = 0.1
 LEFTOVERS_S = 120.0
-"""Guards give a job 30 s to flush and need as long to sweep, at the very most."""
+"""Guards give a job 30 s to flush, and sweep for 30 s at most."""
 
 
 @asynccontextmanager
 async def exclusive(folder: Path, notify: Notify = ignore) -> AsyncIterator[int]:
     """Hold the folder's lock; yields its descriptor, which every guard inherits.
 
-    So the kernel lets go of it when the runner and all its guards have ended, however that happens. Whoever is started
-    after a killed runner waits for that: the memory and the GPUs of what is left are no more free than its shards.
-    Runners in other folders or on other machines are kept apart by fencing, shard by shard.
+    The kernel frees the lock when the runner and all its guards have ended, however that happens. A runner that starts
+    after a killed one waits for that, since what is left still holds memory, GPUs and shards. Fencing keeps apart
+    runners in other folders or on other machines, shard by shard.
 
     Raises:
         UsageError: another runner holds it, or what a killed one left does not go away.

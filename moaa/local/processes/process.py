@@ -1,7 +1,7 @@
 """Processes of the runner: each behind a guard, each with a log file, none of them left behind.
 
 `Guards` owns the pipe that ties every guard to this process. The kernel closes its write end however the runner ends,
-so nothing here has to run for the children to go. `moaa.local.processes.guard` holds the other half of the promise.
+so the children go without any code here. `moaa.local.processes.guard` holds the other half of the promise.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ SHOWN_LINES = 15
 LOG_TAIL_BYTES = 32 * 1024
 """How far from its end a log is read for an error message."""
 SEARCHED_BYTES = 256 * 1024
-"""How far from its beginning and from its end a log is searched for why a process ended: what it could not load it says
-at once, what it died of at the end."""
+"""How far from its beginning and its end a log is searched for why a process ended. What it could not load stands at
+the beginning, what it died of at the end."""
 
 
 def tail(log: Path, *, since: int = 0, lines: int = SHOWN_LINES) -> list[str]:
-    """The last lines of a log that hold anything, whole and oldest first, from byte `since` on; none without a log."""
+    """The last lines of a log that are not blank, whole and oldest first, from byte `since` on. Empty without a log."""
     with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
         file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
         return last(file.read().decode(errors="replace").splitlines(), count=lines)
@@ -33,7 +33,7 @@ def tail(log: Path, *, since: int = 0, lines: int = SHOWN_LINES) -> list[str]:
 
 
 def last(lines: Sequence[str], *, count: int = SHOWN_LINES) -> list[str]:
-    """The last ones that hold anything."""
+    """The last ones that are not blank."""
     return [line.rstrip() for line in lines if line.strip()][-count:]
 
 
@@ -61,7 +61,7 @@ class Guarded:
     process: asyncio.subprocess.Process
     log: Path
     log_start: int
-    """Size of the log when this command began: what is before is an earlier one's."""
+    """Size of the log when this command began; what stands before is an earlier command's."""
     grace_s: float
 
     @property
@@ -84,7 +84,7 @@ class Guarded:
     async def wait(self) -> int:
         """The command's exit code; 128 + n when signal n ended it or its guard."""
         code = await self.process.wait()
-        if code < 0:  # Somebody killed the guard: what the kernel did not take with it has fallen to us.
+        if code < 0:  # The guard was killed. Processes that the kernel did not end with it are now ours.
             await asyncio.to_thread(sweep_adopted)
             return 128 - code
         return code
@@ -173,7 +173,7 @@ class Guards:
             try:
                 process = await asyncio.shield(spawning)
             except asyncio.CancelledError:
-                # Whoever asked has gone; the process must not live on unowned.
+                # The caller has gone; the process must not live on without an owner.
                 await Guarded(name, await spawning, log, log_start, grace_s).stop()
                 raise
         started = Guarded(name, process, log, log_start, grace_s)

@@ -28,7 +28,7 @@ async def until_signalled(work: Coroutine[Any, Any, ValueT], notify: Notify) -> 
     def stop(number: int) -> None:
         received.append(number)
         if len(received) > 1:
-            # Nothing else runs any more: what a live display hid is shown again here.
+            # Nothing else runs any more, so restore here what a live display hid.
             sys.stdout.write(SHOW_CURSOR if sys.stdout.isatty() else "")
             sys.stdout.flush()
             sys.stderr.write("moaa: stopped at once; run the same command again to go on\n")

@@ -1,7 +1,7 @@
 """Which servers can be up together: pure decisions over demands and a capacity.
 
-Servers that a job uses are pinned; idle ones stay up until what they hold is needed, the one whose next use is farthest
-away going first.
+Servers that a job uses are pinned. Idle ones stay up until their room is needed; the one whose next use is farthest
+away goes first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def widen(
     *,
     beside: Demand,
 ) -> dict[str, int]:
-    """How many servers each of `chosen` gets: one, then one more in turn while it wants more and there is room."""
+    """How many servers each of `chosen` gets: one each, then one more in turn while there is room."""
     counts = dict.fromkeys(chosen, 1)
     used = total([demands[key] for key in chosen]) + beside
     while True:

@@ -1,4 +1,4 @@
-"""From the names a stage asks to the servers that answer for them, weights brought to this machine."""
+"""From the names that a stage asks to the servers that answer for them. Brings weights to this machine."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ def server_key(found: ModelWeights) -> str:
 
 
 class Catalogue:
-    """Knows each model's folder, server and size; remembers what it found, since digests never change meaning."""
+    """Knows each model's folder, server and size. It may remember them, since a digest never changes meaning."""
 
     def __init__(self, resource: MoAA, *, store: Store, cache: Path, environment: Mapping[str, str]) -> None:
         self._resource = resource
@@ -44,7 +44,7 @@ class Catalogue:
         self._fetching = asyncio.Lock()
 
     async def servers(self, names: Iterable[str], results: Results) -> dict[str, ServerSpec]:
-        """The first server we run for each of `names`; somebody else's endpoints are left out.
+        """The first server that we run for each of `names`; endpoints of others are left out.
 
         Raises:
             DataError: a model is not where the resource says, or not what the run pinned.
@@ -111,7 +111,7 @@ class Catalogue:
         )
         try:
             return await bring(found, places)
-        except StoreError as error:  # the server's failure, which is tried again: a StoreError would end the run
+        except StoreError as error:  # tried again as a server's failure; a StoreError would end the run
             raise ServerError(str(error)) from error
 
     async def _pinned(self, results: Results) -> dict[str, str]:

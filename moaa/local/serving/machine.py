@@ -11,13 +11,13 @@ from moaa.errors import UsageError
 
 KIB_PER_GIB = 1024 * 1024
 RESERVE_GIB = 1.0
-"""Left alone for the runner itself, page cache and whoever else uses the machine."""
+"""Left for the runner itself, the page cache and other users of the machine."""
 NVIDIA_SMI_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What all processes of a run may use together."""
+    """What all processes of a run together may use."""
 
     memory_gib: float
     gpus: tuple[str, ...] = ()
@@ -68,10 +68,10 @@ def visible_gpus(environment: Mapping[str, str], nvidia_smi: str) -> tuple[str, 
 
 
 def visible(inherited: Mapping[str, str], gpus: Sequence[str]) -> dict[str, str]:
-    """What makes a process see these GPUs and no other.
+    """Environment that makes a process see these GPUs and no other.
 
-    Numbers from nvidia-smi count in the order of the bus, CUDA's own put the fastest first. Who chose GPUs for us has
-    said, or left unsaid, in which order the numbers are.
+    nvidia-smi numbers GPUs in the order of the bus; CUDA by itself puts the fastest first. Where CUDA_VISIBLE_DEVICES
+    was set for us, its order is kept as it is.
     """
     order = {} if "CUDA_VISIBLE_DEVICES" in inherited else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return {**order, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}

@@ -49,7 +49,7 @@ def job(stage: Stage, resource: MoAA, *, student_gib: float) -> Demand:
 
 
 def too_few_gpus(stages: Iterable[Stage], resource: MoAA, *, gpus: int) -> str | None:
-    """What of these stages can never run on a machine with so many GPUs, and what to change; None: nothing."""
+    """What in these stages can never run on a machine with so many GPUs, and what to change; None: nothing."""
     spec, resources = resource.spec, resource.spec.training.resources
     for stage in stages:
         wanted = resources.workers * resources.gpus_per_worker

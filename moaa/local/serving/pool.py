@@ -1,8 +1,8 @@
-"""Who holds what of the machine: leases over servers, memory and GPUs.
+"""Leases over the machine's servers, memory and GPUs.
 
-A stage takes one lease for one run of its job: some servers, and what the job itself needs. Leases are granted whole
-and in the order in which they were asked for; nobody holds a part while waiting for the rest, so two stages cannot
-block one another. What a lease does not pin stays up until its room is needed.
+A stage takes one lease for one run of its job: some servers, and what the job itself needs. Leases are granted whole,
+in the order of the requests. No stage holds a part while it waits for the rest, so two stages cannot block each other.
+A server that no lease pins stays up until its room is needed.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Pool:
         self._notify = notify
         self._servers: dict[str, Server] = {}
         self._leaving: list[Server] = []
-        """Told to stop and not yet gone; they still take room."""
+        """They are stopping and still take room."""
         self._pins: dict[str, int] = {}
         self._reserved = NOTHING
         self._reserved_gpus: set[str] = set()
@@ -94,10 +94,10 @@ class Pool:
             await self._release(specs, job, gpus)
 
     def warm(self, specs: Sequence[ServerSpec]) -> None:
-        """Start those of `specs` that fit beside everything that is up; nobody waits for them and nothing goes for
-        them."""
+        """Start those of `specs` that fit beside everything that is up. No lease waits for them, and no server is
+        stopped for them."""
         if self._turn.locked():
-            return  # somebody waits for room
+            return  # another lease waits for room
         for spec in specs:
             servers = [*self._servers.values(), *self._leaving]
             used = budget.total([server.spec.demand for server in servers]) + self._reserved

@@ -74,7 +74,7 @@ class Launch(Protocol):
 
 
 def free_port(taken: Collection[int] = ()) -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now, other than those `taken` by servers that have not bound theirs yet.
+    """A free TCP port of 127.0.0.1, none of `taken`: those of servers that have not bound theirs yet.
 
     Below the range from which the kernel takes the near ends of connections (32768 and up): the polls that wait for
     the server would sooner or later occupy its port, or connect to themselves.
@@ -93,7 +93,7 @@ def free_port(taken: Collection[int] = ()) -> int:
 
 
 class Server:
-    """A server that is starting, ready or broken. Made by the pool, used by whoever holds a lease."""
+    """A server that is starting, ready or broken. The pool makes it, the holder of a lease uses it."""
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class Server:
         self.gpus = tuple(gpus)
         self.port = port
         self.ready: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        """Seconds until the first completion, or the ServerError that ended the start. Another one after each death, so
-        that whoever waits for it then gets a server that answers."""
+        """Seconds until the first completion, or the ServerError that ended the start. Replaced after each death, so
+        that a wait for it ends with a server that answers."""
         self.broken: asyncio.Future[ServerError] = asyncio.get_running_loop().create_future()
         """Set when a server that was ready died too often."""
         self._was_ready = False
@@ -179,7 +179,7 @@ class Server:
 
     def _give_up(self, problem: ServerError) -> None:
         self.ready.set_exception(problem)
-        self.ready.exception()  # whoever waits gets it; without anybody waiting it is no leak
+        self.ready.exception()  # a waiter gets it; without one, the failure must not be reported as never retrieved
 
     async def _spawn(self) -> Guarded:
         command, env = self._launch(self.spec, port=self.port, gpus=self.gpus)
@@ -229,7 +229,7 @@ class Server:
             return False
 
     def _ended(self, process: Guarded, code: int, when: str) -> ServerError:
-        """It ended by itself, or was ended by somebody else."""
+        """It ended without our doing."""
         what = f"{ended(code)} {when}"
         found = cause(process.written()) if code <= 128 else None
         if found is None:

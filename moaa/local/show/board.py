@@ -1,4 +1,4 @@
-"""How a run stands, folded from its events: what a display shows, without any display."""
+"""The state of a run, folded from its events: what a display shows, without any display."""
 
 import time
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class StageLine:
 
 
 class Board:
-    """Takes events (`moaa.local.show.events`), keeps the newest of everything."""
+    """Takes events (`moaa.local.show.events`) and keeps the newest of each."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.run = ""
@@ -96,5 +96,5 @@ class Board:
             case "done":
                 line.status = Status.REUSED if fields["reused"] else Status.DONE
                 line.rows, line.figures = fields["rows"], {}
-                # What it took here, servers included; of an earlier runner only the jobs' own time is known.
+                # Time of this runner, servers included. Of an earlier runner only the jobs' own time is known.
                 line.seconds = fields["seconds"] if line.started is None else self._clock() - line.started

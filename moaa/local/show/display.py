@@ -17,7 +17,7 @@ from moaa.local.show.events import Notify, line
 
 REFRESH_HZ = 2
 PLAIN_PROGRESS_S = 15.0
-"""At most one progress line a stage in this time; everything else is told at once."""
+"""At most one progress line a stage in this time; everything else is shown at once."""
 MARKS = {
     Status.PENDING: ("·", "dim"),
     Status.QUEUED: ("○", "yellow"),

@@ -1,4 +1,4 @@
-"""What happens in a run, for whoever shows it: a constant name and fields, never prompt texts or secrets.
+"""Events of a run, for displays: a constant name and fields, never prompt texts or secrets.
 
 | event | fields |
 |---|---|
@@ -26,7 +26,7 @@ class Notify(Protocol):
 
 
 def ignore(event: str, /, **fields: object) -> None:
-    """For runs that nobody watches."""
+    """Drops every event: for runs without a display."""
 
 
 def line(event: str, fields: Mapping[str, object]) -> str:

@@ -21,7 +21,7 @@ from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Stage
 
 UNKNOWN = "?"
-ANEW = "to make closed iterations anew, change metadata.name; what the edit leaves as it was is found and not repeated"
+ANEW = "to do closed iterations again, change metadata.name; what the edit leaves as it was is found and not repeated"
 
 
 def validate_text(resource: MoAA) -> str:

@@ -1,4 +1,4 @@
-"""What an edit of the resource repeats, and why: the documents of two identities compared.
+"""What an edit of the resource repeats, and why. It compares what two identities of a stage depend on.
 
 A closed iteration is never reopened. Its results are taken from the run's record as they are; only the open iteration
 (and iteration 0, which prepares it) is compared with the resource.
@@ -19,7 +19,7 @@ from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Kind
 
 INHERITED = ("inputs", "student", "refModel", "candidates")
-"""Parts of a document that other stages' results give, not the resource."""
+"""Parts of a document that come from other stages' results, not from the resource."""
 REPRODUCIBLE = (RESOLVE, STAGE_DATA)
 """Stages that, done again under an edit, often give what they gave before: an edit of a benchmark changes no row of
 training. Then what rests on them is not repeated."""
@@ -31,7 +31,8 @@ class IterationRecord(Spec):
     """`runs/<run>/iterations/<i>.json`: what an iteration's stages made, rewritten as they finish.
 
     The iteration is closed once its promotion is in it; the record is final then. Iteration 0 has none and is never
-    closed: it prepares whatever is open. What of it an iteration was closed on stands in `start`, for the report.
+    closed: it prepares whatever is open. `start` keeps what of iteration 0 this iteration was closed on, for the
+    report.
     """
 
     iteration: int = Field(ge=0)
@@ -69,16 +70,16 @@ class Repeat:
 
     stage: str
     changes: tuple[Change, ...]
-    """What makes it another stage; empty when only its inputs come anew."""
+    """What makes it another stage; empty when only its inputs are made again."""
     because: tuple[str, ...]
     """Stages before it that are repeated."""
     unknown: tuple[str, ...] = ()
-    """Stages before it that are to be done and of which nobody knows what they gave before: it is repeated only if that
-    was something else."""
+    """Stages before it that are still to be done, with unknown earlier results. It is repeated only if their results
+    differ from the earlier ones."""
 
     @property
     def has_other_inputs(self) -> bool:
-        """What it reads is there already, and is not what it read before."""
+        """Its input is there already and differs from what it read before."""
         return not (self.changes or self.because or self.unknown)
 
     def __str__(self) -> str:
@@ -86,7 +87,7 @@ class Repeat:
             return "; ".join(map(str, self.changes))
         if self.has_other_inputs:
             return OTHER_INPUTS
-        return f"its input comes anew from {', '.join(self.because or self.unknown)}"
+        return f"its input is made again by {', '.join(self.because or self.unknown)}"
 
 
 def pin_closed(graph: Graph, records: Mapping[int, IterationRecord]) -> tuple[Graph, dict[str, StageResult]]:
@@ -132,8 +133,9 @@ def repeats(
 def _comparable(
     resource: MoAA, last: Mapping[str, StageResult], results: Mapping[str, StageResult]
 ) -> dict[str, StageResult]:
-    """Results to compare documents on: what an edit has added (a source, a benchmark, a model) has none yet, and of
-    iteration 0 there may be no record. Digests are made up there; they stand in inherited parts, which are left out."""
+    """Results to compare documents on. What an edit has added (a source, a benchmark, a model) has none yet, and
+    iteration 0 may have no record. Made-up digests fill these gaps; they stand only in inherited parts, which are left
+    out of the comparison."""
     staged = [table for table, _ in tables(resource)]
     known = {**last, **results}
     if RESOLVE in known:  # without it the models' own digests would be made up
@@ -163,7 +165,7 @@ def _is_inherited(path: str) -> bool:
 
 def sentences(found: list[Repeat]) -> list[str]:
     """One line for each cause, naming all it repeats: `i1-generate: mixture.aggregator.temperature 0.7 → 0.5; repeats
-    i1-generate, i1-sft`. What is repeated only if stage-data gives other rows is told as that."""
+    i1-generate, i1-sft`. A stage that is repeated only if stage-data gives other rows is listed as such."""
     lines: list[str] = []
     told: set[str] = set()  # what is repeated for certain
     causes: dict[str, set[str]] = {}
@@ -182,15 +184,15 @@ def sentences(found: list[Repeat]) -> list[str]:
         are, give = ("are", "they give") if len(gates) > 1 else ("is", "it gives")
         if behind:
             lines.append(
-                f"{', '.join(gates)} {are} to be done anew; unless {give} the same as before, "
+                f"{', '.join(gates)} {are} to be done again; unless {give} the same as before, "
                 f"{', '.join(behind)} as well"
             )
     return lines
 
 
 def _gates(repeat: Repeat) -> tuple[str, ...]:
-    """What decides by its outputs whether a stage is repeated that nothing else repeats: stages of which nobody knows
-    what they gave, or that often give the same again."""
+    """Stages whose outputs decide whether a later stage is repeated: their earlier results are unknown, or they often
+    give the same again."""
     if repeat.changes or any(stage not in REPRODUCIBLE for stage in repeat.because):
         return ()
     return tuple(dict.fromkeys([*repeat.because, *repeat.unknown]))
@@ -212,10 +214,11 @@ def without_effect(
     records: Mapping[int, IterationRecord],
     documents: Mapping[str, Mapping[str, object]],
 ) -> list[str]:
-    """What the resource says otherwise than closed iterations were made with, one line for iterations that agree in it.
+    """Where the resource differs from what closed iterations were made with; one line for all iterations with the same
+    difference.
 
-    `documents` are what the manifests of closed stages say they depended on, by stage id. While the models are not
-    resolved under the resource as it is now, only stages that it adds or takes away are told.
+    `documents` are what the manifests of closed stages say they depended on, by stage id. Until the models are resolved
+    under the present resource, only stages that it adds or takes away are listed.
     """
     graph = build(resource)
     lines: dict[tuple[str, ...], list[int]] = {}
@@ -263,7 +266,7 @@ def _list_differences(before: list[object], after: list[object], path: str) -> I
 
 
 def _short(value: object) -> str:
-    """A leaf, or what a part is about; digests by their first characters."""
+    """A leaf as text, or a summary of a part; digests by their first characters."""
     if isinstance(value, Mapping):
         return str(value.get("model") or value.get("name") or f"({len(value)} fields)")
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """Which stages are done: identities in graph order, each looked up once those it needs are known.
 
-The look-up is the caller's (a manifest in the store, a status), so that nothing here does I/O of its own.
+The caller looks up (a manifest in the store, a status), so nothing here does I/O of its own.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -42,7 +42,7 @@ def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
 
 ROW = StageKind(
     kind=Kind.DPO,
-    revision=2,  # answers are trained as they are served, without thoughts or control tokens nobody asked for
+    revision=2,  # answers are trained as they are served, without thoughts or stray control tokens
     document=document,
     expected=expected,
     effort=effort,

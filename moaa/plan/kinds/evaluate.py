@@ -1,4 +1,4 @@
-"""evaluate: everyone measured answers every benchmark, and each answer is scored."""
+"""evaluate: every measured model answers every benchmark, and each answer is scored."""
 
 from collections.abc import Iterator
 
@@ -62,7 +62,7 @@ def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
 
 
 def _loads(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[Load]:
-    """Answers of everyone measured, then scores. A yardstick's own answers are there already and need no score."""
+    """Answers of every measured model, then scores. A baseline's own answers are there already and need no score."""
     measured = subjects(resource, stage)
     for benchmark in benchmarks(resource.spec):
         answers = (_questions(benchmark, counts) or 0) * benchmark.samples

@@ -1,4 +1,4 @@
-"""judge: the student's samples compared, ranked, and made preference pairs."""
+"""judge: compares and ranks the student's samples, and makes preference pairs of them."""
 
 from moaa.api import MoAA
 from moaa.api.mixture import Judge

@@ -40,7 +40,7 @@ Effort = Nothing | Asked | Trained
 
 @dataclass(frozen=True)
 class Alone:
-    """One worker does it all."""
+    """One worker does all rows."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ Runs = Alone | Sharded | OnRay
 
 
 class Reads(StrEnum):
-    """What of the outside a kind's job reads, and so whose secrets it is given; the store aside."""
+    """What a kind's job reads beside the store, and so whose secrets it gets."""
 
     HUB_MODELS = "hub-models"
     """Declared models on a hub: their commits, or tokenizers to count prompts with."""
     STUDENT = "student"
     """The declared student's weights."""
     ENDPOINTS = "endpoints"
-    """Models that somebody else serves."""
+    """Endpoints that others serve."""
     DATA = "data"
     """The data sources."""
 

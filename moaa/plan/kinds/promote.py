@@ -1,4 +1,4 @@
-"""promote: the gate decides which student goes on, and the iteration is closed."""
+"""promote: the gate decides which student goes on; that closes the iteration."""
 
 from moaa.api import MoAA
 from moaa.api.base import decimal_text

@@ -52,7 +52,7 @@ def _answer_tokens(answers: Answers, resource: MoAA) -> int:
 
 ROW = StageKind(
     kind=Kind.SFT,
-    revision=2,  # answers are trained as they are served, without thoughts or control tokens nobody asked for
+    revision=2,  # answers are trained as they are served, without thoughts or stray control tokens
     document=document,
     expected=generate.expected,
     effort=effort,

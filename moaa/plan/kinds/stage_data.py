@@ -38,7 +38,7 @@ def _columns(source: DataSource) -> Document:
 
 
 def _compared(source: DataSource) -> Document:
-    """Whether the rows' own answers are read, as the yardstick of a benchmark."""
+    """Whether a benchmark compares with the rows' own answers."""
     is_compared = isinstance(source, Pairwise) and source.baseline == GIVEN_ANSWERS
     return {"baseline": GIVEN_ANSWERS} if is_compared else {}
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from unicodedata import east_asian_width
 
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-"""Mantissas a reader divides by in the head."""
+"""Mantissas that a reader can divide by in the head."""
 SMALLEST_SPAN = 1e-9
-"""Values closer than this are one value: nothing a report shows is that small."""
+"""Values closer than this count as one: a report shows nothing so small."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def make_scale(
 ) -> Scale:
     """A scale whose ends are ticks and that holds every finite value.
 
-    `bounds` is what the quantity can reach at most: the scale never goes beyond it. Equal values get a span around
-    them, so that a single point stands in the middle. No values: 0 to 1. A snug scale ends at the outermost values
-    instead of at ticks. `min_span` keeps differences that mean nothing from filling the chart.
+    `bounds` are the limits of the quantity; the scale never goes beyond them. Equal values get a span around them, so a
+    single point stands in the middle. No values: 0 to 1. A snug scale ends at the outermost values instead of at ticks.
+    `min_span` keeps differences that mean nothing from filling the chart.
     """
     known = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)

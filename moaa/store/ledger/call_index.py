@@ -1,4 +1,4 @@
-"""Where the recorded outcome of a call is found: digests and places in memory, text in an unnamed temporary file.
+"""Find the recorded outcome of a call: digests and places in memory, text in an unnamed temporary file.
 
 100,000 calls with their answers are hundreds of MiB of text but some 20 MB here. The file has no name, so a kill leaves
 nothing behind.

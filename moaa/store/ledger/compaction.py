@@ -42,7 +42,7 @@ async def merge(
     """Write `segments[run[0]:run[1]]` of one chain as one; returns the chain's segments afterwards.
 
     Raises:
-        StoreError: the store fails, or somebody else removed a segment; the chain is as readable as before.
+        StoreError: the store fails, or another process removed a segment; the chain is as readable as before.
     """
     start, stop = run
     merged = segments[start:stop]

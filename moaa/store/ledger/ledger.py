@@ -1,4 +1,4 @@
-"""The ledger: every finished model call of one shard, so that no call whose answer is durable is made again.
+"""The ledger: every finished model call of one shard. No call whose answer is durable is made again.
 
 **What survives a kill is closed under dependency.** Records are written in the order in which they were made, one
 segment after the other, and a call is recorded before a call that read its answer is sent. Whatever was durable is
@@ -51,7 +51,7 @@ _LOAD_TRIES = 5
 
 @dataclass(frozen=True)
 class LedgerLimits:
-    """When the ledger writes, and how long it puts up with a failing store."""
+    """When the ledger writes, and how many failures of the store it bears."""
 
     flush_bytes: int = 4 * 1024 * 1024
     """Of lines before compression."""
@@ -198,7 +198,7 @@ class Ledger:
                 await self._read_all()
                 await self._seal()
             except (NotFound, AlreadyExists):
-                # Somebody compacted between our listing and our reading, or an earlier attempt wrote a last segment
+                # Between listing and reading, the chain was compacted, or an earlier attempt wrote a last segment
                 # before our seal. Either way the chain is not what was read.
                 continue
             return
@@ -266,7 +266,7 @@ class Ledger:
         try:
             await self._store.put_if_absent(key, body)
         except AlreadyExists as error:
-            # Ours, when an earlier try was given up although it had arrived; the header is nobody else's.
+            # Ours, if an earlier try was given up although it had arrived: the header is unique.
             if await self._store.get(key) != body:
                 raise Fenced(f"{key}: written by a later attempt; this process stops") from error
         self._segments.append(Segment(key, self._chain, number, number, len(body)))
@@ -278,7 +278,7 @@ class Ledger:
             return
         try:
             await self._token.check()
-            # Listed anew: an earlier attempt's last compaction may have removed what is remembered here.
+            # Listed again: an earlier attempt's last compaction may have removed what is remembered here.
             listed = await list_segments(self._store, f"{self._folder}/{self._chain}-")
             self._segments = readable_order(listed)
             run = choose_run(self._segments, self._limits.max_merged_bytes)
@@ -309,7 +309,7 @@ class Ledger:
                 log.warning("ledger_flush_failed shard=%s tries=%d error=%s", self._token.shard, failed, error)
 
     def _raise_error(self) -> None:
-        """Tell a worker what the background flush ran into."""
+        """Raise to a worker what the background flush ran into."""
         if self._fenced is not None:
             raise self._fenced
         if self._flusher is not None and self._flusher.done() and not self._flusher.cancelled():

@@ -5,8 +5,8 @@ A chain is everything one fingerprint recorded for one shard: segments numbered 
 frame with a checksum around JSON lines: a header that makes its bytes its writer's own, then entries and pins in the
 order in which they were recorded.
 
-A torn segment cannot come about by a kill: both stores show an object whole or not at all. An unreadable one was
-damaged or edited, and is an error that names it, never something to skip: skipping would change which answer wins.
+A kill cannot tear a segment: both stores show an object whole or not at all. So an unreadable segment was damaged or
+edited. It is an error that names it and is never skipped: skipping would change which answer wins.
 """
 
 import hashlib
@@ -50,10 +50,10 @@ class Answer(BaseModel):
 
 
 class Failure(BaseModel):
-    """A call that failed for good: under this fingerprint asking again would fail again.
+    """A permanent failure of a call: under this fingerprint, asking again would fail again.
 
-    Another fingerprint asks again, since what made it fail (a key, a template, a limit of somebody's endpoint) may lie
-    outside of what identifies a call.
+    Another fingerprint asks again, since the cause (a key, a template, a limit of an endpoint) may not be part of a
+    call's identity.
     """
 
     model_config = _CONFIG
@@ -75,7 +75,7 @@ class Entry(_Record):
     thought: str = ""
     """What the model thought, with or without an answer after it."""
     lowered_to: int | None = None
-    """Most completion tokens that were asked for, where the window had no room for as many as are declared."""
+    """The completion tokens that were asked for, where the window had no room for as many as declared."""
     reused: bool = Field(default=False, exclude=True)
     """Made by another fingerprint over the same inputs; set by `Ledger.lookup`, never stored."""
 

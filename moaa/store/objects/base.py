@@ -34,7 +34,7 @@ class Store(Protocol):
         ...
 
     async def put_if_absent(self, key: str, body: bytes) -> None:
-        """Create, atomically and durably. Raises AlreadyExists when the key is taken, whoever took it; a time-out is
+        """Create, atomically and durably. Raises AlreadyExists when the key is taken, by any writer; a time-out is
         resolved by reading back, so that the caller's own write counts as success. Raises StoreError."""
         ...
 

@@ -71,7 +71,7 @@ class DirectoryStore:
     def prepare(self) -> None:
         """Remove what kills left unfinished more than a day ago, where there is any and it may be removed.
 
-        Makes nothing: whoever only reads leaves no trace. The first write makes the folder.
+        Makes nothing, so a reader leaves no trace. The first write makes the folder.
         """
         with contextlib.suppress(OSError):
             for path in self._unfinished.iterdir():
@@ -121,7 +121,7 @@ class DirectoryStore:
         try:
             os.link(unfinished, target)
         except FileExistsError:
-            # Before anybody acts on another writer's object, it has to be as durable as an own one.
+            # Another writer's object must be as durable as our own before it is relied on.
             _sync_folder(target.parent)
             raise
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Which strings are keys. One rule for both stores, so that a run moves from a folder to a bucket unchanged."""
+"""Which strings are keys. Both stores have one rule, so a run moves from a folder to a bucket unchanged."""
 
 from moaa.errors import StoreError
 

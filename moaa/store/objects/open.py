@@ -11,8 +11,8 @@ from moaa.store.objects.directory import DirectoryStore
 
 
 class StoreSettings(BaseSettings):
-    """What the environment says about S3, under the names every AWS tool uses. Nothing is needed with a cloud identity
-    (pod identity, web identity, instance role), a profile or another source that boto3 finds by itself."""
+    """Settings of S3 in the environment, under the names that every AWS tool uses. Nothing is needed with a cloud
+    identity (pod identity, web identity, instance role), a profile or another source that boto3 finds by itself."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True, populate_by_name=True
@@ -30,7 +30,7 @@ class StoreSettings(BaseSettings):
 def open_store(storage: Storage, settings: StoreSettings | None = None) -> Store:
     """The store that `spec.storage` names; `settings` are read from the environment when not given.
 
-    Speaks to nobody yet; `moaa.store.objects.preflight` does.
+    Sends no request yet; `moaa.store.objects.preflight` does.
 
     Raises:
         StoreError: the keys are incomplete, or boto3 is not installed.

@@ -2,7 +2,7 @@
 
 A PUT carries the MD5 of its body, so that the server refuses one that was damaged on its way. A conditional PUT that
 ended without a clear answer is resolved by reading back: our bytes mean success, other bytes mean that the key is
-taken, none mean another try. Callers that must tell themselves apart from others put something unique into the body.
+taken, none mean another try. Callers that must recognise their own write put something unique into the body.
 """
 
 import functools
@@ -53,7 +53,7 @@ class S3Store:
         await s3_transfer.put(self._requests, self._name(key), body)
 
     async def put_if_absent(self, key: str, body: bytes) -> None:
-        """As `Store.put_if_absent`. Raises AlreadyExists: somebody else's object has the key."""
+        """As `Store.put_if_absent`. Raises AlreadyExists: another writer's object has the key."""
         requests, name = self._requests, self._name(key)
         md5 = s3_transfer.md5_header(body)
 
@@ -70,7 +70,7 @@ class S3Store:
                 outcome = sort_error(error)
                 if outcome.meaning not in {"taken", "conflict", "unknown"}:
                     raise requests.failed(name, outcome) from error
-                # Without a try that ended in the dark, nothing of ours can be there.
+                # Unless a try ended without an answer, nothing of ours can be there.
                 may_be_ours = may_be_ours or outcome.meaning == "unknown"
                 if outcome.meaning == "taken" and not may_be_ours:
                     raise AlreadyExists(f"{self.uri}/{key}: exists") from error

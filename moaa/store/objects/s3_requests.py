@@ -1,4 +1,4 @@
-"""One request to S3: in a thread, bounded, repeated as long as that can help.
+"""Send one request to S3: in a thread, bounded, repeated as long as that can help.
 
 boto3 blocks, so its calls run in a bounded pool of threads. boto3's own retries are off: what a failure means depends
 on the call (a conditional PUT that timed out may have succeeded), so it is decided here and in `moaa.store.objects.s3`.
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 FAILURES = (ClientError, BotoCoreError, OSError)
-"""Everything a boto3 call raises when the outside world fails."""
+"""All that a boto3 call raises when the outside world fails."""
 
 
 @dataclass(frozen=True)
 class S3Account:
-    """Where the server is and who asks. None means: as boto3 finds it."""
+    """Server and credentials. None: as boto3 finds them."""
 
     endpoint: str | None = None
     region: str | None = None

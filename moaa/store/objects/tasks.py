@@ -1,4 +1,4 @@
-"""Several pieces of one piece of work at once: bounded, in order, and failing like a plain loop."""
+"""Do several pieces of work at once: bounded, in order, and failing like a plain loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable

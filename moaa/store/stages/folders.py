@@ -64,7 +64,7 @@ async def publish_folder(
 
 
 async def fetch_folder(store: Store, manifest: StageManifest, name: str, target_dir: Path) -> Path:
-    """The folder `name` of a manifest as a local folder, every file checked; returns where it lies.
+    """Bring the folder `name` of a manifest to this machine and check every file; returns where it lies.
 
     That is the store's own folder when the store is on this machine (then read-only: do not write there), else
     `target_dir`, which is complete or absent at every instant and is not fetched again while it holds this very folder.

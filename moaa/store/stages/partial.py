@@ -1,7 +1,7 @@
-"""A folder that is being filled: beside its target under a name of its own, and never left behind for good.
+"""A folder that is being filled, beside its target under a name of its own. None is left behind for good.
 
-Whoever fills one holds a lock on it. A process that is killed lets go of the lock, so that the next to fill a folder
-there tells what was left from what is in use, across containers too.
+The process that fills one holds a lock on it. A kill frees the lock, so the next process can tell an abandoned folder
+from one in use, across containers too.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _TRIES = 5
 async def partial_folder(target: Path) -> AsyncIterator[Path]:
     """An empty folder beside `target`, to be filled and renamed to it; what was not renamed is removed at the end.
 
-    Others beside it that nobody fills any more are removed first.
+    Abandoned ones beside it are removed first.
 
     Raises:
         OSError: the folder cannot be made.
@@ -49,7 +49,7 @@ def _create(target: Path) -> tuple[Path, int | None]:
         try:
             return partial, _lock(partial)
         except (BlockingIOError, FileNotFoundError):
-            continue  # taken for abandoned before it was locked; whoever did removes it
+            continue  # taken for abandoned before it was locked, and removed by another process
         except OSError:
             return partial, None
     raise BlockingIOError(errno.EAGAIN, f"other processes removed a new folder {_TRIES} times in a row", str(target))

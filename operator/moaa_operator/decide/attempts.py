@@ -31,7 +31,7 @@ def move(entry: StageAttempts, step: Step, *, now: datetime) -> StageAttempts:
 
 
 def idle(entry: StageAttempts, *, reason: str = "", message: str = "") -> StageAttempts:
-    """Nothing of it runs any more, without a failure."""
+    """It was stopped without a failure: nothing of it runs any more."""
     return entry.with_(step=None, since=None, reason=reason or entry.reason, message=cut(message) or entry.message)
 
 
@@ -80,7 +80,7 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
 
 
 def is_released(entry: StageAttempts, *, now: datetime) -> bool:
-    """It gave its machines back and still waits to ask for them again."""
+    """Whether it gave its machines back and still waits to ask for them again."""
     return (
         entry.step is None and entry.reason == NO_MACHINE and entry.retry_after is not None and entry.retry_after > now
     )

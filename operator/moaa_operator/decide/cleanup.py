@@ -1,4 +1,4 @@
-"""Which objects of a run may go. Pure.
+"""Which objects of a run are to be deleted. Pure.
 
 Kept are: everything of an attempt under way; the last ended attempt of a stage that is not done, so that its logs can
 be read; the objects of finished stages while their iteration is open, for the same reason. Everything else goes: older

@@ -1,4 +1,4 @@
-"""What the attempts under way came to, read off their Jobs and RayJobs. Pure.
+"""The outcomes of attempts under way, read from their Jobs and RayJobs. Pure.
 
 Once an outcome is in the status, its child may go. A stage is done when a Job that read its manifest says so in its
 termination message; that a Job ended well is not enough.
@@ -22,9 +22,9 @@ from moaa_operator.observe.pods import Termination
 HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
-"""A pod that should have ended so long ago is on a machine that does not answer. It never ends, and its Job waits."""
+"""A pod so long past its end is on a machine that does not answer: it never ends, and its Job waits for it."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
-"""Reasons of a Job that say how often, not why."""
+"""Reasons of a Job that say how often it failed, not why."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def deadlines(child: Child, *, place_within: timedelta) -> list[datetime]:
 
 
 def _given_up(child: Child, *, now: datetime, place_within: timedelta) -> Failed | Released | None:
-    """Of a child that says it goes on, and does not."""
+    """The failure of a child that says it goes on and does not."""
     if child.lost_since is not None and now >= child.lost_since + HEAD_GRACE:
         return _lost(child)
     if child.told_to_go is not None and now >= child.told_to_go + LEAVING_GRACE:

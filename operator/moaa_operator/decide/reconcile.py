@@ -47,7 +47,7 @@ HUMAN = frozenset(
         "CreateContainerError", "CrashLoopBackOff", "FailedCreate", "RunContainerError", *rejections.REASONS,
     }
 )  # fmt: skip
-"""Reasons that a person has to do something about; a machine that is missing may come by itself."""
+"""Reasons that need a person. A missing machine is not among them: it may come by itself."""
 
 
 SILENT_S = 3.0
@@ -250,7 +250,7 @@ def _stop(scope: Scope, stage: str) -> None:
 
 
 def _start(scope: Scope, identity: Identity, wanted: list[Identity]) -> str | None:
-    """Begin an attempt, or say why not yet; what the store is to be asked for first goes into `wanted`."""
+    """Begin an attempt, or say why not yet. `wanted` collects stages that the store must be asked about first."""
     stage = identity.stage
     entry = scope.entries.get(stage.id)
     if entry is None or entry.fingerprint != identity.fingerprint:

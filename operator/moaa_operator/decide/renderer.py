@@ -1,4 +1,4 @@
-"""What a decision asks of rendering: manifests as plain JSON, a pure function of what is given."""
+"""`Renderer`: what a decision needs of rendering. Manifests are plain JSON, a pure function of the arguments."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol

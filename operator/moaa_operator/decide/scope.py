@@ -1,4 +1,4 @@
-"""What one decision is made on: what was observed, what is known by now, and what is to be done.
+"""The state of one decision: what was observed, what follows from it so far, and what is to be done.
 
 One call of `reconcile` fills it step by step and throws it away.
 """
@@ -40,7 +40,7 @@ class Scope:
     decision: Decision = field(default_factory=Decision)
     """The plan's."""
     postponed: dict[str, str] = field(default_factory=dict)
-    """Stages that the plan would start and that wait all the same, and why."""
+    """Stages that the plan would start but that wait, and why."""
     blocked: list[Problem] = field(default_factory=list)
     wake: list[datetime] = field(default_factory=list)
     """When to look again though nothing has happened."""

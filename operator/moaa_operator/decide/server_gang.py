@@ -44,7 +44,7 @@ class Gang:
     state: State
     reason: str = ""
     message: str = ""
-    """About the server that holds the others up, in the words of the scheduler, kubelet or API server."""
+    """About the server that the others wait for, in the words of the scheduler, kubelet or API server."""
     look_again: datetime | None = None
     """When time alone changes the state."""
 

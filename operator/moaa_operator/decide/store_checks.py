@@ -1,4 +1,4 @@
-"""Questions to the store, which light Jobs in the run's namespace ask: does it work, and what is done already. Pure.
+"""Ask the store whether it works and what is done already. Light Jobs in the run's namespace do the asking. Pure.
 
 Before a stage that needs servers or a Ray cluster starts, the store is asked for its manifest: the status may be new
 (a MoAA deleted and applied again, a backup) while the work is done. A check is tried until it succeeds, with growing

@@ -2,7 +2,7 @@
 
 Built on the official client's transport (TLS, proxies, tokens that are read again when they rotate). Its typed models
 are left out: what is watched, compared and applied here is JSON anyway, and an object that a newer server sends must
-not lose fields by passing through. No retries of its own: the work queue and the informers know better when.
+not lose fields by passing through. It never retries by itself: the work queue and the informers decide when.
 
 Every method may be called from any thread.
 """
@@ -31,7 +31,7 @@ class Api:
         self._timeout_s = timeout_s
 
     def within(self, timeout_s: float) -> "Api":
-        """The same, but that an answer, and before it a connection, is waited for no longer than this."""
+        """The same client with a limit on the wait for a connection, and on the wait for an answer."""
         return Api(self._client, timeout_s=min(timeout_s, self._timeout_s))
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:

@@ -1,4 +1,4 @@
-"""What may go wrong between the operator and the API server, in one tree.
+"""Errors between the operator and the API server, in one tree.
 
 ApiError            the server refused or failed; has status, reason and the server's own words
 ├── NotFound        404: the object, or its kind, is not there

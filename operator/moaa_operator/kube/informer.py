@@ -26,8 +26,8 @@ from moaa_operator.kube.transform import kept
 logger = logging.getLogger(__name__)
 
 OnChange = Callable[[Object, Object | None], None]
-"""Called with the object as it is now, or as it was last when it is gone; and as it was before, None when it is new or
-gone."""
+"""Called with two objects. First: as it is now, or as it was last if it is gone. Second: as it was before; None if it
+is new or gone."""
 OwnerOf = Callable[[Object], Key | None]
 """The MoAA that an object belongs to."""
 ABSENT_KIND_RETRY_S = 60.0

@@ -2,8 +2,8 @@
 
 Our own clock judges expiry, from the moment we saw the lease change, and never the holder's time stamps: clocks may
 differ. A leader that could not renew for `renew_s` (less than the lease lasts) stops working before another may start;
-for that, no request of a try waits longer than `LeaseTiming.request_timeout_s`. A leader that had no turn for long, on
-a node without a free CPU, asks who leads before it gives up. A process that ends in order gives the lease back.
+for that, no request of a try waits longer than `LeaseTiming.request_timeout_s`. A leader that got no CPU for long asks
+who leads before it gives up. A process that ends in order gives the lease back.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The work queue: keys that need a look, each in it once at most, none worked on twice at the same time.
+"""The work queue: keys that need a look. Each is in it at most once, and never worked on twice at the same time.
 
 A change only adds the run's key; the look finds out what to do. These rules always hold: a key that is added again
 stays once; a key added while a worker has it is given out again afterwards; errors of a key push its next turn back

@@ -47,7 +47,7 @@ _SIGNS = (
     ),
     _sign(
         r"admission webhook|ValidatingAdmissionPolicy", "AdmissionDenied",
-        "It is a rule of this cluster; change what it names, or ask whoever runs the cluster",
+        "It is a rule of this cluster; change what it names, or ask the cluster's administrators",
     ),
     _sign(
         r"User \"[^\"]*\" cannot", "NotAuthorized",

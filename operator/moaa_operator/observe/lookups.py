@@ -1,4 +1,4 @@
-"""What the watched copies do not show, asked of the server: how a Job's pods ended, and why a child has none."""
+"""Ask the server for what the watched copies do not show: how a Job's pods ended, and why a child has none."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ def with_ends(api: Api, namespace: str, objects: Mapping[str, Iterable[Object]])
     """The run's pods; of ended Jobs as the server has them, where the copies lag.
 
     Each kind is watched by itself, so a Job's end may be known before its pods' ends are, by as long as their watch is
-    broken. What a Job came to stands in its pods: without them finished work would be taken for lost and done again.
+    broken. A Job's outcome stands in its pods: without them finished work would count as lost and be done again.
 
     Raises:
         ApiError: the server does not list them.

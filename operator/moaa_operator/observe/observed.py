@@ -1,4 +1,4 @@
-"""What a decision about one MoAA rests on, as frozen values."""
+"""All that a decision about one MoAA rests on, as frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Child:
     is_running: bool = False
     """At least one of its pods runs; of a RayJob: its head does."""
     lost_since: datetime | None = None
-    """Of a RayJob that says it runs: since when its head, and with it the driver, is another one than it began on."""
+    """Of a RayJob that says it runs: when its head, and the driver with it, was replaced by another."""
     unplaced_since: datetime | None = None
     """Of a RayJob: since when a pod of its cluster finds no machine."""
     told_to_go: datetime | None = None
@@ -51,7 +51,7 @@ class Child:
 
     @property
     def is_work(self) -> bool:
-        """Runs something, other than a ConfigMap."""
+        """Whether it runs something; a ConfigMap does not."""
         return self.ref.kind != "ConfigMap"
 
     @property

@@ -1,4 +1,4 @@
-"""What a pod's status says: why it does not run, since when, and how its containers ended. Pure.
+"""Read a pod's status: why it does not run, since when, and how its containers ended. Pure.
 
 A reason is one word for programs. A message is for people and keeps the words of the scheduler, the image registry or
 the container's last lines.
@@ -20,7 +20,7 @@ NO_MACHINE = frozenset({"Unschedulable", "SchedulingGated", GPUS_UNAVAILABLE})
 """Reasons of pods that wait for a machine, which may come by itself."""
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
 IMAGE = "ImagePullBackOff"
-"""One word for images that cannot be had: the kubelet's changes with every try."""
+"""One word for images that cannot be pulled; the kubelet's word changes with every try."""
 _REMEDIES: Mapping[str, str] = {
     IMAGE: "Check the image's name in the chart's values, and imagePullSecrets for a private registry.",
     "CreateContainerConfigError": "Create the Secret, ConfigMap or key that it names.",

@@ -32,7 +32,7 @@ class PodFigures:
 
 
 def parse(said: Mapping[str, Any]) -> PodFigures:
-    """Whatever a pod said; what is no figure counts as not said."""
+    """Read a pod's answer; what is no figure counts as missing."""
     figures = figures_of(said)
     is_steps = figures.get("steps", 0) > 0
     if is_steps:

@@ -1,4 +1,4 @@
-"""What the operator wants to exist, as plain manifests. Pure: resource, results and settings in, objects out.
+"""Render what the operator wants to exist, as plain manifests. Pure: resource, results and settings in, objects out.
 
 Every object carries an owner reference, the run's label, its role and a digest of what of the resource it was made
 from (`context`). Names are a function of owner, stage, fingerprint and attempt (`names`), so that rendering twice is

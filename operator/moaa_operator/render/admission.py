@@ -1,4 +1,4 @@
-"""What of a resource the cluster cannot carry out, all of it at once, before anything is made.
+"""Everything in a resource that the cluster cannot carry out, named at once before anything is made.
 
 A resource may be sound and still be one for `moaa run` only: its folders lie on one machine, which pods do not see.
 Templates are checked here as well, so that a mistake in training's does not show after days of sampling.

@@ -1,4 +1,4 @@
-"""What the Job or RayJob of an attempt has besides its pods: labels, job file, environment, secrets."""
+"""The parts of an attempt's Job or RayJob besides its pods: labels, job file, environment, secrets."""
 
 from collections.abc import Sequence
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""What every child is rendered from: resource, owner, settings. And what it carries: labels, owner, a digest.
+"""What every child is rendered from (resource, owner, settings) and what it carries (labels, owner, digest).
 
 The digest covers what the resource says, never what the operator's version or settings add. So an upgrade of the
 operator leaves healthy children as they are, and an edit changes exactly the children it concerns.
@@ -26,7 +26,7 @@ STAY_ANNOTATIONS = {
 
 @dataclass(frozen=True)
 class Child:
-    """Who a child is."""
+    """The identity of a child."""
 
     name: str
     role: Role

@@ -1,7 +1,7 @@
-"""What a pod template of the resource may not say: what reaches beyond the run, and what would break it.
+"""What a pod template of the resource must not say, because it reaches beyond the run or would break it.
 
-The CRD and `moaa validate` refuse most of it earlier. This is the last look before a pod is made: it knows the whole of
-Pod Security `restricted` and finds everything at once.
+The CRD and `moaa validate` refuse most of it earlier. This last check before a pod is made covers all of Pod Security
+`restricted` and finds everything at once.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The conditions of a run: observations, each with one word for programs and a sentence a person can act on. Pure.
+"""The conditions of a run: observations, each with one word for programs and a sentence to act on. Pure.
 
 | type | True | False | Unknown | absent |
 |---|---|---|---|---|
@@ -36,7 +36,7 @@ Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
 MAX_MESSAGE = 4000
 NO_MACHINE = "NoMachine"
-"""The reason of attempts that gave back the machines they had, since they found no others."""
+"""The reason of attempts that found too few machines and gave back those they had."""
 
 
 def conditions(state: RunState, before: Iterable[Condition]) -> list[Condition]:
@@ -103,7 +103,7 @@ def _needed(kind: str, problem: Problem | None, reason: str) -> Said:
 
 
 def _stalled(state: RunState) -> tuple[str, str] | None:
-    """What only a person can change, the most telling first."""
+    """What only a person can change, the most important first."""
     if state.decision.failed:
         stage, error = next(iter(state.decision.failed.items()))
         entry = state.attempts.get(stage)

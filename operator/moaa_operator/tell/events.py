@@ -30,7 +30,7 @@ class Event:
 
 
 def between(before: MoAAStatus, after: MoAAStatus) -> list[Event]:
-    """What has happened from one status to the next; what several conditions say in the same words once."""
+    """What has happened from one status to the next. What several conditions say in the same words appears once."""
     found = [*_conditions(before, after), *_stages(before, after), *_attempts(before, after)]
     once: dict[tuple[str, str], Event] = {}
     for event in found:

@@ -1,4 +1,4 @@
-"""What is shown of a stage's progress, and when it changes. Pure.
+"""The shown progress of a stage, and when it changes. Pure.
 
 What is shown stays as it is until there is something to see: a status is written about as often as the percentage
 moves, however often pods are asked.
@@ -10,7 +10,7 @@ from moaa.api.status import StageProgress
 
 
 def shown(before: StageProgress | None, now: StageProgress) -> StageProgress:
-    """What to show of a stage of which `before` is shown: the same, until a person would see a difference.
+    """The progress to show after `before`: the same, until a person would see a difference.
 
     That is another percentage or other words, more failures, or a time left that is a tenth away from the one shown;
     speed and loss are brought along. So a stage is written about a hundred times at most while it goes on at one speed,

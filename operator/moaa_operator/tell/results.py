@@ -62,7 +62,7 @@ def last_closed(results: Iterable[str]) -> int:
 
 
 def hold(resource: MoAA, known: Mapping[str, StageResult]) -> Held:
-    """What of `known` holds under the resource as it is.
+    """The results among `known` that hold under the resource as it is.
 
     A result is dropped only when its stage has another identity now; while an input is missing it is kept aside.
     """

@@ -1,4 +1,4 @@
-"""How a run stands after a decision: what status, conditions and Events are written from."""
+"""The state of a run after a decision. Status, conditions and Events are written from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class RunState:
     attempts: Mapping[str, StageAttempts] = field(default_factory=dict)
     """Of stages and of checks of the store, by name."""
     postponed: Mapping[str, str] = field(default_factory=dict)
-    """Stages that the plan would start and that wait all the same, and why."""
+    """Stages that the plan would start but that wait, and why."""
     storage: StageAttempts | None = None
     """The preflight."""
     servers: Servers | None = None

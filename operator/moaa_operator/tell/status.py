@@ -1,4 +1,4 @@
-"""The status as it is written, from how the run stands. Pure.
+"""Make the status from the state of a run. Pure.
 
 Equal runs give equal statuses, so nothing is written when nothing has changed.
 """

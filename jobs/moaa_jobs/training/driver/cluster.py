@@ -26,7 +26,7 @@ OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray's least, nearly; nothing of size passes through it."""
 _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray Train's own gauges go to a Prometheus nobody reads here.
+    # Ray Train's own gauges go to a Prometheus that is not read here.
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

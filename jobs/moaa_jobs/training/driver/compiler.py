@@ -1,4 +1,4 @@
-"""The C compiler that training on GPUs needs, asked for before anything is loaded.
+"""Check for the C compiler that training on GPUs needs, before anything is loaded.
 
 TRL's log-probabilities are Triton kernels there, and Triton compiles its link to NVIDIA's driver at the first step.
 """

@@ -1,4 +1,4 @@
-"""A finished training as a finished stage: the curve as a table, then the manifest."""
+"""Publish a finished training: the curve as a table, then the manifest."""
 
 import hashlib
 from datetime import datetime

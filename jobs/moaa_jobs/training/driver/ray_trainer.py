@@ -1,4 +1,4 @@
-"""Ray Train's trainer without the helpers this stage has no use for."""
+"""Ray Train's trainer without two helpers that this stage does not need."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """The driver of both training stages: tokenise and check, train on Ray, publish.
 
 Every mistake a user can make shows here, before a worker starts: a failure in a worker is Ray Train's to repair and is
-tried again. The stage's one shard is `train`; its fencing token is what an earlier attempt that still runs loses by.
+tried again. The stage's one shard is `train`; through its fencing token, an earlier attempt that still runs loses.
 """
 
 import asyncio
@@ -143,7 +143,7 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
 
 
 async def _why_none(context: Context, maker: str, recipe: Recipe) -> str:
-    """What became of the rows that the stage before it read."""
+    """Outcomes of the rows that the stage before it read."""
     manifest = await manifest_of(context, maker)
     if recipe.kind is Kind.DPO:
         rankings = cast("list[RankingRow]", await rows_of(context, maker, "rankings"))

@@ -1,4 +1,4 @@
-"""What the driver does while the workers train: show their figures, and look whether the stage is still its own."""
+"""While the workers train, the driver shows their figures and checks that the stage is still its own."""
 
 import asyncio
 import logging
@@ -19,8 +19,8 @@ POLL_S = 1.0
 FENCE_EVERY_S = 10.0
 UNTOLD_S = 900.0
 """How long training goes on while the store does not say whether a later attempt has taken over. Nothing is published
-without asking again, so all that a fenced attempt can waste is this time of its GPUs; to end a training that is still
-the stage's own wastes every step since its last checkpoint, and most outages of a store are shorter."""
+without asking again, so a fenced attempt wastes at most this time of its GPUs. Ending a training that still owns the
+stage would waste every step since its last checkpoint, and most outages of a store are shorter."""
 PACKING_REFUSED = (
     "rows laid end to end gave other logits than alone, so training goes on unpacked: the same result, more padding; "
     "training.sft.packing: false saves the probe"
@@ -28,7 +28,7 @@ PACKING_REFUSED = (
 
 
 class Ownership:
-    """Asks now and then whether the stage's token is still the highest, and bears for a while with no answer."""
+    """Asks now and then whether the stage's token is still the highest; for a while it goes on without an answer."""
 
     def __init__(self, token: Token, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._token = token
@@ -41,7 +41,7 @@ class Ownership:
 
         Raises:
             Fenced: a later attempt has taken over.
-            StoreError: for `UNTOLD_S` nobody could say.
+            StoreError: the store gave no answer for `UNTOLD_S`.
         """
         if self._clock() - self._asked < FENCE_EVERY_S:
             return

@@ -1,4 +1,4 @@
-"""What has to be known of a student's chat template before a row is trained as it is served.
+"""Learn what a student's chat template does, so that rows are trained as they are served.
 
 A trained answer follows the prompt as vLLM renders it (the turns before, with the generation prompt) and is followed by
 the token at which the server stops. `learn` finds that token, and how much white space the template puts around an
@@ -6,7 +6,7 @@ answer, by rendering a question and an answer of ours. A template for which this
 remedy, by resolve before anything is paid for and by training before a worker starts:
 
 - an answer ends with a token at which the server does not stop, or with none;
-- the prompt opens a thought, or the student thinks unless it is told not to, and nobody said what is to be taught;
+- the prompt opens a thought, or the student thinks by default, and the resource does not say what to teach;
 - the template writes something before an answer that the generation prompt does not end with.
 """
 

@@ -1,8 +1,8 @@
-"""What a student's folder has to hold, known without its weights: configuration, names of files, their headers.
+"""Check what a student's folder must hold without reading its weights: configuration, file names, headers.
 
-A tensor that is not there is drawn at random by the library that loads it, and trained and served as if it were the
-model's. So what is missing is refused here, before a GPU is held, as far as names tell: of common architectures every
-tensor is known by name, of others only what all have. Loading checks the rest (`model.load_model`).
+The library that loads weights draws a missing tensor at random; it would be trained and served as the model's own. So
+missing tensors are refused here, before a GPU is held, as far as names tell: for common architectures every tensor is
+known by name, for others only those that all have. Loading checks the rest (`model.load_model`).
 """
 
 import fnmatch
@@ -160,7 +160,7 @@ def _some(tensors: Collection[str]) -> str:
 
 
 def _compared(found: frozenset[str], config: Mapping[str, object]) -> tuple[set[str], set[str]]:
-    """Names that are missing and names nobody knows, as far as the architecture is one of the known."""
+    """Missing names and unknown names, for architectures that are known."""
     layers, known = config.get("num_hidden_layers"), _KNOWN.get(str(config.get("model_type")))
     if known is None or not isinstance(layers, int):
         return set(), set()

@@ -1,8 +1,8 @@
 """A tokenizer's chat template, rendered as vLLM renders it for a chat request.
 
 A template that refuses system messages (Gemma 2) is given them folded into the next user turn, as the model is asked
-when served (`moaa.conversation`). Rows give the same tokens on every day: a stage that goes on tomorrow trains on
-what it was given today.
+when served (`moaa.conversation`). Rows give the same tokens on every day, so a stage that resumes tomorrow trains on
+the same tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TODAY = datetime(2024, 7, 26, tzinfo=UTC)
-"""What a template that prints the date (Llama 3.x) is told. Not the clock's, by which the tokens, and with them their
-digest, would change at midnight and differ between two runs of one fingerprint; this one is what those templates print
-themselves where there is no clock. When served the model reads the day's date."""
+"""The date that a template which prints one (Llama 3.x) gets. With the clock's date, tokens and their digest would
+change at midnight and differ between two runs of one fingerprint. Those templates print this date themselves where
+there is no clock. When served, the model reads the day's date."""
 _FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What rendering raises, by a template's own wish (`raise_exception`) or by an expression that fails."""
 
@@ -60,7 +60,7 @@ class Template:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def prompt(self, messages: Sequence[Message]) -> tuple[str, list[Message]]:
-        """The prompt's text, and the messages as they were rendered: folded where the template has no system role.
+        """The prompt's text and the messages as rendered: folded where the template has no system role.
 
         Raises:
             TemplateRefuses: it takes them neither way.

@@ -12,7 +12,7 @@ into the last turn), the conversation becomes several sequences, each answer in 
 An answer that begins with a line break may merge with the end of the prompt into one token, which serving cannot give:
 there the prompt ends and the answer begins a token of its own. So the answer is tokenised apart.
 
-What cannot be trained concerns its row only and is a recorded failure with a reason: a template's refusal of the
+A row that cannot be trained is a recorded failure with a reason, and concerns no other row: a template's refusal of the
 conversation, an empty answer, one that spells a control token, a row that is too long.
 """
 
@@ -188,7 +188,7 @@ def _answer_ids(chat: Chat, prompt: str, ids: list[int], body: str) -> list[int]
     whole = template.ids(prompt + body + end.text)
     if whole[: len(ids)] == ids and whole[-1] == end.id:
         return whole[len(ids) :]
-    # Behind a control token tokenising starts anew, as it does behind the end of a prompt. Tokenizers like those of
+    # Behind a control token tokenising starts afresh, as it does behind the end of a prompt. Tokenizers like those of
     # SentencePiece begin every text with a token for a space, which is not there.
     behind, alone = template.ids(end.text + body + end.text), template.ids(body + end.text)
     said = template.decode(whole)

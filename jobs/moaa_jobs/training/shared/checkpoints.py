@@ -78,7 +78,7 @@ async def find_resume(store: Store, checkpoints: str, *, workers: int, zero_stag
         same = (manifest.workers, manifest.zero_stage) == (workers, zero_stage)
         if not same:
             logger.warning(
-                "resume_weights_only step=%d workers=%d->%d zero=%d->%d: the optimiser starts anew",
+                "resume_weights_only step=%d workers=%d->%d zero=%d->%d: the optimiser starts afresh",
                 step, manifest.workers, workers, manifest.zero_stage, zero_stage,
             )  # fmt: skip
         return Resume(folder=folder, step=step, weights_only=not same)

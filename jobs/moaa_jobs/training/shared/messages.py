@@ -1,4 +1,4 @@
-"""What the driver tells every worker, as JSON, and what rank 0 tells the driver at the end.
+"""Messages as JSON: from the driver to every worker, and from rank 0 to the driver at the end.
 
 It holds no local path of the driver but file:// sources, which the user must have put on every machine, and no secret:
 workers read those from their own environment.
@@ -107,7 +107,7 @@ class CurveRow(_Message):
 
 
 class LoopResult(_Message):
-    """What rank 0 hands back: everything else it did is in the store."""
+    """What rank 0 returns; everything else it made is in the store."""
 
     model: Output
     files: list[ObjectRef]

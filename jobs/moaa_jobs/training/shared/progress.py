@@ -1,6 +1,6 @@
 """Figures of a training on their way from rank 0 to the driver: one small object in the store, replaced now and then.
 
-They are figures and nothing else: nobody resumes from them, and no step waits for them. A store that cannot be reached
+They are figures only: nothing resumes from them, and no step waits for them. A store that cannot be reached
 costs neither side more than the figures, is logged once when that begins and once when it is over, and is left to those
 who need it (checkpoints, the manifest) to fail on.
 """

@@ -21,7 +21,7 @@ async def find(name: str, context: Context) -> ModelWeights:
 
     Raises:
         StageError: the stage that should have made them, or the one that pinned them, is not among the results.
-        DataError: the model is somebody else's endpoint.
+        DataError: the model is an endpoint.
     """
     results = context.job.results
     commits = await hub.pinned_commits(context.store, context.resource, results)

@@ -1,4 +1,4 @@
-"""What a worker does at a step's end: it keeps the curve and hands checkpoints to Ray Train."""
+"""At a step's end, a worker keeps the curve and hands checkpoints to Ray Train."""
 
 import time
 from collections.abc import Callable
@@ -82,7 +82,7 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> None:
-        # After the last step comes the export; an optimiser nobody will use again is not uploaded.
+        # After the last step comes the export; the optimiser is not needed again and not uploaded.
         if state.global_step >= state.max_steps:
             control.should_save = False
 

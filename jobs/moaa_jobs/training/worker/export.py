@@ -1,6 +1,6 @@
 """The trained weights as a folder that serves: safetensors of ours, everything else as the source has it.
 
-Tokenizer, chat template, generation settings and configuration are copied, not saved anew: training changes none of
+Tokenizer, chat template, generation settings and configuration are copied, not written again: training changes none of
 them, and files written by a newer library version are what serving engines fail on. Only the configuration's dtype is
 set, to that of the weights. The folder is loaded back and must give the trained model's logits before it counts.
 """
@@ -26,7 +26,7 @@ PROBE_TOKENS = 64
 def arrange(saved: Path, source: Path, folder: Path, spec: Optimization, *, chat_template: str | None = None) -> None:
     """Build the export in `folder`: weights moved from `saved` (what the trainer wrote), the rest from `source`.
 
-    `chat_template` is the one that was trained with where the resource gave it: whoever serves the folder needs it.
+    `chat_template` is the one trained with, where the resource gave it: serving the folder needs it.
 
     Raises:
         RuntimeError: the trainer wrote no weights.
@@ -64,7 +64,7 @@ def probe(model: Any, ids: list[int], device: torch.device) -> torch.Tensor:
 
 
 def verify(folder: Path, ids: list[int], trained: torch.Tensor, spec: Optimization) -> None:
-    """Load the folder anew and compare.
+    """Load the folder again and compare.
 
     Raises:
         RuntimeError: its logits are not the trained model's.

@@ -1,4 +1,4 @@
-"""A model's weights in memory: the one place where a student or a ref_model is loaded, and with which attention.
+"""Load a student's or ref_model's weights, with the right attention. No other module does.
 
 A model that only scores makes forward passes before training, whole on every worker or sharded under ZeRO-3.
 """
@@ -45,7 +45,7 @@ def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
 
 
 def load_together(folder: Path, spec: Optimization, device: torch.device) -> "PreTrainedModel":
-    """`load_model` on every rank at once: what one refuses all refuse, or the others would wait for it for ever.
+    """`load_model` on every rank at once. If one refuses, all refuse; otherwise the others would wait for ever.
 
     Raises:
         WeightsRefused: the DataError of `load_model`, here or on another rank.
@@ -114,9 +114,9 @@ def scoring_model(folder: Path, spec: Optimization, device: torch.device) -> Ite
 def packing_is_exact(model: Any, *, vocabulary: int, spec: Optimization, device: torch.device) -> bool:
     """Whether rows laid end to end give the logits they give alone.
 
-    Asked of the very model: attention must stay within a row by the restarting positions alone, which depends on the
-    architecture and the attention kernel. A model that lets rows see each other is told apart by far more than the
-    rounding that is allowed here.
+    The model itself is probed: restarting positions alone must keep attention within a row, which depends on the
+    architecture and the attention kernel. If rows see each other, logits differ by far more than the rounding allowed
+    here.
     """
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 

@@ -1,4 +1,4 @@
-"""What SFT and learning from pairs differ in: trainer, collator, training arguments."""
+"""Where SFT and learning from pairs differ: trainer, collator, training arguments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where one worker stands: its rank, its files, its store, its voice. Imports neither torch nor Ray at its top.
+"""One worker's surroundings: its rank, its files, its store, its reports. Imports neither torch nor Ray at its top.
 
 Local files lie in `scratch` of the machine: `student`, `ref-model` and `tokens.arrow` are brought by one worker a
 machine, `output` is emptied first, since a worker group that is restarted finds the files of the one before.

@@ -62,9 +62,9 @@ def join(*, on_gpu: bool) -> None:
 
 
 def host_store(address: str) -> "TCPStore":
-    """The store over which the workers meet, listening on a port of its own choice before anybody is told of it.
+    """The store over which the workers meet. It listens on a port of its own choice before the workers learn of it.
 
-    A port that is only looked up and bound later is taken by others meanwhile where many processes run: then the worker
+    Where many processes run, a port that is looked up first and bound later may be taken meanwhile; then the worker
     group fails and starts over.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported

@@ -1,9 +1,9 @@
 """Log-probabilities of every pair under the reference model: computed once, before training, and durable.
 
 Every worker scores its part of the rows and stores it; one object, put only if absent under the digest of the encoded
-rows, then names all parts. Whoever finds it reads instead of computing: a restarted worker, a new attempt. Rows that
-another version of the tokenizer library encodes differently are scored anew.
-The values are sums over an answer's tokens, end-of-turn token included, in float32.
+rows, then names all parts. A restarted worker or a new attempt that finds it reads instead of computing. Rows that
+another version of the tokenizer library encodes differently are scored again. The values are sums over an answer's
+tokens, end-of-turn token included, in float32.
 """
 
 import io
@@ -56,7 +56,7 @@ async def read(store: Store, folder: str, *, tokens_digest: str, rows: int) -> R
             chosen[row], rejected[row] = c, r
     if len(scored := [(c, r) for c, r in zip(chosen, rejected, strict=True) if c is not None and r is not None]) < rows:
         key = _manifest_key(folder, tokens_digest)
-        raise StoreError(f"{store.uri}/{key}: its parts lack rows; delete it to score the pairs anew")
+        raise StoreError(f"{store.uri}/{key}: its parts lack rows; delete it to score the pairs again")
     return [c for c, _ in scored], [r for _, r in scored]
 
 
@@ -71,7 +71,7 @@ async def write_part(store: Store, key: str, rows: Sequence[int], values: Sequen
 
 
 async def write_manifest(store: Store, folder: str, manifest: RefLogpsManifest) -> None:
-    """Make the parts count, unless others do already."""
+    """Make these parts count, unless another attempt's do already."""
     try:
         await store.put_if_absent(_manifest_key(folder, manifest.tokens_digest), manifest.model_dump_json().encode())
     except AlreadyExists:

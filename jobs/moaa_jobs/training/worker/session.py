@@ -1,4 +1,4 @@
-"""From fetched files to an exported model: the part of a worker that touches torch. Every rank runs it alike."""
+"""From fetched files to an exported model: the part of a worker that uses torch. Every rank runs the same."""
 
 import shutil
 from dataclasses import dataclass

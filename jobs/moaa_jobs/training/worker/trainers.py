@@ -1,4 +1,4 @@
-"""TRL's SFT and DPO trainers with rows, order, schedule and ref_logps that are ours.
+"""TRL's SFT and DPO trainers with our own rows, order, schedule and ref_logps.
 
 A dataset item is one bin (`order.py`): a list of row indices. The collator looks the rows up and hands them to TRL's
 own collator, so that TRL sees nothing but finished tokens: it tokenises, cuts, shuffles and packs nothing. The
@@ -29,7 +29,7 @@ Bin = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate of a run, of which this trainer may do only the end."""
+    """The learning rate of a run, of which this trainer may do only the last part."""
 
     steps: int
     warmup_steps: int

@@ -1,4 +1,4 @@
-"""Stored log-probabilities belong to tokens: equal ones are read, others scored anew."""
+"""Stored log-probabilities belong to tokens: equal ones are read, others scored again."""
 
 from pathlib import Path
 

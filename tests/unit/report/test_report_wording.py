@@ -70,8 +70,8 @@ def test_a_gain_beyond_its_interval_is_called_better() -> None:
 @pytest.mark.parametrize(
     ("gains", "conclusion", "phrase"),
     [
-        ([gain(0.02, -0.01, 0.05)], "WithinNoise", "No gain can be told from noise"),
-        ([gain(0.02, 0.0, 0.05)], "WithinNoise", "No gain can be told from noise"),
+        ([gain(0.02, -0.01, 0.05)], "WithinNoise", "No gain stands out from noise"),
+        ([gain(0.02, 0.0, 0.05)], "WithinNoise", "No gain stands out from noise"),
         ([gain(-0.05, -0.08, -0.02)], "Worse", "worse than the start"),
         ([gain(0.05, 0.01, 0.09), gain(-0.05, -0.09, -0.01, name="code")], "Mixed", "gained and lost"),
         ([gain(0.05, 0.01, 0.09), gain(0.01, -0.02, 0.04, name="code")], "Better", "within noise"),

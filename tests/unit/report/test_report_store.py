@@ -288,7 +288,7 @@ async def test_a_start_that_an_edit_asks_for_anew_is_told_as_closed_iterations_h
     await close(filled, WORLD, iterations=1)
     found = summarise(await collect(resource(**EDITS["the start is measured otherwise"]), filled.store, RUN))
     assert (
-        "i0-evaluate is told as closed iterations have it: by the resource as it is now it is not made." in found.notes
+        "i0-evaluate is shown as closed iterations have it; the resource as it is now would not make it." in found.notes
     )
     status = {s.id: s.status for s in found.stages}
     assert (status["i0-evaluate"], status["i1-promote"], status["i2-promote"]) == ("done", "done", "waiting")
@@ -319,7 +319,8 @@ async def test_a_resource_of_another_version_in_a_record_is_named(tmp_path: Path
     await filled.store.put(f"runs/{RUN}/iterations/1.json", strange.model_dump_json(by_alias=True).encode())
     found = await collect(WORLD.resource, filled.store, RUN)
     assert found.unreadable == (
-        f"runs/{RUN}/iterations/1.json holds a resource of another version; iteration 1 is told by now's.",
+        f"runs/{RUN}/iterations/1.json holds a resource of another version; "
+        "iteration 1 is shown by the resource as it is now.",
     )
     assert summarise(found).headline.conclusion == "Better"
 

@@ -300,7 +300,7 @@ def test_a_training_that_asked_for_packing_and_went_without_is_noted(asked: bool
     view = with_stage(FINISHED, replace(done, manifest=done.manifest.model_copy(update=changed)))
     summary = summarise(view)
     notes, html = summary.notes, render(view, summary)
-    assert len([note for note in notes if note.startswith("i1-sft asked for packing and trained without")]) == count
+    assert len([note for note in notes if note.startswith("i1-sft asked for packing but trained without it")]) == count
     assert all(note in html for note in notes)
 
 
@@ -388,8 +388,8 @@ def test_calls_tell_what_was_cut_and_what_failed_in_the_servers_words() -> None:
     told = [note for note in SUMMARY.notes if note.startswith(f"i1-generate: of {asked} to {model}, ")]
     assert [note.split(", ", 1)[1].split(";")[0] for note in told] == [
         "42 ended at the limit of tokens (2 as aggregator, 40 as proposer)",
-        "3 were allowed fewer tokens than maxTokens says, since the prompt left no more of the window",
-        "1 came back without a count of tokens, so tokens and cost are told too low.",
+        "3 were allowed fewer tokens than maxTokens says, because the prompt filled the window",
+        "1 came back without a count of tokens, so tokens and cost are shown too low.",
     ]
     examples = {f.reason: f.example for f in SUMMARY.failures if f.stage == "i1-generate"}
     assert examples == {"too-long": "row q7: HTTP 400: see https://x.example/help", "no-verdict": None}

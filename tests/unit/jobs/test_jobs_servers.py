@@ -18,7 +18,7 @@ from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Permanent
 from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion, error, play
-from tests.unit.test_jobs_chain import resource, run_stage
+from tests.unit.jobs.test_jobs_chain import resource, run_stage
 
 BEGUN = ["i0-resolve", "i0-stage-data"]
 

@@ -15,7 +15,7 @@ from moaa.plan.forecast.estimate import Estimate, billions, estimate, hours_by_m
 from moaa.plan.graph import build
 from tests.plan_helpers import resource
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 COUNTS = {"sft-0": 61135}
 
 

@@ -19,7 +19,7 @@ from moaa.client.target import Target, bearer, dialect_of, target_of
 from moaa.errors import CallError, ServerError
 from moaa.plan.digests import answering, answering_digest
 from tests.fakes.model_server import Answered, Behaviour, Ended, ModelServer, completion, error, play
-from tests.unit.test_calls_pool import QUICK, ask
+from tests.unit.client.test_calls_pool import QUICK, ask
 
 FINE = Behaviour("fine", (completion("fine"),), Answered("fine"))
 USUAL = {"model": "gpt", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 16, "seed": 1}

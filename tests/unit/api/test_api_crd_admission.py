@@ -15,8 +15,8 @@ from tests.bad_resources import BAD
 from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown
 from tests.plan_helpers import tree
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-TINY = Path(__file__).parents[2] / "examples" / "tiny" / "moaa.yaml"
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+TINY = Path(__file__).parents[3] / "examples" / "tiny" / "moaa.yaml"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -39,7 +39,7 @@ class Late(Cluster):
         """How much of the past each kind's copy has."""
 
     def observed(self) -> Observed:
-        """With the pods of ended Jobs, as `moaa_operator.observe.ended` asks the server for them."""
+        """With the pods of ended Jobs, as `moaa_operator.observe.lookups.with_ends` asks the server for them."""
         newest = len(self._past) - 1
         for kind, seen in self._seen.items():
             self._seen[kind] = self._dice.choice([seen, self._dice.randint(seen, newest), newest, newest])

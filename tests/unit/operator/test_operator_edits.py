@@ -34,8 +34,8 @@ def test_an_edit_is_told_with_all_it_repeats_until_that_is_done_again() -> None:
     assert condition is not None
     assert (condition["status"], condition["reason"]) == ("True", "Edited")
     assert condition["message"] == (
-        "i1-generate: mixture.aggregator.temperature 0.7 → 0.5; i1-sft: its input comes anew from i1-generate; "
-        "i1-sample: its input comes anew from i1-sft"
+        "i1-generate: mixture.aggregator.temperature 0.7 → 0.5; i1-sft: its input is made again by i1-generate; "
+        "i1-sample: its input is made again by i1-sft"
     )
     while "i1-generate" not in cluster.done:
         cluster.servers_answer()

@@ -19,7 +19,7 @@ from tests import cel
 from tests.cel_cost import CRD_LIMIT, NAME_LENGTH, RULE_LIMIT, Estimator
 from tests.crd_server import Schema, broken, invalid, places, root_schema, rules, unknown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "charts" / "moaa" / "files" / "moaas.moaa.dev.yaml"
 APPLY_LIMIT = 262_144
 """Bytes of an annotation, in which `kubectl apply` keeps the object."""

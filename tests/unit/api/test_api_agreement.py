@@ -10,7 +10,7 @@ from tests.bad_resources import BAD
 from tests.mutations import mutated
 from tests.plan_helpers import tree
 from tests.rule_pairs import PAIRS, Verdict, serve, validate
-from tests.unit.test_api_crd_admission import EXAMPLES, GOOD, MORE_BAD, NOT_IN_THE_CRD, SCHEMA_ALONE
+from tests.unit.api.test_api_crd_admission import EXAMPLES, GOOD, MORE_BAD, NOT_IN_THE_CRD, SCHEMA_ALONE
 
 DOCUMENTS: dict[str, dict[str, Any]] = {
     **{f"bad: {name}": tree(**changes) for name, (changes, _, _) in BAD.items() if name not in NOT_IN_THE_CRD},

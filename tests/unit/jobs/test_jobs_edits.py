@@ -17,7 +17,7 @@ from moaa.plan.result import Identity, StageResult
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest
 from tests.endpoint import Endpoint, serve
-from tests.unit.test_jobs_chain import resource, run_stage, scripted
+from tests.unit.jobs.test_jobs_chain import resource, run_stage, scripted
 
 ROWS = 4
 OPENING = ["i0-resolve", "i0-stage-data"]

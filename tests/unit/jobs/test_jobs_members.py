@@ -28,7 +28,7 @@ from moaa_jobs.runner.members import Members, Part, judges
 from moaa_operator.tell.events import between as events_between
 from moaa_operator.tell.results import results_of, stage_status
 from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion, error, play
-from tests.unit.test_jobs_chain import PROMPTS, between, resource, run_stage
+from tests.unit.jobs.test_jobs_chain import PROMPTS, between, resource, run_stage
 
 BEGUN = ["i0-resolve", "i0-stage-data"]
 TO_SAMPLES = [*BEGUN, "i1-sample"]

@@ -117,7 +117,7 @@ async def test_an_edit_of_a_benchmark_names_its_field_and_claims_no_other_rows()
     assert sentences(await edited(resource(), resource(spec__evaluation__selection__0__limit=3))) == [
         "i0-stage-data: tables.eval-held.limit 5 → 3; repeats i0-stage-data",
         "i0-evaluate: benchmarks.held.limit 5 → 3; repeats i0-evaluate, i1-evaluate-sft, i1-evaluate-dpo, i1-promote",
-        f"i0-stage-data is to be done anew; unless it gives the same as before, {BEHIND_STAGE_DATA} as well",
+        f"i0-stage-data is to be done again; unless it gives the same as before, {BEHIND_STAGE_DATA} as well",
     ]
 
 
@@ -126,10 +126,10 @@ async def test_without_a_record_of_iteration_0_nothing_is_guessed() -> None:
     assert told == [
         "i1-evaluate-sft: benchmarks.held.limit 5 → 3; repeats i1-evaluate-sft, i1-promote",
         "i1-evaluate-dpo: benchmarks.held.limit 5 → 3; repeats i1-evaluate-dpo, i1-promote",
-        f"i0-stage-data is to be done anew; unless it gives the same as before, {BEHIND_STAGE_DATA} as well",
+        f"i0-stage-data is to be done again; unless it gives the same as before, {BEHIND_STAGE_DATA} as well",
     ]
     (line,) = sentences(await edited(resource(), resource(spec__data__decontaminationNgram=5), forgotten=ITERATION_0))
-    assert line.startswith("i0-stage-data is to be done anew; unless it gives the same as before, i1-generate, ")
+    assert line.startswith("i0-stage-data is to be done again; unless it gives the same as before, i1-generate, ")
 
 
 async def test_inputs_that_are_there_and_are_others_are_told_as_that() -> None:

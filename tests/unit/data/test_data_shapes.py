@@ -458,12 +458,12 @@ BAD: dict[str, tuple[Record, Use, Why, str, str]] = {
     ),
     "Given, empty answer": ({"prompt": "a", "response": ""}, GIVEN, Why.EMPTY_TURN, "prompt turn 2", "is empty"),
     "Given, answer is a number": ({"prompt": "a", "response": 3}, GIVEN, Why.WRONG_TYPE, "response", "must be text"),
-    "Given, an answer nobody wants": (
+    "Given, a rejected answer": (
         {"prompt": "a", "completion": "b", "label": False},
         GIVEN,
         Why.NO_ANSWER,
         "label",
-        "nobody wants",
+        "rejected answer",
     ),
     "no gold answer": ({"prompt": "a"}, Use.EXACT_MATCH, Why.NO_ANSWER, "answer", "right answer of every row"),
     "empty gold answer": ({"prompt": "a", "answer": " "}, Use.EXACT_MATCH, Why.NO_ANSWER, "answer", "is empty"),

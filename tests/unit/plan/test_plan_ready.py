@@ -22,7 +22,6 @@ from moaa.plan.ready import (
     next_in_turn,
     servers_ahead,
     servers_needed,
-    servers_to_release,
 )
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Graph, Kind, Stage
@@ -140,9 +139,6 @@ def test_servers_stay_up_for_what_comes_before_the_next_training() -> None:
     after_sft = {name: results[name] for name in up_to(owner, "i1-evaluate-sft")}
     assert servers_ahead(graph, owner, before_sft) == ()
     assert servers_ahead(graph, owner, after_sft) == ("@i1-sft", "agg", "a", "b")
-    assert servers_to_release(["agg", "eva"], graph, owner, before_sft, running=["i1-sft"]) == ("agg", "eva")
-    assert servers_to_release(["@i1-sft", "eva", "a"], graph, owner, after_sft, running=[]) == ("eva",)
-    assert servers_to_release(["eva"], graph, owner, after_sft, running=["i1-evaluate-sft"]) == ()
 
 
 def test_in_turn_goes_round_in_the_order_of_need() -> None:
