@@ -48,10 +48,10 @@ class Verdicts:
     first: int = 0
     """Whichever stood first won."""
     second: int = 0
-    longer: int = 0
-    """Verdicts that held, for the longer answer."""
-    unequal: int = 0
-    """Verdicts that held about answers of different lengths."""
+    unequal: Counter[str] = field(default_factory=Counter)
+    """Verdicts that held, by the answer that is the longer one (A: the pair's a); those of equal length left out."""
+    longer: Counter[str] = field(default_factory=Counter)
+    """Those of them in which the longer answer won."""
     alike: int = 0
     """Times that another judge's verdict on the same pair held, too, and was the same."""
     met: int = 0
@@ -89,8 +89,9 @@ class Health:
                 verdicts.second += ab["verdict"] == "B"
                 continue
             verdicts.held += 1
-            verdicts.unequal += ab["longer"] is not None
-            verdicts.longer += ab["longer"] == ab["verdict"]
+            if ab["longer"] is not None:
+                verdicts.unequal[ab["longer"]] += 1
+                verdicts.longer[ab["longer"]] += ab["longer"] == ab["verdict"]
             held.append((verdicts, ab["verdict"]))
         for (one, its), (other, others) in combinations(held, 2):
             for verdicts in (one, other):
@@ -101,12 +102,37 @@ class Health:
         """At most MAX_WARNINGS of at most WARNING_BYTES, those about verdicts first; what does not fit is counted."""
         found = [
             *(text for judge, verdicts in self.judges.items() if (text := _judge(judge, verdicts))),
-            *_failed(self.members, usage),
+            *self._failed(usage),
             *_cut(usage),
         ]
         kept = found if len(found) <= MAX_WARNINGS else found[: MAX_WARNINGS - 1]
         more = [f"{len(found) - len(kept)} more"] if len(kept) < len(found) else []
         return [_bounded(text) for text in (*kept, *more)]
+
+    def _failed(self, usage: Mapping[str, TokenUsage]) -> Iterator[str]:
+        """By the rows, then by the calls of models of whom the rows say nothing bad."""
+        named: set[str] = set()
+        for (model, role), tries in self.members.tries.items():
+            if tries.failed > OFTEN * tries.asked:
+                named.add(model)
+                told = _told(tries.failures, tries.first or _words(usage.get(model, TokenUsage()), tries.failures))
+                yield f"model {model!r} failed {tries.failed} of {tries.asked} times as {role} {told}"
+        for model, used in usage.items():
+            failures, asked = Counter(used.failures), used.calls + used.reused
+            if model not in named and failures.total() > OFTEN * asked:
+                told = _told(failures, _words(used, failures))
+                yield f"model {model!r} failed {failures.total()} times, with {asked} calls sent or reused {told}"
+
+
+def _words(used: TokenUsage, failures: Counter[str]) -> str:
+    """What a model's server said with the most frequent of `failures`."""
+    [(reason, _)] = failures.most_common(1)
+    return used.examples.get(reason, "")
+
+
+def _told(failures: Counter[str], words: str) -> str:
+    counts = ", ".join(f"{reason}: {count}" for reason, count in failures.most_common())
+    return f"({counts}): {' '.join(words.split())}" if words else f"({counts})"
 
 
 def _pair(row: JudgementRow) -> tuple[object, ...]:
@@ -132,11 +158,10 @@ def _judge(judge: str, verdicts: Verdicts) -> str | None:
             f"judge {judge!r} is no better than chance: its verdict held in both orders in {verdicts.held} of {valid} "
             "comparisons, as a coin's would in half; name another judge"
         )
-    longer, unequal = verdicts.longer, verdicts.unequal
-    if longer >= LONGER * unequal and at_least(longer, of=unequal, chance=LONGER_SOUND) < ALPHA:
+    if _follows_length(verdicts):
         return (
-            f"judge {judge!r} prefers the longer answer: {longer} of {unequal} verdicts that held in both orders; "
-            "length is what would be learned"
+            f"judge {judge!r} prefers the longer answer: {verdicts.longer.total()} of {verdicts.unequal.total()} "
+            "verdicts that held in both orders; length is what would be learned"
         )
     return None
 
@@ -156,6 +181,16 @@ def _is_a_coin(verdicts: Verdicts) -> bool:
     )
 
 
+def _follows_length(verdicts: Verdicts) -> bool:
+    """Whether the longer answer wins, whichever of the two it is: LONGER of the verdicts, and on either side more often
+    than LONGER_SOUND allows (exact binomial test, ALPHA). A student that is better and longer than its baseline wins on
+    one side alone, which says nothing about the judge."""
+    unequal, longer = verdicts.unequal, verdicts.longer
+    return longer.total() >= LONGER * unequal.total() and all(
+        at_least(longer[side], of=unequal[side], chance=LONGER_SOUND) < ALPHA for side in "AB"
+    )
+
+
 def at_least(count: int, *, of: int, chance: float) -> float:
     """P(X ≥ count) of X successes in `of` tries of probability `chance` (0 < chance < 1); 1.0 without tries."""
     if count <= 0:
@@ -165,16 +200,6 @@ def at_least(count: int, *, of: int, chance: float) -> float:
         for k in range(count, of + 1)
     )
     return min(1.0, sum(map(exp, logs)))
-
-
-def _failed(members: Members, usage: Mapping[str, TokenUsage]) -> Iterator[str]:
-    for (model, role), tries in members.tries.items():
-        if tries.failed > OFTEN * tries.asked:
-            [(reason, _)] = tries.failures.most_common(1)
-            words = tries.first or (usage[model].examples.get(reason, "") if model in usage else "")
-            counts = ", ".join(f"{reason}: {count}" for reason, count in tries.failures.most_common())
-            said = f": {' '.join(words.split())}" if words else ""
-            yield f"model {model!r} failed {tries.failed} of {tries.asked} times as {role} ({counts}){said}"
 
 
 def _cut(usage: Mapping[str, TokenUsage]) -> Iterator[str]:

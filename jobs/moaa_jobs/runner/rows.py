@@ -344,7 +344,7 @@ async def _finalise(run: _Run) -> StageManifest:
         check_failures(context, totals.rows_in, totals.failures, totals.examples)
         warnings = health.warnings(totals.usage)
         for warning in warnings:
-            logger.warning("member stage=%s said=%s", context.job.stage, warning)
+            logger.warning("stage_warning stage=%s said=%s", context.job.stage, warning)
         return build_manifest(
             context.job,
             context.resource,

@@ -21,7 +21,7 @@ from moaa.contract.job import stage_job
 from moaa.errors import StageError
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.result import StageResult
+from moaa.plan.result import MAX_WARNINGS, WARNING_BYTES, Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
@@ -151,6 +151,23 @@ def test_a_long_result_is_packed_and_one_that_is_too_long_is_an_error(tmp_path: 
     assert pack(models(200)) is None
     with pytest.raises(StageError, match="declare fewer models"):
         answer(tmp_path / "log", models(200))
+
+
+def test_a_result_with_all_the_warnings_it_may_have_fits() -> None:
+    draw = random.Random(0)
+    letters = "".join(map(chr, range(0x4E00, 0x5E00)))
+    said = StageResult(
+        stage="i12-evaluate-dpo",
+        kind=Kind.EVALUATE,
+        inputs=draw.randbytes(32).hex(),
+        fingerprint=draw.randbytes(32).hex(),
+        outputs={name: Output(digest=draw.randbytes(32).hex()) for name in ("answers", "scores", "judgements")},
+        score="43.8 ± 2.1",
+        warnings=["".join(draw.choices(letters, k=WARNING_BYTES // 3)) for _ in range(MAX_WARNINGS)],
+    )
+    text = pack(said)
+    assert text is not None
+    assert read(text, StageResult) == said
 
 
 @given(st.dictionaries(st.text(max_size=20), st.integers(0, 2**53), max_size=8))

@@ -134,11 +134,30 @@ def test_a_member_that_fails_is_named_with_its_servers_words_up_to_a_tenth_is_le
         proposals = [{"path": "p", "model": "left", "text": "t"}]
         return {"absent": absent if failed else [], "proposals": [] if failed else proposals}
 
-    usage = {"left": TokenUsage(calls=20, failures={"refused": 3}, examples={"refused": "model 'left': HTTP 403: no"})}
     for failures, says in ((2, []), (3, ["model 'left' failed 3 of 20 times as proposer (refused: 3): model 'left'"])):
+        examples = {"refused": "model 'left': HTTP 403: no"}
+        usage = {"left": TokenUsage(calls=20, failures={"refused": failures}, examples=examples)}
         health = Health()
         health.add(PROPOSALS_TRAIL, [row(number < failures) for number in range(20)])
         assert [warning.partition(": HTTP")[0] for warning in health.warnings(usage)] == says
+
+
+def test_a_student_that_is_better_and_longer_than_its_baseline_says_nothing_about_the_judge() -> None:
+    rows = judgements({"x": sound}, 100)
+    for row in rows:
+        row["longer"] = "A" if row["order"] == "ab" else "B"
+        row["verdict"] = row["longer"]
+    assert told(rows) == []
+
+
+def test_a_model_that_the_rows_do_not_tell_of_is_named_by_its_calls() -> None:
+    usage = {
+        "left": TokenUsage(calls=15, reused=5, failures={"refused": 3}, examples={"refused": "HTTP 403: no"}),
+        "right": TokenUsage(calls=20, failures={"refused": 2}),
+    }
+    assert Health().warnings(usage) == [
+        "model 'left' failed 3 times, with 20 calls sent or reused (refused: 3): HTTP 403: no"
+    ]
 
 
 @pytest.mark.parametrize(

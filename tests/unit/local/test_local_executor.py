@@ -148,7 +148,8 @@ async def test_a_server_is_tried_again_only_where_that_can_help(
     fake.modes["c"] = f"says {DEATHS / death}.log"
     with pytest.raises(StageError, match=re.escape(words)):
         await carry_out(fake, fake.resource())
-    assert fake.servers().count("c") == starts
+    # One more where it was started ahead of its stage: nobody waited for that one, so it is started for the stage too.
+    assert fake.servers().count("c") in (starts, starts + 1)
 
 
 async def test_failed_stage_lets_independent_ones_finish(fake: FakeMachine) -> None:
