@@ -37,14 +37,14 @@ RECIPES = (
         "judge_method",
         "A judge method",
         5,
-        ("tests/unit/test_judge_unanimous.py", "tests/unit/test_registered.py"),
+        ("tests/unit/judge/test_judge_unanimous.py", "tests/unit/test_registered.py"),
         ("moaa/api/mixture.py", "moaa/judge/methods.py"),
     ),
     Recipe(
         "benchmark",
         "A benchmark",
         4,
-        ("tests/unit/test_benchmark_contains.py", "tests/unit/test_registered.py"),
+        ("tests/unit/benchmark/test_benchmark_contains.py", "tests/unit/test_registered.py"),
         ("moaa/api/evaluation.py", "moaa/benchmark/measures.py"),
     ),
     Recipe(
@@ -58,7 +58,7 @@ RECIPES = (
         "stage_kind",
         "A kind of stage",
         7,
-        ("tests/unit/test_jobs_leaks.py", "tests/unit/test_registered.py"),
+        ("tests/unit/jobs/test_jobs_leaks.py", "tests/unit/test_registered.py"),
         ("moaa/plan/stage.py", "moaa/plan/kinds/table.py", "moaa/plan/graph.py", "jobs/moaa_jobs/stages/leaks.py"),
     ),
 )
