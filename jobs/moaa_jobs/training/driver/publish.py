@@ -43,6 +43,7 @@ async def finish(
     *,
     rows_in: int,
     failures: dict[str, int],
+    examples: dict[str, str],
     started: datetime,
     seconds: float,
 ) -> StageManifest:
@@ -64,6 +65,7 @@ async def finish(
         files={"model": result.files},
         rows_in=rows_in,
         failures=failures,
+        examples=examples,
         models=_models(job, config),
         metrics=figures(result),
     )

@@ -26,6 +26,7 @@ from moaa.store.fencing import Token, claim
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.runner.inputs import manifest_of, rows_of
+from moaa_jobs.runner.rows import shortened
 from moaa_jobs.training.driver import compiler, publish
 from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
@@ -71,6 +72,9 @@ class Rows:
     table: pa.Table
     rows_in: int
     failures: dict[str, int]
+    """By reason, the most frequent first."""
+    examples: dict[str, str]
+    """The first failed row of each reason and what was found."""
 
 
 async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
@@ -98,7 +102,8 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
         await asyncio.to_thread(shutil.rmtree, context.work_dir / "weights", ignore_errors=True)
     await publish.finish(
         context, config, result, token,
-        rows_in=rows.rows_in, failures=rows.failures, started=started, seconds=time.monotonic() - begun,
+        rows_in=rows.rows_in, failures=rows.failures, examples=rows.examples,
+        started=started, seconds=time.monotonic() - begun,
     )  # fmt: skip
     await remove_checkpoints(context.store, config.checkpoints)
 
@@ -139,7 +144,13 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
             "rows_split rows=%d sequences=%d: the chat template writes earlier turns otherwise than they were answered",
             trained, len(encoded),
         )  # fmt: skip
-    return Rows(recipe.to_table(encoded), len(rows), {reason: len(of) for reason, of in _by_reason(failed).items()})
+    by_reason = _by_reason(failed)
+    return Rows(
+        table=recipe.to_table(encoded),
+        rows_in=len(rows),
+        failures={reason: len(of) for reason, of in by_reason.items()},
+        examples={reason: shortened(_told(of[0])) for reason, of in by_reason.items()},
+    )
 
 
 async def _why_none(context: Context, maker: str, recipe: Recipe) -> str:
@@ -158,6 +169,11 @@ def _by_reason(failed: Sequence[Failed]) -> dict[str, list[Failed]]:
     for row in failed:
         found.setdefault(row.reason, []).append(row)
     return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
+
+
+def _told(row: Failed) -> str:
+    """As every stage tells an example of a failed row."""
+    return f"row {row.id}: {row.details}" if row.details else f"row {row.id}"
 
 
 def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Failed]) -> None:

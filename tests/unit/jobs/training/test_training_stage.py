@@ -2,24 +2,29 @@
 
 import asyncio
 import json
+import re
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moaa.api.models import Model
+from moaa.api.resource import Failures
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, StageError, StoreError
 from moaa.plan.result import Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
+from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.stages import dpo, sft
 from moaa_jobs.training.driver import publish, train, watch
 from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared import weights
-from moaa_jobs.training.shared.messages import LoopProgress, progress_key
+from moaa_jobs.training.shared.messages import CurveRow, LoopProgress, LoopResult, progress_key
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
 from tests.unit.test_cause import DEATHS
 
@@ -58,6 +63,31 @@ async def test_tolerated_failures_are_counted(world: World) -> None:
     job, context = await prepared(world, rows)
     encoded = await train._encode_rows(job, context, sft.RECIPE)
     assert (encoded.rows_in, encoded.table.num_rows, encoded.failures) == (100, 99, {"too-long": 1})
+
+
+async def test_failed_rows_stand_in_the_manifest_with_an_example_of_each_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = conversations(100)
+    for row in (rows[3], rows[8]):
+        row["messages"][0]["content"] = "x" * 100
+    rows[5]["messages"][-1]["content"] = "   "
+    job, context = await prepared(world, rows)
+
+    async def trained(*_: object) -> LoopResult:
+        point = CurveRow(step=1, epoch=1.0, loss=0.5, learning_rate=1e-5, grad_norm=1.0, tokens=10)
+        return LoopResult(
+            model=Output(digest=digest("m"), uri="m"), files=[], curve=[point], resumed_step=0, packed=True, seconds={}
+        )
+
+    monkeypatch.setattr(train, "_train_on_ray", trained)
+    loose = context.resource.spec.with_(failures=Failures(max_fraction=Decimal("0.05")))
+    await sft.run(job, replace(context, resource=context.resource.with_(spec=loose)))
+    manifest = await read_manifest(world.store, publish.path_of(job))
+    assert manifest is not None
+    assert manifest.failures == {"too-long": 2, "empty-answer": 1}
+    assert manifest.examples["empty-answer"] == "row c5"
+    assert re.fullmatch(r"row c3: \d+ tokens, and maxLength is \d+", manifest.examples["too-long"])
 
 
 async def test_no_row_left_is_permanent(world: World) -> None:
