@@ -19,7 +19,7 @@ from moaa.report import wording
 from moaa.report.draw import charts
 from moaa.report.draw.charts import Bar, Dot, Line, Step
 from moaa.report.draw.svg import Shape
-from moaa.report.schema import GainSummary, OrderSummary, PairSummary, ScoreSummary, Summary
+from moaa.report.schema import GainSummary, JudgeSummary, PairSummary, ScoreSummary, Summary
 from moaa.run.students import model_label, student_label
 from moaa.run.view import CurveRow, RunView
 
@@ -166,15 +166,16 @@ def outcome_figure(pairs: Sequence[PairSummary]) -> Figure:
     return _bars(title, caption, bars, OUTCOME_NAMES, (2, 6, 4, 1))
 
 
-def order_figure(judges: Sequence[OrderSummary]) -> Figure:
-    """How much verdicts depend on which answer stood first."""
+def order_figure(judges: Sequence[JudgeSummary]) -> Figure:
+    """How much verdicts depend on which answer stood first: of every method, and of the judges of training panels."""
     bars = [
         Bar(
-            f"iter. {j.iteration} · {j.judge}",
-            (float(j.agreed), float(j.first_place_won), float(j.second_place_won), float(j.no_verdict)),
-            wording.plural(j.comparisons, "comparison"),
+            f"iter. {j.iteration} · {j.judge}" if j.benchmark is None else f"{j.stage} · {j.benchmark}",
+            tuple(map(float, (o.agreed, o.first_place_won, o.second_place_won, o.no_verdict))),
+            wording.plural(o.comparisons, "comparison"),
         )
         for j in judges
+        if (o := j.orders) is not None and (j.role == "method" or j.agreement is not None)
     ]
     title = "Verdicts in both orders"
     caption = (

@@ -8,7 +8,7 @@ import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from moaa.report import figures, page, wording
+from moaa.report import figures, page, said, wording
 from moaa.report.figures import Figure
 from moaa.report.provenance import public_resource, public_text
 from moaa.report.schema import Summary
@@ -26,6 +26,7 @@ SECTIONS = (
     ("training", "Training"),
     ("conversations", "Sample conversations"),
     ("verdicts", "Sample verdicts"),
+    ("said", "What judges said"),
     ("answers", "What changed in the answers"),
     ("promotion", "Promotion"),
     ("time", "Time, tokens, cost"),
@@ -67,6 +68,8 @@ def render(view: RunView, summary: Summary) -> str:
         score_groups=page.score_groups(view, summary),
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
         verdicts=page.verdicts(view),
+        said_groups=said.groups(view),
+        said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
     return _CONTROL.sub("\ufffd", text).encode("utf-8", "replace").decode("utf-8")
@@ -96,7 +99,11 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
     """Anchors and titles of the sections this report has."""
     absent = set()
     if view.resource.spec.training.dpo is None:
-        absent |= {"verdicts"} if any(stage.warnings for stage in summary.stages) else {"judging", "verdicts"}
+        absent.add("verdicts")
+        if not summary.judges and not any(stage.warnings for stage in summary.stages):
+            absent.add("judging")
+    if not any(trail.comparisons for trail in view.trails.values()):
+        absent.add("said")
     if not summary.scores:
         absent.add("lengths")
     if not summary.data:

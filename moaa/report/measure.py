@@ -11,6 +11,7 @@ from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate,
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.slices import tables
 from moaa.plan.subjects import BASE, MIXTURE
+from moaa.report.judges import consistency
 from moaa.report.schema import DataSummary, GainSummary, ScoreSummary, Use
 from moaa.rows import ScoreRow
 from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
@@ -63,6 +64,7 @@ def _score(view: RunView, stage: StageView, item: Measured, model: str, rows: Se
         n=found.rows,
         mean_length=sum(r["length"] for r in rows) / len(rows),
         length_controlled=_length_controlled(rows),
+        position_consistency=consistency(view, stage.stage.id, benchmark=item.benchmark.name, model=model),
     )
 
 

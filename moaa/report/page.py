@@ -117,11 +117,9 @@ def usage_lines(view: RunView) -> list[UsageLine]:
     return [UsageLine(name, found[name]) for name in order]
 
 
-def cut(text: str) -> str:
-    """The text up to MAX_CHARS; says how much is left out."""
-    if len(text) <= MAX_CHARS:
-        return text
-    return f"{text[:MAX_CHARS]}… ({len(text) - MAX_CHARS:,} more characters)"
+def cut(text: str, limit: int = MAX_CHARS) -> str:
+    """The text up to `limit` characters; says how much is left out."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
 def score_groups(view: RunView, summary: Summary) -> list[tuple[str, list[ScoreLine]]]:
@@ -182,16 +180,20 @@ def verdicts(view: RunView) -> list[Verdict]:
     return []
 
 
+def points_of(score: float) -> str:
+    """1 is "1", ½ is "½", 0.731 is "0.73"."""
+    return {1.0: "1", 0.5: "½", 0.0: "0"}.get(score) or f"{score:.2f}"
+
+
 def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Verdict:
     table = judging.matrix(row)
     size = range(len(row["samples"]))
-    marks = {1.0: "1", 0.5: "½", 0.0: "0"}
     samples = [
         Sampled(
             i,
             row["samples"][i],
             row["points"][i],
-            ["·" if i == j else marks[table[i, j]] if (i, j) in table else "" for j in size],
+            ["·" if i == j else points_of(table[i, j]) if (i, j) in table else "" for j in size],
         )
         for i in size
     ]

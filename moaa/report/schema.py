@@ -18,6 +18,8 @@ def _six_digits(value: object) -> object:
 
 Figure = Annotated[float, BeforeValidator(_six_digits), Field(allow_inf_nan=False)]
 Use = Literal["selection", "report"]
+Role = Literal["method", "verdict", "evaluation", "criteria"]
+"""Of a judge; `method` is all of them together."""
 
 
 class Record(BaseModel):
@@ -92,6 +94,8 @@ class ScoreSummary(Record):
     """Of an answer, in characters."""
     length_controlled: Figure | None = None
     """Win rates only: an estimate for answers of equal length on both sides (`moaa.evaluate.statistics`)."""
+    position_consistency: Figure | None = None
+    """Judged benchmarks only: part of the comparisons behind the score whose outcome the order did not change."""
 
 
 class GainSummary(Record):
@@ -125,14 +129,8 @@ class Headline(Record):
 
 
 class OrderSummary(Record):
-    """Verdicts in both orders, for the method as a whole or one judge of a panel."""
+    """Comparisons of two answers, each judged in both orders."""
 
-    stage: str
-    iteration: int
-    judge: str
-    """A model's name, or the method's."""
-    is_method: bool
-    """The verdicts that rank answers, as opposed to those of one judge of a panel."""
     comparisons: int
     agreed: int
     first_place_won: int
@@ -140,9 +138,31 @@ class OrderSummary(Record):
     no_verdict: int
     position_consistency: Figure | None
     """agreed ÷ (comparisons − no verdict)."""
+    first_place_share: Figure | None
+    """Part of the verdicts that name the answer shown first, where both orders have one; ½ is no lean to a place."""
+
+
+class JudgeSummary(Record):
+    """What one judge did in one role in a stage, or all of them together."""
+
+    stage: str
+    iteration: int
+    benchmark: str | None
+    """Of an evaluation; null: the judging of training pairs."""
+    judge: str
+    """A model's name; of role `method` the method's."""
+    role: Role
+    """`method`: the verdicts that rank and score answers. `verdict`: those of one judge. `evaluation`: what a judge
+    wrote for the meta-judge. `criteria`: the choice of criteria."""
+    asked: int | None
+    """Times it should have said something; null for a method."""
+    failures: dict[str, int]
+    """Of those, by reason."""
+    orders: OrderSummary | None
+    """Of verdicts only."""
     agreement: Figure | None = None
-    """Panel only. For a judge: how often it agrees with the panel when both are certain. For the panel: how often two
-    of its judges agree when both are certain."""
+    """Panel of a judge stage only. For a judge: how often it agrees with the panel when both are certain. For the
+    panel: how often two of its judges agree when both are certain."""
 
 
 class PairSummary(Record):
@@ -284,7 +304,7 @@ class Summary(Record):
     data: list[DataSummary]
     scores: list[ScoreSummary]
     pairs: list[PairSummary]
-    judges: list[OrderSummary]
+    judges: list[JudgeSummary]
     training: list[TrainingSummary]
     promotions: list[PromotionSummary]
     models: list[ModelSummary]

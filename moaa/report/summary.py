@@ -8,12 +8,12 @@ from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.calls import call_notes, calls
 from moaa.report.costs import gpu_hours, unpriced, usd
+from moaa.report.judges import judges
 from moaa.report.promotion import promotion_summaries
 from moaa.report.provenance import lineage, models, public_text
 from moaa.report.schema import (
     FailureSummary,
     Headline,
-    OrderSummary,
     PairSummary,
     RunSummary,
     StageSummary,
@@ -21,7 +21,7 @@ from moaa.report.schema import (
     TrainingSummary,
 )
 from moaa.run.students import promoted, promotions, student_label
-from moaa.run.tally import Orders, Tally
+from moaa.run.tally import Tally
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import TokenUsage
 
@@ -52,7 +52,7 @@ def summarise(view: RunView) -> Summary:
         data=measure.data(view),
         scores=measure.scores(view),
         pairs=[_pairs(s, view.tallies[s.stage.id]) for s in view.stages if s.stage.id in view.tallies],
-        judges=[o for s in view.stages if s.stage.id in view.tallies for o in _orders(view, s)],
+        judges=judges(view),
         training=[t for s in view.stages if (t := _training(view, s)) is not None],
         promotions=promotion_summaries(view),
         models=models(view),
@@ -120,35 +120,6 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
         rejected_length=tally.rejected_chars / tally.pairs if tally.pairs else None,
         longer_chosen=tally.longer_chosen / tally.pairs if tally.pairs else None,
         criteria=dict(sorted(tally.criteria.items(), key=lambda item: (-item[1], item[0]))),
-    )
-
-
-def _orders(view: RunView, stage: StageView) -> list[OrderSummary]:
-    judge, tally = view.spec_of(stage).judge, view.tallies[stage.stage.id]
-    method = str(judge.method) if judge else "unknown"
-    alike = tally.alike / tally.met if tally.met else None
-    found = [_order(stage, method, tally.verdicts, agreement=alike, is_method=True)]
-    names = [j.model for j in judge.judges] if judge else []
-    for i, alone in enumerate(tally.judges):
-        name = names[i] if i < len(names) else f"judge {i + 1}"
-        share = tally.sided[i] / tally.compared[i] if tally.compared[i] else None
-        found.append(_order(stage, name, alone, agreement=share, is_method=False))
-    return found
-
-
-def _order(stage: StageView, judge: str, orders: Orders, *, agreement: float | None, is_method: bool) -> OrderSummary:
-    return OrderSummary(
-        stage=stage.stage.id,
-        iteration=stage.stage.iteration,
-        judge=judge,
-        is_method=is_method,
-        comparisons=orders.valid + orders.missing,
-        agreed=orders.agreed,
-        first_place_won=orders.first,
-        second_place_won=orders.second,
-        no_verdict=orders.missing,
-        position_consistency=orders.consistency,
-        agreement=agreement,
     )
 
 

@@ -22,9 +22,11 @@ from moaa.plan.subjects import BASE
 from moaa.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run import closed as closed_on
 from moaa.run.contrast import benchmark_shown, largest_changes
+from moaa.run.read_trail import of_answers, of_rankings, read_trail
 from moaa.run.records import Attempt, read_attempts, read_iterations
 from moaa.run.students import promoted, scores_of, start_scores
 from moaa.run.tally import Tally, tally_pairs, tally_rankings
+from moaa.run.trail import Compared, Trail
 from moaa.run.view import Contrast, CurveRow, RunView, StageStatus, StageView
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest
@@ -33,7 +35,7 @@ from moaa.store.stages.shards import iter_table, read_manifest, read_table
 CONVERSATIONS_SHOWN = 2
 """Of every generate stage, spread over the first shard that has rows."""
 Part = TypeVar("Part")
-Judged = tuple[Tally, Mapping[str, PairRow]]
+Judged = tuple[Tally, Mapping[str, PairRow], tuple[Compared, ...]]
 
 
 async def collect(resource: MoAA, store: Store, run: str) -> RunView:
@@ -53,13 +55,20 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     known = {s.manifest.fingerprint: scores.get(s.stage.id, ()) for s in stages if s.manifest}
     starts, unread = await closed_on.start_scores(store, started_from, known)
     view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
-    view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m))
+    view, trails = await _read(
+        view, {Kind.JUDGE, Kind.EVALUATE}, lambda m: read_trail(store, m, seed=resource.spec.seed)
+    )
+    view = replace(view, trails=trails)
+    view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m, trails.get(m.stage)))
+    evaluated, unread = await of_answers(store, view, started_from)
     view, curves = await _read(view, TRAINING, lambda m: _curve(store, m))
     view, talks = await _read(view, {Kind.GENERATE}, lambda m: _conversations(store, m))
     view = replace(
         view,
-        tallies={stage: tally for stage, (tally, _) in judged.items()},
-        pairs={stage: pairs for stage, (_, pairs) in judged.items()},
+        tallies={stage: tally for stage, (tally, _, _) in judged.items()},
+        pairs={stage: pairs for stage, (_, pairs, _) in judged.items()},
+        compared={**{stage: compared for stage, (_, _, compared) in judged.items()}, **evaluated},
+        unreadable=(*view.unreadable, *unread),
         curves=curves,
         conversations=talks,
     )
@@ -169,18 +178,23 @@ async def _curve(store: Store, manifest: StageManifest) -> tuple[CurveRow, ...]:
     return tuple(sorted(rows, key=lambda row: row["step"]))
 
 
-async def _judged(store: Store, manifest: StageManifest) -> Judged:
-    """The counts of one judge stage, and the pairs of the prompts whose rankings are shown."""
+async def _judged(store: Store, manifest: StageManifest, trail: Trail | None) -> Judged:
+    """The counts of one judge stage, the pairs of the prompts whose rankings are shown, and the drawn comparisons."""
     total = Tally()
-    async for rankings in iter_table(store, manifest, "rankings"):
-        total += tally_rankings(cast(RankingRow, row) for row in rankings)
+    drawn = [one for some in trail.drawn.values() for one in some] if trail else []
+    wanted = {one.place.id for one in drawn}
+    ranked: dict[str, RankingRow] = {}
+    async for rows in iter_table(store, manifest, "rankings"):
+        rankings = [cast(RankingRow, row) for row in rows]
+        total += tally_rankings(rankings)
+        ranked |= {row["id"]: row for row in rankings if row["id"] in wanted}
     shown = {row["id"] for row in (total.clearest, total.closest) if row is not None}
     pairs: dict[str, PairRow] = {}
     async for rows in iter_table(store, manifest, "pairs"):
         part = [cast(PairRow, row) for row in rows]
         total += tally_pairs(part)
         pairs |= {row["id"]: row for row in part if row["id"] in shown}
-    return total, pairs
+    return total, pairs, of_rankings(drawn, ranked)
 
 
 async def _conversations(store: Store, manifest: StageManifest) -> tuple[ConversationRow, ...]:

@@ -42,6 +42,12 @@ class Orders:
         """Part of the valid comparisons whose outcome the order did not change; None without any."""
         return self.agreed / self.valid if self.valid else None
 
+    @property
+    def first_share(self) -> float | None:
+        """Part of the verdicts of the valid comparisons that name the answer shown first: ½ is no lean to a place; None
+        without any."""
+        return (self.agreed + 2 * self.first) / (2 * self.valid) if self.valid else None
+
 
 def orders(forward: int | None, backward: int | None) -> Orders:
     """One comparison, outcomes as in `Comparison`: 1 says that `a` won, in whichever place it stood.

@@ -12,6 +12,7 @@ from moaa.api import MoAA, MoAASpec
 from moaa.plan.stage import Stage
 from moaa.rows import AnswerRow, ConversationRow, PairRow, ScoreRow
 from moaa.run.tally import Tally
+from moaa.run.trail import Compared, Trail
 from moaa.store.stages.manifest import StageManifest
 
 StageStatus = Literal["done", "started", "failed", "waiting"]
@@ -74,6 +75,10 @@ class RunView:
     """By judge stage."""
     pairs: Mapping[str, Mapping[str, PairRow]] = field(default_factory=dict)
     """By judge stage and prompt: the pairs of the prompts that the tally kept as samples."""
+    trails: Mapping[str, Trail] = field(default_factory=dict)
+    """By judge and evaluate stage: what judges said."""
+    compared: Mapping[str, tuple[Compared, ...]] = field(default_factory=dict)
+    """By judge and evaluate stage: the comparisons that its trail has drawn."""
     curves: Mapping[str, tuple[CurveRow, ...]] = field(default_factory=dict)
     """By training stage, in step order."""
     conversations: Mapping[str, tuple[ConversationRow, ...]] = field(default_factory=dict)

@@ -5,7 +5,7 @@ Figures are drawn from fixed seeds, so that every test sees the same run.
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -14,15 +14,28 @@ from itertools import combinations
 from typing import Any
 
 from moaa.api import MoAA
+from moaa.api.evaluation import Pairwise
 from moaa.judge.ranking import orders_score
-from moaa.plan.graph import build
+from moaa.plan.graph import benchmarks, build
 from moaa.plan.result import Output
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
-from moaa.rows import AbsentProposal, AnswerRow, Comparison, ConversationRow, PairRow, RankingRow, ScoreRow
+from moaa.rows import (
+    AbsentProposal,
+    AnswerRow,
+    Comparison,
+    ConversationRow,
+    JudgementRow,
+    PairRow,
+    RankingRow,
+    ScoreRow,
+)
+from moaa.run.read_trail import of_rankings as of_drawn
 from moaa.run.tally import tally_pairs, tally_rankings
+from moaa.run.trail import Compared, Trail
 from moaa.run.view import Contrast, CurveRow, RunView, StageView
 from moaa.store.stages.manifest import StageManifest, TokenUsage
+from tests.unit.report_judgements import of_rankings, of_scores
 
 RUN = "research-llama-8b-local"
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -117,7 +130,7 @@ GAINS = {
 }
 PROMPTS = 240
 WINNERS = {1: 2, 2: 2}
-"""By iteration, which candidate the gate would choose from the scores below."""
+"""By iteration, which candidate the gate would choose from the scores below; in others the student stays."""
 LONG = "supercalifragilistic" * 40
 
 
@@ -137,6 +150,7 @@ def finished_run(world: MoAA | None = None) -> RunView:
     judged = {s.stage.id: rankings(s.stage.iteration) for s in stages if s.stage.kind is Kind.JUDGE}
     pairs = {name: [pair_of(row) for row in rows if row["outcome"] == "pair"] for name, rows in judged.items()}
     tallies = {name: tally_rankings(rows) + tally_pairs(pairs[name]) for name, rows in judged.items()}
+    trails = {s.stage.id: trail(world, s.stage) for s in stages if s.stage.kind in (Kind.JUDGE, Kind.EVALUATE)}
     return RunView(
         resource=world,
         run=RUN,
@@ -144,6 +158,8 @@ def finished_run(world: MoAA | None = None) -> RunView:
         scores={s.stage.id: tuple(_scores(world, s.stage)) for s in stages if s.stage.kind is Kind.EVALUATE},
         tallies=tallies,
         pairs={name: {p["id"]: p for p in rows} for name, rows in pairs.items()},
+        trails=trails,
+        compared={name: tuple(_compared(made, judged.get(name, ()))) for name, made in trails.items()},
         curves={s.stage.id: _curve(s.stage) for s in stages if s.stage.kind in (Kind.SFT, Kind.DPO)},
         conversations={s.stage.id: conversations() for s in stages if s.stage.kind is Kind.GENERATE},
         contrasts=(contrast(),),
@@ -171,6 +187,8 @@ def run_in_progress(last_done: str = "i1-judge") -> RunView:
         scores={k: v for k, v in whole.scores.items() if k in done},
         tallies={k: v for k, v in whole.tallies.items() if k in done},
         pairs={k: v for k, v in whole.pairs.items() if k in done},
+        trails={k: v for k, v in whole.trails.items() if k in done},
+        compared={k: v for k, v in whole.compared.items() if k in done},
         curves={k: v for k, v in whole.curves.items() if k in done},
         conversations={k: v for k, v in whole.conversations.items() if k in done},
         contrasts=(),
@@ -211,7 +229,7 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
     )
     outputs = {"model": Output(digest=digest(f"weights of {stage.id}"))} if stage.kind in (Kind.SFT, Kind.DPO) else {}
     if stage.kind is Kind.PROMOTE:
-        winner = stage.candidates[WINNERS[stage.iteration]]
+        winner = stage.candidates[WINNERS.get(stage.iteration, 0)]
         outputs = {"model": Output(digest=digest(f"weights of {winner[1:]}"))}
     calls = 2 * rows
     manifest = StageManifest(
@@ -361,6 +379,28 @@ def _points(comparisons: list[Comparison]) -> list[float]:
         for i, part in ((c["a"], share), (c["b"], 1 - share)):
             won[i], valid[i] = won[i] + part, valid[i] + 1
     return [w / v if v else 0.0 for w, v in zip(won, valid, strict=True)]
+
+
+def judgements(world: MoAA, stage: Stage) -> list[JudgementRow]:
+    """Of a judge or evaluate stage."""
+    if stage.kind is Kind.JUDGE:
+        return of_rankings(rankings(stage.iteration))
+    scored = list(_scores(world, stage))
+    judged = [b.name for b in benchmarks(world.spec) if isinstance(b, Pairwise)]
+    return [row for name in judged for row in of_scores(scored, benchmark=name)]
+
+
+def trail(world: MoAA, stage: Stage) -> Trail:
+    made = Trail(f"{world.spec.seed}/{stage.id}")
+    made.add(judgements(world, stage))
+    return made
+
+
+def _compared(made: Trail, ranked: Sequence[RankingRow]) -> Iterable[Compared]:
+    """Of an evaluation the answers are not kept here."""
+    rows = {row["id"]: row for row in ranked}
+    for drawn in (one for some in made.drawn.values() for one in some):
+        yield from of_drawn([drawn], rows) if ranked else [Compared(drawn, "ask", ("ours", "theirs"), 0.5, ("Depth",))]
 
 
 def pair_of(row: RankingRow) -> PairRow:

@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from moaa.api import MoAA
-from moaa.data.schemas import ANSWERS, CONVERSATIONS, PAIRS, RANKINGS, SCORES
+from moaa.data.schemas import ANSWERS, CONVERSATIONS, JUDGEMENTS, PAIRS, RANKINGS, SCORES
 from moaa.errors import StoreError
 from moaa.plan.fingerprint import identify
 from moaa.plan.history.repeats import IterationRecord
@@ -24,7 +25,7 @@ from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.report.write import write_report
-from moaa.rows import ScoreRow
+from moaa.rows import JudgementRow, ScoreRow
 from moaa.run.collect import collect
 from moaa.run.view import RunView
 from moaa.store.fencing import claim
@@ -32,7 +33,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import ObjectRef
 from moaa.store.stages.shards import write_manifest
 from moaa.store.stages.tables import TableRows, encode
-from tests.unit.report_world import RESOURCE, RUN, digest, finished_run, pair_of, rankings, resource
+from tests.unit.report_world import RESOURCE, RUN, digest, finished_run, judgements, pair_of, rankings, resource
 
 _FLOATS = ("epoch", "loss", "learning_rate", "grad_norm", "reward_accuracy", "reward_margin")
 _COLUMNS: dict[str, pa.DataType] = {"step": pa.int64(), "tokens": pa.int64(), **dict.fromkeys(_FLOATS, pa.float64())}
@@ -83,6 +84,10 @@ Parts = Iterable[tuple[int, Sequence[Mapping[str, Any]]]]
 
 
 def _tables_of(stage: Stage, view: RunView) -> dict[str, tuple[Parts, pa.Schema]]:
+    said = (
+        _split_said(judgements(view.resource, stage) if stage.kind in (Kind.JUDGE, Kind.EVALUATE) else []),
+        JUDGEMENTS,
+    )
     match stage.kind:
         case Kind.GENERATE:
             return {"conversations": (_split([_writable(r) for r in view.conversations[stage.id]]), CONVERSATIONS)}
@@ -92,7 +97,7 @@ def _tables_of(stage: Stage, view: RunView) -> dict[str, tuple[Parts, pa.Schema]
         case Kind.JUDGE:
             ranked = rankings(stage.iteration)
             pairs = [pair_of(r) for r in ranked if r["outcome"] == "pair"]
-            return {"rankings": (_split(ranked), RANKINGS), "pairs": (_split(pairs), PAIRS)}
+            return {"rankings": (_split(ranked), RANKINGS), "pairs": (_split(pairs), PAIRS), "judgements": said}
         case Kind.EVALUATE:
             scores = view.scores[stage.id]
             answers = [
@@ -100,13 +105,20 @@ def _tables_of(stage: Stage, view: RunView) -> dict[str, tuple[Parts, pa.Schema]
                  "text": f"{r['model']} says", "gold": None, "score": r["score"]}
                 for r in scores if int(r["id"][1:]) < 40
             ]  # fmt: skip
-            return {"scores": (_split(scores), SCORES), "answers": (_split(answers), ANSWERS)}
+            return {"scores": (_split(scores), SCORES), "answers": (_split(answers), ANSWERS), "judgements": said}
     return {}
 
 
 def _split(rows: Sequence[Mapping[str, Any]]) -> Parts:
     size = -(-len(rows) // SHARDS) or 1
     return [(i, rows[i * size : (i + 1) * size]) for i in range(SHARDS)]
+
+
+def _split_said(rows: Sequence[JudgementRow]) -> Parts:
+    """No comparison is torn apart: in a store, a shard has all rows of an item."""
+    items = [list(said) for _, said in groupby(rows, key=lambda row: (row["model"], row["id"]))]
+    size = -(-len(items) // SHARDS) or 1
+    return [(i, [row for item in items[i * size : (i + 1) * size] for row in item]) for i in range(SHARDS)]
 
 
 def _writable(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,6 +167,39 @@ def test_what_is_read_is_what_was_written(found: RunView) -> None:
     expected, summary = summarise(WORLD), summarise(found)
     for part in ("headline", "scores", "pairs", "judges", "training", "promotions", "models", "lineage", "failures"):
         assert getattr(summary, part) == getattr(expected, part), part
+
+
+def test_what_judges_said_is_counted_and_drawn_as_from_one_table(found: RunView) -> None:
+    assert found.trails.keys() == WORLD.trails.keys()
+    for name, trail in found.trails.items():
+        assert trail == WORLD.trails[name], name
+    assert found.compared["i1-judge"] == WORLD.compared["i1-judge"]
+
+
+def test_a_drawn_comparison_of_an_evaluation_has_both_answers_its_score_and_criteria(found: RunView) -> None:
+    scores = {r["id"]: r["score"] for r in WORLD.scores["i2-evaluate-dpo"] if r["benchmark"] == "arena"}
+    kept = 0
+    for name, compared in found.compared.items():
+        for one in compared if "evaluate" in name else ():
+            assert one.drawn.place.benchmark == "arena"
+            if int(one.drawn.place.id[1:]) >= 40:
+                assert one.answers == (None, None), "its answer is not in the table"
+                continue
+            kept += 1
+            assert one.answers == (f"{one.drawn.place.model} says", "base says")
+            assert (one.criteria, one.is_chosen) == (("Accuracy", "Clarity", "Depth"), True)
+            assert name != "i2-evaluate-dpo" or one.score == scores[one.drawn.place.id]
+    assert kept > 1
+
+
+async def test_a_stage_without_judgements_is_named_and_the_rest_is_told(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD, until="i1-judge")
+    damaged = filled.results["i1-judge"].path + "/out/1/00001-judgements.parquet"
+    await filled.store.put(damaged, b"not what it was")
+    summary = await write_report(WORLD.resource, filled.store, RUN, tmp_path / "out")
+    assert [j.role for j in summary.judges if j.stage == "i1-judge"] == ["method"], "from the rankings"
+    assert summary.pairs
+    assert any(m.startswith("i1-judge is done, but could not be read") for m in summary.missing)
 
 
 def test_contrasts_are_the_largest_changes(found: RunView) -> None:

@@ -18,7 +18,17 @@ from moaa.report.wording import plural
 from moaa.run.students import promoted, student_label
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import TokenUsage
-from tests.unit.report_world import PROMPTS, RESOURCE, RUN, digest, finished_run, not_started, resource, run_in_progress
+from tests.unit.report_world import (
+    PROMPTS,
+    RESOURCE,
+    RUN,
+    digest,
+    finished_run,
+    not_started,
+    rankings,
+    resource,
+    run_in_progress,
+)
 
 FINISHED = finished_run()
 SUMMARY = summarise(FINISHED)
@@ -194,12 +204,40 @@ def test_pairs_and_judges() -> None:
     assert pairs.prompts == 120 == pairs.kept + sum(pairs.dropped.values())
     assert pairs.verdicts == 2400
     whole, *alone = [j for j in SUMMARY.judges if j.stage == "i1-judge"]
-    assert (whole.judge, whole.is_method) == ("Panel", True)
-    assert [j.judge for j in alone] == ["gemma2-27b", "qwen2-72b", "wizardlm"]
-    assert all(
-        j.agreed + j.first_place_won + j.second_place_won + j.no_verdict == j.comparisons for j in [whole, *alone]
-    )
+    assert (whole.judge, whole.role, whole.asked, whole.failures) == ("Panel", "method", None, {})
+    assert [(j.judge, j.role, j.asked) for j in alone] == [
+        (name, "verdict", 2400) for name in ("gemma2-27b", "qwen2-72b", "wizardlm")
+    ]
+    for orders in (j.orders for j in (whole, *alone)):
+        assert orders is not None
+        counted = orders.agreed + orders.first_place_won + orders.second_place_won + orders.no_verdict
+        assert counted == orders.comparisons == 1200
     assert all(j.agreement is not None for j in [whole, *alone])
+    for j in alone:
+        votes = [c["votes"][alone.index(j)] for row in rankings(1) for c in row["comparisons"]]
+        missing = sum(vote.count(None) for vote in votes)
+        assert j.failures == ({"unreadable": missing} if missing else {})
+        assert j.orders is not None
+        assert j.orders.first_place_won == sum(vote == [1, 0] for vote in votes)
+
+
+def test_the_judges_of_an_evaluation_are_told_and_their_consistency_stands_with_the_score() -> None:
+    criteria, whole, alone = (
+        next(j for j in SUMMARY.judges if (j.stage, j.role) == ("i1-evaluate-dpo", role))
+        for role in ("criteria", "method", "verdict")
+    )
+    assert [(j.benchmark, j.judge, j.asked) for j in (criteria, whole, alone)] == [
+        ("arena", "gpt-judge", PROMPTS), ("arena", "Single", None), ("arena", "gpt-judge", 2 * PROMPTS),
+    ]  # fmt: skip
+    assert criteria.orders is None
+    assert whole.orders == alone.orders
+    rows = [r["score"] for r in FINISHED.scores["i1-evaluate-dpo"] if r["benchmark"] == "arena"]
+    assert alone.orders is not None
+    assert alone.orders.first_place_won == rows.count(0.5), "a draw of the fake judge follows the first place"
+    scores = {(s.stage, s.benchmark, s.model): s.position_consistency for s in SUMMARY.scores}
+    assert scores["i1-evaluate-dpo", "arena", "dpo"] == pytest.approx(1 - rows.count(0.5) / PROMPTS, abs=1e-5)
+    assert scores["i1-evaluate-dpo", "math", "dpo"] is None, "nobody judges it"
+    assert scores["i0-evaluate", "arena", "base"] is None, "it is its own baseline"
 
 
 def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
