@@ -143,7 +143,8 @@ def finished(job: StageJob) -> StageResult:
         return result.with_(outputs={**result.outputs, "model": trained})
     if job.kind is Kind.PROMOTE:
         maker = job.candidates[-1].removeprefix("@")
-        return result.with_(outputs={**result.outputs, "model": job.results[maker].outputs["model"]})
+        model = job.results[maker].outputs["model"]
+        return result.with_(outputs={**result.outputs, "model": model}, decision=f"{maker} is promoted: as made up.")
     return result
 
 

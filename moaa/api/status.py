@@ -102,9 +102,11 @@ class ClosedIteration(Observed):
 
     iteration: Annotated[int, Field(ge=1, le=1000)]
     stage: StageId | None = None
-    """Which stage's student was promoted; None: the declared one stayed."""
+    """Of the promoted student; None: the declared one stayed."""
     score: Short | None = None
-    """The promoted student's score on the selection benchmarks, for people."""
+    """Its score."""
+    why: Annotated[str, StringConstraints(max_length=400)] = ""
+    """What decided."""
     closed: datetime
 
 

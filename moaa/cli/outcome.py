@@ -1,4 +1,4 @@
-"""How a run ended, for a terminal: what was done, the verdict, and every score with its interval."""
+"""How a run ended, for a terminal: what was done, what decided promotions, the verdict, and every score."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -24,7 +24,8 @@ async def outcome_text(resource: MoAA, store: Store, finished: Finished, setting
         first = f"nothing to do{until}: all {len(finished.results)} stages are done"
     kept = [*(f"edit: {line}" for line in finished.kept), *([f"edit: {ANEW}"] if finished.kept else [])]
     warned = [f"warning: {stage.id}: {warning}" for stage in summary.stages for warning in stage.warnings]
-    return Group(*map(Text, [first, *kept, *warned]), scores_text(summary))
+    decided = [f"{promotion.stage}: {promotion.reason}" for promotion in summary.promotions]
+    return Group(*map(Text, [first, *kept, *warned, *decided]), scores_text(summary))
 
 
 def scores_text(summary: Summary) -> RenderableType:

@@ -1,13 +1,16 @@
 """Who is promoted: paired gains over the previous student, and the rule that a gain must pass. Pure.
 
-Win rates are read at equal length wherever the lengths of both answers are known for every shared question: judges
-like long answers, and a student that only writes more is not better.
+`moaa.evaluate.told` says in words what decided.
+
+Win rates are read at equal length wherever the lengths tell length and skill apart: judges like long answers, and a
+student that only writes more is not better.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
+from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule, Pairwise
 from moaa.evaluate.statistics import Estimate, Scores, gain, lc_scores
 from moaa.rows import ScoreRow
 
@@ -25,6 +28,15 @@ Student = Mapping[str, Answered]
 """By benchmark."""
 
 
+class WhyRaw(StrEnum):
+    """Why a win rate was not read at equal length."""
+
+    UNKNOWN = "Unknown"
+    """The length of an answer, or of what it was compared with, is not known."""
+    CONSTANT = "Constant"
+    """One student's answers differ in length from what they were compared with by the same everywhere."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """A candidate against the previous student."""
@@ -35,8 +47,14 @@ class Compared:
     """Mean gain of the scores as they are."""
     controlled: tuple[str, ...]
     """Benchmarks whose win rates were read at equal length."""
-    fewest: int
-    """Questions that both have a score for, in the benchmark that has the fewest of them."""
+    uncontrolled: Mapping[str, WhyRaw]
+    """Benchmarks whose win rates were read as they are."""
+    questions: Mapping[str, int]
+    """Of every benchmark, those that both have a score for."""
+
+    @property
+    def fewest(self) -> int:
+        return min(self.questions.values())
 
 
 @dataclass(frozen=True)
@@ -46,8 +64,6 @@ class Decision:
     winner: str | None
     compared: Mapping[str, Compared]
     """Every candidate; empty without selection benchmarks."""
-    reason: str
-    """For the log."""
 
 
 def student_of(rows: Iterable[ScoreRow], benchmarks: Sequence[str]) -> Student:
@@ -76,20 +92,13 @@ def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Eva
     if not candidates:
         raise ValueError("promotion needs at least one candidate")
     if not evaluation.selection:
-        last = list(candidates)[-1]
-        return Decision(last, {}, f"{last} was trained last, and there is no selection benchmark to compare by")
+        return Decision(list(candidates)[-1], {})
     compared = {name: compare(student, previous, evaluation) for name, student in candidates.items()}
     rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
-    figures = {name: figure_of(one.gain, rule, fewest=one.fewest) for name, one in compared.items()}
+    figures = {name: figure_of(one, rule) for name, one in compared.items()}
     passing = {name: figure for name, figure in figures.items() if figure is not None and passes(figure, rule, floor)}
-    what = "mean gain" if rule is GateRule.MEAN else "lower bound of the gain"
-    does = "is above" if is_strict(rule, floor) else "reaches"
-    told = {name: f"{_figure(figure)}{_how(compared[name])}" for name, figure in figures.items()}
-    if not passing:
-        seen = ", ".join(f"{name} {text}" for name, text in told.items())
-        return Decision(None, compared, f"no {what} {does} {floor:+.4f}: {seen}")
-    winner = max(passing, key=passing.__getitem__)  # the first of equals
-    return Decision(winner, compared, f"{winner}: {what} {told[winner]} {does} {floor:+.4f}")
+    winner = max(passing, key=passing.__getitem__) if passing else None  # the first of equals
+    return Decision(winner, compared)
 
 
 def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Compared:
@@ -99,35 +108,40 @@ def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Co
         return gain(new, old, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
 
     raw = between(_scores(candidate), _scores(previous))
-    new, old, controlled = dict(_scores(candidate)), dict(_scores(previous)), []
-    for name in candidate:
-        shared = sorted(candidate[name].scores.keys() & previous[name].scores.keys())
-        after, before = _at_equal_length(candidate[name], shared), _at_equal_length(previous[name], shared)
-        if after is not None and before is not None:
+    new, old = dict(_scores(candidate)), dict(_scores(previous))
+    shared = {name: sorted(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate}
+    uncontrolled: dict[str, WhyRaw] = {}
+    win_rates = [one.name for one in evaluation.selection if isinstance(one, Pairwise)]
+    for name in win_rates:
+        after, before = _at_equal_length(candidate[name], shared[name]), _at_equal_length(previous[name], shared[name])
+        if isinstance(after, WhyRaw):
+            uncontrolled[name] = after
+        elif isinstance(before, WhyRaw):
+            uncontrolled[name] = before
+        else:
             new[name], old[name] = after, before
-            controlled.append(name)
-    fewest = min(len(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate)
-    return Compared(between(new, old) if controlled else raw, raw.mean, tuple(controlled), fewest)
+    controlled = tuple(name for name in win_rates if name not in uncontrolled)
+    questions = {name: len(found) for name, found in shared.items()}
+    return Compared(between(new, old) if controlled else raw, raw.mean, controlled, uncontrolled, questions)
 
 
 def _scores(student: Student) -> Mapping[str, Scores]:
     return {name: answered.scores for name, answered in student.items()}
 
 
-def _at_equal_length(answered: Answered, shared: Sequence[str]) -> Scores | None:
-    """None where a length is not known, or length and skill cannot be told apart."""
+def _at_equal_length(answered: Answered, shared: Sequence[str]) -> Scores | WhyRaw:
     if any(name not in answered.lengths for name in shared):
-        return None
+        return WhyRaw.UNKNOWN
     own, other = zip(*(answered.lengths[name] for name in shared), strict=True)
     values = lc_scores([answered.scores[name] for name in shared], own, other)
-    return None if values is None else dict(zip(shared, values, strict=True))
+    return WhyRaw.CONSTANT if values is None else dict(zip(shared, values, strict=True))
 
 
-def figure_of(gain: Estimate, rule: GateRule, *, fewest: int) -> float | None:
+def figure_of(compared: Compared, rule: GateRule) -> float | None:
     """What the rule looks at; None where too few questions show it."""
-    if fewest < MIN_QUESTIONS:
+    if compared.fewest < MIN_QUESTIONS:
         return None
-    return _rounded(gain.mean if rule is GateRule.MEAN else gain.low)
+    return _rounded(compared.gain.mean if rule is GateRule.MEAN else compared.gain.low)
 
 
 def passes(figure: float, rule: GateRule, floor: float) -> bool:
@@ -143,13 +157,3 @@ def is_strict(rule: GateRule, floor: float) -> bool:
 def _rounded(figure: float | None) -> float | None:
     """Without the last digits of floats, so that 3/10 reaches 0.3 and equal gains tie whatever the order of sums."""
     return None if figure is None else round(figure, 12)
-
-
-def _figure(figure: float | None) -> str:
-    return f"unknown (fewer than {MIN_QUESTIONS} questions)" if figure is None else f"{figure:+.4f}"
-
-
-def _how(compared: Compared) -> str:
-    if not compared.controlled:
-        return ""
-    return f" (at equal length on {', '.join(compared.controlled)}; raw mean {compared.raw:+.4f})"

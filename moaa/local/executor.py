@@ -251,7 +251,8 @@ class _Runner:
             record = records.iteration_record(manifest.iteration, self._results, resource)
             await records.write_iteration(self._store, records.run_id(self._resource), record)
         rows = sum(output.rows for output in manifest.outputs.values())
-        self._notify("stage_done", stage=manifest.stage, seconds=manifest.seconds, rows=rows, reused=reused)
+        said = [text for text in (manifest.decision, *manifest.warnings) if text]
+        self._notify("stage_done", stage=manifest.stage, seconds=manifest.seconds, rows=rows, reused=reused, said=said)
 
     async def _plan_ahead(self, around: Surroundings) -> None:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""

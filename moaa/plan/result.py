@@ -19,6 +19,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 MAX_WARNINGS = 8
 WARNING_BYTES = 200
 """Of one warning; all of them have to fit into a container's termination message."""
+DECISION_CHARS = 400
 Warnings = Annotated[
     list[Annotated[str, StringConstraints(max_length=WARNING_BYTES)]],
     Field(max_length=MAX_WARNINGS, exclude_if=lambda value: not value),
@@ -50,8 +51,11 @@ class StageResult(Spec):
     """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half the width of
     its interval (`43.8 ± 2.1`). None without selection benchmarks."""
 
+    decision: Annotated[str, Field(max_length=DECISION_CHARS, exclude_if=lambda value: not value)] = ""
+    """promote only, for people: who was promoted and why."""
     warnings: Warnings = []
-    """For people: members that failed often or whose verdicts follow something else than the answers."""
+    """For people: members that failed often or whose verdicts follow something else than the answers; of promote, what
+    is doubtful about the figures that decided."""
 
     @property
     def path(self) -> str:

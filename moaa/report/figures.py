@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from moaa.api.training import PreferenceLoss
+from moaa.evaluate.told import points
 from moaa.plan.kinds.kind import Group
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
@@ -64,7 +65,7 @@ def gain_figure(gains: Sequence[GainSummary], title: str, zero_label: str) -> Fi
             value=100 * g.value,
             low=_hundred(g.low),
             high=_hundred(g.high),
-            text=f"{wording.points(g.value)} ({wording.interval(g.low, g.high)})",
+            text=f"{points(g.value)} ({wording.interval(g.low, g.high)})",
             series=0 if (g.low or 0) > 0 else 1 if (g.high or 0) < 0 else 6,
             shape="diamond",
         )

@@ -8,6 +8,7 @@ import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from moaa.evaluate.told import points
 from moaa.report import figures, page, said, wording
 from moaa.report.figures import Figure
 from moaa.report.provenance import public_resource, public_text
@@ -47,7 +48,7 @@ def render(view: RunView, summary: Summary) -> str:
     )
     environment.filters |= {
         "percent": wording.percent,
-        "points": wording.points,
+        "points": points,
         "seconds": wording.seconds,
         "count": wording.count,
         "dollars": wording.dollars,
@@ -69,6 +70,7 @@ def render(view: RunView, summary: Summary) -> str:
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
+        warned=page.warned(summary),
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
@@ -100,7 +102,7 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
     absent = set()
     if view.resource.spec.training.dpo is None:
         absent.add("verdicts")
-        if not summary.judges and not any(stage.warnings for stage in summary.stages):
+        if not summary.judges and not page.warned(summary):
             absent.add("judging")
     if not any(trail.comparisons for trail in view.trails.values()):
         absent.add("said")

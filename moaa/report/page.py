@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from moaa.plan.stage import Kind
 from moaa.report.schema import ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
 from moaa.run import tally as judging
@@ -103,6 +104,11 @@ def totals(stages: Sequence[StageSummary]) -> Totals:
         gpu_hours=sum(s.gpu_hours or 0 for s in own),
         usd=sum(prices) if prices else None,
     )
+
+
+def warned(summary: Summary) -> list[StageSummary]:
+    """Stages whose members are in doubt; what is doubtful about a promotion stands with it."""
+    return [stage for stage in summary.stages if stage.warnings and stage.kind != Kind.PROMOTE]
 
 
 def usage_lines(view: RunView) -> list[UsageLine]:

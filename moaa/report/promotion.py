@@ -1,28 +1,12 @@
-"""What every promotion saw and chose, told from the scores and the weights it left, by the gate it had."""
+"""What every promotion saw and chose: who from the weights it left, gains from the scores, why in its own words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
-from moaa.evaluate.gate import Compared, compare, figure_of, is_strict, student_of
-from moaa.evaluate.statistics import Estimate
-from moaa.report import wording
 from moaa.report.measure import selection_gain
+from moaa.report.provenance import public_text
 from moaa.report.schema import CandidateSummary, PromotionSummary
-from moaa.rows import ScoreRow
 from moaa.run.students import candidate_scores, origin, promotions, student_label, winner
 from moaa.run.view import RunView, StageView
 
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A candidate's gain over the previous student, as the gate saw it."""
-
-    label: str
-    seen: Compared
-    figure: float | None
-    """What the rule looks at; None where too few prompts show it."""
-    is_promoted: bool
+UNKNOWN = "The promotion did not write down what decided."
 
 
 def promotion_summaries(view: RunView) -> list[PromotionSummary]:
@@ -31,24 +15,17 @@ def promotion_summaries(view: RunView) -> list[PromotionSummary]:
 
 
 def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
-    spec = view.spec_of(stage)
+    spec, manifest = view.spec_of(stage), stage.manifest
     chosen = winner(view, stage)
     previous = origin(view, stage.stage.candidates[0])
     before = candidate_scores(view, stage, stage.stage.candidates[0])
-    candidates, compared = [], []
+    candidates = []
     for candidate in stage.stage.candidates:
         student, gain = origin(view, candidate), None
         label, is_promoted = student_label(student, spec.student), student is not None and student == chosen
         if student is not None and previous is not None and student != previous:
-            after = candidate_scores(view, stage, candidate)
             names = student_label(previous, spec.student), label
-            gain = selection_gain(spec, before, after, names=names)
-            seen = _written(stage, candidate)
-            if seen is None and gain is not None:
-                seen = _compared(spec.evaluation, before, after)
-            if seen is not None:
-                figure = figure_of(seen.gain, spec.evaluation.gate.rule, fewest=seen.fewest)
-                compared.append(_Candidate(label, seen, figure, is_promoted))
+            gain = selection_gain(spec, before, candidate_scores(view, stage, candidate), names=names)
         name = student[1:] if student and student.startswith("@") else None
         candidates.append(CandidateSummary(label=label, stage=name, gain=gain, is_promoted=is_promoted))
     return PromotionSummary(
@@ -58,56 +35,6 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
         rule=str(spec.evaluation.gate.rule),
         min_gain=float(spec.evaluation.gate.min_gain),
         candidates=candidates,
-        reason=_reason(spec.evaluation, compared, is_previous=chosen == previous),
+        reason=(manifest.decision if manifest else "") or UNKNOWN,
+        doubts=[public_text(warning) for warning in manifest.warnings] if manifest else [],
     )
-
-
-def _written(stage: StageView, candidate: str) -> Compared | None:
-    """What the gate read, as the promotion wrote it down; None where it did not."""
-    label = candidate.removeprefix("@")
-    metrics = stage.manifest.metrics if stage.manifest else {}
-    if f"gain.{label}" not in metrics or f"questions.{label}" not in metrics:
-        return None
-    estimate = Estimate(
-        metrics[f"gain.{label}"], metrics.get(f"gain.{label}.low"), metrics.get(f"gain.{label}.high"), 0
-    )
-    prefix = f"lengthControlled.{label}."
-    controlled = tuple(name.removeprefix(prefix) for name in metrics if name.startswith(prefix))
-    return Compared(estimate, metrics[f"raw.{label}"], controlled, int(metrics[f"questions.{label}"]))
-
-
-def _compared(evaluation: Evaluation, before: Sequence[ScoreRow], after: Sequence[ScoreRow]) -> Compared:
-    names = [benchmark.name for benchmark in evaluation.selection]
-    return compare(student_of(after, names), student_of(before, names), evaluation)
-
-
-def _reason(evaluation: Evaluation, compared: Sequence[_Candidate], *, is_previous: bool) -> str:
-    rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
-    if not evaluation.selection:
-        return "No selection benchmark is declared, so the last trained student goes on without being compared."
-    what = "mean gain" if rule is GateRule.MEAN else "lower end of the gain's interval"
-    does = "is above" if is_strict(rule, floor) else "reaches"
-    bar = f"{100 * floor:.1f} points that the gate asks for"
-    if is_previous:
-        told = "; ".join(f"{c.label}: {_told(c)}" for c in compared)
-        return f"The previous student stays: no candidate's {what} {does} the {bar} ({told or 'none was measured'})."
-    won = next((c for c in compared if c.is_promoted), None)
-    if won is None:
-        return "The scores behind the choice could not be read, so the report cannot retrace it."
-    figures = [c.figure if c.figure is not None else -2.0 for c in compared]
-    best = ", the highest of the candidates," if len(figures) > 1 and won.figure == max(figures) else ","
-    text = f"Its {what} over the previous student, {_told(won)}{best} {does} the {bar}."
-    if won.seen.gain.low is not None and won.seen.gain.low <= 0:
-        spread = wording.interval(won.seen.gain.low, won.seen.gain.high)
-        text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {rule} accepts that."
-    return text
-
-
-def _told(candidate: _Candidate) -> str:
-    seen = candidate.seen
-    if candidate.figure is None:
-        return f"unknown, fewer than {MIN_QUESTIONS} prompts"
-    told = f"{wording.points(candidate.figure)} points"
-    if not seen.controlled:
-        return told
-    return f"{told} at equal length on {', '.join(seen.controlled)} (mean of the raw scores {wording.points(seen.raw)})"

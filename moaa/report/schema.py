@@ -214,6 +214,9 @@ class PromotionSummary(Record):
     min_gain: Figure
     candidates: list[CandidateSummary]
     reason: str
+    """What decided, as the promotion wrote it down."""
+    doubts: list[str] = []
+    """What is doubtful about the figures that decided: too few questions, win rates that were read raw."""
 
 
 class ModelSummary(Record):

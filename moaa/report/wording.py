@@ -3,18 +3,13 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+from moaa.evaluate.told import points
 from moaa.report.schema import GainSummary, Headline
 
 
 def percent(value: float) -> str:
     """0.4375 is "43.8 %", with a space that no line ends at."""
     return f"{100 * value:.1f}\u00a0%"
-
-
-def points(value: float) -> str:
-    """A difference of scores in percentage points: 0.031 is "+3.1", −0.02 is "−2.0"."""
-    text = f"{100 * value:+.1f}"
-    return text.replace("-", "−") if float(text) else "±0.0"
 
 
 def seconds(value: float) -> str:

@@ -260,6 +260,7 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
         models={m.name: digest(m.name) for m in world.spec.models} if stage.kind is Kind.RESOLVE else {},
         licenses={m.name: m.license for m in world.spec.models if m.license} if stage.kind is Kind.RESOLVE else {},
         metrics=_read(world) if stage.kind is Kind.STAGE_DATA else {},
+        decision=f"iteration {stage.iteration}: this decided" if stage.kind is Kind.PROMOTE else "",
         started=START + timedelta(hours=number),
         finished=START + timedelta(hours=number + 1),
         seconds=seconds * chance.uniform(0.8, 1.2),

@@ -99,15 +99,13 @@ class Health:
                 verdicts.alike += its == others
 
     def warnings(self, usage: Mapping[str, TokenUsage]) -> list[str]:
-        """At most MAX_WARNINGS of at most WARNING_BYTES, those about verdicts first; what does not fit is counted."""
+        """As `fitted`, those about verdicts first."""
         found = [
             *(text for judge, verdicts in self.judges.items() if (text := _judge(judge, verdicts))),
             *self._failed(usage),
             *_cut(usage),
         ]
-        kept = found if len(found) <= MAX_WARNINGS else found[: MAX_WARNINGS - 1]
-        more = [f"{len(found) - len(kept)} more"] if len(kept) < len(found) else []
-        return [_bounded(text) for text in (*kept, *more)]
+        return fitted(found)
 
     def _failed(self, usage: Mapping[str, TokenUsage]) -> Iterator[str]:
         """By the rows, then by the calls of models of whom the rows say nothing bad."""
@@ -211,6 +209,13 @@ def _cut(usage: Mapping[str, TokenUsage]) -> Iterator[str]:
                 f"model {model!r} ended {cut.total()} of {asked} answers at their limit of tokens ({roles}); "
                 "raise maxTokens there"
             )
+
+
+def fitted(found: Sequence[str]) -> list[str]:
+    """At most MAX_WARNINGS of at most WARNING_BYTES, the first first; what does not fit is counted."""
+    kept = found if len(found) <= MAX_WARNINGS else found[: MAX_WARNINGS - 1]
+    more = [f"{len(found) - len(kept)} more"] if len(kept) < len(found) else []
+    return [_bounded(text) for text in (*kept, *more)]
 
 
 def _bounded(text: str) -> str:

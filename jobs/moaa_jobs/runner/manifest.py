@@ -47,6 +47,7 @@ def build_manifest(
     usage: Mapping[str, TokenUsage] | None = None,
     models: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
+    decision: str = "",
     warnings: Sequence[str] = (),
 ) -> StageManifest:
     """The stage's manifest. `started` and `seconds` are as the manifest's fields say."""
@@ -66,6 +67,7 @@ def build_manifest(
         rows_in=rows_in,
         failures=dict(failures or {}),
         examples=dict(examples or {}),
+        decision=decision,
         warnings=list(warnings),
         usage=dict(usage or {}),
         models=dict(

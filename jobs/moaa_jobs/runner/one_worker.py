@@ -1,7 +1,7 @@
 """The end of a stage with one worker: publish its shards, then write the manifest."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from moaa.contract.job import StageJob
@@ -36,6 +36,8 @@ async def publish(
     models: Mapping[str, str] | None = None,
     outputs: Mapping[str, Output] | None = None,
     files: Mapping[str, list[ObjectRef]] | None = None,
+    decision: str = "",
+    warnings: Sequence[str] = (),
 ) -> StageManifest:
     """Publish every shard, then the manifest. `shards` is read one at a time, in a thread; all have the same tables.
 
@@ -70,6 +72,8 @@ async def publish(
             examples=examples,
             models=models,
             metrics=metrics,
+            decision=decision,
+            warnings=warnings,
             started=started,
             seconds=(datetime.now(UTC) - started).total_seconds(),
         )

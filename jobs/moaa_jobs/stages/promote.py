@@ -15,15 +15,18 @@ import pyarrow as pa
 from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
 from moaa.evaluate.gate import Decision, decide, student_of
+from moaa.evaluate.told import decided, doubts
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, made_by, stage_id
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import BASE
 from moaa.rows import ScoreRow
 from moaa.run.records import iteration_record, write_iteration
+from moaa.run.students import student_label
 from moaa.store.stages.manifest import ObjectRef, StageManifest
 from moaa.store.stages.tables import TableRows
 from moaa_jobs.runner.context import Context, Permanent
+from moaa_jobs.runner.health import fitted
 from moaa_jobs.runner.inputs import manifest_of, rows_of
 from moaa_jobs.runner.one_worker import finished, publish
 
@@ -61,7 +64,12 @@ async def _promote(job: StageJob, context: Context) -> StageManifest:
     scores = {name: await _score_rows(name, job, context) for name in job.candidates}
     decision = _decide(scores, job, context)
     winner = decision.winner or job.candidates[0]
-    logger.info("promoted winner=%s reason=%s", winner, decision.reason)
+    names = {name: student_label(name, context.resource.spec.student) for name in job.candidates}
+    told = decided(decision, context.resource.spec.evaluation, names)
+    warnings = fitted(doubts(decision, names))
+    logger.info("promoted winner=%s reason=%s", winner, told)
+    for warning in warnings:
+        logger.warning("stage_warning stage=%s said=%s", job.stage, warning)
     output, files = await _model(winner, job, context)
     tables = {"gains": TableRows(_gain_rows(decision, job.candidates, winner), GAINS)}
     if scores[winner] is not None:
@@ -75,6 +83,8 @@ async def _promote(job: StageJob, context: Context) -> StageManifest:
         metrics=_metrics(decision),
         outputs={"model": output},
         files={"model": files} if files else {},
+        decision=told,
+        warnings=warnings,
     )
 
 

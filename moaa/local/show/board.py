@@ -31,6 +31,8 @@ class StageLine:
     seconds: float | None = None
     """None until it is done."""
     rows: int = 0
+    said: tuple[str, ...] = ()
+    """What decided a promotion, and warnings."""
     started: float | None = None
     """Clock of the first attempt of this runner."""
 
@@ -95,6 +97,6 @@ class Board:
                 line.error = str(fields["error"])
             case "done":
                 line.status = Status.REUSED if fields["reused"] else Status.DONE
-                line.rows, line.figures = fields["rows"], {}
+                line.rows, line.figures, line.said = fields["rows"], {}, tuple(fields["said"])
                 # Time of this runner, servers included. Of an earlier runner only the jobs' own time is known.
                 line.seconds = fields["seconds"] if line.started is None else self._clock() - line.started

@@ -102,6 +102,7 @@ def render(board: Board) -> Group:
     }
     if fewer:
         parts.append(Text("room for  " + "  ".join(f"{n} replicas of {m}" for m, n in fewer.items()), style="yellow"))
+    parts += [Text(f"{n}: {said}") for n, s in board.stages.items() for said in s.said]
     parts += [Text(f"{n}: {s.error}", style="yellow") for n, s in board.stages.items() if s.error]
     if board.is_stopping:
         parts.append(

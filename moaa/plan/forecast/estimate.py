@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import assert_never
 
 from moaa.api import MoAA, MoAASpec
-from moaa.api.evaluation import MIN_QUESTIONS
+from moaa.api.evaluation import FEW_QUESTIONS, MIN_QUESTIONS
 from moaa.api.models import Model
 from moaa.api.resource import Schedule
 from moaa.asking.load import Load
@@ -122,10 +122,7 @@ def too_few_questions(resource: MoAA, counts: Mapping[str, int]) -> list[str]:
     for i, benchmark in enumerate(resource.spec.evaluation.selection):
         sizes = [size for size in (benchmark.limit, counts.get(f"eval-{benchmark.name}")) if size is not None]
         if sizes and min(sizes) < MIN_QUESTIONS:
-            found.append(
-                f"spec.evaluation.selection[{i}]: {min(sizes)} questions; no student is promoted on fewer than "
-                f"{MIN_QUESTIONS}, so the start stays. Give more, or move the benchmark to report"
-            )
+            found.append(f"spec.evaluation.selection[{i}]: {min(sizes)} questions; {FEW_QUESTIONS}")
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from moaa.api.base import Spec
-from moaa.plan.result import Digest, Output, StageResult, Warnings
+from moaa.plan.result import DECISION_CHARS, Digest, Output, StageResult, Warnings
 from moaa.plan.stage import Kind
 
 UNLESS_EMPTY = Field(exclude_if=lambda value: not value)
@@ -103,6 +103,8 @@ class StageManifest(Spec):
     """Rows that failed for good, by reason."""
     examples: Annotated[dict[str, str], UNLESS_EMPTY] = {}
     """The first row of each reason and what was said about it, in the server's own words where it was a server."""
+    decision: Annotated[str, UNLESS_EMPTY] = ""
+    """promote only, for people: who was promoted and why."""
     warnings: Warnings = []
     """As in `StageResult`."""
     usage: dict[str, TokenUsage] = {}
@@ -128,6 +130,7 @@ class StageManifest(Spec):
             attempt=self.attempt,
             outputs=self.outputs,
             models=self.models if self.kind is Kind.RESOLVE else {},
+            decision=_shortened(self.decision),
             warnings=self.warnings,
             score=self._score if self.kind is Kind.EVALUATE else None,
         )
@@ -141,3 +144,7 @@ class StageManifest(Spec):
         if "score.low" not in self.metrics or "score.high" not in self.metrics:
             return text
         return f"{text} ± {50 * (self.metrics['score.high'] - self.metrics['score.low']):.1f}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= DECISION_CHARS else f"{text[: DECISION_CHARS - 3]}..."

@@ -31,7 +31,7 @@ class Event:
 
 def between(before: MoAAStatus, after: MoAAStatus) -> list[Event]:
     """What has happened from one status to the next. What several conditions say in the same words appears once."""
-    found = [*_conditions(before, after), *_stages(before, after), *_attempts(before, after)]
+    found = [*_conditions(before, after), *_stages(before, after), *_closed(before, after), *_attempts(before, after)]
     once: dict[tuple[str, str], Event] = {}
     for event in found:
         once.setdefault((event.reason, event.message), event)
@@ -94,6 +94,14 @@ def _stages(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
             yield Event("Normal", "StageDone", said, entry.fingerprint)
             for number, warning in enumerate(entry.warnings):
                 yield Event("Warning", "StageWarning", f"{entry.stage}: {warning}", f"{entry.fingerprint} {number}")
+
+
+def _closed(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
+    known = {entry.iteration for entry in before.history}
+    for entry in after.history:
+        if entry.iteration not in known and entry.why:
+            said = f"iteration {entry.iteration}: {entry.why}"
+            yield Event("Normal", "IterationClosed", said, entry.closed.isoformat())
 
 
 def _attempts(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:

@@ -97,4 +97,6 @@ def _closed(result: StageResult, state: RunState, now: datetime) -> ClosedIterat
     elif model is not None and model.uri is None:
         measure = BASE_EVALUATE
     score = state.held.results[measure].score if measure in state.held.results else None
-    return ClosedIteration(iteration=iteration_of(result.stage), stage=stage, score=score, closed=now)
+    return ClosedIteration(
+        iteration=iteration_of(result.stage), stage=stage, score=score, why=result.decision, closed=now
+    )

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
+from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule, Pairwise
+from moaa.api.mixture import Judge, JudgeMethod, JudgeModel
 from moaa.benchmark.exact_match import equal
-from moaa.evaluate.gate import Answered, Student, decide
+from moaa.evaluate.gate import Answered, Decision, Student, decide
 from moaa.evaluate.statistics import lc_win_rate
+from moaa.evaluate.told import decided, doubts, points
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
 
@@ -17,6 +19,17 @@ from moaa.plan.subjects import How, Subject, subjects
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
     selection = [ExactMatch(name=n, type="ExactMatch", source="file:///d/e.jsonl") for n in names]
     return Evaluation(selection=list(selection), gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
+
+
+def judged(rule: GateRule = GateRule.MEAN, min_gain: str = "0") -> Evaluation:
+    """By win rates on a benchmark m."""
+    judge = Judge(method=JudgeMethod.SINGLE, aggregator=JudgeModel(model="j"))
+    benchmark = Pairwise(name="m", type="Pairwise", source="file:///d/e.jsonl", judge=judge)
+    return Evaluation(selection=[benchmark], gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
+
+
+def told(decision: Decision, by: Evaluation) -> str:
+    return decided(decision, by, {"sft": "SFT", "dpo": "DPO"})
 
 
 def student(**benchmarks: dict[str, float]) -> Student:
@@ -69,9 +82,10 @@ def test_gate(candidates: dict[str, Any], rule: str, min_gain: str, winner: str 
 )
 def test_a_lower_bound_shows_a_gain(new: tuple[float, ...], times: int, min_gain: str, winner: str | None) -> None:
     old = scores(*[0.5] * len(new), times=times)
-    decision = decide(old, {"sft": scores(*new, times=times)}, evaluation(GateRule.LOWER_BOUND, min_gain))
+    by = evaluation(GateRule.LOWER_BOUND, min_gain)
+    decision = decide(old, {"sft": scores(*new, times=times)}, by)
     assert decision.winner == winner
-    assert ("unknown (fewer than 20 questions)" in decision.reason) == (len(new) * times < 20)
+    assert ("SFT: unknown, fewer than 20 questions" in told(decision, by)) == (len(new) * times < 20)
 
 
 @pytest.mark.parametrize("rule", list(GateRule))
@@ -81,7 +95,11 @@ def test_every_rule_needs_enough_questions_of_every_benchmark(rule: GateRule) ->
     strict = evaluation(rule, names=("m", "n"))
     decision = decide(student(m=many, n=few), {"sft": student(m=best_many, n=best_few)}, strict)
     assert decision.winner is None
-    assert "sft unknown (fewer than 20 questions)" in decision.reason
+    assert "SFT: unknown, fewer than 20 questions" in told(decision, strict)
+    assert doubts(decision, {"sft": "SFT"}) == [
+        "nobody could be promoted by n: 19 questions; no student is promoted on fewer than 20, so it stays as it is. "
+        "Give more, or move the benchmark to report"
+    ]
     assert decide(student(m=many, n=many), {"sft": student(m=best_many, n=best_many)}, strict).winner == "sft"
 
 
@@ -108,20 +126,21 @@ BETTER = [(1.0 if i % 4 else 0.0, 105.0 if i // 4 % 2 else 95.0, 100.0) for i in
 
 @pytest.mark.parametrize("rule", list(GateRule))
 def test_length_alone_promotes_nobody(rule: GateRule) -> None:
-    decision = decide(compared_with(BASELINE), {"sft": compared_with(LONGER)}, evaluation(rule))
+    decision = decide(compared_with(BASELINE), {"sft": compared_with(LONGER)}, judged(rule))
     sft = decision.compared["sft"]
     assert sft.raw == pytest.approx(2 / 3 - 1 / 2)
     assert sft.controlled == ("m",)
     assert sft.gain.mean < 0
     assert decision.winner is None
-    assert "at equal length on m; raw mean +0.1667" in decision.reason
-    better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, evaluation(rule))
+    assert "points at equal length on m (raw mean +16.7)" in told(decision, judged(rule))
+    assert doubts(decision, {"sft": "SFT"}) == []
+    better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, judged(rule))
     assert (better.winner, better.compared["sft"].controlled) == ("sft", ("m",))
     assert better.compared["sft"].gain.mean == pytest.approx(0.25, abs=1e-3)
 
 
 def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_report_shows() -> None:
-    decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
+    decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, judged())
     rates = [lc_win_rate(*zip(*rows, strict=True)) for rows in (LONGER, BETTER)]
     assert rates[0] is not None
     assert rates[1] is not None
@@ -129,18 +148,74 @@ def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_repo
 
 
 @pytest.mark.parametrize(
-    "unknown",
+    ("unknown", "why"),
     [
-        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {})}, id="no length is known"),
-        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)})}, id="one length is known"),
-        pytest.param(compared_with([(row[0], 150.0, 100.0) for row in LONGER]), id="longer by the same everywhere"),
+        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {})}, "not all known", id="no length is known"),
+        pytest.param(
+            {"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)})}, "not all known", id="one is known"
+        ),
+        pytest.param(
+            compared_with([(row[0], 150.0, 100.0) for row in LONGER]), "cannot be told apart", id="longer by the same"
+        ),
     ],
 )
-def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student) -> None:
-    decision = decide(compared_with(BASELINE), {"sft": unknown}, evaluation())
+def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student, why: str) -> None:
+    decision = decide(compared_with(BASELINE), {"sft": unknown}, judged())
     assert (decision.winner, decision.compared["sft"].controlled) == ("sft", ())
     assert decision.compared["sft"].gain.mean == decision.compared["sft"].raw
-    assert "at equal length" not in decision.reason
+    assert "SFT is promoted: its mean gain over the previous student, +16.7 points, raw on m, is above" in told(
+        decision, judged()
+    )
+    [said] = doubts(decision, {"sft": "SFT"})
+    assert said.startswith("raw win rates on m decided over SFT, not those at equal length: ")
+    assert why in said
+
+
+def test_scores_that_no_judge_gave_are_never_called_raw() -> None:
+    decision = decide(OLD, {"sft": scores(1, 1, 0.5, 0.5)}, evaluation())
+    assert "raw" not in told(decision, evaluation())
+    assert doubts(decision, {"sft": "SFT"}) == []
+
+
+@pytest.mark.parametrize(
+    ("candidates", "by", "expected"),
+    [
+        pytest.param(
+            {"sft": scores(1, 1, 0.5, 0.5), "dpo": scores(1, 1, 1, 1)},
+            evaluation(min_gain="0.01"),
+            "DPO is promoted: its mean gain over the previous student, +50.0 points, the highest of the candidates, "
+            "reaches the 1.0 points that the gate asks for.",
+            id="the best",
+        ),
+        pytest.param(
+            {"sft": scores(0.25, 0.25, 0.25, 0.25), "dpo": OLD},
+            evaluation(GateRule.LOWER_BOUND),
+            "The previous student stays: no candidate's lower end of the gain's interval is above the 0.0 points that "
+            "the gate asks for (SFT: −25.0 points; DPO: ±0.0 points).",
+            id="nobody",
+        ),
+        pytest.param(
+            {"dpo": {}},
+            Evaluation(),
+            "DPO is promoted: it was trained last, and there is no selection benchmark to compare by.",
+            id="nothing to compare by",
+        ),
+    ],
+)
+def test_what_decided_is_told(candidates: dict[str, Any], by: Evaluation, expected: str) -> None:
+    assert told(decide({} if not by.selection else OLD, candidates, by), by) == expected
+
+
+def test_a_gain_that_may_be_chance_is_called_so() -> None:
+    decision = decide(OLD, {"sft": scores(1, 0, 1, 0.25)}, evaluation())
+    low, high = decision.compared["sft"].gain.low, decision.compared["sft"].gain.high
+    assert low is not None
+    assert high is not None
+    assert low < 0 < high
+    spread = f"{points(low)} to {points(high)}"
+    assert told(decision, evaluation()).endswith(
+        f" Its interval, {spread}, holds zero: the gain may be chance, and rule Mean accepts that."
+    )
 
 
 def test_without_selection_the_last_trained_wins() -> None:

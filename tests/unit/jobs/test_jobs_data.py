@@ -446,6 +446,12 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     assert first.metrics["promoted"] == 1
     assert (first.metrics["raw.i1-sft"], first.metrics["questions.i1-dpo"]) == (0.75, 20)
     assert not [name for name in first.metrics if name.startswith("lengthControlled")]
+    assert first.decision == (
+        "iteration 1 SFT is promoted: its mean gain over the previous student, +75.0 points, the highest of the "
+        "candidates, is above the 0.0 points that the gate asks for."
+    )
+    assert first.result().decision == first.decision
+    assert first.warnings == []
     assert {r["model"] for r in await read_table(bench.store, first, "scores")} == {"sft"}
     gains = {r["candidate"]: r for r in await read_table(bench.store, first, "gains")}
     assert [(n, r["gain"], r["is_winner"]) for n, r in gains.items()] == [
@@ -466,6 +472,10 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     await bench.pretend("i2-evaluate-dpo", {"dpo": {"1": 1.0, "2": 0.5}})
     second = await bench.run(promote, "i2-promote")
     assert second.metrics["promoted"] == 0
+    assert second.decision == (
+        "The previous student stays: no candidate's mean gain is above the 0.0 points that the gate asks for "
+        "(iteration 2 SFT: −50.0 points; iteration 2 DPO: −25.0 points)."
+    )
     assert second.outputs["model"] == first.outputs["model"], "the one promoted before stays"
     assert second.files == first.files
     assert await read_table(bench.store, second, "scores") == await read_table(bench.store, first, "scores")

@@ -12,7 +12,7 @@ from moaa.local.show.display import JsonLines, PlainLines, display, render, summ
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 RUN: list[tuple[str, dict[str, Any]]] = [
-    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "reused": True}),
+    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "reused": True, "said": []}),
     ("run_started", {"run": "default-demo-local", "storage": "file:///s", "stages": ["i0-resolve", "i1-generate"]}),
     ("stage_queued", {"stage": "i1-generate", "models": ["a"]}),
     ("server_starting", {"model": "a", "log": "/l", "port": 1}),
@@ -38,11 +38,13 @@ def test_plain_lines_tell_progress_at_most_every_15_seconds() -> None:
     for moment in (0.0, 1.0, 14.0, 15.0):
         clock[0] = moment
         show("stage_progress", stage="i1-sft", step=int(moment))
-    show("stage_done", stage="i1-sft", seconds=20.0, rows=0, reused=False)
+    show("stage_done", stage="i1-sft", seconds=20.0, rows=0, reused=False, said=[])
+    show("stage_done", stage="i1-promote", seconds=1.0, rows=3, reused=False, said=["The previous student stays: so."])
     assert out.getvalue().splitlines() == [
         "12:00:00 stage_progress stage=i1-sft step=0",
         "12:00:00 stage_progress stage=i1-sft step=15",
         "12:00:00 stage_done stage=i1-sft seconds=20.0 rows=0 reused=False",
+        "12:00:00 stage_done stage=i1-promote seconds=1.0 rows=3 reused=False said=The previous student stays: so.",
     ]
 
 
@@ -67,6 +69,18 @@ def test_table_shows_stage_progress_and_servers() -> None:
     assert "3/12 rows  1m01s left" in text
     assert "servers  a (ready)" in text
     assert "room for  2 of 4 replicas of a" in text
+
+
+def test_table_shows_what_decided_a_promotion_and_what_is_doubtful() -> None:
+    board = Board(clock=lambda: 5.0)
+    said = ["i1-dpo is promoted: its gain.", "raw win rates decided"]
+    board("stage_done", stage="i1-promote", seconds=1.0, rows=3, reused=False, said=said)
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(render(board))
+    text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert [line for line in text.splitlines() if line.startswith("i1-promote: ")] == [
+        f"i1-promote: {line}" for line in said
+    ]
 
 
 def test_a_signal_is_answered_on_the_screen() -> None:

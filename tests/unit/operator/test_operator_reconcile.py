@@ -37,7 +37,9 @@ def test_the_newest_students_score_is_shown_and_a_closed_iteration_keeps_its_own
         cluster.servers_answer()
         cluster.work_all()
     assert shown == [(s, score(s)) for s in ("i0-evaluate", "i1-evaluate-sft", "i1-evaluate-dpo")]
-    assert [(h["stage"], h["score"]) for h in cluster.status["history"]] == [("i1-dpo", score("i1-evaluate-dpo"))]
+    assert [(h["stage"], h["score"], h["why"]) for h in cluster.status["history"]] == [
+        ("i1-dpo", score("i1-evaluate-dpo"), "i1-dpo is promoted: as made up.")
+    ]
 
 
 def score(stage: str) -> str:

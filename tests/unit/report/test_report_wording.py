@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from moaa.evaluate.told import points
 from moaa.report import wording
 from moaa.report.schema import GainSummary, Headline, Use
 
@@ -32,7 +33,7 @@ def headline(*gains: GainSummary, **changes: object) -> Headline:
     [(0.031, "+3.1"), (-0.02, "−2.0"), (0.0, "±0.0"), (0.0004, "±0.0"), (-0.0004, "±0.0"), (1.0, "+100.0")],
 )
 def test_points(value: float, text: str) -> None:
-    assert wording.points(value) == text
+    assert points(value) == text
 
 
 @pytest.mark.parametrize(

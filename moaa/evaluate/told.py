@@ -1,0 +1,69 @@
+"""What decided a promotion, in words: the one source for the log, the manifest, the status and the report. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from moaa.api.evaluation import FEW_QUESTIONS, MIN_QUESTIONS, Evaluation, GateRule
+from moaa.evaluate.gate import Compared, Decision, WhyRaw, figure_of, is_strict
+
+_WHY_RAW: Mapping[WhyRaw, str] = {
+    WhyRaw.UNKNOWN: "the lengths of the answers are not all known",
+    WhyRaw.CONSTANT: "one side is longer by the same everywhere, so length and skill cannot be told apart",
+}
+
+
+def points(value: float) -> str:
+    """A difference of scores in percentage points: 0.031 is "+3.1", −0.02 is "−2.0"."""
+    text = f"{100 * value:+.1f}"
+    return text.replace("-", "−") if float(text) else "±0.0"
+
+
+def decided(decision: Decision, evaluation: Evaluation, names: Mapping[str, str]) -> str:
+    """Who is promoted and why, in a sentence or two. `names` are the candidates' for readers."""
+    rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
+    winner = decision.winner
+    if winner is not None and not decision.compared:
+        return f"{names[winner]} is promoted: it was trained last, and there is no selection benchmark to compare by."
+    what = "mean gain" if rule is GateRule.MEAN else "lower end of the gain's interval"
+    does = "is above" if is_strict(rule, floor) else "reaches"
+    bar = f"{100 * floor:.1f} points that the gate asks for"
+    if winner is None:
+        seen = "; ".join(f"{names[name]}: {_figure(one, rule)}" for name, one in decision.compared.items())
+        return f"The previous student stays: no candidate's {what} {does} the {bar} ({seen})."
+    won = decision.compared[winner]
+    best = ", the highest of the candidates" if len(decision.compared) > 1 else ""
+    figure = f"{what} over the previous student, {_figure(won, rule)}{best}"
+    text = f"{names[winner]} is promoted: its {figure}, {does} the {bar}."
+    if won.gain.low is not None and won.gain.high is not None and won.gain.low <= 0:
+        spread = f"{points(won.gain.low)} to {points(won.gain.high)}"
+        text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {rule} accepts that."
+    return text
+
+
+def doubts(decision: Decision, names: Mapping[str, str]) -> list[str]:
+    """What a reader should know of the figures that decided: benchmarks that were too small, win rates read raw."""
+    return list(dict.fromkeys((*_few(decision), *_raw(decision, names))))
+
+
+def _few(decision: Decision) -> Iterator[str]:
+    for one in decision.compared.values():
+        for benchmark, count in one.questions.items():
+            if count < MIN_QUESTIONS:
+                yield f"nobody could be promoted by {benchmark}: {count} questions; {FEW_QUESTIONS}"
+
+
+def _raw(decision: Decision, names: Mapping[str, str]) -> Iterator[str]:
+    for name, one in decision.compared.items():
+        for benchmark, why in one.uncontrolled.items():
+            yield f"raw win rates on {benchmark} decided over {names[name]}, not those at equal length: {_WHY_RAW[why]}"
+
+
+def _figure(compared: Compared, rule: GateRule) -> str:
+    figure = figure_of(compared, rule)
+    if figure is None:
+        return f"unknown, fewer than {MIN_QUESTIONS} questions"
+    told = f"{points(figure)} points"
+    if compared.controlled:
+        told += f" at equal length on {', '.join(compared.controlled)} (raw mean {points(compared.raw)})"
+    if compared.uncontrolled:
+        told += f", raw on {', '.join(compared.uncontrolled)}"
+    return told
