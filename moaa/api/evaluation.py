@@ -44,8 +44,8 @@ MIN_QUESTIONS = 20
 """Of each selection benchmark, whatever the gate's rule: a handful that happen to agree show no spread and no gain."""
 
 FEW_QUESTIONS = (
-    f"no student is promoted on fewer than {MIN_QUESTIONS}, so it stays as it is. Give more, or move the benchmark to "
-    "report"
+    f"no student is promoted on fewer than {MIN_QUESTIONS}, so the present one stays. Give more, or move the benchmark "
+    "to report"
 )
 """Of a smaller one."""
 

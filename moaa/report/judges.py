@@ -94,6 +94,8 @@ def _row(
         asked=heard.asked if heard else None,
         failures=dict(heard.failures.most_common()) if heard else {},
         orders=_orders(orders) if orders else None,
+        order_bias=heard.bias / heard.weighed if heard and heard.weighed else None,
+        mass=heard.mass / heard.weighed if heard and heard.weighed else None,
         agreement=agreement,
     )
 

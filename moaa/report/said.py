@@ -133,6 +133,13 @@ def _said(row: JudgementRow, names: Sequence[str]) -> Said:
 def _told(row: JudgementRow, names: Sequence[str]) -> str:
     outcome = outcome_of(cast("Verdict | None", row["verdict"]), cast(Order, row["order"]))
     if outcome is not None:
-        return f"prefers {names[outcome == 0]}"
+        return f"prefers {names[outcome == 0]}{_weight(row)}"
     what = "no verdict" if row["role"] == Role.VERDICT else "failed"
     return f"{what}: {row['failure']}" if row["failure"] else ""
+
+
+def _weight(row: JudgementRow) -> str:
+    """How sure a verdict by log-probabilities is, and of how much of its probability that speaks."""
+    if row["probability"] is None or row["mass"] is None:
+        return ""
+    return f" (first {100 * row['probability']:.0f} %, letters {100 * row['mass']:.0f} %)"

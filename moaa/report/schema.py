@@ -160,6 +160,10 @@ class JudgeSummary(Record):
     """Of those, by reason."""
     orders: OrderSummary | None
     """Of verdicts only."""
+    order_bias: Figure | None = None
+    """Of verdicts by log-probabilities: mean of P(the answer that stands first) − ½."""
+    mass: Figure | None = None
+    """Of the same: mean of P(A) + P(B); what is missing to 1 the judge would have written in place of a letter."""
     agreement: Figure | None = None
     """Panel of a judge stage only. For a judge: how often it agrees with the panel when both are certain. For the
     panel: how often two of its judges agree when both are certain."""

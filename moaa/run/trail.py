@@ -47,6 +47,12 @@ class Heard:
     """By reason."""
     orders: Orders = field(default_factory=Orders)
     """Of its verdicts; empty in other roles."""
+    weighed: int = 0
+    """Verdicts by log-probabilities, each order for itself."""
+    bias: float = 0.0
+    """Sum over these of P(the answer that stands first) − ½."""
+    mass: float = 0.0
+    """Sum over these of P(A) + P(B)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,10 @@ class Trail:
             heard.asked += 1
             if row["failure"]:
                 heard.failures[row["failure"]] += 1
+            if row["probability"] is not None and row["mass"] is not None:
+                heard.weighed += 1
+                heard.bias += row["probability"] - 0.5
+                heard.mass += row["mass"]
         forward, backward = _verdicts(said, "ab"), _verdicts(said, "ba")
         for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
             self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)

@@ -97,8 +97,8 @@ def test_every_rule_needs_enough_questions_of_every_benchmark(rule: GateRule) ->
     assert decision.winner is None
     assert "SFT: unknown, fewer than 20 questions" in told(decision, strict)
     assert doubts(decision, {"sft": "SFT"}) == [
-        "nobody could be promoted by n: 19 questions; no student is promoted on fewer than 20, so it stays as it is. "
-        "Give more, or move the benchmark to report"
+        "nobody could be promoted by n: 19 questions; no student is promoted on fewer than 20, so the present one "
+        "stays. Give more, or move the benchmark to report"
     ]
     assert decide(student(m=many, n=many), {"sft": student(m=best_many, n=best_many)}, strict).winner == "sft"
 

@@ -1,5 +1,7 @@
 """What judges said: counted by judge, drawn at random, shown with names a reader knows."""
 
+from dataclasses import replace
+
 import pytest
 
 from moaa.report.html import render
@@ -7,7 +9,7 @@ from moaa.report.said import ENDING_CHARS, MOST, groups
 from moaa.report.summary import summarise
 from moaa.rows import JudgementRow
 from moaa.run.tally import Orders
-from moaa.run.trail import KEPT, Heard, Trail
+from moaa.run.trail import KEPT, Compared, Heard, Trail
 from tests.unit.report.test_report_html import Page
 from tests.unit.report_world import finished_run, judgements, not_started, resource
 
@@ -20,7 +22,7 @@ def judgement(
     failure = "" if verdict or role != "verdict" else "unreadable"
     row = JudgementRow(
         id="r", benchmark="", model="", sample=0, a=0, b=1, order=order, role=role, judge=judge, verdict=verdict,
-        text="said", failure=failure, longer=None,
+        text="said", failure=failure, longer=None, probability=None, mass=None,
     )  # fmt: skip
     return {**row, **more}  # type: ignore[typeddict-item]  # columns by name
 
@@ -57,6 +59,29 @@ def test_judges_are_counted_by_part_and_together_by_majority() -> None:
     assert trail.judges["", "verdict", "j2"].orders == Orders(second=1)
     assert trail.methods["", ""] == Orders(agreed=1, missing=1)
     assert trail.comparisons == {"": 2}
+
+
+def test_verdicts_by_log_probabilities_have_an_order_bias_and_a_mass() -> None:
+    trail = Trail("7")
+    trail.add([judgement("ab", "A", probability=0.9, mass=0.5), judgement("ba", "A", probability=0.6, mass=0.75)])
+    trail.add([judgement("ab", "A", id="hard"), judgement("ba", "B", id="hard")])
+    heard = trail.judges["", "verdict", "j"]
+    assert (heard.asked, heard.weighed, heard.mass) == (4, 2, 1.25)
+    assert heard.bias == pytest.approx(0.5)
+    assert heard.orders == Orders(agreed=1, first=1), "the likelier letter is the verdict"
+    soft = next(one for one in trail.drawn[""] if one.place.id != "hard")
+    compared = Compared(soft, "ask", ("one", "other"), 0.65)
+    view = replace(
+        WORLD, trails={**WORLD.trails, "i1-judge": trail}, compared={**WORLD.compared, "i1-judge": (compared,)}
+    )
+    row = next(j for j in summarise(view).judges if (j.stage, j.judge) == ("i1-judge", "j"))
+    assert (row.order_bias, row.mass) == (0.25, 0.625)
+    page = Page(render(view, summarise(view))).text
+    assert "+0.25" in page
+    assert "prefers sample 1 (first 90 %, letters 50 %)" in page
+    assert "prefers sample 2 (first 60 %, letters 75 %)" in page
+    assert "0.65 points for sample 1" in page
+    assert "Order bias" not in Page(render(WORLD, summarise(WORLD))).text, "where no verdict has one"
 
 
 def test_the_share_of_the_first_place() -> None:
