@@ -18,7 +18,7 @@ from moaa.run.view import RunView, StageView
 
 MOST = 24
 """Comparisons on a page, so that it can be mailed; each has up to a dozen texts."""
-SAID_CHARS = 20_000
+SAID_CHARS = 10_000
 """Characters of one reply that are shown; the tables hold the rest."""
 ENDING_CHARS = 160
 """Of a reply that is folded: a verdict stands at its end."""

@@ -68,7 +68,7 @@ def summarise(view: RunView) -> Summary:
 def _headline(view: RunView, *, done: int, closed: int) -> Headline:
     spec = view.resource.spec
     now = promoted(view)
-    return wording.headline(
+    found = wording.headline(
         measure.gains_of_promoted(view),
         promoted=student_label(now, spec.student),
         is_start=now == spec.student,
@@ -78,6 +78,14 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
         confidence=100 * float(spec.evaluation.confidence),
         against_mixture=measure.gains_over_mixture(view),
     )
+    return found.model_copy(update={"verdict": f"{found.verdict}{_doubt(view)}"})
+
+
+def _doubt(view: RunView) -> str:
+    """The first thing that is doubtful about the last promotion, as a further sentence."""
+    last = promotions(view)[-1:]
+    found = [warning for stage in last if stage.manifest for warning in stage.manifest.warnings[:1]]
+    return "".join(f" {text[0].upper()}{text[1:]}." for text in map(public_text, found))
 
 
 def _stage(view: RunView, stage: StageView) -> StageSummary:

@@ -159,5 +159,17 @@ def test_a_page_of_many_iterations_shows_few_comparisons_and_says_of_how_many() 
     assert f"i12-judge: 1 of {1200:,} comparisons" in text
 
 
+def test_endless_replies_leave_the_page_one_that_can_be_mailed() -> None:
+    def endless(one: Compared) -> Compared:
+        said = tuple({**row, "text": "<" * 1_000_000 + "[[A]]"} for row in one.drawn.said)
+        return replace(one, drawn=replace(one.drawn, said=said))  # type: ignore[arg-type]  # rows with another text
+
+    compared = {name: tuple(map(endless, some)) for name, some in WORLD.compared.items()}
+    view = replace(WORLD, compared=compared)
+    text = render(view, summarise(view))
+    assert "… (990,005 more characters)" in text
+    assert len(text) < 8_000_000, "each < takes four"
+
+
 def test_a_run_in_which_nobody_judged_has_no_such_part() -> None:
     assert "What judges said" not in Page(render(not_started(), summarise(not_started()))).text

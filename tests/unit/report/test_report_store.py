@@ -6,16 +6,20 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from moaa.api import MoAA
+from moaa.cli.outcome import outcome_text
 from moaa.data.schemas import ANSWERS, CONVERSATIONS, JUDGEMENTS, PAIRS, RANKINGS, SCORES
 from moaa.errors import StoreError
+from moaa.local.executor import Finished, Settings
 from moaa.plan.fingerprint import identify
 from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.result import Output, StageResult
@@ -217,6 +221,17 @@ async def test_both_files_are_written_and_agree(tmp_path: Path, whole: Filled) -
     assert Summary.model_validate_json((tmp_path / "summary.json").read_text()) == summary
     assert summary.headline.verdict in (tmp_path / "report.html").read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "summary.json"]
+
+
+async def test_the_end_of_a_run_says_what_decided_its_promotions(tmp_path: Path, whole: Filled) -> None:
+    settings = Settings(folder=tmp_path, cache=tmp_path, capacity=lambda: pytest.fail("nothing is run"))
+    console = Console(width=250, record=True, file=StringIO())
+    finished = Finished(whole.results, made=("i2-promote",))
+    console.print(await outcome_text(WORLD.resource, whole.store, finished, settings))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert [line for line in lines if "promote: " in line] == [
+        f"i{i}-promote: iteration {i}: this decided" for i in (1, 2)
+    ]
 
 
 async def test_a_run_in_progress(tmp_path: Path) -> None:

@@ -161,6 +161,21 @@ def test_a_promotion_is_told_as_it_was_written_down_with_what_is_doubtful() -> N
     promotion = page.text[page.text.index("Iteration 1: iteration 1 DPO is promoted") :]
     assert promotion.index(first.reason) < promotion.index(doubts[0])
     assert page.text.count(doubts[0]) == 1, "not among those about judges, too"
+    assert doubts[0][1:] not in summarise(view).headline.verdict, "another student was promoted since"
+
+
+def test_a_start_that_stayed_for_want_of_questions_is_no_students_failure() -> None:
+    few = "nobody could be promoted by math: 12 questions; give more"
+    stays = {"outputs": {"model": Output(digest=digest("llama"))}, "warnings": [few]}
+    view = FINISHED
+    for name in ("i1-promote", "i2-promote"):
+        made = stage(view, name)
+        assert made.manifest is not None
+        view = with_stage(view, replace(made, manifest=made.manifest.with_(**stays)))
+    assert summarise(view).headline.verdict == (
+        "No trained student passed the gate: the student is what it was at the start. "
+        "Nobody could be promoted by math: 12 questions; give more."
+    )
 
 
 def test_a_promotion_that_wrote_nothing_down_says_so() -> None:
