@@ -171,7 +171,7 @@ def order_figure(judges: Sequence[JudgeSummary]) -> Figure:
     """How much verdicts depend on which answer stood first: of every method, and of the judges of training panels."""
     bars = [
         Bar(
-            f"iter. {j.iteration} · {j.judge}" if j.benchmark is None else f"{j.stage} · {j.benchmark}",
+            _judged_label(j),
             tuple(map(float, (o.agreed, o.first_place_won, o.second_place_won, o.no_verdict))),
             wording.plural(o.comparisons, "comparison"),
         )
@@ -185,6 +185,14 @@ def order_figure(judges: Sequence[JudgeSummary]) -> Figure:
     )
     names = ("same winner both times", "first place won both", "second place won both", "no verdict")
     return _bars(title, caption, bars, names, (0, 4, 3, 6))
+
+
+def _judged_label(judge: JudgeSummary) -> str:
+    """Of an evaluation whose student is judged on what: `iter. 1 SFT · arena`, and of the start's `iter. 0 · arena`."""
+    if judge.benchmark is None:
+        return f"iter. {judge.iteration} · {judge.judge}"
+    student = f" {judge.stage.rpartition('-')[2].upper()}" if judge.iteration else ""
+    return f"iter. {judge.iteration}{student} · {judge.benchmark}"
 
 
 def time_figure(summary: Summary) -> Figure | None:

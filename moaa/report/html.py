@@ -55,6 +55,7 @@ def render(view: RunView, summary: Summary) -> str:
         "decimal": wording.decimal,
         "cut": page.cut,
         "public": public_text,
+        "why": page.why,
     }
     environment.globals |= {"plural": wording.plural, "interval": wording.interval}
     resource = public_resource(view.resource)
@@ -71,6 +72,7 @@ def render(view: RunView, summary: Summary) -> str:
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
         warned=page.warned(summary),
+        judge_groups=page.judge_groups(summary),
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moaa.plan.stage import Kind
-from moaa.report.schema import ScoreSummary, StageSummary, Summary
+from moaa.report.schema import JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
 from moaa.run import tally as judging
 from moaa.run.students import model_label
@@ -109,6 +109,27 @@ def totals(stages: Sequence[StageSummary]) -> Totals:
 def warned(summary: Summary) -> list[StageSummary]:
     """Stages whose members are in doubt; what is doubtful about a promotion stands with it."""
     return [stage for stage in summary.stages if stage.warnings and stage.kind != Kind.PROMOTE]
+
+
+def why(promotion: PromotionSummary) -> str:
+    """What decided, without what its heading says already."""
+    told = promotion.reason
+    for heading in (f"{promotion.promoted} is promoted: ", "The previous student stays: "):
+        told = told.removeprefix(heading)
+    return f"{told[0].upper()}{told[1:]}"
+
+
+def judge_groups(summary: Summary) -> list[tuple[str, list[JudgeSummary]]]:
+    """The table of judges, by stage and benchmark. All of them together are a row of their own where they are several
+    that give verdicts."""
+    groups: dict[str, list[JudgeSummary]] = {}
+    for row in summary.judges:
+        title = f"{row.stage}, {row.benchmark}" if row.benchmark else row.stage
+        groups.setdefault(title, []).append(row)
+    return [
+        (title, [row for row in rows if row.role != "method" or sum(r.role == "verdict" for r in rows) != 1])
+        for title, rows in groups.items()
+    ]
 
 
 def usage_lines(view: RunView) -> list[UsageLine]:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 from moaa.report.html import render
-from moaa.report.page import MAX_CHARS, cut, example
+from moaa.report.page import MAX_CHARS, cut, example, why
 from moaa.report.summary import summarise
 from moaa.rows import ProposalRecord
 from moaa.run.view import RunView, StageView
@@ -145,7 +145,7 @@ def test_the_verdict_and_the_decision_are_there() -> None:
     summary = summarise(view)
     assert summary.headline.verdict in FINISHED.text
     for promotion in summary.promotions:
-        assert promotion.reason in FINISHED.text
+        assert why(promotion) in FINISHED.text
     assert "Nothing is missing" in FINISHED.text
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from moaa.report.html import render
+from moaa.report.page import judge_groups
 from moaa.report.said import ENDING_CHARS, MOST, groups
 from moaa.report.summary import summarise
 from moaa.rows import JudgementRow
@@ -146,6 +147,16 @@ def test_long_replies_are_folded_at_their_end_and_whole_below() -> None:
     page = Page(render(WORLD, summarise(WORLD)))
     assert said.text in page.text
     assert page.tags["script"] == 0, "what a judge writes is text"
+
+
+def test_the_table_of_judges_has_them_together_only_where_they_are_several() -> None:
+    groups = dict(judge_groups(summarise(WORLD)))
+    assert [(j.judge, j.role) for j in groups["i1-evaluate-dpo, arena"]] == [
+        ("gpt-judge", "criteria"),
+        ("gpt-judge", "verdict"),
+    ], "one judge is the method"
+    panel = ["Panel", "gemma2-27b", "qwen2-72b", "wizardlm"]
+    assert [j.judge for j in groups["i1-judge"]] == panel
 
 
 def test_a_page_of_many_iterations_shows_few_comparisons_and_says_of_how_many() -> None:

@@ -26,6 +26,7 @@ from moaa.plan.result import Output, StageResult
 from moaa.plan.slices import tables
 from moaa.plan.stage import Kind, Stage
 from moaa.report.html import render
+from moaa.report.page import why
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.report.write import write_report
@@ -340,7 +341,7 @@ async def test_a_finished_run_keeps_its_result_after_an_edit(tmp_path: Path, edi
     assert [s.gpu_hours for s in after.stages] == [s.gpu_hours for s in before.stages]
     assert view.contrasts
     assert not view.unreadable
-    assert after.promotions[-1].reason in html.unescape(render(view, after))
+    assert why(after.promotions[-1]) in html.unescape(render(view, after))
 
 
 async def test_a_start_that_an_edit_asks_for_anew_is_told_as_closed_iterations_have_it(tmp_path: Path) -> None:
