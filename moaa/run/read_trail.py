@@ -103,7 +103,10 @@ def _wanted(view: RunView, stage: StageView, starts: Mapping[int, StageManifest]
     resource = stage.resource or view.resource
     base = view.of(BASE_EVALUATE)
     start = starts.get(stage.stage.iteration) or (base.manifest if base else None)
+    declared = {benchmark.name for benchmark in benchmarks(resource.spec)}
     for benchmark, drawn in (trail.drawn if trail else {}).items():
+        if benchmark not in declared:  # of a closed iteration whose resource is not known, and edited since
+            continue
         label = baseline_label(benchmark, resource, stage.stage)
         for one in drawn:
             _, model, row, sample, _, _ = one.place

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from moaa.api.status import MAX_STAGES, MoAAStatus, Phase, StageStatus
+from moaa.api.status import MAX_STAGES, ClosedIteration, MoAAStatus, Phase, StageStatus
 from moaa.plan.result import StageResult
 from moaa_operator.tell.status import document
 from tests.crd_server import admit, places, refused, root_schema
 from tests.plan_helpers import tree
+from tests.unit.report_world import finished_run
 
 STATUS: dict[str, Any] = {
     "observedGeneration": 2,
@@ -87,3 +88,12 @@ def test_a_status_is_bounded() -> None:
     stage = STATUS["stages"][0]
     many = {**STATUS, "stages": [{**stage, "stage": f"i{i}-sft"} for i in range(MAX_STAGES + 1)]}
     assert [r.path for r in refused({**tree(), "status": many})] == ["status.stages"]
+
+
+def test_a_long_decision_is_shortened_to_what_the_status_takes() -> None:
+    made = next(stage.manifest for stage in finished_run().stages if stage.stage.id == "i1-promote")
+    assert made is not None
+    decision = made.with_(decision="because " * 200).result().decision
+    assert decision.endswith("...")
+    closed = ClosedIteration(iteration=1, why=decision, closed=datetime(2026, 1, 2, tzinfo=UTC))
+    assert refused({**tree(), "status": document(MoAAStatus(history=[closed]))}) == []

@@ -386,6 +386,18 @@ async def test_a_resource_of_another_version_in_a_record_is_named(tmp_path: Path
     assert summarise(found).headline.conclusion == "Better"
 
 
+async def test_a_start_whose_resource_is_not_known_any_more_is_told_without_what_was_compared(tmp_path: Path) -> None:
+    filled = await fill(tmp_path, WORLD)
+    await close(filled, WORLD, iterations=1)
+    key = f"runs/{RUN}/iterations/1.json"
+    record = IterationRecord.model_validate_json(await filled.store.get(key)).with_(resource={})
+    await filled.store.put(key, record.model_dump_json(by_alias=True).encode())
+    found = await collect(resource(**EDITS["the start is measured otherwise"]), filled.store, RUN)
+    assert found.trails["i0-evaluate"].comparisons["arena"] == 1200
+    assert "i0-evaluate" not in found.compared
+    assert "of 1,200" in render(found, summarise(found))
+
+
 async def test_an_unreadable_record_of_an_iteration_stops_the_report(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     await store.put(f"runs/{RUN}/iterations/1.json", b"{}")
