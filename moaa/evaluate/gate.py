@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule, Pairwise
+from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
 from moaa.evaluate.statistics import Estimate, Scores, gain, lc_scores
 from moaa.rows import ScoreRow
 
@@ -111,7 +111,8 @@ def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Co
     new, old = dict(_scores(candidate)), dict(_scores(previous))
     shared = {name: sorted(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate}
     uncontrolled: dict[str, WhyRaw] = {}
-    win_rates = [one.name for one in evaluation.selection if isinstance(one, Pairwise)]
+    # Known only where answers were compared with others.
+    win_rates = [name for name in candidate if candidate[name].lengths or previous[name].lengths]
     for name in win_rates:
         after, before = _at_equal_length(candidate[name], shared[name]), _at_equal_length(previous[name], shared[name])
         if isinstance(after, WhyRaw):

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule, Pairwise
-from moaa.api.mixture import Judge, JudgeMethod, JudgeModel
+from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
 from moaa.evaluate.gate import Answered, Decision, Student, decide
 from moaa.evaluate.statistics import lc_win_rate
@@ -19,13 +18,6 @@ from moaa.plan.subjects import How, Subject, subjects
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
     selection = [ExactMatch(name=n, type="ExactMatch", source="file:///d/e.jsonl") for n in names]
     return Evaluation(selection=list(selection), gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
-
-
-def judged(rule: GateRule = GateRule.MEAN, min_gain: str = "0") -> Evaluation:
-    """By win rates on a benchmark m."""
-    judge = Judge(method=JudgeMethod.SINGLE, aggregator=JudgeModel(model="j"))
-    benchmark = Pairwise(name="m", type="Pairwise", source="file:///d/e.jsonl", judge=judge)
-    return Evaluation(selection=[benchmark], gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
 
 
 def told(decision: Decision, by: Evaluation) -> str:
@@ -126,21 +118,21 @@ BETTER = [(1.0 if i % 4 else 0.0, 105.0 if i // 4 % 2 else 95.0, 100.0) for i in
 
 @pytest.mark.parametrize("rule", list(GateRule))
 def test_length_alone_promotes_nobody(rule: GateRule) -> None:
-    decision = decide(compared_with(BASELINE), {"sft": compared_with(LONGER)}, judged(rule))
+    decision = decide(compared_with(BASELINE), {"sft": compared_with(LONGER)}, evaluation(rule))
     sft = decision.compared["sft"]
     assert sft.raw == pytest.approx(2 / 3 - 1 / 2)
     assert sft.controlled == ("m",)
     assert sft.gain.mean < 0
     assert decision.winner is None
-    assert "points at equal length on m (raw mean +16.7)" in told(decision, judged(rule))
+    assert "points at equal length on m (raw mean +16.7)" in told(decision, evaluation(rule))
     assert doubts(decision, {"sft": "SFT"}) == []
-    better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, judged(rule))
+    better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, evaluation(rule))
     assert (better.winner, better.compared["sft"].controlled) == ("sft", ("m",))
     assert better.compared["sft"].gain.mean == pytest.approx(0.25, abs=1e-3)
 
 
 def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_report_shows() -> None:
-    decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, judged())
+    decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
     rates = [lc_win_rate(*zip(*rows, strict=True)) for rows in (LONGER, BETTER)]
     assert rates[0] is not None
     assert rates[1] is not None
@@ -160,11 +152,11 @@ def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_repo
     ],
 )
 def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student, why: str) -> None:
-    decision = decide(compared_with(BASELINE), {"sft": unknown}, judged())
+    decision = decide(compared_with(BASELINE), {"sft": unknown}, evaluation())
     assert (decision.winner, decision.compared["sft"].controlled) == ("sft", ())
     assert decision.compared["sft"].gain.mean == decision.compared["sft"].raw
     assert "SFT is promoted: its mean gain over the previous student, +16.7 points, raw on m, is above" in told(
-        decision, judged()
+        decision, evaluation()
     )
     [said] = doubts(decision, {"sft": "SFT"})
     assert said.startswith("raw win rates on m decided over SFT, not those at equal length: ")
