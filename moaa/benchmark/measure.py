@@ -11,6 +11,7 @@ from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.conversation import Conversation
+from moaa.errors import CallError
 from moaa.judge.trail import Judgement
 from moaa.rows import PromptRow
 
@@ -26,6 +27,14 @@ class Scored:
     """What judges said; empty where none was asked."""
     baseline_length: int | None = None
     """Characters of the last answer of what it was compared with; None where answers stand alone."""
+
+
+class NoVerdict(CallError):
+    """An answer has no score since its judge gave no readable verdict; `said` is what judges said."""
+
+    def __init__(self, message: str, *, said: tuple[Judgement, ...]) -> None:
+        self.said = said
+        super().__init__(NO_VERDICT, message)
 
 
 class Measure(Protocol):
@@ -69,7 +78,7 @@ class Measure(Protocol):
         """The score of `answered`: `row`'s conversation as the subject has answered it, turn by turn.
 
         Raises:
-            CallError: it has no score; `reason` says why.
+            CallError: it has no score; `reason` says why. NoVerdict where judges were asked.
             ModelAbsent: raised after every call that can be made now was made.
         """
         ...

@@ -8,9 +8,8 @@ from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load, written
-from moaa.benchmark.measure import NO_VERDICT, Scored
+from moaa.benchmark.measure import NoVerdict, Scored
 from moaa.conversation import Conversation, Message
-from moaa.errors import CallError
 from moaa.judge.method import Compared
 from moaa.judge.methods import method_of
 from moaa.judge.prompts import exchange
@@ -45,7 +44,7 @@ class PairwiseMeasure:
         """The baseline answers under the same path as the subject; its answers are in the ledger since iteration 0.
 
         Raises:
-            CallError, ModelAbsent: as `Measure.score`.
+            CallError, NoVerdict, ModelAbsent: as `Measure.score`.
         """
         baseline = await self._baseline(row, asker)
         asked, mine = exchange(answered)
@@ -57,7 +56,7 @@ class PairwiseMeasure:
         won = compared.comparison["score"]
         if won is None:
             against = self.yardstick or "the row's own answer"
-            raise CallError(NO_VERDICT, f"row {row['id']}: no verdict against {against}: {_reasons(compared)}")
+            raise NoVerdict(f"row {row['id']}: no verdict against {against}: {_reasons(compared)}", said=compared.said)
         return Scored(won, compared.said, baseline_length=length)
 
     async def _baseline(self, row: PromptRow, asker: Asker) -> Conversation:

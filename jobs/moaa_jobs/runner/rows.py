@@ -57,6 +57,14 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """What one item adds to each table."""
 
 
+class RowFailed(CallError):
+    """An item failed and leaves rows that say how, of tables other than the main one."""
+
+    def __init__(self, error: CallError, rows: Rows) -> None:
+        self.rows = rows
+        super().__init__(error.reason, str(error), spent=error.spent)
+
+
 @dataclass(frozen=True)
 class Item:
     """One unit of work. Items with the same `row` share ledger entries of equal calls."""
@@ -107,6 +115,7 @@ class _Shard:
         return usage.examples.get(reason, "") if usage else ""
 
     def fail(self, position: int, error: CallError) -> None:
+        self.done[position] = error.rows if isinstance(error, RowFailed) else None
         self.failures[error.reason] += 1
         example = (position, f"row {self.items[position].row}: {shortened(str(error))}")
         self.examples[error.reason] = min(self.examples.get(error.reason, example), example)
@@ -213,6 +222,7 @@ class _Run:
             self._note_members(shard, rows)
         except CallError as error:
             shard.fail(position, error)
+            self._note_members(shard, shard.done[position] or {})
             self.failures[error.reason] += 1
             self.rows_failed += 1
             text = shortened(str(error))

@@ -5,18 +5,18 @@ an earlier evaluation already has (a Pairwise baseline's above all) are never as
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never, cast
 
 from moaa.api import MoAA
 from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
-from moaa.benchmark.measure import Scored
+from moaa.benchmark.measure import NoVerdict, Scored
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
 from moaa.data.schemas import ANSWERS, JUDGEMENTS, SCORES
 from moaa.evaluate.statistics import mean_of_means
-from moaa.judge.trail import judgement_rows
+from moaa.judge.trail import Judgement, judgement_rows
 from moaa.mixture.alone import answer_alone
 from moaa.mixture.row import answer_conversation
 from moaa.plan.graph import benchmarks
@@ -25,11 +25,11 @@ from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import measure, resolved_mixture
 from moaa.plan.subjects import How, Subject, subjects
-from moaa.rows import AnswerRow, PromptRow, ScoreRow
+from moaa.rows import AnswerRow, JudgementRow, PromptRow, ScoreRow
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
 from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
-from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.rows import Item, RowFailed, Rows, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -76,6 +76,45 @@ def _mean_baseline(scores: Sequence[Scored]) -> float | None:
     return sum(lengths) / len(lengths) if lengths else None
 
 
+@dataclass
+class _Told:
+    """Answers of one subject to one prompt, their scores so far, and what judges said of them."""
+
+    benchmark: str
+    model: str
+    row: PromptRow
+    texts: Sequence[str]
+    scores: list[Scored] = field(default_factory=list)
+    said: list[JudgementRow] = field(default_factory=list)
+
+    def add(self, scored: Scored) -> None:
+        self.note(scored.said)
+        self.scores.append(scored)
+
+    def note(self, said: Sequence[Judgement]) -> None:
+        """What judges said of the answer that is scored next."""
+        self.said += judgement_rows(
+            said, id=self.row["id"], a=0, b=1, benchmark=self.benchmark, model=self.model, sample=len(self.scores)
+        )
+
+    def rows(self) -> Rows:
+        """Of `answers`, those without a score included, and of `judgements`."""
+        answers = [
+            AnswerRow(
+                benchmark=self.benchmark,
+                model=self.model,
+                id=self.row["id"],
+                sample=k,
+                prompt=self.row["messages"][-1]["content"],
+                text=text,
+                gold=self.row["answer"],
+                score=self.scores[k].value if k < len(self.scores) else None,
+            )
+            for k, text in enumerate(self.texts)
+        ]
+        return {"answers": answers, "judgements": self.said}
+
+
 @dataclass(frozen=True)
 class _Bench:
     resource: MoAA
@@ -87,21 +126,15 @@ class _Bench:
         async def work(asker: Asker) -> Rows:
             samples = [asker.at(f"s{k}") for k in range(benchmark.samples)]
             answered = [await self._answer(benchmark, row, subject, here) for here in samples]
-            scores = [await scored.score(row, messages, here) for messages, here in zip(answered, samples, strict=True)]
             texts = [messages[-1]["content"] for messages in answered]
-            answers = [
-                AnswerRow(
-                    benchmark=benchmark.name,
-                    model=subject.label,
-                    id=row["id"],
-                    sample=k,
-                    prompt=row["messages"][-1]["content"],
-                    text=text,
-                    gold=row["answer"],
-                    score=scores[k].value,
-                )
-                for k, text in enumerate(texts)
-            ]
+            told = _Told(benchmark.name, subject.label, row, texts)
+            for messages, here in zip(answered, samples, strict=True):
+                try:
+                    told.add(await scored.score(row, messages, here))
+                except NoVerdict as error:
+                    told.note(error.said)
+                    raise RowFailed(error, told.rows()) from error
+            scores = told.scores
             total = ScoreRow(
                 benchmark=benchmark.name,
                 model=subject.label,
@@ -110,14 +143,7 @@ class _Bench:
                 length=sum(map(len, texts)) / len(texts),
                 baseline_length=_mean_baseline(scores),
             )
-            said = [
-                judgement
-                for k, one in enumerate(scores)
-                for judgement in judgement_rows(
-                    one.said, id=row["id"], a=0, b=1, benchmark=benchmark.name, model=subject.label, sample=k
-                )
-            ]
-            return {"answers": answers, "scores": [total], "judgements": said}
+            return {**told.rows(), "scores": [total]}
 
         return Item(f"{benchmark.name}/{row['id']}", work)
 

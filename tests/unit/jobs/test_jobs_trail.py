@@ -14,6 +14,7 @@ from moaa.run.records import run_id
 from moaa.run.trail import Compared
 from moaa.run.view import RunView
 from moaa.store.objects.directory import DirectoryStore
+from moaa_jobs.runner.context import Permanent
 from tests.endpoint import serve
 from tests.unit.jobs.test_jobs_chain import PROMPTS, between, chain, resource, scripted
 from tests.unit.report.test_report_html import Page
@@ -128,3 +129,51 @@ async def test_a_judge_that_follows_the_place_is_seen_beside_the_score(tmp_path:
     judge = next(j for j in summary.judges if j.role == "verdict")
     assert judge.orders is not None
     assert (judge.orders.first_place_won, judge.orders.first_place_share) == (12, 1.0)
+
+
+def speechless(body: dict[str, Any]) -> str:
+    """The judge cannot say anything of the second question."""
+    content = body["messages"][-1]["content"]
+    return "I like both." if body["model"] == "eva" and "[[A]]" in content and "1*2" in content else scripted(body)
+
+
+async def test_a_question_without_a_verdict_leaves_what_its_judge_said(tmp_path: Path) -> None:
+    async with serve(speechless) as endpoint:
+        owner = resource(
+            tmp_path, endpoint.url, prompts=PROMPTS, evaluation=arena(tmp_path), failures={"maxFraction": "1"}
+        )
+        made = await chain(owner, tmp_path, endpoint, ["i0-resolve", "i0-stage-data", "i0-evaluate"])
+    view = await seen(owner, tmp_path)
+    evaluated = view.of("i0-evaluate")
+    assert evaluated is not None
+    assert evaluated.manifest is not None
+    assert evaluated.manifest.failures == {"no-verdict": 4}
+    assert not [row for row in made["i0-evaluate"]["scores"] if row["id"] == "h1" and row["model"] != "base"]
+    unscored = [row for row in made["i0-evaluate"]["answers"] if row["score"] is None]
+    assert {(row["id"], row["model"]) for row in unscored} == {
+        ("h1", model) for model in ("left", "right", "aggregator", "mixture")
+    }
+    judge = next(j for j in summarise(view).judges if j.role == "verdict")
+    assert (judge.asked, judge.failures) == (24, {"unreadable": 8})
+    assert judge.orders is not None
+    assert (judge.orders.comparisons, judge.orders.no_verdict) == (12, 4)
+    failed = [one for one in view.compared["i0-evaluate"] if one.drawn.place.id == "h1"]
+    assert failed
+    assert all(one.score is None and None not in one.answers for one in failed)
+    assert evaluated.manifest.warnings == [
+        "model 'eva' failed 8 of 24 times as verdict (unreadable: 8): its reply ends 'I like both.'"
+    ]
+
+
+async def test_a_judge_that_an_evaluation_cannot_read_ends_it_by_name(tmp_path: Path) -> None:
+    def world(body: dict[str, Any]) -> str:
+        return "I like both." if body["model"] == "eva" and "[[A]]" in str(body["messages"]) else scripted(body)
+
+    async with serve(world) as endpoint:
+        owner = resource(
+            tmp_path, endpoint.url, prompts=PROMPTS, evaluation=arena(tmp_path), failures={"maxFraction": "1"}
+        )
+        with pytest.raises(
+            Permanent, match=r"i0-evaluate: model 'eva' failed \d+ of \d+ times as verdict .*I like both"
+        ):
+            await chain(owner, tmp_path, endpoint, ["i0-resolve", "i0-stage-data", "i0-evaluate"])
