@@ -382,6 +382,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.models[0].endpoint.names.seed",
         "is also in omit and so never sent",
     ),
+    "a parameter named as another": (
+        {"spec__models__0": asked(names={"temperature": "top_p"})},
+        "spec.models[0].endpoint.names.temperature",
+        "write what the endpoint calls temperature, such as temperature",
+    ),
+    "a parameter named as the conversation": (
+        {"spec__models__0": asked(names={"topP": "messages"})},
+        "spec.models[0].endpoint.names.topP",
+        "such as top_p",
+    ),
+    "tokens named as the answers' number": (
+        {"spec__models__0": asked(names={"maxTokens": "n"})},
+        "spec.models[0].endpoint.names.maxTokens",
+        "such as max_completion_tokens",
+    ),
+    "a seed named as a stream": (
+        {"spec__models__0": asked(names={"seed": "stream"})},
+        "spec.models[0].endpoint.names.seed",
+        "is another field of each request",
+    ),
+    "two parameters of a name": (
+        {"spec__models__0": asked(names={"temperature": "x", "seed": "x"})},
+        "spec.models[0].endpoint.names.seed",
+        "is the value of spec.models[0].endpoint.names.temperature already",
+    ),
     "an unknown parameter": (
         {"spec__models__0": asked(omit=["top_p"])},
         "spec.models[0].endpoint.omit[0]",
@@ -421,6 +446,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec__models__1__extraBody": {"chat_template_kwargs": {"enable_thinking": False}}},
         "spec.models[1].extraBody.chat_template_kwargs",
         "chatTemplateArgs",
+    ),
+    "a template in the body for a server of ours": (
+        {"spec__models__1__extraBody": {"chat_template": "{{ messages }}"}},
+        "spec.models[1].extraBody.chat_template",
+        "write the model's chatTemplate",
+    ),
+    "log-probabilities nobody reads": (
+        {"spec__models__0": {**asked(), "extraBody": {"logprobs": True}}},
+        "spec.models[0].extraBody.logprobs",
+        "verdicts by probability ask for them",
+    ),
+    "the name of a parameter in the body": (
+        {"spec__models__0": {**asked(names={"seed": "random_seed"}), "extraBody": {"random_seed": 1}}},
+        "spec.models[0].extraBody.random_seed",
+        "every request has it already",
     ),
     "a tool": (
         {"spec__models__1__extraBody": {"tools": []}},

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from moaa.api.models import Parameter
 from moaa.api.prompts import PLACEHOLDERS, Prompts
-from moaa.api.reading.rules_models import OWN_ARGS, OWN_HEADERS
+from moaa.api.reading.rules_endpoints import OWN_FIELDS, OWN_HEADERS
+from moaa.api.reading.rules_models import OWN_ARGS
 
 Document = dict[str, Any]
 GONE = object()
@@ -133,7 +134,9 @@ ENDPOINT = st.fixed_dictionaries(
         "maxModelLen": WINDOWS,
         "secret": st.just(SECRET),
         "omit": st.lists(st.sampled_from(PARAMETERS), max_size=4),
-        "names": st.dictionaries(st.sampled_from(PARAMETERS), st.sampled_from(["x", "random_seed"]), max_size=3),
+        "names": st.dictionaries(
+            st.sampled_from(PARAMETERS), st.sampled_from(["x", "random_seed", "x", *OWN_FIELDS]), max_size=3
+        ),
         "headers": st.lists(HEADER, max_size=3),
     },
 )

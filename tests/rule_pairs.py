@@ -41,6 +41,14 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         )
         for parameter in Parameter
     },
+    **{
+        f"named as another field: {parameter}": (
+            rf"names\.{parameter}: is another field",
+            rf"names\.{parameter}: {parameter} has the name of another field",
+        )
+        for parameter in Parameter
+    },
+    "names of parameters": (r"names\.\w+: is the value of", r"names: two parameters have the same name"),
     "header: one value": (r"headers\[\d+\]: give exactly one of value", "give exactly one of value"),
     "header: the client's": ("is set by the HTTP client", "a header that the HTTP client sets"),
     "header: authorization": (r"is set by \S+\.endpoint\.secret already", "headers has Authorization"),

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import product
+from itertools import combinations, product
 
 from moaa.api.base import decimal_text
 from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, listed, matches, no_control_character, quoted
-from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
-from moaa.api.reading.rules_models import CALL, CREDENTIAL, HUB_MODEL, KEY, OWN_ARGS, OWN_HEADERS, USER
+from moaa.api.models import Endpoint, Header, Model, Parameter, ParameterNames, Serving
+from moaa.api.reading.rules_endpoints import (
+    CALL,
+    CREDENTIAL,
+    KEY,
+    OWN_HEADERS,
+    OWN_NAMES,
+    USER,
+    fields_of_others,
+)
+from moaa.api.reading.rules_models import HUB_MODEL, OWN_ARGS
 from moaa.api.resource import MoAASpec, Storage
 
 
@@ -99,6 +108,24 @@ RULES: Rules = {
             "headers: two have the same name; keep one",
             ".headers",
             Reason.DUPLICATE,
+        ),
+    ),
+    ParameterNames: (
+        *(
+            Rule(
+                f"!has(self.{parameter}) || !(self.{parameter} in {listed(fields_of_others(parameter))})",
+                f"{parameter} has the name of another field of each request; write what the endpoint calls it, such as "
+                f"{OWN_NAMES[parameter][-1]}",
+                f".{parameter}",
+            )
+            for parameter in Parameter
+        ),
+        Rule(
+            " && ".join(
+                f"(!has(self.{a}) || !has(self.{b}) || self.{a} != self.{b})" for a, b in combinations(Parameter, 2)
+            ),
+            "two parameters have the same name; give each one of its own",
+            reason=Reason.DUPLICATE,
         ),
     ),
     Header: (

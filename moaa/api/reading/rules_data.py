@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import benchmark_nodes
-from moaa.api.reading.rules_models import has_credential
+from moaa.api.reading.rules_endpoints import has_credential
 from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 

@@ -215,6 +215,9 @@ NOT_IN_THE_CRD = {
     "a key in the body": OPAQUE,
     "a tool": OPAQUE,
     "a template's arguments for a server of ours": OPAQUE,
+    "a template in the body for a server of ours": OPAQUE,
+    "log-probabilities nobody reads": OPAQUE,
+    "the name of a parameter in the body": OPAQUE,
     "an infinite number": "JSON has none",
 }
 
