@@ -22,7 +22,7 @@ from moaa.data.origin.base import Listing
 from moaa.errors import DataError, StoreError
 from moaa.rows import ConversationRow
 from moaa_jobs.runner.settings import secret_value
-from moaa_jobs.training.rows import student
+from moaa_jobs.training.rows import student, thoughts
 from moaa_jobs.training.rows.chat import QUESTION, Chat, open_chat
 from moaa_jobs.training.rows.template import Template, TemplateRefuses, source_of
 from moaa_jobs.training.rows.tokenizer import load_tokenizer
@@ -90,7 +90,7 @@ def _try_rows(chat: Chat, name: str) -> str:
         DataError: one question and one answer cannot be trained.
     """
     told = []
-    thought = f"{chat.opened}so\n</think>\n" if chat.opened else ""
+    thought = f"{chat.opened}so\n{thoughts.closing_of(chat.opened)}\n" if chat.opened else ""
     for what, turns in _TRIED.items():
         messages = [
             Message(role=turn["role"], content=thought + turn["content"]) if turn["role"] == "assistant" else turn

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from moaa.api.models import Model
 from moaa.api.training import Thinking
 from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError
+from moaa.thoughts import PAIRS
 from moaa_jobs.stages.looking import look
 from moaa_jobs.training.rows import student
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
@@ -50,6 +52,14 @@ async def test_small_conversations_are_tried(family: str, tmp_path: Path, caplog
     (line,) = [record.getMessage() for record in caplog.records if "student_checked" in record.message]
     assert all(f"{what}=" in line for what in ("one-turn", "several-turns", "system", "line-break-first"))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(("opening", "closing"), PAIRS, ids=[opening for opening, _ in PAIRS])
+async def test_a_prompt_may_open_a_thought_with_any_known_tag(opening: str, closing: str, tmp_path: Path) -> None:
+    told, folder = FAMILIES["opens-thoughts"], write_model(tmp_path / "m")
+    template = told.template.replace("</think>", closing).replace("<think>", opening)
+    replace(told, template=template, plain=(opening, closing)).tokenizer().save_pretrained(folder)
+    await looked(folder, thinking=Thinking.AS_GIVEN)
 
 
 @pytest.mark.parametrize("missing", WITHOUT.values(), ids=WITHOUT)

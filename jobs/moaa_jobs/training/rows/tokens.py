@@ -152,7 +152,7 @@ def _without_thoughts(messages: Sequence[Message]) -> list[Message]:
 
 def _body(chat: Chat, prompt: str, asked: list[Message], answer: str) -> str:
     """The text between the prompt and the end of the turn: the answer, with the white space the template gives it."""
-    if chat.thinking is Thinking.ANSWER_ONLY and thoughts.begins_with_thought(answer):
+    if chat.thinking is Thinking.ANSWER_ONLY and thoughts.holds_thought(answer):
         raise _Untrainable(THOUGHT_IN_ANSWER, "training.thinking: AsGiven would train it")
     if chat.opened:
         rest = thoughts.continued(answer, chat.opened)

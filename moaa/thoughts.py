@@ -1,5 +1,8 @@
 """Separate thought and answer in the text of models that reason aloud. Pure.
 
+Asking models and training a student read thoughts here alike: what the one takes for a thought the other never trains
+as an answer.
+
 A thought stands between tags that its model was trained on. There are three shapes: the whole block; a closing tag
 alone, where the chat template had opened the thought in the prompt; and an opening tag alone, where the answer ended
 (or was cut) in mid-thought. An answer may also speak *about* the tags: what is quoted, in code, or opens in mid-line is
@@ -10,9 +13,17 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_NAMES = ("think", "thinking", "thought", "seed:think")
-_OPEN = "|".join([*(f"<{name}>" for name in _NAMES), r"\[THINK\]", "◁think▷"])
-_CLOSE = "|".join([*(f"</{name}>" for name in _NAMES), r"\[/THINK\]", "◁/think▷"])
+PAIRS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+)
+"""Openings and closings, as the reasoning parsers of vLLM 0.32 and the chat templates of the families know them."""
+TAGS = frozenset(tag for pair in PAIRS for tag in pair)
+_OPEN, _CLOSE = ("|".join(map(re.escape, tags)) for tags in zip(*PAIRS, strict=True))
 _TAG = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
 _TAG_LAST = re.compile(rf"(?:{_OPEN}|{_CLOSE})$", re.IGNORECASE)
 _FENCED = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1", re.MULTILINE | re.DOTALL)
@@ -36,7 +47,7 @@ def split_thought(text: str) -> Split:
     answers: list[str] = []
     opened = False
     start = 0
-    for tag in _tags(text):
+    for tag in tags_in(text):
         piece = text[start : tag.start()]
         if tag["close"]:
             if opened or thoughts:
@@ -55,9 +66,12 @@ def split_thought(text: str) -> Split:
     return Split(_joined(thoughts), _joined(answers))
 
 
-def _tags(text: str) -> Iterator[re.Match[str]]:
-    """The tags that mean something: outside of code and quotes, an opening one only where a line begins, and a closing
-    one only where no opening one in mid-line is left to be its other half."""
+def tags_in(text: str) -> Iterator[re.Match[str]]:
+    """The tags that mean something, as a match whose group `open` or `close` is the tag.
+
+    They stand outside of code and quotes, an opening one only where a line begins, and a closing one only where no
+    opening one in mid-line is left to be its other half.
+    """
     if _TAG.search(text) is None:
         return
     code = [block.span() for block in _FENCED.finditer(text)]

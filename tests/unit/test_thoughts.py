@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.client.thought import split_thought
+from moaa.thoughts import split_thought
 
 FENCED = "Write it so:\n```xml\n<think>\nhm\n</think>\n```\nThen answer."
 SPOKEN = "The <think> tag opens and the </think> tag closes."
