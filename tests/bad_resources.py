@@ -327,6 +327,64 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.storage.secret",
         "is for s3:// storage",
     ),
+    # addresses
+    **{
+        f"{what} in a model's source": (
+            {"spec__models__0__source": source},
+            "spec.models[0].source",
+            remedy,
+        )
+        for what, source, remedy in (
+            ("a revision", "hf://o/m@main", "a branch or commit goes into revision"),
+            ("a query", "hf://o/m?revision=x", "a branch or commit goes into revision"),
+            ("a space", "hf://o/my model", "must be hf://owner/name"),
+            ("no bucket", "s3:///x", "must be s3://bucket/"),
+            ("a user", "s3://me@bucket/x", "must be s3://bucket/"),
+            ("a capital claim", "pvc://Claim/x", "must be pvc://claim/folder"),
+            ("no claim", "pvc:///x", "must be pvc://claim/folder"),
+            ("a web page", "https://huggingface.co/o/m", "must be hf://owner/name, s3://bucket/prefix"),
+        )
+    },
+    **{
+        f"{what} in a source of rows": ({"spec__data__sft__0__source": source}, "spec.data.sft[0].source", remedy)
+        for what, source, remedy in (
+            ("a revision", "hf://datasets/o/d@main", "goes into revision"),
+            ("a query", "hf://datasets/o/d?x", "goes into revision"),
+            ("a key and its secret", "s3://AK:SE/CRET@bucket/x.json", "must be s3://bucket/"),
+            ("a space for a bucket", "s3:// bucket/x.json", "must be s3://bucket/"),
+        )
+    },
+    **{
+        f"{what} in the storage's server": (
+            {"spec__storage": {"uri": "s3://bucket/x", "endpoint": address}},
+            "spec.storage.endpoint",
+            remedy,
+        )
+        for what, address, remedy in (
+            ("no scheme", "s3.example:9000", "must be http:// or https://, a host"),
+            ("no host", "https:///x", "must be http:// or https://, a host"),
+            ("a word for a port", "https://s3.x:port", "must be http:// or https://, a host"),
+            ("a port too high", "https://s3.x:99999", "is not an address"),
+            ("a space", "https://s3.x/a b", "must be http:// or https://, a host"),
+            ("a fragment", "https://s3.x/#top", "holds a '#'"),
+            ("a query", "https://s3.x/?list-type=2", "holds a '?'"),
+            ("a user", "https://me@s3.x", "holds a credential"),
+            ("a password with a slash", "https://me:p/w@s3.x", "must be http:// or https://, a host"),
+        )
+    },
+    **{
+        f"{what} in an endpoint's URL": (
+            {"spec__models__0": asked(url=url)},
+            "spec.models[0].endpoint.url",
+            remedy,
+        )
+        for what, url, remedy in (
+            ("a capital key", "https://x/v1?API_KEY=abc", "holds a credential"),
+            ("a signature", "https://x/v1?a=b&sig=abc", "holds a credential"),
+            ("no host", "http://:8000/v1", "must be http:// or https://, a host"),
+            ("no scheme", "localhost:8000/v1", "must be http:// or https://, a host"),
+        )
+    },
     # evaluation
     "two benchmarks of a name": (
         {"spec__evaluation__report": [{"name": "held", "type": "ExactMatch", "source": "file:///x.json"}]},

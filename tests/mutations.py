@@ -42,12 +42,15 @@ PLACE = [
     "?",
     "#",
     "@",
+    " ",
+    "B",
+    "-",
 ]
-URIS = _joined(["hf://", "hf://datasets/", "s3://bucket/", "file://", "file:///", "pvc://c/"], PLACE)
+URIS = _joined(["hf://", "hf://datasets/", "s3://", "s3://bucket/", "file://", "file:///", "pvc://", "pvc://c/"], PLACE)
 STORES = _joined(["s3://bucket", "s3://bucket/", "file:///"], PLACE)
 ADDRESSES = _joined(
     ["http://", "https://host"],
-    ["user", ":", "pw", "@", "host", "/v1", "?", "#", "&", "key=", "api_key=x", "token=", "Token=", "%40", "[", "]"],
+    ["user", ":", "pw", "@", "host", "/v1", "?", "#", "&", "key=", "Token=", "sig=", "%40", "[::1]", "]", ":80"],
 ) | _joined(
     ["http://", "http://host", "https://host/v1"],
     ["/models", "/chat/completions", "/responses", "/", "?", "#", "a=b", "models", "x", " "],

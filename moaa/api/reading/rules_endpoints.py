@@ -1,19 +1,12 @@
-"""Rules about endpoints that somebody else serves: their addresses, what requests hold, and headers."""
+"""Rules about what requests to a model hold: parameters, further fields and headers."""
 
 import re
 from collections.abc import Iterator, Mapping
 
 from moaa.api.models import Parameter
 from moaa.api.reading.node import Node
-from moaa.api.reading.wording import shown
 from moaa.errors import Problem
 
-USER = r"^https?://[^/?#]*@"
-KEY = r"^[^?#]*\?[^#]*(key|token)="
-"""Addresses with a credential. The CRD's rules use these too: Python and RE2 read them alike."""
-_CALLS = "(chat/completions|completions|responses|messages|embeddings|models)"
-CALL = rf"^https?://[^/?#]+(/[^?#]*)?/{_CALLS}/?([?][^#]*)?$"
-"""A URL whose path ends in that of one call. The CRD's rules use it too: Python and RE2 read it alike."""
 OWN_FIELDS = (
     *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
     *("stream_options", "tools", "tool_choice", "functions", "function_call", "logprobs", "top_logprobs"),
@@ -57,25 +50,6 @@ CREDENTIAL = re.compile(
     r"(?i)(^|[-_])(api[-_]?key|key|secret|password|authorization|cookie|(access|auth|bearer|security)[-_]?token|token)$"
 )
 """Names under which credentials travel."""
-
-
-def has_credential(address: str) -> bool:
-    return re.search(USER, address) is not None or re.search(KEY, address) is not None
-
-
-def endpoint_urls(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        url = model.at("endpoint", "url")
-        path, mark, query = (url.text or "").partition("?")
-        told = shown(url.value, url.path)
-        if has_credential((url.text or "").replace("#", "?")):  # behind a '#' as well
-            told = "(hidden)"
-        if re.search(CALL, url.text or ""):
-            base, call = re.split(f"/{_CALLS}/?$", path)[:2]
-            remedy = f"ends in /{call}, the path of one call; write what stands before it"
-            yield Problem(url.name, told, remedy if told == "(hidden)" else f"{remedy}: {base}{mark}{query}")
-        if "#" in (url.text or ""):
-            yield Problem(url.name, told, "holds a '#', and nothing behind it would be sent; remove it")
 
 
 def fields_of_others(parameter: Parameter) -> list[str]:
@@ -138,4 +112,4 @@ def headers(spec: Node) -> Iterator[Problem]:
                 seen.setdefault(name, header)
 
 
-RULES = (endpoint_urls, parameter_names, extra_fields, headers)
+RULES = (parameter_names, extra_fields, headers)

@@ -1,6 +1,5 @@
-"""Rules about declared models, their sources and how they are served."""
+"""Rules about declared models and how they are served."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -9,9 +8,6 @@ from moaa.api.models import TEMPLATE_ARGUMENTS_OF_OURS, Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import suggestion
 from moaa.errors import Problem
-
-HUB_MODEL = r"^hf:///*[^/]+/+[^/]+/*$"
-"""The CRD's rules use it too: Python and RE2 read it alike."""
 
 OWN_ARGS = (
     "--model",
@@ -124,20 +120,6 @@ def _differs(field: Node) -> bool:
     return name in _UNSERVED and field.value != _UNSERVED[name]
 
 
-def sources(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        source = model.at("source")
-        uri = source.text or ""
-        if uri.startswith("hf://datasets/"):
-            yield source.problem("is a data set; a model is hf://owner/name")
-        elif uri.startswith("hf://") and not re.search(HUB_MODEL, uri):
-            yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
-        elif uri.startswith("file://") and not uri.startswith("file:///"):
-            yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
-        if source.given and not uri.startswith("hf://") and model.at("tokenSecret").given:
-            yield model.at("tokenSecret").problem("is for hf:// sources only; remove it")
-
-
 def serving_args(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         for arg in model.at("serving", "args"):
@@ -238,7 +220,6 @@ RULES = (
     names,
     student,
     origins,
-    sources,
     serving_args,
     chat_templates,
     templates,
