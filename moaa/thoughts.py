@@ -6,7 +6,7 @@ as an answer.
 A thought stands between tags that its model was trained on. There are three shapes: the whole block; a closing tag
 alone, where the chat template had opened the thought in the prompt; and an opening tag alone, where the answer ended
 (or was cut) in mid-thought. An answer may also speak *about* the tags: what is quoted, in code, or opens in mid-line is
-text.
+text. gpt-oss puts thought and answer into channels instead.
 """
 
 import re
@@ -20,6 +20,9 @@ PAIRS = (
     ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
+    ("<mm:think>", "</mm:think>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought", "<channel|>"),
 )
 """Openings and closings, as the reasoning parsers of vLLM 0.32 and the chat templates of the families know them."""
 TAGS = frozenset(tag for pair in PAIRS for tag in pair)
@@ -29,6 +32,15 @@ _TAG_LAST = re.compile(rf"(?:{_OPEN}|{_CLOSE})$", re.IGNORECASE)
 _FENCED = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1", re.MULTILINE | re.DOTALL)
 """A code block that is closed; one that is not may be a thought that was cut, so it hides nothing."""
 _QUOTES = "`'\"“‘«"
+
+_HEADER = re.compile(
+    r"(?:<\|start\|>[^<]*)?<\|channel\|>\s*(?P<channel>\w+)(?P<to>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>"
+)
+_FIRST_HEADER = re.compile(rf"\s*(?:assistant)?(?:{_HEADER.pattern})|\s*(?:analysis|commentary|final)<\|message\|>")
+"""Also without the control token that a server has cut off."""
+_MESSAGE_END = re.compile(r"<\|(?:end|return|call)\|>\s*$")
+_BARE_CHANNELS = re.compile(r"\s*analysis(?P<thought>.*?)assistantfinal(?P<answer>.*)", re.DOTALL)
+"""The same where a server leaves all control tokens out: `analysisI add.assistantfinal4`."""
 
 
 class Split(NamedTuple):
@@ -43,6 +55,8 @@ def split_thought(text: str) -> Split:
     Examples: "<think>2+2 is 4</think>4" gives ("2+2 is 4", "4"); "2+2 is 4\\n</think>\\n4" the same; "<think>2+2"
     gives ("2+2", ""); "R1 opens with `<think>`." is all answer. Several thoughts are joined by a blank line.
     """
+    if (channels := split_channels(text)) is not None:
+        return channels
     thoughts: list[str] = []
     answers: list[str] = []
     opened = False
@@ -64,6 +78,38 @@ def split_thought(text: str) -> Split:
         start = tag.end()
     (thoughts if opened else answers).append(text[start:])
     return Split(_joined(thoughts), _joined(answers))
+
+
+def split_channels(text: str) -> Split | None:
+    """The thought and the answer of a text in gpt-oss' format (harmony); None: it is in another one.
+
+    Messages stand behind headers that name a channel. Answers are those in `final`; `analysis`, `commentary` and calls
+    of tools are thought. Servers that know the format never show it; others pass on
+    "<|channel|>analysis<|message|>2+2 is 4<|end|><|start|>assistant<|channel|>final<|message|>4".
+    """
+    if bare := _BARE_CHANNELS.fullmatch(text):
+        return Split(bare["thought"].strip(), bare["answer"].strip())
+    first = _FIRST_HEADER.match(text)
+    if first is None:
+        return None
+    code = [block.span() for block in _FENCED.finditer(text)]
+    later = [h for h in _HEADER.finditer(text, first.end()) if not _is_quoted(text, h, code)]
+    thoughts: list[str] = []
+    answers: list[str] = []
+    for header, following in zip([first, *later], [*later, None], strict=True):
+        piece = _MESSAGE_END.sub("", text[header.end() : following.start() if following else len(text)])
+        (answers if _is_answer(header) else thoughts).append(piece)
+    return Split(_joined(thoughts), _joined(answers))
+
+
+def _is_answer(header: re.Match[str]) -> bool:
+    channel = header["channel"] or header[0].partition("<")[0].strip()
+    return channel == "final" and "to=" not in (header["to"] or "")
+
+
+def holds_thought(text: str) -> bool:
+    """Whether a thought stands anywhere in a text. One that only speaks of `<think>` has none."""
+    return split_channels(text) is not None or any(tags_in(text))
 
 
 def tags_in(text: str) -> Iterator[re.Match[str]]:

@@ -79,6 +79,8 @@ async def look(
         student.check_safetensors(names, name)
     if _has_own_tokenizer(model, names):
         logger.info("tokenizer_not_checked model=%s: vLLM reads it in another way", model.name)
+    elif "config.json" in names and _json(folder / "config.json").get("model_type") in student.RENDERED_BY_VLLM:
+        _check_rendered(model, name)
     elif names & {"tokenizer.json", "tokenizer_config.json"}:
         await asyncio.to_thread(_check_served, folder, model, name)
 
@@ -136,6 +138,17 @@ def _check_served(folder: Path, model: Model, name: str) -> None:
         raise DataError(
             f"{name}: its chat template does not render a question: {error}; give it a chatTemplate"
         ) from error
+
+
+def _check_rendered(model: Model, name: str) -> None:
+    """Raises DataError: the model is given a chat template, or arguments of one, that its server never reads."""
+    for field, given in (("chatTemplate", model.chat_template), ("chatTemplateArgs", model.chat_template_args)):
+        if given:
+            raise DataError(
+                f"{name}: {field} has no effect: vLLM renders this model's conversations by itself; remove it. How "
+                "long it thinks is a field of the request: extraBody: {reasoning_effort: low}"
+            )
+    logger.info("template_not_checked model=%s: vLLM renders its conversations by itself", model.name)
 
 
 def _has_own_tokenizer(model: Model, names: frozenset[str]) -> bool:

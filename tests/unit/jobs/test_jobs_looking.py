@@ -62,6 +62,16 @@ async def test_a_prompt_may_open_a_thought_with_any_known_tag(opening: str, clos
     await looked(folder, thinking=Thinking.AS_GIVEN)
 
 
+async def test_a_model_that_vllm_renders_itself_is_no_student_and_reads_no_template(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", config={"model_type": "gpt_oss", "quantization_config": {"quant_method": "x"}})
+    with pytest.raises(DataError, match=r"gpt_oss model by itself.*choose another student"):
+        await looked(folder)
+    await looked(folder, is_student=False)
+    for fields in ({"chatTemplate": CHATML}, {"chatTemplateArgs": {"reasoning_effort": "low"}}):
+        with pytest.raises(DataError, match=rf"{next(iter(fields))} has no effect.*reasoning_effort: low"):
+            await looked(folder, is_student=False, **fields)
+
+
 @pytest.mark.parametrize("missing", WITHOUT.values(), ids=WITHOUT)
 async def test_a_missing_tensor_is_refused(tmp_path: Path, missing: str) -> None:
     folder = write_model(tmp_path / "m", tensors=[name for name in TENSORS if name != missing])

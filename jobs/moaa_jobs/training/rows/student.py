@@ -47,6 +47,9 @@ _KNOWN: Mapping[str, tuple[tuple[str, ...], bool]] = {
 _NEEDLESS = ("lm_head.weight", "*.bias", "*rotary_emb.inv_freq")
 """May be there: a head that is tied, biases where the configuration has them, tables that older versions stored."""
 
+RENDERED_BY_VLLM = frozenset({"gpt_oss"})
+"""By model_type: vLLM has code of its own for these in place of a chat template, whatever template they are given."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -74,6 +77,12 @@ def check(contents: Contents, name: str, *, reads_pickles: bool) -> None:
         DataError: weights are missing, unexpected, quantised, an adapter's, or need code of their own.
     """
     check_files(contents.names, name, reads_pickles=reads_pickles)
+    if contents.config.get("model_type") in RENDERED_BY_VLLM:
+        raise DataError(
+            f"{name}: vLLM renders the conversations of a {contents.config['model_type']} model by itself and reads no "
+            "chat template, so that it cannot be trained as it is served; choose another student (this one may "
+            "propose, aggregate and judge)"
+        )
     quantised = _quantisation(contents.config)
     if quantised:
         raise DataError(

@@ -2,7 +2,7 @@
 
 import re
 
-from moaa.thoughts import PAIRS, split_thought, tags_in
+from moaa.thoughts import PAIRS, holds_thought, split_thought, tags_in
 
 _EMPTY = re.compile("|".join(rf"{re.escape(opening)}\s*{re.escape(closing)}" for opening, closing in PAIRS))
 
@@ -23,11 +23,6 @@ def unclosed(text: str) -> str:
 def closing_of(opened: str) -> str:
     """The tag that closes `opened`, a thought's beginning as `unclosed` finds it; "" where that is none."""
     return next((closing for opening, closing in PAIRS if opened.startswith(opening)), "")
-
-
-def holds_thought(answer: str) -> bool:
-    """Whether a thought stands anywhere in an answer. One that only speaks of `<think>` has none."""
-    return any(tags_in(answer))
 
 
 def without_thought(answer: str) -> str:

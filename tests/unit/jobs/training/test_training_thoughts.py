@@ -4,12 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moaa.thoughts import PAIRS, split_thought
+from moaa.thoughts import PAIRS, holds_thought, split_thought
 from moaa_jobs.training.rows.thoughts import (
     closing_of,
     continued,
     ends_closed,
-    holds_thought,
     is_empty_thought,
     unclosed,
     without_thought,
