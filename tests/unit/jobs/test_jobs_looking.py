@@ -57,7 +57,7 @@ async def test_small_conversations_are_tried(family: str, tmp_path: Path, caplog
 @pytest.mark.parametrize(("opening", "closing"), PAIRS, ids=[opening for opening, _ in PAIRS])
 async def test_a_prompt_may_open_a_thought_with_any_known_tag(opening: str, closing: str, tmp_path: Path) -> None:
     told, folder = FAMILIES["opens-thoughts"], write_model(tmp_path / "m")
-    template = told.template.replace("</think>", closing).replace("<think>", opening)
+    template = str(told.template).replace("</think>", closing).replace("<think>", opening)
     replace(told, template=template, plain=(opening, closing)).tokenizer().save_pretrained(folder)
     await looked(folder, thinking=Thinking.AS_GIVEN)
 
