@@ -159,6 +159,6 @@ def test_replies_of_the_data_count_where_they_are_read_and_nowhere_else() -> Non
     assert found == {"eval-held.tooLongAtMost.eva": 1.0}, "two answers of two turns, of maxTokens each"
     for table in ("preference-0", "sft-0"):
         owner = resource(spec__data__sft__0__answers="Given", spec__mixture=None)
+        one: Any = {table: [row]}
         with pytest.raises(DataError, match=f"{table}: 1 of 1 rows"):
-            one: Any = {table: [row]}
             check(owner, 0, characters=8, **one)
