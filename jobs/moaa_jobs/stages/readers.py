@@ -228,4 +228,4 @@ def _instruction(judge: Judge, resource: MoAA) -> str:
     criteria = criteria_list(judge.criteria_choices[: judge.criteria or None], prompts)
     values = {name: "" for must, may in PLACEHOLDERS.values() for name in must | may} | {"criteria": criteria}
     shown = [name for name in method_of(judge).prompts if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
-    return min((render(prompts[name], values, prompts) for name in shown), key=len)
+    return min((render(prompts[name], values, prompts) for name in shown), key=len, default="")

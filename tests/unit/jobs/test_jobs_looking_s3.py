@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -41,7 +42,7 @@ class World:
         cache = self.folder.parent / "cache"
         await look(model, origin, await origin.pin(list), cache, is_student=is_student, thinking=None)
 
-    def _count(self, *, params: dict[str, dict[str, str]], **_: object) -> None:
+    def _count(self, *, params: dict[str, Any], **_: object) -> None:
         name = str(params["url_path"]).rpartition("/")[2]
         _, _, last = params["headers"].get("Range", "").partition("-")
         self.read[name] = int(last) + 1 if last else len(self.fake.objects[f"m/{name}"])
