@@ -327,6 +327,64 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.storage.secret",
         "is for s3:// storage",
     ),
+    # addresses
+    **{
+        f"{what} in a model's source": (
+            {"spec__models__0__source": source},
+            "spec.models[0].source",
+            remedy,
+        )
+        for what, source, remedy in (
+            ("a revision", "hf://o/m@main", "a branch or commit goes into revision"),
+            ("a query", "hf://o/m?revision=x", "a branch or commit goes into revision"),
+            ("a space", "hf://o/my model", "must be hf://owner/name"),
+            ("no bucket", "s3:///x", "must be s3://bucket/"),
+            ("a user", "s3://me@bucket/x", "must be s3://bucket/"),
+            ("a capital claim", "pvc://Claim/x", "must be pvc://claim/folder"),
+            ("no claim", "pvc:///x", "must be pvc://claim/folder"),
+            ("a web page", "https://huggingface.co/o/m", "must be hf://owner/name, s3://bucket/prefix"),
+        )
+    },
+    **{
+        f"{what} in a source of rows": ({"spec__data__sft__0__source": source}, "spec.data.sft[0].source", remedy)
+        for what, source, remedy in (
+            ("a revision", "hf://datasets/o/d@main", "goes into revision"),
+            ("a query", "hf://datasets/o/d?x", "goes into revision"),
+            ("a key and its secret", "s3://AK:SE/CRET@bucket/x.json", "must be s3://bucket/"),
+            ("a space for a bucket", "s3:// bucket/x.json", "must be s3://bucket/"),
+        )
+    },
+    **{
+        f"{what} in the storage's server": (
+            {"spec__storage": {"uri": "s3://bucket/x", "endpoint": address}},
+            "spec.storage.endpoint",
+            remedy,
+        )
+        for what, address, remedy in (
+            ("no scheme", "s3.example:9000", "must be http:// or https://, a host"),
+            ("no host", "https:///x", "must be http:// or https://, a host"),
+            ("a word for a port", "https://s3.x:port", "must be http:// or https://, a host"),
+            ("a port too high", "https://s3.x:99999", "is not an address"),
+            ("a space", "https://s3.x/a b", "must be http:// or https://, a host"),
+            ("a fragment", "https://s3.x/#top", "holds a '#'"),
+            ("a query", "https://s3.x/?list-type=2", "holds a '?'"),
+            ("a user", "https://me@s3.x", "holds a credential"),
+            ("a password with a slash", "https://me:p/w@s3.x", "must be http:// or https://, a host"),
+        )
+    },
+    **{
+        f"{what} in an endpoint's URL": (
+            {"spec__models__0": asked(url=url)},
+            "spec.models[0].endpoint.url",
+            remedy,
+        )
+        for what, url, remedy in (
+            ("a capital key", "https://x/v1?API_KEY=abc", "holds a credential"),
+            ("a signature", "https://x/v1?a=b&sig=abc", "holds a credential"),
+            ("no host", "http://:8000/v1", "must be http:// or https://, a host"),
+            ("no scheme", "localhost:8000/v1", "must be http:// or https://, a host"),
+        )
+    },
     # evaluation
     "two benchmarks of a name": (
         {"spec__evaluation__report": [{"name": "held", "type": "ExactMatch", "source": "file:///x.json"}]},
@@ -382,6 +440,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.models[0].endpoint.names.seed",
         "is also in omit and so never sent",
     ),
+    "a parameter named as another": (
+        {"spec__models__0": asked(names={"temperature": "top_p"})},
+        "spec.models[0].endpoint.names.temperature",
+        "write what the endpoint calls temperature, such as temperature",
+    ),
+    "a parameter named as the conversation": (
+        {"spec__models__0": asked(names={"topP": "messages"})},
+        "spec.models[0].endpoint.names.topP",
+        "such as top_p",
+    ),
+    "tokens named as the answers' number": (
+        {"spec__models__0": asked(names={"maxTokens": "n"})},
+        "spec.models[0].endpoint.names.maxTokens",
+        "such as max_completion_tokens",
+    ),
+    "a seed named as a stream": (
+        {"spec__models__0": asked(names={"seed": "stream"})},
+        "spec.models[0].endpoint.names.seed",
+        "is another field of each request",
+    ),
+    "two parameters of a name": (
+        {"spec__models__0": asked(names={"temperature": "x", "seed": "x"})},
+        "spec.models[0].endpoint.names.seed",
+        "is the value of spec.models[0].endpoint.names.temperature already",
+    ),
     "an unknown parameter": (
         {"spec__models__0": asked(omit=["top_p"])},
         "spec.models[0].endpoint.omit[0]",
@@ -421,6 +504,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec__models__1__extraBody": {"chat_template_kwargs": {"enable_thinking": False}}},
         "spec.models[1].extraBody.chat_template_kwargs",
         "chatTemplateArgs",
+    ),
+    "a template in the body for a server of ours": (
+        {"spec__models__1__extraBody": {"chat_template": "{{ messages }}"}},
+        "spec.models[1].extraBody.chat_template",
+        "write the model's chatTemplate",
+    ),
+    "log-probabilities nobody reads": (
+        {"spec__models__0": {**asked(), "extraBody": {"logprobs": True}}},
+        "spec.models[0].extraBody.logprobs",
+        "verdicts by probability ask for them",
+    ),
+    "the name of a parameter in the body": (
+        {"spec__models__0": {**asked(names={"seed": "random_seed"}), "extraBody": {"random_seed": 1}}},
+        "spec.models[0].extraBody.random_seed",
+        "every request has it already",
     ),
     "a tool": (
         {"spec__models__1__extraBody": {"tools": []}},

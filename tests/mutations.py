@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from moaa.api.models import Parameter
 from moaa.api.prompts import PLACEHOLDERS, Prompts
-from moaa.api.reading.rules_models import OWN_ARGS, OWN_HEADERS
+from moaa.api.reading.rules_endpoints import OWN_FIELDS, OWN_HEADERS
+from moaa.api.reading.rules_models import OWN_ARGS
 
 Document = dict[str, Any]
 GONE = object()
@@ -41,12 +42,15 @@ PLACE = [
     "?",
     "#",
     "@",
+    " ",
+    "B",
+    "-",
 ]
-URIS = _joined(["hf://", "hf://datasets/", "s3://bucket/", "file://", "file:///", "pvc://c/"], PLACE)
+URIS = _joined(["hf://", "hf://datasets/", "s3://", "s3://bucket/", "file://", "file:///", "pvc://", "pvc://c/"], PLACE)
 STORES = _joined(["s3://bucket", "s3://bucket/", "file:///"], PLACE)
 ADDRESSES = _joined(
     ["http://", "https://host"],
-    ["user", ":", "pw", "@", "host", "/v1", "?", "#", "&", "key=", "api_key=x", "token=", "Token=", "%40", "[", "]"],
+    ["user", ":", "pw", "@", "host", "/v1", "?", "#", "&", "key=", "Token=", "sig=", "%40", "[::1]", "]", ":80"],
 ) | _joined(
     ["http://", "http://host", "https://host/v1"],
     ["/models", "/chat/completions", "/responses", "/", "?", "#", "a=b", "models", "x", " "],
@@ -133,7 +137,9 @@ ENDPOINT = st.fixed_dictionaries(
         "maxModelLen": WINDOWS,
         "secret": st.just(SECRET),
         "omit": st.lists(st.sampled_from(PARAMETERS), max_size=4),
-        "names": st.dictionaries(st.sampled_from(PARAMETERS), st.sampled_from(["x", "random_seed"]), max_size=3),
+        "names": st.dictionaries(
+            st.sampled_from(PARAMETERS), st.sampled_from(["x", "random_seed", "x", *OWN_FIELDS]), max_size=3
+        ),
         "headers": st.lists(HEADER, max_size=3),
     },
 )

@@ -34,6 +34,10 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "student not on a claim": ("comes from pvc://", "student comes from pvc://"),
     "URL of a call": (r"endpoint\.url: ends in /\w+", "url ends in the path of one call"),
     "fragment in URL": (r"endpoint\.url: holds a '#'", "url holds a '#'"),
+    "fragment in the storage's": (r"storage\.endpoint: holds a '#'", "endpoint holds a '#'"),
+    "query in the storage's": (r"storage\.endpoint: holds a '\?'", r"endpoint holds a '\?'"),
+    "buckets": (r"source: must be s3://bucket", "source must be s3://bucket"),
+    "claims": (r"source: must be pvc://claim/folder, with", "source must be pvc://claim/folder, with"),
     **{
         f"omitted and named: {parameter}": (
             rf"names\.{parameter}: is also in omit",
@@ -41,6 +45,14 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         )
         for parameter in Parameter
     },
+    **{
+        f"named as another field: {parameter}": (
+            rf"names\.{parameter}: is another field",
+            rf"names\.{parameter}: {parameter} has the name of another field",
+        )
+        for parameter in Parameter
+    },
+    "names of parameters": (r"names\.\w+: is the value of", r"names: two parameters have the same name"),
     "header: one value": (r"headers\[\d+\]: give exactly one of value", "give exactly one of value"),
     "header: the client's": ("is set by the HTTP client", "a header that the HTTP client sets"),
     "header: authorization": (r"is set by \S+\.endpoint\.secret already", "headers has Authorization"),

@@ -100,7 +100,6 @@ def _json_numbers(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_json_numbers)]
 """Any JSON object, passed on as it is; here alone numbers are plain."""
 
-ADDRESS_PATTERN = r"^https?://[^\x00-\x20\x7f]+$"
 MODEL_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME_PATTERN, min_length=1, max_length=20)]
 STUDENT = "$student"

@@ -5,10 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from moaa.api.addresses import DataUri
 from moaa.api.base import SecretKey, Spec
-
-DataUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$", max_length=1024)]
-
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from moaa.api.base import ADDRESS_PATTERN, JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
-
-SourceUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$", max_length=1024)]
+from moaa.api.addresses import EndpointUrl, ModelUri
+from moaa.api.base import JsonObject, ModelName, NonNegative, Positive, SecretKey, Spec
 
 
 class Price(Spec):
@@ -59,7 +58,7 @@ class Header(Spec):
 class Endpoint(Spec):
     """A model that somebody else serves behind an OpenAI-compatible API."""
 
-    url: Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=1024)]
+    url: EndpointUrl
     """Base URL: what stands before /chat/completions, usually up to /v1. A query string is kept (?api-version=…)."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """The name the endpoint knows the model by."""
@@ -114,7 +113,7 @@ class Model(Spec):
     """A model, declared once under a name that other fields use."""
 
     name: ModelName
-    source: SourceUri | None = None
+    source: ModelUri | None = None
     """hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Branch, tag or commit of an hf:// source; None: the default branch, pinned at the first run. Of any other source

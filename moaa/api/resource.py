@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from moaa.api.base import ADDRESS_PATTERN, STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.addresses import ServerUrl, StoreUri
+from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
 from moaa.api.data import Data
 from moaa.api.evaluation import Evaluation
 from moaa.api.mixture import Judge, Mixture
@@ -20,7 +21,6 @@ from moaa.api.training import Training
 
 API_VERSION = "moaa.dev/v1alpha1"
 KIND = "MoAA"
-STORE_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f]*)?|file:///[^\x00-\x1f\x7f]+)$"
 
 
 class Metadata(Spec):
@@ -45,10 +45,10 @@ class StorageSecret(Spec):
 class Storage(Spec):
     """Where everything durable lives."""
 
-    uri: Annotated[str, StringConstraints(pattern=STORE_PATTERN, max_length=512)]
+    uri: StoreUri
     """s3://bucket/prefix, or file:///folder on one machine."""
-    endpoint: Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=512)] | None = None
-    """Of an S3 server that is not AWS."""
+    endpoint: ServerUrl | None = None
+    """Of an S3 server that is not AWS: http(s)://host:port, with a path where the server has one."""
     region: Annotated[str, StringConstraints(max_length=64)] | None = None
     secret: StorageSecret | None = None
 

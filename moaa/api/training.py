@@ -100,7 +100,7 @@ class Thinking(StrEnum):
     """What a student is taught of thoughts, the text that reasoning models write before an answer."""
 
     ANSWER_ONLY = "AnswerOnly"
-    """To answer at once. A row whose answer begins with a thought is a recorded failure."""
+    """To answer at once. A row whose answer holds a thought is a recorded failure."""
     AS_GIVEN = "AsGiven"
     """To think where the answers of the data hold a thought, as it stands there."""
 

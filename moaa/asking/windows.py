@@ -82,6 +82,12 @@ def completion_tokens(window: Window | None, messages: Conversation, *, max_toke
     )
 
 
+def room_left(window: Window, messages: Conversation, *, max_tokens: int) -> int:
+    """Tokens that a prompt of `messages` leaves for more of the prompt, by the lower bound of its count. Below 0,
+    `completion_tokens` raises."""
+    return window.tokens - _reserve(window, max_tokens) - _prompt(messages, window.counter.least)
+
+
 def fit_texts(
     window: Window | None, fixed: Conversation, texts: Sequence[str], *, max_tokens: int, scale: float = 1.0
 ) -> Fitted:

@@ -12,6 +12,7 @@ from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.sliced import turns_of
+from moaa.plan.lengths import misfits
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.slices import tables
 from moaa.plan.stage import Graph
@@ -96,7 +97,6 @@ def counted_turns(resource: MoAA, metrics: Mapping[str, float]) -> dict[str, int
 
 
 def too_long(metrics: Mapping[str, float]) -> list[str]:
-    """Sentences about `<table>.tooLong.<model>`, which part of a table's rows stage-data found too long for a model."""
-    parts = sorted((*key.split(".tooLong."), part) for key, part in metrics.items() if ".tooLong." in key)
+    """Sentences about the part of a table's rows that stage-data found not to fit a model (`moaa.plan.lengths`)."""
     why = "its maxModelLen, or the maxLength it is trained with"
-    return [f"{part:.1%} of {table} is too long for {model} ({why})" for table, model, part in parts]
+    return [f"{part:.1%} of {table} is {fit.value} {model} ({why})" for table, fit, model, part in misfits(metrics)]

@@ -12,9 +12,9 @@ from moaa.asking.caller import Reply
 from moaa.asking.reasons import Reason
 from moaa.asking.windows import CharacterCounter
 from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable, one_line
-from moaa.client.thought import split_thought
 from moaa.client.words import Ending, Meaning, ending, meanings
 from moaa.errors import Spent
+from moaa.thoughts import split_thought
 
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Beside `content`: vLLM and DeepSeek; newer vLLM, Groq and OpenRouter; Ollama."""

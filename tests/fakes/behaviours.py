@@ -133,6 +133,21 @@ THOUGHTS = (
         (completion("<think>\nhm and", finish="length"),),
         Failed("empty-answer", "gave no answer", tokens=(7, 3), thought="hm and"),
     ),
+    Behaviour(
+        "channels",
+        (
+            completion(
+                "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>fine<|return|>"
+            ),
+        ),
+        Answered("fine", "hm"),
+    ),
+    Behaviour("channels without their marks", (completion("analysishm.assistantfinalfine"),), Answered("fine", "hm.")),
+    Behaviour(
+        "a thought in a channel that never ends",
+        (completion("<|channel|>analysis<|message|>hm and", finish="length"),),
+        Failed("empty-answer", "gave no answer", tokens=(7, 3), thought="hm and"),
+    ),
     Behaviour("two thoughts", (completion("<think>a</think><think>b</think>fine"),), Answered("fine", "a\n\nb")),
     Behaviour("a thought in capitals", (completion("[THINK]hm[/THINK]fine"),), Answered("fine", "hm")),
     Behaviour("reasoning_content", (completion("fine", reasoning_content="hm"),), Answered("fine", "hm")),

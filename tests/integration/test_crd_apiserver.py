@@ -36,10 +36,11 @@ DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 LEFT_TO_MOAA_VALIDATE = {
     "secrets that share a variable",
     "a number too long to write out",
+    "a port too high in the storage's server",
     *(name for name, why in NOT_IN_THE_CRD.items() if why == OPAQUE),
 }
-"""What the server takes though `moaa validate` does not: environment variables of `moaa run`, canonical spellings, and
-fields of a JSON object of any shape."""
+"""What the server takes though `moaa validate` does not: environment variables of `moaa run`, canonical spellings,
+numbers in a text, and fields of a JSON object of any shape."""
 REFUSED: dict[str, tuple[Object, str]] = {
     **{name: (changes, path) for name, (changes, path, _) in BAD.items()},
     **MORE_BAD,

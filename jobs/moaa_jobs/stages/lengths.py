@@ -2,100 +2,95 @@
 
 Prompts are counted with each model's own tokenizer where resolve has seen it, by the rule that calls are made by
 (`moaa.asking.windows`), and against training's maxLength; of every table the first rows, which are a random sample.
+
+What models will write beside a row (`moaa_jobs.stages.readers`) is not there yet. A row may be too long without it,
+with texts of the usual length, or only with texts as long as maxTokens lets them be. The first is certain and may end
+the stage; the others are said.
 """
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from moaa.api import STUDENT, MoAA
-from moaa.api.data import Answers
-from moaa.asking.windows import Window, Windows, completion_tokens
+from moaa.api import MoAA
+from moaa.asking.windows import MESSAGE_TOKENS, Window, Windows, room_left
 from moaa.conversation import Conversation
-from moaa.errors import CallError, DataError
-from moaa.plan.graph import benchmarks
+from moaa.errors import DataError
+from moaa.plan.lengths import Fit, fit_metric
+from moaa_jobs.stages.readers import Reader, readers
 
 logger = logging.getLogger(__name__)
 
 SAMPLE = 1000
 """Rows of a table that are counted: enough to know a part of 1 % to about a third of it."""
-METRIC = "tooLong"
 
 
 @dataclass(frozen=True)
-class Limit:
-    """A model that has to read a table's rows."""
+class Room:
+    """Of one row and reader, in tokens."""
 
-    table: str
-    model: str
-    """As declared."""
-    remedy: str
-    ends_row: bool
-    """Whether a row that is too long for it fails. If not, the row has one proposal fewer."""
-    max_tokens: int | None = None
-    """Of an answer to the row; None: it is trained on."""
-    max_length: int = 0
-    """Of a row that is trained on."""
-
-
-def limits(resource: MoAA) -> Iterator[Limit]:
-    """All models that read a table's rows as they are."""
-    spec = resource.spec
-    training, student = spec.training, spec.student
-    for number, source in enumerate(spec.data.sft):
-        table = f"sft-{number}"
-        if source.answers is Answers.MIXTURE and spec.mixture is not None:
-            aggregator = spec.mixture.aggregator
-            asked = [(one.model, one.max_tokens, False) for layer in spec.mixture.layers for one in layer.proposers]
-            for name, max_tokens, ends_row in [*asked, (aggregator.model, aggregator.max_tokens, True)]:
-                model = student if name == STUDENT else name
-                yield Limit(table, model, _window(model), ends_row, max_tokens)
-        if training.sft is not None:
-            yield Limit(table, student, "raise training.sft.maxLength", True, max_length=training.sft.max_length)
-    if training.dpo is not None:
-        for number in range(len(spec.data.preference)):
-            table, dpo = f"preference-{number}", training.dpo
-            yield Limit(table, student, _window(student), True, dpo.max_tokens)
-            yield Limit(table, student, "raise training.dpo.maxLength", True, max_length=dpo.max_length)
-    for benchmark in benchmarks(spec):
-        yield Limit(f"eval-{benchmark.name}", student, _window(student), True, benchmark.sampling.max_tokens)
-
-
-def _window(model: str) -> str:
-    return f"raise maxModelLen of spec.models {model}, or lower maxTokens where it is asked"
+    left: int
+    """For texts of models; below 0 the row is too long already."""
+    likely: int
+    """Of the texts that have to be whole."""
+    most: int
 
 
 def check_lengths(resource: MoAA, tables: Mapping[str, Sequence[Conversation]], windows: Windows) -> dict[str, float]:
-    """The part of each table's sampled rows that is too long, as `<table>.tooLong.<model>`, where there are any.
+    """The part of each table's sampled rows that does not fit a reader, by `fit_metric`, where there are any.
 
     Raises:
-        DataError: more rows are too long than may fail, beyond what the sample leaves open.
+        DataError: more rows are too long for certain than may fail, beyond what the sample leaves open.
     """
     parts: dict[str, float] = {}
-    for limit in dict.fromkeys(limits(resource)):
-        rows = tables[limit.table]
-        long = sum(_is_too_long(row, limit, windows[limit.model]) for row in rows)
-        if not long:
-            continue
-        part = long / len(rows)
-        key = f"{limit.table}.{METRIC}.{limit.model}"
-        parts[key] = max(part, parts.get(key, 0.0))
-        told = f"{limit.table}: {long} of {len(rows)} rows counted ({part:.1%}) are too long for {limit.model}"
-        allowed = float(resource.spec.failures.max_fraction)
-        if limit.ends_row and part - 3 * math.sqrt(part * (1 - part) / len(rows)) > allowed:
-            raise DataError(
-                f"{told}, and spec.failures.maxFraction lets {allowed:.1%} fail; {limit.remedy}, or leave such rows out"
-            )
-        logger.warning("rows_too_long %s; %s", told, limit.remedy)
+    for reader in dict.fromkeys(readers(resource)):
+        rooms = [_room(row, reader, windows[reader.model]) for row in tables[reader.table]]
+        for fit, count in _counts(rooms, reader).items():
+            part = count / len(rooms)
+            key = fit_metric(reader.table, fit, reader.model)
+            parts[key] = max(part, parts.get(key, 0.0))
+            told = f"{reader.table}: {count} of {len(rooms)} rows counted ({part:.1%}) are {fit.value} {reader.model}"
+            if fit is Fit.TOO_LONG:
+                _check_part(part, len(rooms), told, reader, resource)
+            logger.warning("rows_too_long %s; %s", told, reader.remedy)
     return parts
 
 
-def _is_too_long(row: Conversation, limit: Limit, window: Window) -> bool:
-    if limit.max_tokens is None:  # at least so many, whatever the template adds
-        return sum(window.counter.least(message["content"]) for message in row) > limit.max_length
-    try:
-        completion_tokens(window, row, max_tokens=limit.max_tokens)
-    except CallError:
-        return True
-    return False
+def _counts(rooms: Sequence[Room], reader: Reader) -> dict[Fit, int]:
+    """Rows by how they fail to fit; what the next worse case adds nothing to is left out."""
+    certain = sum(room.left < 0 for room in rooms)
+    likely = sum(room.left < room.likely for room in rooms)
+    most = sum(room.left < room.most for room in rooms)
+    texts = reader.cut.likely + MESSAGE_TOKENS * reader.cut.number
+    cut = sum(0 <= room.left - room.likely < texts for room in rooms)
+    found = {
+        Fit.TOO_LONG: certain,
+        Fit.LIKELY: likely if likely > certain else 0,
+        Fit.AT_MOST: most if most > max(likely, certain) else 0,
+        Fit.CUT: cut,
+    }
+    return {fit: count for fit, count in found.items() if count}
+
+
+def _check_part(part: float, rows: int, told: str, reader: Reader, resource: MoAA) -> None:
+    """Raises DataError: more than may fail."""
+    failures = resource.spec.failures
+    name, allowed = (
+        ("maxFraction", float(failures.max_fraction))
+        if reader.ends_row
+        else ("maxMemberFraction", float(failures.max_member_fraction))
+    )
+    if part - 3 * math.sqrt(part * (1 - part) / rows) > allowed:
+        raise DataError(
+            f"{told}, and spec.failures.{name} lets {allowed:.1%} fail; {reader.remedy}, or leave such rows out"
+        )
+
+
+def _room(row: Conversation, reader: Reader, window: Window) -> Room:
+    times, prompt = reader.times(row), reader.prompt(row)
+    if reader.max_tokens is None:  # at least so many, whatever the template adds
+        left = reader.max_length - sum(window.counter.least(message["content"]) for message in prompt)
+    else:
+        left = room_left(window, prompt, max_tokens=reader.max_tokens)
+    return Room(left, times * reader.whole.likely, times * reader.whole.most)

@@ -10,7 +10,7 @@ import fnmatch
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moaa.api.file_uri import file_path
@@ -18,11 +18,11 @@ from moaa.api.models import Model
 from moaa.api.training import Thinking
 from moaa.conversation import Message
 from moaa.data.origin import Origin
-from moaa.data.origin.base import Listing
+from moaa.data.origin.base import Listing, PinnedFile, StartReader
 from moaa.errors import DataError, StoreError
 from moaa.rows import ConversationRow
 from moaa_jobs.runner.settings import secret_value
-from moaa_jobs.training.rows import student
+from moaa_jobs.training.rows import student, thoughts
 from moaa_jobs.training.rows.chat import QUESTION, Chat, open_chat
 from moaa_jobs.training.rows.template import Template, TemplateRefuses, source_of
 from moaa_jobs.training.rows.tokenizer import load_tokenizer
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 """What tokenising and configuration need."""
+_HEADER_GUESS_BYTES = 256 * 1024
+"""Longer than the header of most files: one request is enough for them."""
 _LEAST = "one-turn"
 _SEVERAL: list[Message] = [
     {"role": "user", "content": "one"}, {"role": "assistant", "content": "first"},
@@ -63,7 +65,7 @@ async def look(
     name = f"spec.models {model.name}"
     folder = await _bring(model, origin, listing, cache)
     if is_student:
-        tensors = await asyncio.to_thread(_tensors, model, listing.revision, folder, names)
+        tensors = await _tensors(model, origin, listing, folder)
         contents = student.Contents(names, _json(folder / "config.json") if "config.json" in names else {}, tensors)
         student.check(contents, name, reads_pickles=not _is_hub(model))
         chat = await asyncio.to_thread(open_chat, folder, model, thinking=thinking)
@@ -79,6 +81,8 @@ async def look(
         student.check_safetensors(names, name)
     if _has_own_tokenizer(model, names):
         logger.info("tokenizer_not_checked model=%s: vLLM reads it in another way", model.name)
+    elif "config.json" in names and _json(folder / "config.json").get("model_type") in student.RENDERED_BY_VLLM:
+        _check_rendered(model, name)
     elif names & {"tokenizer.json", "tokenizer_config.json"}:
         await asyncio.to_thread(_check_served, folder, model, name)
 
@@ -90,7 +94,7 @@ def _try_rows(chat: Chat, name: str) -> str:
         DataError: one question and one answer cannot be trained.
     """
     told = []
-    thought = f"{chat.opened}so\n</think>\n" if chat.opened else ""
+    thought = f"{chat.opened}so\n{thoughts.closing_of(chat.opened)}\n" if chat.opened else ""
     for what, turns in _TRIED.items():
         messages = [
             Message(role=turn["role"], content=thought + turn["content"]) if turn["role"] == "assistant" else turn
@@ -138,6 +142,17 @@ def _check_served(folder: Path, model: Model, name: str) -> None:
         ) from error
 
 
+def _check_rendered(model: Model, name: str) -> None:
+    """Raises DataError: the model is given a chat template, or arguments of one, that its server never reads."""
+    for field, given in (("chatTemplate", model.chat_template), ("chatTemplateArgs", model.chat_template_args)):
+        if given:
+            raise DataError(
+                f"{name}: {field} has no effect: vLLM renders this model's conversations by itself; remove it. How "
+                "long it thinks is a field of the request: extraBody: {reasoning_effort: low}"
+            )
+    logger.info("template_not_checked model=%s: vLLM renders its conversations by itself", model.name)
+
+
 def _has_own_tokenizer(model: Model, names: frozenset[str]) -> bool:
     told = {arg.partition("=")[0].replace("_", "-") for arg in model.serving.args}
     mistral = any(fnmatch.fnmatch(file, pattern) for file in names for pattern in _OWN_TOKENIZERS)
@@ -159,23 +174,40 @@ async def _bring(model: Model, origin: Origin, listing: Listing, cache: Path) ->
     return cache
 
 
-def _tensors(
-    model: Model, revision: str | None, folder: Path, names: frozenset[str]
+async def _tensors(
+    model: Model, origin: Origin, listing: Listing, folder: Path
 ) -> Mapping[str, student.Tensor | None] | None:
     """Names of the weights' tensors, with types where headers can be read; None: they cannot be known from here."""
-    is_safe = not names.isdisjoint(("model.safetensors", student.INDEX))
+    files = {file.name: file for file in listing.files}
+    is_safe = not files.keys().isdisjoint(("model.safetensors", student.INDEX))
     listed: dict[str, str] | None = None
-    if student.INDEX in names:
-        listed = student.indexed(_json(folder / student.INDEX), names, f"spec.models {model.name}")
-    found: Mapping[str, student.Tensor | None] | None = None if listed is None else dict.fromkeys(listed)
-    if is_safe and (model.source or "").startswith("file://"):
-        files = ["model.safetensors"] if listed is None else sorted(set(listed.values()))
-        found = student.read_headers(folder, files)
-    elif is_safe and _is_hub(model):
-        found = _from_hub(model, revision)
-    if found is not None and listed is not None and (gone := sorted(listed.keys() - found)):
-        raise DataError(f"{folder}: {student.INDEX} lists {gone[0]}, which no file holds; restore the folder's weights")
+    if student.INDEX in files:
+        listed = student.indexed(_json(folder / student.INDEX), files.keys(), f"spec.models {model.name}")
+    if not is_safe:
+        return None
+    if isinstance(origin, StartReader):
+        names = ["model.safetensors"] if listed is None else sorted(set(listed.values()))
+        found = await _headers([files[name] for name in names], origin, model.source or "")
+    else:
+        found = await asyncio.to_thread(_from_hub, model, listing.revision)
+    if listed is not None and (gone := sorted(listed.keys() - found)):
+        raise DataError(
+            f"{model.source}: {student.INDEX} lists {gone[0]}, which no file holds; restore the folder's weights"
+        )
     return found
+
+
+async def _headers(files: Sequence[PinnedFile], origin: StartReader, source: str) -> dict[str, student.Tensor | None]:
+    """Raises DataError, StoreError: a file is broken, or did not arrive."""
+    tensors: dict[str, student.Tensor | None] = {}
+    for file in files:
+        where = f"{source.rstrip('/')}/{file.name}"
+        start = await origin.start(file, _HEADER_GUESS_BYTES)
+        end = student.header_bytes(start, where)
+        if end > len(start) and file.size_bytes > len(start):
+            start = await origin.start(file, end)
+        tensors |= student.read_header(start, file.size_bytes, where)
+    return tensors
 
 
 def _from_hub(model: Model, revision: str | None) -> dict[str, student.Tensor | None]:

@@ -4,8 +4,8 @@ One worker; the sources are read once, rows wait on disk, and the tables go out 
 What was dropped is in the manifest's metrics: `<table>.read`, `.failed`, `.duplicates`, `.contaminated`, `.overLimit`,
 `.rows`, `.turns`, the user turns of the rows that are kept, and by `.ignored.<column>` the rows in which a column that
 nobody reads holds something; `failures` and `examples` have the bad rows by reason. The table `dropped` lists bad rows
-with what is wrong and contaminated ones with the question they hold; `<table>.tooLong.<model>` is the part of the rows
-that is too long for a model (`lengths`).
+with what is wrong and contaminated ones with the question they hold; `<table>.tooLong.<model>` and its siblings
+(`moaa.plan.lengths`) are the part of the rows that is or may be too long for a model.
 """
 
 import asyncio

@@ -1,11 +1,10 @@
-"""Rules about storage, data, training, the number of iterations, and what must not change during a run."""
+"""Rules about data, training, the number of iterations, and what must not change during a run."""
 
 from collections.abc import Iterator
 
-from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, matches, no_control_character
-from moaa.api.data import Columns, DataSource
+from moaa.api.crd.rule import Reason, Rule, Rules
+from moaa.api.data import Columns
 from moaa.api.evaluation import Gate
-from moaa.api.reading.rules_data import DATA_PATH, DATA_PATH_SAYS, HUB_DATA
 from moaa.api.resource import MoAASpec, Storage
 from moaa.api.training import Training
 
@@ -15,24 +14,6 @@ def _fixed(field: str, why: str) -> Rule:
     return Rule(
         f"self.{field} == oldSelf.{field}",
         f"{field} cannot change: {why}; apply the new value under another name, finished work is found again",
-        f".{field}",
-        Reason.FORBIDDEN,
-    )
-
-
-def _s3_only(field: str) -> Rule:
-    return Rule(
-        f"!has(self.{field}) || self.uri.startsWith('s3://')",
-        f"{field} is for s3:// storage; remove it, or store in s3://",
-        f".{field}",
-        Reason.FORBIDDEN,
-    )
-
-
-def _hub_only(field: str) -> Rule:
-    return Rule(
-        f"!has(self.{field}) || self.source.startsWith('hf://')",
-        f"{field} is for hf:// data sets only; remove it",
         f".{field}",
         Reason.FORBIDDEN,
     )
@@ -95,31 +76,7 @@ def _sources_differ(group: str) -> Rule:
 
 
 RULES: Rules = {
-    Storage: (
-        _fixed("uri", "finished work and this run's record lie there"),
-        *(_s3_only(field) for field in ("endpoint", "region", "secret")),
-        no_control_character("uri"),
-    ),
-    DataSource: (
-        Rule(
-            f"!self.source.startsWith('hf://') || {matches('self.source', HUB_DATA)}",
-            "source must be hf://datasets/owner/name, else it is a model",
-            ".source",
-        ),
-        Rule(
-            f"!{matches('self.source', RELATIVE)}",
-            "source must be an absolute path, file:///…",
-            ".source",
-        ),
-        Rule(
-            f"self.source.startsWith('hf://') || {matches('self.source', DATA_PATH)}",
-            f"source {DATA_PATH_SAYS}",
-            ".source",
-        ),
-        no_control_character("source"),
-        _hub_only("revision"),
-        _hub_only("tokenSecret"),
-    ),
+    Storage: (_fixed("uri", "finished work and this run's record lie there"),),
     Columns: (
         Rule(
             "!has(self.messages) || !has(self.prompt)",

@@ -2,13 +2,19 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import product
+from itertools import combinations, product
 
 from moaa.api.base import decimal_text
-from moaa.api.crd.rule import RELATIVE, Reason, Rule, Rules, listed, matches, no_control_character, quoted
-from moaa.api.models import Endpoint, Header, Model, Parameter, Serving
-from moaa.api.reading.rules_models import CALL, CREDENTIAL, HUB_MODEL, KEY, OWN_ARGS, OWN_HEADERS, USER
-from moaa.api.resource import MoAASpec, Storage
+from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, quoted
+from moaa.api.models import Endpoint, Header, Model, Parameter, ParameterNames, Serving
+from moaa.api.reading.rules_endpoints import (
+    CREDENTIAL,
+    OWN_HEADERS,
+    OWN_NAMES,
+    fields_of_others,
+)
+from moaa.api.reading.rules_models import OWN_ARGS
+from moaa.api.resource import MoAASpec
 
 
 def _unserved() -> str:
@@ -51,35 +57,8 @@ def _spellings(arg: str) -> Iterator[str]:
         yield f"--{first}" + "".join(sign + word for sign, word in zip(signs, words, strict=True))
 
 
-def no_credential(field: str, name: str) -> Rule:
-    """An address without user, password or key. The field may be absent."""
-    user, key = matches(f"self.{name}", USER), matches(f"self.{name}", KEY)
-    return Rule(
-        f"!has(self.{name}) || (!{user} && !{key})",
-        f"{field} holds a credential; put it in a Secret and remove it from the address",
-        f".{name}",
-    )
-
-
-def _hub_only(field: str) -> Rule:
-    return Rule(
-        f"!has(self.{field}) || !has(self.source) || self.source.startsWith('hf://')",
-        f"{field} is for hf:// sources only; remove it",
-        f".{field}",
-        Reason.FORBIDDEN,
-    )
-
-
 RULES: Rules = {
-    Storage: (no_credential("endpoint", "endpoint"),),
     Endpoint: (
-        no_credential("url", "url"),
-        Rule(
-            f"!{matches('self.url', CALL)}",
-            "url ends in the path of one call (/chat/completions); write what stands before it, usually up to /v1",
-            ".url",
-        ),
-        Rule("!self.url.contains('#')", "url holds a '#', and nothing behind it would be sent; remove it", ".url"),
         *(
             Rule(
                 f"!({quoted(parameter)} in self.omit) || !has(self.names.{parameter})",
@@ -99,6 +78,24 @@ RULES: Rules = {
             "headers: two have the same name; keep one",
             ".headers",
             Reason.DUPLICATE,
+        ),
+    ),
+    ParameterNames: (
+        *(
+            Rule(
+                f"!has(self.{parameter}) || !(self.{parameter} in {listed(fields_of_others(parameter))})",
+                f"{parameter} has the name of another field of each request; write what the endpoint calls it, such as "
+                f"{OWN_NAMES[parameter][-1]}",
+                f".{parameter}",
+            )
+            for parameter in Parameter
+        ),
+        Rule(
+            " && ".join(
+                f"(!has(self.{a}) || !has(self.{b}) || self.{a} != self.{b})" for a, b in combinations(Parameter, 2)
+            ),
+            "two parameters have the same name; give each one of its own",
+            reason=Reason.DUPLICATE,
         ),
     ),
     Header: (
@@ -151,24 +148,6 @@ RULES: Rules = {
             "name starts with 'vllm', and vLLM would read Kubernetes' variables of that name as settings; rename it",
             ".name",
         ),
-        Rule(
-            "!has(self.source) || !self.source.startsWith('hf://datasets/')",
-            "source is a data set; a model is hf://owner/name",
-            ".source",
-        ),
-        Rule(
-            "!has(self.source) || !self.source.startsWith('hf://') || self.source.startsWith('hf://datasets/') || "
-            + matches("self.source", HUB_MODEL),
-            "source must be hf://owner/name; a branch or commit goes into revision",
-            ".source",
-        ),
-        Rule(
-            f"!has(self.source) || !{matches('self.source', RELATIVE)}",
-            "source must be an absolute folder, file:///…",
-            ".source",
-        ),
-        no_control_character("source"),
-        _hub_only("tokenSecret"),
     ),
     MoAASpec: (
         Rule(

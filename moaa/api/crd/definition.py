@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from moaa.api.crd import cel_asking, cel_data, cel_models
+from moaa.api.crd import cel_addresses, cel_asking, cel_data, cel_models
 from moaa.api.crd.pod_template import pod_template
 from moaa.api.crd.rule import Rule, Rules, matches
 from moaa.api.crd.schema import VALIDATIONS, Additions, of_field, structural
@@ -95,7 +95,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _root() -> dict[str, Any]:
     additions = Additions(
-        rules=_merged(cel_models.RULES, cel_asking.RULES, cel_data.RULES), keys=KEYS, opaque=pod_template()
+        rules=_merged(cel_addresses.RULES, cel_models.RULES, cel_asking.RULES, cel_data.RULES),
+        keys=KEYS,
+        opaque=pod_template(),
     )
     return {
         "type": "object",

@@ -42,9 +42,6 @@ class Rule:
         return entry | ({} if self.reason is Reason.INVALID else {"reason": self.reason.value})
 
 
-RELATIVE = "^file://[^/]"
-"""A file's URI without the third slash; fields' own patterns refuse a bare file://."""
-
 Rules = dict[type[BaseModel], tuple[Rule, ...]]
 """Rules by the class they are about; they hold for its subclasses too, wherever in the resource these stand."""
 
@@ -63,16 +60,6 @@ def listed(texts: list[str]) -> str:
 def matches(field: str, pattern: str) -> str:
     assert "'" not in pattern, pattern
     return f"{field}.matches(r'{pattern}')"
-
-
-def no_control_character(field: str) -> Rule:
-    """Encoded ones: bare ones the pattern of the field refuses. The field may be absent."""
-    encoded = matches(f"self.{field}", "^file://.*%([01][0-9A-Fa-f]|7[Ff])")
-    return Rule(
-        f"!has(self.{field}) || !{encoded}",
-        f"{field} holds a line break or other control character; remove it",
-        f".{field}",
-    )
 
 
 def is_declared(name: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
 from moaa.api.reading.node import Node
-from moaa.api.reading.rules_asking import asks, benchmark_nodes, used
-from moaa.api.reading.rules_models import unused
+from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
+from moaa.api.reading.rules_models import models_named, unused
 
 
 def idle(spec: Node) -> Iterator[str]:
@@ -60,6 +60,24 @@ def lengths(spec: Node) -> Iterator[str]:
             )
 
 
+def judges_windows(spec: Node) -> Iterator[str]:
+    """A judge reads two answers whole; a pair that it cannot read has no verdict."""
+    compared = [(spec.at("judge"), spec.at("training", "dpo", "maxTokens"))]
+    compared += [(b.at("judge"), b.at("sampling", "maxTokens")) for b in benchmark_nodes(spec)]
+    for judge, limit in compared:
+        for holder in (*judge.at("judges"), judge.at("aggregator")):
+            name = holder.at("model").text
+            for model in models_named(spec, spec.at("student").text if name == STUDENT else name):
+                window, answer = window_of(model).integer(0), limit.integer(0)
+                room = window - min(holder.at("maxTokens").integer(0), window // 4)
+                if limit.given and 2 * answer >= room:
+                    yield (
+                        f"{holder.at('model').name}: two answers of {answer} tokens ({limit.name}) leave no room for a "
+                        f"question in {name}'s {window}, of which {window - room} are for its own; pairs of long "
+                        f"answers have no verdict then: raise {window_of(model).name} or lower {limit.name}"
+                    )
+
+
 def samples_differ(spec: Node) -> Iterator[str]:
     """Several samples at temperature 0 are one answer."""
     holders = [ask.holder for ask in asks(spec) if ask.role == "mixture"]
@@ -97,4 +115,4 @@ def verdict_markers(spec: Node) -> Iterator[str]:
             yield f"{prompt.name}: never asks for {' and '.join(missing)}, and only those are verdicts"
 
 
-ADVICE = (idle, judges_apart, lengths, samples_differ, twins, trained_on_the_test, verdict_markers)
+ADVICE = (idle, judges_apart, lengths, judges_windows, samples_differ, twins, trained_on_the_test, verdict_markers)

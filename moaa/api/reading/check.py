@@ -4,13 +4,13 @@
 every mistake at once. Both run the same rules; `warnings` is advice.
 """
 
-from moaa.api.reading import rules_asking, rules_data, rules_models
+from moaa.api.reading import rules_addresses, rules_asking, rules_data, rules_endpoints, rules_models
 from moaa.api.reading.advice import ADVICE
 from moaa.api.reading.node import Node
 from moaa.api.resource import MoAA
 from moaa.errors import Problem
 
-RULES = (*rules_models.RULES, *rules_asking.RULES, *rules_data.RULES)
+RULES = (*rules_models.RULES, *rules_addresses.RULES, *rules_endpoints.RULES, *rules_asking.RULES, *rules_data.RULES)
 
 
 def check(resource: MoAA) -> list[Problem]:

@@ -1,39 +1,13 @@
 """Rules about storage, data, training and the number of iterations."""
 
-import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
-from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
-from moaa.api.reading.rules_asking import benchmark_nodes
-from moaa.api.reading.rules_models import has_credential
+from moaa.api.reading.rules_addresses import source_nodes
 from moaa.api.training import Optimization, Precision
 from moaa.errors import Problem
 
-DATA_PATH = r"(?i)(/|/[^./]+|\.(parquet|arrow|(jsonl|json|csv|tsv)(\.(gz|bz2|zst))?))$"
-"""How the URI of a file that is read ends, or that of a folder: with a slash, or a last part without a dot."""
-DATA_PATH_SAYS = (
-    "must end with .jsonl, .json, .csv or .tsv (also with .gz, .bz2 or .zst), .parquet or .arrow, "
-    "or with / for a folder"
-)
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
-HUB_DATA = r"^hf:///*datasets/+[^/]+/+[^/]"
-"""The CRD's rules use it too: Python and RE2 read it alike."""
-
-
-def source_nodes(spec: Node) -> Iterator[Node]:
-    yield from spec.at("data", "sft")
-    yield from spec.at("data", "preference")
-    yield from benchmark_nodes(spec)
-
-
-def no_control_characters(spec: Node) -> Iterator[Problem]:
-    """Bare ones the classes refuse; these are encoded, or come from the name of the folder a file lies in."""
-    uris = [spec.at("storage", "uri"), *(m.at("source") for m in spec.at("models"))]
-    for uri in [*uris, *(holder.at("source") for holder in source_nodes(spec))]:
-        if has_control_character(uri.text or ""):
-            yield uri.problem("holds a line break or another control character; remove it, or rename the folder")
 
 
 def storage(spec: Node) -> Iterator[Problem]:
@@ -42,37 +16,6 @@ def storage(spec: Node) -> Iterator[Problem]:
         for field in ("endpoint", "region", "secret"):
             if place.at(field).given:
                 yield place.at(field).problem("is for s3:// storage; remove it, or store in s3://")
-
-
-def no_credentials_in_addresses(spec: Node) -> Iterator[Problem]:
-    addresses = [spec.at("storage", "endpoint"), *(m.at("endpoint", "url") for m in spec.at("models"))]
-    for address in addresses:
-        text = address.text or ""
-        if has_credential(text):
-            yield Problem(
-                address.name, "(hidden)", "holds a credential; put it in a Secret and remove it from the address"
-            )
-        try:
-            urlsplit(text)
-        except ValueError:
-            yield Problem(address.name, "", "is not an address; write http://host:port/path")
-
-
-def sources(spec: Node) -> Iterator[Problem]:
-    for holder in source_nodes(spec):
-        source = holder.at("source")
-        uri = source.text or ""
-        if uri.startswith("hf://"):
-            if not re.search(HUB_DATA, uri):
-                yield source.problem("must be hf://datasets/owner/name; hf://owner/name would be a model")
-            continue
-        if uri.startswith("file://") and not uri.startswith("file:///"):
-            yield source.problem("must be an absolute path, file:///…, or start with file://./ in a file")
-        if uri and not re.search(DATA_PATH, uri):
-            yield source.problem(DATA_PATH_SAYS)
-        for field in ("revision", "tokenSecret"):
-            if uri and holder.at(field).given:
-                yield holder.at(field).problem("is for hf:// data sets only; remove it")
 
 
 def columns(spec: Node) -> Iterator[Problem]:
@@ -155,10 +98,7 @@ def gain_in_range(spec: Node) -> Iterator[Problem]:
 
 
 RULES = (
-    no_control_characters,
     storage,
-    no_credentials_in_addresses,
-    sources,
     columns,
     sources_differ,
     training_shape,

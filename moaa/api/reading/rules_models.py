@@ -1,19 +1,13 @@
-"""Rules about declared models, their sources and how they are served."""
+"""Rules about declared models and how they are served."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 
 from moaa.api.base import SecretKey
 from moaa.api.models import TEMPLATE_ARGUMENTS_OF_OURS, Serving
 from moaa.api.reading.node import Node
-from moaa.api.reading.wording import shown, suggestion
+from moaa.api.reading.wording import suggestion
 from moaa.errors import Problem
-
-HUB_MODEL = r"^hf:///*[^/]+/+[^/]+/*$"
-USER = r"^https?://[^/?#]*@"
-KEY = r"^[^?#]*\?[^#]*(key|token)="
-"""Sources, and addresses with a credential. The CRD's rules use these too: Python and RE2 read them alike."""
 
 OWN_ARGS = (
     "--model",
@@ -51,33 +45,6 @@ _INSTEAD = {
     "--api-key-file": "servers of a run are reached inside it only",
 }
 
-_CALLS = "(chat/completions|completions|responses|messages|embeddings|models)"
-CALL = rf"^https?://[^/?#]+(/[^?#]*)?/{_CALLS}/?([?][^#]*)?$"
-"""A URL whose path ends in that of one call. The CRD's rules use it too: Python and RE2 read it alike."""
-OWN_FIELDS = (
-    *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream"),
-    *("stream_options", "tools", "tool_choice", "functions", "function_call"),
-)
-"""Fields of a request's body that other fields of the resource set, or that would make its answer unreadable."""
-_FIELD_INSTEAD = {
-    "model": "use endpoint.model",
-    "messages": "the rows and prompts say them",
-    "temperature": "use temperature where the model is asked",
-    "top_p": "use topP where the model is asked",
-    "max_tokens": "use maxTokens where the model is asked",
-    "max_completion_tokens": "write endpoint.names: {maxTokens: max_completion_tokens}",
-    "seed": "calls have seeds of their own, from spec.seed",
-    "n": "use samples",
-    **dict.fromkeys(("stream", "stream_options"), "answers are read whole"),
-    **dict.fromkeys(
-        ("tools", "tool_choice", "functions", "function_call"), "an answer is text, and a call of a tool is none"
-    ),
-}
-OWN_HEADERS = ("content-type", "content-length", "host", "connection", "transfer-encoding", "accept-encoding", "expect")
-CREDENTIAL = re.compile(
-    r"(?i)(^|[-_])(api[-_]?key|key|secret|password|authorization|cookie|(access|auth|bearer|security)[-_]?token|token)$"
-)
-"""Names under which credentials travel."""
 _UNSERVED = Serving().model_dump(mode="json", by_alias=True)
 """A serving that says no more than none does."""
 
@@ -96,10 +63,6 @@ _FORBIDDEN_IN_TEMPLATES = (
     "hostIPC",
     "procMount",
 )
-
-
-def has_credential(address: str) -> bool:
-    return re.search(USER, address) is not None or re.search(KEY, address) is not None
 
 
 def declared(spec: Node) -> list[str]:
@@ -157,20 +120,6 @@ def _differs(field: Node) -> bool:
     return name in _UNSERVED and field.value != _UNSERVED[name]
 
 
-def sources(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        source = model.at("source")
-        uri = source.text or ""
-        if uri.startswith("hf://datasets/"):
-            yield source.problem("is a data set; a model is hf://owner/name")
-        elif uri.startswith("hf://") and not re.search(HUB_MODEL, uri):
-            yield source.problem("must be hf://owner/name; a branch or commit goes into revision")
-        elif uri.startswith("file://") and not uri.startswith("file:///"):
-            yield source.problem("must be an absolute folder, file:///…, or start with file://./ in a file")
-        if source.given and not uri.startswith("hf://") and model.at("tokenSecret").given:
-            yield model.at("tokenSecret").problem("is for hf:// sources only; remove it")
-
-
 def serving_args(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         for arg in model.at("serving", "args"):
@@ -179,30 +128,6 @@ def serving_args(spec: Node) -> Iterator[Problem]:
             if flag in OWN_ARGS:
                 instead = _INSTEAD.get(flag, "the executor sets it")
                 yield Node(flag, arg.path).problem(f"cannot be given here: {instead}")
-
-
-def endpoint_urls(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        url = model.at("endpoint", "url")
-        path, mark, query = (url.text or "").partition("?")
-        told = shown(url.value, url.path)
-        if has_credential((url.text or "").replace("#", "?")):  # behind a '#' as well
-            told = "(hidden)"
-        if re.search(CALL, url.text or ""):
-            base, call = re.split(f"/{_CALLS}/?$", path)[:2]
-            remedy = f"ends in /{call}, the path of one call; write what stands before it"
-            yield Problem(url.name, told, remedy if told == "(hidden)" else f"{remedy}: {base}{mark}{query}")
-        if "#" in (url.text or ""):
-            yield Problem(url.name, told, "holds a '#', and nothing behind it would be sent; remove it")
-
-
-def endpoint_parameters(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        endpoint = model.at("endpoint")
-        for parameter in dict.fromkeys(entry.text or "" for entry in endpoint.at("omit")):
-            named = endpoint.at("names", parameter)
-            if named.given:
-                yield named.problem("is also in omit and so never sent; keep one of the two")
 
 
 def chat_templates(spec: Node) -> Iterator[Problem]:
@@ -219,44 +144,6 @@ def chat_templates(spec: Node) -> Iterator[Problem]:
         for entry in arguments.items():
             if entry.path[-1] in TEMPLATE_ARGUMENTS_OF_OURS:
                 yield entry.problem("is decided by each request; remove it")
-
-
-def extra_fields(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        endpoint = model.at("endpoint")
-        renamed = {str(name.value) for name in endpoint.at("names").items()}
-        for entry in model.at("extraBody").items():
-            name = str(entry.path[-1])
-            if name in OWN_FIELDS or name in renamed:
-                instead = _FIELD_INSTEAD.get(name, "every request has it already")
-                yield entry.problem(f"cannot be given here: {instead}")
-            elif name == "chat_template_kwargs" and not endpoint.given:
-                yield entry.problem(
-                    "would make the server's chats other than the ones that are trained; write the model's "
-                    "chatTemplateArgs, which both follow"
-                )
-            elif CREDENTIAL.search(name):
-                yield Problem(entry.name, "(hidden)", "looks like a credential; put it in a Secret, and in a header")
-
-
-def headers(spec: Node) -> Iterator[Problem]:
-    for model in spec.at("models"):
-        endpoint = model.at("endpoint")
-        seen: dict[str, Node] = {}
-        for header in endpoint.at("headers"):
-            name = (header.at("name").text or "").lower()
-            if isinstance(header.value, dict) and header.at("value").given == header.at("secret").given:
-                yield header.problem("give exactly one of value (plain text) and secret (where it is)")
-            if name in OWN_HEADERS:
-                yield header.at("name").problem("is set by the HTTP client; remove it")
-            if name == "authorization" and endpoint.at("secret").given:
-                yield header.at("name").problem(f"is set by {endpoint.at('secret').name} already; keep one of the two")
-            if name in seen:
-                yield header.at("name").problem(f"is the name of {seen[name].name} already; keep one of the two")
-            if header.at("value").given and CREDENTIAL.search(name):
-                yield Problem(header.at("value").name, "(hidden)", "is a credential; put it in a Secret and name that")
-            if name:
-                seen.setdefault(name, header)
 
 
 def templates(spec: Node) -> Iterator[Problem]:
@@ -333,13 +220,8 @@ RULES = (
     names,
     student,
     origins,
-    sources,
     serving_args,
-    endpoint_urls,
-    endpoint_parameters,
-    extra_fields,
     chat_templates,
-    headers,
     templates,
     secrets_collide,
 )

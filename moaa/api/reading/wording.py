@@ -14,26 +14,27 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from moaa.api.base import ADDRESS_PATTERN, MODEL_NAME_PATTERN
+from moaa.api.addresses import DATA_PATTERN, HTTP_PATTERN, MODEL_PATTERN, STORE_PATTERN
+from moaa.api.base import MODEL_NAME_PATTERN
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.yaml_text import Path, Step
-from moaa.api.resource import STORE_PATTERN, MoAA
+from moaa.api.resource import MoAA
 
 MAX_SHOWN = 60
 """Characters of a value that a message repeats."""
 
 _SECRET_NAME = re.compile(r"token(?!s|iz)|secret|passw|api_?-?key|access_?-?key|credential|authorization|bearer", re.I)
 _SECRET_LOOKS = re.compile(
-    r"hf_\w{16,}|sk-[\w-]{16,}|gh[pousr]_\w{16,}|A(KI|SI)A[A-Z0-9]{12,}|eyJ[\w-]{8,}\.|-----BEGIN|://[^/\s@]+:[^/\s@]+@"
+    r"hf_\w{16,}|sk-[\w-]{16,}|gh[pousr]_\w{16,}|A(KI|SI)A[A-Z0-9]{12,}|eyJ[\w-]{8,}\.|-----BEGIN|://\S*:\S*@"
     r"|^(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[A-Za-z0-9+=_]{32,}$"
 )
 
 _PATTERNS: Mapping[str, str] = {
     MODEL_NAME_PATTERN: "must be lower-case letters, digits and '-', starting and ending with a letter or digit",
     r"^[a-z]([a-z0-9-]*[a-z0-9])?$": "must be lower-case letters, digits and '-', starting with a letter",
-    r"^(hf|s3|file)://[^\x00-\x1f\x7f]+$": "must be hf://datasets/owner/name, s3://bucket/key or file:///path",
-    r"^(hf|s3|file|pvc)://[^\x00-\x1f\x7f]+$": "must be hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder",
-    ADDRESS_PATTERN: "must be an http:// or https:// address without spaces",
+    DATA_PATTERN: "must be hf://datasets/owner/name, s3://bucket/key or file:///path",
+    MODEL_PATTERN: "must be hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder",
+    HTTP_PATTERN: "must be http:// or https://, a host, a :port if need be, and a path, without spaces",
     STORE_PATTERN: "must be s3://bucket/prefix or file:///folder",
 }
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from moaa.errors import DataError
 from moaa.store.stages.folders import folder_digest
@@ -53,6 +53,15 @@ class Origin(Protocol):
             DataError: the content is not what was pinned, or is gone.
             StoreError: the other side could not be reached; try again.
         """
+        ...
+
+
+@runtime_checkable
+class StartReader(Protocol):
+    """An origin whose files can be read from their beginning, without the rest."""
+
+    async def start(self, file: PinnedFile, size_bytes: int) -> bytes:
+        """The first bytes of a pinned file, or all of a shorter one. Raises DataError, StoreError: as `fetch`."""
         ...
 
 

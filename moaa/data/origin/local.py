@@ -24,6 +24,18 @@ class LocalOrigin:
             raise changed(self._uri, file, f"{found.digest} ({found.size_bytes} bytes)")
         return path
 
+    async def start(self, file: PinnedFile, size_bytes: int) -> bytes:
+        """As `StartReader.start`; whether the content is the pinned one is not looked at."""
+        return await asyncio.to_thread(self._start, file, size_bytes)
+
+    def _start(self, file: PinnedFile, size_bytes: int) -> bytes:
+        path = self._path if self._path.is_file() else self._path / file.name
+        try:
+            with path.open("rb") as opened:
+                return opened.read(size_bytes)
+        except OSError as error:
+            raise DataError(f"{self._uri}: {file.name}: {error.strerror}; make it readable") from error
+
     def _pin(self, select: Select) -> Listing:
         names = [self._path.name] if self._path.is_file() else self._names()
         root = self._path.parent if self._path.is_file() else self._path

@@ -6,12 +6,15 @@ An ETag is not a content hash for objects uploaded in parts, but it changes when
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
 from moaa.errors import DataError, MoaaError, StoreError
 from moaa.store.objects.s3_errors import Outcome, sort_error
 from moaa.store.objects.s3_requests import FAILURES, Requests, get_if_match
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 CHUNK_BYTES = 1 << 20
 Answer = TypeVar("Answer")
@@ -36,11 +39,19 @@ class S3Origin:
         requests = self._connect(self._bucket)
         target = folder / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        keys = [f"{self._key.rstrip('/')}/{file.name}".lstrip("/")]
-        if self._key.rpartition("/")[2] == file.name:  # the source is most likely the object itself
-            keys.insert(0, self._key)
-        await self._ask(requests, lambda: self._download(requests, keys, file, target), file)
+        await self._ask(requests, lambda: self._download(requests, file, target), file)
         return target
+
+    async def start(self, file: PinnedFile, size_bytes: int) -> bytes:
+        """As `StartReader.start`."""
+        if not file.size_bytes:  # an empty object has no range
+            return b""
+        requests = self._connect(self._bucket)
+
+        def read() -> bytes:
+            return self._get(requests, file, Range=f"bytes=0-{size_bytes - 1}")["Body"].read()
+
+        return await self._ask(requests, read, file)
 
     def _objects(self, requests: Requests) -> dict[str, PinnedFile]:
         """Objects by relative name. An object whose key is the whole URI is the source, whatever else is below."""
@@ -58,18 +69,20 @@ class S3Origin:
                     found[name] = PinnedFile(name, item["Size"], f"etag:{etag}")
         return found
 
-    def _download(self, requests: Requests, keys: list[str], file: PinnedFile, target: Path) -> None:
-        """The first of `keys` that exists, through a temporary name."""
-        etag = file.digest.removeprefix("etag:")
-        for key in keys[:-1]:
+    def _get(self, requests: Requests, file: PinnedFile, **more: str) -> "GetObjectOutputTypeDef":
+        """The object itself where the source is one, else the one of that name below it."""
+        etag, key = file.digest.removeprefix("etag:"), f"{self._key.rstrip('/')}/{file.name}".lstrip("/")
+        if self._key.rpartition("/")[2] == file.name:  # the source is most likely the object itself
             try:
-                answer = get_if_match(requests.client, etag, Bucket=self._bucket, Key=key)
-                break
+                return get_if_match(requests.client, etag, Bucket=self._bucket, Key=self._key, **more)
             except FAILURES as error:
                 if sort_error(error).meaning != "missing":
                     raise
-        else:
-            answer = get_if_match(requests.client, etag, Bucket=self._bucket, Key=keys[-1])
+        return get_if_match(requests.client, etag, Bucket=self._bucket, Key=key, **more)
+
+    def _download(self, requests: Requests, file: PinnedFile, target: Path) -> None:
+        """Through a temporary name."""
+        answer = self._get(requests, file)
         partial = target.with_name(target.name + ".part")
         with partial.open("wb") as out:
             for block in answer["Body"].iter_chunks(CHUNK_BYTES):

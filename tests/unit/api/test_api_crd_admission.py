@@ -92,8 +92,17 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__models__0": {"name": "a", "endpoint": {"url": "http://models/", "model": "m"}},
         "spec__models__1": {"name": "b", "endpoint": {"url": "https://x/v1?next=/models", "model": "m"}},
     },
-    "a bucket's server whose fragment looks like a key": {
-        "spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x/#?key=1"}
+    "a bucket's server with a path": {
+        "spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x:8443/storage/v1/s3/"}
+    },
+    "a server's address in brackets": {
+        "spec__models__0": {"name": "a", "endpoint": {"url": "http://[::1]:8000/v1", "model": "m"}}
+    },
+    "a key with any character": {"spec__storage__uri": "s3://bucket/exp#1/x?y z"},
+    "a bucket of another server": {"spec__models__0__source": "s3://My_bucket/x#1?y"},
+    "a whole claim": {"spec__models__0__source": "pvc://models.team-a"},
+    "a folder of a data set on the Hub": {
+        "spec__data__sft": [{"source": "hf://datasets/o-1/d_x.y/some folder/é", "limit": 1}]
     },
     "a folder with a percent sign": {"spec__models__0__source": "file:///100%25/%20"},
     "a revision of a hub model": {
@@ -205,6 +214,7 @@ def test_a_field_of_a_pod_template_without_a_value_is_none() -> None:
 
 OPAQUE = "a JSON object of any shape is opaque to CEL"
 NOT_IN_THE_CRD = {
+    "a port too high in the storage's server": "a schema sees no numbers in a text",
     "api version": "the server knows the resource by it",
     "kind": "the server knows the resource by it",
     "no name": "the server's own rule about metadata",
@@ -215,6 +225,9 @@ NOT_IN_THE_CRD = {
     "a key in the body": OPAQUE,
     "a tool": OPAQUE,
     "a template's arguments for a server of ours": OPAQUE,
+    "a template in the body for a server of ours": OPAQUE,
+    "log-probabilities nobody reads": OPAQUE,
+    "the name of a parameter in the body": OPAQUE,
     "an infinite number": "JSON has none",
 }
 
@@ -296,6 +309,10 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "dpo batch does not divide": (
         {"spec__training__resources": {"workers": 3}, "spec__training__sft": {"batchSize": 3}},
         "spec.training.dpo.batchSize",
+    ),
+    "key and fragment in an address": (
+        {"spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x/#?key=1"}},
+        "spec.storage.endpoint",
     ),
     "key in an address": (
         {"spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3/?x=1&api_key=2"}},

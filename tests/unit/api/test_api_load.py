@@ -412,6 +412,15 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__prompts": {"single": "{question}{answer_a}{answer_b} [[A]]"}},
         "never asks for [[B]]",
     ),
+    "a judge without room for two long samples": (
+        {"spec__training__dpo": {"maxTokens": 3100}},
+        "spec.judge.judges[0].model: two answers of 3100 tokens (spec.training.dpo.maxTokens) leave no room",
+    ),
+    "a benchmark's judge without room for two long answers": (
+        {"spec__models__4__serving": {"maxModelLen": 4096}},
+        "in eva's 4096, of which 1024 are for its own; pairs of long answers have no verdict then: raise "
+        "spec.models[4].serving.maxModelLen or lower spec.evaluation.selection[0].sampling.maxTokens",
+    ),
     "twins": ({"spec__mixture__layers__0__proposers__1__model": "a"}, "'a' stands 2 times"),
     "trained on the test": (
         {"spec__evaluation__selection__0__source": "file:///sft.jsonl"},

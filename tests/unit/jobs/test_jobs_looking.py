@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from moaa.api.models import Model
 from moaa.api.training import Thinking
 from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError
+from moaa.thoughts import PAIRS
 from moaa_jobs.stages.looking import look
 from moaa_jobs.training.rows import student
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
@@ -50,6 +52,24 @@ async def test_small_conversations_are_tried(family: str, tmp_path: Path, caplog
     (line,) = [record.getMessage() for record in caplog.records if "student_checked" in record.message]
     assert all(f"{what}=" in line for what in ("one-turn", "several-turns", "system", "line-break-first"))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(("opening", "closing"), PAIRS, ids=[opening for opening, _ in PAIRS])
+async def test_a_prompt_may_open_a_thought_with_any_known_tag(opening: str, closing: str, tmp_path: Path) -> None:
+    told, folder = FAMILIES["opens-thoughts"], write_model(tmp_path / "m")
+    template = str(told.template).replace("</think>", closing).replace("<think>", opening)
+    replace(told, template=template, plain=(opening, closing)).tokenizer().save_pretrained(folder)
+    await looked(folder, thinking=Thinking.AS_GIVEN)
+
+
+async def test_a_model_that_vllm_renders_itself_is_no_student_and_reads_no_template(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", config={"model_type": "gpt_oss", "quantization_config": {"quant_method": "x"}})
+    with pytest.raises(DataError, match=r"gpt_oss model by itself.*choose another student"):
+        await looked(folder)
+    await looked(folder, is_student=False)
+    for fields in ({"chatTemplate": CHATML}, {"chatTemplateArgs": {"reasoning_effort": "low"}}):
+        with pytest.raises(DataError, match=rf"{next(iter(fields))} has no effect.*reasoning_effort: low"):
+            await looked(folder, is_student=False, **fields)
 
 
 @pytest.mark.parametrize("missing", WITHOUT.values(), ids=WITHOUT)

@@ -21,6 +21,7 @@ from moaa.api.models import Model
 from moaa.api.training import Thinking
 from moaa.conversation import Message
 from moaa.errors import DataError
+from moaa.thoughts import TAGS
 from moaa_jobs.training.rows import thoughts
 from moaa_jobs.training.rows.template import Template, TemplateRefuses, source_of
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
@@ -197,7 +198,7 @@ def _control(template: Template, rendered: str) -> frozenset[int]:
     added = template.tokenizer.added_tokens_decoder
     written = set(template.ids(rendered)) & set(added)
     special = {token for token, described in added.items() if described.special}
-    marks = {token for token, described in added.items() if described.content in thoughts.TEXTS}
+    marks = {token for token, described in added.items() if described.content in TAGS}
     unknown = {template.tokenizer.unk_token_id}
     return frozenset((written | special) - marks - unknown)
 

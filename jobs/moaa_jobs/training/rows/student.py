@@ -7,8 +7,7 @@ known by name, for others only those that all have. Loading checks the rest (`mo
 
 import fnmatch
 import json
-import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,9 @@ _KNOWN: Mapping[str, tuple[tuple[str, ...], bool]] = {
 _NEEDLESS = ("lm_head.weight", "*.bias", "*rotary_emb.inv_freq")
 """May be there: a head that is tied, biases where the configuration has them, tables that older versions stored."""
 
+RENDERED_BY_VLLM = frozenset({"gpt_oss"})
+"""By model_type: vLLM has code of its own for these in place of a chat template, whatever template they are given."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -74,6 +76,12 @@ def check(contents: Contents, name: str, *, reads_pickles: bool) -> None:
         DataError: weights are missing, unexpected, quantised, an adapter's, or need code of their own.
     """
     check_files(contents.names, name, reads_pickles=reads_pickles)
+    if contents.config.get("model_type") in RENDERED_BY_VLLM:
+        raise DataError(
+            f"{name}: vLLM renders the conversations of a {contents.config['model_type']} model by itself and reads no "
+            "chat template, so that it cannot be trained as it is served; choose another student (this one may "
+            "propose, aggregate and judge)"
+        )
     quantised = _quantisation(contents.config)
     if quantised:
         raise DataError(
@@ -175,30 +183,34 @@ def _compared(found: frozenset[str], config: Mapping[str, object]) -> tuple[set[
     return wanted - bare, extra
 
 
-def read_headers(folder: Path, files: Iterable[str]) -> dict[str, Tensor | None]:
-    """Tensors of safetensors files by name, from their headers. Raises DataError: a file is cut short or broken."""
-    tensors: dict[str, Tensor | None] = {}
-    for file in files:
-        header, end = _header(folder / file)
-        header.pop("__metadata__", None)
-        tensors |= {tensor: Tensor(d["dtype"], tuple(d["shape"])) for tensor, d in header.items()}
-        last = max((d["data_offsets"][1] for d in header.values()), default=0)
-        size = (folder / file).stat().st_size
-        if size != end + last:
-            raise DataError(f"{folder / file}: has {size} bytes where its header says {end + last}; copy it again")
-    return tensors
+def header_bytes(start: bytes, file: str) -> int:
+    """Where the header of a safetensors file ends, by its first 8 bytes. Raises DataError: it is no such file."""
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 8 or length > _MAX_HEADER_BYTES:
+        raise DataError(f"{file}: is no safetensors file ({_told(start, length)}); copy it again")
+    return 8 + length
 
 
-def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """The header and where it ends in the file."""
+def _told(start: bytes, length: int) -> str:
+    return f"{len(start)} bytes" if len(start) < 8 else f"a header of {length} bytes"
+
+
+def read_header(start: bytes, size_bytes: int, file: str) -> dict[str, Tensor | None]:
+    """Tensors by name, from the beginning of a safetensors file of that size.
+
+    Raises:
+        DataError: the file is cut short or broken.
+    """
+    end = header_bytes(start, file)
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > _MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {length} bytes")
-            return json.loads(opened.read(length)), 8 + length
-    except (OSError, ValueError, struct.error) as error:
+        header: dict[str, Any] = json.loads(start[8:end])
+    except ValueError as error:
         raise DataError(f"{file}: is no safetensors file ({error}); copy it again") from error
+    header.pop("__metadata__", None)
+    whole = end + max((described["data_offsets"][1] for described in header.values()), default=0)
+    if size_bytes != whole:
+        raise DataError(f"{file}: has {size_bytes} bytes where its header says {whole}; copy it again")
+    return {tensor: Tensor(d["dtype"], tuple(d["shape"])) for tensor, d in header.items()}
 
 
 def check_safetensors(names: Collection[str], name: str) -> None:

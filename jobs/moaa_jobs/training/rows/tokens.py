@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from moaa.api.training import Thinking
 from moaa.conversation import Message
 from moaa.rows import ConversationRow, PairRow
+from moaa.thoughts import holds_thought, split_channels
 from moaa_jobs.training.rows import thoughts
 from moaa_jobs.training.rows.chat import Chat, spelling
 from moaa_jobs.training.rows.template import TemplateRefuses
@@ -152,7 +153,9 @@ def _without_thoughts(messages: Sequence[Message]) -> list[Message]:
 
 def _body(chat: Chat, prompt: str, asked: list[Message], answer: str) -> str:
     """The text between the prompt and the end of the turn: the answer, with the white space the template gives it."""
-    if chat.thinking is Thinking.ANSWER_ONLY and thoughts.begins_with_thought(answer):
+    if split_channels(answer) is not None:
+        raise _Untrainable(THOUGHT_IN_ANSWER, "in channels, as gpt-oss writes them; leave only the answer in the data")
+    if chat.thinking is Thinking.ANSWER_ONLY and holds_thought(answer):
         raise _Untrainable(THOUGHT_IN_ANSWER, "training.thinking: AsGiven would train it")
     if chat.opened:
         rest = thoughts.continued(answer, chat.opened)

@@ -26,4 +26,5 @@ def file_system(storage: Storage) -> tuple[pafs.FileSystem, str]:
         return pafs.S3FileSystem(region=region), root
     endpoint = urlsplit(url)
     scheme: Literal["http", "https"] = "http" if endpoint.scheme == "http" else "https"
-    return pafs.S3FileSystem(region=region, endpoint_override=endpoint.netloc, scheme=scheme), root
+    address = f"{endpoint.netloc}{endpoint.path}".rstrip("/")
+    return pafs.S3FileSystem(region=region, endpoint_override=address, scheme=scheme), root

@@ -1,17 +1,23 @@
 """DeepSpeed's configuration, the workers' configuration, token tables and the manifest's figures."""
 
 import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pyarrow.fs as pafs
 import pytest
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
 
 from moaa.api.models import Model
 from moaa.api.resource import Storage
 from moaa.api.training import Sft
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
+from moaa.store.objects.s3_requests import S3Account, S3Limits, connect
 from moaa.weights.find import ModelWeights
 from moaa_jobs.training.driver.publish import figures
 from moaa_jobs.training.rows import table as token_table
@@ -119,6 +125,47 @@ def test_an_s3_server_is_found_however_it_is_given(given: str, monkeypatch: pyte
         monkeypatch.setenv(given, "http://host:7070")
     filesystem, _ = file_system(Storage.model_validate(storage))
     assert filesystem == pafs.S3FileSystem(region="eu-west-3", endpoint_override="host:7070", scheme="http")
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[str]]]:
+    """A server that holds nothing, and the paths it was asked for."""
+    paths: list[str] = []
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            paths.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", paths
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_s_path_stands_before_every_bucket(
+    asked: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, paths = asked
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    endpoint = f"{address}/storage/v1/s3/"
+    filesystem, root = file_system(Storage(uri="s3://bucket/a", endpoint=endpoint, region="eu"))
+    assert filesystem.get_file_info(f"{root}/b").type is pafs.FileType.NotFound
+    key = SecretStr("x")
+    client = connect(S3Account(endpoint=endpoint, access_key_id=key, secret_access_key=key), S3Limits())
+    with pytest.raises(ClientError, match="404"):
+        client.head_object(Bucket="bucket", Key="a/b")
+    assert {paths[0], paths[-1]} == {"/storage/v1/s3/bucket/a/b"}
 
 
 def test_a_folder_is_found_by_its_name_not_by_its_uri() -> None:

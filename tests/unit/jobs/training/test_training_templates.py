@@ -244,6 +244,10 @@ def test_an_argument_that_the_template_does_not_read_is_named() -> None:
         ("<|im_start|>user", tokens.CONTROL_IN_ANSWER),
         ("so<|im_end|>", tokens.STOP_IN_ANSWER),
         ("<think>\nso\n</think>\nyes", tokens.THOUGHT_IN_ANSWER),
+        (
+            "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>yes",
+            tokens.THOUGHT_IN_ANSWER,
+        ),
         ("", tokens.EMPTY_ANSWER),
     ],
 )

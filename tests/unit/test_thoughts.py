@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.client.thought import split_thought
+from moaa.thoughts import holds_thought, split_thought
 
 FENCED = "Write it so:\n```xml\n<think>\nhm\n</think>\n```\nThen answer."
 SPOKEN = "The <think> tag opens and the </think> tag closes."
@@ -34,6 +34,9 @@ SPOKEN = "The <think> tag opens and the </think> tag closes."
         ("<seed:think>a</seed:think>four", "a", "four"),
         ("[THINK]a[/THINK]four", "a", "four"),
         ("◁think▷a◁/think▷four", "a", "four"),
+        ("<mm:think>a</mm:think>four", "a", "four"),
+        ("<|START_THINKING|>a<|END_THINKING|>four", "a", "four"),
+        ("<|channel>thought\na<channel|>four", "a", "four"),
         # An answer about the tags is an answer.
         (FENCED, "", FENCED),
         (SPOKEN, "", SPOKEN),
@@ -48,6 +51,41 @@ SPOKEN = "The <think> tag opens and the </think> tag closes."
 )
 def test_thought_and_answer_are_told_apart(text: str, thought: str, answer: str) -> None:
     assert split_thought(text) == (thought, answer)
+
+
+ANALYSIS = "<|channel|>analysis<|message|>2+2<|end|>"
+FINAL = "<|start|>assistant<|channel|>final<|message|>four"
+CHANNELS = {
+    "whole": (ANALYSIS + FINAL + "<|return|>", "2+2", "four"),
+    "no end": (ANALYSIS + FINAL, "2+2", "four"),
+    "an answer alone": ("<|channel|>final<|message|>four<|end|>", "", "four"),
+    "with the prompt's end": ("<|start|>assistant" + ANALYSIS + FINAL, "2+2", "four"),
+    "a control token lost": ("analysis<|message|>2+2<|end|>" + FINAL, "2+2", "four"),
+    "the prompt's word left": ("assistant" + ANALYSIS + FINAL, "2+2", "four"),
+    "cut in its thought": ("<|channel|>analysis<|message|>2+", "2+", ""),
+    "a form for the answer": (ANALYSIS + FINAL.replace("<|message|>", "<|constrain|>json<|message|>"), "2+2", "four"),
+    "a call of a tool": (
+        ANALYSIS + "<|start|>assistant<|channel|>commentary to=functions.add <|constrain|>json<|message|>{}<|call|>",
+        "2+2\n\n{}",
+        "",
+    ),
+    "said before a call": ("<|channel|>commentary<|message|>I add.<|end|>" + FINAL, "I add.", "four"),
+    "two thoughts": (ANALYSIS + "<|start|>assistant" + ANALYSIS + FINAL, "2+2\n\n2+2", "four"),
+    "without control tokens": ("analysis2+2.assistantfinalfour", "2+2.", "four"),
+    "an answer about them": (
+        FINAL + ": `<|channel|>analysis<|message|>` opens it",
+        "",
+        "four: `<|channel|>analysis<|message|>` opens it",
+    ),
+    "text about them": ("Write <|channel|>final<|message|>x.", "", "Write <|channel|>final<|message|>x."),
+    "an answer on analysis": ("analysis of the final assistant", "", "analysis of the final assistant"),
+}
+
+
+@pytest.mark.parametrize(("text", "thought", "answer"), CHANNELS.values(), ids=CHANNELS.keys())
+def test_channels_are_told_apart(text: str, thought: str, answer: str) -> None:
+    assert split_thought(text) == (thought, answer)
+    assert holds_thought(text) == (answer != text)
 
 
 PIECES = st.sampled_from(["<think>", "</think>", "\n", "four", " ", "`", "```\n", "[THINK]", "[/THINK]", "<", "hm"])

@@ -1,0 +1,231 @@
+"""Who reads the rows of each table, and what stands beside a row when it is read. Pure.
+
+A reader is asked about a row (members of the mixture, the student, judges) or trained on it. What models write before
+that is not known yet; how long it may be and is likely to be is declared, or assumed as in the forecast.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from moaa.api import STUDENT, MoAA
+from moaa.api.base import GIVEN_ANSWERS
+from moaa.api.data import Answers
+from moaa.api.evaluation import Benchmark, Pairwise
+from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture
+from moaa.api.prompts import PLACEHOLDERS, effective, render
+from moaa.asking.load import written
+from moaa.conversation import Conversation, Message
+from moaa.judge.methods import method_of
+from moaa.judge.mixture import EVALUATION_TOKENS
+from moaa.judge.prompts import criteria_list, question_text
+from moaa.plan.graph import benchmarks
+
+_SHOWS_ANSWERS = frozenset({"question", "answer_a", "answer_b"})
+"""Placeholders of a prompt that shows a judge a question and both answers."""
+
+
+class View(StrEnum):
+    """How a row is shown."""
+
+    GIVEN = "Given"
+    """As it is."""
+    TURNS = "Turns"
+    """Every user turn is answered in the context of the model's own replies; the data's are dropped."""
+    PROMPT = "Prompt"
+    """Up to the last user turn, the data's replies included."""
+    QUESTION = "Question"
+    """The same as the question in a judge's prompt."""
+    EXCHANGE = "Exchange"
+    """As the question in a judge's prompt, of the user's turns alone: a judged answer is all of the model's replies."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of models beside the row, all together, in tokens."""
+
+    number: int = 0
+    likely: int = 0
+    most: int = 0
+
+
+NONE = Texts()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model that has to read a table's rows."""
+
+    table: str
+    model: str
+    """As declared."""
+    remedy: str
+    ends_row: bool
+    """Whether a row that is too long for it fails. If not, the row has one proposal or verdict fewer."""
+    max_tokens: int | None = None
+    """Of an answer to the row; None: it is trained on."""
+    view: View = View.GIVEN
+    around: str = ""
+    """What the prompt says beside the row and the texts of models."""
+    whole: Texts = NONE
+    """Never shortened: what is too long with them is too long. For each of `times`."""
+    cut: Texts = NONE
+    """Shortened where they do not fit."""
+    max_length: int = 0
+    """Of a row that is trained on."""
+
+    def prompt(self, row: Conversation) -> Conversation:
+        """What it reads, without texts of models."""
+        last = max((i for i, message in enumerate(row) if message["role"] == "user"), default=len(row) - 1)
+        match self.view:
+            case View.GIVEN:
+                return row
+            case View.TURNS:
+                begin = [Message(role="system", content=self.around)] if self.around else []
+                return [*begin, *(message for message in row if message["role"] != "assistant")]
+            case View.PROMPT:
+                return row[: last + 1]
+            case View.QUESTION:
+                asked = question_text(row)
+            case View.EXCHANGE:
+                asked = "\n\n".join(message["content"] for message in row if message["role"] != "assistant")
+            case _:
+                assert_never(self.view)
+        return [Message(role="user", content=self.around + asked)]
+
+    def times(self, row: Conversation) -> int:
+        """How often `whole` stands beside the row."""
+        turns = sum(message["role"] == "user" for message in row)
+        match self.view:
+            case View.GIVEN | View.PROMPT | View.QUESTION:
+                return 1
+            case View.TURNS:
+                return turns if self.max_tokens is None else max(turns - 1, 0)
+            case View.EXCHANGE:
+                return turns
+            case _:
+                assert_never(self.view)
+
+
+def _answer(max_tokens: int) -> Texts:
+    return Texts(1, written(max_tokens), max_tokens)
+
+
+def _trained(max_tokens: int) -> Texts:
+    """That one answer of `max_tokens` may fill maxLength needs no rows to be known: `moaa validate` says it."""
+    usual = written(max_tokens)
+    return Texts(1, usual, usual)
+
+
+def readers(resource: MoAA) -> Iterator[Reader]:
+    """All models that read a table's rows."""
+    spec = resource.spec
+    training, student = spec.training, spec.student
+    for number, source in enumerate(spec.data.sft):
+        table = f"sft-{number}"
+        if source.answers is Answers.MIXTURE and spec.mixture is not None:
+            yield from _mixture(table, spec.mixture, resource)
+        if training.sft is not None:
+            yield _trained_on(table, source.answers, resource, training.sft.max_length)
+    if training.dpo is not None:
+        dpo, answer = training.dpo, _trained(training.dpo.max_tokens)
+        for number in range(len(spec.data.preference)):
+            table = f"preference-{number}"
+            yield Reader(table, student, _window(student), True, dpo.max_tokens, view=View.PROMPT)
+            yield Reader(
+                table, student, "raise training.dpo.maxLength", True,
+                max_length=dpo.max_length, view=View.PROMPT, whole=answer,
+            )  # fmt: skip
+            if spec.judge is not None:
+                yield from _judge(table, spec.judge, resource, View.QUESTION, (dpo.max_tokens,) * 2)
+    for benchmark in benchmarks(spec):
+        yield from _benchmark(benchmark, resource)
+
+
+def _trained_on(table: str, answers: Answers, resource: MoAA, max_length: int) -> Reader:
+    spec, remedy = resource.spec, "raise training.sft.maxLength"
+    match answers:
+        case Answers.GIVEN:
+            return Reader(table, spec.student, remedy, True, max_length=max_length)
+        case Answers.MIXTURE:
+            assert spec.mixture is not None, "the resource's validation asks for one"
+            answer = _trained(spec.mixture.aggregator.max_tokens)
+            return Reader(table, spec.student, remedy, True, max_length=max_length, view=View.TURNS, whole=answer)
+        case _:
+            assert_never(answers)
+
+
+def _window(model: str) -> str:
+    return f"raise maxModelLen of spec.models {model}, or lower maxTokens where it is asked"
+
+
+def _mixture(table: str, mixture: Mixture, resource: MoAA) -> Iterator[Reader]:
+    prompts = effective(resource.spec.prompts)
+    instruction = render(prompts["aggregate"], {"proposals": ""}, prompts)
+    around, shown, answer = "", NONE, _answer(mixture.aggregator.max_tokens)
+    for layer in mixture.layers:
+        for one in layer.proposers:
+            name = _declared(one.model, resource)
+            yield Reader(table, name, _window(name), False, one.max_tokens, View.TURNS, around, answer, shown)
+        around, shown = instruction, _proposals(layer)
+    name = _declared(mixture.aggregator.model, resource)
+    yield Reader(table, name, _window(name), True, answer.most, View.TURNS, around, answer, shown)
+
+
+def _declared(name: str, resource: MoAA) -> str:
+    return resource.spec.student if name == STUDENT else name
+
+
+def _proposals(layer: Layer) -> Texts:
+    return Texts(
+        sum(p.samples for p in layer.proposers),
+        sum(p.samples * written(p.max_tokens) for p in layer.proposers),
+        sum(p.samples * p.max_tokens for p in layer.proposers),
+    )
+
+
+def _benchmark(benchmark: Benchmark, resource: MoAA) -> Iterator[Reader]:
+    spec, table, most = resource.spec, f"eval-{benchmark.name}", benchmark.sampling.max_tokens
+    names = [spec.student]
+    if spec.evaluation.members and spec.mixture is not None:
+        names += [p.model for layer in spec.mixture.layers for p in layer.proposers] + [spec.mixture.aggregator.model]
+        yield from _mixture(table, spec.mixture, resource)
+    if isinstance(benchmark, Pairwise):
+        names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []
+        # Answers of the data are as long as they are; one side is a model's in any case.
+        sides = (most,) if benchmark.baseline == GIVEN_ANSWERS else (most, most)
+        yield from _judge(table, benchmark.judge, resource, View.EXCHANGE, sides)
+    for name in dict.fromkeys(_declared(name, resource) for name in names):
+        yield Reader(table, name, _window(name), name == spec.student, most, View.TURNS, whole=_answer(most))
+
+
+def _judge(table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...]) -> Iterator[Reader]:
+    """Each of its models with the longest prompt of its method; `answers` are the most tokens of those it compares."""
+    around = _instruction(judge, resource)
+    whole = Texts(len(answers), sum(written(most) for most in answers), sum(answers))
+    for one in judge.judges:
+        yield _judging(table, one, resource, view, around, whole, NONE)
+    if judge.aggregator is not None:
+        read = Texts(
+            len(judge.judges),
+            sum(written(one.max_tokens, EVALUATION_TOKENS) for one in judge.judges),
+            sum(one.max_tokens for one in judge.judges),
+        )
+        yield _judging(table, judge.aggregator, resource, view, around, whole, read)
+
+
+def _judging(table: str, one: JudgeModel, resource: MoAA, view: View, around: str, whole: Texts, cut: Texts) -> Reader:
+    name = _declared(one.model, resource)
+    remedy = f"raise maxModelLen of spec.models {name}, or lower maxTokens of the answers that it compares"
+    return Reader(table, name, remedy, False, one.max_tokens, view, around, whole, cut)
+
+
+def _instruction(judge: Judge, resource: MoAA) -> str:
+    """The shortest of the method's prompts that show both answers, without them: what is too long with it is too long
+    with each."""
+    prompts = effective(resource.spec.prompts)
+    criteria = criteria_list(judge.criteria_choices[: judge.criteria or None], prompts)
+    values = {name: "" for must, may in PLACEHOLDERS.values() for name in must | may} | {"criteria": criteria}
+    shown = [name for name in method_of(judge).prompts if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
+    return min((render(prompts[name], values, prompts) for name in shown), key=len, default="")
