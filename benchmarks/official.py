@@ -60,7 +60,7 @@ class Result:
         difference = ours - official
         bound = "" if limit is None else f", limit {limit:g}"
         self.lines.append(f"  {name:44} ours {ours:10.4f}  official {official:10.4f}  {difference:+.6f}{bound}")
-        self.differences.append(f"| {name} | {difference:+.3g} | {'–' if limit is None else f'{limit:g}'} |")
+        self.differences.append(f"| {name} | {round(difference, 6):+.3g} | {'–' if limit is None else f'{limit:g}'} |")
         if limit is not None and not abs(difference) <= limit:
             self.failures.append(f"{name}: {difference:+.4f}, allowed {limit:g}")
         return difference
@@ -271,7 +271,8 @@ published figures are others' (AlpacaEval's CC BY-NC 4.0) and are not part of th
 
 The gamed rows of AlpacaEval were rebuilt from published weights, and difficulty from two models' predictions, since
 the authors' file was not at hand. Not compared, for want of published games: Arena-Hard's scores, style control and
-intervals, MT-Bench's grades, RewardBench 2. These are tested on made-up games (tests/unit/scoring).
+intervals, MT-Bench's grades, RewardBench 2. These are tested on made-up games (tests/unit/scoring). MT-Bench below
+shows only that the published scores are means of 160 grades in halves.
 {chr(10).join(result.differences)}
 """
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
-from moaa.evaluate.statistics import Estimate, Scores, gain, lc_scores
+from moaa.evaluate.statistics import Estimate, Scores, equal_length_scores, gain
 from moaa.rows import ScoreRow
 
 
@@ -119,7 +119,7 @@ def _at_equal_length(answered: Answered, shared: Sequence[str]) -> Scores | None
     if any(name not in answered.lengths for name in shared):
         return None
     own, other = zip(*(answered.lengths[name] for name in shared), strict=True)
-    values = lc_scores([answered.scores[name] for name in shared], own, other)
+    values = equal_length_scores([answered.scores[name] for name in shared], own, other)
     return None if values is None else dict(zip(shared, values, strict=True))
 
 

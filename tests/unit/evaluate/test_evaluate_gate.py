@@ -9,7 +9,7 @@ from moaa.api import MoAA
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
 from moaa.evaluate.gate import Answered, Student, decide
-from moaa.evaluate.statistics import lc_win_rate
+from moaa.evaluate.statistics import equal_length_scores
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
 
@@ -120,12 +120,12 @@ def test_length_alone_promotes_nobody(rule: GateRule) -> None:
     assert better.compared["sft"].gain.mean == pytest.approx(0.25, abs=1e-3)
 
 
-def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_report_shows() -> None:
+def test_a_gain_at_equal_length_is_the_difference_of_both_rates_at_equal_length() -> None:
     decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
-    rates = [lc_win_rate(*zip(*rows, strict=True)) for rows in (LONGER, BETTER)]
-    assert rates[0] is not None
-    assert rates[1] is not None
-    assert decision.compared["sft"].gain.mean == pytest.approx(rates[0] - rates[1], abs=1e-6)
+    longer, better = (equal_length_scores(*zip(*rows, strict=True)) for rows in (LONGER, BETTER))
+    assert longer is not None
+    assert better is not None
+    assert decision.compared["sft"].gain.mean == pytest.approx((sum(longer) - sum(better)) / 60, abs=1e-6)
 
 
 @pytest.mark.parametrize(

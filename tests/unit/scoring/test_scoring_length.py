@@ -47,6 +47,16 @@ def test_hard_verdicts_come_near(longer: float) -> None:
     assert found.rate == pytest.approx(true_rate(-0.5), abs=0.05)
 
 
+def test_a_judge_that_does_not_care_for_length_makes_short_answers_look_good() -> None:
+    """The price of a fixed slope, as the module says: no figure for a gate."""
+    rng = np.random.default_rng(12)
+    baseline = rng.normal(2000, 300, COUNT)
+    own = 0.7 * baseline + rng.normal(0, 500, COUNT)
+    rows = zip(map(float, sigmoid(GAMMA - 0.5)), map(float, own), map(float, baseline), strict=True)
+    found = lc_estimate({str(i): Judged(*row) for i, row in enumerate(rows)}, OTHERS)
+    assert found.rate - true_rate(-0.5) == pytest.approx(0.17, abs=0.03)
+
+
 def test_without_other_subjects_difficulty_is_left_out_and_that_is_said() -> None:
     found = lc_estimate(subject(-0.5, longer=0, seed=22), [])
     assert found.others == 0
