@@ -10,6 +10,7 @@ or a file of it is missing. `--write` puts the differences (not the figures) bes
 
 import argparse
 import gzip
+import itertools
 import json
 import os
 import random
@@ -24,9 +25,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from moaa.evaluate.statistics import Estimate, mean_estimate, paired
 from moaa.scoring.alpaca_eval import Gamed, Known, length_controlled, predicted, score_of, win_rate
 from moaa.scoring.arena_hard import Label, Version, arena_hard
-from moaa.scoring.length import Judged, Subject, lc_estimate
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, lc_estimate
 from moaa.scoring.mt_bench import REFERENCE_CATEGORIES, Grade, mt_bench
 from moaa.scoring.reward_bench import reward_bench
 
@@ -42,6 +44,8 @@ RUNS = ("verbose", "concise")
 FEWER = (0, 1, 3, 6)
 """Other subjects that `lc_estimate` is tried with, beside all."""
 DRAWS = 6
+CLEAR = 3.0
+"""Points of LC."""
 Row = Mapping[str, Any]
 
 
@@ -182,6 +186,44 @@ def alpaca_estimate(data: AlpacaData, result: Result) -> None:
         result.figures |= {f"lcEstimate.mean{count}": _mean_size(sized), f"lcEstimate.max{count}": _largest(sized)}
 
 
+def alpaca_pairs(data: AlpacaData, result: Result) -> None:
+    """Each model as the previous student, each other one as a candidate, by what the gate reads: the lower of both."""
+    result.title("Ordered pairs of models that official LC ranks one way and a lower end above 0 the other way")
+    subjects = {model: data.subject(model) for model in data.rows}
+    wrong = dict.fromkeys(("raw gain", "gain at equal length", "lower of both"), 0)
+    missed = dict.fromkeys(wrong, 0)
+    for old, new in itertools.permutations(subjects, 2):
+        official = data.official[new]["length_controlled_winrate"] - data.official[old]["length_controlled_winrate"]
+        gains = _gains(subjects[new], subjects[old])
+        lower = min(gains, key=lambda one: one.mean)
+        for name, one in zip(wrong, (*gains, lower), strict=True):
+            assert one.low is not None, f"{new}: two questions are needed"
+            wrong[name] += one.low > 0 > official
+            missed[name] += one.low <= 0 and official > CLEAR
+    for name, count in wrong.items():
+        result.compare(name, count, 0, limit=0 if name == "lower of both" else None)
+    pairs = len(subjects) * (len(subjects) - 1)
+    told = ", ".join(f"{name} {count}" for name, count in missed.items())
+    result.say(f"Of {pairs} pairs. Gains of more than {CLEAR:g} points of LC that are not shown: {told}.")
+    result.figures |= {"pairs": pairs, "pairs.wrong": wrong["lower of both"], "pairs.missed": missed["lower of both"]}
+
+
+def _gains(new: Subject, old: Subject) -> tuple[Estimate, Estimate]:
+    """As they are, and at equal length, each subject telling the other how hard the questions are."""
+    shared = sorted(new.keys() & old.keys())
+    new, old = ({name: subject[name] for name in shared} for subject in (new, old))
+    after, before = (
+        lc_estimate(one, [other], slope_deviation=JUDGE_DEVIATION).contributions
+        for one, other in ((new, old), (old, new))
+    )
+    raw = [new[name].score - old[name].score for name in shared]
+    return _estimate(raw), _estimate(paired(after, before))
+
+
+def _estimate(differences: Sequence[float]) -> Estimate:
+    return mean_estimate(differences, resamples=1000, confidence=0.95)
+
+
 def _draws(others: Sequence[Subject], count: int) -> list[list[Subject]]:
     return [random.Random(seed).sample(others, count) for seed in range(DRAWS)]
 
@@ -247,7 +289,7 @@ def measure(folder: Path) -> Result:
     """All comparisons. Raises OSError, KeyError or ValueError where a file is not what it should be."""
     result = Result()
     data = read_alpaca(folder)
-    for part in (alpaca_raw, alpaca_lc, alpaca_weights, alpaca_estimate):
+    for part in (alpaca_raw, alpaca_lc, alpaca_weights, alpaca_estimate, alpaca_pairs):
         part(data, result)
     other_benchmarks(folder, result)
     return result

@@ -1,15 +1,16 @@
 """Who is promoted: paired gains over the previous student, and the rule that a gain must pass. Pure.
 
-Win rates are read at equal length wherever the lengths of both answers are known for every shared question: judges
-like long answers, and a student that only writes more is not better.
+Judges like long answers, and a student that only writes more is not better. So where the lengths of both answers are
+known for every shared question, a gain of win rates is read at equal length as well, and the lower of both counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
-from moaa.evaluate.statistics import Estimate, Scores, equal_length_scores, gain
+from moaa.evaluate.statistics import Estimate, Scores, gain, paired
 from moaa.rows import ScoreRow
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, lc_estimate
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Compared:
     raw: float
     """Mean gain of the scores as they are."""
     controlled: tuple[str, ...]
-    """Benchmarks whose win rates were read at equal length."""
+    """Benchmarks whose win rates were read at equal length, since that gain is the lower one."""
     fewest: int
     """Questions that both have a score for, in the benchmark that has the fewest of them."""
 
@@ -102,9 +103,9 @@ def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Co
     new, old, controlled = dict(_scores(candidate)), dict(_scores(previous)), []
     for name in candidate:
         shared = sorted(candidate[name].scores.keys() & previous[name].scores.keys())
-        after, before = _at_equal_length(candidate[name], shared), _at_equal_length(previous[name], shared)
-        if after is not None and before is not None:
-            new[name], old[name] = after, before
+        rates = _at_equal_length(candidate[name], previous[name], shared)
+        if rates is not None and sum(paired(*rates)) < sum(paired(new[name], old[name])):
+            new[name], old[name] = rates
             controlled.append(name)
     fewest = min(len(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate)
     return Compared(between(new, old) if controlled else raw, raw.mean, tuple(controlled), fewest)
@@ -114,13 +115,27 @@ def _scores(student: Student) -> Mapping[str, Scores]:
     return {name: answered.scores for name, answered in student.items()}
 
 
-def _at_equal_length(answered: Answered, shared: Sequence[str]) -> Scores | None:
-    """None where a length is not known, or length and skill cannot be told apart."""
+def _at_equal_length(candidate: Answered, previous: Answered, shared: Sequence[str]) -> tuple[Scores, Scores] | None:
+    """What every question contributes to the estimates of both (`moaa.scoring.length`), each telling the other how hard
+    it is. None where a length is not known.
+
+    The slope for length is the judge's own where its verdicts show one, else that of AlpacaEval's judge. Answers that
+    are all short look too good by either: that is why the raw gain has to be there too.
+    """
+    new, old = _judged(candidate, shared), _judged(previous, shared)
+    if new is None or old is None:
+        return None
+    return _contributions(new, old), _contributions(old, new)
+
+
+def _contributions(subject: Subject, other: Subject) -> Scores:
+    return lc_estimate(subject, [other], slope_deviation=JUDGE_DEVIATION).contributions
+
+
+def _judged(answered: Answered, shared: Sequence[str]) -> Subject | None:
     if any(name not in answered.lengths for name in shared):
         return None
-    own, other = zip(*(answered.lengths[name] for name in shared), strict=True)
-    values = equal_length_scores([answered.scores[name] for name in shared], own, other)
-    return None if values is None else dict(zip(shared, values, strict=True))
+    return {name: Judged(answered.scores[name], *answered.lengths[name]) for name in shared}
 
 
 def figure_of(gain: Estimate, rule: GateRule, *, fewest: int) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moaa.scoring.logistic import Floats, Prior, contributions, fit
+from moaa.scoring.logistic import Floats
 
 Scores = Mapping[str, float]
 """Score of each question by its row id."""
@@ -18,8 +18,6 @@ Scores = Mapping[str, float]
 SEED = 20250503
 CHUNK_CELLS = 1 << 22
 """Numbers drawn at a time: 32 MiB, whatever the resamples and questions."""
-RIDGE = 1e-6
-"""Of each question. Keeps the length fit finite when one side wins everything; moves an ordinary one by under 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -83,39 +81,3 @@ def gain(
     if lone := [name for name, values in differences.items() if not values]:
         raise ValueError(f"benchmark {lone[0]}: no question has a score for both students")
     return mean_of_means(list(differences.values()), resamples=resamples, confidence=confidence)
-
-
-def equal_length_scores(
-    scores: Sequence[float], lengths: Sequence[float], baseline_lengths: Sequence[float]
-) -> list[float] | None:
-    """What every question contributes to a student's win rate at equal length, to be paired with another student's.
-
-    logit P(win_i) = w * tanh(d_i / std(d)) + b, with d_i = baseline length - own length in characters; w and b are
-    fitted to this student's verdicts. The mean of the result is sigmoid(b); a value is that less the question's
-    influence on the fit (`moaa.scoring.logistic.contributions`) and may leave [0, 1].
-
-    The mean is not AlpacaEval's LC and is not to be shown by itself: over 50 public models it is 6.9 points off on
-    average and up to 28, for short and weak ones. It serves the difference of two students of one run, where the slope
-    has to be their own judge's. `moaa.scoring.length.lc_estimate` holds it at that of AlpacaEval's judge: in a gate
-    that would reward short answers wherever the judge cares less for length.
-
-    `scores` are in [0, 1] (soft labels). None when every answer is longer, or shorter, by the same amount: then length
-    and skill cannot be separated. With no length difference anywhere these are the scores themselves.
-
-    Raises:
-        ValueError: lengths of the arguments differ, there is no row, or a score is outside [0, 1].
-    """
-    y_R = np.asarray(scores, dtype=np.float64)  # noqa: N806  R rows
-    difference = np.asarray(baseline_lengths, dtype=np.float64) - np.asarray(lengths, dtype=np.float64)
-    if y_R.size == 0 or y_R.shape != difference.shape:
-        raise ValueError(f"{y_R.size} scores and {difference.size} length differences; one of each a row is needed")
-    if y_R.min() < 0 or y_R.max() > 1:
-        raise ValueError(f"scores from {y_R.min()} to {y_R.max()}; a win rate needs them in [0, 1]")
-    if not difference.any():
-        return list(map(float, y_R))
-    spread = float(difference.std(ddof=1)) if y_R.size > 1 else 0.0
-    if spread == 0.0:
-        return None
-    x_RC = np.stack([np.tanh(difference / spread), np.ones(y_R.size)], axis=1)  # noqa: N806  C columns
-    prior = Prior(np.zeros(2), np.full(2, RIDGE * y_R.size))
-    return list(map(float, contributions(fit(x_RC, y_R, prior), x_RC * [0.0, 1.0])))

@@ -6,7 +6,7 @@ that were judged on the same questions. The figure is an estimate and never Alpa
 how far it is off. Show the raw rate and both mean lengths beside it.
 
 The slope is that of AlpacaEval's judge. Where a judge does not care for length, it flatters short answers: by some 15
-points where they are 30 % shorter. So it is for readers, and not for gates.
+points where they are 30 % shorter. So a decision must not rest on it alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,10 @@ from moaa.scoring.logistic import Floats, Prior, contributions, fit
 SLOPE = -1.5
 """Of tanh((baseline's length - own length) ÷ scale). 199 official fits have mean -1.51, standard deviation 0.39."""
 SLOPE_DEVIATION = 0.1
-"""Of the prior around it. With 0.4, verdicts of one run pull it far: errors double."""
+"""Of the prior around it: a fixed slope in all but name. With 0.4, errors against official LC double."""
+JUDGE_DEVIATION = 0.8
+"""Of a prior that some 100 verdicts outweigh, so that the slope is the judge's own: twice the spread of the official
+fits, which all have one judge. For decisions, which must not rest on what another judge likes."""
 FREE = 1e-4
 """Precision of the other terms' prior: it only keeps a clean sweep finite."""
 MOST_LOGIT = 5.0
@@ -54,13 +57,14 @@ class LcEstimate:
     """Subjects that difficulty was read off; with 0 every question counts as equally hard."""
 
 
-def lc_estimate(subject: Subject, others: Sequence[Subject]) -> LcEstimate:
+def lc_estimate(subject: Subject, others: Sequence[Subject], *, slope_deviation: float = SLOPE_DEVIATION) -> LcEstimate:
     """The win rate if every answer were as long as the baseline's, by a fixed slope and estimated difficulty.
 
-    logit P(win_i) = w tanh(d_i) + w_difficulty gamma_i + b, with w near SLOPE and d_i the difference of length over its
-    scale. gamma_i is the mean over `others` of logit(score) - SLOPE tanh(d), standardised over questions. Each subject
-    counts from its own mean, so that one that lacks questions does not shift the rest; a question that no other
-    answered counts as average. The rate is the mean over questions of sigmoid(w_difficulty gamma_i + b).
+    logit P(win_i) = w tanh(d_i) + w_difficulty gamma_i + b, with d_i the difference of length over its scale and w from
+    a prior of mean SLOPE and `slope_deviation`. gamma_i is the mean over `others` of logit(score) - SLOPE tanh(d),
+    standardised over questions. Each subject counts from its own mean, so that one that lacks questions does not shift
+    the rest; a question that no other answered counts as average. The rate is the mean over questions of
+    sigmoid(w_difficulty gamma_i + b).
 
     Without any difference of length it is the raw win rate.
 
@@ -79,7 +83,7 @@ def lc_estimate(subject: Subject, others: Sequence[Subject]) -> LcEstimate:
         columns.append(gamma)
     x_QC = np.stack(columns, axis=1)  # noqa: N806
     mean = np.array([SLOPE, *[0.0] * (len(columns) - 1)])
-    precision = np.array([SLOPE_DEVIATION**-2, *[FREE] * (len(columns) - 1)])
+    precision = np.array([slope_deviation**-2, *[FREE] * (len(columns) - 1)])
     at_QC = x_QC * (np.arange(len(columns)) > 0)  # noqa: N806  no difference of length
     values = contributions(fit(x_QC, y_Q, Prior(mean, precision)), at_QC)
     return LcEstimate(

@@ -148,7 +148,7 @@ def _metrics(decision: Decision) -> dict[str, float]:
 
     `gain.<candidate>` and the ends of its interval are what the gate read, `raw.<candidate>` is the mean gain of the
     scores as they are, `questions.<candidate>` how many both have of the benchmark with the fewest, and
-    `lengthControlled.<candidate>.<benchmark>` is there where win rates were read at equal length.
+    `lengthControlled.<candidate>.<benchmark>` is there where win rates were read at equal length, as the lower gain.
     """
     figures: dict[str, float] = {"promoted": float(decision.winner is not None)}
     for name, compared in decision.compared.items():

@@ -9,9 +9,9 @@ from moaa.api import MoAA
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
 from moaa.evaluate.gate import Answered, Student, decide
-from moaa.evaluate.statistics import equal_length_scores
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, lc_estimate
 
 
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
@@ -116,16 +116,35 @@ def test_length_alone_promotes_nobody(rule: GateRule) -> None:
     assert decision.winner is None
     assert "at equal length on m; raw mean +0.1667" in decision.reason
     better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, evaluation(rule))
-    assert (better.winner, better.compared["sft"].controlled) == ("sft", ("m",))
+    assert better.winner == "sft"
     assert better.compared["sft"].gain.mean == pytest.approx(0.25, abs=1e-3)
 
 
-def test_a_gain_at_equal_length_is_the_difference_of_both_rates_at_equal_length() -> None:
+@pytest.mark.parametrize("rule", list(GateRule))
+@pytest.mark.parametrize("score", [0.5, 0.4])
+def test_short_answers_alone_promote_nobody(rule: GateRule, score: float) -> None:
+    """At equal length they would gain 20 points and more: the judge here does not care for length."""
+    shorter = compared_with([(score, 30.0 + i % 7, 100.0) for i in range(60)])
+    decision = decide(compared_with(BASELINE), {"sft": shorter}, evaluation(rule))
+    assert decision.winner is None
+    assert decision.compared["sft"].controlled == ()
+    assert decision.compared["sft"].gain.mean == pytest.approx(score - 0.5)
+
+
+def test_longer_by_the_same_everywhere_is_no_gain() -> None:
+    decision = decide(
+        compared_with(BASELINE), {"sft": compared_with([(row[0], 150.0, 100.0) for row in LONGER])}, evaluation()
+    )
+    assert (decision.winner, decision.compared["sft"].controlled) == (None, ("m",))
+
+
+def test_a_gain_at_equal_length_is_the_difference_of_both_estimates() -> None:
     decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
-    longer, better = (equal_length_scores(*zip(*rows, strict=True)) for rows in (LONGER, BETTER))
-    assert longer is not None
-    assert better is not None
-    assert decision.compared["sft"].gain.mean == pytest.approx((sum(longer) - sum(better)) / 60, abs=1e-6)
+    longer, better = ({str(i): Judged(*row) for i, row in enumerate(rows)} for rows in (LONGER, BETTER))
+    rates = [lc_estimate(a, [b], slope_deviation=JUDGE_DEVIATION).rate for a, b in ((longer, better), (better, longer))]
+    expected = rates[0] - rates[1]
+    assert expected < decision.compared["sft"].raw
+    assert decision.compared["sft"].gain.mean == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +152,6 @@ def test_a_gain_at_equal_length_is_the_difference_of_both_rates_at_equal_length(
     [
         pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {})}, id="no length is known"),
         pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)})}, id="one length is known"),
-        pytest.param(compared_with([(row[0], 150.0, 100.0) for row in LONGER]), id="longer by the same everywhere"),
     ],
 )
 def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student) -> None:

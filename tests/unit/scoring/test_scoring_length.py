@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.scoring.length import LEAST_SCALE, SLOPE, Judged, Subject, lc_estimate
+from moaa.scoring.length import JUDGE_DEVIATION, LEAST_SCALE, SLOPE, Judged, Subject, lc_estimate
 from moaa.scoring.logistic import Floats, sigmoid
 
 COUNT = 500
@@ -48,13 +48,15 @@ def test_hard_verdicts_come_near(longer: float) -> None:
 
 
 def test_a_judge_that_does_not_care_for_length_makes_short_answers_look_good() -> None:
-    """The price of a fixed slope, as the module says: no figure for a gate."""
+    """The price of a fixed slope, as the module says; a slope of the judge's own does not pay it."""
     rng = np.random.default_rng(12)
     baseline = rng.normal(2000, 300, COUNT)
     own = 0.7 * baseline + rng.normal(0, 500, COUNT)
     rows = zip(map(float, sigmoid(GAMMA - 0.5)), map(float, own), map(float, baseline), strict=True)
-    found = lc_estimate({str(i): Judged(*row) for i, row in enumerate(rows)}, OTHERS)
-    assert found.rate - true_rate(-0.5) == pytest.approx(0.17, abs=0.03)
+    me = {str(i): Judged(*row) for i, row in enumerate(rows)}
+    assert lc_estimate(me, OTHERS).rate - true_rate(-0.5) == pytest.approx(0.17, abs=0.03)
+    by_judge = lc_estimate(me, OTHERS, slope_deviation=JUDGE_DEVIATION)
+    assert by_judge.rate == pytest.approx(true_rate(-0.5), abs=0.03)
 
 
 def test_without_other_subjects_difficulty_is_left_out_and_that_is_said() -> None:
