@@ -152,14 +152,10 @@ class World:
             case "ExactMatch":
                 return Answered(self._by_question(self._right(better)), {})
             case "Pairwise" if kind is START:  # the baseline against itself
-                lengths = self._by_question(self.lengths)
-                return Answered(dict.fromkeys(self.names, 0.5), {name: (v, v) for name, v in lengths.items()})
+                return Answered(dict.fromkeys(self.names, 0.5), self._lengths(self.lengths))
             case "Pairwise":
                 own = self.lengths * kind.longer * np.exp(0.25 * self.rng.standard_normal(len(self.names)))
-                won = self._won(better, own)
-                pairs = zip(own, self.lengths, strict=True)
-                lengths = dict(zip(self.names, ((float(a), float(b)) for a, b in pairs), strict=True))
-                return Answered(self._by_question(won), lengths)
+                return Answered(self._by_question(self._won(better, own)), self._lengths(own))
         raise ValueError(f"{benchmark}: is no type of benchmark that is simulated here")
 
     def _right(self, better: float) -> Floats:
@@ -173,6 +169,10 @@ class World:
         taste = LEANING * self.rng.standard_normal(shape[1]) + ORDER * self.rng.standard_normal(shape)
         chance = sigmoid(judged_shift(better) + taste + LIKING * self._longer(own))
         return np.asarray(self.rng.binomial(2, chance).mean(axis=0) / 2, dtype=np.float64)
+
+    def _lengths(self, own: Floats) -> dict[str, tuple[float, float]]:
+        pairs = zip(map(float, own), map(float, self.lengths), strict=True)
+        return dict(zip(self.names, pairs, strict=True))
 
     def _longer(self, own: Floats) -> Floats:
         if self.by_ratio:
