@@ -1,14 +1,19 @@
 """Who is promoted: paired gains over the previous student, and the rule that a gain must pass. Pure.
 
-Judges like long answers, and a student that only writes more is not better. So where the lengths of both answers are
-known for every shared question, a gain of win rates is read at equal length as well, and the lower of both counts.
+Every bound is so low that noise passes in at most 1 - confidence of all runs (`moaa.plan.evidence.level_of`). Whatever
+is gained elsewhere, a candidate that forgets is not promoted (`moaa.evaluate.forgetting`). Judges like long answers,
+and a student that only writes more is not better. So where the lengths of both answers are known for every shared
+question, a gain of win rates is read at equal length as well, and the lower of both counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
-from moaa.evaluate.statistics import Estimate, Scores, gain, paired
+from moaa.evaluate.bounds import bounded
+from moaa.evaluate.forgetting import forgotten, loss_text
+from moaa.evaluate.statistics import Estimate, Scores, paired
+from moaa.plan.evidence import Trial
 from moaa.rows import ScoreRow
 from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, lc_estimate
 
@@ -31,13 +36,15 @@ class Compared:
     """A candidate against the previous student."""
 
     gain: Estimate
-    """What the gate reads."""
+    """What the gate reads; each end is passed by chance with the trial's level."""
     raw: float
     """Mean gain of the scores as they are."""
     controlled: tuple[str, ...]
     """Benchmarks whose win rates were read at equal length, since that gain is the lower one."""
     fewest: int
-    """Questions that both have a score for, in the benchmark that has the fewest of them."""
+    """Questions that the gate reads and both have a score for, in the benchmark that has the fewest of them."""
+    forgotten: Mapping[str, Estimate]
+    """Losses that bar it from promotion, by benchmark."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Decision:
     """Every candidate; empty without selection benchmarks."""
     reason: str
     """For the log."""
+    level: float
+    """Error rate of each bound."""
 
 
 def student_of(rows: Iterable[ScoreRow], benchmarks: Sequence[str]) -> Student:
@@ -65,8 +74,9 @@ def _answered(rows: Sequence[ScoreRow]) -> Answered:
     )
 
 
-def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Evaluation) -> Decision:
-    """Pick the candidate with the highest gain among those that pass (`passes`); ties go to the earlier.
+def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Evaluation, trial: Trial) -> Decision:
+    """Pick the candidate with the highest gain among those that pass (`passes`) and forget nothing; ties go to the
+    earlier.
 
     A gain from fewer than MIN_QUESTIONS questions of a benchmark never passes. Without selection benchmarks the last
     candidate, the last one trained, wins.
@@ -78,41 +88,63 @@ def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Eva
         raise ValueError("promotion needs at least one candidate")
     if not evaluation.selection:
         last = list(candidates)[-1]
-        return Decision(last, {}, f"{last} was trained last, and there is no selection benchmark to compare by")
-    compared = {name: compare(student, previous, evaluation) for name, student in candidates.items()}
+        reason = f"{last} was trained last, and there is no selection benchmark to compare by"
+        return Decision(last, {}, reason, trial.level)
+    compared = {name: compare(student, previous, evaluation, trial) for name, student in candidates.items()}
     rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
     figures = {name: figure_of(one.gain, rule, fewest=one.fewest) for name, one in compared.items()}
-    passing = {name: figure for name, figure in figures.items() if figure is not None and passes(figure, rule, floor)}
-    what = "mean gain" if rule is GateRule.MEAN else "lower bound of the gain"
-    does = "is above" if is_strict(rule, floor) else "reaches"
-    told = {name: f"{_figure(figure)}{_how(compared[name])}" for name, figure in figures.items()}
-    if not passing:
-        seen = ", ".join(f"{name} {text}" for name, text in told.items())
-        return Decision(None, compared, f"no {what} {does} {floor:+.4f}: {seen}")
-    winner = max(passing, key=passing.__getitem__)  # the first of equals
-    return Decision(winner, compared, f"{winner}: {what} {told[winner]} {does} {floor:+.4f}")
+    passing = {
+        name: figure
+        for name, figure in figures.items()
+        if figure is not None and passes(figure, rule, floor) and not compared[name].forgotten
+    }
+    winner = max(passing, key=passing.__getitem__, default=None)  # the first of equals
+    told = {name: f"{name} {_figure(figure)}{_how(compared[name])}" for name, figure in figures.items()}
+    return Decision(winner, compared, _reason(winner, told, evaluation, trial), trial.level)
 
 
-def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Compared:
-    """Raises ValueError: as `moaa.evaluate.statistics.gain`."""
-
-    def between(new: Mapping[str, Scores], old: Mapping[str, Scores]) -> Estimate:
-        return gain(new, old, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
-
-    raw = between(_scores(candidate), _scores(previous))
-    new, old, controlled = dict(_scores(candidate)), dict(_scores(previous)), []
-    for name in candidate:
-        shared = sorted(candidate[name].scores.keys() & previous[name].scores.keys())
-        rates = _at_equal_length(candidate[name], previous[name], shared)
-        if rates is not None and sum(paired(*rates)) < sum(paired(new[name], old[name])):
-            new[name], old[name] = rates
-            controlled.append(name)
-    fewest = min(len(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate)
-    return Compared(between(new, old) if controlled else raw, raw.mean, tuple(controlled), fewest)
+def _reason(winner: str | None, told: Mapping[str, str], evaluation: Evaluation, trial: Trial) -> str:
+    rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
+    what = "mean gain" if rule is GateRule.MEAN else f"lower {sureness(trial.level)} bound of the gain"
+    bar = f"{'is above' if is_strict(rule, floor) else 'reaches'} {floor:+.4f}"
+    if winner is None:
+        return f"no candidate's {what} {bar} without forgetting: {', '.join(told.values())}"
+    return f"the {what} of {told[winner]} {bar}"
 
 
-def _scores(student: Student) -> Mapping[str, Scores]:
-    return {name: answered.scores for name, answered in student.items()}
+def compare(candidate: Student, previous: Student, evaluation: Evaluation, trial: Trial) -> Compared:
+    """Over the questions that the trial reads and both students have a score for.
+
+    Raises:
+        ValueError: the benchmarks differ, or one has no such question.
+    """
+    shared = _shared(candidate, previous, trial)
+    raw, controlled = {}, {}
+    for name, questions in shared.items():
+        new, old = candidate[name], previous[name]
+        raw[name] = [new.scores[one] - old.scores[one] for one in questions]
+        rates = _at_equal_length(new, old, questions)
+        if rates is not None and sum(gains := paired(*rates)) < sum(raw[name]):
+            controlled[name] = gains
+    return Compared(
+        gain=bounded(list({**raw, **controlled}.values()), trial.level),
+        raw=bounded(list(raw.values()), trial.level).mean,
+        controlled=tuple(controlled),
+        fewest=min(map(len, shared.values())),
+        forgotten=forgotten(
+            {name: raw[name] for name in trial.objective}, trial.level, float(evaluation.gate.min_gain)
+        ),
+    )
+
+
+def _shared(candidate: Student, previous: Student, trial: Trial) -> dict[str, list[str]]:
+    if candidate.keys() != previous.keys():
+        raise ValueError(f"benchmarks differ: {sorted(candidate)} and {sorted(previous)}")
+    both = {name: candidate[name].scores.keys() & previous[name].scores.keys() for name in sorted(candidate)}
+    shared = {name: sorted(one for one in found if trial.reads(name, one)) for name, found in both.items()}
+    if lone := [name for name, questions in shared.items() if not questions]:
+        raise ValueError(f"benchmark {lone[0]}: no question has a score for both students")
+    return shared
 
 
 def _at_equal_length(candidate: Answered, previous: Answered, shared: Sequence[str]) -> tuple[Scores, Scores] | None:
@@ -164,7 +196,13 @@ def _figure(figure: float | None) -> str:
     return f"unknown (fewer than {MIN_QUESTIONS} questions)" if figure is None else f"{figure:+.4f}"
 
 
+def sureness(level: float) -> str:
+    """How sure a bound is that chance passes with this probability, `99.5 %`."""
+    return f"{100 * (1 - level):.4g} %"
+
+
 def _how(compared: Compared) -> str:
-    if not compared.controlled:
-        return ""
-    return f" (at equal length on {', '.join(compared.controlled)}; raw mean {compared.raw:+.4f})"
+    told = [loss_text(name, loss) for name, loss in compared.forgotten.items()]
+    if compared.controlled:
+        told.insert(0, f"at equal length on {', '.join(compared.controlled)}; raw mean {compared.raw:+.4f}")
+    return f" ({'; '.join(told)})" if told else ""

@@ -26,7 +26,7 @@ class Estimate:
 
     mean: float
     low: float | None
-    """None with fewer than two questions in a benchmark: one question shows no spread."""
+    """None with too few questions in a benchmark to show a spread: one, or in the gate fewer than MIN_QUESTIONS."""
     high: float | None
     rows: int
     """Questions it rests on."""

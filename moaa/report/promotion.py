@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from moaa.api import MoAASpec
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
+from moaa.evaluate.forgetting import loss_text
 from moaa.evaluate.gate import Compared, compare, figure_of, is_strict, student_of
 from moaa.evaluate.statistics import Estimate
+from moaa.plan.evidence import trial_of
 from moaa.report import wording
 from moaa.report.measure import selection_gain
 from moaa.report.schema import CandidateSummary, PromotionSummary
@@ -45,7 +48,7 @@ def _promotion(view: RunView, stage: StageView) -> PromotionSummary:
             gain = selection_gain(spec, before, after, names=names)
             seen = _written(stage, candidate)
             if seen is None and gain is not None:
-                seen = _compared(spec.evaluation, before, after)
+                seen = _compared(spec, stage.stage.iteration, before, after)
             if seen is not None:
                 figure = figure_of(seen.gain, spec.evaluation.gate.rule, fewest=seen.fewest)
                 compared.append(_Candidate(label, seen, figure, is_promoted))
@@ -73,12 +76,21 @@ def _written(stage: StageView, candidate: str) -> Compared | None:
     )
     prefix = f"lengthControlled.{label}."
     controlled = tuple(name.removeprefix(prefix) for name in metrics if name.startswith(prefix))
-    return Compared(estimate, metrics[f"raw.{label}"], controlled, int(metrics[f"questions.{label}"]))
+    losses = f"forgotten.{label}."
+    forgotten = {
+        name.removeprefix(losses): Estimate(loss, metrics.get(f"{name}.low"), metrics.get(f"{name}.high"), 0)
+        for name, loss in metrics.items()
+        if name.startswith(losses) and not name.endswith((".low", ".high"))
+    }
+    fewest = int(metrics[f"questions.{label}"])
+    return Compared(estimate, metrics[f"raw.{label}"], controlled, fewest, forgotten)
 
 
-def _compared(evaluation: Evaluation, before: Sequence[ScoreRow], after: Sequence[ScoreRow]) -> Compared:
-    names = [benchmark.name for benchmark in evaluation.selection]
-    return compare(student_of(after, names), student_of(before, names), evaluation)
+def _compared(spec: MoAASpec, iteration: int, before: Sequence[ScoreRow], after: Sequence[ScoreRow]) -> Compared:
+    """Promotions that wrote nothing down read every question."""
+    names = [benchmark.name for benchmark in spec.evaluation.selection]
+    trial = trial_of(spec, iteration, sizes={})
+    return compare(student_of(after, names), student_of(before, names), spec.evaluation, trial)
 
 
 def _reason(evaluation: Evaluation, compared: Sequence[_Candidate], *, is_previous: bool) -> str:
@@ -108,6 +120,6 @@ def _told(candidate: _Candidate) -> str:
     if candidate.figure is None:
         return f"unknown, fewer than {MIN_QUESTIONS} prompts"
     told = f"{wording.points(candidate.figure)} points"
-    if not seen.controlled:
-        return told
-    return f"{told} at equal length on {', '.join(seen.controlled)} (mean of the raw scores {wording.points(seen.raw)})"
+    if seen.controlled:
+        told += f" at equal length on {', '.join(seen.controlled)} (mean of the raw scores {wording.points(seen.raw)})"
+    return ", ".join([told, *(loss_text(name, loss) for name, loss in seen.forgotten.items())])

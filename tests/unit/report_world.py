@@ -90,6 +90,7 @@ RESOURCE: dict[str, Any] = {
         },
         "evaluation": {
             "bootstrap": 200,
+            "gate": {"rule": "Mean"},
             "selection": [{"name": "math", "type": "ExactMatch", "source": "s3://lab-data/math.jsonl"}],
             "report": [
                 {

@@ -24,7 +24,7 @@ def idle(spec: Node) -> Iterator[str]:
     if asked and iterations == 1:
         yield f"{asked[0].model.name}: with one iteration $student is {spec.at('student').text}, untrained"
     gate, selection = spec.at("evaluation", "gate"), list(spec.at("evaluation", "selection"))
-    changed = gate.at("rule").text not in (None, "Mean") or str(gate.at("minGain").value) not in ("None", "0")
+    changed = gate.at("rule").text not in (None, "LowerBound") or str(gate.at("minGain").value) not in ("None", "0")
     if changed and not selection:
         yield "spec.evaluation.gate: without selection benchmarks the last trained student is always promoted"
 

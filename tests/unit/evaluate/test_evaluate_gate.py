@@ -1,5 +1,6 @@
 """Who wins a promotion, and whom an evaluation measures."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from moaa.api import MoAA
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
-from moaa.evaluate.gate import Answered, Student, decide
+from moaa.evaluate.gate import Answered, Decision, Student
+from moaa.evaluate.gate import decide as decide_in
+from moaa.plan.evidence import Trial
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
 from moaa.scoring.length import JUDGE_DEVIATION, Judged, lc_estimate
@@ -17,6 +20,14 @@ from moaa.scoring.length import JUDGE_DEVIATION, Judged, lc_estimate
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
     selection = [ExactMatch(name=n, type="ExactMatch", source="file:///d/e.jsonl") for n in names]
     return Evaluation(selection=list(selection), gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
+
+
+ONE = Trial(level=0.025, iteration=1, shares={}, objective=frozenset(), seed=0)
+"""The only comparison of its run, and no benchmark without a judge."""
+
+
+def decide(previous: Student, candidates: dict[str, Student], evaluation: Evaluation, trial: Trial = ONE) -> Decision:
+    return decide_in(previous, candidates, evaluation, trial)
 
 
 def student(**benchmarks: dict[str, float]) -> Student:
@@ -159,6 +170,55 @@ def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student
     assert (decision.winner, decision.compared["sft"].controlled) == ("sft", ())
     assert decision.compared["sft"].gain.mean == decision.compared["sft"].raw
     assert "at equal length" not in decision.reason
+
+
+FORGETS = student(
+    judged={str(i): 0.5 + 0.4 * (i % 3 > 0) for i in range(300)}, code={str(i): float(i % 5 > 1) for i in range(300)}
+)
+"""27 points more before the judge, 20 fewer of what no judge scores."""
+KNOWS = student(judged={str(i): 0.5 for i in range(300)}, code={str(i): float(i % 5 > 0) for i in range(300)})
+
+
+@pytest.mark.parametrize("rule", list(GateRule))
+def test_no_gain_makes_up_for_what_is_forgotten(rule: GateRule) -> None:
+    both = evaluation(rule, names=("judged", "code"))
+    trial = replace(ONE, objective=frozenset({"code"}))
+    decision = decide(KNOWS, {"sft": FORGETS}, both, trial)
+    assert decision.winner is None
+    assert list(decision.compared["sft"].forgotten) == ["code"]
+    assert "forgets: -20.0 points on code, -24.6 at worst" in decision.reason
+    judged = replace(ONE, objective=frozenset({"judged"}))
+    assert decide(KNOWS, {"sft": FORGETS}, both, judged).winner == "sft", "nothing is lost there"
+
+
+def test_the_candidate_that_forgets_gives_way_to_one_that_does_not() -> None:
+    modest = student(judged={str(i): 0.6 + 0.1 * (i % 2) for i in range(300)}, code=dict(KNOWS["code"].scores))
+    trial = replace(ONE, objective=frozenset({"code"}))
+    both = evaluation(GateRule.LOWER_BOUND, names=("judged", "code"))
+    assert decide(KNOWS, {"sft": FORGETS, "dpo": modest}, both, trial).winner == "dpo"
+
+
+def test_a_smaller_share_of_the_error_rate_asks_for_more() -> None:
+    better = {"sft": scores(1, 1, 0.5, 0, 0.5, times=10)}
+    previous = scores(0.5, 0.5, 0.5, 0.5, 0.5, times=10)
+    strict = evaluation(GateRule.LOWER_BOUND)
+    alone, one_of_many = (decide(previous, better, strict, replace(ONE, level=level)) for level in (0.05, 0.0005))
+    assert (alone.winner, one_of_many.winner) == ("sft", None)
+    assert "lower 95 % bound" in alone.reason
+    assert "lower 99.95 % bound" in one_of_many.reason
+
+
+def test_each_iteration_selects_by_questions_of_its_own() -> None:
+    """A student that is better on the questions of iteration 1 alone is promoted there, and not in iteration 2."""
+    first, second = (replace(ONE, iteration=i, shares={"m": 2}) for i in (1, 2))
+    questions = [str(i) for i in range(400)]
+    lucky = student(m={name: float(first.reads("m", name)) for name in questions})
+    previous = student(m=dict.fromkeys(questions, 0.5))
+    strict = evaluation(GateRule.LOWER_BOUND)
+    found = [decide(previous, {"sft": lucky}, strict, trial) for trial in (first, second)]
+    assert [decision.winner for decision in found] == ["sft", None]
+    assert [d.compared["sft"].gain.mean for d in found] == [0.5, -0.5]
+    assert sum(d.compared["sft"].gain.rows for d in found) == 400
 
 
 def test_without_selection_the_last_trained_wins() -> None:

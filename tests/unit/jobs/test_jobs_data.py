@@ -445,7 +445,8 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     assert first.metrics["gain.i1-sft"] == 0.75
     assert first.metrics["promoted"] == 1
     assert (first.metrics["raw.i1-sft"], first.metrics["questions.i1-dpo"]) == (0.75, 20)
-    assert not [name for name in first.metrics if name.startswith("lengthControlled")]
+    assert first.metrics["level"] == 0.00625, "two candidates in two iterations, two ends"
+    assert not [name for name in first.metrics if name.startswith(("lengthControlled", "forgotten"))]
     assert {r["model"] for r in await read_table(bench.store, first, "scores")} == {"sft"}
     gains = {r["candidate"]: r for r in await read_table(bench.store, first, "gains")}
     assert [(n, r["gain"], r["is_winner"]) for n, r in gains.items()] == [
