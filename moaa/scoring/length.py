@@ -21,9 +21,10 @@ SLOPE = -1.5
 """Of tanh((baseline's length - own length) ÷ scale). 199 official fits have mean -1.51, standard deviation 0.39."""
 SLOPE_DEVIATION = 0.1
 """Of the prior around it: a fixed slope in all but name. With 0.4, errors against official LC double."""
-JUDGE_DEVIATION = 0.8
-"""Of a prior that some 100 verdicts outweigh, so that the slope is the judge's own: twice the spread of the official
-fits, which all have one judge. For decisions, which must not rest on what another judge likes."""
+JUDGE_DEVIATION = 1.5
+"""Of a prior that some 50 verdicts outweigh, so that the slope is the judge's own: as wide as the slope is steep. For
+decisions, which must not rest on what another judge likes. With 0.8, more padded students pass before a judge
+that goes by the ratio of the lengths."""
 FREE = 1e-4
 """Precision of the other terms' prior: it only keeps a clean sweep finite."""
 MOST_LOGIT = 5.0
