@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from moaa.api import MoAASpec
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
+from moaa.evaluate.drift import Drift, Sign, drift_text
 from moaa.evaluate.forgetting import loss_text
 from moaa.evaluate.gate import Compared, compare, figure_of, is_strict, student_of
 from moaa.evaluate.statistics import Estimate
@@ -82,8 +83,14 @@ def _written(stage: StageView, candidate: str) -> Compared | None:
         for name, loss in metrics.items()
         if name.startswith(losses) and not name.endswith((".low", ".high"))
     }
+    drifts = tuple(
+        Drift(name.removeprefix(f"drift.{sign}.{label}."), sign, metrics[f"{name}.before"], after)
+        for sign in Sign
+        for name, after in metrics.items()
+        if name.startswith(f"drift.{sign}.{label}.") and not name.endswith(".before")
+    )
     fewest = int(metrics[f"questions.{label}"])
-    return Compared(estimate, metrics[f"raw.{label}"], controlled, fewest, forgotten)
+    return Compared(estimate, metrics[f"raw.{label}"], controlled, fewest, forgotten, drifts)
 
 
 def _compared(spec: MoAASpec, iteration: int, before: Sequence[ScoreRow], after: Sequence[ScoreRow]) -> Compared:
@@ -122,4 +129,5 @@ def _told(candidate: _Candidate) -> str:
     told = f"{wording.points(candidate.figure)} points"
     if seen.controlled:
         told += f" at equal length on {', '.join(seen.controlled)} (mean of the raw scores {wording.points(seen.raw)})"
-    return ", ".join([told, *(loss_text(name, loss) for name, loss in seen.forgotten.items())])
+    losses = [loss_text(name, loss) for name, loss in seen.forgotten.items()]
+    return ", ".join([told, *losses, *map(drift_text, seen.drifts)])
