@@ -108,7 +108,7 @@ def _reason(evaluation: Evaluation, compared: Sequence[_Candidate], *, is_previo
     does = "is above" if is_strict(rule, floor) else "reaches"
     bar = f"{100 * floor:.1f} points that the gate asks for"
     if is_previous:
-        told = "; ".join(f"{c.label}: {_told(c)}" for c in compared)
+        told = "; ".join(f"{c.label}: {', '.join([_told(c), *map(drift_text, c.seen.drifts)])}" for c in compared)
         return f"The previous student stays: no candidate's {what} {does} the {bar} ({told or 'none was measured'})."
     won = next((c for c in compared if c.is_promoted), None)
     if won is None:
@@ -119,7 +119,7 @@ def _reason(evaluation: Evaluation, compared: Sequence[_Candidate], *, is_previo
     if won.seen.gain.low is not None and won.seen.gain.low <= 0:
         spread = wording.interval(won.seen.gain.low, won.seen.gain.high)
         text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {rule} accepts that."
-    return text
+    return " ".join([text, *(f"But {drift_text(drift)}." for drift in won.seen.drifts)])
 
 
 def _told(candidate: _Candidate) -> str:
@@ -130,4 +130,4 @@ def _told(candidate: _Candidate) -> str:
     if seen.controlled:
         told += f" at equal length on {', '.join(seen.controlled)} (mean of the raw scores {wording.points(seen.raw)})"
     losses = [loss_text(name, loss) for name, loss in seen.forgotten.items()]
-    return ", ".join([told, *losses, *map(drift_text, seen.drifts)])
+    return ", ".join([told, *losses])
