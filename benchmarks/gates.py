@@ -150,12 +150,12 @@ class World:
         better = kind.better.get(benchmark, 0.0)
         match benchmark:
             case "ExactMatch":
-                return Answered(self._by_question(self._right(better)), {})
+                return Answered(self._by_question(self._right(better)), {}, {})
             case "Pairwise" if kind is START:  # the baseline against itself
-                return Answered(dict.fromkeys(self.names, 0.5), self._lengths(self.lengths))
+                return Answered(dict.fromkeys(self.names, 0.5), self._lengths(self.lengths), {})
             case "Pairwise":
                 own = self.lengths * kind.longer * np.exp(0.25 * self.rng.standard_normal(len(self.names)))
-                return Answered(self._by_question(self._won(better, own)), self._lengths(own))
+                return Answered(self._by_question(self._won(better, own)), self._lengths(own), {})
         raise ValueError(f"{benchmark}: is no type of benchmark that is simulated here")
 
     def _right(self, better: float) -> Floats:

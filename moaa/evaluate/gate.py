@@ -6,11 +6,12 @@ and a student that only writes more is not better. So where the lengths of both 
 question, a gain of win rates is read at equal length as well, and the lower of both counts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
 from moaa.evaluate.bounds import bounded
+from moaa.evaluate.drift import Drift, Style, drift_text, drifts, style_of
 from moaa.evaluate.forgetting import forgotten, loss_text
 from moaa.evaluate.statistics import Estimate, Scores, paired
 from moaa.plan.evidence import Trial
@@ -25,6 +26,8 @@ class Answered:
     scores: Scores
     lengths: Mapping[str, tuple[float, float]]
     """By row id: characters of its answer and of what that was compared with; only where both are known."""
+    styles: Mapping[str, Style]
+    """By row id: what its answer looks like, where that is known."""
 
 
 Student = Mapping[str, Answered]
@@ -45,6 +48,8 @@ class Compared:
     """Questions that the gate reads and both have a score for, in the benchmark that has the fewest of them."""
     forgotten: Mapping[str, Estimate]
     """Losses that bar it from promotion, by benchmark."""
+    drifts: tuple[Drift, ...]
+    """What else changed about its answers; bars nobody."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def _answered(rows: Sequence[ScoreRow]) -> Answered:
     return Answered(
         {row["id"]: row["score"] for row in rows},
         {name: (own, other) for name, own, other in known if other is not None},
+        {row["id"]: style_of(row) for row in rows},
     )
 
 
@@ -126,15 +132,20 @@ def compare(candidate: Student, previous: Student, evaluation: Evaluation, trial
         rates = _at_equal_length(new, old, questions)
         if rates is not None and sum(gains := paired(*rates)) < sum(raw[name]):
             controlled[name] = gains
+    objective, floor = {name: raw[name] for name in trial.objective}, float(evaluation.gate.min_gain)
     return Compared(
         gain=bounded(list({**raw, **controlled}.values()), trial.level),
         raw=bounded(list(raw.values()), trial.level).mean,
         controlled=tuple(controlled),
         fewest=min(map(len, shared.values())),
-        forgotten=forgotten(
-            {name: raw[name] for name in trial.objective}, trial.level, float(evaluation.gate.min_gain)
-        ),
+        forgotten=forgotten(objective, trial.level, floor),
+        drifts=tuple(one for name in shared for one in _drifts(name, candidate, previous, shared[name])),
     )
+
+
+def _drifts(name: str, candidate: Student, previous: Student, questions: Sequence[str]) -> Iterator[Drift]:
+    before, after = ([student[name].styles.get(one, {}) for one in questions] for student in (previous, candidate))
+    return drifts(name, before, after)
 
 
 def _shared(candidate: Student, previous: Student, trial: Trial) -> dict[str, list[str]]:
@@ -203,6 +214,7 @@ def sureness(level: float) -> str:
 
 def _how(compared: Compared) -> str:
     told = [loss_text(name, loss) for name, loss in compared.forgotten.items()]
+    told += map(drift_text, compared.drifts)
     if compared.controlled:
         told.insert(0, f"at equal length on {', '.join(compared.controlled)}; raw mean {compared.raw:+.4f}")
     return f" ({'; '.join(told)})" if told else ""

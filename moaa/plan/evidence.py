@@ -13,11 +13,11 @@ from moaa.api import MoAASpec
 from moaa.benchmark.measures import measure_of
 
 FRESH_QUESTIONS = 1000
-"""Each iteration's gate reads questions of its own where every iteration gets this many: enough to show a gain of some
-three points (benchmarks/gates.md). With fewer, all iterations read all of them."""
-SPREAD = 0.32
-"""Standard deviation of the differences between two students' scores of a question, until it is measured: answers that
-agree on four questions in five have 0.45 for one sample a question, 0.32 for two, 0.22 for four."""
+"""Each iteration's gate reads questions of its own where every iteration gets this many: enough to show a gain of three
+points with four samples a question, of five with one. With fewer, all iterations read all of them."""
+QUESTION_VARIANCE, ANSWER_VARIANCE = 0.15**2, 0.2
+"""Of the difference between two students' scores of a question, until it is measured: what one of them is better at,
+and what differs from answer to answer, where they agree on four questions in five with one answer each."""
 POWER = 0.8
 """How often a gain of the least size that is forecast passes."""
 
@@ -70,8 +70,12 @@ def level_of(spec: MoAASpec) -> float:
     Source: Bonferroni's inequality (Dunn 1961, doi 10.1080/01621459.1961.10482090). Holm's procedure would promote no
     more often: its first step is the same.
     """
-    candidates = sum(part is not None for part in (spec.training.sft, spec.training.dpo))
-    return float((1 - spec.evaluation.confidence) / (2 * candidates * spec.iterations))
+    return float((1 - spec.evaluation.confidence) / (2 * candidates_of(spec) * spec.iterations))
+
+
+def candidates_of(spec: MoAASpec) -> int:
+    """Students that an iteration trains."""
+    return sum(part is not None for part in (spec.training.sft, spec.training.dpo))
 
 
 def shares_of(questions: int, iterations: int) -> int:
@@ -79,22 +83,28 @@ def shares_of(questions: int, iterations: int) -> int:
     return iterations if questions >= iterations * FRESH_QUESTIONS else 1
 
 
-def least_gain(questions: int, level: float, *, spread: float = SPREAD) -> float:
+def least_gain(questions: float, level: float, *, samples: int) -> float:
     """The smallest gain, in points of score between 0 and 1, that passes in POWER of the cases.
 
     (t + z) × spread ÷ √questions, the least detectable difference of a paired one-sided test. Source: Miller 2024
     (arXiv 2411.00640), §5.
 
     Raises:
-        ValueError: as `t_quantile`; fewer than two questions show nothing.
+        ValueError: as `t_quantile`: one question shows nothing.
     """
-    return (t_quantile(level, questions - 1) + NormalDist().inv_cdf(POWER)) * spread / sqrt(questions)
+    return (t_quantile(level, questions - 1) + NormalDist().inv_cdf(POWER)) * _spread(samples) / sqrt(questions)
 
 
-def questions_for(gain: float, level: float, *, spread: float = SPREAD) -> int:
+def questions_for(gain: float, level: float, *, samples: int) -> int:
     """Questions that show a gain of this size in POWER of the cases, by the normal approximation."""
     z = NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(POWER)
-    return ceil((z * spread / gain) ** 2)
+    return ceil((z * _spread(samples) / gain) ** 2)
+
+
+def _spread(samples: int) -> float:
+    """Assumed standard deviation of a question's difference, each score the mean of `samples` answers: 0.47 for one,
+    0.27 for four."""
+    return sqrt(QUESTION_VARIANCE + ANSWER_VARIANCE / samples)
 
 
 def t_quantile(level: float, freedom: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from moaa.api import MoAASpec
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
+from moaa.evaluate.drift import Drift, Sign, drift_text
 from moaa.evaluate.forgetting import loss_text
 from moaa.evaluate.gate import Compared, compare, figure_of, is_strict, student_of
 from moaa.evaluate.statistics import Estimate
@@ -82,8 +83,14 @@ def _written(stage: StageView, candidate: str) -> Compared | None:
         for name, loss in metrics.items()
         if name.startswith(losses) and not name.endswith((".low", ".high"))
     }
+    drifts = tuple(
+        Drift(name.removeprefix(f"drift.{sign}.{label}."), sign, metrics[f"{name}.before"], after)
+        for sign in Sign
+        for name, after in metrics.items()
+        if name.startswith(f"drift.{sign}.{label}.") and not name.endswith(".before")
+    )
     fewest = int(metrics[f"questions.{label}"])
-    return Compared(estimate, metrics[f"raw.{label}"], controlled, fewest, forgotten)
+    return Compared(estimate, metrics[f"raw.{label}"], controlled, fewest, forgotten, drifts)
 
 
 def _compared(spec: MoAASpec, iteration: int, before: Sequence[ScoreRow], after: Sequence[ScoreRow]) -> Compared:
@@ -101,7 +108,7 @@ def _reason(evaluation: Evaluation, compared: Sequence[_Candidate], *, is_previo
     does = "is above" if is_strict(rule, floor) else "reaches"
     bar = f"{100 * floor:.1f} points that the gate asks for"
     if is_previous:
-        told = "; ".join(f"{c.label}: {_told(c)}" for c in compared)
+        told = "; ".join(f"{c.label}: {', '.join([_told(c), *map(drift_text, c.seen.drifts)])}" for c in compared)
         return f"The previous student stays: no candidate's {what} {does} the {bar} ({told or 'none was measured'})."
     won = next((c for c in compared if c.is_promoted), None)
     if won is None:
@@ -112,7 +119,7 @@ def _reason(evaluation: Evaluation, compared: Sequence[_Candidate], *, is_previo
     if won.seen.gain.low is not None and won.seen.gain.low <= 0:
         spread = wording.interval(won.seen.gain.low, won.seen.gain.high)
         text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {rule} accepts that."
-    return text
+    return " ".join([text, *(f"But {drift_text(drift)}." for drift in won.seen.drifts)])
 
 
 def _told(candidate: _Candidate) -> str:
@@ -122,4 +129,5 @@ def _told(candidate: _Candidate) -> str:
     told = f"{wording.points(candidate.figure)} points"
     if seen.controlled:
         told += f" at equal length on {', '.join(seen.controlled)} (mean of the raw scores {wording.points(seen.raw)})"
-    return ", ".join([told, *(loss_text(name, loss) for name, loss in seen.forgotten.items())])
+    losses = [loss_text(name, loss) for name, loss in seen.forgotten.items()]
+    return ", ".join([told, *losses])

@@ -155,6 +155,7 @@ def _metrics(decision: Decision) -> dict[str, float]:
     are, `questions.<candidate>` how many of those read both have, of the benchmark with the fewest.
     `lengthControlled.<candidate>.<benchmark>` is there where win rates were read at equal length, as the lower gain,
     and `forgotten.<candidate>.<benchmark>`, with `.low` and `.high`, where a loss barred it.
+    `drift.<sign>.<candidate>.<benchmark>`, with `.before`, is what else changed about its answers.
     """
     figures: dict[str, float] = {"promoted": float(decision.winner is not None)}
     if decision.compared:
@@ -167,6 +168,9 @@ def _metrics(decision: Decision) -> dict[str, float]:
         for benchmark, loss in compared.forgotten.items():
             name_of_loss = f"forgotten.{label}.{benchmark}"
             figures |= {name_of_loss: loss.mean, **_ends(name_of_loss, loss)}
+        for drift in compared.drifts:
+            name_of_drift = f"drift.{drift.sign}.{label}.{drift.benchmark}"
+            figures |= {name_of_drift: drift.after, f"{name_of_drift}.before": drift.before}
     return figures
 
 

@@ -97,4 +97,13 @@ def verdict_markers(spec: Node) -> Iterator[str]:
             yield f"{prompt.name}: never asks for {' and '.join(missing)}, and only those are verdicts"
 
 
-ADVICE = (idle, judges_apart, lengths, samples_differ, twins, trained_on_the_test, verdict_markers)
+def lenient_gate(spec: Node) -> Iterator[str]:
+    rule = spec.at("evaluation", "gate", "rule")
+    if rule.text == "Mean" and list(spec.at("evaluation", "selection")):
+        yield (
+            f"{rule.name}: Mean promotes a student that is no better in nine runs of ten (two candidates, five "
+            "iterations); LowerBound asks for evidence"
+        )
+
+
+ADVICE = (idle, lenient_gate, judges_apart, lengths, samples_differ, twins, trained_on_the_test, verdict_markers)

@@ -401,6 +401,7 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "student joins one iteration": ({"spec__mixture__addStudent": True}, "from the second iteration on"),
     "untrained student": ({"spec__mixture__aggregator__model": "$student"}, "$student is base, untrained"),
     "idle gate": ({"spec__evaluation": {"gate": {"rule": "Mean"}}}, "always promoted"),
+    "lenient gate": ({"spec__evaluation__gate": {"rule": "Mean"}}, "a student that is no better in nine runs of ten"),
     "judge of both": ({"spec__evaluation__selection__0__judge__aggregator__model": "agg"}, "its scores will flatter"),
     "own judge": ({"spec__evaluation__selection__0__judge__aggregator__model": "base"}, "its own style"),
     "long answers": ({"spec__training__sft": {"maxLength": 1024}}, "longer rows count as failed"),

@@ -9,7 +9,8 @@ import pytest
 from moaa.api import MoAA
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
-from moaa.evaluate.gate import Answered, Decision, Student
+from moaa.evaluate.drift import Sign
+from moaa.evaluate.gate import Answered, Decision, Student, student_of
 from moaa.evaluate.gate import decide as decide_in
 from moaa.plan.evidence import Trial
 from moaa.plan.graph import build
@@ -32,7 +33,7 @@ def decide(previous: Student, candidates: dict[str, Student], evaluation: Evalua
 
 def student(**benchmarks: dict[str, float]) -> Student:
     """Scores of answers whose lengths nobody knows."""
-    return {name: Answered(found, {}) for name, found in benchmarks.items()}
+    return {name: Answered(found, {}, {}) for name, found in benchmarks.items()}
 
 
 def scores(*values: float, times: int = 5) -> Student:
@@ -106,7 +107,7 @@ def test_one_question_promotes_nobody(rule: GateRule, min_gain: str) -> None:
 def compared_with(rows: list[tuple[float, float, float]]) -> Student:
     """Of (score, own length, baseline's length)."""
     named = {str(i): row for i, row in enumerate(rows)}
-    return {"m": Answered({i: row[0] for i, row in named.items()}, {i: row[1:] for i, row in named.items()})}
+    return {"m": Answered({i: row[0] for i, row in named.items()}, {i: row[1:] for i, row in named.items()}, {})}
 
 
 BASELINE = [(0.5, 100.0, 100.0)] * 60
@@ -161,8 +162,10 @@ def test_a_gain_at_equal_length_is_the_difference_of_both_estimates() -> None:
 @pytest.mark.parametrize(
     "unknown",
     [
-        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {})}, id="no length is known"),
-        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)})}, id="one length is known"),
+        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {}, {})}, id="no length is known"),
+        pytest.param(
+            {"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)}, {})}, id="one length is known"
+        ),
     ],
 )
 def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student) -> None:
@@ -219,6 +222,40 @@ def test_each_iteration_selects_by_questions_of_its_own() -> None:
     assert [decision.winner for decision in found] == ["sft", None]
     assert [d.compared["sft"].gain.mean for d in found] == [0.5, -0.5]
     assert sum(d.compared["sft"].gain.rows for d in found) == 400
+
+
+def styled(length: float, refused: float, repeated: float) -> Student:
+    """Right where it counts, so that only its style can be named."""
+    names = [str(i) for i in range(40)]
+    style = {Sign.LENGTH: length, Sign.REFUSALS: refused, Sign.REPETITION: repeated}
+    return {"m": Answered(dict.fromkeys(names, 1.0), {}, dict.fromkeys(names, style))}
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        pytest.param((125.0, 0.03, 0.15), None, id="at the bounds"),
+        pytest.param((126.0, 0.01, 0.10), "answers on m grew from 100 to 126 characters", id="longer"),
+        pytest.param((100.0, 0.05, 0.10), "refusals on m rose from 1.0 to 5.0 %", id="refuses"),
+        pytest.param((100.0, 0.01, 0.16), "repetition on m rose from 10.0 to 16.0 %", id="repeats itself"),
+        pytest.param((40.0, 0.0, 0.0), None, id="shorter and better"),
+    ],
+)
+def test_what_changed_about_the_answers_is_named_and_bars_nobody(
+    after: tuple[float, float, float], told: str | None
+) -> None:
+    before = {"m": replace(styled(100.0, 0.01, 0.10)["m"], scores={str(i): 0.0 for i in range(40)})}
+    decision = decide(before, {"sft": styled(*after)}, evaluation(GateRule.LOWER_BOUND))
+    assert decision.winner == "sft"
+    assert len(decision.compared["sft"].drifts) == (told is not None)
+    assert (told or "+1.0000 is above") in decision.reason
+
+
+def test_rows_of_an_earlier_release_have_a_length_and_no_other_sign() -> None:
+    row: Any = {"benchmark": "m", "model": "sft", "id": "1", "score": 1.0, "length": 5.0}
+    assert student_of([row], ["m"])["m"].styles == {"1": {Sign.LENGTH: 5.0}}
+    newer: Any = {**row, "refused": 0.5, "repeated": None}
+    assert student_of([newer], ["m"])["m"].styles == {"1": {Sign.LENGTH: 5.0, Sign.REFUSALS: 0.5}}
 
 
 def test_without_selection_the_last_trained_wins() -> None:

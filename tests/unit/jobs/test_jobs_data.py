@@ -134,7 +134,16 @@ class Bench:
         has enough of them; any other with a folder of weights."""
         context = self.context(stage)
         rows = [
-            ScoreRow(benchmark="e", model=label, id=f"{row_id}-{way}", score=score, length=1.0, baseline_length=None)
+            ScoreRow(
+                benchmark="e",
+                model=label,
+                id=f"{row_id}-{way}",
+                score=score,
+                length=1.0,
+                baseline_length=None,
+                refused=0.0,
+                repeated=0.0,
+            )
             for label, found in (scores or {}).items()
             for row_id, score in found.items()
             for way in range(10)

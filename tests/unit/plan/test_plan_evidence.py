@@ -80,7 +80,12 @@ def test_a_trial_knows_shares_and_what_no_judge_scores() -> None:
 
 
 def test_the_least_gain_is_the_textbook_one() -> None:
-    """One-sided 2.5 %, power 80 %: (1.96 + 0.84) × 0.32 ÷ √1000 = 2.84 points; at a tenth of the error rate 3.6."""
-    assert least_gain(1000, 0.025) == pytest.approx(2.8016 * 0.32 / 1000**0.5, rel=2e-3)
-    assert least_gain(1000, 0.005) == pytest.approx(3.4175 * 0.32 / 1000**0.5, rel=3e-3)
-    assert questions_for(least_gain(1000, 0.005), 0.005) == pytest.approx(1000, rel=0.01)
+    """One-sided 2.5 %, power 80 %: (1.96 + 0.84) × √(0.15² + 0.2 ÷ samples) ÷ √questions."""
+    assert least_gain(1000, 0.025, samples=1) == pytest.approx(2.8016 * 0.4717 / 1000**0.5, rel=2e-3)
+    assert least_gain(1000, 0.025, samples=4) == pytest.approx(2.8016 * 0.2693 / 1000**0.5, rel=2e-3)
+    assert least_gain(4000, 0.025, samples=4) == pytest.approx(least_gain(1000, 0.025, samples=4) / 2, rel=2e-3)
+
+
+def test_as_many_questions_as_a_gain_takes_show_it() -> None:
+    needed = questions_for(0.03, 0.0025, samples=4)
+    assert least_gain(needed, 0.0025, samples=4) == pytest.approx(0.03, rel=5e-3)

@@ -189,6 +189,28 @@ def test_a_choice_is_retold_from_what_the_promotion_wrote_down() -> None:
     assert all(c.gain is None for c in first.candidates)
 
 
+def test_what_was_forgotten_and_what_else_changed_is_retold() -> None:
+    view = finished_run()
+    made = stage(view, "i1-promote")
+    assert made.manifest is not None
+    metrics = {"gain.i1-sft": 0.03, "gain.i1-sft.low": 0.01, "gain.i1-sft.high": 0.05, "raw.i1-sft": 0.03}
+    metrics |= {"gain.i1-dpo": 0.05, "gain.i1-dpo.low": 0.02, "gain.i1-dpo.high": 0.09, "raw.i1-dpo": 0.05}
+    metrics |= {"questions.i1-sft": 400.0, "questions.i1-dpo": 400.0}
+    metrics |= {"drift.refused.i1-dpo.math": 0.05, "drift.refused.i1-dpo.math.before": 0.01}
+    won = with_stage(view, replace(made, manifest=made.manifest.with_(metrics=metrics)))
+    assert summarise(won).promotions[0].reason == (
+        "Its mean gain over the previous student, +5.0 points, the highest of the candidates, is above the 0.0 points "
+        "that the gate asks for. But refusals on math rose from 1.0 to 5.0 %."
+    )
+    lost = {"forgotten.i1-sft.math": -0.06, "forgotten.i1-sft.math.low": -0.09, "forgotten.i1-sft.math.high": -0.03}
+    manifest = made.manifest.with_(metrics=metrics | lost, outputs={"model": Output(digest=digest("llama"))})
+    assert summarise(with_stage(view, replace(made, manifest=manifest))).promotions[0].reason == (
+        "The previous student stays: no candidate's mean gain is above the 0.0 points that the gate asks for "
+        "(iteration 1 SFT: +3.0 points, forgets: -6.0 points on math, -9.0 at worst; iteration 1 DPO: +5.0 points, "
+        "refusals on math rose from 1.0 to 5.0 %)."
+    )
+
+
 def test_too_few_prompts_for_a_lower_bound_are_said() -> None:
     world = resource(evaluation={**RESOURCE["spec"]["evaluation"], "gate": {"rule": "LowerBound"}})
     view = finished_run(world)
@@ -199,8 +221,9 @@ def test_too_few_prompts_for_a_lower_bound_are_said() -> None:
     first = summarise(replace(with_stage(view, replace(made, manifest=kept)), scores=few)).promotions[0]
     assert first.reason == (
         "The previous student stays: no candidate's lower end of the gain's interval is above the 0.0 points that the "
-        "gate asks for (iteration 1 SFT: unknown, fewer than 20 prompts; iteration 1 DPO: unknown, fewer than 20 "
-        "prompts)."
+        "gate asks for (iteration 1 SFT: unknown, fewer than 20 prompts, answers on math grew from 804 to 1,392 "
+        "characters; iteration 1 DPO: unknown, fewer than 20 prompts, answers on math grew from 804 to 1,496 "
+        "characters)."
     )
 
 
