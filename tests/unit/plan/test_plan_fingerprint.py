@@ -207,7 +207,7 @@ GOLDEN: dict[str, tuple[int, str]] = {
     "i1-judge": (5, "0f7f8e568757"),
     "i1-dpo": (2, "3a7ab1e7a076"),
     "i1-evaluate-dpo": (6, "59d3b22f2558"),
-    "i1-promote": (3, "ddd59194da6a"),
+    "i1-promote": (4, "e6f0d1d22e41"),
 }
 """Revision and first characters of the fingerprint of every stage of the small run, prompts left out: their texts may
 be edited, and then the stages that use them are repeated as they should be."""
