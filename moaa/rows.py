@@ -159,3 +159,7 @@ class ScoreRow(TypedDict):
     """Mean answer length in characters."""
     baseline_length: float | None
     """The same of the answers it was compared with; None where answers stand alone."""
+    refused: float | None
+    """Part of the samples that refuse (`moaa.benchmark.style`); None in rows of an earlier release."""
+    repeated: float | None
+    """Mean repetition of the samples; None as above."""

@@ -52,18 +52,19 @@ FEW_QUESTIONS = (
 
 class GateRule(StrEnum):
     MEAN = "Mean"
-    """The mean paired gain decides."""
+    """The mean paired gain decides: noise passes, and with it a student that is no better."""
     LOWER_BOUND = "LowerBound"
-    """The lower end of the gain's interval decides: promote only what is shown to be better."""
+    """The lower end of the gain's interval decides: promote only what is shown to be better. All candidates of all
+    iterations share one error rate, 1 - confidence."""
 
 
 class Gate(Spec):
     """A new student is promoted only if its gain on the selection benchmarks passes."""
 
-    rule: GateRule = GateRule.MEAN
+    rule: GateRule = GateRule.LOWER_BOUND
     min_gain: Number = Decimal(0)
-    """Smallest gain in points of score, from -1 to 1. 0: any gain; negative: a loss is tolerated. It needs 20 questions
-    of a benchmark."""
+    """Least gain in points of score, from -1 to 1; negative: a loss is tolerated. It needs 20 questions of a
+    benchmark."""
 
 
 class Evaluation(Spec):

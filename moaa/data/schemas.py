@@ -122,6 +122,8 @@ SCORES = pa.schema(
         _field("score", pa.float64()),
         _field("length", pa.float64()),
         pa.field("baseline_length", pa.float64()),
+        pa.field("refused", pa.float64()),
+        pa.field("repeated", pa.float64()),
     ]
 )
 """ScoreRow."""

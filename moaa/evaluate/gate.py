@@ -2,17 +2,23 @@
 
 `moaa.evaluate.told` says in words what decided.
 
-Win rates are read at equal length wherever the lengths tell length and skill apart: judges like long answers, and a
-student that only writes more is not better.
+Every bound is so low that noise passes in at most 1 - confidence of all runs (`moaa.plan.evidence.level_of`). Whatever
+is gained elsewhere, a candidate that forgets is not promoted (`moaa.evaluate.forgetting`). Judges like long answers,
+and a student that only writes more is not better. So where the lengths of both answers are known for every shared
+question, a gain of win rates is read at equal length as well, and the lower of both counts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
-from moaa.evaluate.statistics import Estimate, Scores, gain, lc_scores
+from moaa.evaluate.bounds import bounded
+from moaa.evaluate.drift import Drift, Style, drifts, style_of
+from moaa.evaluate.forgetting import forgotten
+from moaa.evaluate.statistics import Estimate, Scores, paired
+from moaa.plan.evidence import Trial
 from moaa.rows import ScoreRow
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, lc_estimate
 
 
 @dataclass(frozen=True)
@@ -22,19 +28,12 @@ class Answered:
     scores: Scores
     lengths: Mapping[str, tuple[float, float]]
     """By row id: characters of its answer and of what that was compared with; only where both are known."""
+    styles: Mapping[str, Style]
+    """By row id: what its answer looks like, where that is known."""
 
 
 Student = Mapping[str, Answered]
 """By benchmark."""
-
-
-class WhyRaw(StrEnum):
-    """Why a win rate was not read at equal length."""
-
-    UNKNOWN = "Unknown"
-    """The length of an answer, or of what it was compared with, is not known."""
-    CONSTANT = "Constant"
-    """One student's answers differ in length from what they were compared with by the same everywhere."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,19 @@ class Compared:
     """A candidate against the previous student."""
 
     gain: Estimate
-    """What the gate reads."""
+    """What the gate reads; each end is passed by chance with the trial's level."""
     raw: float
     """Mean gain of the scores as they are."""
     controlled: tuple[str, ...]
-    """Benchmarks whose win rates were read at equal length."""
-    uncontrolled: Mapping[str, WhyRaw]
-    """Benchmarks whose win rates were read as they are."""
+    """Benchmarks whose win rates were read at equal length, since that gain is the lower one."""
+    uncontrolled: tuple[str, ...]
+    """Benchmarks whose win rates could be read raw only: not all lengths are known."""
     questions: Mapping[str, int]
-    """Of every benchmark, those that both have a score for."""
+    """Of every benchmark, those that the gate reads and both have a score for."""
+    forgotten: Mapping[str, Estimate]
+    """Losses that bar it from promotion, by benchmark."""
+    drifts: tuple[Drift, ...]
+    """What else changed about its answers; bars nobody."""
 
     @property
     def fewest(self) -> int:
@@ -64,6 +67,8 @@ class Decision:
     winner: str | None
     compared: Mapping[str, Compared]
     """Every candidate; empty without selection benchmarks."""
+    level: float
+    """Error rate of each bound."""
 
 
 def student_of(rows: Iterable[ScoreRow], benchmarks: Sequence[str]) -> Student:
@@ -77,11 +82,13 @@ def _answered(rows: Sequence[ScoreRow]) -> Answered:
     return Answered(
         {row["id"]: row["score"] for row in rows},
         {name: (own, other) for name, own, other in known if other is not None},
+        {row["id"]: style_of(row) for row in rows},
     )
 
 
-def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Evaluation) -> Decision:
-    """Pick the candidate with the highest gain among those that pass (`passes`); ties go to the earlier.
+def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Evaluation, trial: Trial) -> Decision:
+    """Pick the candidate with the highest gain among those that pass (`passes`) and forget nothing; ties go to the
+    earlier.
 
     A gain from fewer than MIN_QUESTIONS questions of a benchmark never passes. Without selection benchmarks the last
     candidate, the last one trained, wins.
@@ -92,50 +99,84 @@ def decide(previous: Student, candidates: Mapping[str, Student], evaluation: Eva
     if not candidates:
         raise ValueError("promotion needs at least one candidate")
     if not evaluation.selection:
-        return Decision(list(candidates)[-1], {})
-    compared = {name: compare(student, previous, evaluation) for name, student in candidates.items()}
+        return Decision(list(candidates)[-1], {}, trial.level)
+    compared = {name: compare(student, previous, evaluation, trial) for name, student in candidates.items()}
     rule, floor = evaluation.gate.rule, float(evaluation.gate.min_gain)
     figures = {name: figure_of(one, rule) for name, one in compared.items()}
-    passing = {name: figure for name, figure in figures.items() if figure is not None and passes(figure, rule, floor)}
-    winner = max(passing, key=passing.__getitem__) if passing else None  # the first of equals
-    return Decision(winner, compared)
+    passing = {
+        name: figure
+        for name, figure in figures.items()
+        if figure is not None and passes(figure, rule, floor) and not compared[name].forgotten
+    }
+    winner = max(passing, key=passing.__getitem__, default=None)  # the first of equals
+    return Decision(winner, compared, trial.level)
 
 
-def compare(candidate: Student, previous: Student, evaluation: Evaluation) -> Compared:
-    """Raises ValueError: as `moaa.evaluate.statistics.gain`."""
+def compare(candidate: Student, previous: Student, evaluation: Evaluation, trial: Trial) -> Compared:
+    """Over the questions that the trial reads and both students have a score for.
 
-    def between(new: Mapping[str, Scores], old: Mapping[str, Scores]) -> Estimate:
-        return gain(new, old, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence))
+    Raises:
+        ValueError: the benchmarks differ, or one has no such question.
+    """
+    shared = _shared(candidate, previous, trial)
+    raw, controlled = {}, {}
+    uncontrolled = []
+    for name, questions in shared.items():
+        new, old = candidate[name], previous[name]
+        raw[name] = [new.scores[one] - old.scores[one] for one in questions]
+        rates = _at_equal_length(new, old, questions)
+        if rates is not None and sum(gains := paired(*rates)) < sum(raw[name]):
+            controlled[name] = gains
+        if rates is None and (new.lengths or old.lengths):  # known only where answers were compared with others
+            uncontrolled.append(name)
+    objective, floor = {name: raw[name] for name in trial.objective}, float(evaluation.gate.min_gain)
+    return Compared(
+        gain=bounded(list({**raw, **controlled}.values()), trial.level),
+        raw=bounded(list(raw.values()), trial.level).mean,
+        controlled=tuple(controlled),
+        uncontrolled=tuple(uncontrolled),
+        questions={name: len(questions) for name, questions in shared.items()},
+        forgotten=forgotten(objective, trial.level, floor),
+        drifts=tuple(one for name in shared for one in _drifts(name, candidate, previous, shared[name])),
+    )
 
-    raw = between(_scores(candidate), _scores(previous))
-    new, old = dict(_scores(candidate)), dict(_scores(previous))
-    shared = {name: sorted(candidate[name].scores.keys() & previous[name].scores.keys()) for name in candidate}
-    uncontrolled: dict[str, WhyRaw] = {}
-    # Known only where answers were compared with others.
-    win_rates = [name for name in candidate if candidate[name].lengths or previous[name].lengths]
-    for name in win_rates:
-        after, before = _at_equal_length(candidate[name], shared[name]), _at_equal_length(previous[name], shared[name])
-        if isinstance(after, WhyRaw):
-            uncontrolled[name] = after
-        elif isinstance(before, WhyRaw):
-            uncontrolled[name] = before
-        else:
-            new[name], old[name] = after, before
-    controlled = tuple(name for name in win_rates if name not in uncontrolled)
-    questions = {name: len(found) for name, found in shared.items()}
-    return Compared(between(new, old) if controlled else raw, raw.mean, controlled, uncontrolled, questions)
+
+def _drifts(name: str, candidate: Student, previous: Student, questions: Sequence[str]) -> Iterator[Drift]:
+    before, after = ([student[name].styles.get(one, {}) for one in questions] for student in (previous, candidate))
+    return drifts(name, before, after)
 
 
-def _scores(student: Student) -> Mapping[str, Scores]:
-    return {name: answered.scores for name, answered in student.items()}
+def _shared(candidate: Student, previous: Student, trial: Trial) -> dict[str, list[str]]:
+    if candidate.keys() != previous.keys():
+        raise ValueError(f"benchmarks differ: {sorted(candidate)} and {sorted(previous)}")
+    both = {name: candidate[name].scores.keys() & previous[name].scores.keys() for name in sorted(candidate)}
+    shared = {name: sorted(one for one in found if trial.reads(name, one)) for name, found in both.items()}
+    if lone := [name for name, questions in shared.items() if not questions]:
+        raise ValueError(f"benchmark {lone[0]}: no question has a score for both students")
+    return shared
 
 
-def _at_equal_length(answered: Answered, shared: Sequence[str]) -> Scores | WhyRaw:
+def _at_equal_length(candidate: Answered, previous: Answered, shared: Sequence[str]) -> tuple[Scores, Scores] | None:
+    """What every question contributes to the estimates of both (`moaa.scoring.length`), each telling the other how hard
+    it is. None where a length is not known.
+
+    The slope for length is the judge's own where its verdicts show one, else that of AlpacaEval's judge. Answers that
+    are all short look too good by either: that is why the raw gain has to be there too.
+    """
+    new, old = _judged(candidate, shared), _judged(previous, shared)
+    if new is None or old is None:
+        return None
+    return _contributions(new, old), _contributions(old, new)
+
+
+def _contributions(subject: Subject, other: Subject) -> Scores:
+    return lc_estimate(subject, [other], slope_deviation=JUDGE_DEVIATION).contributions
+
+
+def _judged(answered: Answered, shared: Sequence[str]) -> Subject | None:
     if any(name not in answered.lengths for name in shared):
-        return WhyRaw.UNKNOWN
-    own, other = zip(*(answered.lengths[name] for name in shared), strict=True)
-    values = lc_scores([answered.scores[name] for name in shared], own, other)
-    return WhyRaw.CONSTANT if values is None else dict(zip(shared, values, strict=True))
+        return None
+    return {name: Judged(answered.scores[name], *answered.lengths[name]) for name in shared}
 
 
 def figure_of(compared: Compared, rule: GateRule) -> float | None:

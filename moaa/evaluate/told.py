@@ -3,12 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from moaa.api.evaluation import FEW_QUESTIONS, MIN_QUESTIONS, Evaluation, GateRule
-from moaa.evaluate.gate import Compared, Decision, WhyRaw, figure_of, is_strict
-
-_WHY_RAW: Mapping[WhyRaw, str] = {
-    WhyRaw.UNKNOWN: "the lengths of the answers are not all known",
-    WhyRaw.CONSTANT: "one side is longer by the same everywhere, so length and skill cannot be told apart",
-}
+from moaa.evaluate.drift import drift_text
+from moaa.evaluate.forgetting import loss_text
+from moaa.evaluate.gate import Compared, Decision, figure_of, is_strict
 
 
 def points(value: float) -> str:
@@ -23,12 +20,13 @@ def decided(decision: Decision, evaluation: Evaluation, names: Mapping[str, str]
     winner = decision.winner
     if winner is not None and not decision.compared:
         return f"{names[winner]} is promoted: it was trained last, and there is no selection benchmark to compare by."
-    what = "mean gain" if rule is GateRule.MEAN else "lower end of the gain's interval"
+    what = "mean gain" if rule is GateRule.MEAN else f"lower {sureness(decision.level)} bound of the gain"
     does = "is above" if is_strict(rule, floor) else "reaches"
     bar = f"{100 * floor:.1f} points that the gate asks for"
     if winner is None:
-        seen = "; ".join(f"{names[name]}: {_figure(one, rule)}" for name, one in decision.compared.items())
-        return f"The previous student stays: no candidate's {what} {does} the {bar} ({seen})."
+        seen = "; ".join(f"{names[name]}: {_seen(one, rule)}" for name, one in decision.compared.items())
+        barred = " without forgetting" if any(one.forgotten for one in decision.compared.values()) else ""
+        return f"The previous student stays: no candidate's {what} {does} the {bar}{barred} ({seen})."
     won = decision.compared[winner]
     best = ", the highest of the candidates" if len(decision.compared) > 1 else ""
     figure = f"{what} over the previous student, {_figure(won, rule)}{best}"
@@ -36,7 +34,7 @@ def decided(decision: Decision, evaluation: Evaluation, names: Mapping[str, str]
     if won.gain.low is not None and won.gain.high is not None and won.gain.low <= 0:
         spread = f"{points(won.gain.low)} to {points(won.gain.high)}"
         text += f" Its interval, {spread}, holds zero: the gain may be chance, and rule {rule} accepts that."
-    return text
+    return " ".join([text, *(f"But {drift_text(drift)}." for drift in won.drifts)])
 
 
 def doubts(decision: Decision, names: Mapping[str, str]) -> list[str]:
@@ -53,8 +51,22 @@ def _few(decision: Decision) -> Iterator[str]:
 
 def _raw(decision: Decision, names: Mapping[str, str]) -> Iterator[str]:
     for name, one in decision.compared.items():
-        for benchmark, why in one.uncontrolled.items():
-            yield f"raw win rates on {benchmark} decided over {names[name]}, not those at equal length: {_WHY_RAW[why]}"
+        for benchmark in one.uncontrolled:
+            yield (
+                f"raw win rates on {benchmark} decided over {names[name]}, not those at equal length: the lengths of "
+                "the answers are not all known"
+            )
+
+
+def sureness(level: float) -> str:
+    """How sure a bound is that chance passes with this probability, `99.5 %`."""
+    return f"{100 * (1 - level):.4g} %"
+
+
+def _seen(compared: Compared, rule: GateRule) -> str:
+    """The figure, what bars the candidate, and what else changed about its answers."""
+    losses = [loss_text(name, loss) for name, loss in compared.forgotten.items()]
+    return ", ".join([_figure(compared, rule), *losses, *map(drift_text, compared.drifts)])
 
 
 def _figure(compared: Compared, rule: GateRule) -> str:

@@ -1,14 +1,14 @@
 """Scores with intervals, and paired gains of one student over another, from the rows of evaluate stages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from moaa.api import MoAASpec
 from moaa.api.evaluation import AnyBenchmark, Evaluation
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
-from moaa.evaluate.statistics import Estimate, gain, lc_win_rate, mean_estimate, paired
-from moaa.plan.ids import STAGE_DATA
+from moaa.evaluate.statistics import Estimate, gain, mean_estimate, paired
+from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
 from moaa.plan.slices import tables
 from moaa.plan.subjects import BASE, MIXTURE
 from moaa.report.judges import consistency
@@ -16,6 +16,7 @@ from moaa.report.schema import DataSummary, GainSummary, ScoreSummary, Use
 from moaa.rows import ScoreRow
 from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
 from moaa.run.view import RunView, StageView
+from moaa.scoring.length import Judged, Subject, lc_estimate
 
 
 @dataclass(frozen=True)
@@ -36,42 +37,77 @@ def measured(spec: MoAASpec) -> list[Measured]:
     return [Measured(b, use, measure_of(b, student=spec.student)) for use, listed in uses for b in listed]
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """One model of one stage on one benchmark."""
+
+    stage: StageView
+    item: Measured
+    model: str
+    rows: Sequence[ScoreRow]
+    judged: Subject | None
+    """None unless every row says how long the answer was that it was compared with."""
+
+
 def scores(view: RunView) -> list[ScoreSummary]:
     """Every model on every benchmark that has rows, in graph order, models in the order of the table."""
-    found = []
+    found = list(_scored(view))
+    return [_score(view, one, _others(view, one, found[:place])) for place, one in enumerate(found)]
+
+
+def _scored(view: RunView) -> Iterator[_Scored]:
     for stage in view.stages:
         rows = view.scores.get(stage.stage.id, ())
         for model in dict.fromkeys(r["model"] for r in rows):
             for item in measured(view.spec_of(stage)):
                 mine = [r for r in rows if r["model"] == model and r["benchmark"] == item.benchmark.name]
                 if mine:
-                    found.append(_score(view, stage, item, model, mine))
-    return found
+                    yield _Scored(stage, item, model, mine, _judged(mine))
 
 
-def _score(view: RunView, stage: StageView, item: Measured, model: str, rows: Sequence[ScoreRow]) -> ScoreSummary:
-    found = _estimate(view.resource.spec.evaluation, [r["score"] for r in rows])
+def _judged(rows: Sequence[ScoreRow]) -> Subject | None:
+    found = {
+        r["id"]: Judged(r["score"], r["length"], other) for r in rows if (other := r.get("baseline_length")) is not None
+    }
+    return found if len(found) == len(rows) else None
+
+
+def _others(view: RunView, one: _Scored, before: Sequence[_Scored]) -> list[Subject]:
+    """What tells how hard the questions are: the models of iteration 0, as they were when the iteration was closed, and
+    the students measured before. A later student changes nothing."""
+    iteration = one.stage.stage.iteration
+    rows = view.starts.get(iteration, view.scores.get(BASE_EVALUATE, ()))
+    mine = [r for r in rows if r["benchmark"] == one.item.benchmark.name]
+    starts = {
+        label: _judged([r for r in mine if r["model"] == label]) for label in dict.fromkeys(r["model"] for r in mine)
+    }
+    if iteration == 0:
+        starts.pop(one.model, None)
+    students = [o.judged for o in before if o.stage.stage.iteration and o.item.benchmark == one.item.benchmark]
+    return [found for found in (*starts.values(), *students) if found]
+
+
+def _score(view: RunView, one: _Scored, others: Sequence[Subject]) -> ScoreSummary:
+    found = _estimate(view.resource.spec.evaluation, [r["score"] for r in one.rows])
+    lc = lc_estimate(one.judged, others) if one.judged else None
+    baselines = [row.baseline_length for row in one.judged.values()] if one.judged else []
     return ScoreSummary(
-        iteration=stage.stage.iteration,
-        stage=stage.stage.id,
-        model=model,
-        benchmark=item.benchmark.name,
-        use=item.use,
-        metric=item.measure.metric,
+        iteration=one.stage.stage.iteration,
+        stage=one.stage.stage.id,
+        model=one.model,
+        benchmark=one.item.benchmark.name,
+        use=one.item.use,
+        metric=one.item.measure.metric,
         value=found.mean,
         low=found.low,
         high=found.high,
         n=found.rows,
-        mean_length=sum(r["length"] for r in rows) / len(rows),
-        length_controlled=_length_controlled(rows),
-        position_consistency=consistency(view, stage.stage.id, benchmark=item.benchmark.name, model=model),
+        mean_length=sum(r["length"] for r in one.rows) / len(one.rows),
+        baseline_length=sum(baselines) / len(baselines) if baselines else None,
+        lc_estimate=lc.rate if lc else None,
+        lc_others=lc.others if lc else None,
+        position_consistency=consistency(view, one.stage.stage.id, benchmark=one.item.benchmark.name, model=one.model),
     )
-
-
-def _length_controlled(rows: Sequence[ScoreRow]) -> float | None:
-    """The win rate at equal length; None where the lengths of what was compared with are not known."""
-    known = [(r["score"], r["length"], other) for r in rows if (other := r.get("baseline_length")) is not None]
-    return lc_win_rate(*zip(*known, strict=True)) if known else None
 
 
 def gains(

@@ -92,8 +92,14 @@ class ScoreSummary(Record):
     """Prompts."""
     mean_length: Figure
     """Of an answer, in characters."""
-    length_controlled: Figure | None = None
-    """Win rates only: an estimate for answers of equal length on both sides (`moaa.evaluate.statistics`)."""
+    baseline_length: Figure | None = None
+    """Win rates only: the same of what it was compared with; null where a row does not say."""
+    lc_estimate: Figure | None = None
+    """Win rates only: an estimate for answers of equal length on both sides. It is not AlpacaEval's length-controlled
+    win rate and differs from it by points (`moaa.scoring.length`)."""
+    lc_others: int | None = None
+    """Other models that the estimate takes questions' difficulty from: those of iteration 0, and students measured
+    before. With 0 it takes all questions for equally hard."""
     position_consistency: Figure | None = None
     """Judged benchmarks only: part of the comparisons behind the score whose outcome the order did not change."""
 

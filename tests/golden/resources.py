@@ -120,7 +120,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without dpo": {"spec__training__dpo": None, "spec__data__preference": [], "spec__judge": None},
     "nothing is measured": {"spec__evaluation": None},
     "members are not measured": {"spec__evaluation__members": False},
-    "a strict gate": {"spec__evaluation__gate": {"rule": "LowerBound"}, "spec__evaluation__confidence": "0.9"},
+    "a lenient gate": {"spec__evaluation__gate": {"rule": "Mean"}, "spec__evaluation__confidence": "0.9"},
     "no decontamination": {"spec__data__decontaminationNgram": 0},
     "full precision": {"spec__training__sft": {"precision": "FP32", "packing": False, "zeroStage": 1}},
 }

@@ -103,6 +103,7 @@ RESOURCE: dict[str, Any] = {
         },
         "evaluation": {
             "bootstrap": 200,
+            "gate": {"rule": "Mean"},
             "selection": [{"name": "math", "type": "ExactMatch", "source": "s3://lab-data/math.jsonl"}],
             "report": [
                 {
@@ -302,7 +303,7 @@ def _score_rows(benchmark: str, label: str, iteration: int) -> tuple[ScoreRow, .
         rows.append(
             ScoreRow(
                 benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0),
-                baseline_length=_base_length(i) if benchmark == "arena" else None,
+                baseline_length=_base_length(i) if benchmark == "arena" else None, refused=0.0, repeated=0.0,
             )
         )  # fmt: skip
     return tuple(rows)

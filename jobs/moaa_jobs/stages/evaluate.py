@@ -12,6 +12,7 @@ from moaa.api import MoAA
 from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
 from moaa.benchmark.measure import NoVerdict, Scored
+from moaa.benchmark.style import refuses, repetition
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
 from moaa.data.schemas import ANSWERS, JUDGEMENTS, SCORES
@@ -142,6 +143,8 @@ class _Bench:
                 score=sum(one.value for one in scores) / len(scores),
                 length=sum(map(len, texts)) / len(texts),
                 baseline_length=_mean_baseline(scores),
+                refused=sum(map(refuses, texts)) / len(texts),
+                repeated=sum(map(repetition, texts)) / len(texts),
             )
             return {**told.rows(), "scores": [total]}
 

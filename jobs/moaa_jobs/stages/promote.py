@@ -15,8 +15,11 @@ import pyarrow as pa
 from moaa.contract.job import StageJob
 from moaa.data.schemas import SCORES
 from moaa.evaluate.gate import Decision, decide, student_of
+from moaa.evaluate.statistics import Estimate
 from moaa.evaluate.told import decided, doubts
-from moaa.plan.ids import BASE_EVALUATE, RESOLVE, made_by, stage_id
+from moaa.plan.digests import output_rows
+from moaa.plan.evidence import trial_of
+from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import BASE
@@ -92,11 +95,13 @@ def _decide(scores: Mapping[str, list[ScoreRow] | None], job: StageJob, context:
     evaluation = context.resource.spec.evaluation
     names = [benchmark.name for benchmark in evaluation.selection]
     previous, *candidates = job.candidates
+    sizes = {name: output_rows(job.results, STAGE_DATA, f"eval-{name}") for name in names}
     try:
         return decide(
             student_of(scores[previous] or [], names),
             {name: student_of(scores[name] or [], names) for name in candidates},
             evaluation,
+            trial_of(context.resource.spec, job.iteration, sizes),
         )
     except ValueError as error:
         raise Permanent(
@@ -154,17 +159,30 @@ def _gain_rows(decision: Decision, candidates: tuple[str, ...], winner: str) -> 
 
 
 def _metrics(decision: Decision) -> dict[str, float]:
-    """What decided; `promoted` is 1 when the student changed.
+    """What decided; `promoted` is 1 when the student changed, `level` the error rate of each bound.
 
-    `gain.<candidate>` and the ends of its interval are what the gate read, `raw.<candidate>` is the mean gain of the
-    scores as they are, `questions.<candidate>` how many both have of the benchmark with the fewest, and
-    `lengthControlled.<candidate>.<benchmark>` is there where win rates were read at equal length.
+    `gain.<candidate>` and its bounds are what the gate read, `raw.<candidate>` is the mean gain of the scores as they
+    are, `questions.<candidate>` how many of those read both have, of the benchmark with the fewest.
+    `lengthControlled.<candidate>.<benchmark>` is there where win rates were read at equal length, as the lower gain,
+    and `forgotten.<candidate>.<benchmark>`, with `.low` and `.high`, where a loss barred it.
+    `drift.<sign>.<candidate>.<benchmark>`, with `.before`, is what else changed about its answers.
     """
     figures: dict[str, float] = {"promoted": float(decision.winner is not None)}
+    if decision.compared:
+        figures["level"] = decision.level
     for name, compared in decision.compared.items():
         label, gain = name.removeprefix("@"), compared.gain
         figures |= {f"gain.{label}": gain.mean, f"raw.{label}": compared.raw, f"questions.{label}": compared.fewest}
         figures |= {f"lengthControlled.{label}.{benchmark}": 1.0 for benchmark in compared.controlled}
-        if gain.low is not None and gain.high is not None:
-            figures |= {f"gain.{label}.low": gain.low, f"gain.{label}.high": gain.high}
+        figures |= _ends(f"gain.{label}", gain)
+        for benchmark, loss in compared.forgotten.items():
+            name_of_loss = f"forgotten.{label}.{benchmark}"
+            figures |= {name_of_loss: loss.mean, **_ends(name_of_loss, loss)}
+        for drift in compared.drifts:
+            name_of_drift = f"drift.{drift.sign}.{label}.{drift.benchmark}"
+            figures |= {name_of_drift: drift.after, f"{name_of_drift}.before": drift.before}
     return figures
+
+
+def _ends(name: str, found: Estimate) -> dict[str, float]:
+    return {} if found.low is None or found.high is None else {f"{name}.low": found.low, f"{name}.high": found.high}

@@ -24,7 +24,7 @@ def idle(spec: Node) -> Iterator[str]:
     if asked and iterations == 1:
         yield f"{asked[0].model.name}: with one iteration $student is {spec.at('student').text}, untrained"
     gate, selection = spec.at("evaluation", "gate"), list(spec.at("evaluation", "selection"))
-    changed = gate.at("rule").text not in (None, "Mean") or str(gate.at("minGain").value) not in ("None", "0")
+    changed = gate.at("rule").text not in (None, "LowerBound") or str(gate.at("minGain").value) not in ("None", "0")
     if changed and not selection:
         yield "spec.evaluation.gate: without selection benchmarks the last trained student is always promoted"
 
@@ -115,4 +115,23 @@ def verdict_markers(spec: Node) -> Iterator[str]:
             yield f"{prompt.name}: never asks for {' and '.join(missing)}, and only those are verdicts"
 
 
-ADVICE = (idle, judges_apart, lengths, judges_windows, samples_differ, twins, trained_on_the_test, verdict_markers)
+def lenient_gate(spec: Node) -> Iterator[str]:
+    rule = spec.at("evaluation", "gate", "rule")
+    if rule.text == "Mean" and list(spec.at("evaluation", "selection")):
+        yield (
+            f"{rule.name}: Mean promotes a student that is no better in nine runs of ten (two candidates, five "
+            "iterations); LowerBound asks for evidence"
+        )
+
+
+ADVICE = (
+    idle,
+    lenient_gate,
+    judges_apart,
+    lengths,
+    judges_windows,
+    samples_differ,
+    twins,
+    trained_on_the_test,
+    verdict_markers,
+)

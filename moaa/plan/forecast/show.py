@@ -11,6 +11,7 @@ from rich.text import Text
 from moaa.api import MoAA
 from moaa.api.reading.check import warnings
 from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_questions, total
+from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.ids import STAGE_DATA
@@ -82,6 +83,7 @@ def plan_view(
     short = too_few((stage for stage in graph.stages.values() if stage.id not in results), resource, known)
     notes = [*(f"edit: {line}" for line in edits), *(f"will stop with an error: {line}" for line in short)]
     notes += [f"warning: {line}" for line in (*found, *too_few_questions(resource, known))]
+    notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")
     return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))

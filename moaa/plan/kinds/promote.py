@@ -3,7 +3,9 @@
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
 from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, model_digest
+from moaa.plan.digests import Document, Results, model_digest, output_rows
+from moaa.plan.evidence import trial_of
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.kind import Alone, Group, StageKind, no_effort, no_rows
 from moaa.plan.stage import Kind, Stage
 
@@ -20,16 +22,20 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     body |= {
         "selection": [benchmark.name for benchmark in evaluation.selection],
         "gate": canonical(evaluation.gate),
-        "bootstrap": evaluation.bootstrap,
         "confidence": decimal_text(evaluation.confidence),
+        "iterations": resource.spec.iterations,
         "seed": resource.spec.seed,
     }
+    sizes = {b.name: output_rows(results, STAGE_DATA, f"eval-{b.name}") for b in evaluation.selection}
+    trial = trial_of(resource.spec, stage.iteration, sizes)
+    if dealt := {name: shares for name, shares in trial.shares.items() if shares > 1}:
+        body["share"] = {"of": dealt, "iteration": stage.iteration}
     return inputs, body
 
 
 ROW = StageKind(
     kind=Kind.PROMOTE,
-    revision=3,  # no gain without 20 questions; equal scores are none; win rates are read at equal length
+    revision=4,  # bounds share one error rate over the run; what forgets is not promoted; shares of questions
     document=document,
     expected=no_rows,
     effort=no_effort,

@@ -1,5 +1,6 @@
 """Who wins a promotion, and whom an evaluation measures."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -8,16 +9,27 @@ import pytest
 from moaa.api import MoAA
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, ExactMatch, Gate, GateRule
 from moaa.benchmark.exact_match import equal
-from moaa.evaluate.gate import Answered, Decision, Student, decide
-from moaa.evaluate.statistics import lc_win_rate
+from moaa.evaluate.drift import Sign
+from moaa.evaluate.gate import Answered, Decision, Student, student_of
+from moaa.evaluate.gate import decide as decide_in
 from moaa.evaluate.told import decided, doubts, points
+from moaa.plan.evidence import Trial
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, lc_estimate
 
 
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
     selection = [ExactMatch(name=n, type="ExactMatch", source="file:///d/e.jsonl") for n in names]
     return Evaluation(selection=list(selection), gate=Gate(rule=rule, min_gain=Decimal(min_gain)), bootstrap=500)
+
+
+ONE = Trial(level=0.025, iteration=1, shares={}, objective=frozenset(), seed=0)
+"""The only comparison of its run, and no benchmark without a judge."""
+
+
+def decide(previous: Student, candidates: dict[str, Student], evaluation: Evaluation, trial: Trial = ONE) -> Decision:
+    return decide_in(previous, candidates, evaluation, trial)
 
 
 def told(decision: Decision, by: Evaluation) -> str:
@@ -26,7 +38,7 @@ def told(decision: Decision, by: Evaluation) -> str:
 
 def student(**benchmarks: dict[str, float]) -> Student:
     """Scores of answers whose lengths nobody knows."""
-    return {name: Answered(found, {}) for name, found in benchmarks.items()}
+    return {name: Answered(found, {}, {}) for name, found in benchmarks.items()}
 
 
 def scores(*values: float, times: int = 5) -> Student:
@@ -105,7 +117,7 @@ def test_one_question_promotes_nobody(rule: GateRule, min_gain: str) -> None:
 def compared_with(rows: list[tuple[float, float, float]]) -> Student:
     """Of (score, own length, baseline's length)."""
     named = {str(i): row for i, row in enumerate(rows)}
-    return {"m": Answered({i: row[0] for i, row in named.items()}, {i: row[1:] for i, row in named.items()})}
+    return {"m": Answered({i: row[0] for i, row in named.items()}, {i: row[1:] for i, row in named.items()}, {})}
 
 
 BASELINE = [(0.5, 100.0, 100.0)] * 60
@@ -127,31 +139,47 @@ def test_length_alone_promotes_nobody(rule: GateRule) -> None:
     assert "points at equal length on m (raw mean +16.7)" in told(decision, evaluation(rule))
     assert doubts(decision, {"sft": "SFT"}) == []
     better = decide(compared_with(BASELINE), {"sft": compared_with(BETTER)}, evaluation(rule))
-    assert (better.winner, better.compared["sft"].controlled) == ("sft", ("m",))
+    assert better.winner == "sft"
     assert better.compared["sft"].gain.mean == pytest.approx(0.25, abs=1e-3)
 
 
-def test_a_gain_at_equal_length_is_the_difference_of_the_win_rates_that_the_report_shows() -> None:
+@pytest.mark.parametrize("rule", list(GateRule))
+@pytest.mark.parametrize("score", [0.5, 0.4])
+def test_short_answers_alone_promote_nobody(rule: GateRule, score: float) -> None:
+    """At equal length they would gain 20 points and more: the judge here does not care for length."""
+    shorter = compared_with([(score, 30.0 + i % 7, 100.0) for i in range(60)])
+    decision = decide(compared_with(BASELINE), {"sft": shorter}, evaluation(rule))
+    assert decision.winner is None
+    assert decision.compared["sft"].controlled == ()
+    assert decision.compared["sft"].gain.mean == pytest.approx(score - 0.5)
+
+
+def test_longer_by_the_same_everywhere_is_no_gain() -> None:
+    decision = decide(
+        compared_with(BASELINE), {"sft": compared_with([(row[0], 150.0, 100.0) for row in LONGER])}, evaluation()
+    )
+    assert (decision.winner, decision.compared["sft"].controlled) == (None, ("m",))
+
+
+def test_a_gain_at_equal_length_is_the_difference_of_both_estimates() -> None:
     decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
-    rates = [lc_win_rate(*zip(*rows, strict=True)) for rows in (LONGER, BETTER)]
-    assert rates[0] is not None
-    assert rates[1] is not None
-    assert decision.compared["sft"].gain.mean == pytest.approx(rates[0] - rates[1], abs=1e-6)
+    longer, better = ({str(i): Judged(*row) for i, row in enumerate(rows)} for rows in (LONGER, BETTER))
+    rates = [lc_estimate(a, [b], slope_deviation=JUDGE_DEVIATION).rate for a, b in ((longer, better), (better, longer))]
+    expected = rates[0] - rates[1]
+    assert expected < decision.compared["sft"].raw
+    assert decision.compared["sft"].gain.mean == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("unknown", "why"),
+    "unknown",
     [
-        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {})}, "not all known", id="no length is known"),
+        pytest.param({"m": Answered(compared_with(LONGER)["m"].scores, {}, {})}, id="no length is known"),
         pytest.param(
-            {"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)})}, "not all known", id="one is known"
-        ),
-        pytest.param(
-            compared_with([(row[0], 150.0, 100.0) for row in LONGER]), "cannot be told apart", id="longer by the same"
+            {"m": Answered(compared_with(LONGER)["m"].scores, {"0": (1.0, 2.0)}, {})}, id="one length is known"
         ),
     ],
 )
-def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student, why: str) -> None:
+def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student) -> None:
     decision = decide(compared_with(BASELINE), {"sft": unknown}, evaluation())
     assert (decision.winner, decision.compared["sft"].controlled) == ("sft", ())
     assert decision.compared["sft"].gain.mean == decision.compared["sft"].raw
@@ -160,7 +188,7 @@ def test_without_lengths_the_raw_scores_decide_and_that_is_said(unknown: Student
     )
     [said] = doubts(decision, {"sft": "SFT"})
     assert said.startswith("raw win rates on m decided over SFT, not those at equal length: ")
-    assert why in said
+    assert "not all known" in said
 
 
 def test_scores_that_no_judge_gave_are_never_called_raw() -> None:
@@ -182,7 +210,7 @@ def test_scores_that_no_judge_gave_are_never_called_raw() -> None:
         pytest.param(
             {"sft": scores(0.25, 0.25, 0.25, 0.25), "dpo": OLD},
             evaluation(GateRule.LOWER_BOUND),
-            "The previous student stays: no candidate's lower end of the gain's interval is above the 0.0 points that "
+            "The previous student stays: no candidate's lower 97.5 % bound of the gain is above the 0.0 points that "
             "the gate asks for (SFT: −25.0 points; DPO: ±0.0 points).",
             id="nobody",
         ),
@@ -208,6 +236,91 @@ def test_a_gain_that_may_be_chance_is_called_so() -> None:
     assert told(decision, evaluation()).endswith(
         f" Its interval, {spread}, holds zero: the gain may be chance, and rule Mean accepts that."
     )
+
+
+FORGETS = student(
+    judged={str(i): 0.5 + 0.4 * (i % 3 > 0) for i in range(300)}, code={str(i): float(i % 5 > 1) for i in range(300)}
+)
+"""27 points more before the judge, 20 fewer of what no judge scores."""
+KNOWS = student(judged={str(i): 0.5 for i in range(300)}, code={str(i): float(i % 5 > 0) for i in range(300)})
+
+
+@pytest.mark.parametrize("rule", list(GateRule))
+def test_no_gain_makes_up_for_what_is_forgotten(rule: GateRule) -> None:
+    both = evaluation(rule, names=("judged", "code"))
+    trial = replace(ONE, objective=frozenset({"code"}))
+    decision = decide(KNOWS, {"sft": FORGETS}, both, trial)
+    assert decision.winner is None
+    assert list(decision.compared["sft"].forgotten) == ["code"]
+    assert "without forgetting" in told(decision, both)
+    assert "forgets: -20.0 points on code, -24.6 at worst" in told(decision, both)
+    judged = replace(ONE, objective=frozenset({"judged"}))
+    assert decide(KNOWS, {"sft": FORGETS}, both, judged).winner == "sft", "nothing is lost there"
+
+
+def test_the_candidate_that_forgets_gives_way_to_one_that_does_not() -> None:
+    modest = student(judged={str(i): 0.6 + 0.1 * (i % 2) for i in range(300)}, code=dict(KNOWS["code"].scores))
+    trial = replace(ONE, objective=frozenset({"code"}))
+    both = evaluation(GateRule.LOWER_BOUND, names=("judged", "code"))
+    assert decide(KNOWS, {"sft": FORGETS, "dpo": modest}, both, trial).winner == "dpo"
+
+
+def test_a_smaller_share_of_the_error_rate_asks_for_more() -> None:
+    better = {"sft": scores(1, 1, 0.5, 0, 0.5, times=10)}
+    previous = scores(0.5, 0.5, 0.5, 0.5, 0.5, times=10)
+    strict = evaluation(GateRule.LOWER_BOUND)
+    alone, one_of_many = (decide(previous, better, strict, replace(ONE, level=level)) for level in (0.05, 0.0005))
+    assert (alone.winner, one_of_many.winner) == ("sft", None)
+    assert "lower 95 % bound" in told(alone, strict)
+    assert "lower 99.95 % bound" in told(one_of_many, strict)
+
+
+def test_each_iteration_selects_by_questions_of_its_own() -> None:
+    """A student that is better on the questions of iteration 1 alone is promoted there, and not in iteration 2."""
+    first, second = (replace(ONE, iteration=i, shares={"m": 2}) for i in (1, 2))
+    questions = [str(i) for i in range(400)]
+    lucky = student(m={name: float(first.reads("m", name)) for name in questions})
+    previous = student(m=dict.fromkeys(questions, 0.5))
+    strict = evaluation(GateRule.LOWER_BOUND)
+    found = [decide(previous, {"sft": lucky}, strict, trial) for trial in (first, second)]
+    assert [decision.winner for decision in found] == ["sft", None]
+    assert [d.compared["sft"].gain.mean for d in found] == [0.5, -0.5]
+    assert sum(d.compared["sft"].gain.rows for d in found) == 400
+
+
+def styled(length: float, refused: float, repeated: float) -> Student:
+    """Right where it counts, so that only its style can be named."""
+    names = [str(i) for i in range(40)]
+    style = {Sign.LENGTH: length, Sign.REFUSALS: refused, Sign.REPETITION: repeated}
+    return {"m": Answered(dict.fromkeys(names, 1.0), {}, dict.fromkeys(names, style))}
+
+
+@pytest.mark.parametrize(
+    ("after", "named"),
+    [
+        pytest.param((125.0, 0.03, 0.15), None, id="at the bounds"),
+        pytest.param((126.0, 0.01, 0.10), "answers on m grew from 100 to 126 characters", id="longer"),
+        pytest.param((100.0, 0.05, 0.10), "refusals on m rose from 1.0 to 5.0 %", id="refuses"),
+        pytest.param((100.0, 0.01, 0.16), "repetition on m rose from 10.0 to 16.0 %", id="repeats itself"),
+        pytest.param((40.0, 0.0, 0.0), None, id="shorter and better"),
+    ],
+)
+def test_what_changed_about_the_answers_is_named_and_bars_nobody(
+    after: tuple[float, float, float], named: str | None
+) -> None:
+    before = {"m": replace(styled(100.0, 0.01, 0.10)["m"], scores={str(i): 0.0 for i in range(40)})}
+    strict = evaluation(GateRule.LOWER_BOUND)
+    decision = decide(before, {"sft": styled(*after)}, strict)
+    assert decision.winner == "sft"
+    assert len(decision.compared["sft"].drifts) == (named is not None)
+    assert (f"But {named}." if named else "+100.0 points, is above") in told(decision, strict)
+
+
+def test_rows_of_an_earlier_release_have_a_length_and_no_other_sign() -> None:
+    row: Any = {"benchmark": "m", "model": "sft", "id": "1", "score": 1.0, "length": 5.0}
+    assert student_of([row], ["m"])["m"].styles == {"1": {Sign.LENGTH: 5.0}}
+    newer: Any = {**row, "refused": 0.5, "repeated": None}
+    assert student_of([newer], ["m"])["m"].styles == {"1": {Sign.LENGTH: 5.0, Sign.REFUSALS: 0.5}}
 
 
 def test_without_selection_the_last_trained_wins() -> None:

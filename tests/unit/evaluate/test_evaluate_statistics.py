@@ -1,18 +1,12 @@
 """Figures against numbers computed by hand, and intervals that cover as often as they say."""
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from moaa.evaluate.statistics import (
     CHUNK_CELLS,
     Estimate,
     gain,
-    lc_scores,
-    lc_win_rate,
     mean_estimate,
     mean_of_means,
     paired,
@@ -109,86 +103,3 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         assert found.high is not None
         covered += found.low <= 0.3 <= found.high
     assert 0.85 <= covered / 300 <= 0.95
-
-
-def logit(p: float) -> float:
-    return math.log(p / (1 - p))
-
-
-def test_length_control_recovers_the_model_it_fits() -> None:
-    """Soft labels exactly from sigmoid(w tanh(d / std) + b) give back sigmoid(b)."""
-    rng = np.random.default_rng(3)
-    own, base = rng.integers(100, 3000, size=400).astype(float), np.full(400, 1500.0)
-    difference = base - own
-    z = -0.8 * np.tanh(difference / difference.std(ddof=1)) + logit(0.4)
-    scores = 1 / (1 + np.exp(-z))
-    assert lc_win_rate(scores.tolist(), own.tolist(), base.tolist()) == pytest.approx(0.4, abs=1e-4)
-
-
-def test_length_control_by_hand() -> None:
-    """Two groups of opposite length difference: b is the mean of their logits, by symmetry of tanh."""
-    own, base = [100.0] * 4 + [300.0] * 4, [200.0] * 8
-    scores = [0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0]  # shorter answers win 1/4, longer ones 3/4
-    assert lc_win_rate(scores, own, base) == pytest.approx(0.5, abs=1e-5)
-    scores = [0.25] * 4 + [0.9] * 4
-    expected = 1 / (1 + math.exp(-(logit(0.25) + logit(0.9)) / 2))
-    assert lc_win_rate(scores, own, base) == pytest.approx(expected, abs=1e-4)
-
-
-def test_swapping_the_sides_mirrors_the_rate() -> None:
-    rng = np.random.default_rng(5)
-    scores, own, base = rng.choice([0.0, 0.5, 1.0], 50), rng.random(50) * 900 + 100, rng.random(50) * 900 + 100
-    there = lc_win_rate(scores.tolist(), own.tolist(), base.tolist())
-    back = lc_win_rate((1 - scores).tolist(), base.tolist(), own.tolist())
-    assert there is not None
-    assert back is not None
-    assert there + back == pytest.approx(1, abs=1e-6)
-
-
-def test_length_control_without_length_differences() -> None:
-    assert lc_win_rate([1.0, 0.0, 0.5], [5.0, 6.0, 7.0], [5.0, 6.0, 7.0]) == 0.5
-    assert lc_win_rate([1.0, 0.0], [5.0, 6.0], [7.0, 8.0]) is None
-    assert lc_win_rate([1.0], [5.0], [7.0]) is None
-
-
-@pytest.mark.parametrize("score", [0.0, 1.0])
-def test_length_control_survives_a_clean_sweep(score: float) -> None:
-    found = lc_win_rate([score] * 20, [float(i) for i in range(20)], [10.0] * 20)
-    assert found == pytest.approx(score, abs=1e-3)
-
-
-def test_length_control_survives_separation_by_length() -> None:
-    found = lc_win_rate([0.0] * 10 + [1.0] * 10, [1.0 + i for i in range(20)], [10.5] * 20)
-    assert found is not None
-    assert 0.0 <= found <= 1.0
-
-
-@pytest.mark.parametrize(
-    ("scores", "own", "base", "match"),
-    [
-        ([], [], [], "0 scores"),
-        ([1.0], [1.0, 2.0], [1.0, 2.0], "1 scores and 2"),
-        ([1.5], [1.0], [2.0], "needs them in"),
-    ],
-)
-def test_length_control_refuses(scores: list[float], own: list[float], base: list[float], match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        lc_win_rate(scores, own, base)
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 400), st.integers(1, 400)), min_size=2, max_size=30
-    )
-)
-@settings(deadline=None)
-def test_what_questions_contribute_comes_to_the_length_controlled_win_rate(rows: list[tuple[float, int, int]]) -> None:
-    scores, own, other = map(list, zip(*rows, strict=True))
-    rate, values = lc_win_rate(scores, own, other), lc_scores(scores, own, other)
-    assert (rate is None) == (values is None)
-    if rate is not None and values is not None:
-        assert sum(values) / len(values) == pytest.approx(rate, abs=1e-6)
-
-
-def test_without_a_difference_in_length_questions_contribute_their_scores() -> None:
-    assert lc_scores([1.0, 0.5, 0.0], [7, 8, 9], [7, 8, 9]) == [1.0, 0.5, 0.0]

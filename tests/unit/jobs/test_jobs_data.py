@@ -134,7 +134,16 @@ class Bench:
         has enough of them; any other with a folder of weights."""
         context = self.context(stage)
         rows = [
-            ScoreRow(benchmark="e", model=label, id=f"{row_id}-{way}", score=score, length=1.0, baseline_length=None)
+            ScoreRow(
+                benchmark="e",
+                model=label,
+                id=f"{row_id}-{way}",
+                score=score,
+                length=1.0,
+                baseline_length=None,
+                refused=0.0,
+                repeated=0.0,
+            )
             for label, found in (scores or {}).items()
             for row_id, score in found.items()
             for way in range(10)
@@ -445,10 +454,11 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     assert first.metrics["gain.i1-sft"] == 0.75
     assert first.metrics["promoted"] == 1
     assert (first.metrics["raw.i1-sft"], first.metrics["questions.i1-dpo"]) == (0.75, 20)
-    assert not [name for name in first.metrics if name.startswith("lengthControlled")]
+    assert first.metrics["level"] == 0.00625, "two candidates in two iterations, two ends"
+    assert not [name for name in first.metrics if name.startswith(("lengthControlled", "forgotten"))]
     assert first.decision == (
-        "iteration 1 SFT is promoted: its mean gain over the previous student, +75.0 points, the highest of the "
-        "candidates, is above the 0.0 points that the gate asks for."
+        "iteration 1 SFT is promoted: its lower 99.38 % bound of the gain over the previous student, +59.2 points, the "
+        "highest of the candidates, is above the 0.0 points that the gate asks for."
     )
     assert first.result().decision == first.decision
     assert first.warnings == []

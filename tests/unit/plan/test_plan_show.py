@@ -81,6 +81,43 @@ def test_a_benchmark_on_which_nobody_can_be_promoted_is_told(
     assert ("no student is promoted" in text) == (questions is not None)
 
 
+@pytest.mark.parametrize(
+    ("questions", "samples", "told"),
+    [
+        pytest.param(None, 1, None, id="unknown"),
+        pytest.param(19, 1, None, id="too few for any gain"),
+        pytest.param(
+            500, 1,
+            "held: 500 questions an iteration, the same in all (there are fewer than 2 × 1,000): a gain of 7.1 points "
+            "shows in 80 % of cases, with an assumed spread; 3 points take 2,757 questions an iteration, or several "
+            "samples of each",
+            id="the same for all",
+        ),
+        pytest.param(
+            4000, 4,
+            "held: 2,000 questions an iteration of its own: a gain of 2.0 points shows in 80 % of cases, with an "
+            "assumed spread",
+            id="of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_gate_will_see_is_told(questions: int | None, samples: int, told: str | None) -> None:
+    changes = {"spec__evaluation__selection__0__limit": questions, "spec__evaluation__selection__0__samples": samples}
+    text = plan_text(plan_view(resource(spec__iterations=2, **changes), {}), width=1000)
+    lines = [line.strip() for line in text.splitlines() if line.startswith("gate: ")]
+    assert lines[0] == (
+        "gate: 4 comparisons (2 candidates × 2 iterations) at a lower bound of 99.38 % each: at most 2.5 % of such "
+        "runs promote a student that is no better"
+    )
+    assert lines[1:] == ([f"gate: {told}"] if told else [])
+
+
+def test_a_gate_without_evidence_is_told_by_advice_alone() -> None:
+    text = plan_text(plan_view(resource(spec__evaluation__gate={"rule": "Mean"}), {}), width=1000)
+    assert "gate: " not in text
+    assert "warning: spec.evaluation.gate.rule: Mean promotes a student that is no better in nine runs of ten" in text
+
+
 def test_a_finished_plan_has_nothing_left() -> None:
     text = plan_text(plan_view(resource(), run_all(resource())[0]), width=160)
     assert {row(text, stage)[1] for stage in run_all(resource())[0]} == {"done"}

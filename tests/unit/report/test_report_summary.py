@@ -15,6 +15,7 @@ from moaa.report.provenance import public_resource, public_text, without_secrets
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.report.wording import plural
+from moaa.rows import ScoreRow
 from moaa.run.students import promoted, student_label
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import TokenUsage
@@ -99,8 +100,32 @@ def test_the_gain_is_paired() -> None:
     assert (found.baseline, found.candidate) == ("start (llama)", "iteration 2 DPO")
 
 
-def test_win_rates_come_with_their_length_controlled_form() -> None:
-    assert all((s.length_controlled is None) == (s.metric == "exact match") for s in SUMMARY.scores)
+def test_win_rates_come_with_an_estimate_at_equal_length_and_both_lengths() -> None:
+    for score in SUMMARY.scores:
+        beside = (score.lc_estimate, score.lc_others, score.baseline_length)
+        assert [figure is None for figure in beside] == [score.metric == "exact match"] * 3
+
+
+def test_difficulty_comes_from_the_other_models_measured_up_to_then() -> None:
+    rates = [s for s in SUMMARY.scores if s.benchmark == "arena"]
+    start = [s for s in rates if s.stage == "i0-evaluate"]
+    assert all(s.lc_others in (len(start) - 1, len(start) - 2) for s in start), "the baseline itself tells nothing"
+    first = next(s for s in rates if s.stage == "i1-evaluate-sft")
+    last = next(s for s in rates if s.stage == "i2-evaluate-dpo")
+    assert first.lc_others is not None
+    assert last.lc_others is not None
+    assert last.lc_others == first.lc_others + 3
+    shorter = {**FINISHED.scores, "i2-evaluate-dpo": ()}
+    again = summarise(replace(FINISHED, scores=shorter)).scores
+    assert [s for s in again if s.benchmark == "arena"] == rates[:-1], "a later student changes nothing"
+
+
+def test_lengths_of_some_rows_only_give_no_estimate() -> None:
+    rows = FINISHED.scores["i1-evaluate-sft"]
+    lacking = tuple(ScoreRow(**{**r, "baseline_length": None}) if r["id"] == "q0003" else r for r in rows)
+    found = summarise(replace(FINISHED, scores={**FINISHED.scores, "i1-evaluate-sft": lacking})).scores
+    sft = next(s for s in found if (s.stage, s.benchmark) == ("i1-evaluate-sft", "arena"))
+    assert (sft.lc_estimate, sft.lc_others, sft.baseline_length) == (None, None, None)
 
 
 def test_the_promoted_student_is_read_off_the_weights() -> None:

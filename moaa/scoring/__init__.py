@@ -1,0 +1,1 @@
+"""The field's benchmarks as formulas: rows of verdicts in, published figures out. Pure; numpy only."""
