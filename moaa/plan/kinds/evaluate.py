@@ -90,7 +90,7 @@ def rows(_stage: Stage, resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.EVALUATE,
-    revision=6,  # scores hold which answers refuse and how much they repeat themselves
+    revision=7,  # scores hold which answers refuse and how much they repeat themselves
     document=document,
     expected=expected,
     effort=effort,
