@@ -18,7 +18,8 @@ promoted by.
 
 Printed: how often a run promotes in its first iteration, and at least once; phantom points (what the gate measured of
 the promoted students beyond what is true, mean over runs); whether aims are met; last, all of it as one JSON object.
-`--write` puts the table beside this file. The exit code is 1 where an aim is missed.
+`--write` writes the page beside this file anew; remarks on it are to be written again. The exit code is 1 where an aim
+is missed.
 """
 
 import argparse

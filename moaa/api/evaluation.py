@@ -59,7 +59,8 @@ class GateRule(StrEnum):
 
 
 class Gate(Spec):
-    """A new student is promoted only if its gain on the selection benchmarks passes."""
+    """A new student is promoted only if its gain on the selection benchmarks passes, and it is not shown to lose more
+    than 3 points on one that no judge scores."""
 
     rule: GateRule = GateRule.LOWER_BOUND
     min_gain: Number = Decimal(0)
@@ -76,5 +77,5 @@ class Evaluation(Spec):
     members: bool = True
     """Measure the mixture and each of its models alone before the first iteration."""
     bootstrap: Annotated[int, Field(ge=100, le=100000)] = 2000
-    """Resamples behind each interval."""
+    """Resamples behind each interval of a score; the gate draws none."""
     confidence: Annotated[NonNegative, Field(gt=0, lt=1)] = Decimal("0.95")

@@ -169,6 +169,20 @@ def test_iterations_take_different_rows_and_the_first_stays() -> None:
     assert two["i1-generate"].inputs != two["i2-generate"].inputs
 
 
+def test_a_promotion_rests_on_its_share_of_the_questions_where_they_are_dealt() -> None:
+    owner = resource(spec__iterations=2)
+    results, identities = run_all(owner)
+    assert "share" not in identities["i2-promote"].document, "all read all"
+    staged = results["i0-stage-data"]
+    many = {name: output.with_(rows=2000) for name, output in staged.outputs.items()}
+    results["i0-stage-data"] = staged.with_(outputs=many)
+    found = [identify(build(owner).stages[f"i{i}-promote"], owner, results) for i in (1, 2)]
+    assert [one.document["share"] for one in found if one] == [
+        {"of": {"held": 2}, "iteration": 1},
+        {"of": {"held": 2}, "iteration": 2},
+    ]
+
+
 def test_a_student_that_was_not_promoted_changes_nothing_for_the_next_iteration() -> None:
     """The promoted student counts by the digest of its weights, not by the name of the stage."""
     owner = resource(spec__iterations=2, spec__start="Promoted")
