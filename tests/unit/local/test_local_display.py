@@ -12,7 +12,7 @@ from moaa.local.show.display import JsonLines, PlainLines, display, render, summ
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 RUN: list[tuple[str, dict[str, Any]]] = [
-    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "reused": True}),
+    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "failed": 0, "reused": True}),
     ("run_started", {"run": "default-demo-local", "storage": "file:///s", "stages": ["i0-resolve", "i1-generate"]}),
     ("stage_queued", {"stage": "i1-generate", "models": ["a"]}),
     ("server_starting", {"model": "a", "log": "/l", "port": 1}),
@@ -67,6 +67,14 @@ def test_table_shows_stage_progress_and_servers() -> None:
     assert "3/12 rows  1m01s left" in text
     assert "servers  a (ready)" in text
     assert "room for  2 of 4 replicas of a" in text
+
+
+def test_table_shows_how_many_rows_of_a_finished_stage_failed() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in RUN:
+        board(event, **fields)
+    board("stage_done", stage="i1-generate", seconds=1.0, rows=12, failed=2, reused=False)
+    assert [summary(line) for line in board.stages.values()] == ["3 rows", "12 rows  2 failed"]
 
 
 def test_a_signal_is_answered_on_the_screen() -> None:
