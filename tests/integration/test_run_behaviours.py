@@ -6,6 +6,7 @@ One row meets one behaviour in one place, and its question says which: `aggregat
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ import pytest
 
 from moaa.asking.cut import ENDED_MARK
 from moaa.asking.reasons import TRANSIENT
-from moaa.client.pool.policy import Policy
 from tests.fakes.behaviours import BEHAVIOURS, MAX_TOKENS
-from tests.fakes.model_server import Answered, Behaviour, Body, Ended, Failed, play
-from tests.integration.whole_run import WholeRun, prompt, says, shown
+from tests.fakes.model_server import Answered, Behaviour, Body, Failed, ModelServer, play
+from tests.integration.whole_run import Command, WholeRun, prompt, says, shown
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -69,6 +69,25 @@ def answers(place: str, *, cut_too: bool) -> dict[str, str]:
     }
 
 
+def assert_no_thought_travels(server: ModelServer, kept: Sequence[Any]) -> None:
+    """Neither into a request nor into a table. One behaviour speaks of the tags, and means them."""
+    asked = json.dumps([body["messages"] for body in server.requests])
+    assert re.search(r"\bhm\b|</?think>(?!`)", asked + json.dumps(kept)) is None
+
+
+async def assert_reasons_are_told(run: WholeRun, stage: str, ended: Command) -> None:
+    """The first words of each reason stand in the manifest, the log and the report, the counts on the terminal, too."""
+    manifest = run.manifest(stage)
+    assert manifest.examples.keys() == manifest.failures.keys()
+    _, page = await run.report()
+    for reason, example in manifest.examples.items():
+        assert f" reason={reason} error=" in run.log(stage)
+        assert example in page
+        assert f"{reason}: {manifest.failures[reason]}" in ended.said
+    lost = sum(manifest.failures.values())
+    assert f"rows left out: {stage}: {lost} of {manifest.rows_in} (" in ended.said
+
+
 def mixing(body: Body) -> Behaviour:
     place = {"left": "proposer", "agg": "aggregator", "student": "measured"}.get(body["model"])
     return (met_at(body, place) if place else None) or says(f"{body['model']} says so")
@@ -103,6 +122,7 @@ async def test_what_a_mixture_teaches_and_a_benchmark_measures(tmp_path: Path) -
         for stage in ("i1-generate", "i0-evaluate"):
             ended = await run.run("--until", stage)
             assert ended.code == 0, ended.said
+            await assert_reasons_are_told(run, stage, ended)
     taught = {row["id"]: row for row in await run.table("i1-generate", "conversations")}
     left = {q: row["proposals"][0]["text"] for q, row in taught.items() if row["proposals"][0]["model"] == "left"}
     absent = {q: row["absent"][0]["reason"] for q, row in taught.items() if row["absent"]}
@@ -120,6 +140,7 @@ async def test_what_a_mixture_teaches_and_a_benchmark_measures(tmp_path: Path) -
     assert manifest.failures == Counter([*refused.values(), *(lost[q] for q in set(lost) - set(lasting))])
     assert manifest.usage["left"].failures == Counter(lasting.values())
     assert sum(manifest.usage["left"].cut.values()) == sum(text.endswith(ENDED_MARK) for text in left.values())
+    assert_no_thought_travels(server, [*taught.values(), *await run.table("i0-evaluate", "answers")])
     measured = {row["id"]: row["score"] for row in await run.table("i0-evaluate", "scores")}
     assert measured == {q: float(text == "fine") for q, text in answers("measured", cut_too=False).items()}
     assert run.manifest("i0-evaluate").failures == Counter(expected_failures("measured", cut_fails=True).values())
@@ -217,47 +238,4 @@ async def test_what_judges_are_heard_of_and_a_student_is_sampled(tmp_path: Path)
             assert (comparison["score"] is None) == is_lost, question
     lost = Counter(unread(question) for question in samples.keys() - rankings.keys())
     assert run.manifest("i1-judge").failures == lost
-    asked = json.dumps([body["messages"] for body in server.requests])
-    kept = json.dumps([*samples.values(), *judged])
-    assert re.search(r"\bhm\b|</?think>(?!`)", asked + kept) is None
-
-
-async def test_what_ends_a_job_is_told_each_time_and_nothing_is_paid_for_twice(tmp_path: Path) -> None:
-    ended = [behaviour for behaviour in BEHAVIOURS if isinstance(behaviour.outcome, Ended)]
-    turns = [behaviour for behaviour in ended for _ in range(Policy().tries if behaviour.asked > 1 else 1)]
-    current = turns[0]
-
-    def world(body: Body) -> Behaviour:
-        """One attempt meets one of them, when it asks for its only row."""
-        nonlocal current
-        if body["model"] != "agg" or (prompt(body) != "Hi" and not turns):
-            return says("fine")
-        if prompt(body) != "Hi":
-            current = turns.pop(0)
-        return current
-
-    async with play(world) as server:
-        run = WholeRun(tmp_path, server.url, ["left", "right", "agg"])
-        run.changes = {
-            "data": {"sft": [{"source": run.rows("sft.jsonl", ["the row"])}], "decontaminationNgram": 0},
-            "training": {"sft": {"precision": "FP32"}},
-            "mixture": {
-                "layers": [{"proposers": [{"model": "left"}, {"model": "right"}]}],
-                "aggregator": {"model": "agg"},
-            },
-            "failures": {"retries": len(ended)},
-        }
-        done = await run.run("--until", "i1-generate", "--json")
-    assert done.code == 0, done.said
-    told = [event["error"] for event in done.events if event["event"] == "stage_attempt_failed"]
-    assert len(told) == len(ended)
-    for behaviour, words in zip(ended, told, strict=True):
-        assert behaviour.outcome.words in words, behaviour.name  # type: ignore[union-attr]
-        assert words.startswith("model 'agg': "), behaviour.name
-    assert turns == []
-    assert Counter(body["model"] for body in server.requests if body["model"] != "agg") == {"left": 1, "right": 1}
-    [row] = await run.table("i1-generate", "conversations")
-    assert row["messages"][-1]["content"] == "fine"
-    manifest = run.manifest("i1-generate")
-    assert (manifest.failures, manifest.warnings) == ({}, [])
-    assert manifest.usage["agg"].failures == {}
+    assert_no_thought_travels(server, [*samples.values(), *judged])

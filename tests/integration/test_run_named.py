@@ -1,7 +1,6 @@
-"""Members that do harm or nothing are named in all that a user of `moaa run` reads, and a mended one goes on unpaid."""
+"""Judges that follow something else than the answers, or fail, are named in all that a user of `moaa run` reads."""
 
 import re
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,13 @@ import pytest
 from moaa.api.status import MoAAStatus
 from moaa_operator.tell.events import between
 from moaa_operator.tell.results import stage_status
-from tests.fakes.model_server import Behaviour, Body, ModelServer, completion, error, play
-from tests.integration.whole_run import WholeRun, plays, prompt, says, shown
+from tests.fakes.model_server import Behaviour, Body, error, play
+from tests.integration.whole_run import ONE_AT_A_TIME, WholeRun, plays, pseudo_random, repeated, says, shown
 
 pytestmark = pytest.mark.timeout(600)
 
 PROMPTS = 40
-ONE_AT_A_TIME = {"maxConcurrency": 1}
 FLAGGED = "Your input was flagged by moderation"
-
-
-def repeated(server: ModelServer, model: str) -> int:
-    """Requests that were sent once more, in any run. One that was under way when a run ended may be."""
-    asked = server.count(model)
-    return asked.total() - len(asked)
-
-
-def pseudo_random(body: Body) -> int:
-    return int(sha256(f"{body['model']} {prompt(body)}".encode()).hexdigest(), 16)
 
 
 def sampled(body: Body) -> Behaviour:
@@ -120,79 +108,3 @@ async def test_a_judge_that_gives_no_verdict_ends_its_stage_on_the_first_rows(tm
     )
     assert "not done because of that" not in ended.said
     assert "what was finished is kept; running it again goes on from there" in ended.said
-
-
-def taught(run: WholeRun, rows: int, **changes: Any) -> dict[str, Any]:
-    questions = [f"question {number}" for number in range(rows)]
-    return {
-        "data": {"sft": [{"source": run.rows("sft.jsonl", questions)}], "decontaminationNgram": 0},
-        "training": {"sft": {"precision": "FP32"}},
-        "mixture": {
-            "layers": [{"proposers": [{"model": "left"}, {"model": "right"}]}],
-            "aggregator": {"model": "agg", **changes},
-        },
-        "failures": {"retries": 0},
-    }
-
-
-async def test_an_endpoint_that_cuts_every_answer_is_named_and_may_be_used_all_the_same(tmp_path: Path) -> None:
-    def world(body: Body) -> Behaviour:
-        return plays(completion("The ans", finish="length")) if body["model"] == "agg" else says("fine")
-
-    async with play(world) as server:
-        run = WholeRun(tmp_path, server.url, ["left", "right", "agg"])
-        run.changes = taught(run, 12)
-        ended = await run.run("--until", "i1-generate")
-        assert ended.code == 1
-        told = re.search(r"moaa: i1-generate: (\d+) of 12 rows failed \(cut-answer: (\d+)\)(.*)", ended.said)
-        assert told is not None, ended.said
-        assert int(told[1]) == int(told[2]) >= 8
-        assert "row question " in told[3]
-        assert (
-            "model 'agg': the answer ended at its limit of tokens (3; maxTokens 2048); raise maxTokens, or " in told[3]
-        )
-        assert "accept such answers with whenCut: Use" in told[3]
-        summary, page = await run.report()
-        assert "accept such answers with whenCut: Use" in summary["stages"][2]["problem"]
-        assert "accept such answers with whenCut: Use" in page
-        run.changes = taught(run, 12, whenCut="Use")
-        ended = await run.run("--until", "i1-generate")
-        assert ended.code == 0, ended.said
-        assert max(server.count("left", "right", "agg").values()) == 1
-    warning = "model 'agg' ended 12 of 12 answers at their limit of tokens (aggregator: 12); raise maxTokens there"
-    assert run.manifest("i1-generate").warnings == [warning]
-    assert f"warning: i1-generate: {warning}" in ended.said
-    summary, page = await run.report()
-    assert summary["stages"][2]["warnings"] == [warning]
-    assert warning in page
-
-
-async def test_a_mended_account_goes_on_and_pays_for_nothing_again(tmp_path: Path) -> None:
-    is_paid = False
-
-    def world(body: Body) -> Behaviour:
-        if body["model"] == "agg" and not is_paid and pseudo_random(body) % 2:
-            return plays(error(402, "Your credit balance is too low to access the API"))
-        return says(f"{body['model']} is fine")
-
-    async with play(world) as server:
-        models = ["left", "right", "agg"]
-        run = WholeRun(tmp_path, server.url, models, endpoints=dict.fromkeys(models, ONE_AT_A_TIME))
-        run.changes = taught(run, 30)
-        ended = await run.run("--until", "i1-generate")
-        assert ended.code == 1
-        assert (
-            "moaa: i1-generate: model 'agg': the server refuses our key or account (HTTP 402: Your credit balance is "
-            "too low to access the API); mend its secret or the account and run again: it goes on from here"
-        ) in ended.said, ended.said
-        summary, page = await run.report()
-        assert "credit balance is too low" in summary["stages"][2]["problem"]
-        assert "credit balance is too low" in page
-        is_paid = True
-        ended = await run.run("--until", "i1-generate")
-        assert ended.code == 0, ended.said
-    assert all(len(server.count(name)) == 30 for name in models)
-    assert all(repeated(server, name) <= 1 for name in models)
-    manifest = run.manifest("i1-generate")
-    assert (manifest.rows_in, manifest.failures, manifest.warnings) == (30, {}, [])
-    assert manifest.usage["agg"].failures == {}

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from moaa.api.resource import MoAA
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_table
-from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, completion
+from tests.fakes.model_server import Answered, Behaviour, Body, Exchange, ModelServer, completion
 from tests.model_folder import write_model
 
 ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "tests" / "fakes" / "student.py"
 RUN_S = 300.0
 SYSTEM = "Be kind."
+ONE_AT_A_TIME = {"maxConcurrency": 1}
+"""Of an endpoint."""
 COMMAND = textwrap.dedent(
     """
     import sys
@@ -72,6 +75,17 @@ def shown(body: Body) -> tuple[str, str]:
     found = re.search(r"<a>(.*?)</a><b>(.*?)</b>", prompt(body), re.DOTALL)
     assert found is not None, body
     return found[1], found[2]
+
+
+def pseudo_random(body: Body) -> int:
+    """Follows from the model and what it is asked."""
+    return int(sha256(f"{body['model']} {prompt(body)}".encode()).hexdigest(), 16)
+
+
+def repeated(server: ModelServer, model: str) -> int:
+    """Requests that were sent once more, in any run. One that was under way when a run ended may be."""
+    asked = server.count(model)
+    return asked.total() - len(asked)
 
 
 @dataclass(frozen=True)
