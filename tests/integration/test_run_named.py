@@ -108,3 +108,28 @@ async def test_a_judge_that_gives_no_verdict_ends_its_stage_on_the_first_rows(tm
     )
     assert "not done because of that" not in ended.said
     assert "what was finished is kept; running it again goes on from there" in ended.said
+
+
+async def test_a_null_judge_of_an_evaluation_is_named_and_gives_half_a_point_to_everybody(tmp_path: Path) -> None:
+    async with play(lambda body: sampled(body) if body["model"] == "student" else judged(body)) as server:
+        run = WholeRun(tmp_path, server.url, ["first"])
+        held = [f"question {number}" for number in range(PROMPTS)]
+        benchmark = {
+            "name": "arena",
+            "type": "Pairwise",
+            "source": run.rows("held.jsonl", held, given="a 5"),
+            "baseline": "$given",
+            "judge": {"method": "Single", "aggregator": {"model": "first"}, "criteria": 0},
+        }
+        run.changes = {
+            **preference(run, 2, {"method": "Single", "aggregator": {"model": "first"}, "criteria": 0}),
+            "evaluation": {"selection": [benchmark], "members": False},
+        }
+        ended = await run.run("--until", "i0-evaluate")
+        assert ended.code == 0, ended.said
+    [warning] = run.manifest("i0-evaluate").warnings
+    assert warning.startswith("judge 'first' prefers whichever answer stands first: 40 of 40 comparisons")
+    assert f"warning: i0-evaluate: {warning}" in ended.said
+    assert {row["score"] for row in await run.table("i0-evaluate", "scores")} == {0.5}
+    _, page = await run.report()
+    assert warning in page

@@ -124,17 +124,17 @@ class WholeRun:
     def __post_init__(self) -> None:
         write_model(self.folder / "student")
 
-    def rows(self, name: str, questions: Iterable[str], *, answer: str | None = None) -> str:
+    def rows(self, name: str, questions: Iterable[str], *, answer: str | None = None, given: str | None = None) -> str:
         """Writes a source of prompts, each with its question as id; returns its URI. Each has a system message, so
-        that whatever servers say of one is met."""
-        lines = [
-            json.dumps(
-                {"id": text, "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]}
-                | ({} if answer is None else {"answer": answer})
-            )
-            for text in questions
-        ]
-        (self.folder / name).write_text("".join(f"{line}\n" for line in lines))
+        that whatever servers say of one is met. `answer` is a benchmark's, `given` the data's own reply."""
+        lines = []
+        for text in questions:
+            messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+            if given is not None:
+                messages.append({"role": "assistant", "content": given})
+            more = {} if answer is None else {"answer": answer}
+            lines.append(json.dumps({"id": text, "messages": messages, **more}) + "\n")
+        (self.folder / name).write_text("".join(lines))
         return f"file://{self.folder}/{name}"
 
     def document(self) -> dict[str, Any]:
