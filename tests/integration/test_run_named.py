@@ -1,6 +1,7 @@
 """Judges that follow something else than the answers, or fail, are named in all that a user of `moaa run` reads."""
 
 import re
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from moaa_operator.tell.events import between
 from moaa_operator.tell.results import stage_status
 from tests.fakes.model_server import Behaviour, Body, error, play
 from tests.integration.whole_run import ONE_AT_A_TIME, WholeRun, plays, pseudo_random, repeated, says, shown
+from tests.unit.client.test_calls_letters import listed
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -133,3 +135,38 @@ async def test_a_null_judge_of_an_evaluation_is_named_and_gives_half_a_point_to_
     assert {row["score"] for row in await run.table("i0-evaluate", "scores")} == {0.5}
     _, page = await run.report()
     assert warning in page
+
+
+async def test_a_judge_by_log_probabilities_needs_a_server_that_has_them_and_is_named_for_the_place_it_prefers(
+    tmp_path: Path,
+) -> None:
+    has_letters = False
+
+    def world(body: Body) -> Behaviour:
+        if body["model"] == "student":
+            return sampled(body)
+        if "logprobs" in body:
+            return plays(listed(("A", log(0.9)), ("B", log(0.05)))) if has_letters else says("A")
+        return says("I have looked at both.")
+
+    async with play(world) as server:
+        run = WholeRun(tmp_path, server.url, ["eva"])
+        judge = {"method": "Single", "aggregator": {"model": "eva"}, "criteria": 0, "verdict": "LogProbs"}
+        run.changes = preference(run, 2, judge)
+        ended = await run.run("--until", "i1-judge")
+        assert ended.code == 1
+        assert "the server sent no log-probabilities of tokens; ask it for verdicts in words" in ended.said
+        summary, _ = await run.report()
+        [problem] = [stage["problem"] for stage in summary["stages"] if stage["id"] == "i1-judge"]
+        assert "no log-probabilities" in problem
+        has_letters = True
+        ended = await run.run("--until", "i1-judge")
+        assert ended.code == 0, ended.said
+    [warning] = run.manifest("i1-judge").warnings
+    assert warning.startswith(
+        "judge 'eva' prefers whichever answer stands first: 40 of 40 comparisons (P(first) 0.95 on average)"
+    )
+    assert f"warning: i1-judge: {warning}" in ended.said
+    verdicts = await run.table("i1-judge", "judgements")
+    assert {round(row["probability"], 3) for row in verdicts} == {0.947}
+    assert await run.table("i1-judge", "pairs") == []
