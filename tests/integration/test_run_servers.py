@@ -61,10 +61,12 @@ async def test_an_endpoint_that_cuts_every_answer_is_named_and_may_be_used_all_t
 
 
 async def test_a_mended_account_goes_on_and_pays_for_nothing_again(tmp_path: Path) -> None:
-    is_paid = False
+    is_paid, refused = False, 0
 
     def world(body: Body) -> Behaviour:
+        nonlocal refused
         if body["model"] == "agg" and not is_paid and pseudo_random(body) % 2:
+            refused += 1
             return plays(error(402, "Your credit balance is too low to access the API"))
         return says(f"{body['model']} is fine")
 
@@ -84,8 +86,10 @@ async def test_a_mended_account_goes_on_and_pays_for_nothing_again(tmp_path: Pat
         is_paid = True
         ended = await run.run("--until", "i1-generate")
         assert ended.code == 0, ended.said
-    assert all(len(server.count(name)) == 30 for name in models)
-    assert all(repeated(server, name) <= 1 for name in models)
+    assert {name: len(server.count(name)) for name in models} == dict.fromkeys(models, 30)
+    assert repeated(server, "left") <= 1
+    assert repeated(server, "right") <= 1
+    assert 1 <= refused <= repeated(server, "agg") <= refused + 1
     manifest = run.manifest("i1-generate")
     assert (manifest.rows_in, manifest.failures, manifest.warnings) == (30, {}, [])
     assert manifest.usage["agg"].failures == {}
