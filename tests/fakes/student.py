@@ -35,5 +35,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Relay(ThreadingHTTPServer):
+    request_queue_size = 512
+    """Connections that may wait while the machine is busy; five, as it comes, are reset."""
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    Relay(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "tests" / "fakes" / "student.py"
 RUN_S = 300.0
 SYSTEM = "Be kind."
+SERVING = {"gpus": 0, "maxConcurrency": 32}
+"""Of the student."""
 ONE_AT_A_TIME = {"maxConcurrency": 1}
 """Of an endpoint."""
 COMMAND = textwrap.dedent(
@@ -142,7 +144,7 @@ class WholeRun:
             {"name": name, "endpoint": {"url": self.url, "model": name, **self.endpoints.get(name, {})}}
             for name in self.models
         ]
-        student = {"name": "student", "source": f"file://{self.folder}/student", "serving": {"gpus": 0}}
+        student = {"name": "student", "source": f"file://{self.folder}/student", "serving": SERVING}
         spec = {
             "storage": {"uri": f"file://{self.folder}/store"},
             "models": [*models, student],
