@@ -1,4 +1,4 @@
-"""How a run ended, for a terminal: what was done, what decided promotions, the verdict, and every score."""
+"""How a run ended, for a terminal: what was done and left out, what decided promotions, the verdict, every score."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,13 +19,26 @@ async def outcome_text(resource: MoAA, store: Store, finished: Finished, setting
     summary = summarise(await collect(resource, store, run_id(resource)))
     until = f" up to {settings.until}" if settings.until else ""
     if finished.made:
-        first = f"done{until}: {len(finished.made)} stages in this run; logs: {settings.folder / 'logs'}"
+        made = len(finished.made)
+        stages = "1 stage" if made == 1 else f"{made} stages"
+        first = f"done{until}: {stages} in this run; logs: {settings.folder / 'logs'}"
     else:
         first = f"nothing to do{until}: all {len(finished.results)} stages are done"
     kept = [*(f"edit: {line}" for line in finished.kept), *([f"edit: {ANEW}"] if finished.kept else [])]
     warned = [f"warning: {stage.id}: {warning}" for stage in summary.stages for warning in stage.warnings]
     decided = [f"{promotion.stage}: {promotion.reason}" for promotion in summary.promotions]
-    return Group(*map(Text, [first, *kept, *warned, *decided]), scores_text(summary))
+    return Group(*map(Text, [first, *kept, *warned, *lost_rows(summary), *decided]), scores_text(summary))
+
+
+def lost_rows(summary: Summary) -> list[str]:
+    """A line for each stage that went on without rows that failed; the report has an example of each reason."""
+    lines = []
+    for stage in summary.stages:
+        lost = {failure.reason: failure.rows for failure in summary.failures if failure.stage == stage.id}
+        if lost:
+            reasons = ", ".join(f"{reason}: {rows}" for reason, rows in lost.items())
+            lines.append(f"rows left out: {stage.id}: {sum(lost.values())} of {stage.rows} ({reasons})")
+    return lines
 
 
 def scores_text(summary: Summary) -> RenderableType:

@@ -250,9 +250,15 @@ class _Runner:
             resource = self._resource.model_dump(mode="json", by_alias=True)
             record = records.iteration_record(manifest.iteration, self._results, resource)
             await records.write_iteration(self._store, records.run_id(self._resource), record)
-        rows = sum(output.rows for output in manifest.outputs.values())
-        said = [text for text in (manifest.decision, *manifest.warnings) if text]
-        self._notify("stage_done", stage=manifest.stage, seconds=manifest.seconds, rows=rows, reused=reused, said=said)
+        self._notify(
+            "stage_done",
+            stage=manifest.stage,
+            seconds=manifest.seconds,
+            rows=manifest.rows_in,
+            failed=sum(manifest.failures.values()),
+            reused=reused,
+            said=[text for text in (manifest.decision, *manifest.warnings) if text],
+        )
 
     async def _plan_ahead(self, around: Surroundings) -> None:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""

@@ -145,9 +145,9 @@ def _missing(stage: Stage, graph: Graph, world: World, failed: Mapping[str, str]
 
 
 def _verdict(failure: Failure) -> str:
-    return (
-        failure.error if failure.is_permanent else f"{failure.attempts} attempts failed, the last with: {failure.error}"
-    )
+    if failure.is_permanent or failure.attempts == 1:
+        return failure.error
+    return f"{failure.attempts} attempts failed, the last with: {failure.error}"
 
 
 def servers_needed(stages: Iterable[Stage], resource: MoAA) -> tuple[str, ...]:

@@ -282,7 +282,7 @@ ONE_ROW = (
 )
 
 NO_SYSTEM = tuple(
-    Behaviour(f"no system role: {words}", (error(status, words), FINE), WHOLE, asked=2, system=True)
+    Behaviour(f"no system role: {words}", (error(status, words), FINE), WHOLE, asked=2, system=True, has_no_system=True)
     for status, words in (
         (400, "System role not supported"),
         (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),

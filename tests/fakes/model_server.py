@@ -6,6 +6,7 @@ one prompt answers it, one that refuses every request does not.
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class Behaviour:
     """The canary is answered like any other request."""
     system: bool = False
     """The call has a system message."""
+    has_no_system: bool = False
+    """The first reply is for requests with a system message, the last for those without."""
 
 
 @dataclass
@@ -85,6 +88,11 @@ class ModelServer:
     canaries: int = 0
     _given: dict[str, int] = field(default_factory=dict)
 
+    def count(self, *models: str) -> Counter[str]:
+        """Requests for these models by body, so that a repeated one shows."""
+        bodies = [body for body in self.requests if body["model"] in models]
+        return Counter(json.dumps(body, sort_keys=True) for body in bodies)
+
     async def handle(self, request: web.Request) -> web.Response:
         body = json.loads(await request.read())
         self.headers.append(dict(request.headers))
@@ -98,6 +106,8 @@ class ModelServer:
         key = f"{behaviour.name}: {body['messages'][-1]['content'].rpartition(chr(10))[2]}"
         number = self._given.get(key, 0)
         self._given[key] = number + 1
+        if behaviour.has_no_system:
+            number = 0 if body["messages"][0]["role"] == "system" else -1
         return behaviour.replies[min(number, len(behaviour.replies) - 1)].response()
 
 

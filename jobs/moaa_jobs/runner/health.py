@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, groupby
-from math import exp, lgamma, log, log1p
 from typing import cast
 
 from moaa.judge.trail import Role
 from moaa.plan.result import MAX_WARNINGS, WARNING_BYTES
 from moaa.rows import JudgementRow
 from moaa.store.stages.manifest import TokenUsage
+from moaa_jobs.runner.binomial import at_least
 from moaa_jobs.runner.members import Members, Rows, Trail
 
 OFTEN = 0.1
@@ -127,7 +127,7 @@ class Health:
         for (model, role), tries in self.members.tries.items():
             if tries.failed > OFTEN * tries.asked:
                 named.add(model)
-                told = _told(tries.failures, tries.first or _words(usage.get(model, TokenUsage()), tries.failures))
+                told = _told(tries.failures, tries.words or _words(usage.get(model, TokenUsage()), tries.failures))
                 yield f"model {model!r} failed {tries.failed} of {tries.asked} times as {role} {told}"
         for model, used in usage.items():
             failures, asked = Counter(used.failures), used.calls + used.reused
@@ -212,17 +212,6 @@ def _follows_length(verdicts: Verdicts) -> bool:
     return longer.total() >= LONGER * unequal.total() and all(
         at_least(longer[side], of=unequal[side], chance=LONGER_SOUND) < ALPHA for side in "AB"
     )
-
-
-def at_least(count: int, *, of: int, chance: float) -> float:
-    """P(X ≥ count) of X successes in `of` tries of probability `chance` (0 < chance < 1); 1.0 without tries."""
-    if count <= 0:
-        return 1.0
-    logs = (
-        lgamma(of + 1) - lgamma(k + 1) - lgamma(of - k + 1) + k * log(chance) + (of - k) * log1p(-chance)
-        for k in range(count, of + 1)
-    )
-    return min(1.0, sum(map(exp, logs)))
 
 
 def _cut(usage: Mapping[str, TokenUsage]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Who did its part in a stage's rows, and when a member fails so often that the stage ends. Pure.
+"""Who did its part in a stage's rows, and when a member fails so often that the stage does. Pure.
 
 A mixture goes on without a proposal and a judge without an evaluation, so a member that always fails would be paid for,
 or waited for, to the end. What a member did is read from the rows that an item returned, one `Part` a call.
@@ -14,9 +14,12 @@ from moaa.asking.reasons import Reason
 from moaa.judge.mixture import TOO_FEW_EVALUATIONS
 from moaa.judge.trail import Role
 from moaa.rows import ConversationRow, JudgementRow
+from moaa_jobs.runner.binomial import at_least
 
 LEAST_FAILURES = 8
-"""Of a member before the stage ends for it: fewer may be chance."""
+"""Of a member before a stage ends for it: fewer may be chance."""
+SURE = 0.001
+"""Chance at most, at one look, that a member of the fraction that is allowed ends a stage before its last row."""
 QUOTED = 200
 """Characters of what a member, or its server, said."""
 PROPOSER = "proposer"
@@ -73,12 +76,39 @@ class Tries:
 
     asked: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    first: str = ""
-    """What came in place of the first part that it did not do."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """What came in place of the first part that failed for a reason; empty where that is not known."""
 
     @property
     def failed(self) -> int:
         return self.failures.total()
+
+    @property
+    def most(self) -> str:
+        """The most frequent reason; empty where nothing failed."""
+        return next((reason for reason, _ in self.failures.most_common(1)), "")
+
+    @property
+    def words(self) -> str:
+        """What came in place of the first part that failed for that reason."""
+        return self.examples.get(self.most, "")
+
+    def is_over(self, allowed: Decimal) -> bool:
+        return self.failed >= LEAST_FAILURES and self.failed > allowed * self.asked
+
+    def is_surely_over(self, allowed: Decimal) -> bool:
+        if not self.is_over(allowed):
+            return False
+        return allowed == 0 or at_least(self.failed, of=self.asked, chance=float(allowed)) < SURE
+
+    def why(self, model: str, role: str, allowed: Decimal, said: str) -> str:
+        """The sentence that ends a stage, with what was `said` in place of the member's part."""
+        counts = ", ".join(f"{reason}: {count}" for reason, count in self.failures.most_common())
+        return (
+            f"model {model!r} failed {self.failed} of {self.asked} times as {role} ({counts}), more than "
+            f"spec.failures.maxMemberFraction {allowed} allows{f'. The first {self.most}: {said}' if said else ''}. "
+            f"{_remedy(role, self.most)}, or raise maxMemberFraction to go on without its part"
+        )
 
 
 Words = Callable[[str, str], str]
@@ -97,19 +127,22 @@ class Members:
             tries.asked += 1
             if part.failure:
                 tries.failures[part.failure] += 1
-                tries.first = tries.first or _said(part, words)
+                if not tries.examples.get(part.failure):
+                    tries.examples[part.failure] = _said(part, words)
 
-    def ends(self, allowed: Decimal) -> str | None:
-        """Why the stage ends: a member that failed in more than `allowed` (0 to 1) of at least LEAST_FAILURES tries."""
+    def over(self, allowed: Decimal, words: Words) -> str | None:
+        """Why a stage fails that has met all its rows: a member failed in more than `allowed` (0 to 1) of its tries."""
         for (model, role), tries in self.tries.items():
-            if tries.failed >= LEAST_FAILURES and tries.failed > allowed * tries.asked:
-                counts = ", ".join(f"{reason}: {count}" for reason, count in tries.failures.most_common())
-                said = f". The first: {tries.first}" if tries.first else ""
-                return (
-                    f"model {model!r} failed {tries.failed} of {tries.asked} times as {role} ({counts}), more than "
-                    f"spec.failures.maxMemberFraction {allowed} allows{said}. {_remedy(role, tries)}, or raise "
-                    "maxMemberFraction to go on without its part"
-                )
+            if tries.is_over(allowed):
+                return tries.why(model, role, allowed, tries.words or quoted(words(model, tries.most)))
+        return None
+
+    def surely_over(self, allowed: Decimal) -> str | None:
+        """Why a stage ends before its last row: a member failed in so much more than `allowed` of its tries that chance
+        would hardly do it (binomial test)."""
+        for (model, role), tries in self.tries.items():
+            if tries.is_surely_over(allowed):
+                return tries.why(model, role, allowed, tries.words)
         return None
 
 
@@ -118,7 +151,12 @@ def _said(part: Part, words: Words) -> str:
     if part.text:
         line = " ".join(part.text.split())
         return f"its reply ends {line[-QUOTED:]!r}"
-    line = " ".join(words(part.model, part.failure).split())
+    return quoted(words(part.model, part.failure))
+
+
+def quoted(words: str) -> str:
+    """On one line, at most QUOTED characters."""
+    line = " ".join(words.split())
     return line if len(line) <= QUOTED else f"{line[: QUOTED - 3]}..."
 
 
@@ -130,6 +168,5 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
-def _remedy(role: str, tries: Tries) -> str:
-    [(most, _)] = tries.failures.most_common(1)
+def _remedy(role: str, most: str) -> str:
     return "Raise its maxTokens" if most == Reason.CUT_ANSWER else _REMEDIES[role]

@@ -27,7 +27,7 @@ from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.result import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
 from moaa.store.ledger.ledger import Ledger
-from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.manifest import StageManifest, TokenUsage
 from moaa.store.stages.shards import (
     StageTotals,
     finalise,
@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 EXAMPLE_CHARACTERS = 500
 """Of what is told of one failed row: a server's words (300) and who said them."""
+LEAST_FAILED_ROWS = 8
+"""Before a stage ends in mid-shard for its failed rows: of a small stage fewer would be told one a run."""
 SAID = 5
 """Reasons that a stage's error tells an example of; it has to fit into a termination message."""
 
@@ -148,6 +150,8 @@ class _Run:
         self.rows_total = len(stage.items)
         self.rows_failed = 0
         """The three of the shards this process works on; `failures` are the whole stage's."""
+        self.rows_left = len(stage.items)
+        """Of the whole stage, those that are not known to have ended."""
 
     async def work_on(self, shards: Sequence[int]) -> None:
         """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
@@ -231,12 +235,14 @@ class _Run:
             else:  # the first of each reason tells what to mend, the others only how often
                 self.examples[error.reason] = f"row {item.row}: {text}"
                 logger.warning("row_failed row=%s reason=%s error=%s", item.row, error.reason, text)
-            self._check_failures()
         except ModelAbsent as absent:
             shard.deferred += 1
             self.waiting[absent.model] += 1
         self.rows_done += 1
+        self.rows_left -= 1
         self.report()
+        if self.failures.total() >= LEAST_FAILED_ROWS:
+            self._check_failures()
 
     async def _end_shard(self, shard: _Shard) -> None:
         """All items of the shard are accounted for: make its ledger durable, then publish it if none waits."""
@@ -245,6 +251,8 @@ class _Run:
         self.closed += shard.calls.usage.totals
         if shard.deferred:
             return
+        # What is published is not tried again: too many failures must not get that far.
+        self._check_failures()
         tables = {
             name: TableRows([row for rows in shard.done if rows is not None for row in rows.get(name, ())], schema)
             for name, schema in self.stage.schemas.items()
@@ -282,16 +290,17 @@ class _Run:
         self.open.clear()
 
     def _note_members(self, shard: _Shard, rows: Rows) -> None:
-        """Raises Permanent: a member failed too often."""
+        """Raises Permanent: a member failed too often to go on."""
         if self.stage.trail is None:
             return
         self.members.add(self.stage.trail.parts(rows.get(self.stage.trail.table, ())), shard.words)
-        why = self.members.ends(self.context.resource.spec.failures.max_member_fraction)
+        why = self.members.surely_over(self.context.resource.spec.failures.max_member_fraction)
         if why is not None:
             raise Permanent(f"{self.context.job.stage}: {why}")
 
     def _check_failures(self) -> None:
-        check_failures(self.context, len(self.stage.items), self.failures, self.examples)
+        """Raises Permanent, StageError as `check_failures`."""
+        check_failures(self.context, len(self.stage.items), self.failures, self.examples, left=self.rows_left)
 
     def report(self) -> None:
         spent = sum((shard.calls.usage.totals for shard in self.open.values()), self.closed)
@@ -329,6 +338,7 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     run.rows_done = sum(shard.rows_in for shard in mine)
     run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
     for shard in finished.values():
+        run.rows_left -= shard.rows_in
         run.failures.update(shard.failures)
         run.examples = {**shard.examples, **run.examples}
     run.report()
@@ -351,7 +361,13 @@ async def _finalise(run: _Run) -> StageManifest:
     health = await _health(run)
 
     def build(totals: StageTotals) -> StageManifest:
-        check_failures(context, totals.rows_in, totals.failures, totals.examples)
+        check_failures(context, totals.rows_in, totals.failures, totals.examples, left=0)
+        why = health.members.over(
+            context.resource.spec.failures.max_member_fraction,
+            lambda model, reason: totals.usage.get(model, TokenUsage()).examples.get(reason, ""),
+        )
+        if why is not None:
+            raise Permanent(f"{context.job.stage}: {why}")
         warnings = health.warnings(totals.usage)
         for warning in warnings:
             logger.warning("stage_warning stage=%s said=%s", context.job.stage, warning)
@@ -394,9 +410,10 @@ async def _parts(run: _Run, table: str) -> AsyncIterator[list[Row]]:
 
 
 def check_failures(
-    context: Context, total: int, reasons: Mapping[str, int], examples: Mapping[str, str] | None = None
+    context: Context, total: int, reasons: Mapping[str, int], examples: Mapping[str, str], *, left: int
 ) -> None:
-    """Whether more rows failed than spec.failures.maxFraction tolerates. `examples` has one of each reason.
+    """Whether more rows failed than spec.failures.maxFraction tolerates. `examples` has one of each reason; `left` rows
+    are not known to have ended.
 
     Raises:
         Permanent: those that would fail again are too many by themselves.
@@ -407,9 +424,11 @@ def check_failures(
     if failed <= allowed * total:
         return
     counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
-    said = [f"{reason}: {text}" for reason, text in sorted((examples or {}).items())[:SAID]]
+    said = [f"{reason}: {text}" for reason, text in sorted(examples.items())[:SAID]]
     message = (
-        f"{context.job.stage}: {failed} of {total} rows failed ({counts}), more than spec.failures.maxFraction "
+        f"{context.job.stage}: {failed} of {total} rows failed ({counts})"
+        + (f" when {left} were still to come" if left else "")
+        + ", more than spec.failures.maxFraction "
         f"{allowed} allows; mend the cause, or raise it to accept the loss"
         + (f". The first of each: {'; '.join(said)}" if said else "")
     )

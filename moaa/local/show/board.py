@@ -31,6 +31,9 @@ class StageLine:
     seconds: float | None = None
     """None until it is done."""
     rows: int = 0
+    """It worked on, once it is done."""
+    failed: int = 0
+    """Rows of them."""
     said: tuple[str, ...] = ()
     """What decided a promotion, and warnings."""
     started: float | None = None
@@ -97,6 +100,7 @@ class Board:
                 line.error = str(fields["error"])
             case "done":
                 line.status = Status.REUSED if fields["reused"] else Status.DONE
-                line.rows, line.figures, line.said = fields["rows"], {}, tuple(fields["said"])
+                line.rows, line.failed, line.figures = fields["rows"], fields["failed"], {}
+                line.said = tuple(fields["said"])
                 # Time of this runner, servers included. Of an earlier runner only the jobs' own time is known.
                 line.seconds = fields["seconds"] if line.started is None else self._clock() - line.started

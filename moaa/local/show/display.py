@@ -120,7 +120,8 @@ def summary(stage: StageLine) -> str:
     if stage.status is Status.PENDING:
         return ""
     if stage.status in (Status.DONE, Status.REUSED):
-        return f"{stage.rows} rows" if stage.rows else ""
+        lost = f"  {stage.failed} failed" if stage.failed else ""
+        return f"{stage.rows} rows{lost}" if stage.rows else ""
     if stage.status is Status.QUEUED and not stage.figures:
         return f"waits for {', '.join(stage.models)}" if stage.models else ""
     figures = stage.figures

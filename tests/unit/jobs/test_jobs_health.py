@@ -8,7 +8,8 @@ import pytest
 
 from moaa.plan.result import WARNING_BYTES
 from moaa.store.stages.manifest import TokenUsage
-from moaa_jobs.runner.health import Health, at_least
+from moaa_jobs.runner.binomial import at_least
+from moaa_jobs.runner.health import Health
 from moaa_jobs.runner.members import JUDGEMENTS_TRAIL, PROPOSALS_TRAIL
 
 Judge = Callable[[str, str, Random], str | None]

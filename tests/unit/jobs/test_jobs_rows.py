@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -283,6 +283,44 @@ async def test_failed_rows_are_counted_and_tolerated_up_to_the_stated_fraction(
                 await run_rows(ctx, stage(10))
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("row_failed row=r3 reason=context-length error=model 'first': HTTP 400: maximum context")
+
+
+TOO_LONG = '{"error": {"message": "maximum context length is 8 tokens"}}'
+FLAGGED = '{"error": {"message": "flagged by moderation"}}'
+
+
+@pytest.mark.parametrize(
+    ("rows", "per_shard", "bad", "asked", "says"),
+    [
+        pytest.param(
+            12, 12, (0, 5, 11), 12, r"3 of 12 rows failed \(context-length: 2, refused: 1\), more.*row r.*row r11: ",
+            id="a small stage",
+        ),
+        pytest.param(
+            40, 4, (0,), 4, r"1 of 40 rows failed \(context-length: 1\) when 3\d were still to come, more.*row r0: ",
+            id="a shard is through",
+        ),
+        pytest.param(
+            400, 400, range(0, 400, 2), 16, r"8 of 400 rows failed \(context-length: 8\) when 3\d\d were still to come",
+            id="eight have failed",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_stage_ends_when_eight_rows_failed_or_a_shard_is_through_and_tells_of_all(
+    tmp_path: Path, rows: int, per_shard: int, bad: Sequence[int], asked: int, says: str
+) -> None:
+    def refuse(body: dict[str, Any]) -> str:
+        row = body["messages"][0]["content"]
+        if row in {f"r{number}" for number in bad}:
+            raise web.HTTPForbidden(text=FLAGGED) if row == "r11" else web.HTTPBadRequest(text=TOO_LONG)
+        return echo(body)
+
+    async with serve(refuse) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url, "second": endpoint.url})
+        with pytest.raises(Permanent, match=says):
+            await run_rows(ctx, stage(rows, per_shard=per_shard))
+        first = [body for body in endpoint.requests if body["model"] == "first"]
+    assert asked - 4 <= len(first) <= asked + 4  # as many as are in flight
 
 
 async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt_completes_it(

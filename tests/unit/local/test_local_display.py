@@ -12,7 +12,7 @@ from moaa.local.show.display import JsonLines, PlainLines, display, render, summ
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 RUN: list[tuple[str, dict[str, Any]]] = [
-    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "reused": True, "said": []}),
+    ("stage_done", {"stage": "i0-resolve", "seconds": 1.0, "rows": 3, "failed": 0, "reused": True, "said": []}),
     ("run_started", {"run": "default-demo-local", "storage": "file:///s", "stages": ["i0-resolve", "i1-generate"]}),
     ("stage_queued", {"stage": "i1-generate", "models": ["a"]}),
     ("server_starting", {"model": "a", "log": "/l", "port": 1}),
@@ -74,13 +74,21 @@ def test_table_shows_stage_progress_and_servers() -> None:
 def test_table_shows_what_decided_a_promotion_and_what_is_doubtful() -> None:
     board = Board(clock=lambda: 5.0)
     said = ["i1-dpo is promoted: its gain.", "raw win rates decided"]
-    board("stage_done", stage="i1-promote", seconds=1.0, rows=3, reused=False, said=said)
+    board("stage_done", stage="i1-promote", seconds=1.0, rows=3, failed=0, reused=False, said=said)
     console = Console(file=io.StringIO(), width=120, color_system=None)
     console.print(render(board))
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert [line for line in text.splitlines() if line.startswith("i1-promote: ")] == [
         f"i1-promote: {line}" for line in said
     ]
+
+
+def test_table_shows_how_many_rows_of_a_finished_stage_failed() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in RUN:
+        board(event, **fields)
+    board("stage_done", stage="i1-generate", seconds=1.0, rows=12, failed=2, reused=False, said=[])
+    assert [summary(line) for line in board.stages.values()] == ["3 rows", "12 rows  2 failed"]
 
 
 def test_a_signal_is_answered_on_the_screen() -> None:

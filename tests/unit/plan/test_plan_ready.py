@@ -116,6 +116,14 @@ def test_attempts_are_bounded_by_retries(failure: Failure, is_stuck: bool, text:
     assert decision.waiting["i0-stage-data"] == ("i0-resolve has failed" if is_stuck else "needs i0-resolve")
 
 
+def test_the_only_attempt_is_told_as_it_failed() -> None:
+    owner = resource(spec__failures={"retries": 0})
+    identity = identify(build(owner).stages["i0-resolve"], owner, {})
+    assert identity is not None
+    failures = {identity.fingerprint: Failure(1, is_permanent=False, error="boom")}
+    assert dict(decide(build(owner), owner, World({}, failures=failures)).failed) == {"i0-resolve": "boom"}
+
+
 def test_a_failed_report_does_not_hold_back_training() -> None:
     owner = resource()
     results, identities = run_all(owner)
