@@ -82,7 +82,8 @@ class Comparison(TypedDict):
     """The judge chose these criteria; False: they are all there are, since none were to be chosen or no choice could be
     read."""
     score: float | None
-    """Points of a: 1, 0, or ½ where the orders or the panel disagree; None without a valid comparison."""
+    """Points of a: 1, 0, or ½ where the orders or the panel disagree; of verdicts by log-probabilities any share
+    between. None without a valid comparison."""
     forward: int | None
     """Outcome when a stood first."""
     backward: int | None
@@ -120,6 +121,8 @@ class JudgementRow(TypedDict):
     text: str
     failure: str
     longer: str | None
+    probability: float | None
+    mass: float | None
 
 
 class PairRow(TypedDict):

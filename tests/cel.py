@@ -1,11 +1,10 @@
 """The CRD's rules as CEL understands them: compiled and evaluated by Google's own implementation, cel-cpp.
 
-It knows the standard functions and the extension for strings. Kubernetes adds two that the rules use, `findAll` and
-`sum`; they are declared here, and any other name is refused. An API server also compares types and names of fields
-with the schema when it compiles a rule: `tests.cel_cost` does that on the tree.
+It knows the standard functions and the extension for strings. Kubernetes adds one that the rules use, `sum`; it is
+declared here, and any other name is refused. An API server also compares types and names of fields with the schema when
+it compiles a rule: `tests.cel_cost` does that on the tree.
 """
 
-import re
 from functools import cache
 from typing import Any
 
@@ -50,17 +49,12 @@ class CelError(Exception):
 
 @cache
 def _environment() -> cel.Env:
-    find_all = cel.Overload("find_all", _TYPE.List(_TYPE.STRING), [_TYPE.STRING, _TYPE.STRING], True, _find_all)
     total = cel.Overload("sum_list", _TYPE.INT, [_TYPE.List(_TYPE.INT)], True, sum)
     return cel.NewEnv(
         variables={"self": _TYPE.DYN, "oldSelf": _TYPE.DYN},
         extensions=[ext_strings.ExtStrings()],
-        functions=[cel.FunctionDecl("findAll", [find_all]), cel.FunctionDecl("sum", [total])],
+        functions=[cel.FunctionDecl("sum", [total])],
     )
-
-
-def _find_all(text: str, pattern: str) -> list[str]:
-    return re.findall(pattern, text)
 
 
 @cache

@@ -171,9 +171,6 @@ def _text_function(function: str, typed: list[Typed]) -> tuple[int, Schema, int]
             return _tenth(first.size) * _tenth(argument.size), BOOLEAN, 1
         case "matches":
             return _tenth(first.size + 1) * math.ceil(argument.size / 4), BOOLEAN, 1
-        case "findAll":
-            cost = _tenth(first.size + 1) * math.ceil(argument.size / 4)
-            return cost, {"type": "array", "items": {"type": "string"}}, first.size
         case "lowerAscii":
             return _tenth(first.size), first.schema, first.size
     raise CelError(f"{function} is not known")

@@ -1,6 +1,7 @@
 """What an API server does with a resource, as far as the CRD says: prune, add defaults, validate, run the rules."""
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ class Refusal:
 def root_schema() -> Schema:
     found: Schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return found
+
+
+def kept_by_kubectl(definition: Schema) -> str:
+    """The annotation in which a client-side `kubectl apply` keeps what it applied, as Go writes JSON."""
+    held = {**definition, "metadata": {"annotations": {}, **definition["metadata"]}}
+    text = json.dumps(held, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e") + "\n"
 
 
 def admit(document: Schema, before: Schema | None = None) -> tuple[Schema, list[Refusal]]:

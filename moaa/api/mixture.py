@@ -82,6 +82,16 @@ class JudgeMethod(StrEnum):
     """Every judge decides alone; the majority of verdicts that hold in both orders wins."""
 
 
+class VerdictForm(StrEnum):
+    """How a verdict is read."""
+
+    TEXT = "Text"
+    """From a line [[A]] or [[B]] of the judge's reply (paper §3.2)."""
+    LOG_PROBS = "LogProbs"
+    """After its reply, from how probable the letters A and B are as its next token. A share in place of a side, and
+    readable from small models, too; the server must return log-probabilities."""
+
+
 @dataclass(frozen=True)
 class Members:
     """Who belongs to a judge of one method."""
@@ -149,6 +159,8 @@ class Judge(Spec):
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
     comparisons: Literal["RoundRobin"] = "RoundRobin"
     """RoundRobin: every pair of answers (paper §4.1)."""
+    verdict: VerdictForm = VerdictForm.TEXT
+    """LogProbs: a second call of one token; a pair's score is then a share."""
     min_judges: Annotated[int, Field(ge=1, le=32)] | None = None
     """Fewest judges that must be heard, in a panel in both orders. Unset: more than half."""
     allow_student: bool = False

@@ -7,14 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Caller, Reply
+from moaa.asking.caller import Caller, Choice, Letters, Reply
 from moaa.asking.reasons import Reason
 from moaa.asking.windows import Windows, fit_texts
-from moaa.conversation import Conversation
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 
 Build = Callable[[Sequence[str]], Conversation]
 """The prompt's messages from its texts; must be pure."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    reply: Reply
+    messages: Conversation
+    """What it replies to."""
+    shortened: int = 0
+    """How many of the prompt's texts were cut."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,8 @@ class Asker:
 
     async def ask_fitted(
         self, model: str, texts: Sequence[str], build: Build, sampling: Sampling | JudgeModel, *, key: str = ""
-    ) -> tuple[Reply, int]:
-        """The reply to `build(texts)`, and how many of `texts` were shortened to fit the model's window.
+    ) -> Fitting:
+        """The reply to `build(texts)`, whose texts are shortened where they do not fit into the model's window.
 
         For endpoints of others, token counts are only bounds. If the server still finds the prompt too long, the texts
         are halved once; that second call has the key `<key>half`.
@@ -54,10 +63,23 @@ class Asker:
         fixed = build([""] * len(texts))
         fitted = fit_texts(window, fixed, texts, max_tokens=sampling.max_tokens)
         try:
-            reply = await self.ask(model, build(fitted.texts), sampling, key=key)
+            messages = build(fitted.texts)
+            reply = await self.ask(model, messages, sampling, key=key)
         except CallError as error:
             if error.reason != Reason.CONTEXT_LENGTH or not texts:
                 raise
             fitted = fit_texts(window, fixed, texts, max_tokens=sampling.max_tokens, scale=0.5)
-            reply = await self.ask(model, build(fitted.texts), sampling, key=f"{key}half")
-        return reply, fitted.shortened
+            messages = build(fitted.texts)
+            reply = await self.ask(model, messages, sampling, key=f"{key}half")
+        return Fitting(reply, messages, fitted.shortened)
+
+    async def choose(self, model: str, choice: Choice) -> Letters:
+        """The letters' probabilities; the call is named by `path`. What the model said before is shortened at its end
+        where the window has no room for all of it.
+
+        Raises:
+            CallError, ModelAbsent: as `Caller.choose`.
+        """
+        around = Message(role="user", content=choice.opening + choice.question)
+        fitted = fit_texts(self.windows.get(model), [*choice.messages, around], [choice.said], max_tokens=1)
+        return await self.caller.choose(self.path, model, replace(choice, said=fitted.texts[0]))

@@ -4,6 +4,7 @@ Everything in `moaa.mixture` and `moaa.judge` is written against `Caller`, so th
 ledger, with a fake in a unit test, and with real servers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,6 +32,39 @@ class Reply:
         return self.finish_reason == "length"
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which of a few letters a model would write next: asked by their probabilities, one token, never by words."""
+
+    messages: Conversation
+    """The prompt."""
+    said: str
+    """What the model has replied to it so far; may be empty."""
+    opening: str
+    """How that reply goes on, up to the letter: `\\n\\nVerdict: [[`."""
+    question: str
+    """Asks for the letter as a further user turn, where a server cannot go on in mid-reply."""
+    letters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Letters:
+    """The answer to a `Choice`."""
+
+    probabilities: Mapping[str, float]
+    """Of each letter as the next token, before any sampling; 0 for one that the server does not list. They add up to
+    the letters' mass, which is less than 1 where the model would write something else."""
+    prompt_tokens: int
+    completion_tokens: int
+    is_counted: bool = True
+    """As `Reply.is_counted`."""
+
+    @property
+    def mass(self) -> float:
+        """How probable it is that the model writes one of the letters at all."""
+        return sum(self.probabilities.values())
+
+
 class Caller(Protocol):
     """Asks models on behalf of one row."""
 
@@ -46,5 +80,14 @@ class Caller(Protocol):
         Raises:
             CallError: it failed for good; `reason` says how.
             ModelAbsent: no server for `model` is up now; try the row again later.
+        """
+        ...
+
+    async def choose(self, path: str, model: str, choice: Choice, *, key: str = "") -> Letters:
+        """The letters' probabilities, from the ledger when this very call was made before; `path` and `key` as for
+        `call`.
+
+        Raises:
+            CallError, ModelAbsent: as `call`.
         """
         ...

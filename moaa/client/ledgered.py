@@ -7,20 +7,23 @@ answer, so that a resumed run agrees with the first (another fingerprint asks ag
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Reply
+from moaa.asking.caller import Choice, Letters, Reply
 from moaa.asking.reasons import TRANSIENT
 from moaa.asking.windows import Windows, completion_tokens
-from moaa.client.request import ChatRequest, request_hash, sampling_seed
+from moaa.client.letters import LetterRequest
+from moaa.client.request import ChatRequest, Request, request_hash, sampling_seed
 from moaa.client.usage import Usage
-from moaa.conversation import Conversation
+from moaa.conversation import Conversation, Message
 from moaa.errors import CallError, Spent, StageError
 from moaa.store.ledger.segments import Answer, Entry, Failure
+
+ResultT = TypeVar("ResultT")
 
 
 class CallLog(Protocol):
@@ -34,7 +37,7 @@ class CallLog(Protocol):
 class Completer(Protocol):
     """What this module needs of the clients (`moaa.client.pool.clients.Clients`)."""
 
-    async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
         """Raises CallError, ServerError, ModelAbsent."""
         ...
 
@@ -78,14 +81,7 @@ class LedgeredCaller:
             StageError: the stage does not know the model, a mistake of the plan.
         """
         calls = self._calls
-        digest = calls.digests.get(model)
-        if digest is None:
-            raise StageError(f"row {self._row!r}, call {path!r}: the stage was given no digest of model {model!r}")
-        try:
-            max_tokens = completion_tokens(calls.windows.get(model), messages, max_tokens=sampling.max_tokens)
-        except CallError as error:
-            calls.usage.unsent(model, error, call=(self._row, path, f"unsent {key}"))
-            raise
+        max_tokens = self._budget(path, model, messages, max_tokens=sampling.max_tokens, key=key)
         request = ChatRequest(
             messages=messages,
             temperature=sampling.temperature,
@@ -93,37 +89,85 @@ class LedgeredCaller:
             max_tokens=max_tokens,
             seed=sampling_seed(run_seed=calls.run_seed, row=self._row, path=path, key=key),
         )
-        identity = request_hash(request, model_digest=digest, run_seed=calls.run_seed, key=key)
         lowered_to = max_tokens if max_tokens < sampling.max_tokens else None
+        entry = await self._entry(path, model, request, _answered, key=key, lowered_to=lowered_to)
+        assert entry.answer is not None, "an answer was asked for"
+        return Reply(
+            entry.answer.text,
+            entry.answer.finish_reason,
+            prompt_tokens=entry.prompt_tokens,
+            completion_tokens=entry.completion_tokens,
+            is_counted=entry.is_counted,
+            thought=entry.thought,
+        )
+
+    async def choose(self, path: str, model: str, choice: Choice, *, key: str = "") -> Letters:
+        """See `Caller.choose`. Raises as `call`."""
+        around = Message(role="user", content=choice.said + choice.opening + choice.question)
+        self._budget(path, model, [*choice.messages, around], max_tokens=1, key=key)
+        entry = await self._entry(path, model, LetterRequest(choice), _chosen, key=key)
+        assert entry.letters is not None, "letters were asked for"
+        return Letters(entry.letters, entry.prompt_tokens, entry.completion_tokens, entry.is_counted)
+
+    def _budget(self, path: str, model: str, messages: Conversation, *, max_tokens: int, key: str) -> int:
+        """The completion tokens to ask for. Raises CallError: `context-length`."""
+        calls = self._calls
+        try:
+            return completion_tokens(calls.windows.get(model), messages, max_tokens=max_tokens)
+        except CallError as error:
+            calls.usage.unsent(model, error, call=(self._row, path, f"unsent {key}"))
+            raise
+
+    async def _entry(
+        self,
+        path: str,
+        model: str,
+        request: Request[ResultT],
+        outcome: Callable[[ResultT], Mapping[str, object]],
+        *,
+        key: str,
+        lowered_to: int | None = None,
+    ) -> Entry:
+        """The recorded outcome of a call that went well; it is sent if it was never finished.
+
+        Raises:
+            CallError: it failed, now or when it was recorded.
+            ModelAbsent, ServerError, StoreError, StageError: as `call`.
+        """
+        calls = self._calls
+        digest = calls.digests.get(model)
+        if digest is None:
+            raise StageError(f"row {self._row!r}, call {path!r}: the stage was given no digest of model {model!r}")
+        identity = request_hash(request, model_digest=digest, run_seed=calls.run_seed, key=key)
         lock = calls.under_way.setdefault((self._row, path, identity), asyncio.Lock())
         async with lock:
             known = await calls.ledger.lookup(self._row, path, identity)
             if known is not None:
                 # Entries of releases that recorded no budgets lack it.
                 calls.usage.add(known.model_copy(update={"lowered_to": lowered_to}), sent=False)
-                return _replayed(known)
-            entry = (await self._send(path, model, identity, request)).model_copy(update={"lowered_to": lowered_to})
+                return _well(known)
+            sent = await self._send(path, model, identity, request, outcome)
+            entry = sent.model_copy(update={"lowered_to": lowered_to})
             await calls.ledger.record(entry)
             calls.usage.add(entry, sent=True)
-            return _replayed(entry)
+            return _well(entry)
 
-    async def _send(self, path: str, model: str, identity: str, request: ChatRequest) -> Entry:
+    async def _send(
+        self,
+        path: str,
+        model: str,
+        identity: str,
+        request: Request[ResultT],
+        outcome: Callable[[ResultT], Mapping[str, object]],
+    ) -> Entry:
         try:
-            reply = await self._calls.clients.complete(model, request, affinity=self._row)
+            result = await self._calls.clients.complete(model, request, affinity=self._row)
         except CallError as error:
             if error.reason in TRANSIENT:
                 raise
             return self._failed(path, model, identity, error)
-        return Entry(
-            row=self._row,
-            path=path,
-            key=identity,
-            model=model,
-            answer=Answer(text=reply.text, finish_reason=reply.finish_reason),
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            is_counted=reply.is_counted,
-            thought=reply.thought,
+        return Entry.model_validate(
+            {"row": self._row, "path": path, "key": identity, "model": model, **outcome(result)}
         )
 
     def _failed(self, path: str, model: str, identity: str, error: CallError) -> Entry:
@@ -141,17 +185,30 @@ class LedgeredCaller:
         )
 
 
-def _replayed(entry: Entry) -> Reply:
-    """The recorded outcome, as the caller would have seen it. Raises CallError: it was a failure."""
+def _well(entry: Entry) -> Entry:
+    """The entry itself. Raises CallError: it is of a failure."""
     if entry.failure is not None:
         spent = Spent(entry.prompt_tokens, entry.completion_tokens, entry.is_counted, entry.thought)
         raise CallError(entry.failure.reason, entry.failure.message, spent=spent)
-    assert entry.answer is not None, "an entry holds an answer or a failure"
-    return Reply(
-        entry.answer.text,
-        entry.answer.finish_reason,
-        prompt_tokens=entry.prompt_tokens,
-        completion_tokens=entry.completion_tokens,
-        is_counted=entry.is_counted,
-        thought=entry.thought,
-    )
+    return entry
+
+
+def _answered(reply: Reply) -> dict[str, object]:
+    """A reply's part of an entry."""
+    return {
+        "answer": Answer(text=reply.text, finish_reason=reply.finish_reason),
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "is_counted": reply.is_counted,
+        "thought": reply.thought,
+    }
+
+
+def _chosen(letters: Letters) -> dict[str, object]:
+    """Letters' part of an entry."""
+    return {
+        "letters": dict(letters.probabilities),
+        "prompt_tokens": letters.prompt_tokens,
+        "completion_tokens": letters.completion_tokens,
+        "is_counted": letters.is_counted,
+    }

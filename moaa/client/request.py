@@ -9,11 +9,15 @@ proposers have different paths, so they never share an answer.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Protocol, TypeVar
 
 from moaa.api.base import decimal_text
 from moaa.api.models import Parameter
+from moaa.asking.caller import Reply
+from moaa.client.outcome import Permanent, Retry
+from moaa.client.response import parse_completion
 from moaa.conversation import Conversation
 
 NAMES: Mapping[Parameter, str] = {
@@ -35,10 +39,55 @@ class Dialect:
     """Left out while they are 1, the API's own default."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Further fields of the body."""
+    goes_on: bool = False
+    """Whether the server goes on with a reply that was begun (vLLM's `continue_final_message`)."""
+
+    def sampling(self, values: Mapping[Parameter, float | int]) -> dict[str, float | int]:
+        """Fields of the body for the parameters' values."""
+        return {
+            name: values[parameter]
+            for parameter, name in self.names.items()
+            if not (parameter in self.unless_one and values[parameter] == 1)
+        }
 
 
 PLAIN = Dialect()
 """Every parameter is sent, under the API's names."""
+
+
+ResultT = TypeVar("ResultT", covariant=True)
+
+
+class Request(Protocol[ResultT]):
+    """Something to ask of a chat model, and how to read what comes back."""
+
+    @property
+    def messages(self) -> Conversation:
+        """The prompt."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What it has in common with others, in words: a server that took one of a kind refuses none of its
+        parameters."""
+        ...
+
+    def about(self, messages: Conversation) -> "Request[ResultT]":
+        """The same request about another prompt."""
+        ...
+
+    def body(self, *, served_name: str, messages: Conversation, dialect: Dialect) -> dict[str, object]:
+        """The JSON body. `messages` are the request's own, or folded for a model without a system role."""
+        ...
+
+    def read(self, payload: bytes) -> ResultT | Permanent | Retry:
+        """What a response with status 200 holds."""
+        ...
+
+    def document(self) -> dict[str, object]:
+        """All that shapes the answer, apart from the model, the run's seed and the key: plain JSON, numbers in one
+        spelling."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,20 +101,39 @@ class ChatRequest:
     seed: int
     """Of the sampler; see `sampling_seed`."""
 
+    @property
+    def kind(self) -> str:
+        """As `Request.kind`."""
+        return f"at temperature {self.temperature} and top-p {self.top_p}"
+
+    def about(self, messages: Conversation) -> "ChatRequest":
+        """As `Request.about`."""
+        return replace(self, messages=messages)
+
     def body(self, *, served_name: str, messages: Conversation, dialect: Dialect = PLAIN) -> dict[str, object]:
-        """The JSON body. `messages` are the request's own, or folded for a model without a system role."""
-        values: dict[Parameter, float | int] = {
-            Parameter.TEMPERATURE: float(self.temperature),
-            Parameter.TOP_P: float(self.top_p),
-            Parameter.MAX_TOKENS: self.max_tokens,
-            Parameter.SEED: self.seed,
-        }
-        sampling = {
-            name: values[parameter]
-            for parameter, name in dialect.names.items()
-            if not (parameter in dialect.unless_one and values[parameter] == 1)
-        }
+        """As `Request.body`."""
+        sampling = dialect.sampling(
+            {
+                Parameter.TEMPERATURE: float(self.temperature),
+                Parameter.TOP_P: float(self.top_p),
+                Parameter.MAX_TOKENS: self.max_tokens,
+                Parameter.SEED: self.seed,
+            }
+        )
         return {"model": served_name, "messages": list(messages), **sampling, **dialect.extra}
+
+    def read(self, payload: bytes) -> Reply | Permanent | Retry:
+        """As `Request.read`."""
+        return parse_completion(payload, max_tokens=self.max_tokens)
+
+    def document(self) -> dict[str, object]:
+        """As `Request.document`."""
+        return {
+            "messages": plain(self.messages),
+            "temperature": decimal_text(self.temperature),
+            "topP": decimal_text(self.top_p),
+            "maxTokens": self.max_tokens,
+        }
 
 
 def sampling_seed(*, run_seed: int, row: str, path: str, key: str) -> int:
@@ -74,20 +142,17 @@ def sampling_seed(*, run_seed: int, row: str, path: str, key: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
 
 
-def request_document(request: ChatRequest, *, model_digest: str, run_seed: int, key: str) -> dict[str, object]:
+def plain(messages: Conversation) -> list[dict[str, str]]:
+    """Messages as JSON has them, without what else a row's may hold."""
+    return [{"role": m["role"], "content": m["content"]} for m in messages]
+
+
+def request_document(request: Request[object], *, model_digest: str, run_seed: int, key: str) -> dict[str, object]:
     """What `request_hash` hashes; plain JSON with numbers in one spelling."""
-    return {
-        "model": model_digest,
-        "messages": [{"role": m["role"], "content": m["content"]} for m in request.messages],
-        "temperature": decimal_text(request.temperature),
-        "topP": decimal_text(request.top_p),
-        "maxTokens": request.max_tokens,
-        "seed": run_seed,
-        "key": key,
-    }
+    return {"model": model_digest, "seed": run_seed, "key": key, **request.document()}
 
 
-def request_hash(request: ChatRequest, *, model_digest: str, run_seed: int, key: str) -> str:
+def request_hash(request: Request[object], *, model_digest: str, run_seed: int, key: str) -> str:
     """sha256 of the canonical JSON of `request_document`, in hexadecimal."""
     document = request_document(request, model_digest=model_digest, run_seed=run_seed, key=key)
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -6,7 +6,7 @@ answer apart, and holds only text that every later file can hold.
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from moaa.asking.caller import Reply
 from moaa.asking.reasons import Reason
@@ -27,6 +27,18 @@ def parse_completion(body: bytes, *, max_tokens: int) -> Reply | Permanent | Ret
     not, since the same seed gives it again. Where the server does not say why an answer ended, it counts as cut when
     its tokens are as many as were allowed; without these either, when its characters could be.
     """
+    found = first_choice(body)
+    return found if isinstance(found, Permanent | Retry) else _read(found.choice, found.spent, max_tokens)
+
+
+class Found(NamedTuple):
+    choice: dict[str, Any]
+    """With an object `message`."""
+    spent: Spent
+
+
+def first_choice(body: bytes) -> Found | Permanent | Retry:
+    """The first choice of a 200 response, whatever it says; or the error or refusal that came with that status."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -45,7 +57,7 @@ def parse_completion(body: bytes, *, max_tokens: int) -> Reply | Permanent | Ret
         return _odd("its first choice has no message")
     if (failure := _error_in(choice)) is not None:
         return is_retryable(failure)
-    return _read(choice, _spent(document.get("usage")), max_tokens)
+    return Found(choice, _spent(document.get("usage")))
 
 
 def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Permanent | Retry:

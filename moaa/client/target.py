@@ -84,7 +84,7 @@ def dialect_of(model: Model) -> Dialect:
     """Which parameters a declared model's server gets in every request, and under which names."""
     extra = model.extra_body
     if model.endpoint is None:
-        return Dialect(extra=extra)
+        return Dialect(extra=extra, goes_on=True)
     omit, given = model.endpoint.omit, model.endpoint.names
     named = {
         Parameter.TEMPERATURE: given.temperature,

@@ -82,6 +82,8 @@ JUDGEMENTS = pa.schema(
         _field("text", _STRING),
         _field("failure", _STRING),
         pa.field("longer", _STRING),
+        pa.field("probability", pa.float64()),
+        pa.field("mass", pa.float64()),
     ]
 )
 """JudgementRow."""

@@ -2,24 +2,27 @@
 
 A reply that cannot be read is asked for once more under the key `retry1`, with another seed and a temperature of at
 least 0.3: at temperature 0 the same words would come back. A verdict that still cannot be read is a failed comparison,
-never a score. When a choice of criteria cannot be read, all criteria are used (our choices; the paper is silent). A
-permanent failure of a call leaves its reason in the judgement; one that may pass fails the row.
+never a score. A verdict by log-probabilities is one call more, after the judge's reply, and needs no retry: one of the
+letters is the likelier one. When a choice of criteria cannot be read, all criteria are used (our choices; the paper is
+silent). A permanent failure of a call leaves its reason in the judgement; one that may pass fails the row.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
-from moaa.api.mixture import Criterion, Judge, JudgeModel
-from moaa.asking.asker import Asker
-from moaa.asking.caller import Reply
+from moaa.api.mixture import Criterion, Judge, JudgeModel, VerdictForm
+from moaa.asking.asker import Asker, Fitting
+from moaa.asking.caller import Choice, Reply
+from moaa.asking.cut import shown
 from moaa.asking.gather import gather_calls
+from moaa.asking.load import Load, written
 from moaa.asking.reasons import Reason
 from moaa.conversation import Conversation
 from moaa.errors import CallError
-from moaa.judge.prompts import Ordered, criteria_messages, meta_messages, single_messages
-from moaa.judge.reading import Verdict, parse_criteria, parse_verdict
+from moaa.judge.prompts import LETTERS, QUESTION, Ordered, criteria_messages, meta_messages, single_messages
+from moaa.judge.reading import Verdict, led_to_letter, parse_criteria, parse_verdict
 from moaa.judge.trail import UNREADABLE, Judgement, Role
 
 JUDGE_INSTRUCTION_TOKENS = 330
@@ -29,12 +32,12 @@ RETRY_TEMPERATURE = Decimal("0.3")
 """The lowest temperature of a retry: enough to leave a loop, low enough to stay on the subject."""
 
 T = TypeVar("T")
-Ask = Callable[[JudgeModel, str], Coroutine[Any, Any, Reply]]
+Ask = Callable[[JudgeModel, str], Coroutine[Any, Any, Fitting]]
 """One call to a model under a key."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenCriteria:
     """The criteria of a pair."""
 
     criteria: list[Criterion]
@@ -43,7 +46,7 @@ class Choice:
     said: tuple[Judgement, ...]
 
 
-async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> Choice:
+async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> ChosenCriteria:
     """The criteria for a pair, chosen by the judge's aggregator. Where `criteria` is 0, or the method has no aggregator
     (Panel), all of them, without a call.
 
@@ -53,43 +56,91 @@ async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> Choice:
     """
     aggregator, everything = judge.aggregator, list(judge.criteria_choices)
     if judge.criteria == 0 or aggregator is None:
-        return Choice(everything, is_chosen=False, said=())
+        return ChosenCriteria(everything, is_chosen=False, said=())
     messages = criteria_messages(pair, judge.criteria_choices, count=judge.criteria, prompts=asker.prompts)
+
+    async def ask(model: JudgeModel, key: str) -> Fitting:
+        return Fitting(await asker.ask(model.model, messages, model, key=key), messages)
+
     found, text, failure = await _ask_twice(
-        lambda model, key: asker.ask(model.model, messages, model, key=key),
+        ask,
         aggregator,
         lambda reply: parse_criteria(reply.text, judge.criteria_choices, count=judge.criteria),
     )
     said = Judgement("", Role.CRITERIA, aggregator.model, text, failure=failure)
-    return Choice(everything if found is None else found, is_chosen=found is not None, said=(said,))
+    return ChosenCriteria(everything if found is None else found, is_chosen=found is not None, said=(said,))
 
 
-async def single_verdict(pair: Ordered, criteria: Sequence[Criterion], model: JudgeModel, asker: Asker) -> Judgement:
+async def single_verdict(
+    pair: Ordered, criteria: Sequence[Criterion], model: JudgeModel, judge: Judge, asker: Asker
+) -> Judgement:
     """Which answer `model` prefers on its own. Raises CallError, ModelAbsent as `choose_criteria`."""
     messages = single_messages(pair, criteria, asker.prompts)
-    return await _verdict(pair, model, lambda m, key: asker.ask(m.model, messages, m, key=key))
+
+    async def ask(m: JudgeModel, key: str) -> Fitting:
+        return Fitting(await asker.ask(m.model, messages, m, key=key), messages)
+
+    return await _verdict(pair, model, judge.verdict, ask, asker)
 
 
 async def meta_verdict(
-    pair: Ordered, criteria: Sequence[Criterion], evaluations: Sequence[str], model: JudgeModel, asker: Asker
+    pair: Ordered, criteria: Sequence[Criterion], evaluations: Sequence[str], judge: Judge, asker: Asker
 ) -> Judgement:
-    """Which answer `model` prefers after reading `evaluations`, shortened where they do not fit. Raises CallError,
-    ModelAbsent as `choose_criteria`."""
+    """Which answer the aggregator of `judge` prefers after reading `evaluations`, shortened where they do not fit.
+    Raises CallError, ModelAbsent as `choose_criteria`."""
+    assert judge.aggregator is not None, "the resource's validation asks for one"
 
     def build(texts: Sequence[str]) -> Conversation:
         return meta_messages(pair, criteria, texts, asker.prompts)
 
-    async def ask(m: JudgeModel, key: str) -> Reply:
-        reply, _ = await asker.ask_fitted(m.model, evaluations, build, m, key=key)
-        return reply
+    async def ask(m: JudgeModel, key: str) -> Fitting:
+        return await asker.ask_fitted(m.model, evaluations, build, m, key=key)
 
-    return await _verdict(pair, model, ask)
+    return await _verdict(pair, judge.aggregator, judge.verdict, ask, asker)
 
 
-async def _verdict(pair: Ordered, model: JudgeModel, ask: Ask) -> Judgement:
-    found: Verdict | None
-    found, text, failure = await _ask_twice(ask, model, _whole_verdict)
-    return Judgement(pair.order, Role.VERDICT, model.model, text, found, failure, longer=pair.longer)
+def verdict_loads(model: JudgeModel, judge: Judge, times: int, prompt_tokens: int) -> Iterator[Load]:
+    """Calls of `times` verdicts of `model`, each after a prompt of `prompt_tokens`."""
+    said = written(model.max_tokens, VERDICT_TOKENS)
+    yield Load(model.model, times, prompt_tokens, said)
+    if judge.verdict is VerdictForm.LOG_PROBS:
+        yield Load(model.model, times, prompt_tokens + said, 1)
+
+
+async def _verdict(pair: Ordered, model: JudgeModel, form: VerdictForm, ask: Ask, asker: Asker) -> Judgement:
+    match form:
+        case VerdictForm.TEXT:
+            found: Verdict | None
+            found, text, failure = await _ask_twice(ask, model, _whole_verdict)
+            said = Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
+        case VerdictForm.LOG_PROBS:
+            said = await _weighed(pair, model, ask, asker)
+        case _:
+            assert_never(form)
+    return replace(said, longer=pair.longer)
+
+
+async def _weighed(pair: Ordered, model: JudgeModel, ask: Ask, asker: Asker) -> Judgement:
+    """The verdict by the letters' probabilities after the judge's reply; their call is named `letter`.
+
+    A reply that ends with its verdict is asked for the letter at that very place. One that was cut counts, too: nothing
+    is read from its words.
+    """
+    [asked] = await gather_calls([ask(model, "")])
+    if isinstance(asked, CallError):
+        return Judgement(pair.order, Role.VERDICT, model.model, "", failure=str(asked.reason))
+    text = asked.reply.text
+    said, opening = led_to_letter(shown(asked.reply))
+    choice = Choice(asked.messages, said, opening, QUESTION, LETTERS)
+    [letters] = await gather_calls([asker.at("letter").choose(model.model, choice)])
+    if isinstance(letters, CallError):
+        return Judgement(pair.order, Role.VERDICT, model.model, text, failure=str(letters.reason))
+    mass = letters.mass
+    if mass == 0:
+        return Judgement(pair.order, Role.VERDICT, model.model, text, failure=UNREADABLE, mass=mass)
+    first = letters.probabilities["A"] / mass
+    verdict: Verdict = "A" if first >= 0.5 else "B"
+    return Judgement(pair.order, Role.VERDICT, model.model, text, verdict, probability=first, mass=mass)
 
 
 def _whole_verdict(reply: Reply) -> Verdict | None:
@@ -102,9 +153,10 @@ async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | N
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
     text, failure = "", UNREADABLE
     for asked, key in ((model, ""), (warmer, RETRY_KEY)):
-        [reply] = await gather_calls([ask(asked, key)])
-        if isinstance(reply, CallError):
-            return None, text, str(reply.reason)
+        [result] = await gather_calls([ask(asked, key)])
+        if isinstance(result, CallError):
+            return None, text, str(result.reason)
+        reply = result.reply
         text, failure = reply.text, str(Reason.CUT_ANSWER) if reply.is_cut else UNREADABLE
         if (found := parse(reply)) is not None:
             return found, text, ""

@@ -8,7 +8,7 @@ from moaa.asking.cut import shown
 from moaa.asking.gather import gather_calls
 from moaa.asking.load import MARKER_TOKENS, Load, written
 from moaa.errors import CallError
-from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, meta_verdict
+from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, meta_verdict, verdict_loads
 from moaa.judge.pairwise import EveryPair
 from moaa.judge.prompts import Ordered, judge_messages
 from moaa.judge.ranking import orders_score
@@ -50,9 +50,9 @@ class _MetaJudge:
         evaluations = [one.text for one in said if not one.failure]
         if len(evaluations) < judge.least_judges:
             return [*said, Judgement(pair.order, Role.VERDICT, aggregator.model, "", failure=TOO_FEW_EVALUATIONS)]
-        return [*said, await meta_verdict(pair, criteria, evaluations, aggregator, asker.at("meta"))]
+        return [*said, await meta_verdict(pair, criteria, evaluations, judge, asker.at("meta"))]
 
-    def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:  # noqa: ARG002
+    def score(self, forward: Sequence[float | None], backward: Sequence[float | None], judge: Judge) -> float | None:  # noqa: ARG002
         return orders_score(*forward, *backward)
 
     def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
@@ -62,4 +62,4 @@ class _MetaJudge:
             said = written(model.max_tokens, EVALUATION_TOKENS)
             yield Load(model.model, times, asked, said)
             read += said + MARKER_TOKENS
-        yield Load(judge.aggregator.model, times, asked + read, written(judge.aggregator.max_tokens, VERDICT_TOKENS))
+        yield from verdict_loads(judge.aggregator, judge, times, asked + read)

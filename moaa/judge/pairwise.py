@@ -30,6 +30,8 @@ CRITERIA_ANSWER_TOKENS = 100
 
 Outcome = int | None
 """1: the pair's a is better; 0: its b; None: there is no verdict."""
+Points = float | None
+"""Of the pair's a in one order: 1 or 0 by a verdict in words, a share by one in log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class OneOrder(Protocol):
         """
         ...
 
-    def score(self, forward: Sequence[Outcome], backward: Sequence[Outcome], judge: Judge) -> float | None:
-        """Points of the pair's a from the outcomes of both orders: 1, ½ or 0; None without a result."""
+    def score(self, forward: Sequence[Points], backward: Sequence[Points], judge: Judge) -> float | None:
+        """Points of the pair's a from those of both orders, in [0, 1]; None without a result."""
         ...
 
     def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
@@ -140,16 +142,17 @@ class EveryPair:
         said = await gather_all(
             self.order.judgements(pair.ordered(order), choice.criteria, self.judge, asker.at(order)) for order in orders
         )
+        verdicts = [[j for j in one if j.role is Role.VERDICT] for one in said]
         forward, backward = (
-            [outcome_of(j.verdict, order) for j in one if j.role is Role.VERDICT]
-            for order, one in zip(orders, said, strict=True)
+            [outcome_of(j.verdict, order) for j in one] for order, one in zip(orders, verdicts, strict=True)
         )
+        points = [[points_of(j, order) for j in one] for order, one in zip(orders, verdicts, strict=True)]
         comparison = Comparison(
             a=pair.a,
             b=pair.b,
             criteria=[c.name for c in choice.criteria],
             chosen=choice.is_chosen,
-            score=self.order.score(forward, backward, self.judge),
+            score=self.order.score(points[0], points[1], self.judge),
             forward=majority(forward),
             backward=majority(backward),
             votes=[list(vote) for vote in zip(forward, backward, strict=True)] if len(forward) > 1 else [],
@@ -166,3 +169,10 @@ def outcome_of(verdict: Verdict | None, order: Order) -> Outcome:
     if verdict is None:
         return None
     return int((verdict == "A") == (order == "ab"))
+
+
+def points_of(said: Judgement, order: Order) -> Points:
+    """Points of the pair's a from one verdict: the share of its letter, or all or nothing."""
+    if said.probability is None:
+        return outcome_of(said.verdict, order)
+    return said.probability if order == "ab" else 1 - said.probability

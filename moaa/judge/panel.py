@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
 from moaa.asking.gather import gather_all
-from moaa.asking.load import Load, written
-from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
+from moaa.asking.load import Load
+from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, single_verdict, verdict_loads
 from moaa.judge.pairwise import EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.ranking import panel_score
@@ -29,13 +29,12 @@ class _EachAlone:
     ) -> list[Judgement]:
         """Every judge's verdict. Calls are named `j<i>`."""
         return await gather_all(
-            single_verdict(pair, criteria, model, asker.at(f"j{i}")) for i, model in enumerate(judge.judges)
+            single_verdict(pair, criteria, model, judge, asker.at(f"j{i}")) for i, model in enumerate(judge.judges)
         )
 
-    def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:
+    def score(self, forward: Sequence[float | None], backward: Sequence[float | None], judge: Judge) -> float | None:
         return panel_score(list(zip(forward, backward, strict=True)), least=judge.least_judges)
 
     def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
         for model in judge.judges:
-            said = written(model.max_tokens, VERDICT_TOKENS)
-            yield Load(model.model, times, compared + JUDGE_INSTRUCTION_TOKENS, said)
+            yield from verdict_loads(model, judge, times, compared + JUDGE_INSTRUCTION_TOKENS)

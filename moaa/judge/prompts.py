@@ -13,6 +13,11 @@ from moaa.api.prompts import render
 from moaa.conversation import Conversation, Message
 
 Order = Literal["ab", "ba"]
+LETTERS = ("A", "B")
+OPENING = "\n\nVerdict: [["
+"""How a judge's reply is led to its letter."""
+QUESTION = "Which answer is better? Reply with one letter, A or B, and nothing else."
+"""Asks for the letter where a server cannot go on with a reply that was begun."""
 _LABELS = {"system": "System instructions", "user": "User", "assistant": "Assistant"}
 
 

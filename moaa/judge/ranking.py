@@ -1,15 +1,14 @@
 """From comparisons to a ranking, and from a ranking to a preference pair. Pure (paper §4.1; the rules are ours).
 
-Each comparison gives 1, ½ or 0 points; a sample's points are divided by its valid comparisons. Two equal texts share
-the point without being judged. Best is the highest and worst the lowest; a draw goes to the points the samples took
-from each other, then to the lower index, never to length.
+Each comparison gives 1, ½ or 0 points, or a share by verdicts in log-probabilities; a sample's points are divided by
+its valid comparisons. Two equal texts share the point without being judged. Best is the highest and worst the lowest; a
+draw goes to the points the samples took from each other, then to the lower index, never to length.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
-from types import MappingProxyType
 
 from moaa.rows import Comparison
 
@@ -19,7 +18,8 @@ EQUAL_TEXTS = "equal-texts"
 TOO_FEW_VERDICTS = "too-few-verdicts"
 
 _HALF = Fraction(1, 2)
-_POINTS: Mapping[int, Fraction] = MappingProxyType({0: Fraction(0), 1: _HALF, 2: Fraction(1)})
+SCORE_DIGITS = 6
+"""Decimals of a score: more than any judge is sure of. What rounding leaves of two orders that cancel is a tie."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,26 @@ def majority(outcomes: Sequence[int | None]) -> int | None:
     return int(ones > zeros)
 
 
-def panel_score(votes: Sequence[Sequence[int | None]], *, least: int) -> float | None:
+def panel_score(votes: Sequence[Sequence[float | None]], *, least: int) -> float | None:
     """Points of a from [forward, backward] of every judge: 1 win, 0 loss, ½ where neither side has a majority of the
     panel.
 
-    A judge's vote counts for a side when both of its verdicts say so. None: fewer than `least` judges gave both
-    verdicts.
+    A judge's vote counts for a side when both of its verdicts say so, however sure they are. None: fewer than `least`
+    judges gave both verdicts.
     """
     if sum(None not in vote for vote in votes) < least:
         return None
-    won = majority([vote[0] if vote[0] == vote[1] else None for vote in votes])
+    sides = [[None if points in (None, 0.5) else int(points > 0.5) for points in vote] for vote in votes]
+    won = majority([forward if forward == backward else None for forward, backward in sides])
     return 0.5 if won is None else float(won)
 
 
-def orders_score(forward: int | None, backward: int | None) -> float | None:
-    """Points of a: 1 or 0 when both orders agree, ½ when they disagree, None when an order has no outcome."""
+def orders_score(forward: float | None, backward: float | None) -> float | None:
+    """Points of a, the mean over both orders: 1 or 0 when whole verdicts agree, ½ when they disagree. None when an
+    order has no outcome."""
     if forward is None or backward is None:
         return None
-    return (forward + backward) / 2
+    return round((forward + backward) / 2, SCORE_DIGITS)
 
 
 def needed(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -111,7 +113,7 @@ def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tup
             raise ValueError(f"comparison of samples {a} and {b}: the row has samples 0 to {len(texts) - 1}, and a < b")
         score = comparison["score"]
         if score is not None:
-            scores[a, b] = _POINTS[round(2 * score)]
+            scores[a, b] = Fraction(str(score))
             scores[b, a] = 1 - scores[a, b]
     return scores
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moaa.api.mixture import Criterion
+from moaa.judge.prompts import OPENING
 
 Verdict = Literal["A", "B"]
 
@@ -43,6 +44,21 @@ def parse_verdict(text: str) -> Verdict | None:
     if len(named) != 1:
         return None
     return next((found for line in lines if (found := _stated(line))), None)
+
+
+def led_to_letter(text: str) -> tuple[str, str]:
+    """The reply up to where its verdict's letter comes, in two pieces: what was said, and what opens the letter.
+
+    A last line with a label is cut before its last one and opened again as `[[`; any other text gets an opening line of
+    its own.
+
+    Example: "B is vague.\\n[[A]]" gives ("B is vague.\\n", "[["); "A is better." gives ("A is better.", OPENING).
+    """
+    start = len(text.rstrip()) - len(text.rstrip().splitlines()[-1]) if text.strip() else 0
+    labels = [label for label in _LABEL.finditer(text) if label.start() >= start]
+    if not labels:
+        return text, OPENING
+    return text[: labels[-1].start()], "[["
 
 
 def _stated(line: str) -> Verdict | None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from moaa.api.mixture import Criterion, Judge
 from moaa.asking.asker import Asker
-from moaa.asking.load import Load, written
-from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, VERDICT_TOKENS, single_verdict
+from moaa.asking.load import Load
+from moaa.judge.ask import JUDGE_INSTRUCTION_TOKENS, single_verdict, verdict_loads
 from moaa.judge.pairwise import EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.ranking import orders_score
@@ -25,12 +25,11 @@ class _Alone:
     ) -> list[Judgement]:
         """The aggregator's verdict. The call is named `single`."""
         assert judge.aggregator is not None, "the resource's validation asks for one"
-        return [await single_verdict(pair, criteria, judge.aggregator, asker.at("single"))]
+        return [await single_verdict(pair, criteria, judge.aggregator, judge, asker.at("single"))]
 
-    def score(self, forward: Sequence[int | None], backward: Sequence[int | None], judge: Judge) -> float | None:  # noqa: ARG002
+    def score(self, forward: Sequence[float | None], backward: Sequence[float | None], judge: Judge) -> float | None:  # noqa: ARG002
         return orders_score(*forward, *backward)
 
     def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
         assert judge.aggregator is not None, "the resource's validation asks for one"
-        said = written(judge.aggregator.max_tokens, VERDICT_TOKENS)
-        yield Load(judge.aggregator.model, times, compared + JUDGE_INSTRUCTION_TOKENS, said)
+        yield from verdict_loads(judge.aggregator, judge, times, compared + JUDGE_INSTRUCTION_TOKENS)

@@ -38,6 +38,11 @@ class Judgement:
     """Why there is no reply, or `unreadable`; empty where all is well."""
     longer: Verdict | None = None
     """Of role verdict: which answer of those it was shown has more characters; None where they have as many."""
+    probability: float | None = None
+    """Of a verdict by log-probabilities: P(A) ÷ (P(A) + P(B)), A being the answer that stands first. `verdict` is the
+    likelier letter, at ½ the first."""
+    mass: float | None = None
+    """P(A) + P(B): what is missing to 1 the judge would have written in place of a letter."""
 
 
 def judgement_rows(
@@ -59,6 +64,8 @@ def judgement_rows(
             text=said.text,
             failure=said.failure,
             longer=said.longer,
+            probability=said.probability,
+            mass=said.mass,
         )
         for said in judgements
     ]

@@ -74,14 +74,14 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
                 layer, history, proposals, here.at(f"layer{number}"), least=mixture.min_proposals, notes=notes
             )
         aggregator = mixture.aggregator
-        reply, shortened = await here.at("aggregate").ask_fitted(
+        written = await here.at("aggregate").ask_fitted(
             aggregator.model,
             proposals,
             lambda texts: aggregate_messages(history, texts, asker.prompts),
             aggregator,
         )
-        notes.shortened += shortened
-        return unless_cut(reply, aggregator, model=aggregator.model).text
+        notes.shortened += written.shortened
+        return unless_cut(written.reply, aggregator, model=aggregator.model).text
 
     answered = await answer_turns(messages, answer)
     return Answered(answered, notes.proposals, notes.absent, notes.shortened)
@@ -101,10 +101,10 @@ async def _run_layer(
         if not previous:
             reply = await here.ask(proposer.model, history, proposer)
             return shown(unless_cut(reply, proposer, model=proposer.model)), 0
-        reply, shortened = await here.ask_fitted(
+        written = await here.ask_fitted(
             proposer.model, previous, lambda texts: aggregate_messages(history, texts, asker.prompts), proposer
         )
-        return shown(unless_cut(reply, proposer, model=proposer.model)), shortened
+        return shown(unless_cut(written.reply, proposer, model=proposer.model)), written.shortened
 
     results = await gather_calls(propose(here, proposer) for here, proposer in asked)
     usable: list[str] = []

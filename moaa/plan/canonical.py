@@ -33,7 +33,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges"}),
+    Judge: frozenset({"min_judges", "verdict"}),
     Sampling: frozenset({"when_cut"}),
     Dpo: frozenset({"loss"}),
 }

@@ -7,16 +7,17 @@ message is kept once, under the first characters of its digest.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from moaa.api.mixture import Judge, JudgeModel, Mixture, Sampling
 from moaa.api.prompts import Prompts, effective
 from moaa.api.training import Dpo
 from moaa.asking.asker import Asker
-from moaa.asking.caller import Caller, Reply
+from moaa.asking.caller import Caller, Choice, Letters, Reply
 from moaa.asking.windows import CharacterCounter, Window, Windows
 from moaa.client.ledgered import Calls, LedgeredCaller
-from moaa.client.request import ChatRequest, request_document
+from moaa.client.letters import LetterRequest
+from moaa.client.request import ChatRequest, Request, request_document
 from moaa.conversation import Conversation, Message, fold_system
 from moaa.errors import CallError
 from moaa.judge.methods import method_of
@@ -56,6 +57,7 @@ NARROW: Windows = {"agg": Window(tokens=520, counter=CharacterCounter())}
 """In which proposals and evaluations have to be cut."""
 
 Answer = Callable[[str, ChatRequest], str]
+ResultT = TypeVar("ResultT")
 
 
 def by_digest(model: str, request: ChatRequest) -> str:
@@ -89,11 +91,16 @@ class Clients:
     answer: Answer
     sent: dict[int, ChatRequest] = field(default_factory=dict)
 
-    async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
         assert affinity == "row-1"
-        assert request.seed not in self.sent, "two calls of a row share a seed"
-        self.sent[request.seed] = request
-        return Reply(self.answer(model, request), "stop", prompt_tokens=5, completion_tokens=2)
+        asked: object = request
+        if isinstance(asked, LetterRequest):
+            first = int(digest(f"{model} {asked.choice.said}")[:4], 16) / 0xFFFF
+            return cast("ResultT", Letters({"A": first / 2, "B": (1 - first) / 2}, 5, 1))
+        assert isinstance(asked, ChatRequest)
+        assert asked.seed not in self.sent, "two calls of a row share a seed"
+        self.sent[asked.seed] = asked
+        return cast("ResultT", Reply(self.answer(model, asked), "stop", prompt_tokens=5, completion_tokens=2))
 
 
 @dataclass
@@ -112,6 +119,11 @@ class Recorder:
         self.texts[name] = [{"role": m["role"], "content": _ascii(str(m["content"]))} for m in kept]
         self.asked.append({"path": path, "key": key, "model": model, "messages": name})
         return await self.inner.call(path, model, messages, sampling, key=key)
+
+    async def choose(self, path: str, model: str, choice: Choice, *, key: str = "") -> Letters:
+        told = {"said": choice.said, "opening": choice.opening, "question": choice.question}
+        self.asked.append({"path": path, "key": key, "model": model, **told})
+        return await self.inner.choose(path, model, choice, key=key)
 
 
 def calls() -> dict[str, Any]:
@@ -165,12 +177,16 @@ def _judged(method: str) -> dict[str, Scene]:
     declared = Judge.model_validate(judge(method))
     everything = Judge.model_validate(judge(method) | {"criteria": 0})
     some = Judge.model_validate(judge(method) | {"criteria": 2})
+    weighed = Judge.model_validate(judge(method) | {"verdict": "LogProbs"})
     return {
         f"{method}, our prompts": Scene(lambda c: _ranked(some, _row(2), Asker(c, OURS))),
         f"{method}, all criteria, our prompts": Scene(lambda c: _ranked(everything, _row(2), Asker(c, OURS))),
         f"{method}, own prompts, both rows": Scene(lambda c: _both_rows(declared, c)),
         f"{method}, a judge fails": Scene(lambda c: _ranked(declared, _row(2), Asker(c, OWN)), forgetful),
         f"{method}, equal texts": Scene(lambda c: _ranked(declared, _row(1, 1), Asker(c, OWN))),
+        f"{method}, verdicts by log-probabilities": Scene(
+            lambda c: _ranked(weighed, _row(2), Asker(c, OWN)), by_digest
+        ),
         f"{method}, against a baseline": Scene(lambda c: _duel(declared, Asker(c, OWN).at("s0"))),
     }
 
@@ -230,7 +246,10 @@ def _sent(seed: int, request: ChatRequest) -> str:
 
 
 def _entry(entry: Any) -> str:
-    said = f"{entry.failure.reason}: {entry.failure.message}" if entry.failure else entry.answer.text
+    if entry.letters is not None:
+        said = f"letters {entry.letters}"
+    else:
+        said = f"{entry.failure.reason}: {entry.failure.message}" if entry.failure else entry.answer.text
     return f"{entry.path} {entry.key} {entry.model}: {said[:60]}"
 
 

@@ -17,9 +17,11 @@ import pytest_asyncio
 pytest.importorskip("vllm")
 
 from moaa.api.models import Serving
+from moaa.asking.caller import Choice
+from moaa.client.letters import LetterRequest
 from moaa.client.pool.clients import Clients
 from moaa.client.pool.policy import Policy
-from moaa.client.request import ChatRequest
+from moaa.client.request import ChatRequest, Dialect
 from moaa.client.target import Target
 from moaa.client.tokens import load_counter
 from moaa.conversation import Message
@@ -156,3 +158,26 @@ async def test_a_wrong_model_name_ends_the_job(target: Target) -> None:
     async with Clients([replace(target, served_name="other")]) as clients:
         with pytest.raises(ServerError, match="does not serve 'other'"):
             await clients.complete("tiny", ask("hello"), affinity="r")
+
+
+async def test_letters_come_with_the_chances_that_the_model_gives_them(target: Target) -> None:
+    """In mid-reply, unmasked and whatever the temperature: what the model goes on with is listed as it is."""
+    prompt = (Message(role="user", content="seven plus two"),)
+    async with Clients([replace(target, dialect=Dialect(goes_on=True))]) as clients:
+        free = await clients.complete("tiny", ask("seven plus two", temperature="0"), affinity="r")
+        opened = Choice(prompt, free.text[:1], "", "", (free.text[1:2],))
+        begun = await clients.complete("tiny", LetterRequest(opened), affinity="r")
+        never = await clients.complete("tiny", LetterRequest(replace(opened, letters=("Ω",))), affinity="r")
+    assert begun.completion_tokens == 1
+    assert begun.prompt_tokens > never.prompt_tokens - 1
+    assert never.mass == 0
+    assert 0 < begun.mass <= 1
+
+
+async def test_an_endpoints_form_is_understood_by_vllm_too(target: Target) -> None:
+    """A further user turn in place of a reply that goes on: what other servers are sent."""
+    choice = Choice((Message(role="user", content="seven"),), "two", "", "plus?", ("A", "B"))
+    async with Clients([target]) as clients:
+        found = await clients.complete("tiny", LetterRequest(choice), affinity="r")
+    assert set(found.probabilities) == {"A", "B"}
+    assert 0 <= found.mass <= 1

@@ -14,6 +14,7 @@ from moaa.api.crd.definition import crd, crd_yaml
 from moaa.api.reading.load import load, load_text
 from moaa_operator.kube.kinds import MOAA
 from tests.bad_resources import BAD
+from tests.crd_server import kept_by_kubectl
 from tests.integration.apiserver import CRD, ApiServer, make_namespace
 from tests.plan_helpers import tree
 from tests.tools import tool
@@ -72,7 +73,7 @@ def test_a_client_side_apply_takes_it(server: ApiServer, tmp_path: Path) -> None
         done = subprocess.run([*kubectl, "apply", "-f", str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
     about = server.admin.get(CRD, "", "moaas.moaa.dev")["metadata"]
-    assert json.loads(about["annotations"]["kubectl.kubernetes.io/last-applied-configuration"])["kind"] == CRD.kind
+    assert about["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] == kept_by_kubectl(crd())
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

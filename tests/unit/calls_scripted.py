@@ -1,17 +1,19 @@
 """A `Caller` and a `Completer` that answer from a function, and a ledger in memory."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Reply
-from moaa.client.request import ChatRequest
+from moaa.asking.caller import Choice, Letters, Reply
+from moaa.client.request import ChatRequest, Request
 from moaa.conversation import Conversation
 from moaa.errors import ModelAbsent
 from moaa.store.ledger.segments import Entry
 
 Answer = Callable[["Asked"], str | Reply]
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,26 @@ def cut(text: str) -> Reply:
     return Reply(text, "length", prompt_tokens=1, completion_tokens=8)
 
 
+@dataclass(frozen=True)
+class AskedLetter:
+    path: str
+    model: str
+    choice: Choice
+
+
+def _even(_: AskedLetter) -> Mapping[str, float]:
+    return {"A": 0.5, "B": 0.5}
+
+
 @dataclass
 class ScriptedCaller:
-    """Answers with `answer(asked)`, which may raise; models in `absent` are absent."""
+    """Answers with `answer(asked)` or `letters(asked)`, which may raise; models in `absent` are absent."""
 
     answer: Answer = lambda asked: f"{asked.model}@{asked.path}"
     absent: Iterable[str] = ()
+    letters: Callable[[AskedLetter], Mapping[str, float]] = _even
     asked: list[Asked] = field(default_factory=list)
+    asked_letters: list[AskedLetter] = field(default_factory=list)
 
     async def call(
         self, path: str, model: str, messages: Conversation, sampling: Sampling | JudgeModel, *, key: str = ""
@@ -57,8 +72,18 @@ class ScriptedCaller:
         answer = self.answer(asked)
         return answer if isinstance(answer, Reply) else reply(answer)
 
+    async def choose(self, path: str, model: str, choice: Choice, *, key: str = "") -> Letters:
+        if model in self.absent:
+            raise ModelAbsent(model)
+        assert not key
+        assert path not in [asked.path for asked in self.asked_letters], f"{path} was asked for twice"
+        asked = AskedLetter(path, model, choice)
+        self.asked_letters.append(asked)
+        return Letters(self.letters(asked), prompt_tokens=1, completion_tokens=1)
+
     @property
     def paths(self) -> list[str]:
+        """Of the calls for an answer."""
         return sorted(a.path + (f"#{a.key}" if a.key else "") for a in self.asked)
 
     def at(self, path: str, key: str = "") -> Asked:
@@ -94,15 +119,17 @@ class ScriptedClients:
     pause_s: float = 0.0
     requests: list[tuple[str, ChatRequest]] = field(default_factory=list)
 
-    async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
         assert affinity, "the row's id"
+        asked: object = request
+        assert isinstance(asked, ChatRequest)
         if model in self.absent:
             raise ModelAbsent(model)
-        self.requests.append((model, request))
-        failure = self.failing(request)
+        self.requests.append((model, asked))
+        failure = self.failing(asked)
         if failure is not None:
             raise failure
         number = len(self.requests)
         if self.pause_s:
             await asyncio.sleep(self.pause_s)
-        return Reply(self.answer(model, request, number), "stop", prompt_tokens=5, completion_tokens=2)
+        return cast("ResultT", Reply(self.answer(model, asked, number), "stop", prompt_tokens=5, completion_tokens=2))

@@ -37,6 +37,8 @@ LONGER = 0.95
 """Part of the verdicts that held in which the longer answer won."""
 LONGER_SOUND = 0.8
 """How often the longer answer may be the better one without a fault of the judge (ours)."""
+LEAST_MASS = 0.5
+"""Mean probability of the two letters together below which a judge does not do what it is asked (ours)."""
 
 
 @dataclass
@@ -56,6 +58,12 @@ class Verdicts:
     """Times that another judge's verdict on the same pair held, too, and was the same."""
     met: int = 0
     """Times that another judge's verdict on the same pair held, too."""
+    weighed: int = 0
+    """Verdicts by log-probabilities, each order for itself."""
+    bias: float = 0.0
+    """Sum over these of P(the answer that stands first) − ½."""
+    mass: float = 0.0
+    """Sum over these of P(A) + P(B)."""
 
     @property
     def valid(self) -> int:
@@ -82,6 +90,11 @@ class Health:
         held: list[tuple[Verdicts, str]] = []
         for ab, ba in zip(forward, backward, strict=True):
             verdicts = self.judges.setdefault(ab["judge"], Verdicts())
+            for row in (ab, ba):
+                if row["probability"] is not None and row["mass"] is not None:
+                    verdicts.weighed += 1
+                    verdicts.bias += row["probability"] - 0.5
+                    verdicts.mass += row["mass"]
             if ab["verdict"] is None or ba["verdict"] is None:
                 continue
             if ab["verdict"] == ba["verdict"]:
@@ -102,6 +115,7 @@ class Health:
         """At most MAX_WARNINGS of at most WARNING_BYTES, those about verdicts first; what does not fit is counted."""
         found = [
             *(text for judge, verdicts in self.judges.items() if (text := _judge(judge, verdicts))),
+            *(text for judge, verdicts in self.judges.items() if (text := _mass(judge, verdicts))),
             *self._failed(usage),
             *_cut(usage),
         ]
@@ -149,9 +163,10 @@ def _judge(judge: str, verdicts: Verdicts) -> str | None:
         and count >= ONE_PLACE * moved
         and at_least(count, of=valid, chance=COIN_PLACE) < ALPHA
     ):
+        told = f" (P(first) {0.5 + verdicts.bias / verdicts.weighed:.2f} on average)" if verdicts.weighed else ""
         return (
-            f"judge {judge!r} prefers whichever answer stands {place}: {count} of {valid} comparisons; its verdicts "
-            "say nothing about the answers, so name another judge"
+            f"judge {judge!r} prefers whichever answer stands {place}: {count} of {valid} comparisons{told}; its "
+            "verdicts say nothing about the answers, so name another judge"
         )
     if _is_a_coin(verdicts):
         return (
@@ -164,6 +179,16 @@ def _judge(judge: str, verdicts: Verdicts) -> str | None:
             "verdicts that held in both orders; length is what would be learned"
         )
     return None
+
+
+def _mass(judge: str, verdicts: Verdicts) -> str | None:
+    """What a judge says of the letters it is asked for; None where it takes them up."""
+    if not verdicts.weighed or (mean := verdicts.mass / verdicts.weighed) >= LEAST_MASS:
+        return None
+    return (
+        f"judge {judge!r} gives the letters A and B {100 * mean:.0f} % of its probability, over {verdicts.weighed} "
+        "verdicts: it would mostly write something else, so they tell little; name another judge"
+    )
 
 
 def _is_a_coin(verdicts: Verdicts) -> bool:

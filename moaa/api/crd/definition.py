@@ -2,7 +2,8 @@
 
 `moaa.api.resource` and `moaa.api.status` are the only definition. What the CRD cannot refuse (an unknown field that
 kubectl lets through, what lies deep in a pod template, an address that is none) `moaa.api.reading.check` does. The
-whole stays far below 262,144 bytes, which `kubectl apply` keeps in an annotation.
+whole stays below half of 262,144 bytes: `kubectl apply` keeps a copy of what it applies in an annotation, some tools
+keep another, and an object's annotations may hold no more together.
 """
 
 from collections.abc import Mapping

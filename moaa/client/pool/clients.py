@@ -9,19 +9,17 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from moaa.asking.caller import Reply
 from moaa.asking.reasons import FATAL, Reason
 from moaa.client.outcome import Permanent, Retry, Trouble
 from moaa.client.pool.policy import Policy, Tries
 from moaa.client.pool.replicas import Replica
 from moaa.client.pool.room import Room
 from moaa.client.pool.transport import Transport
-from moaa.client.request import ChatRequest
+from moaa.client.request import ChatRequest, Request
 from moaa.client.target import Target
 from moaa.conversation import fold_system, has_system
 from moaa.errors import CallError, ModelAbsent, ServerError
@@ -32,6 +30,9 @@ CANARY = ChatRequest(
     messages=({"role": "user", "content": "Hi"},), temperature=Decimal(0), top_p=Decimal(1), max_tokens=1, seed=0
 )
 """Tells a sick server from a request that it cannot digest."""
+
+
+ResultT = TypeVar("ResultT")
 
 
 class ModelPool:
@@ -46,8 +47,8 @@ class ModelPool:
         self._folds_system = False
         self._is_away = False
         """No server can be reached; said in the log."""
-        self._understood: set[tuple[Decimal, Decimal]] = set()
-        """Temperature and top-p of requests that were answered: the server does not refuse these."""
+        self._understood: set[str] = set()
+        """Kinds of requests that were answered: the server does not refuse these."""
         self._trying = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -63,7 +64,7 @@ class ModelPool:
     def in_flight(self) -> int:
         return self._room.in_flight
 
-    async def complete(self, request: ChatRequest, *, affinity: str) -> Reply:
+    async def complete(self, request: Request[ResultT], *, affinity: str) -> ResultT:
         """The model's answer. Calls with one `affinity` (the row's id) prefer one replica.
 
         Raises:
@@ -79,13 +80,13 @@ class ModelPool:
             asked = loop.time()
             tries = tries or Tries(self._policy, started=asked)
             result = await self._ask(replica, request)
-            if isinstance(result, Reply):
-                self._is_away = False
-                self._understood.add((request.temperature, request.top_p))
-                return result
             if isinstance(result, Permanent):
                 await self._check_befalls_one(result, request)
                 raise self._error(result)
+            if not isinstance(result, Retry):
+                self._is_away = False
+                self._understood.add(request.kind)
+                return result
             tries.record(result, now=loop.time(), asked=asked, last_response=self._transport.last_response)
             if tries.first_disconnect is not None and not self._is_away:
                 self._is_away = True  # logged once, however many calls wait
@@ -101,7 +102,7 @@ class ModelPool:
             log.debug("call_retried model=%s trouble=%s delay_s=%.2f", self._target.model, result.trouble, delay_s)
             await asyncio.sleep(delay_s)
 
-    async def _ask(self, replica: Replica | None, request: ChatRequest) -> Reply | Permanent | Retry:
+    async def _ask(self, replica: Replica | None, request: Request[ResultT]) -> ResultT | Permanent | Retry:
         """One try with an acquired replica, which is released; two when the template has no system role."""
         if replica is None:
             return Retry(Trouble.DISCONNECTED, "its host name has no address")
@@ -111,7 +112,7 @@ class ModelPool:
             result = await self._send(replica, request, fold=fold)
             if isinstance(result, Permanent) and result.reason is Reason.NO_SYSTEM_ROLE and foldable and not fold:
                 result = await self._send(replica, request, fold=True)
-                if isinstance(result, Reply) and not self._folds_system:
+                if not isinstance(result, Permanent | Retry) and not self._folds_system:
                     self._folds_system = True
                     log.info("system_role_folded model=%s", self._target.model)
         finally:
@@ -120,7 +121,7 @@ class ModelPool:
             return Permanent(Reason.BAD_REQUEST, result.message)
         return result
 
-    async def _send(self, replica: Replica, request: ChatRequest, *, fold: bool) -> Reply | Permanent | Retry:
+    async def _send(self, replica: Replica, request: Request[ResultT], *, fold: bool) -> ResultT | Permanent | Retry:
         messages = fold_system(request.messages) if fold else request.messages
         epoch = replica.limit.epoch
         outcome = await self._transport.send(replica.address, request, messages=messages)
@@ -150,34 +151,32 @@ class ModelPool:
             limit = f"{self._policy.deadline_s:.0f} s"
             raise CallError(Reason.TIMEOUT, f"model {model!r}: no answer within {limit}; the last try: {message}")
 
-    async def _check_befalls_one(self, failure: Permanent, request: ChatRequest) -> None:
+    async def _check_befalls_one(self, failure: Permanent, request: Request[object]) -> None:
         """Ask a canary when a request is refused before any like it was answered. The server may refuse a parameter
         always, or miss a header; then it refuses a request that says only "Hi", too.
 
         Raises:
             ServerError: it refuses that one too.
         """
-        shape = (request.temperature, request.top_p)
-        if failure.reason is not Reason.BAD_REQUEST or shape in self._understood:
+        if failure.reason is not Reason.BAD_REQUEST or request.kind in self._understood:
             return
         async with self._trying:  # many calls are refused together; one canary is enough for all that it clears
-            if shape in self._understood:
+            if request.kind in self._understood:
                 return
             replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
-            result = await self._ask(replica, replace(request, messages=CANARY.messages))
+            result = await self._ask(replica, request.about(CANARY.messages))
             if isinstance(result, Permanent) and result.reason is Reason.BAD_REQUEST:
                 message = self._target.masked(result.message)
                 where = ", ".join(self._target.urls)
                 raise ServerError(
-                    f"model {self._target.model!r}: {where} refuses every request at temperature {request.temperature} "
-                    f"and top-p {request.top_p}, even one that says only 'Hi' ({message}); mend what they have in "
-                    "common: the sampling, extraBody, an endpoint's omit, names and headers, a "
-                    "server's serving.args"
+                    f"model {self._target.model!r}: {where} refuses every request {request.kind}, even one that says "
+                    f"only 'Hi' ({message}); mend what they have in common: the sampling, extraBody, an endpoint's "
+                    "omit, names and headers, a server's serving.args"
                 )
             if isinstance(result, Permanent) and result.reason in FATAL:
                 raise self._error(result)
             if not isinstance(result, Retry):
-                self._understood.add(shape)
+                self._understood.add(request.kind)
 
     async def _is_able(self) -> bool:
         """Whether a server can answer anything. If so, the failure is the request's own and costs one row only."""
@@ -221,7 +220,7 @@ class Clients:
         """Requests under way, by model."""
         return {name: pool.in_flight for name, pool in self._pools.items()}
 
-    async def complete(self, model: str, request: ChatRequest, *, affinity: str) -> Reply:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
         """See `ModelPool.complete`. Raises ModelAbsent: `model` is not served now."""
         pool = self._pools.get(model)
         if pool is None:

@@ -3,23 +3,24 @@
 import asyncio
 import json
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from moaa.asking.caller import Reply
 from moaa.client.outcome import HttpFailure, Permanent, Retry, Trouble, is_retryable
 from moaa.client.pool.policy import Policy
 from moaa.client.pool.replicas import Address
-from moaa.client.request import ChatRequest
-from moaa.client.response import parse_completion
+from moaa.client.request import Request
 from moaa.client.target import Target
 from moaa.conversation import Conversation
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Of a response; far above any completion, far below what would hurt."""
+
+
+ResultT = TypeVar("ResultT")
 
 
 class Transport:
@@ -57,20 +58,20 @@ class Transport:
             self._session = None
 
     async def send(
-        self, address: Address, request: ChatRequest, *, messages: Conversation
-    ) -> Reply | Permanent | Retry:
+        self, address: Address, request: Request[ResultT], *, messages: Conversation
+    ) -> ResultT | Permanent | Retry:
         """Ask once. `messages` are the request's own, or folded for a model without a system role."""
         target = self._target
         asked = request.body(served_name=target.served_name, messages=messages, dialect=target.dialect)
         body = json.dumps(asked).encode()
-        outcome: Reply | Permanent | Retry
+        outcome: ResultT | Permanent | Retry
         try:
             status, payload, retry_after = await self._exchange(address, body)
         except Exception as error:  # noqa: BLE001 - the retry boundary: is_retryable re-raises what is our mistake
             return is_retryable(error)
         now = asyncio.get_running_loop().time()
         if status == 200:
-            outcome = parse_completion(payload, max_tokens=request.max_tokens)
+            outcome = request.read(payload)
         else:
             outcome = is_retryable(HttpFailure(status, payload.decode("utf-8", "replace"), retry_after))
         if not isinstance(outcome, Retry):

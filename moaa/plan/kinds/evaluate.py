@@ -90,7 +90,7 @@ def rows(_stage: Stage, resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.EVALUATE,
-    revision=5,  # scores hold the length of what an answer was compared with
+    revision=6,  # judgements hold the letters' probabilities
     document=document,
     expected=expected,
     effort=effort,

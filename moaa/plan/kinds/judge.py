@@ -44,7 +44,7 @@ def rows(stage: Stage, _resource: MoAA, results: Results) -> int:
 
 ROW = StageKind(
     kind=Kind.JUDGE,
-    revision=4,  # judgements say which answer is the longer one
+    revision=5,  # judgements hold the letters' probabilities
     document=document,
     expected=sample.expected,
     effort=effort,

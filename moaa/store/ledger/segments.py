@@ -63,10 +63,12 @@ class Failure(BaseModel):
 
 
 class Entry(_Record):
-    """One finished model call: an answer or a failure, never both, never neither."""
+    """One finished model call: an answer, letters or a failure; exactly one of them."""
 
     model: str
     answer: Answer | None = None
+    letters: dict[str, float] | None = None
+    """Probabilities, as `moaa.asking.caller.Letters` has them."""
     failure: Failure | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -81,8 +83,8 @@ class Entry(_Record):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Self:
-        if (self.answer is None) == (self.failure is None):
-            raise ValueError(f"entry {self.row}/{self.path}: exactly one of answer and failure must be given")
+        if [self.answer, self.letters, self.failure].count(None) != 2:
+            raise ValueError(f"entry {self.row}/{self.path}: exactly one of answer, letters and failure must be given")
         return self
 
 

@@ -4,7 +4,6 @@ No API server runs here: `tests.cel` compiles the rules, and `tests.cel_cost` sa
 and cost.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from moaa.api.crd.schema import Additions, structural
 from moaa.cli.main import main
 from tests import cel
 from tests.cel_cost import CRD_LIMIT, NAME_LENGTH, RULE_LIMIT, Estimator
-from tests.crd_server import Schema, broken, invalid, places, root_schema, rules, unknown
+from tests.crd_server import Schema, broken, invalid, kept_by_kubectl, places, root_schema, rules, unknown
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "charts" / "moaa" / "files" / "moaas.moaa.dev.yaml"
-APPLY_LIMIT = 262_144
-"""Bytes of an annotation, in which `kubectl apply` keeps the object."""
+ANNOTATIONS_LIMIT = 262_144
+"""Bytes that an API server takes for all annotations of an object."""
 
 
 def test_the_definition_in_the_chart_is_current() -> None:
@@ -51,10 +50,16 @@ def test_the_names_and_the_version() -> None:
     ]
 
 
-def test_it_fits_into_what_kubectl_apply_takes() -> None:
-    as_applied = json.dumps(crd(), separators=(",", ":"), ensure_ascii=False).encode()
-    assert len(as_applied) < 96 * 1024
-    assert len(crd_yaml().encode()) < APPLY_LIMIT / 2
+def test_it_fits_twice_into_an_object_s_annotations() -> None:
+    """kubectl keeps one copy, and so do some tools that apply for others. Indentation of the file does not count."""
+    free = ANNOTATIONS_LIMIT // 2 - len(kept_by_kubectl(crd()).encode())
+    assert free >= 0, f"{-free} bytes too many: shorten descriptions that are repeated where a class stands again"
+
+
+def test_the_annotation_is_measured_as_it_is_written() -> None:
+    assert kept_by_kubectl({"metadata": {"name": "x"}, "a": "ä && <1>"}) == (
+        r'{"a":"ä \u0026\u0026 \u003c1\u003e","metadata":{"annotations":{},"name":"x"}}' + "\n"
+    )
 
 
 KNOWN = {
@@ -159,7 +164,7 @@ def test_every_rule_compiles_and_its_cost_is_far_below_the_limits() -> None:
             message = Estimator({"self": schema}).of(cel.tree(says))
             assert message.schema["type"] == "string", (path, says)
             total += message.cost
-    assert total <= CRD_LIMIT / 4
+    assert total <= CRD_LIMIT / 4, f"{total:,}: lower maxItems or maxLength, or ask with one match instead of a loop"
 
 
 THING: Schema = {

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moaa.api import MoAA
+from moaa.api.prompts import BRACED
 from moaa.api.reading.load import load, load_text
 from moaa.errors import ResourceError
 from tests.bad_resources import BAD
@@ -452,6 +455,13 @@ def test_every_rule_refuses_something_above_and_holds_for_what_is_right() -> Non
 def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
     changes, _, _ = BAD[name]
     assert not [refusal for refusal in refused(tree(**changes)) if "metadata.name" not in refusal.about]
+
+
+@given(parts=st.lists(st.sampled_from(["{", "}", "{text}", "{number}", "{texts}", "{ text}", "{}", "text", "\n", "é"])))
+def test_unknown_placeholders_are_those_that_rendering_would_look_up(parts: list[str]) -> None:
+    text = "".join(parts) + "{text}"
+    told = [r.path for r in refused(tree(spec__prompts={"proposal": text})) if "unknown placeholder" in r.message]
+    assert told == (["spec.prompts.proposal"] if set(BRACED.findall(text)) - {"text", "number"} else [])
 
 
 def template(spec: object) -> dict[str, Any]:

@@ -152,8 +152,8 @@ def test_what_is_fitted_fits(texts: list[str], fixed: int, tokens: int, max_toke
 
 async def ask(caller: ScriptedCaller, texts: Sequence[str], window: Window | None) -> tuple[str, int]:
     asker = Asker(caller, windows={} if window is None else {"m": window}, path="p")
-    reply, shortened = await asker.ask_fitted("m", texts, lambda parts: user("|".join(parts)), Sampling(max_tokens=64))
-    return reply.text, shortened
+    made = await asker.ask_fitted("m", texts, lambda parts: user("|".join(parts)), Sampling(max_tokens=64))
+    return made.reply.text, made.shortened
 
 
 async def test_a_prompt_the_server_finds_too_long_is_halved_once() -> None:

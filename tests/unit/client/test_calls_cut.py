@@ -1,7 +1,7 @@
 """Answers that ended at their limit of tokens, wherever one can come: what becomes of the row, and what is counted."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,13 +14,14 @@ from moaa.asking.caller import Reply
 from moaa.asking.cut import ENDED_MARK
 from moaa.asking.windows import CharacterCounter, Window
 from moaa.client.ledgered import Calls
+from moaa.client.request import ChatRequest, Request
 from moaa.client.usage import role_of
 from moaa.conversation import Message
 from moaa.errors import CallError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.row import answer_conversation
 from moaa.plan.canonical import canonical
-from tests.unit.calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients, cut
+from tests.unit.calls_scripted import Asked, MemoryLedger, ResultT, ScriptedCaller, ScriptedClients, cut
 from tests.unit.judge_scripted import PROMPTS as JUDGE_PROMPTS
 from tests.unit.judge_scripted import by_quality, compare, judge, pair
 
@@ -154,10 +155,12 @@ def test_a_calls_name_says_what_it_is_for(path: str, role: str) -> None:
 class Clients(ScriptedClients):
     """Every answer is cut, after a thought."""
 
-    async def complete(self, model: str, request: Any, *, affinity: str) -> Reply:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
         assert affinity == "r"
-        self.requests.append((model, request))
-        return Reply("half", "length", 5, request.max_tokens, thought="hm")
+        asked: object = request
+        assert isinstance(asked, ChatRequest)
+        self.requests.append((model, asked))
+        return cast("ResultT", Reply("half", "length", 5, asked.max_tokens, thought="hm"))
 
 
 async def test_cut_answers_thoughts_and_lowered_budgets_are_counted_and_kept() -> None:

@@ -15,7 +15,7 @@ from moaa.client.pool.clients import Clients
 from moaa.client.pool.limit import AdaptiveLimit
 from moaa.client.pool.policy import Policy
 from moaa.client.pool.replicas import Address, Replica, choose
-from moaa.client.request import ChatRequest
+from moaa.client.request import ChatRequest, Dialect
 from moaa.client.target import Target, bearer, target_of
 from moaa.errors import CallError, ModelAbsent, ServerError
 from tests.unit.calls_endpoint import Body, Endpoint, completion, cut_off, echo, error, script, serve, slow
@@ -406,7 +406,7 @@ def test_targets_come_from_declared_models() -> None:
     )
     ours = Model.model_validate({"name": "m", "source": "hf://a/b"})
     served = target_of(ours, urls=["http://h:1/v1"], served_name="s")
-    assert served == Target("m", ("http://h:1/v1",), "s", 256, startup_s=1800.0)
+    assert served == Target("m", ("http://h:1/v1",), "s", 256, startup_s=1800.0, dialect=Dialect(goes_on=True))
 
 
 def test_a_server_of_ours_is_waited_for_as_long_as_it_may_take_to_start() -> None:

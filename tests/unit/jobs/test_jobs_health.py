@@ -74,6 +74,8 @@ def judgements(judges: dict[str, Judge], comparisons: int, *, seed: int = 0) -> 
                         "text": "I cannot say" if verdict is None else f"[[{verdict}]]",
                         "failure": "unreadable" if verdict is None else "",
                         "longer": None if len(a) == len(b) else "A" if len(a) > len(b) else "B",
+                        "probability": None,
+                        "mass": None,
                     }
                 )
     return rows
@@ -113,6 +115,28 @@ def test_a_sound_judge_is_not_named(judge: Judge, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_three_comparisons_accuse_nobody(judge: Judge, seed: int) -> None:
     assert told(judgements({"x": judge}, 3, seed=seed)) == []
+
+
+def weighed(first: float, mass: float, comparisons: int = 20) -> list[dict[str, Any]]:
+    """Rows of a judge that always gives the first answer `first` of the probability of both letters."""
+    verdict = "A" if first >= 0.5 else "B"
+    rows = judgements({"j": always_a if verdict == "A" else always_b}, comparisons)
+    return [row | {"probability": first, "mass": mass} for row in rows]
+
+
+def test_a_judge_that_is_sure_of_the_place_is_named_with_its_bias() -> None:
+    [said] = told(weighed(0.93, 0.99))
+    assert "prefers whichever answer stands first: 20 of 20 comparisons (P(first) 0.93 on average)" in said
+
+
+def test_a_judge_that_would_write_something_else_is_named_with_the_mass_of_its_letters() -> None:
+    place, mass = told(weighed(0.2, 0.27))
+    assert "stands second" in place
+    assert "gives the letters A and B 27 % of its probability, over 40 verdicts" in mass
+
+
+def test_verdicts_in_words_have_no_mass_to_miss() -> None:
+    assert told(judgements({"j": sound}, 40)) == []
 
 
 def test_coins_are_named_nearly_always() -> None:

@@ -199,14 +199,14 @@ def test_a_model_that_was_not_resolved_is_an_error() -> None:
 GOLDEN: dict[str, tuple[int, str]] = {
     "i0-resolve": (2, "6cc8fe58bae3"),
     "i0-stage-data": (2, "b062adf80b02"),
-    "i0-evaluate": (5, "027abc215cd0"),
+    "i0-evaluate": (6, "e359f2486f88"),
     "i1-generate": (3, "a98aed55ce3a"),
     "i1-sft": (2, "da8d1105452a"),
-    "i1-evaluate-sft": (5, "4f02670a533e"),
+    "i1-evaluate-sft": (6, "0b054c6a3a89"),
     "i1-sample": (2, "2d34cfbe6aaa"),
-    "i1-judge": (4, "ec0c579f831e"),
+    "i1-judge": (5, "0f7f8e568757"),
     "i1-dpo": (2, "3a7ab1e7a076"),
-    "i1-evaluate-dpo": (5, "fe156027cece"),
+    "i1-evaluate-dpo": (6, "59d3b22f2558"),
     "i1-promote": (3, "ddd59194da6a"),
 }
 """Revision and first characters of the fingerprint of every stage of the small run, prompts left out: their texts may
