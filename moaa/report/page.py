@@ -182,16 +182,20 @@ def verdicts(view: RunView) -> list[Verdict]:
     return []
 
 
+def points_of(score: float) -> str:
+    """1 is "1", ½ is "½", 0.731 is "0.73"."""
+    return {1.0: "1", 0.5: "½", 0.0: "0"}.get(score) or f"{score:.2f}"
+
+
 def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Verdict:
     table = judging.matrix(row)
     size = range(len(row["samples"]))
-    marks = {1.0: "1", 0.5: "½", 0.0: "0"}
     samples = [
         Sampled(
             i,
             row["samples"][i],
             row["points"][i],
-            ["·" if i == j else marks[table[i, j]] if (i, j) in table else "" for j in size],
+            ["·" if i == j else points_of(table[i, j]) if (i, j) in table else "" for j in size],
         )
         for i in size
     ]
