@@ -66,7 +66,7 @@ def _named(summary: Summary, page: str) -> Iterator[str]:
 
 
 def told(summary: Summary) -> Iterator[str]:
-    """Times, scores and what the judge was found to be, as lines to print."""
+    """Times, scores and what the run says against its members, as lines to print."""
     yield "Minutes by stage, with the start of its model server:"
     for stage in summary.stages:
         if stage.wall_seconds is not None:
@@ -75,12 +75,7 @@ def told(summary: Summary) -> Iterator[str]:
     for score in summary.scores:
         interval = "" if score.low is None or score.high is None else f" [{score.low:.2f}, {score.high:.2f}]"
         yield f"  {score.value:6.2f}{interval}  {score.benchmark} of {score.model} ({score.metric}, n = {score.n})"
-    yield "Judge:"
-    for order in summary.judges:
-        yield (
-            f"  {order.stage}: of {order.comparisons} comparisons the first answer won {order.first_place_won} and the "
-            f"second {order.second_place_won}, whichever it was; {order.agreed} verdicts held, {order.no_verdict} none"
-        )
+    yield "In doubt:"
     yield from (f"  {stage.id}: {text}" for stage in summary.stages for text in stage.warnings)
 
 

@@ -150,7 +150,7 @@ def test_a_model_that_was_not_measured_and_a_stage_that_is_not_done_are_told() -
     assert {text.partition(": ")[2] for text in found[1:]} == {"no score of mixture"}
 
 
-def test_times_scores_and_the_judge_are_told() -> None:
+def test_times_scores_and_doubts_are_told() -> None:
     text = "\n".join(told(summary()))
     assert "i1-dpo" in text
     assert "math of base" in text
