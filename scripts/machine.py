@@ -1,6 +1,7 @@
-"""What a machine must have for `make setup`, `make demo` and `make test`: looked at before anything is installed.
+"""What a machine must have for `make setup`, `make demo`, `make real` and `make test`: looked at before anything is
+installed.
 
-    python3 scripts/machine.py setup|demo|test
+    python3 scripts/machine.py setup|demo|real|test
 
 Run by the Makefile with the machine's own Python: standard library only, and nothing newer than Python 3.8, so that it
 can say that a Python is too old. What is missing is installed where this user may use the package manager, and
@@ -46,12 +47,13 @@ INSTALL = {
 """Commands by package manager; the last one takes the packages."""
 ENVIRONMENT_GIB = 7.5
 """Of .venv (measured 6.8 GiB), with uv's cache on the same file system, which shares its files."""
-RUN_GIB = 1.0
-"""Of a demo's or the tests' runs, models and logs."""
+RUN_GIB = {"setup": 0.0, "demo": 1.0, "real": 4.0, "test": 1.0}
+"""Of runs, models and logs."""
 BUILD_GIB = 6.0
 """Of what Go downloads, compiles and keeps for the tests' Kubernetes API server."""
-MEMORY_GIB = {"setup": 1.0, "demo": 8.0, "test": 8.0}
-"""Free: two training workers under Ray take 5, a model server 1.6; with 12 all models of the demo are up at once."""
+MEMORY_GIB = {"setup": 1.0, "demo": 8.0, "real": 10.0, "test": 8.0}
+"""Free: two training workers under Ray take 5, a model server 1.6; with 12 all models of the demo are up at once. The
+real model's training takes 8."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Lack:
 
 
 def lacks(found: Machine, goal: str) -> list[Lack]:
-    """What the machine lacks for `goal` (setup, demo or test), all of it."""
+    """What the machine lacks for `goal` (a key of MEMORY_GIB), all of it."""
     lacking = [*_platform(found)]
     if found.python < OLDEST_PYTHON:
         version, oldest = _dotted(found.python), _dotted(OLDEST_PYTHON)
@@ -103,7 +105,7 @@ def lacks(found: Machine, goal: str) -> list[Lack]:
         lacking.append(
             Lack(f"{found.memory_gib:.1f} GiB of memory are free and {needed:.0f} are needed; end what else runs here")
         )
-    space = (0.0 if found.is_installed else ENVIRONMENT_GIB) + (0.0 if goal == "setup" else RUN_GIB)
+    space = (0.0 if found.is_installed else ENVIRONMENT_GIB) + RUN_GIB[goal]
     if found.environment_gib < space:
         lacking.append(Lack(f"{found.environment_gib:.1f} GiB of disk are free at {ROOT} and {space:.1f} are needed"))
     if goal == "test" and not found.is_built and found.cache_gib < BUILD_GIB:

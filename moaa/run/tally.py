@@ -83,7 +83,7 @@ class Tally:
     alike: int = 0
     """How often they then said the same."""
     criteria: Counter[str] = field(default_factory=Counter)
-    """How many comparisons a criterion was chosen for."""
+    """How many comparisons the judge chose a criterion for."""
     pairs: int = 0
     margin: float = 0.0
     """Sum over pairs of chosen minus rejected points."""
@@ -169,7 +169,7 @@ def _tally_row(row: RankingRow) -> Tally:
         whole = orders(c["forward"], c["backward"])
         verdicts += whole
         failed += (c["forward"] is None) + (c["backward"] is None)
-        criteria.update(c["criteria"])
+        criteria.update(c["criteria"] if c["chosen"] else [])
         alone = [orders(forward, backward) for forward, backward in c["votes"]]
         both = [whole.agreed * one.agreed for one in alone]
         same = [yes * (vote[0] == c["forward"]) for yes, vote in zip(both, c["votes"], strict=True)]

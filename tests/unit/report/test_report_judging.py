@@ -63,6 +63,12 @@ def test_a_ranking_is_counted() -> None:
     assert tally.outcomes == {"pair": 1}
 
 
+def test_criteria_that_no_judge_chose_are_not_counted_as_chosen() -> None:
+    given: Comparison = {**comparison(0, 1, 1, 1), "chosen": False}
+    assert tally_rankings([row(given, comparison(0, 2, 1, 0))]).criteria == {"Accuracy": 1}
+    assert tally_rankings([row(given)]).criteria == {}
+
+
 def test_judges_of_a_panel_are_counted_by_themselves() -> None:
     votes: list[list[int | None]] = [[1, 1], [0, 0], [1, 0]]
     tally = tally_rankings([row(comparison(0, 1, 1, 1, votes))])

@@ -1,0 +1,1 @@
+"""One iteration with a real instruct model, small enough for two CPU cores."""
