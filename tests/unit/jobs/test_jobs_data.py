@@ -483,8 +483,9 @@ async def test_promotion_of_the_best_and_of_nobody(tmp_path: Path) -> None:
     second = await bench.run(promote, "i2-promote")
     assert second.metrics["promoted"] == 0
     assert second.decision == (
-        "The previous student stays: no candidate's mean gain is above the 0.0 points that the gate asks for "
-        "(iteration 2 SFT: −50.0 points; iteration 2 DPO: −25.0 points)."
+        "The previous student stays: no candidate's lower 99.38 % bound of the gain is above the 0.0 points that the "
+        "gate asks for without forgetting (iteration 2 SFT: −50.0 points, forgets: -50.0 points on e, -50.0 at worst; "
+        "iteration 2 DPO: −40.8 points, forgets: -25.0 points on e, -40.8 at worst)."
     )
     assert second.outputs["model"] == first.outputs["model"], "the one promoted before stays"
     assert second.files == first.files
