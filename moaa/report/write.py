@@ -1,6 +1,7 @@
 """Writes the two files of a report."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from moaa.api import MoAA
@@ -26,11 +27,12 @@ async def write_report(resource: MoAA, store: Store, run: str, out: Path) -> Sum
     view = await collect(resource, store, run)
     summary = summarise(view)
     page = render(view, summary)
-    await asyncio.to_thread(_write, out, {HTML_NAME: page, SUMMARY_NAME: summary.to_json()})
+    await asyncio.to_thread(write_files, out, {HTML_NAME: page, SUMMARY_NAME: summary.to_json()})
     return summary
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Texts by file name. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         partial = folder / f".{name}.partial"
