@@ -177,12 +177,13 @@ def _state(run: Run, view: RunView | None, problem: str | None) -> RunState:
 
 
 def _cost(parts: Iterable[tuple[RunView, StageView]]) -> Cost:
-    listed = [_estimate(view, stage) for view, stage in parts if stage.manifest]
-    whole = total(listed)
+    listed = [(view, stage, stage.manifest) for view, stage in parts if stage.manifest]
+    whole = total(_estimate(view, stage) for view, stage, _ in listed)
     return Cost(
         stages=len(listed),
         seconds=3600 * (whole.hours or 0.0),
         calls=whole.calls or 0,
+        reused_calls=sum(usage.reused for _, _, manifest in listed for usage in manifest.usage.values()),
         prompt_tokens=whole.prompt_tokens or 0,
         completion_tokens=whole.completion_tokens or 0,
         trained_tokens=whole.trained_tokens or 0,

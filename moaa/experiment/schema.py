@@ -65,6 +65,8 @@ class Cost(Record):
     seconds: Figure
     """Work time."""
     calls: int
+    reused_calls: int
+    """Calls that were found in the ledger of a stage over the same rows, where they count."""
     prompt_tokens: int
     completion_tokens: int
     trained_tokens: int
@@ -77,10 +79,11 @@ class RunState(Record):
     """One run of an arm."""
 
     name: str
-    """metadata.name of its resource."""
+    """metadata.name of its resource; its own report lies in the folder of that name beside the page."""
     seed: int
     done: int
     stages: int
+    """0 where nothing could be read of it; it has no report then."""
     problem: str | None = None
     """Why it could not go on."""
     promoted: str | None = None

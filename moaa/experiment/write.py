@@ -1,4 +1,4 @@
-"""Reads what the runs of an experiment left, and writes the two files of its comparison."""
+"""Reads what the runs of an experiment left, and writes their comparison and the report of each."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from moaa.experiment.compare import compare
 from moaa.experiment.expand import Expanded
 from moaa.experiment.html import render
 from moaa.experiment.schema import Comparison
-from moaa.report.write import write_files
+from moaa.report.summary import summarise
+from moaa.report.write import report_files, write_files
 from moaa.run.collect import collect
 from moaa.run.records import run_id
 from moaa.run.view import RunView
@@ -19,10 +20,10 @@ HTML_NAME, JSON_NAME = "comparison.html", "comparison.json"
 
 
 async def write_comparison(expanded: Expanded, store: Store, problems: Mapping[str, str], out: Path) -> Comparison:
-    """Write `comparison.html` and `comparison.json` into `out`, each replacing an older one whole.
+    """Write `comparison.html` and `comparison.json` into `out`, and each run's own report into a folder of its name.
 
-    `problems` says of runs by name why they could not go on. A run that cannot be read joins them; the others are
-    compared.
+    Each file replaces an older one whole. `problems` says of runs by name why they could not go on; one that cannot be
+    read joins them, and the others are compared.
 
     Raises:
         OSError: `out` cannot be written.
@@ -35,6 +36,7 @@ async def write_comparison(expanded: Expanded, store: Store, problems: Mapping[s
         except (StoreError, StageError) as error:
             told.setdefault(run.name, f"could not be read: {error}")
     found = compare(expanded, views, told)
-    files = {HTML_NAME: render(found), JSON_NAME: found.to_json()}
-    await asyncio.to_thread(write_files, out, files)
+    for name, view in views.items():
+        await asyncio.to_thread(write_files, out / name, report_files(view, summarise(view)))
+    await asyncio.to_thread(write_files, out, {HTML_NAME: render(found), JSON_NAME: found.to_json()})
     return found

@@ -1,6 +1,7 @@
 """`moaa experiment` as a command, with fake jobs and servers: order, failures, a second start, the page."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def test_arms_run_in_order_and_what_they_share_is_done_once(
     assert f"{out}/comparison.html" in shown
     assert {arm: problem for arm, (_, problem) in states(out).items()} == {"one": None, "two": None}
     assert len(list((fake.folder / "w").iterdir())) == 2
+    page = (out / "comparison.html").read_text()
+    links = re.findall(r'href="([a-z0-9-]+/report\.html)"', page)
+    assert len(links) == 2
+    assert all((out / link).read_text().startswith("<!DOCTYPE html>") for link in links)
     assert main.main(["experiment", file, "--out", str(out)]) == common.EXIT_OK
     assert fake.stages() == stages
 

@@ -213,6 +213,7 @@ def test_cost_is_told_as_made_and_as_used(tmp_path: Path) -> None:
     manifests = [s.manifest for s in made[found.runs[1].name].stages if s.manifest]
     usage = [u for m in manifests for u in m.usage.values()]
     assert two.used.calls == sum(u.calls for u in usage)
+    assert two.used.reused_calls == sum(u.reused for u in usage) > 0
     assert two.used.prompt_tokens == sum(u.prompt_tokens for u in usage)
     assert two.used.seconds == pytest.approx(sum(m.seconds for m in manifests), rel=1e-5)
     assert two.used.gpu_hours > 0
