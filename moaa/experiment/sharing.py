@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.experiment.expand import Run
+from moaa.experiment.proposals import Ledgers
 from moaa.plan.canonical import digest_of
 from moaa.plan.fingerprint import identify
 from moaa.plan.forecast.estimate import Estimate, estimate, total
@@ -41,7 +42,9 @@ class Share:
     adds: tuple[str, ...]
     """Stages that this run does."""
     parts: tuple[Estimate, ...]
-    """What each of `adds` takes."""
+    """What each of `adds` takes, without the calls that are found."""
+    found_calls: int
+    """Calls of `adds` that an earlier run makes over the same rows (`moaa.experiment.proposals`)."""
 
     @property
     def estimate(self) -> Estimate:
@@ -60,6 +63,7 @@ async def shares(
     for run in runs:  # first, since a run's own stand-ins take what a later run's results say
         await _identities(run, look_up, known, until)
     makers: dict[str, Run] = {}
+    ledgers = Ledgers()
     found = []
     for run in runs:
         identities, there = await _identities(run, look_up, known, until)
@@ -72,8 +76,13 @@ async def shares(
                 adds.append(name)
             else:
                 shared[name] = maker
-        parts = {part.stage: part for part in estimate(run.resource, {**counts, **_counted(run, there)})}
-        found.append(Share(run, tuple(there), shared, tuple(adds), tuple(parts[name] for name in adds)))
+        rows = {**counts, **_counted(run, there)}
+        parts = {part.stage: part for part in estimate(run.resource, rows)}
+        whole = [parts[name] for name in adds]
+        ledgers.note(identity for name, identity in identities.items() if name in there)
+        left = [ledgers.without(identities[part.stage], run.resource, part, rows) for part in whole]
+        saved = sum((part.calls or 0) - (rest.calls or 0) for part, rest in zip(whole, left, strict=True))
+        found.append(Share(run, tuple(there), shared, tuple(adds), tuple(left), saved))
     return found
 
 

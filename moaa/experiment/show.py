@@ -42,14 +42,15 @@ def _told(expanded: Expanded, share: Share) -> Iterator[str]:
         yield f"  done: {', '.join(share.done)}"
     for maker, names in groupby(share.shared, key=lambda name: share.shared[name].label):
         yield f"  shared with {maker}: {', '.join(names)}"
-    yield f"  adds: {', '.join(share.adds) or 'nothing'}"
+    found = f"; {share.found_calls:,} proposals are in a ledger by then" if share.found_calls else ""
+    yield f"  adds: {', '.join(share.adds) or 'nothing'}{found}"
 
 
 def _notes(shares: Sequence[Share]) -> Iterator[str]:
     yield "done: in the store. shared: a line above does it. adds: this run does it; figures are for these stages."
     yield (
-        "Figures are upper bounds: calls that an earlier run has made over the same rows are found in its ledger "
-        "and not sent again."
+        "Figures are upper bounds: proposals that an earlier run has asked for over the same rows are left out; other "
+        "calls that are found in a ledger and not sent again are counted."
     )
     if any(share.estimate.calls is None for share in shares):
         yield "?: rows of some table are unknown until stage-data has counted them; --rows TABLE=N tells."

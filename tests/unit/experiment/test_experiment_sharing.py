@@ -4,9 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from moaa.experiment.expand import Expanded, Run, expand
 from moaa.experiment.sharing import Share, shares
 from moaa.experiment.show import plan_view
+from moaa.plan.forecast.estimate import estimate
 from moaa.plan.forecast.show import plan_text
 from moaa.plan.ids import RESOLVE, STAGE_DATA
 from moaa.plan.stage import Kind
@@ -156,3 +159,33 @@ async def test_the_plan_says_who_shares_what_and_sums_up(tmp_path: Path) -> None
     ]
     assert cells[2][:5] == ["all", "22", "0", "7", "15"]
     assert "USD ?: give spec.cost.gpuHourUsd" in text
+
+
+@pytest.mark.parametrize(
+    ("mixture", "found"),
+    [
+        ({"aggregator": {"model": "a"}}, 20),  # both proposals of ten rows
+        ({"layers": [{"proposers": [{"model": "a"}]}]}, 10),
+        ({"layers": [{"proposers": [{"model": "b"}, {"model": "a"}]}]}, 0),  # places are part of a call
+        ({"layers": [{"proposers": [{"model": "a", "samples": 3}, {"model": "b", "temperature": "1"}]}]}, 10),
+        ({"layers": [{"proposers": [{"model": "a"}, {"model": "b"}, {"model": "agg"}]}]}, 20),
+    ],
+    ids=["aggregator", "fewer", "other order", "more samples", "one more"],
+)
+async def test_proposals_that_an_earlier_arm_asks_for_are_not_counted(
+    tmp_path: Path, mixture: dict[str, Any], found: int
+) -> None:
+    arms = experiment(tmp_path, {"one": {}, "two": {"spec": {"mixture": mixture}}})
+    first, second = (await plan(arms)).values()
+    assert (first.found_calls, second.found_calls) == (0, found)
+    alone = {part.stage: part for part in estimate(arms.runs[1].resource)}
+    part = {part.stage: part for part in second.parts}["i1-generate"]
+    assert part.calls == (alone["i1-generate"].calls or 0) - found
+    assert (part.gpu_hours or 0) <= (alone["i1-generate"].gpu_hours or 0)  # the slowest model decides
+    stored = (await plan(arms, filled(arms.runs[0])))["two, seed 0"]
+    assert stored.found_calls == found
+
+
+async def test_seeds_share_no_proposals(tmp_path: Path) -> None:
+    _, second = (await plan(experiment(tmp_path, {"one": {}}, seeds=[0, 1]))).values()
+    assert second.found_calls == 0
