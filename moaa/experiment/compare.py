@@ -11,7 +11,7 @@ from moaa.experiment import wording
 from moaa.experiment.contrast import Level, SeedScores, difference, over_seeds
 from moaa.experiment.expand import Expanded, Run
 from moaa.experiment.schema import ArmScore, ArmSummary, Comparison, Cost, RunState
-from moaa.experiment.subjects import Subject, subjects
+from moaa.experiment.subjects import LAST, Subject, subjects
 from moaa.judge.methods import method_of
 from moaa.plan.forecast.estimate import Estimate, total
 from moaa.plan.graph import benchmarks
@@ -66,7 +66,7 @@ def _arm(expanded: Expanded, name: str, views: Views) -> _Arm:
 
 def _scores(arms: Sequence[_Arm], baseline: str, names: Iterable[str], level: Level) -> Iterator[ArmScore]:
     """By benchmark and subject, every arm that has both, the first arm first."""
-    listed = list(dict.fromkeys(name for arm in arms for one in arm.subjects.values() for name in one))
+    listed = _distinct([one for arm in arms for one in arm.subjects.values()])
     first = next((arm for arm in arms if arm.name == baseline), None)
     for benchmark in names:
         for subject in listed:
@@ -74,6 +74,15 @@ def _scores(arms: Sequence[_Arm], baseline: str, names: Iterable[str], level: Le
                 found = _score(arm, first, benchmark, subject, level)
                 if found is not None:
                     yield found
+
+
+def _distinct(runs: Sequence[Mapping[str, Subject]]) -> list[str]:
+    """Names of subjects, without those that are the last trained student in every run that has them."""
+    names = dict.fromkeys(name for one in runs for name in one)
+    same = {
+        name for name in names if all(LAST in one and one[name].rows == one[LAST].rows for one in runs if name in one)
+    }
+    return [name for name in names if name == LAST or name not in same]
 
 
 def _score(arm: _Arm, first: _Arm | None, benchmark: str, subject: str, level: Level) -> ArmScore | None:

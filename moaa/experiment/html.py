@@ -45,11 +45,11 @@ def _group(found: Comparison, scores: Sequence[ArmScore]) -> _Group:
     }
     first = scores[0]
     shown = next(iter(by_subject))
-    title = f"{first.benchmark}, {wording.subject_name(shown)}"
+    title = f"{wording.subject_name(shown)} on {first.benchmark}"
     figures = [_score_figure(title, by_subject[shown], first.metric)]
     if any(score.difference for score in by_subject[shown]):
         figures.append(_difference_figure(title, by_subject[shown], found.baseline))
-    titled = [(wording.subject_name(name).capitalize(), lines) for name, lines in by_subject.items()]
+    titled = [(wording.subject_name(name), lines) for name, lines in by_subject.items()]
     return _Group(first.benchmark, first.metric, first.use, titled, figures)
 
 

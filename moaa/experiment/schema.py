@@ -38,7 +38,8 @@ class ArmScore(Record):
     use: Use
     metric: str
     subject: str
-    """`last`: the last student that was trained; `promoted`; `mixture`; or the stage that trained it, as `i1-sft`."""
+    """`last`: the last student that was trained; `promoted`; `mixture`; or the stage that trained it, as `i1-sft`. One
+    that is the last in every run is listed as that alone."""
     arm: str
     student: str
     """For readers; "various" where seeds promoted different ones."""

@@ -21,31 +21,31 @@ def verdict(scores: Sequence[ArmScore], baseline: str, *, corrected: float) -> s
         return f"Nothing measured yet says how any arm differs from {baseline}."
     clear = [s for s in evidence if s.difference and s.difference.finding in (Finding.BETTER, Finding.WORSE)]
     whom = "last trained student" if evidence[0].subject == LAST else "mixture"
-    level = f"({100 * corrected:.3g} % intervals, corrected for the number of comparisons)"
+    level = f"{100 * corrected:.4g} % intervals, corrected for the number of comparisons"
     if not clear:
-        return f"No arm's {whom} stands out from {baseline}'s {level}."
+        return f"No arm's {whom} stands out from {baseline}'s ({level})."
     parts = "; ".join(_clear(s) for s in clear)
     rest = len(evidence) - len(clear)
     tail = f" {plural(rest, 'other difference')} {'is' if rest == 1 else 'are'} within noise." if rest else ""
-    return f"Against {baseline}'s {whom}: {parts} {level}.{tail}"
+    return f"Against {baseline}'s {whom}: {parts} ({level}).{tail}"
 
 
 def _clear(score: ArmScore) -> str:
     assert score.difference is not None, "only scores with a difference are told"
     side = "better" if score.difference.finding is Finding.BETTER else "worse"
-    return f"{score.arm} is {side} on {score.benchmark} ({points(score.difference.value)} points)"
+    return f"{score.arm} is {side} on {score.benchmark}, {points(score.difference.value)} points"
 
 
 def subject_name(subject: str) -> str:
-    """What a subject is, for readers: `i1-sft` is "iteration 1 SFT"."""
+    """What a subject is, for readers: `i1-sft` is "Iteration 1 SFT"."""
     if subject == LAST:
-        return "last trained student"
+        return "Last trained student"
     if subject == PROMOTED:
-        return "promoted student"
+        return "Promoted student"
     if subject == MIXTURE:
-        return "mixture"
+        return "The mixture"
     iteration, _, kind = subject.partition("-")
-    return f"iteration {iteration[1:]} {kind.upper()}"
+    return f"Iteration {iteration[1:]} {kind.upper()}"
 
 
 def finding(found: Finding) -> str:

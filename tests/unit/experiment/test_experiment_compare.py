@@ -14,6 +14,8 @@ from moaa.experiment.contrast import Level, difference, over_seeds
 from moaa.experiment.expand import Expanded, expand
 from moaa.experiment.html import render
 from moaa.experiment.schema import ArmScore, Comparison, Finding
+from moaa.plan.result import Output
+from moaa.plan.stage import Kind
 from moaa.rows import ScoreRow
 from moaa.run.view import RunView, StageView
 from tests.unit.experiment.test_experiment_expand import HEAD
@@ -99,7 +101,7 @@ def test_a_known_difference_has_its_known_figures(tmp_path: Path) -> None:
     assert 0.62 < high < 0.69
     assert second.mean_length == pytest.approx(10 * (QUESTIONS + 1) / 2)
     assert second.student == "iteration 1 DPO"
-    assert result.verdict.startswith("Against one's last trained student: two is better on math (+50.0 points)")
+    assert result.verdict.startswith("Against one's last trained student: two is better on math, +50.0 points")
 
 
 def test_an_equal_arm_is_within_noise(tmp_path: Path) -> None:
@@ -166,15 +168,30 @@ def test_findings_are_corrected_for_the_number_of_differences() -> None:
     assert together <= 1 < alone
 
 
-def test_the_mixture_and_the_promoted_are_compared_too(tmp_path: Path) -> None:
+def test_mixture_and_every_student_are_compared_and_none_twice(tmp_path: Path) -> None:
+    """Both runs promoted the last student, so `promoted` and `i1-dpo` would say the same again."""
     found = experiment(tmp_path, "one", "two")
-    result = compare(found, views(found, half_better), {})
-    listed = dict.fromkeys((s.benchmark, s.subject) for s in result.scores)
-    assert list(listed) == [
-        *(("math", subject) for subject in ("last", "promoted", "mixture", "i1-sft", "i1-dpo")),
-        ("arena", "mixture"),
-    ]
-    assert score(result, "two", subject="promoted").student == "iteration 1 DPO"
+    made = views(found, half_better)
+    listed = dict.fromkeys((s.benchmark, s.subject) for s in compare(found, made, {}).scores)
+    assert list(listed) == [("math", "last"), ("math", "mixture"), ("math", "i1-sft"), ("arena", "mixture")]
+
+
+def test_a_promoted_student_that_is_not_the_last_is_compared_as_well(tmp_path: Path) -> None:
+    found = experiment(tmp_path, "one", "two")
+    made = views(found, half_better)
+    name = found.runs[1].name
+    stages = [_promoting(stage, "i1-sft") if stage.stage.kind is Kind.PROMOTE else stage for stage in made[name].stages]
+    made[name] = replace(made[name], stages=tuple(stages))
+    result = compare(found, made, {})
+    students = [score(result, arm, subject="promoted").student for arm in ("one", "two")]
+    assert students == ["iteration 1 DPO", "iteration 1 SFT"]
+    assert result.arms[1].runs[0].promoted == "iteration 1 SFT"
+
+
+def _promoting(stage: StageView, winner: str) -> StageView:
+    assert stage.manifest is not None
+    outputs = {"model": Output(digest=digest(f"weights of {winner}"))}
+    return replace(stage, manifest=stage.manifest.with_(outputs=outputs))
 
 
 def test_scores_that_were_measured_otherwise_are_not_compared(tmp_path: Path) -> None:
