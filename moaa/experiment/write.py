@@ -26,6 +26,7 @@ async def write_comparison(expanded: Expanded, store: Store, problems: Mapping[s
     read joins them, and the others are compared.
 
     Raises:
+        StoreError: no run can be read; nothing is written.
         OSError: `out` cannot be written.
     """
     views: dict[str, RunView] = {}
@@ -35,6 +36,8 @@ async def write_comparison(expanded: Expanded, store: Store, problems: Mapping[s
             views[run.name] = await collect(run.resource, store, run_id(run.resource))
         except (StoreError, StageError) as error:
             told.setdefault(run.name, f"could not be read: {error}")
+    if not views:
+        raise StoreError("\n".join(f"{run.label}: {told[run.name]}" for run in expanded.runs))
     found = compare(expanded, views, told)
     for name, view in views.items():
         await asyncio.to_thread(write_files, out / name, report_files(view, summarise(view)))

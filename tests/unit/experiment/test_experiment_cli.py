@@ -1,13 +1,17 @@
 """`moaa experiment` as a command, with fake jobs and servers: order, failures, a second start, the page."""
 
+import asyncio
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moaa.cli import common, main
+from moaa.errors import StoreError
 from moaa.local.executor import Settings
 from moaa.local.options import RunOptions
 from tests.local_helpers import FakeMachine
@@ -110,6 +114,42 @@ def test_plan_and_report_start_nothing(fake: FakeMachine, capsys: pytest.Capture
     capsys.readouterr()
     assert main.main(["experiment", file, "--plan"]) == common.EXIT_OK
     assert "adds: nothing" in capsys.readouterr().out
+
+
+def test_an_interrupt_stops_the_experiment_and_the_same_command_goes_on(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(fake, two=epochs("9"))
+    arguments = ["experiment", file, "--out", str(fake.folder / "page")]
+    with monkeypatch.context() as patch:
+        patch.setattr("moaa.local.executor.preflight", interrupted)
+        assert main.main(arguments) == common.EXIT_INTERRUPTED
+    assert "interrupted; run the same command again to go on" in capsys.readouterr().err
+    assert fake.stages() == []
+    assert main.main(arguments) == common.EXIT_OK
+    assert fake.stages().count("i1-sft") == 2
+
+
+def refused(*_arguments: object) -> None:
+    raise StoreError("file:///store: permission denied")
+
+
+async def interrupted(_store: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.Event().wait()
+
+
+def test_a_store_that_cannot_be_read_is_an_error_of_the_report_and_none_of_the_plan(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = write(fake, two=epochs("9")), fake.folder / "page"
+    monkeypatch.setattr("moaa.store.objects.directory.DirectoryStore.get", refused)
+    monkeypatch.setattr("moaa.store.objects.directory.DirectoryStore.list", refused)
+    assert main.main(["experiment", file, "--report", "--out", str(out)]) == common.EXIT_FAILED
+    assert "one, seed 0: could not be read" in capsys.readouterr().err
+    assert not out.exists()
+    assert main.main(["experiment", file, "--plan"]) == common.EXIT_OK
+    assert "the store cannot be read, so this is the plan" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
