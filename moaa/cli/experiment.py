@@ -18,17 +18,25 @@ if TYPE_CHECKING:
     from moaa.store.stages.manifest import StageManifest
 
 
+UNUSED = {
+    "plan": ("report", "out", "json", "workdir", "memory_gib", "gpus"),
+    "report": ("plan", "rows", "until", "json", "workdir", "memory_gib", "gpus"),
+    "run": ("rows",),
+}
+"""Options that have no part in planning, in comparing what is there, and in carrying out."""
+
+
 def experiment(options: argparse.Namespace) -> int:
     """Raises UsageError: not on Linux, or an option is wrong."""
     from moaa.experiment.expand import expand
 
+    doing = "plan" if options.plan else "report" if options.report else "run"
+    if unused := [name for name in UNUSED[doing] if getattr(options, name)]:
+        place = "without --plan or --report" if doing == "run" else f"with --{doing}"
+        raise UsageError(f"--{unused[0].replace('_', '-')} has no effect {place}; leave it out")
     expanded = expand(options.file).only(options.arm)
-    if options.plan and options.report:
-        raise UsageError("--plan and --report are two things to do; give one of them")
     if options.plan:
         return _plan(options, expanded)
-    if options.rows:
-        raise UsageError("--rows goes with --plan; a run counts its rows itself")
     out = options.out or Path(f"{expanded.name}-experiment")
     if options.report:
         asyncio.run(with_store(expanded.runs[0].resource, lambda store: _compare(expanded, store, {}, out)))
@@ -76,14 +84,17 @@ def _carry_out(options: argparse.Namespace, expanded: "Expanded", out: Path) -> 
 
     from moaa.cli.run import be_runner
     from moaa.local.options import read_options
+    from moaa.plan.graph import build, wanted
 
     first = expanded.runs[0].resource
     if first.spec.suspend:
         say(f"{options.file}: spec.suspend of its base is true; nothing is started")
         return EXIT_OK
+    for run in expanded.runs:
+        wanted(build(run.resource), options.until)
     be_runner()
     flags = read_options({name: getattr(options, name) for name in ("workdir", "memory_gib", "gpus")})
-    tell = Tell(Console(width=columns()), as_json=options.json)
+    tell = _Tell(Console(width=columns()), as_json=options.json)
     problems: dict[str, str] = {}
 
     async def every_run(store: "Store") -> None:
@@ -102,34 +113,38 @@ def _carry_out(options: argparse.Namespace, expanded: "Expanded", out: Path) -> 
     return EXIT_OK
 
 
-async def _one(run: "Run", store: "Store", settings: "Settings", tell: "Tell", problems: dict[str, str]) -> None:
+async def _one(run: "Run", store: "Store", settings: "Settings", tell: "_Tell", problems: dict[str, str]) -> None:
     """Carry out one run; a failure joins `problems`."""
     from moaa.cli.run import carry_out
 
-    tell("experiment_run_started", run=run.name, arm=run.arm, seed=run.seed)
+    tell.started(run)
     try:
         await carry_out(run.resource, store, settings, as_json=tell.as_json, console=tell.console)
     except MoaaError as error:
         problems[run.name] = str(error)
-        tell("experiment_run_failed", run=run.name, arm=run.arm, seed=run.seed, error=str(error))
+        tell.failed(run, str(error))
 
 
-class Tell:
-    """Tells of runs on the terminal, as sentences or as JSON lines among those of the stages."""
+class _Tell:
+    """Tells of runs on the terminal, in sentences, or as JSON lines among those of their stages."""
 
     def __init__(self, console: "Console", *, as_json: bool) -> None:
         self.console = console
         self.as_json = as_json
 
-    def __call__(self, event: str, /, **fields: object) -> None:
+    def started(self, run: "Run") -> None:
+        self._tell("experiment_run_started", f"arm {run.label}: run {run.name}", run)
+
+    def failed(self, run: "Run", error: str) -> None:
+        self._tell("experiment_run_failed", f"arm {run.label} failed: {error}", run, error=error)
+
+    def _tell(self, event: str, sentence: str, run: "Run", **fields: str) -> None:
         from moaa.local.show.display import JsonLines
 
         if self.as_json:
-            JsonLines(self.console.file)(event, **fields)
-            return
-        words = {"experiment_run_started": "arm {arm}, seed {seed}: run {run}"}
-        text = words.get(event, "arm {arm}, seed {seed} failed: {error}").format(**fields)
-        self.console.print(text, markup=False, highlight=False)
+            JsonLines(self.console.file)(event, run=run.name, arm=run.arm, seed=run.seed, **fields)
+        else:
+            self.console.print(sentence, markup=False, highlight=False)
 
 
 def _settings(run: "Run", flags: "RunOptions", until: str | None) -> "Settings":

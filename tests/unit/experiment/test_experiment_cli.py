@@ -157,8 +157,11 @@ def test_a_store_that_cannot_be_read_is_an_error_of_the_report_and_none_of_the_p
     [
         (["--arm", "four"], "--arm four: there is no such arm; the arms are one; two"),
         (["--plan", "--rows", "sft-9=1"], "--rows sft-9=1: there is no such table"),
-        (["--rows", "sft-0=1"], "--rows goes with --plan"),
-        (["--plan", "--report"], "--plan and --report"),
+        (["--rows", "sft-0=1"], "--rows has no effect without --plan or --report; leave it out"),
+        (["--plan", "--report"], "--report has no effect with --plan; leave it out"),
+        (["--report", "--memory-gib", "3"], "--memory-gib has no effect with --report"),
+        (["--until", "i9-sft"], "--until i9-sft: there is no such stage"),
+        (["--plan", "--until", "i9-sft"], "--until i9-sft: there is no such stage"),
         (["--memory-gib", "much"], "--memory-gib (or MOAA_MEMORY_GIB): much is wrong"),
     ],
 )
