@@ -68,7 +68,7 @@ def difference(arm: SeedScores, first: SeedScores, level: Level) -> Difference |
         high=plain.high,
         n=plain.rows,
         by_seed={seed: sum(one.values()) / len(one) for seed, one in by_seed.items()},
-        finding=_finding(corrected),
+        finding=_finding(corrected) if any(values) else Finding.EQUAL,
     )
 
 

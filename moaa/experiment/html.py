@@ -10,7 +10,7 @@ from moaa.report.draw.charts import Dot
 from moaa.report.figures import SPAN_POINTS, Figure, figure
 from moaa.report.html import environment, page_text
 
-SERIES = {Finding.BETTER: 0, Finding.WORSE: 1, Finding.WITHIN_NOISE: 6, Finding.UNKNOWN: 6}
+SERIES = {Finding.BETTER: 0, Finding.WORSE: 1, Finding.EQUAL: 6, Finding.WITHIN_NOISE: 6, Finding.UNKNOWN: 6}
 """Colours of findings."""
 
 

@@ -11,6 +11,8 @@ class Finding(StrEnum):
 
     BETTER = "Better"
     WORSE = "Worse"
+    EQUAL = "Equal"
+    """No question differs, as where both arms share the student."""
     WITHIN_NOISE = "WithinNoise"
     """The interval holds zero."""
     UNKNOWN = "Unknown"

@@ -26,7 +26,7 @@ def verdict(scores: Sequence[ArmScore], baseline: str, *, corrected: float) -> s
         return f"No arm's {whom} stands out from {baseline}'s ({level})."
     parts = "; ".join(_clear(s) for s in clear)
     rest = len(evidence) - len(clear)
-    tail = f" {plural(rest, 'other difference')} {'is' if rest == 1 else 'are'} within noise." if rest else ""
+    tail = f" {plural(rest, 'other difference')} {'does' if rest == 1 else 'do'} not stand out." if rest else ""
     return f"Against {baseline}'s {whom}: {parts} ({level}).{tail}"
 
 
@@ -54,6 +54,8 @@ def finding(found: Finding) -> str:
             return "better"
         case Finding.WORSE:
             return "worse"
+        case Finding.EQUAL:
+            return "equal"
         case Finding.WITHIN_NOISE:
             return "within noise"
         case Finding.UNKNOWN:

@@ -104,12 +104,12 @@ def test_a_known_difference_has_its_known_figures(tmp_path: Path) -> None:
     assert result.verdict.startswith("Against one's last trained student: two is better on math, +50.0 points")
 
 
-def test_an_equal_arm_is_within_noise(tmp_path: Path) -> None:
+def test_an_equal_arm_is_told_as_equal(tmp_path: Path) -> None:
     found = experiment(tmp_path, "one", "two")
     result = compare(found, views(found, lambda _a, row_id, _s: float(number(row_id) % 2)), {})
     told = score(result, "two").difference
     assert told is not None
-    assert (told.value, told.low, told.high, told.finding) == (0.0, 0.0, 0.0, Finding.WITHIN_NOISE)
+    assert (told.value, told.low, told.high, told.finding) == (0.0, 0.0, 0.0, Finding.EQUAL)
     assert result.verdict.startswith("No arm's last trained student stands out from one's")
 
 
