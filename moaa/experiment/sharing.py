@@ -17,11 +17,10 @@ from moaa.plan.canonical import digest_of
 from moaa.plan.fingerprint import identify
 from moaa.plan.forecast.estimate import Estimate, estimate, total
 from moaa.plan.graph import build, wanted
-from moaa.plan.ids import STAGE_DATA
+from moaa.plan.ids import RESOLVE, STAGE_DATA
 from moaa.plan.kinds.sliced import counted_turns
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Identity, Output, StageResult
-from moaa.plan.stage import Kind
 from moaa.store.stages.manifest import StageManifest
 
 LookUp = Callable[[str], Awaitable[StageManifest | None]]
@@ -59,6 +58,7 @@ async def shares(
 
     `until` is the last stage that is wanted; None: all. Raises UsageError: a run has no such stage.
     """
+    look_up = _once(look_up)
     known: Digests = {}
     for run in runs:  # first, since a run's own stand-ins take what a later run's results say
         await _identities(run, look_up, known, until)
@@ -86,6 +86,18 @@ async def shares(
     return found
 
 
+def _once(look_up: LookUp) -> LookUp:
+    """The same, asking the store once for each folder."""
+    found: dict[str, StageManifest | None] = {}
+
+    async def remembered(path: str) -> StageManifest | None:
+        if path not in found:
+            found[path] = await look_up(path)
+        return found[path]
+
+    return remembered
+
+
 def _counted(run: Run, there: Mapping[str, StageManifest]) -> dict[str, int]:
     """Rows and user turns of the tables that are staged."""
     if STAGE_DATA not in there:
@@ -105,7 +117,9 @@ async def _identities(
         identity = identify(stage, run.resource, results)
         assert identity is not None, "every stage before has a result or a stand-in"
         identities[stage.id] = identity
-        manifest = await look_up(identity.path) if all(need in there for need in stage.needs) else None
+        manifest = await look_up(
+            identity.path
+        )  # under a stand-in's digests nothing is found, under real ones it may be
         if manifest is None:
             results[stage.id] = _stand_in(identity, known)
             continue
@@ -138,16 +152,12 @@ def _stand_in(identity: Identity, known: Digests) -> StageResult:
 
 def _sources(identity: Identity) -> tuple[dict[str, str], dict[str, str]]:
     """Of resolve and stage-data: what each model and each table alone follows from, as digests. Nothing of other
-    kinds, whose outputs follow from all that they depend on."""
+    stages, whose outputs follow from all that they depend on."""
     document = identity.document
-    match identity.stage.kind:
-        case Kind.RESOLVE:
-            models = {name: digest_of({"model": entry}) for name, entry in _part(document, "models").items()}
-            return models, {name: digest_of({"pinned": entry}) for name, entry in _part(document, "data").items()}
-        case Kind.STAGE_DATA:
-            return {}, _tables(document)
-        case _:
-            return {}, {}
+    if identity.stage.id == RESOLVE:
+        models = {name: digest_of({"model": entry}) for name, entry in _part(document, "models").items()}
+        return models, {name: digest_of({"pinned": entry}) for name, entry in _part(document, "data").items()}
+    return {}, _tables(document) if identity.stage.id == STAGE_DATA else {}
 
 
 def _tables(document: Mapping[str, object]) -> dict[str, str]:

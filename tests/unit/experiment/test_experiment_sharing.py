@@ -132,6 +132,9 @@ async def test_real_digests_of_one_arm_serve_another_that_is_not_resolved(tmp_pa
     assert second.done == (RESOLVE, STAGE_DATA)
     assert "i1-generate" in second.shared
     assert "i1-generate" in first.adds
+    first, second = (await plan(found, filled(found.runs[1]))).values()
+    assert adds(first) == ["resolve", "judge", "dpo", "evaluate-dpo", "promote"]
+    assert {STAGE_DATA, "i1-generate", "i1-sft"} < set(first.done)
 
 
 async def test_rows_make_the_figures(tmp_path: Path) -> None:
