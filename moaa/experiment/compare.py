@@ -15,6 +15,7 @@ from moaa.experiment.subjects import LAST, Subject, subjects
 from moaa.judge.methods import method_of
 from moaa.plan.forecast.estimate import Estimate, total
 from moaa.plan.graph import benchmarks
+from moaa.plan.stage import Kind
 from moaa.report.costs import measured as measured_cost
 from moaa.report.measure import Measured, measured
 from moaa.report.promotion import promotion_summaries
@@ -130,8 +131,19 @@ def _seed_scores(arm: _Arm, benchmark: str, subject: str) -> SeedScores:
 def _apart(arm: _Arm, first: _Arm | None, benchmark: str, other: SeedScores) -> str | None:
     if first is None or not other:
         return "the first arm has no such score yet"
-    mine, its = _measure_of(arm.spec, benchmark), _measure_of(first.spec, benchmark)
-    return None if mine == its else "the two arms measure it in different ways"
+    if _measure_of(arm.spec, benchmark) != _measure_of(first.spec, benchmark):
+        return "the two arms measure it in different ways"
+    both = arm.views.keys() & first.views.keys()
+    if any(_rows_of(arm.views[seed], benchmark) != _rows_of(first.views[seed], benchmark) for seed in both):
+        return "its rows changed between the two arms"
+    return None
+
+
+def _rows_of(view: RunView, benchmark: str) -> set[object]:
+    """Digests of the benchmark's table, as the evaluations of a run have read it."""
+    done = [s.manifest for s in view.stages if s.stage.kind is Kind.EVALUATE and s.manifest is not None]
+    inputs = [manifest.document.get("inputs") for manifest in done]
+    return {read[benchmark] for read in inputs if isinstance(read, Mapping) and benchmark in read}
 
 
 def _declared(spec: MoAASpec, benchmark: str) -> Measured:

@@ -203,6 +203,23 @@ def test_scores_that_were_measured_otherwise_are_not_compared(tmp_path: Path) ->
     assert told.apart == "the two arms measure it in different ways"
 
 
+@pytest.mark.parametrize(("digest_of_two", "apart"), [("a", None), ("b", "its rows changed between the two arms")])
+def test_scores_on_rows_that_changed_meanwhile_are_not_compared(
+    tmp_path: Path, digest_of_two: str, apart: str | None
+) -> None:
+    found = experiment(tmp_path, "one", "two")
+    made = views(found, half_better)
+    for run, read in zip(found.runs, ("a", digest_of_two), strict=True):
+        view = made[run.name]
+        made[run.name] = replace(view, stages=tuple(_having_read(stage, {"math": read}) for stage in view.stages))
+    assert score(compare(found, made, {}), "two").apart == apart
+
+
+def _having_read(stage: StageView, inputs: dict[str, str]) -> StageView:
+    assert stage.manifest is not None
+    return replace(stage, manifest=stage.manifest.with_(document={"inputs": inputs}))
+
+
 def test_another_judge_of_a_benchmark_is_another_measure(tmp_path: Path) -> None:
     models = [
         m if m["name"] != "gpt-judge" else {**m, "endpoint": {**m["endpoint"], "model": "other"}}
