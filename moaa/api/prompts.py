@@ -81,6 +81,13 @@ def _inserted(name: str, text: str, markers: re.Pattern[str] | None) -> str:
     return "".join(f"\\{line}" if markers.fullmatch(line.strip()) else line for line in lines)
 
 
+def marker_line(text: str, prompts: Mapping[str, str]) -> str | None:
+    """The first line of `text` that is a marker line of one of `prompts`; None where there is none."""
+    markers = _markers(tuple(prompts.values()))
+    lines = map(str.strip, text.splitlines()) if markers is not None else ()
+    return next((line for line in lines if markers is not None and markers.fullmatch(line)), None)
+
+
 @lru_cache(maxsize=64)
 def _markers(templates: tuple[str, ...]) -> re.Pattern[str] | None:
     """Matches every marker line of these templates, whatever its number; None where they have none."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
-EXTRAS = {"run": "moaa[local], or moaa[train,serve] where there are GPUs"}
+_RUNS = "moaa[local], or moaa[train,serve] where there are GPUs"
+EXTRAS = {"run": _RUNS, "experiment": _RUNS}
 """What a command needs beside the base install. A command that is not listed needs at most moaa[data], for the
 store."""
 
@@ -46,6 +47,33 @@ def add_uid(command: argparse.ArgumentParser) -> None:
         metavar="UID",
         help="count the closed iterations of a run on a cluster, by its metadata.uid: "
         "kubectl get moaa NAME -o jsonpath={.metadata.uid} (default: the run on this machine)",
+    )
+
+
+def add_rows(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="TABLE=N",
+        help="rows of a table that is not staged yet: sft-0=61135 for the first source of data.sft; repeatable",
+    )
+
+
+def add_machine(command: argparse.ArgumentParser) -> None:
+    """What `moaa.local.options.RunOptions` reads."""
+    command.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="folder for logs and scratch files (MOAA_WORKDIR; default: ~/.cache/moaa/runs/NAMESPACE-NAME)",
+    )
+    command.add_argument(
+        "--memory-gib",
+        metavar="N",
+        help="memory for all servers and jobs (MOAA_MEMORY_GIB; default: what is free now, less 1)",
+    )
+    command.add_argument(
+        "--gpus", metavar="N", help="use only the first N GPUs (MOAA_GPUS; default: all that are visible)"
     )
 
 

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from moaa.cli.check import crd, validate, version
-from moaa.cli.common import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, add_uid, missing_extra
+from moaa.cli.common import (
+    EXIT_FAILED,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    add_machine,
+    add_rows,
+    add_uid,
+    missing_extra,
+)
+from moaa.cli.experiment import experiment
 from moaa.cli.plan import plan
 from moaa.cli.render import render
 from moaa.cli.report import report
@@ -21,11 +30,14 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "validate": validate,
     "plan": plan,
     "run": run,
+    "experiment": experiment,
     "render": render,
     "report": report,
     "crd": crd,
     "version": version,
 }
+FILES = {"experiment": "the experiment, YAML or JSON"}
+"""What FILE is, where it is no resource."""
 EPILOG = """\
 exit codes:
   0    done, or nothing to do
@@ -52,33 +64,30 @@ def parser() -> argparse.ArgumentParser:
             name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if file:
-            command.add_argument("file", type=Path, metavar="FILE", help="the MoAA resource, YAML or JSON")
+            command.add_argument(
+                "file", type=Path, metavar="FILE", help=FILES.get(name, "the MoAA resource, YAML or JSON")
+            )
         return command
 
     add("validate", "check a resource and list every mistake at once")
     plan = add("plan", "show the stages of a run: which are done, what the rest will take, and what an edit repeats")
-    plan.add_argument(
-        "--rows",
-        action="append",
-        default=[],
-        metavar="TABLE=N",
-        help="rows of a table that is not staged yet: sft-0=61135 for the first source of data.sft; repeatable",
-    )
+    add_rows(plan)
     add_uid(plan)
     run = add("run", "carry out a resource on this machine; started again, it goes on where it was")
     run.add_argument("--until", metavar="STAGE", help="stop after this stage, for example i1-sft")
     run.add_argument("--json", action="store_true", help="print events as JSON lines instead of a table")
-    run.add_argument(
-        "--workdir",
-        metavar="DIR",
-        help="folder for logs and scratch files (MOAA_WORKDIR; default: ~/.cache/moaa/runs/NAMESPACE-NAME)",
+    add_machine(run)
+    trial = add("experiment", "carry out the arms of an experiment one after the other, sharing work, and compare them")
+    trial.add_argument("--plan", action="store_true", help="show what each arm shares and adds; start nothing")
+    trial.add_argument("--report", action="store_true", help="compare what is there; start nothing")
+    trial.add_argument(
+        "--arm", action="append", default=[], metavar="NAME", help="only the first arm and this one; repeatable"
     )
-    run.add_argument(
-        "--memory-gib",
-        metavar="N",
-        help="memory for all servers and jobs (MOAA_MEMORY_GIB; default: what is free now, less 1)",
-    )
-    run.add_argument("--gpus", metavar="N", help="use only the first N GPUs (MOAA_GPUS; default: all that are visible)")
+    trial.add_argument("--until", metavar="STAGE", help="stop every arm after this stage, for example i0-evaluate")
+    trial.add_argument("--out", type=Path, metavar="DIR", help="folder of the comparison (default: ./NAME-experiment)")
+    trial.add_argument("--json", action="store_true", help="print events as JSON lines instead of a table")
+    add_rows(trial)
+    add_machine(trial)
     add("render", "print the Kubernetes objects that the operator would create; applies nothing")
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: ./NAME-report)")

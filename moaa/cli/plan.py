@@ -4,13 +4,9 @@ import argparse
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from moaa.cli.common import EXIT_OK, columns, missing_extra, say, with_store
 from moaa.errors import StoreError, UsageError
-
-if TYPE_CHECKING:
-    from moaa.api import MoAA
 
 ROW_DIGITS = 12
 """Most digits of `--rows`. No table has more rows, and a longer number would break the arithmetic of the estimate."""
@@ -23,9 +19,10 @@ def plan(options: argparse.Namespace) -> int:
 
     from moaa.api.reading.load import load
     from moaa.plan.forecast.show import plan_view
+    from moaa.plan.slices import tables
 
     resource = load(options.file)
-    counts = _row_counts(options.rows, resource)
+    counts = row_counts(options.rows, [table for table, _ in tables(resource)])
     console = Console(width=columns())
     try:
         from moaa.cli.stored_plan import read_plan
@@ -41,11 +38,8 @@ def plan(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _row_counts(options: Sequence[str], resource: "MoAA") -> dict[str, int]:
-    """Rows by table. Raises UsageError: not a number, or a table that the resource does not have."""
-    from moaa.plan.slices import tables
-
-    known = [table for table, _ in tables(resource)]
+def row_counts(options: Sequence[str], known: Sequence[str]) -> dict[str, int]:
+    """Rows by table. Raises UsageError: not a number, or a table that is not among those known."""
     counts: dict[str, int] = {}
     for option in options:
         shown = option if len(option) <= MAX_SHOWN else f"{option[:MAX_SHOWN]}…"

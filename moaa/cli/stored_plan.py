@@ -11,10 +11,9 @@ from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
 from moaa.plan.ids import STAGE_DATA
-from moaa.plan.kinds.sliced import turns_of
+from moaa.plan.kinds.sliced import counted_turns
 from moaa.plan.lengths import misfits
 from moaa.plan.result import Identity, StageResult
-from moaa.plan.slices import tables
 from moaa.plan.stage import Graph
 from moaa.report.costs import measured
 from moaa.run.closed import graph_of, resources_of
@@ -88,12 +87,6 @@ def _measured(
         made_with = resources.get(stage.iteration, resource)
         found[name] = measured(stage, manifest, made_with=made_with.spec, prices=resource.spec)
     return found
-
-
-def counted_turns(resource: MoAA, metrics: Mapping[str, float]) -> dict[str, int]:
-    """By `<table>.turns`: the user turns that stage-data has counted."""
-    keys = [turns_of(table) for table, _ in tables(resource)]
-    return {key: int(metrics[key]) for key in keys if key in metrics}
 
 
 def too_long(metrics: Mapping[str, float]) -> list[str]:

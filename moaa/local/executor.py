@@ -27,7 +27,7 @@ from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
-from moaa.plan.graph import build
+from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.kinds.table import KINDS
@@ -99,19 +99,6 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
         graph, _ = pin_closed(build(resource), closed)
         hold = Hold(capacity=settings.capacity(), lock_fd=lock_fd)
         return await _Runner(resource, store, wanted(graph, settings.until), closed, settings, hold, notify).run()
-
-
-def wanted(graph: Graph, until: str | None) -> Graph:
-    """The graph up to and including stage `until`. Raises UsageError: there is no such stage."""
-    if until is None:
-        return graph
-    if until not in graph.stages:
-        raise UsageError(f"--until {until}: there is no such stage; the stages are {', '.join(graph.stages)}")
-    needed = {until}
-    for stage in reversed(list(graph.stages.values())):
-        if stage.id in needed:
-            needed.update(stage.needs)
-    return Graph({name: stage for name, stage in graph.stages.items() if name in needed})
 
 
 class _Runner:

@@ -5,13 +5,16 @@ are named `turn<t>/layer<l>/p<i>/s<j>` and `turn<t>/aggregate`, all counted from
 different names, so they never share an answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moaa.api.mixture import Layer, Mixture, Proposer
+from moaa.api.prompts import marker_line
 from moaa.asking.asker import Asker
-from moaa.asking.cut import shown, unless_cut
+from moaa.asking.cut import ENDED_MARK, shown, unless_cut
 from moaa.asking.gather import gather_calls
+from moaa.asking.reasons import Reason
+from moaa.asking.windows import CUT_MARK
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.prompts import aggregate_messages
@@ -81,10 +84,28 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
             aggregator,
         )
         notes.shortened += written.shortened
-        return unless_cut(written.reply, aggregator, model=aggregator.model).text
+        text = unless_cut(written.reply, aggregator, model=aggregator.model).text
+        _check_own_words(text, history, asker.prompts, model=aggregator.model)
+        return text
 
     answered = await answer_turns(messages, answer)
     return Answered(answered, notes.proposals, notes.absent, notes.shortened)
+
+
+def _check_own_words(text: str, history: Conversation, prompts: Mapping[str, str], *, model: str) -> None:
+    """An aggregator that copies a draft may copy the lines around it, too, and a student would learn to write them. A
+    line that the conversation itself holds is no copy of ours.
+
+    Raises:
+        CallError: `copied-mark`.
+    """
+    mark = next((m.strip() for m in (ENDED_MARK, CUT_MARK) if m.strip() in text), None) or marker_line(text, prompts)
+    if mark is not None and not any(mark in message["content"] for message in history):
+        raise CallError(
+            Reason.COPIED_MARK,
+            f"model {model!r}: the answer holds the line {mark!r}, which stood at a draft; name an aggregator that "
+            "writes an answer of its own, or change prompts.proposal",
+        )
 
 
 async def _run_layer(

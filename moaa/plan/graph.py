@@ -18,6 +18,7 @@ from moaa.api.data import Answers
 from moaa.api.evaluation import AnyBenchmark
 from moaa.api.resource import Start
 from moaa.api.training import RefModel
+from moaa.errors import UsageError
 from moaa.judge.methods import method_of
 from moaa.mixture.asks import mixture_models
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
@@ -47,6 +48,19 @@ def build(resource: MoAA) -> Graph:
     for iteration in range(1, spec.iterations + 1):
         stages += _iteration(resource, iteration)
     return Graph({stage.id: stage for stage in stages})
+
+
+def wanted(graph: Graph, until: str | None) -> Graph:
+    """The graph up to and including stage `until`. Raises UsageError: there is no such stage."""
+    if until is None:
+        return graph
+    if until not in graph.stages:
+        raise UsageError(f"--until {until}: there is no such stage; the stages are {', '.join(graph.stages)}")
+    needed = {until}
+    for stage in reversed(list(graph.stages.values())):
+        if stage.id in needed:
+            needed.update(stage.needs)
+    return Graph({name: stage for name, stage in graph.stages.items() if name in needed})
 
 
 def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:

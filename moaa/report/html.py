@@ -6,7 +6,7 @@ A content security policy in the page forbids scripts and connections, should an
 import json
 import re
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from moaa.evaluate.told import points
 from moaa.report import figures, page, said, wording
@@ -38,28 +38,11 @@ SECTIONS = (
 
 
 def render(view: RunView, summary: Summary) -> str:
-    """The whole page. Control characters and lone surrogates, which HTML cannot hold, become U+FFFD."""
-    environment = Environment(
-        loader=PackageLoader("moaa.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": wording.percent,
-        "points": points,
-        "seconds": wording.seconds,
-        "count": wording.count,
-        "dollars": wording.dollars,
-        "decimal": wording.decimal,
-        "cut": page.cut,
-        "public": public_text,
-        "why": page.why,
-    }
-    environment.globals |= {"plural": wording.plural, "interval": wording.interval}
+    """The whole page."""
     resource = public_resource(view.resource)
-    text = environment.get_template("template.html.j2").render(
+    return page_text(
+        environment(),
+        "template.html.j2",
         view=view,
         spec=view.resource.spec,
         summary=summary,
@@ -76,6 +59,35 @@ def render(view: RunView, summary: Summary) -> str:
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
+
+
+def environment(*packages: str) -> Environment:
+    """Templates of these packages and of the report, with the report's filters."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package, ".") for package in (*packages, "moaa.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "percent": wording.percent,
+        "points": points,
+        "seconds": wording.seconds,
+        "count": wording.count,
+        "dollars": wording.dollars,
+        "decimal": wording.decimal,
+        "cut": page.cut,
+        "public": public_text,
+        "why": page.why,
+    }
+    made.globals |= {"plural": wording.plural, "interval": wording.interval}
+    return made
+
+
+def page_text(made: Environment, template: str, **values: object) -> str:
+    """A template filled in. Control characters and lone surrogates, which HTML cannot hold, become U+FFFD."""
+    text = made.get_template(template).render(**values)
     return _CONTROL.sub("\ufffd", text).encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,6 +1,7 @@
 """Writes the two files of a report."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from moaa.api import MoAA
@@ -8,6 +9,7 @@ from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.run.collect import collect
+from moaa.run.view import RunView
 from moaa.store.objects.base import Store
 
 HTML_NAME, SUMMARY_NAME = "report.html", "summary.json"
@@ -25,12 +27,17 @@ async def write_report(resource: MoAA, store: Store, run: str, out: Path) -> Sum
     """
     view = await collect(resource, store, run)
     summary = summarise(view)
-    page = render(view, summary)
-    await asyncio.to_thread(_write, out, {HTML_NAME: page, SUMMARY_NAME: summary.to_json()})
+    await asyncio.to_thread(write_files, out, report_files(view, summary))
     return summary
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
+def report_files(view: RunView, summary: Summary) -> dict[str, str]:
+    """Both texts by file name; `summary` is the view's."""
+    return {HTML_NAME: render(view, summary), SUMMARY_NAME: summary.to_json()}
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Texts by file name. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         partial = folder / f".{name}.partial"

@@ -80,32 +80,36 @@ def load_text(text: str, *, file: str = "resource", folder: FilePath | None = No
     if len(text) > MAX_FILE_BYTES:
         raise _one(file, f"has {len(text)} characters; a resource has at most {MAX_FILE_BYTES} bytes")
     document = _the_one(read_documents(text), file)
-    root = _without_server_fields(document.value)
-    problems = list(document.problems)
+    resource, problems = _checked(document.value, list(document.problems), folder)
+    if resource is None or problems:
+        raise ResourceError(file, _in_file_order(problems, document))
+    return resource
+
+
+def load_document(document: Mapping[str, object], *, name: str = "resource", folder: FilePath | None = None) -> MoAA:
+    """The same for a plain document, as an API server holds it; what the server added is passed over.
+
+    `folder` is what `file://./x` starts from; None: such a path is an error.
+
+    Raises:
+        ResourceError: the resource holds mistakes; `name` stands for the file.
+    """
+    resource, problems = _checked(dict(document), [], folder)
+    if resource is None or problems:
+        raise ResourceError(name, problems)
+    return resource
+
+
+def _checked(value: object, problems: list[Problem], folder: FilePath | None) -> tuple[MoAA | None, list[Problem]]:
+    """The resource where its fields are right, and every problem, those that are known already first."""
+    root = _without_server_fields(value)
     if folder is not None:
         root = _with_absolute_paths(root, folder)
         root = _with_templates(root, folder, problems)
     resource, errors = _parse(root)
     problems += _translate(root, errors)
     problems += _broken(root, problems, errors)
-    if resource is None or problems:
-        raise ResourceError(file, _in_file_order(problems, document))
-    return resource
-
-
-def load_document(document: Mapping[str, object], *, name: str = "resource") -> MoAA:
-    """The same for a resource as an API server holds it; what the server added is passed over.
-
-    Raises:
-        ResourceError: the resource holds mistakes; `name` stands for the file.
-    """
-    root = _without_server_fields(dict(document))
-    resource, errors = _parse(root)
-    problems = _translate(root, errors)
-    problems += _broken(root, problems, errors)
-    if resource is None or problems:
-        raise ResourceError(name, problems)
-    return resource
+    return resource, problems
 
 
 def _one(file: str, sentence: str) -> ResourceError:

@@ -2,6 +2,7 @@
 
 | event | fields |
 |---|---|
+| experiment_run_started, experiment_run_failed | run, arm, seed, and of a failed one its error (`moaa experiment`) |
 | run_waiting | earlier (process of a killed runner whose processes are not yet gone) |
 | run_started | run, storage, stages, done |
 | run_stopping | signal |

@@ -94,7 +94,7 @@ def _stage(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Estimate:
         case Nothing():
             return Estimate(stage.id, rows=rows, calls=0, gpus=0, hours=0.0, gpu_hours=0.0, usd=Decimal(0))
         case Asked(loads):
-            return _asking(stage, resource, rows, loads)
+            return asking(stage, resource, rows, loads)
         case Trained() as trained:
             return _training(stage, resource, rows, trained)
         case other:
@@ -132,7 +132,8 @@ def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> tuple[Load
     return effort.loads if isinstance(effort, Asked) else ()
 
 
-def _asking(stage: Stage, resource: MoAA, rows: int, asked: Sequence[Load]) -> Estimate:
+def asking(stage: Stage, resource: MoAA, rows: int, asked: Sequence[Load]) -> Estimate:
+    """What a stage over `rows` takes that asks its models these loads."""
     foreign, is_priced = Decimal(0), True
     for load in asked:
         model = _model(load.model, resource)

@@ -71,12 +71,12 @@ def plan_view(
     for stage in shown:
         status = "running" if stage.id in running else _status(stage, results, decision)
         told = (measured or {}) if stage.id in results else parts
-        table.add_row(stage.id, status, *_figures(told.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
+        table.add_row(stage.id, status, *figures(told.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
     if left:
         table.add_row(f"{left[0].id} …", "waiting", *[""] * 8, f"{len(left)} more stages up to {left[-1].id}")
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
     table.add_section()
-    table.add_row("left to do", "", *_figures(total(open_parts)))
+    table.add_row("left to do", "", *figures(total(open_parts)))
     edits = [*sentences(list(repeated)), *kept]
     if kept:
         edits.append(ANEW)
@@ -117,7 +117,7 @@ def _status(stage: Stage, results: Mapping[str, StageResult], decision: Decision
     return f"waiting: {decision.waiting[stage.id]}"
 
 
-def _figures(part: Estimate) -> Iterator[str]:
+def figures(part: Estimate) -> Iterator[str]:
     """Cells of one stage or the total; empty where the stage has nothing of the kind."""
     is_total, is_training = part.stage == "total", part.trained_tokens is not None
     is_unknown = part.rows is None and not is_total

@@ -46,7 +46,7 @@ def user_turns(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[tuple[A
 
 ROW = StageKind(
     kind=Kind.GENERATE,
-    revision=3,  # rows name the proposals that failed
+    revision=4,  # an answer that copies the lines around drafts fails
     document=document,
     expected=expected,
     effort=effort,

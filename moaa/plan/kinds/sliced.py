@@ -1,13 +1,13 @@
 """What generate and sample share: each takes a slice of staged tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from moaa.api import MoAA
 from moaa.plan.digests import Document, Results, output_digest, output_rows
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.kind import Counts
-from moaa.plan.slices import Slice, rows_taken, slice_rows
+from moaa.plan.slices import Slice, rows_taken, slice_rows, tables
 from moaa.plan.stage import Kind, Stage
 
 USER_TURNS = 1
@@ -52,6 +52,12 @@ def with_turns(rows: int, table: str, counts: Counts) -> int:
 def turns_of(table: str) -> str:
     """The key in `Counts`, and the metric of stage-data's manifest."""
     return f"{table}.turns"
+
+
+def counted_turns(resource: MoAA, metrics: Mapping[str, float]) -> dict[str, int]:
+    """The user turns that stage-data has counted, by their keys in `Counts`; `metrics` are its manifest's."""
+    keys = [turns_of(table) for table, _ in tables(resource)]
+    return {key: int(metrics[key]) for key in keys if key in metrics}
 
 
 def taken(part: Slice, counts: Counts) -> int | None:

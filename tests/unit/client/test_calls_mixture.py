@@ -10,8 +10,9 @@ from moaa.api.mixture import Mixture, Sampling
 from moaa.api.prompts import DEFAULT_PROMPTS, PLACEHOLDERS, Prompts, effective, render
 from moaa.api.training import Dpo
 from moaa.asking.asker import Asker
+from moaa.asking.cut import ENDED_MARK
 from moaa.asking.reasons import TRANSIENT
-from moaa.asking.windows import CharacterCounter, Window
+from moaa.asking.windows import CUT_MARK, CharacterCounter, Window
 from moaa.client.ledgered import Calls
 from moaa.conversation import Message
 from moaa.errors import CallError, ModelAbsent, ServerError
@@ -343,3 +344,34 @@ def test_braces_in_answers_stay_text(first: str, second: str) -> None:
     messages = aggregate_messages([user("Q")], [first, "{text}{number}" + second], DEFAULT_PROMPTS)
     assert f"DRAFT 1 =====\n{first}\n=====" in messages[0]["content"]
     assert "{text}{number}" + second in messages[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("said", "mark"),
+    [
+        ("===== DRAFT 1 =====\nParis.\n===== END OF DRAFT 1 =====", "===== DRAFT 1 ====="),
+        ("Paris.\n  ===== end of draft 12 =====  ", "===== end of draft 12 ====="),
+        (f"Paris is{ENDED_MARK}", ENDED_MARK.strip()),
+        (f"Paris is{CUT_MARK} and so on", CUT_MARK.strip()),
+    ],
+)
+async def test_an_answer_that_copies_our_marks_fails_its_row(said: str, mark: str) -> None:
+    caller = ScriptedCaller(lambda asked: said if asked.model == "agg" else "Paris.")
+    with pytest.raises(CallError, match=r"copied-mark|stood at a draft") as caught:
+        await answer_conversation([user("Q")], mixture(["a"]), Asker(caller, effective(Prompts())))
+    assert caught.value.reason == "copied-mark"
+    assert repr(mark) in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["===== A HEADING =====", "DRAFT 1", "the rest was cut to fit", "[1:Paris.]"])
+async def test_lines_that_only_look_alike_are_no_marks(said: str) -> None:
+    caller = ScriptedCaller(lambda asked: said if asked.model == "agg" else "Paris.")
+    answered = await answer_conversation([user("Q")], mixture(["a"]), Asker(caller, effective(Prompts())))
+    assert answered.messages[-1]["content"] == said
+
+
+async def test_a_mark_that_the_user_wrote_may_be_answered_with() -> None:
+    caller = ScriptedCaller(lambda asked: "It says:\n===== DRAFT 1 =====" if asked.model == "agg" else "Paris.")
+    question = user("Explain this:\n===== DRAFT 1 =====")
+    answered = await answer_conversation([question], mixture(["a"]), Asker(caller, effective(Prompts())))
+    assert answered.messages[-1]["content"].endswith("===== DRAFT 1 =====")

@@ -216,7 +216,7 @@ GOLDEN: dict[str, tuple[int, str]] = {
     "i0-resolve": (2, "6cc8fe58bae3"),
     "i0-stage-data": (2, "b062adf80b02"),
     "i0-evaluate": (7, "43bc5fa53b35"),
-    "i1-generate": (3, "a98aed55ce3a"),
+    "i1-generate": (4, "0b8fc341f7f9"),
     "i1-sft": (2, "da8d1105452a"),
     "i1-evaluate-sft": (7, "55000f058c3d"),
     "i1-sample": (2, "2d34cfbe6aaa"),

@@ -1,0 +1,1 @@
+"""Several arms of one resource: what they share, what each adds, and how they compare."""

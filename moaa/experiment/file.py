@@ -1,0 +1,119 @@
+"""What an experiment's file may say, and reading it: a base resource, named arms, a grid, seeds.
+
+    apiVersion: moaa.dev/v1alpha1
+    kind: Experiment
+    metadata: {name: teachers}
+    base: ../paper-llama-8b.yaml
+    arms:
+      mixture: {}
+      one-teacher: {spec: {mixture: {layers: [{proposers: [{model: wizardlm}]}]}}}
+    grid: {spec.training.dpo.beta: ["0.01", "0.1"]}
+    seeds: [0, 1]
+
+The first arm is the one that the others are compared with.
+"""
+
+from pathlib import Path as FilePath
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from moaa.api.base import Spec
+from moaa.api.reading.wording import shown, suggestion, value_at
+from moaa.api.reading.yaml_text import Document, Path, path_text, read_documents
+from moaa.errors import Problem, ResourceError
+
+MAX_NAME = 17
+"""Characters of an arm: a run is called after its arm, a hyphen and six digits, and has at most 24."""
+MAX_FILE_BYTES = 1024 * 1024
+ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=MAX_NAME)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class ExperimentMetadata(Spec):
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+
+
+class Patch(Spec):
+    """What an arm changes, as a JSON merge patch of the base (RFC 7396): mappings are merged, null removes, and
+    everything else, lists too, replaces what stood there."""
+
+    spec: dict[str, JsonValue] = {}
+
+
+class Experiment(Spec):
+    """Arms of one base resource, for comparison."""
+
+    api_version: Literal["moaa.dev/v1alpha1"]
+    kind: Literal["Experiment"]
+    metadata: ExperimentMetadata
+    base: Annotated[str, StringConstraints(min_length=1)]
+    """Path of a MoAA file, from the experiment's own folder. All arms use its storage."""
+    common: Patch = Patch()
+    """What every arm changes, before its own patch."""
+    arms: Annotated[dict[ArmName, Patch], Field(min_length=1, max_length=64)] = {"base": Patch()}
+    """By name; the first is what the others are compared with."""
+    grid: Annotated[dict[str, Annotated[list[JsonValue], Field(min_length=1, max_length=64)]], Field(max_length=8)] = {}
+    """Fields (spec.training.dpo.beta, spec.data.sft[0].limit) and their values; every arm is tried with every
+    combination."""
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=64)] | None = None
+    """Each arm runs once with each; absent: once, with the base's seed."""
+
+
+def read_experiment(path: FilePath) -> Experiment:
+    """Raises ResourceError: the file cannot be read, or holds mistakes; all of them are named."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _one(path, f"is larger than {MAX_FILE_BYTES} bytes; no experiment needs that")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise _one(path, f"cannot be read: {error.strerror}; name a file that exists") from error
+    except UnicodeDecodeError as error:
+        raise _one(path, "is not UTF-8; save it as UTF-8") from error
+    documents = read_documents(text)
+    if broken := [problem for document in documents for problem in document.problems]:
+        raise ResourceError(str(path), broken)
+    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+        raise _one(path, "holds no single mapping; an experiment starts with apiVersion, kind: Experiment, metadata")
+    return _parsed(path, documents[0])
+
+
+def _parsed(path: FilePath, document: Document) -> Experiment:
+    try:
+        experiment = Experiment.model_validate(document.value, strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems = [_problem(document, details) for details in error.errors(include_url=False)]
+        raise ResourceError(str(path), problems) from error
+    seeds = experiment.seeds or []
+    if len(set(seeds)) != len(seeds):
+        raise ResourceError(
+            str(path), [Problem("seeds", "", "hold one twice; write each once", document.line(("seeds",)))]
+        )
+    return experiment
+
+
+def _problem(document: Document, details: ErrorDetails) -> Problem:
+    path: Path = tuple(step for step in details["loc"] if step != "[key]")
+    sentence = {
+        "extra_forbidden": f"is not a field here; {suggestion(str(path[-1]), _fields(path[:-1]), what='fields here')}",
+        "missing": "is required",
+        "string_pattern_mismatch": "must be lower-case letters, digits and '-', starting with a letter",
+        "string_too_long": f"is too long; an arm's name has at most {MAX_NAME} characters",
+        "too_short": "is empty; give it an entry",
+    }.get(details["type"], details["msg"][:1].lower() + details["msg"][1:])
+    return Problem(path_text(path), shown(value_at(document.value, path), path), sentence, document.line(path))
+
+
+def _fields(path: Path) -> list[str]:
+    kind: type[Spec] = Experiment
+    match path:
+        case ("metadata",):
+            kind = ExperimentMetadata
+        case ("arms", _) | ("common",):
+            kind = Patch
+    return [info.alias or name for name, info in kind.model_fields.items()]
+
+
+def _one(path: FilePath, sentence: str) -> ResourceError:
+    return ResourceError(str(path), [Problem(".", "", sentence)])
