@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from moaa.evaluate.statistics import Estimate, mean_estimate, paired
 from moaa.scoring.alpaca_eval import Gamed, Known, length_controlled, predicted, score_of, win_rate
 from moaa.scoring.arena_hard import Label, Version, arena_hard
-from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, lc_estimate
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, Taste, lc_estimate
 from moaa.scoring.mt_bench import REFERENCE_CATEGORIES, Grade, mt_bench
 from moaa.scoring.reward_bench import reward_bench
 
@@ -46,6 +46,8 @@ FEWER = (0, 1, 3, 6)
 DRAWS = 6
 CLEAR = 3.0
 """Points of LC."""
+LOWEST = "lowest of the three"
+"""What the gate reads."""
 Row = Mapping[str, Any]
 
 
@@ -187,37 +189,38 @@ def alpaca_estimate(data: AlpacaData, result: Result) -> None:
 
 
 def alpaca_pairs(data: AlpacaData, result: Result) -> None:
-    """Each model as the previous student, each other one as a candidate, by what the gate reads: the lower of both."""
+    """Each model as the previous student, each other one as a candidate, by what the gate reads."""
     result.title("Ordered pairs of models that official LC ranks one way and a lower end above 0 the other way")
     subjects = {model: data.subject(model) for model in data.rows}
-    wrong = dict.fromkeys(("raw gain", "gain at equal length", "lower of both"), 0)
+    wrong = dict.fromkeys(("raw gain", "at equal length by difference", "at equal length by ratio", LOWEST), 0)
     missed = dict.fromkeys(wrong, 0)
     for old, new in itertools.permutations(subjects, 2):
         official = data.official[new]["length_controlled_winrate"] - data.official[old]["length_controlled_winrate"]
         gains = _gains(subjects[new], subjects[old])
-        lower = min(gains, key=lambda one: one.mean)
-        for name, one in zip(wrong, (*gains, lower), strict=True):
+        lowest = min(gains, key=lambda one: one.mean)
+        for name, one in zip(wrong, (*gains, lowest), strict=True):
             assert one.low is not None, f"{new}: two questions are needed"
             wrong[name] += one.low > 0 > official
             missed[name] += one.low <= 0 and official > CLEAR
     for name, count in wrong.items():
-        result.compare(name, count, 0, limit=0 if name == "lower of both" else None)
+        result.compare(name, count, 0, limit=0 if name == LOWEST else None)
     pairs = len(subjects) * (len(subjects) - 1)
     told = ", ".join(f"{name} {count}" for name, count in missed.items())
     result.say(f"Of {pairs} pairs. Gains of more than {CLEAR:g} points of LC that are not shown: {told}.")
-    result.figures |= {"pairs": pairs, "pairs.wrong": wrong["lower of both"], "pairs.missed": missed["lower of both"]}
+    result.figures |= {"pairs": pairs, "pairs.wrong": wrong[LOWEST], "pairs.missed": missed[LOWEST]}
 
 
-def _gains(new: Subject, old: Subject) -> tuple[Estimate, Estimate]:
-    """As they are, and at equal length, each subject telling the other how hard the questions are."""
+def _gains(new: Subject, old: Subject) -> list[Estimate]:
+    """As they are, and at equal length by each taste, each subject telling the other how hard the questions are."""
     shared = sorted(new.keys() & old.keys())
     new, old = ({name: subject[name] for name in shared} for subject in (new, old))
-    after, before = (
-        lc_estimate(one, [other], slope_deviation=JUDGE_DEVIATION).contributions
-        for one, other in ((new, old), (old, new))
-    )
+
+    def controlled(one: Subject, other: Subject, taste: Taste) -> Mapping[str, float]:
+        return lc_estimate(one, [other], slope_deviation=JUDGE_DEVIATION, taste=taste).contributions
+
     raw = [new[name].score - old[name].score for name in shared]
-    return _estimate(raw), _estimate(paired(after, before))
+    at_equal_length = [paired(controlled(new, old, taste), controlled(old, new, taste)) for taste in Taste]
+    return [_estimate(raw), *map(_estimate, at_equal_length)]
 
 
 def _estimate(differences: Sequence[float]) -> Estimate:

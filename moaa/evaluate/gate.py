@@ -5,7 +5,8 @@
 Every bound is so low that noise passes in at most 1 - confidence of all runs (`moaa.plan.evidence.level_of`). Whatever
 is gained elsewhere, a candidate that forgets is not promoted (`moaa.evaluate.forgetting`). Judges like long answers,
 and a student that only writes more is not better. So where the lengths of both answers are known for every shared
-question, a gain of win rates is read at equal length as well, and the lower of both counts.
+question, a gain of win rates is read at equal length as well, by the difference of the lengths and by their ratio, and
+the lowest of these counts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from moaa.evaluate.forgetting import forgotten
 from moaa.evaluate.statistics import Estimate, Scores, paired
 from moaa.plan.evidence import Trial
 from moaa.rows import ScoreRow
-from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, lc_estimate
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, Taste, lc_estimate
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,11 @@ def compare(candidate: Student, previous: Student, evaluation: Evaluation, trial
     for name, questions in shared.items():
         new, old = candidate[name], previous[name]
         raw[name] = [new.scores[one] - old.scores[one] for one in questions]
-        rates = _at_equal_length(new, old, questions)
-        if rates is not None and sum(gains := paired(*rates)) < sum(raw[name]):
-            controlled[name] = gains
-        if rates is None and (new.lengths or old.lengths):  # known only where answers were compared with others
-            uncontrolled.append(name)
+        lowest = min([raw[name], *_at_equal_length(new, old, questions)], key=sum)
+        if lowest is not raw[name]:
+            controlled[name] = lowest
+        if not _has_lengths(new, questions) or not _has_lengths(old, questions):
+            uncontrolled += [name] if new.lengths or old.lengths else []  # known only where answers were compared
     objective, floor = {name: raw[name] for name in trial.objective}, float(evaluation.gate.min_gain)
     return Compared(
         gain=bounded(list({**raw, **controlled}.values()), trial.level),
@@ -156,26 +157,29 @@ def _shared(candidate: Student, previous: Student, trial: Trial) -> dict[str, li
     return shared
 
 
-def _at_equal_length(candidate: Answered, previous: Answered, shared: Sequence[str]) -> tuple[Scores, Scores] | None:
-    """What every question contributes to the estimates of both (`moaa.scoring.length`), each telling the other how hard
-    it is. None where a length is not known.
+def _at_equal_length(candidate: Answered, previous: Answered, shared: Sequence[str]) -> Iterator[list[float]]:
+    """Differences of what every question contributes to the estimates of both (`moaa.scoring.length`), by each of the
+    judge's possible tastes, each student telling the other how hard the questions are. Nothing where a length is not
+    known.
 
     The slope for length is the judge's own where its verdicts show one, else that of AlpacaEval's judge. Answers that
     are all short look too good by either: that is why the raw gain has to be there too.
     """
-    new, old = _judged(candidate, shared), _judged(previous, shared)
-    if new is None or old is None:
-        return None
-    return _contributions(new, old), _contributions(old, new)
+    if _has_lengths(candidate, shared) and _has_lengths(previous, shared):
+        new, old = _judged(candidate, shared), _judged(previous, shared)
+        for taste in Taste:
+            yield paired(_contributions(new, old, taste), _contributions(old, new, taste))
 
 
-def _contributions(subject: Subject, other: Subject) -> Scores:
-    return lc_estimate(subject, [other], slope_deviation=JUDGE_DEVIATION).contributions
+def _contributions(subject: Subject, other: Subject, taste: Taste) -> Scores:
+    return lc_estimate(subject, [other], slope_deviation=JUDGE_DEVIATION, taste=taste).contributions
 
 
-def _judged(answered: Answered, shared: Sequence[str]) -> Subject | None:
-    if any(name not in answered.lengths for name in shared):
-        return None
+def _has_lengths(answered: Answered, shared: Sequence[str]) -> bool:
+    return all(name in answered.lengths for name in shared)
+
+
+def _judged(answered: Answered, shared: Sequence[str]) -> Subject:
     return {name: Judged(answered.scores[name], *answered.lengths[name]) for name in shared}
 
 

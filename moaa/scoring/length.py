@@ -11,7 +11,8 @@ points where they are 30 % shorter. So a decision must not rest on it alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, assert_never
 
 import numpy as np
 
@@ -29,6 +30,8 @@ FREE = 1e-4
 """Precision of the other terms' prior: it only keeps a clean sweep finite."""
 MOST_LOGIT = 5.0
 """A verdict of 0 or 1 counts as this many logits in a question's difficulty."""
+RATIO = 1.5
+"""The ratio of lengths that counts for as much as a difference of one scale counts at most."""
 LEAST_SCALE = 0.25
 """Of the baseline's mean length. Lengths are measured by their spread, as AlpacaEval does. Where all answers are about
 as long, that would make a word more in each count like a whole standard deviation. Public models have 0.33 to 0.74."""
@@ -48,6 +51,15 @@ Subject = Mapping[str, Judged]
 """One model's answers, by question."""
 
 
+class Taste(StrEnum):
+    """What of the lengths a judge goes by."""
+
+    DIFFERENCE = "Difference"
+    """tanh of the difference over its scale, as AlpacaEval fits it: far longer is liked no more than longer."""
+    RATIO = "Ratio"
+    """The logarithm of the ratio. Answers that are all longer by one ratio stand apart from skill only here."""
+
+
 @dataclass(frozen=True)
 class LcEstimate:
     rate: float
@@ -58,13 +70,19 @@ class LcEstimate:
     """Subjects that difficulty was read off; with 0 every question counts as equally hard."""
 
 
-def lc_estimate(subject: Subject, others: Sequence[Subject], *, slope_deviation: float = SLOPE_DEVIATION) -> LcEstimate:
+def lc_estimate(
+    subject: Subject,
+    others: Sequence[Subject],
+    *,
+    slope_deviation: float = SLOPE_DEVIATION,
+    taste: Taste = Taste.DIFFERENCE,
+) -> LcEstimate:
     """The win rate if every answer were as long as the baseline's, by a fixed slope and estimated difficulty.
 
-    logit P(win_i) = w tanh(d_i) + w_difficulty gamma_i + b, with d_i the difference of length over its scale and w from
-    a prior of mean SLOPE and `slope_deviation`. gamma_i is the mean over `others` of logit(score) - SLOPE tanh(d),
-    standardised over questions. Each subject counts from its own mean, so that one that lacks questions does not shift
-    the rest; a question that no other answered counts as average. The rate is the mean over questions of
+    logit P(win_i) = w r_i + w_difficulty gamma_i + b, with r_i the relative length by `taste` and w from a prior of
+    mean SLOPE and `slope_deviation`. gamma_i is the mean over `others` of logit(score) - SLOPE r_i, standardised over
+    questions. Each subject counts from its own mean, so that one that lacks questions does not shift the rest; a
+    question that no other answered counts as average. The rate is the mean over questions of
     sigmoid(w_difficulty gamma_i + b).
 
     Without any difference of length it is the raw win rate.
@@ -77,8 +95,8 @@ def lc_estimate(subject: Subject, others: Sequence[Subject], *, slope_deviation:
     if not names or y_Q.min() < 0 or y_Q.max() > 1:
         found = f"scores from {y_Q.min()} to {y_Q.max()}" if names else "no row"
         raise ValueError(f"{found}: a win rate needs scores in [0, 1]")
-    telling = [effort for other in others if (effort := _ease(other, names))]
-    columns = [_relative_length(subject, names), np.ones(len(names))]
+    telling = [effort for other in others if (effort := _ease(other, names, taste))]
+    columns = [_relative_length(subject, names, taste), np.ones(len(names))]
     gamma = _standardised(telling, names) if telling else None
     if gamma is not None:
         columns.append(gamma)
@@ -94,18 +112,24 @@ def lc_estimate(subject: Subject, others: Sequence[Subject], *, slope_deviation:
     )
 
 
-def _relative_length(subject: Subject, names: Sequence[str]) -> Floats:
-    """tanh of the difference of length over its scale; positive where the baseline is longer."""
+def _relative_length(subject: Subject, names: Sequence[str], taste: Taste) -> Floats:
+    """By what of the lengths the judge goes; positive where the baseline is longer."""
     own = np.array([subject[name].length for name in names])
     baseline = np.array([subject[name].baseline_length for name in names])
-    difference = baseline - own
-    spread = float(difference.std(ddof=1)) if len(names) > 1 else 0.0
-    scale = max(spread, LEAST_SCALE * float(baseline.mean())) or 1.0
-    relative: Floats = np.tanh(difference / scale)
+    match taste:
+        case Taste.DIFFERENCE:
+            difference = baseline - own
+            spread = float(difference.std(ddof=1)) if len(names) > 1 else 0.0
+            scale = max(spread, LEAST_SCALE * float(baseline.mean())) or 1.0
+            relative: Floats = np.tanh(difference / scale)
+        case Taste.RATIO:  # an empty answer counts as one character
+            relative = np.log(np.maximum(baseline, 1) / np.maximum(own, 1)) / np.log(RATIO)
+        case _:
+            assert_never(taste)
     return relative
 
 
-def _ease(other: Subject, names: Sequence[str]) -> Mapping[str, float]:
+def _ease(other: Subject, names: Sequence[str], taste: Taste) -> Mapping[str, float]:
     """How easily the subject won each of the questions, in logits from its mean; empty where that tells nothing, as of
     the baseline itself."""
     shared = [name for name in names if name in other]
@@ -114,7 +138,7 @@ def _ease(other: Subject, names: Sequence[str]) -> Mapping[str, float]:
     scores = np.array([other[name].score for name in shared])
     bound = 1 / (1 + np.exp(-MOST_LOGIT))
     clipped = np.clip(scores, 1 - bound, bound)
-    logits = np.log(clipped / (1 - clipped)) - SLOPE * _relative_length(other, shared)
+    logits = np.log(clipped / (1 - clipped)) - SLOPE * _relative_length(other, shared, taste)
     if np.ptp(logits) == 0:
         return {}
     return dict(zip(shared, logits - logits.mean(), strict=True))

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from math import exp, log
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from moaa.evaluate.told import decided, doubts, points
 from moaa.plan.evidence import Trial
 from moaa.plan.graph import build
 from moaa.plan.subjects import How, Subject, subjects
-from moaa.scoring.length import JUDGE_DEVIATION, Judged, lc_estimate
+from moaa.scoring.length import JUDGE_DEVIATION, Judged, Taste, lc_estimate
 
 
 def evaluation(rule: GateRule = GateRule.MEAN, min_gain: str = "0", *, names: tuple[str, ...] = ("m",)) -> Evaluation:
@@ -161,11 +163,29 @@ def test_longer_by_the_same_everywhere_is_no_gain() -> None:
     assert (decision.winner, decision.compared["sft"].controlled) == (None, ("m",))
 
 
+@pytest.mark.parametrize("rule", list(GateRule))
+def test_longer_by_one_ratio_before_a_judge_that_goes_by_it_is_no_gain(rule: GateRule) -> None:
+    """Half as much again everywhere; who is longer by more wins more often, and nothing else tells."""
+    rng = Random(3)
+    rows = []
+    for _ in range(300):
+        baseline = 1200 * exp(rng.gauss(0, 0.5))
+        own = 1.5 * baseline * exp(rng.gauss(0, 0.25))
+        won = 1 / (1 + exp(-1.5 * log(own / baseline) / log(1.5) - rng.gauss(0, 0.5)))
+        rows.append((won, own, baseline))
+    decision = decide(compared_with(BASELINE * 5), {"sft": compared_with(rows)}, evaluation(rule))
+    assert decision.compared["sft"].raw > 0.2
+    assert (decision.winner, decision.compared["sft"].controlled) == (None, ("m",))
+
+
 def test_a_gain_at_equal_length_is_the_difference_of_both_estimates() -> None:
     decision = decide(compared_with(BETTER), {"sft": compared_with(LONGER)}, evaluation())
     longer, better = ({str(i): Judged(*row) for i, row in enumerate(rows)} for rows in (LONGER, BETTER))
-    rates = [lc_estimate(a, [b], slope_deviation=JUDGE_DEVIATION).rate for a, b in ((longer, better), (better, longer))]
-    expected = rates[0] - rates[1]
+    expected = min(
+        lc_estimate(longer, [better], slope_deviation=JUDGE_DEVIATION, taste=taste).rate
+        - lc_estimate(better, [longer], slope_deviation=JUDGE_DEVIATION, taste=taste).rate
+        for taste in Taste
+    )
     assert expected < decision.compared["sft"].raw
     assert decision.compared["sft"].gain.mean == pytest.approx(expected, abs=1e-9)
 
