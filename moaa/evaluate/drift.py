@@ -35,17 +35,17 @@ class Drift:
     """Means over the questions that both students have the sign for."""
 
 
-Style = Mapping[Sign, float]
+Signs = Mapping[Sign, float]
 """Of one question's answers, mean over samples; signs that are not known are left out."""
 
 
-def style_of(row: ScoreRow) -> Style:
+def signs_of(row: ScoreRow) -> Signs:
     """A row of an earlier release has no sign but the length."""
     known = {Sign.LENGTH: row["length"], Sign.REFUSALS: row.get("refused"), Sign.REPETITION: row.get("repeated")}
     return {sign: value for sign, value in known.items() if value is not None}
 
 
-def drifts(benchmark: str, before: Sequence[Style], after: Sequence[Style]) -> Iterator[Drift]:
+def drifts(benchmark: str, before: Sequence[Signs], after: Sequence[Signs]) -> Iterator[Drift]:
     """Signs that changed beyond their bound; `before[i]` and `after[i]` are of one question."""
     for sign in Sign:
         pairs = [(old[sign], new[sign]) for old, new in zip(before, after, strict=True) if sign in old and sign in new]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from moaa.api.evaluation import MIN_QUESTIONS, Evaluation, GateRule
 from moaa.evaluate.bounds import bounded
-from moaa.evaluate.drift import Drift, Style, drifts, style_of
+from moaa.evaluate.drift import Drift, Signs, drifts, signs_of
 from moaa.evaluate.forgetting import forgotten
 from moaa.evaluate.statistics import Estimate, Scores, paired
 from moaa.plan.evidence import Trial
@@ -29,7 +29,7 @@ class Answered:
     scores: Scores
     lengths: Mapping[str, tuple[float, float]]
     """By row id: characters of its answer and of what that was compared with; only where both are known."""
-    styles: Mapping[str, Style]
+    signs: Mapping[str, Signs]
     """By row id: what its answer looks like, where that is known."""
 
 
@@ -83,7 +83,7 @@ def _answered(rows: Sequence[ScoreRow]) -> Answered:
     return Answered(
         {row["id"]: row["score"] for row in rows},
         {name: (own, other) for name, own, other in known if other is not None},
-        {row["id"]: style_of(row) for row in rows},
+        {row["id"]: signs_of(row) for row in rows},
     )
 
 
@@ -143,7 +143,7 @@ def compare(candidate: Student, previous: Student, evaluation: Evaluation, trial
 
 
 def _drifts(name: str, candidate: Student, previous: Student, questions: Sequence[str]) -> Iterator[Drift]:
-    before, after = ([student[name].styles.get(one, {}) for one in questions] for student in (previous, candidate))
+    before, after = ([student[name].signs.get(one, {}) for one in questions] for student in (previous, candidate))
     return drifts(name, before, after)
 
 

@@ -338,9 +338,9 @@ def test_what_changed_about_the_answers_is_named_and_bars_nobody(
 
 def test_rows_of_an_earlier_release_have_a_length_and_no_other_sign() -> None:
     row: Any = {"benchmark": "m", "model": "sft", "id": "1", "score": 1.0, "length": 5.0}
-    assert student_of([row], ["m"])["m"].styles == {"1": {Sign.LENGTH: 5.0}}
+    assert student_of([row], ["m"])["m"].signs == {"1": {Sign.LENGTH: 5.0}}
     newer: Any = {**row, "refused": 0.5, "repeated": None}
-    assert student_of([newer], ["m"])["m"].styles == {"1": {Sign.LENGTH: 5.0, Sign.REFUSALS: 0.5}}
+    assert student_of([newer], ["m"])["m"].signs == {"1": {Sign.LENGTH: 5.0, Sign.REFUSALS: 0.5}}
 
 
 def test_without_selection_the_last_trained_wins() -> None:
