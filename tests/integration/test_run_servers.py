@@ -51,7 +51,10 @@ async def test_an_endpoint_that_cuts_every_answer_is_named_and_may_be_used_all_t
         run.changes = taught(run, 12, whenCut="Use")
         ended = await run.run("--until", "i1-generate")
         assert ended.code == 0, ended.said
-        assert max(server.count("left", "right", "agg").values()) == 1
+        # What was under way when the first run ended was never recorded; all else was asked once.
+        again = [count for count in server.count("left", "right", "agg").values() if count > 1]
+        assert len(again) <= 3 * (12 - int(told[1])), "three calls a row that was still to come"
+        assert set(again) <= {2}
     warning = "model 'agg' ended 12 of 12 answers at their limit of tokens (aggregator: 12); raise maxTokens there"
     assert run.manifest("i1-generate").warnings == [warning]
     assert f"warning: i1-generate: {warning}" in ended.said
