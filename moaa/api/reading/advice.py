@@ -107,7 +107,11 @@ def trained_on_the_test(spec: Node) -> Iterator[str]:
 
 
 def verdict_markers(spec: Node) -> Iterator[str]:
-    """A general model has to be told the labels; one that was trained as a judge may know them."""
+    """A general model has to be told the labels; one that was trained as a judge may know them. Where log-probabilities
+    give every verdict, no words are read."""
+    judges = [judge for judge in (spec.at("judge"), *(b.at("judge") for b in benchmark_nodes(spec))) if judge.given]
+    if judges and all(judge.at("verdict").text == "LogProbs" for judge in judges):
+        return
     for name in ("metaJudge", "single"):
         prompt = spec.at("prompts", name)
         missing = [mark for mark in ("[[A]]", "[[B]]") if prompt.text and mark not in prompt.text]

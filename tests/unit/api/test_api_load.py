@@ -437,6 +437,17 @@ def test_advice(changes: dict[str, Any], phrase: str) -> None:
     assert any(phrase in sentence for sentence in warnings(owner)), warnings(owner)
 
 
+@pytest.mark.parametrize(("benchmarks", "is_said"), [("LogProbs", False), ("Text", True)])
+def test_labels_are_asked_for_only_where_a_verdict_is_read_from_words(benchmarks: str, is_said: bool) -> None:
+    changes = {
+        "spec__prompts": {"single": "{question}{answer_a}{answer_b}"},
+        "spec__judge__verdict": "LogProbs",
+        "spec__evaluation__selection__0__judge__verdict": benchmarks,
+    }
+    said = [sentence for sentence in warnings(resource(**changes)) if "never asks for" in sentence]
+    assert bool(said) is is_said
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
