@@ -117,7 +117,7 @@ class Health:
             *(text for judge, verdicts in self.judges.items() if (text := _judge(judge, verdicts))),
             *(text for judge, verdicts in self.judges.items() if (text := _mass(judge, verdicts))),
             *self._failed(usage),
-            *_cut(usage),
+            *self._cut(usage),
         ]
         return fitted(found)
 
@@ -134,6 +134,19 @@ class Health:
             if model not in named and failures.total() > OFTEN * asked:
                 told = _told(failures, _words(used, failures))
                 yield f"model {model!r} failed {failures.total()} times, with {asked} calls sent or reused {told}"
+
+    def _cut(self, usage: Mapping[str, TokenUsage]) -> Iterator[str]:
+        """A reply before a verdict by log-probabilities may be cut: none of its words are read."""
+        for model, used in usage.items():
+            weighed = model in self.judges and self.judges[model].weighed > 0
+            cut = Counter({role: n for role, n in used.cut.items() if not (weighed and role == Role.VERDICT)})
+            asked = used.calls + used.reused
+            if cut.total() > OFTEN * asked:
+                roles = ", ".join(f"{role}: {count}" for role, count in cut.most_common())
+                yield (
+                    f"model {model!r} ended {cut.total()} of {asked} answers at their limit of tokens ({roles}); "
+                    "raise maxTokens there"
+                )
 
 
 def _words(used: TokenUsage, failures: Counter[str]) -> str:
@@ -212,17 +225,6 @@ def _follows_length(verdicts: Verdicts) -> bool:
     return longer.total() >= LONGER * unequal.total() and all(
         at_least(longer[side], of=unequal[side], chance=LONGER_SOUND) < ALPHA for side in "AB"
     )
-
-
-def _cut(usage: Mapping[str, TokenUsage]) -> Iterator[str]:
-    for model, used in usage.items():
-        asked, cut = used.calls + used.reused, Counter(used.cut)
-        if cut.total() > OFTEN * asked:
-            roles = ", ".join(f"{role}: {count}" for role, count in cut.most_common())
-            yield (
-                f"model {model!r} ended {cut.total()} of {asked} answers at their limit of tokens ({roles}); "
-                "raise maxTokens there"
-            )
 
 
 def fitted(found: Sequence[str]) -> list[str]:

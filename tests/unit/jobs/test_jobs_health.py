@@ -136,6 +136,15 @@ def test_a_judge_that_would_write_something_else_is_named_with_the_mass_of_its_l
     assert "gives the letters A and B 27 % of its probability, over 40 verdicts" in mass
 
 
+def test_a_cut_reply_before_a_letter_is_no_fault_and_other_cuts_are() -> None:
+    usage = {"j": TokenUsage(calls=80, cut={"verdict": 40})}
+    assert not [said for said in told(weighed(0.6, 0.99), usage) if "limit of tokens" in said]
+    assert [said for said in told(judgements({"j": sound}, 40), usage) if "limit of tokens" in said]
+    usage = {"j": TokenUsage(calls=80, cut={"verdict": 40, "proposer": 30})}
+    [said] = [said for said in told(weighed(0.6, 0.99), usage) if "limit of tokens" in said]
+    assert "ended 30 of 80 answers at their limit of tokens (proposer: 30)" in said
+
+
 def test_verdicts_in_words_have_no_mass_to_miss() -> None:
     assert told(judgements({"j": sound}, 40)) == []
 
