@@ -255,6 +255,55 @@ def test_packing_is_refused_where_rows_would_see_each_other(student: Path) -> No
     assert not packing_is_exact(ignores_positions, **ask)
 
 
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_positions_are_as_exact_in_bf16_as_in_a_plain_model(student: Path, zero_stage: int) -> None:
+    """ZeRO-3 loads all tensors in the training precision; rotary tables must not be."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.worker.export import probe
+    from moaa_jobs.training.worker.model import scoring_model
+
+    spec = resource(student, student, workers=1, sft={"precision": "BF16", "zeroStage": zero_stage}, dpo={})
+    assert spec.spec.training.sft is not None
+    plain = AutoModelForCausalLM.from_pretrained(student, dtype=torch.bfloat16).eval()
+    wanted = dict(plain.named_buffers())
+    with scoring_model(student, spec.spec.training.sft, torch.device("cpu")) as model:
+        found = dict(model.named_buffers())
+        assert found.keys() == wanted.keys()
+        for name, table in wanted.items():
+            assert table.dtype is torch.float32
+            assert torch.equal(found[name], table), name
+        ids = [7, 8, 9, 10]
+        torch.testing.assert_close(
+            probe(model, ids, torch.device("cpu")), probe(plain, ids, torch.device("cpu")), rtol=0, atol=1e-2
+        )
+
+
+def test_an_export_whose_far_positions_are_off_is_refused(student: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.worker import export
+
+    spec = resource(student, student, sft={}, dpo={}).spec.training.sft
+    assert spec is not None
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for layer in model.model.layers:  # so that attention, and with it the distance, matters as in a real model
+            layer.self_attn.q_proj.weight *= 40
+            layer.self_attn.k_proj.weight *= 40
+    model.save_pretrained(tmp_path / "saved")
+    export.arrange(tmp_path / "saved", student, tmp_path / "model", spec)
+    near = export.probe(model, [7, 8, 9, 10], torch.device("cpu"))
+    export.verify(tmp_path / "model", [7, 8, 9, 10], near, spec)
+    rotary = model.model.rotary_emb
+    rotary.inv_freq = rotary.inv_freq.bfloat16().float()
+    trained = export.probe(model, [7, 8, 9, 10], torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="logits differ"):
+        export.verify(tmp_path / "model", [7, 8, 9, 10], trained, spec)
+
+
 def test_an_export_that_does_not_give_the_trained_logits_is_refused(student: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

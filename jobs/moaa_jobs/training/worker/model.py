@@ -26,10 +26,11 @@ _TABLES = ("*rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias")
 
 
 def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
-    """The weights in the training precision. Sharded on arrival under ZeRO-3, if training arguments exist.
+    """The weights in the training precision, tables of positions in FP32. Sharded on arrival under ZeRO-3, if training
+    arguments exist.
 
     Raises:
-        DataError: a tensor is missing, of another shape, or of no use to the model.
+        DataError: a tensor is missing, of another shape, or of no use to the model, or a table cannot be computed.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -41,7 +42,30 @@ def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
         ignore_mismatched_sizes=True, output_loading_info=True,
     )  # fmt: skip
     _check_loaded(folder, found)
+    _compute_tables(folder, model)
     return model
+
+
+def _compute_tables(folder: Path, model: "PreTrainedModel") -> None:
+    """Rotary frequencies once more, in FP32: loading under ZeRO-3 makes every tensor in the training precision, and at
+    position 4,095 a frequency in BF16 is radians off."""
+    for name, module in model.named_modules():
+        tables = [table for table in module._buffers if "inv_freq" in table]
+        if not tables:
+            continue
+        try:
+            computed = dict(type(module)(module.config).named_buffers(recurse=False))  # type: ignore[operator,arg-type]
+        except (AttributeError, TypeError):  # made of something else than the configuration
+            computed = {}
+        for table in tables:
+            present = module.get_buffer(table)
+            exact = computed.get(table, present)
+            if exact.dtype is not torch.float32 or exact.shape != present.shape:
+                raise DataError(
+                    f"{folder}: {name}.{table} is {exact.dtype} and cannot be computed again for {type(module).__name__}, "
+                    "so far positions would be off; use zeroStage 2, or precision FP32"
+                )
+            setattr(module, table, exact.to(present.device))
 
 
 def load_together(folder: Path, spec: Optimization, device: torch.device) -> "PreTrainedModel":
