@@ -99,15 +99,15 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
 
 
 def carry_out(
-    student: Path, folder: Path, objective: Any, collator: Any, bins: Any
+    student: Path, folder: Path, objective: Any, collator: Any, bins: Any, *, steps: int = 2, callbacks: Any = ()
 ) -> tuple[list[dict[str, float]], Any]:
-    """Two steps of an objective over these bins."""
+    """Steps of an objective over these bins."""
     from moaa_jobs.training.rows.tokenizer import load_tokenizer
     from moaa_jobs.training.worker import trainers
     from moaa_jobs.training.worker.model import load_model
 
     common = trainers.common_arguments(
-        objective.spec, output_dir=folder, steps=2, accumulation=bins.accumulation, seed=0, on_gpu=False
+        objective.spec, output_dir=folder, steps=steps, accumulation=bins.accumulation, seed=0, on_gpu=False
     )
     args = objective.arguments(common)
     trainer = trainers.build(
@@ -116,9 +116,9 @@ def carry_out(
         args,
         bins=bins.bins,
         collator=collator,
-        schedule=trainers.Schedule(steps=2, warmup_steps=0),
+        schedule=trainers.Schedule(steps=steps, warmup_steps=0),
         tokenizer=load_tokenizer(student),
-        callbacks=[],
+        callbacks=list(callbacks),
     )
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -142,6 +142,30 @@ def test_the_loss_is_the_mean_over_trained_tokens_only(student: Path, tmp_path: 
             for start, end in zip(spans[::2], spans[1::2], strict=True):
                 trained += logps[start - 1 : end - 1].tolist()
         assert entry["loss"] == pytest.approx(-sum(trained) / len(trained), rel=1e-5)
+
+
+def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(student: Path, tmp_path: Path) -> None:
+    from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.shared.checkpoints import SavedState
+    from moaa_jobs.training.shared.messages import TrainingRefused
+    from moaa_jobs.training.worker import trainers
+    from moaa_jobs.training.worker.callbacks import StepRecorder
+    from moaa_jobs.training.worker.objective import Conversations
+
+    table = sft_table(student)
+    wild = {"microBatchSize": 8, "learningRate": "1e30", "checkpointSteps": 2, "zeroStage": 2}
+    spec = resource(tmp_path, student, workers=1, sft=wild, dpo={}).spec.training.sft
+    assert spec is not None
+    steps = batches(ROWS, epochs=Decimal(4), batch_size=8, seed=0)
+    recorder = StepRecorder(SavedState(), steps_an_epoch=2, tokens_seen=list(range(len(steps))), report=lambda *_: None)
+    collator = trainers.SftCollator(table, pad_id=0, packed=False)
+    bins = lay_out(steps, workers=1, micro_batch_size=8)
+    with pytest.raises(
+        TrainingRefused, match=r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss"
+    ) as caught:
+        carry_out(student, tmp_path, Conversations(spec), collator, bins, steps=len(steps), callbacks=[recorder])
+    assert [row.is_sound for row in recorder.curve] == [True, False, False, False]
+    assert not list(tmp_path.glob("checkpoint-*")), "step 2 would have had one, of ruined weights"
 
 
 def test_neither_micro_batches_nor_packing_change_the_result(student: Path, tmp_path: Path) -> None:

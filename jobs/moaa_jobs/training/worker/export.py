@@ -23,7 +23,7 @@ _NOT_COPIED = (
 )  # fmt: skip
 PROBE_TOKENS = 64
 FAR = 4096
-"""Where the probe's positions end, if the model goes as far. Rotary tables that are off show at great distances only."""
+"""Where the probe's positions end, if the model goes as far. Rotary tables that are off show at great distances."""
 
 
 def arrange(saved: Path, source: Path, folder: Path, spec: Optimization, *, chat_template: str | None = None) -> None:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from moaa.api.training import Optimization, Precision
 from moaa.errors import DataError
-from moaa_jobs.training.shared.messages import WeightsRefused
+from moaa_jobs.training.shared.messages import TrainingRefused
 from moaa_jobs.training.worker.deepspeed import scoring_config
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _compute_tables(folder: Path, model: "PreTrainedModel") -> None:
         if not tables:
             continue
         try:
-            computed = dict(type(module)(module.config).named_buffers(recurse=False))  # type: ignore[operator,arg-type]
+            computed = dict(type(module)(module.config).named_buffers(recurse=False))
         except (AttributeError, TypeError):  # made of something else than the configuration
             computed = {}
         for table in tables:
@@ -62,8 +62,8 @@ def _compute_tables(folder: Path, model: "PreTrainedModel") -> None:
             exact = computed.get(table, present)
             if exact.dtype is not torch.float32 or exact.shape != present.shape:
                 raise DataError(
-                    f"{folder}: {name}.{table} is {exact.dtype} and cannot be computed again for {type(module).__name__}, "
-                    "so far positions would be off; use zeroStage 2, or precision FP32"
+                    f"{folder}: {name}.{table} is {exact.dtype} and cannot be computed again for "
+                    f"{type(module).__name__}, so far positions would be off; use zeroStage 2, or precision FP32"
                 )
             setattr(module, table, exact.to(present.device))
 
@@ -72,7 +72,7 @@ def load_together(folder: Path, spec: Optimization, device: torch.device) -> "Pr
     """`load_model` on every rank at once. If one refuses, all refuse; otherwise the others would wait for ever.
 
     Raises:
-        WeightsRefused: the DataError of `load_model`, here or on another rank.
+        TrainingRefused: the DataError of `load_model`, here or on another rank.
     """
     model, problem = None, f"{folder}: the weights of another machine of this training cannot be loaded"
     try:
@@ -82,7 +82,7 @@ def load_together(folder: Path, spec: Optimization, device: torch.device) -> "Pr
     refused = torch.tensor([model is None], dtype=torch.int32, device=device)
     dist.all_reduce(refused, op=dist.ReduceOp.MAX)
     if refused.item() or model is None:
-        raise WeightsRefused(problem)
+        raise TrainingRefused(problem)
     return model
 
 
