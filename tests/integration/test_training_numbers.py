@@ -160,9 +160,8 @@ def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(studen
     recorder = StepRecorder(SavedState(), steps_an_epoch=2, tokens_seen=list(range(len(steps))), report=lambda *_: None)
     collator = trainers.SftCollator(table, pad_id=0, packed=False)
     bins = lay_out(steps, workers=1, micro_batch_size=8)
-    with pytest.raises(
-        TrainingRefused, match=r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss"
-    ) as caught:
+    words = r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss .* lower learningRate"
+    with pytest.raises(TrainingRefused, match=words):
         carry_out(student, tmp_path, Conversations(spec), collator, bins, steps=len(steps), callbacks=[recorder])
     assert [row.is_sound for row in recorder.curve] == [True, False, False, False]
     assert not list(tmp_path.glob("checkpoint-*")), "step 2 would have had one, of ruined weights"
