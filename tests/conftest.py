@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Modules stay until the end: a collector that walks all of them again and again takes a tenth of the tests' time."""
+    """Modules stay until the end. A collector that walks them again and again takes a tenth of the tests' time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
