@@ -112,11 +112,12 @@ class Trail:
                 heard.bias += row["probability"] - 0.5
                 heard.mass += row["mass"]
         forward, backward = _verdicts(said, "ab"), _verdicts(said, "ba")
-        for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
-            self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
-        together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
-        key = place.benchmark, place.model
-        self.methods[key] = self.methods.get(key, Orders()) + together
+        if forward and backward:  # a benchmark may ask in one order only
+            for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
+                self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
+            together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
+            key = place.benchmark, place.model
+            self.methods[key] = self.methods.get(key, Orders()) + together
         self._draw(place, said)
 
     def _draw(self, place: Place, said: tuple[JudgementRow, ...]) -> None:
