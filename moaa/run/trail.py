@@ -5,6 +5,7 @@ Drawn are those with the smallest digests of seed and place, so that the same ta
 parts it has.
 """
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -117,9 +118,15 @@ class Trail:
             together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
             key = place.benchmark, place.model
             self.methods[key] = self.methods.get(key, Orders()) + together
+        self._draw(place, said)
+
+    def _draw(self, place: Place, said: tuple[JudgementRow, ...]) -> None:
         rank = sha256(repr((self.seed, *place)).encode()).digest()
-        kept = [*self.drawn.get(place.benchmark, ()), Drawn(rank, place, said)]
-        self.drawn[place.benchmark] = sorted(kept, key=lambda one: one.rank)[:KEPT]
+        kept = self.drawn.setdefault(place.benchmark, [])
+        if len(kept) == KEPT and rank > kept[-1].rank:
+            return  # as nearly every comparison of a large table
+        insort(kept, Drawn(rank, place, said), key=lambda one: one.rank)
+        del kept[KEPT:]
 
 
 def _place(row: JudgementRow) -> Place:
