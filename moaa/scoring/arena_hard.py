@@ -21,6 +21,7 @@ from moaa.scoring.bootstrap import interval
 STRONG = 3
 """Games that a strong verdict counts as."""
 _LABEL = re.compile(r"\[\[([AB<>=]+)\]\]")
+_SINGLE = re.compile(r"\[([AB<>=]+)\]")
 
 
 class Label(StrEnum):
@@ -33,9 +34,19 @@ class Label(StrEnum):
     B_MUCH = "B>>A"
 
 
+_MIRRORED = {
+    "A<<B": Label.B_MUCH,
+    "A<B": Label.B_BETTER,
+    "B=A": Label.EQUAL,
+    "B<A": Label.A_BETTER,
+    "B<<A": Label.A_MUCH,
+}
+"""How a judge may also write them; v2.0 knows them."""
+
+
 class Version(StrEnum):
     """v0.1 takes a reply with two different labels for none, and a game without a label costs itself. In v2.0 the last
-    label counts, and a game without one costs its question."""
+    label counts, in small letters or single brackets too, and a game without one costs its question."""
 
     V0_1 = "v0.1"
     V2_0 = "v2.0"
@@ -75,10 +86,25 @@ class ArenaHard:
 
 def label_of(reply: str, version: Version) -> Label | None:
     """The verdict in double brackets, such as `[[A>B]]`; None where there is none that counts."""
-    found = _LABEL.findall(reply)
-    if not found or (version is Version.V0_1 and len(set(found)) > 1):
-        return None
-    return next((label for label in Label if label == found[-1]), None)
+    match version:
+        case Version.V0_1:
+            found = set(_LABEL.findall(reply))
+            return _known(found.pop()) if len(found) == 1 else None
+        case Version.V2_0:
+            text = reply.upper()
+            listed = _LABEL.findall(text) or _SINGLE.findall(text)
+            return _known(listed[-1]) or _MIRRORED.get(listed[-1]) if listed else None
+        case _:
+            assert_never(version)
+
+
+def is_labelled(reply: str) -> bool:
+    """Whether v0.1 sees an end of the judgement in it. One without is asked to go on; one with two labels is not."""
+    return _LABEL.search(reply) is not None
+
+
+def _known(text: str) -> Label | None:
+    return next((label for label in Label if label == text), None)
 
 
 def game(question: str, label: Label, *, model_is_a: bool) -> Game:
