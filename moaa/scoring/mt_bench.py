@@ -4,19 +4,14 @@ Source: Zheng et al. 2023 (arXiv 2306.05685); FastChat at 0e6d3e4b. A turn witho
 mean, as there (-1), and counted. The interval is over questions, whose turns stay together.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from moaa.benchmark.mt_bench import HIGHEST, LOWEST
 from moaa.scoring.bootstrap import interval
 
-REFERENCE_CATEGORIES = frozenset({"math", "reasoning", "coding"})
-"""Judged with a reference answer. By category: nine questions of others hold a reference that no judge is shown."""
-LOWEST, HIGHEST = 1.0, 10.0
-_DOUBLE = re.compile(r"\[\[(\d+\.?\d*)\]\]")
-_SINGLE = re.compile(r"\[(\d+\.?\d*)\]")
 K = TypeVar("K")
 
 
@@ -42,18 +37,6 @@ class MtBench:
     """That the score rests on."""
     missing: int
     """Turns without a grade."""
-
-
-def grade_of(reply: str) -> float | None:
-    """The first number in double brackets, such as `[[7]]`, or else in single ones; None where there is none, or it is
-    no grade.
-
-    >>> grade_of("Fair. Rating: [[6.5]]"), grade_of("[8]"), grade_of("[[85]]")
-    (6.5, 8.0, None)
-    """
-    found = _DOUBLE.search(reply) or _SINGLE.search(reply)
-    grade = float(found[1]) if found else None
-    return grade if grade is not None and LOWEST <= grade <= HIGHEST else None
 
 
 def mt_bench(grades: Sequence[Grade], *, resamples: int, confidence: float) -> MtBench:

@@ -6,7 +6,6 @@ once, since w is the judge's taste and no single model shows it. z_ik is (model'
 Source: Arena-Hard (`utils_math.py` of arena-hard-auto at efc012e), after the style control of Chatbot Arena.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,33 +14,13 @@ from typing import NamedTuple, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from moaa.scoring.arena_hard import Game
+from moaa.benchmark.arena_labels import Game
+from moaa.benchmark.style import Style
 from moaa.scoring.logistic import Floats, Prior, fit, sigmoid
 
 RIDGE = 1e-6
 """Precision of the prior for each unit of weight. The authors' fit has L2 with C = 1, which moves rates by less than
 0.1 points at 500 questions."""
-_FENCED = re.compile(r"```[^`]*```")
-_HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE)
-_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
-
-
-class Style(NamedTuple):
-    """Of one answer."""
-
-    length: int
-    """Tokens as published (GPT-4's tokenizer); characters do as well, if both sides are counted alike."""
-    headers: int
-    items: int
-    """Of lists."""
-    bold: int
-
-
-def style_of(answer: str, *, length: int) -> Style:
-    """Counts of Markdown outside fenced code."""
-    text = _FENCED.sub("", answer)
-    return Style(length, len(_HEADER.findall(text)), len(_ITEM.findall(text)), len(_BOLD.findall(text)))
 
 
 class Taste(NamedTuple):

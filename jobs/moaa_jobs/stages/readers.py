@@ -12,12 +12,14 @@ from typing import assert_never
 from moaa.api import STUDENT, MoAA
 from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import Answers
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
 from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture
 from moaa.api.prompts import PLACEHOLDERS, effective, render
 from moaa.asking.load import written
 from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
+from moaa.benchmark.arena_hard import ArenaHardMeasure
 from moaa.benchmark.measures import judging_alone
+from moaa.benchmark.mt_bench import TURNS, MtBenchMeasure
 from moaa.conversation import Conversation, Message
 from moaa.judge.methods import method_of
 from moaa.judge.mixture import EVALUATION_TOKENS
@@ -207,6 +209,12 @@ def _benchmark(benchmark: AnyBenchmark, resource: MoAA) -> Iterator[Reader]:
         case AlpacaEval():
             judge, prompts = judging_alone(benchmark.judge_model), AlpacaEvalMeasure.prompts
             yield from _judge(table, judge, resource, View.EXCHANGE, (most,), prompts)
+        case ArenaHard():
+            judge, prompts = judging_alone(benchmark.judge_model), ArenaHardMeasure.prompts
+            yield from _judge(table, judge, resource, View.EXCHANGE, (most,), prompts)
+        case MtBench():
+            judge, prompts = judging_alone(benchmark.judge_model), MtBenchMeasure.prompts
+            yield from _judge(table, judge, resource, View.EXCHANGE, (most,) * TURNS, prompts)
         case _:
             assert_never(benchmark)
     for name in dict.fromkeys(_declared(name, resource) for name in names):

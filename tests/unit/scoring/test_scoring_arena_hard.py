@@ -7,18 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.scoring.arena_hard import (
-    Game,
-    Label,
-    Unit,
-    Version,
-    arena_hard,
-    game,
-    games_of,
-    is_labelled,
-    label_of,
-    win_rate,
-)
+from moaa.benchmark.arena_labels import Game, Label, Version, game, games_of, is_labelled, label_of, win_rate
+from moaa.scoring.arena_hard import Unit, arena_hard
 from moaa.scoring.logistic import Prior, fit
 
 HOW = {"resamples": 400, "confidence": 0.95}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from moaa.scoring.mt_bench import Grade, grade_of, mt_bench
+from moaa.benchmark.mt_bench import grade_of
+from moaa.scoring.mt_bench import Grade, mt_bench
 
 GRADES = [
     Grade("81", "writing", 1, 9.0),

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from moaa.scoring.arena_hard import Game, win_rate
+from moaa.benchmark.arena_labels import Game, win_rate
+from moaa.benchmark.style import Style, style_of
 from moaa.scoring.logistic import sigmoid
-from moaa.scoring.style import Level, Played, Style, style_controlled, style_of
+from moaa.scoring.style import Level, Played, style_controlled
 
 PLAIN = Style(99, 0, 0, 0)
 
