@@ -60,13 +60,13 @@ class ArenaHard(Benchmark):
 
     type: Literal["ArenaHard"]
     version: Literal["v0.1", "v2.0"]
-    """How labels count. v0.1: a judge that stops without one is asked to go on; two different ones are none; a game
-    without one is left out. v2.0: the last one counts; a question with a game without one is left out."""
+    """Whose rules for labels. v0.1: a judge that stops without one is asked to go on; two different ones are none; a
+    game without one is left out. v2.0: the last one counts; a question with a game without one is left out."""
     category: QuestionCategory | None = None
     """Ask questions of this category only: v2.0 has two, each with a baseline of its own. None: all."""
     answers: FileSource
-    """Joined by uid or question_id. ArenaHard: the baseline's file in model_answer. MtBench: the judge's references,
-    reference_answer/gpt-4.jsonl; questions of math, reasoning and coding need them, others are judged without."""
+    """The baseline's answers, a file of model_answer; with MtBench the references, reference_answer/gpt-4.jsonl, which
+    questions of math, reasoning and coding need. Joined by uid or question_id."""
     judge_model: BenchmarkJudge
     judge_system: Template | None = None
     """System message of the judge, such as the published one; None: none."""
