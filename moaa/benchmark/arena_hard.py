@@ -5,7 +5,7 @@ In the first game the baseline's answer is A, in the second it is B. Source: Li 
 fit into the judge's window costs its game. A reply that was cut has no label (our choice; the authors read it).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -105,7 +105,7 @@ class ArenaHardMeasure:
     async def _play(self, pair: Ordered, asker: Asker) -> Judgement:
         """One game. Raises CallError: a failure that may pass; ModelAbsent."""
         model = decider(self.judge)
-        messages = _messages(pair, self.benchmark.judge_system, asker)
+        messages = game_messages(pair, asker.prompts, system=self.benchmark.judge_system)
         [reply] = await gather_calls([asker.ask(model.model, messages, model)])
         if isinstance(reply, CallError):
             return Judgement(pair.order, Role.VERDICT, model.model, "", failure=str(reply.reason))
@@ -130,9 +130,10 @@ class ArenaHardMeasure:
         )
 
 
-def _messages(pair: Ordered, system: str | None, asker: Asker) -> Conversation:
+def game_messages(pair: Ordered, prompts: Mapping[str, str], *, system: str | None) -> list[Message]:
+    """What the judge is asked in one game; `system` is its system message, None: it has none."""
     values = {"question": pair.question, "answer_a": pair.first, "answer_b": pair.second}
-    asked = Message(role="user", content=render(asker.prompts["arena_hard"], values, asker.prompts))
+    asked = Message(role="user", content=render(prompts["arena_hard"], values, prompts))
     return [Message(role="system", content=system), asked] if system else [asked]
 
 

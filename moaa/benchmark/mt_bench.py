@@ -7,7 +7,7 @@ once and drops the turn).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -31,6 +31,8 @@ REFERENCE_CATEGORIES = frozenset({"math", "reasoning", "coding"})
 LOWEST, HIGHEST = 1.0, 10.0
 _DOUBLE = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 _SINGLE = re.compile(r"\[(\d+\.?\d*)\]")
+Turns = Sequence[tuple[str, str]]
+"""What the user said and what was replied, turn by turn."""
 TURNS = 2
 """Of a question, for the forecast."""
 INSTRUCTION_TOKENS = 250
@@ -120,11 +122,9 @@ class MtBenchMeasure:
         detail = MtDetail(category=facts.category, grades=grades)
         return Scored(sum(grades) / len(grades) / HIGHEST, said, detail=detail.model_dump())
 
-    async def _grade(
-        self, turns: Sequence[tuple[str, str]], references: Sequence[str] | None, asker: Asker
-    ) -> Judgement:
+    async def _grade(self, turns: Turns, references: Sequence[str] | None, asker: Asker) -> Judgement:
         """Of the last turn. Raises CallError: a failure that may pass; ModelAbsent."""
-        messages = _messages(turns, references, self.benchmark.judge_system, asker)
+        messages = grade_messages(turns, references, asker.prompts, system=self.benchmark.judge_system)
 
         async def ask(model: JudgeModel, key: str) -> Fitting:
             return Fitting(await asker.ask(model.model, messages, model, key=key), messages)
@@ -168,10 +168,16 @@ def _whole_grade(reply: Reply) -> float | None:
     return None if reply.is_cut else grade_of(reply.text)
 
 
-def _messages(
-    turns: Sequence[tuple[str, str]], references: Sequence[str] | None, system: str | None, asker: Asker
-) -> Conversation:
-    prompts, number = asker.prompts, str(len(turns))
+def grade_messages(
+    turns: Turns,
+    references: Sequence[str] | None,
+    prompts: Mapping[str, str],
+    *,
+    system: str | None,
+) -> list[Message]:
+    """What the judge is asked of the last turn; `turns` are questions and replies up to it, `references` by turn, None
+    where it is judged without; `system` is the judge's system message, None: it has none."""
+    number = str(len(turns))
     conversation = "".join(
         render(prompts["exchange"], {"number": str(n), "question": question, "answer": answer}, prompts)
         for n, (question, answer) in enumerate(turns, start=1)

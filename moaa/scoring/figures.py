@@ -93,6 +93,8 @@ def _alpaca_eval(rows: Sequence[ScoreRow], *, resamples: int, confidence: float)
 def _arena_hard(version: Version, rows: Sequence[ScoreRow], *, resamples: int, confidence: float) -> list[Figure]:
     """The published score, the same by category where there are several, and at equal style."""
     played = [(row["id"], ArenaDetail.model_validate(one)) for row in rows for one in details(row)]
+    if not played:  # rows of another benchmark that had this name
+        return []
     name = f"Arena-Hard {version}"
 
     def rate(title: str, some: Sequence[tuple[str, ArenaDetail]], note: str = "") -> tuple[Figure, int]:
@@ -144,6 +146,8 @@ def _mt_bench(rows: Sequence[ScoreRow], *, resamples: int, confidence: float) ->
         noted = [MtDetail.model_validate(one) for one in details(row)]
         for turn, of_turn in enumerate(zip(*(one.grades for one in noted), strict=True), start=1):
             grades.append(Grade(row["id"], noted[0].category, turn, sum(of_turn) / len(of_turn)))
+    if not grades:  # rows of another benchmark that had this name
+        return []
     found = mt_bench(grades, resamples=resamples, confidence=confidence)
     note = "comparable with others' for the official questions, references, judge and judge's prompt only"
     return [
