@@ -111,7 +111,7 @@ def _arena_hard(version: Version, rows: Sequence[ScoreRow], *, resamples: int, c
     return [
         whole,
         *(rate(f"{name}, {of}", some)[0] for of, some in parts if len(parts) > 1),
-        _at_equal_style(name, version, played),
+        _at_equal_style(name, version, played, resamples=resamples, confidence=confidence),
         Figure(f"{name}, games without a label", float(dropped), unit=Unit.COUNT),
     ]
 
@@ -120,7 +120,9 @@ LEAST_WON = 50
 """Games won, and games lost, that style control needs: ten for each of its five weights (Peduzzi et al. 1996)."""
 
 
-def _at_equal_style(name: str, version: Version, details: Sequence[tuple[str, ArenaDetail]]) -> Figure:
+def _at_equal_style(
+    name: str, version: Version, details: Sequence[tuple[str, ArenaDetail]], *, resamples: int, confidence: float
+) -> Figure:
     """Fitted over the one model's own games: answers that are longer for some questions than for others show whether
     the judge pays for it."""
     games = [
@@ -134,9 +136,10 @@ def _at_equal_style(name: str, version: Version, details: Sequence[tuple[str, Ar
         note = f"needs {LEAST_WON} games won and as many lost, and there are {fewest} of one"
         return Figure(title, None, note=note)
     found = style_controlled({name: games}, Level.BASELINE)
-    return Figure(
-        title, found.rates[name], note="if both answers had as many characters, headers, lists and bold parts"
-    )
+    parts = found.contributions[name]
+    low, high = interval(parts, [1.0] * len(parts), resamples=resamples, confidence=confidence) or (None, None)
+    note = "as if both answers had as many characters, headers, list items and bold parts"
+    return Figure(title, found.rates[name], low, high, note=note)
 
 
 def _mt_bench(rows: Sequence[ScoreRow], *, resamples: int, confidence: float) -> list[Figure]:

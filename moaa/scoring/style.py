@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moaa.benchmark.arena_labels import Game
 from moaa.benchmark.style import Style
-from moaa.scoring.logistic import Floats, Prior, fit, sigmoid
+from moaa.scoring.logistic import Floats, Prior, cluster_contributions, fit, sigmoid
 
 RIDGE = 1e-6
 """Precision of the prior for each unit of weight. The authors' fit has L2 with C = 1, which moves rates by less than
@@ -55,6 +55,8 @@ class Played:
 class StyleControlled:
     rates: Mapping[str, float]
     """By model, between 0 and 1."""
+    contributions: Mapping[str, Sequence[float]]
+    """By model, one for each question that anybody played; their mean is the rate. Resample these for its interval."""
     taste: Taste
 
 
@@ -78,10 +80,18 @@ def style_controlled(played: Mapping[str, Sequence[Played]], level: Level) -> St
     x_GC = np.concatenate([own_GM, style_GK], axis=1)  # noqa: N806
     y_G = np.array([one.game.score for _, one in listed])  # noqa: N806
     prior = Prior(np.zeros(x_GC.shape[1]), np.full(x_GC.shape[1], RIDGE * weights_G.sum()))
-    found = fit(x_GC, y_G, prior, weights_G).weights_C
-    rates = sigmoid(found[: len(names)])
-    taste = np.where(used, found[len(names) :], 0.0)
-    return StyleControlled(dict(zip(names, map(float, rates), strict=True)), Taste(*map(float, taste)))
+    found = fit(x_GC, y_G, prior, weights_G)
+    rates = sigmoid(found.weights_C[: len(names)])
+    taste = np.where(used, found.weights_C[len(names) :], 0.0)
+    numbers = {question: k for k, question in enumerate(dict.fromkeys(one.game.question for _, one in listed))}
+    cluster_G = np.array([numbers[one.game.question] for _, one in listed])  # noqa: N806
+    alone_MC = np.eye(len(names), x_GC.shape[1])  # noqa: N806  each model at equal style
+    parts = [cluster_contributions(found, cluster_G, at_C).tolist() for at_C in alone_MC]
+    return StyleControlled(
+        dict(zip(names, map(float, rates), strict=True)),
+        dict(zip(names, parts, strict=True)),
+        Taste(*map(float, taste)),
+    )
 
 
 def _difference(one: Played) -> list[float]:
