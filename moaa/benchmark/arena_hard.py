@@ -81,11 +81,7 @@ class ArenaHardMeasure:
         baseline, facts = row["answer"], row.get("facts")
         assert baseline is not None, f"row {row['id']}: stage-data refuses questions without the baseline's answer"
         assert facts is not None, f"row {row['id']}: stage-data gives every question its category"
-        games = (
-            ("game1", Ordered(question, baseline, mine, "ba")),
-            ("game2", Ordered(question, mine, baseline, "ab")),
-        )
-        said = tuple(await gather_all(self._play(pair, asker.at(name)) for name, pair in games))
+        said = await self.play(question, mine, baseline, asker)
         first, second = (Label(one.label) if one.label else None for one in said)
         counted, _ = games_of({row["id"]: (first, second)}, self.version)
         if not counted:
@@ -102,7 +98,20 @@ class ArenaHardMeasure:
     def version(self) -> Version:
         return Version(self.benchmark.version)
 
-    async def _play(self, pair: Ordered, asker: Asker) -> Judgement:
+    async def play(self, question: str, answer: str, baseline: str, asker: Asker) -> tuple[Judgement, ...]:
+        """Both games; in terms of the judgements' orders, a is `answer`.
+
+        Raises:
+            CallError: a failure that may pass.
+            ModelAbsent: both raised after every call that can be made now was made.
+        """
+        games = (
+            ("game1", Ordered(question, baseline, answer, "ba")),
+            ("game2", Ordered(question, answer, baseline, "ab")),
+        )
+        return tuple(await gather_all(self._game(pair, asker.at(name)) for name, pair in games))
+
+    async def _game(self, pair: Ordered, asker: Asker) -> Judgement:
         """One game. Raises CallError: a failure that may pass; ModelAbsent."""
         model = decider(self.judge)
         messages = game_messages(pair, asker.prompts, system=self.benchmark.judge_system)

@@ -99,5 +99,14 @@ async def test_arena_hard_and_mt_bench_stand_in_the_report_as_papers_print_them(
     assert "MT-Bench, stem" not in found, "one of its turns has no grade"
     failures = {failure["reason"]: failure["rows"] for failure in summary["failures"]}
     assert failures == {"no-verdict": 2}
-    for shown in ("As papers print it", "Arena-Hard v0.1", "5.50", "prefers", "(B>>A)", "grade 3", "turn 2"):
+    for shown in (
+        "As papers print it",
+        "Arena-Hard v0.1",
+        "5.50",
+        "prefers",
+        "(B>>A)",
+        "grade 3",
+        "turn 2",
+        "needs 50 games won",
+    ):
         assert shown in page, shown
