@@ -217,6 +217,8 @@ class TrainingSummary(Record):
     iteration: int
     kind: Literal["sft", "dpo"]
     steps: int
+    lost_steps: int
+    """Whose loss or gradient was not finite. They taught nothing, and no figure here is of them."""
     first_loss: Figure
     last_loss: Figure
     tokens: int
