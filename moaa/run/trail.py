@@ -112,7 +112,8 @@ class Trail:
                 heard.bias += row["probability"] - 0.5
                 heard.mass += row["mass"]
         forward, backward = _verdicts(said, "ab"), _verdicts(said, "ba")
-        if forward and backward:  # a benchmark may ask in one order only
+        # A benchmark may ask in one order only. A draw names no side, so it says nothing of the order.
+        if forward and backward and not any(map(_is_draw, said)):
             for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
                 self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
             together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
@@ -131,6 +132,10 @@ class Trail:
 
 def _place(row: JudgementRow) -> Place:
     return Place(row["benchmark"], row["model"], row["id"], row["sample"], row["a"], row["b"])
+
+
+def _is_draw(row: JudgementRow) -> bool:
+    return row["role"] == Role.VERDICT and row["verdict"] is None and not row["failure"]
 
 
 def _verdicts(said: Sequence[JudgementRow], order: Order) -> list[tuple[str, Outcome]]:
