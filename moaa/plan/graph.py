@@ -13,6 +13,7 @@ folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from moaa.anchors.judges import MeasuredJudge, measured_judges
 from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
 from moaa.api.evaluation import AnyBenchmark
@@ -21,9 +22,9 @@ from moaa.api.training import RefModel
 from moaa.errors import UsageError
 from moaa.judge.methods import method_of
 from moaa.mixture.asks import mixture_models
-from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
+from moaa.plan.ids import ANCHORS, BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.stage import Graph, Kind, Stage
-from moaa.plan.students import judge_method, measure, promoted, resolved_mixture
+from moaa.plan.students import judge_method, measure, promoted, resolved_judge, resolved_mixture
 
 
 def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
@@ -45,9 +46,18 @@ def build(resource: MoAA) -> Graph:
     ]
     if benchmarks(spec):
         stages.append(_base_evaluate(resource))
+    if spec.anchors is not None:
+        names = [name for one in anchored_judges(resource) for name in one.method.models]
+        stages.append(Stage(ANCHORS, Kind.ANCHORS, 0, needs=(RESOLVE, STAGE_DATA), serves=tuple(_once(names))))
     for iteration in range(1, spec.iterations + 1):
         stages += _iteration(resource, iteration)
     return Graph({stage.id: stage for stage in stages})
+
+
+def anchored_judges(resource: MoAA) -> list[MeasuredJudge]:
+    """The judges that stage anchors measures; none where the resource has none."""
+    stage = Stage(ANCHORS, Kind.ANCHORS, 0)
+    return measured_judges(resource.spec, lambda judge: resolved_judge(judge, resource, stage))
 
 
 def wanted(graph: Graph, until: str | None) -> Graph:
@@ -65,7 +75,9 @@ def wanted(graph: Graph, until: str | None) -> Graph:
 
 def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
     spec = resource.spec
-    opening = (RESOLVE, STAGE_DATA) if i == 1 else (RESOLVE, STAGE_DATA, stage_id(i - 1, Kind.PROMOTE))
+    # A judge that an edit brings is measured, too, before more is paid for.
+    opening: tuple[str, ...] = (RESOLVE, STAGE_DATA, *([ANCHORS] if spec.anchors is not None else []))
+    opening += () if i == 1 else (stage_id(i - 1, Kind.PROMOTE),)
     base = spec.student
     first = promoted(spec, i) if spec.start is Start.PROMOTED else base
     candidates = [promoted(spec, i)]

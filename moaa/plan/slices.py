@@ -13,6 +13,9 @@ from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.stage import Kind
 
+ANCHORED = "anchors"
+"""The table of labelled pairs."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -35,6 +38,8 @@ def tables(resource: MoAA) -> Iterator[tuple[str, DataSource]]:
     yield from ((f"sft-{k}", source) for k, source in enumerate(data.sft))
     yield from ((f"preference-{k}", source) for k, source in enumerate(data.preference))
     yield from ((f"eval-{benchmark.name}", benchmark) for benchmark in benchmarks(resource.spec))
+    if resource.spec.anchors is not None and resource.spec.anchors.source is not None:
+        yield ANCHORED, resource.spec.anchors.source
 
 
 def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:
@@ -57,6 +62,8 @@ def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:
 
 def field_of(table: str) -> str:
     """Where the resource declares a table's source: `sft-0` is spec.data.sft[0]."""
+    if table == ANCHORED:
+        return "spec.anchors.source"
     group, _, rest = table.partition("-")
     return f"spec.evaluation, benchmark {rest}" if group == "eval" else f"spec.data.{group}[{rest}]"
 

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     DPO = "dpo"
     EVALUATE = "evaluate"
     PROMOTE = "promote"
+    ANCHORS = "anchors"
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,13 @@ RULES: Rules = {
             NO_ROOM,
             ".training.dpo.maxTokens",
         ),
+        Rule(
+            "!has(self.anchors) || (has(self.judge) && has(self.training.dpo)) || "
+            "self.evaluation.selection.exists(b, has(b.judge)) || self.evaluation.report.exists(b, has(b.judge))",
+            "anchors measures judges, and nothing is judged: no dpo, no benchmark; remove it",
+            ".anchors",
+            Reason.FORBIDDEN,
+        ),
         *_benchmarks("selection"),
         *_benchmarks("report"),
         Rule(

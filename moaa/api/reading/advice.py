@@ -47,6 +47,15 @@ def judges_apart(spec: Node) -> Iterator[str]:
             yield f"{ask.model.name}: {name!r} is the student's own base and tends to prefer its own style"
 
 
+def judges_measured(spec: Node) -> Iterator[str]:
+    judge = spec.at("judge")
+    if judge.given and spec.at("training", "dpo").given and not spec.at("anchors").given:
+        yield (
+            f"{judge.name}: nobody has measured this judge, and DPO learns whatever it prefers; write anchors: {{}} to "
+            "measure it on pairs with known answers first"
+        )
+
+
 def lengths(spec: Node) -> Iterator[str]:
     """Rows longer than maxLength are recorded as failures."""
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
@@ -132,6 +141,7 @@ ADVICE = (
     idle,
     lenient_gate,
     judges_apart,
+    judges_measured,
     lengths,
     judges_windows,
     samples_differ,

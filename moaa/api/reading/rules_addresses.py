@@ -26,6 +26,8 @@ def source_nodes(spec: Node) -> Iterator[Node]:
     yield from spec.at("data", "sft")
     yield from spec.at("data", "preference")
     yield from benchmark_nodes(spec)
+    if (labelled := spec.at("anchors", "source")).given:
+        yield labelled
 
 
 def no_control_characters(spec: Node) -> Iterator[Problem]:

@@ -174,6 +174,12 @@ def _criteria(judge: Node) -> Iterator[Problem]:
         yield judge.problem("criteriaChoices: two have the same name")
 
 
+def anchors_have_judges(spec: Node) -> Iterator[Problem]:
+    asked = spec.at("judge").given and spec.at("training", "dpo").given
+    if spec.at("anchors").given and not asked and not any(b.at("judge").given for b in benchmark_nodes(spec)):
+        yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
+
+
 def prompts(spec: Node) -> Iterator[Problem]:
     """A misspelt placeholder is one mistake: what is then missing is its consequence."""
     holder = spec.at("prompts")
@@ -207,6 +213,7 @@ RULES = (
     enough_proposals,
     student_joins_once,
     judges,
+    anchors_have_judges,
     prompts,
     benchmarks,
 )
