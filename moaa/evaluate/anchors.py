@@ -3,10 +3,11 @@
 The unit is a question: a question with several pairs has the mean of theirs. A pair is worth 1, ½ or 0, so a judge that
 always names the same place is right in exactly half, like a coin.
 
-**The floor.** A judge passes when the lower end of its accuracy's 95 % interval (Wilson's) is above the floor. With the
-default floor of ½ a coin passes in fewer than one of 40 runs, a judge that always names the same place or the longer
-answer never does (on pairs of which each is the longer one in half), and one that is right in 70 % of 60 questions
-does: its interval begins at 57 %. A judge that says nothing passes no floor.
+**The floor.** A judge passes when the lower end of its accuracy's 95 % interval (Wilson's) is above the floor, over at
+least 20 questions. With the default floor of ½ a judge that always names the same place, or the longer answer where
+each of both is that in half of the pairs, never passes. A coin that is tossed anew for each order does in less than one
+of 200 runs; the worst coin, whose verdict holds in both orders, in at most one of 25. A judge that is right in 70 % of
+60 questions passes: its interval begins at 57 %. One that gives no verdict passes no floor.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from decimal import Decimal
 from moaa.anchors.judges import MeasuredJudge
 from moaa.anchors.pairs import PairKind
 from moaa.api.anchors import Anchors
+from moaa.api.evaluation import MIN_QUESTIONS
 from moaa.rows import AnchorRow
 from moaa.scoring.agreement import effective_votes, krippendorff_alpha, wilson
 
@@ -91,10 +93,13 @@ def accuracy_by_subset(rows: Sequence[AnchorRow], judge: str) -> dict[str, float
 
 def shortfall(one: JudgeFigures, floor: Decimal) -> str | None:
     """Why a judge does not pass `floor`, without its name; None: it passes. A floor of 0 stops nobody."""
-    if not floor or (one.low is not None and one.low > float(floor)):
+    is_enough = one.questions >= MIN_QUESTIONS
+    if not floor or (is_enough and one.low is not None and one.low > float(floor)):
         return None
     if one.accuracy is None:
         return f"gave no verdict on any of {one.pairs} pairs"
+    if not is_enough:
+        return f"{told(one)}, and nothing is shown on fewer than {MIN_QUESTIONS}"
     return f"{told(one)}, which is not shown to be above {floor}"
 
 

@@ -22,7 +22,7 @@ from typing import cast
 
 from moaa.api import MoAA
 from moaa.api.data import Answers, DataSource, SftSource
-from moaa.api.evaluation import Benchmark
+from moaa.api.evaluation import MIN_QUESTIONS, Benchmark
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.contract.job import StageJob
@@ -82,6 +82,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         check_failures(declared, Fraction(context.resource.spec.failures.max_fraction))
         check_left(declared)
         check_enough(context.resource, accounts)
+        check_anchors(context.resource, accounts)
         long = await _check_lengths(prepared, context)
         await publish(
             context,
@@ -227,6 +228,18 @@ def check_enough(resource: MoAA, accounts: Mapping[str, Account]) -> None:
                 except DataError as error:
                     told = account.told()
                     raise DataError(f"{error} (of {account.read} rows, {told})" if told else str(error)) from error
+
+
+def check_anchors(resource: MoAA, accounts: Mapping[str, Account]) -> None:
+    """Whether a judge can pass its floor at all. Raises DataError: there are too few labelled questions."""
+    said, account = resource.spec.anchors, accounts.get(ANCHORED)
+    if said is None or account is None or account.kept >= MIN_QUESTIONS:
+        return
+    if said.floor or said.evaluation_floor:
+        raise DataError(
+            f"{field_of(ANCHORED)}: {account.kept} questions, and no judge is shown to be good on fewer than "
+            f"{MIN_QUESTIONS}; give more, or set spec.anchors.floor and evaluationFloor to 0"
+        )
 
 
 def _shards(

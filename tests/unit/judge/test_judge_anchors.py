@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from math import comb
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from moaa.evaluate.anchors import JudgeFigures, accuracy_by_subset, doubts, fail
 from moaa.judge.method import Compared
 from moaa.plan.graph import anchored_judges, build
 from moaa.rows import AnchorRow, LabelledRow
+from moaa.scoring.agreement import wilson
 from moaa_jobs.stages.anchors import item
 from tests.plan_helpers import resource
 from tests.unit.calls_scripted import Asked, ScriptedCaller
@@ -161,11 +163,20 @@ def row(number: int, score: float | None, **changes: Any) -> AnchorRow:
 
 @pytest.mark.parametrize(
     ("right", "of", "passes"),
-    [(42, 60, True), (36, 60, False), (28, 40, True), (3, 3, False), (4, 4, True), (0, 40, False)],
+    [(42, 60, True), (36, 60, False), (28, 40, True), (19, 19, False), (20, 20, True), (0, 40, False)],
 )
 def test_the_floor_asks_for_evidence(right: int, of: int, *, passes: bool) -> None:
     [found] = judge_figures([row(i, float(i < right)) for i in range(of)], [single()])
     assert (refused(found) == []) == passes
+
+
+@pytest.mark.parametrize(("tosses", "most"), [(2, 0.005), (1, 0.04)], ids=["each order", "both orders alike"])
+def test_how_often_a_coin_passes(tosses: int, most: float) -> None:
+    """Exactly, over every number of questions up to 300."""
+    for of in range(20, 301):
+        sides = tosses * of
+        passes = next(k for k in range(sides + 1) if wilson(k / sides, of)[0] > 0.5)
+        assert sum(comb(sides, k) for k in range(passes, sides + 1)) / 2**sides < most, of
 
 
 def test_a_judge_without_verdicts_does_not_pass() -> None:

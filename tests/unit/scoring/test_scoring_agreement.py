@@ -43,7 +43,7 @@ def test_alpha(units: list[list[str | None]], alpha: float | None) -> None:
     ],
 )
 def test_wilsons_interval(mean: float, n: int, low: float, high: float) -> None:
-    assert wilson(mean, n) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert wilson(mean, n) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.mark.parametrize(("mean", "n"), [(0.5, 0), (1.1, 4), (-0.1, 4)])
