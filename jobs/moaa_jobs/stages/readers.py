@@ -4,7 +4,7 @@ A reader is asked about a row (members of the mixture, the student, judges) or t
 that is not known yet; how long it may be and is likely to be is declared, or assumed as in the forecast.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -12,10 +12,12 @@ from typing import assert_never
 from moaa.api import STUDENT, MoAA
 from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import Answers
-from moaa.api.evaluation import Benchmark, Pairwise
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
 from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture
 from moaa.api.prompts import PLACEHOLDERS, effective, render
 from moaa.asking.load import written
+from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
+from moaa.benchmark.measures import judging_alone
 from moaa.conversation import Conversation, Message
 from moaa.judge.methods import method_of
 from moaa.judge.mixture import EVALUATION_TOKENS
@@ -138,7 +140,9 @@ def readers(resource: MoAA) -> Iterator[Reader]:
                 max_length=dpo.max_length, view=View.PROMPT, whole=answer,
             )  # fmt: skip
             if spec.judge is not None:
-                yield from _judge(table, spec.judge, resource, View.QUESTION, (dpo.max_tokens,) * 2)
+                yield from _judge(
+                    table, spec.judge, resource, View.QUESTION, (dpo.max_tokens,) * 2, method_of(spec.judge).prompts
+                )
     for benchmark in benchmarks(spec):
         yield from _benchmark(benchmark, resource)
 
@@ -185,24 +189,36 @@ def _proposals(layer: Layer) -> Texts:
     )
 
 
-def _benchmark(benchmark: Benchmark, resource: MoAA) -> Iterator[Reader]:
+def _benchmark(benchmark: AnyBenchmark, resource: MoAA) -> Iterator[Reader]:
     spec, table, most = resource.spec, f"eval-{benchmark.name}", benchmark.sampling.max_tokens
     names = [spec.student]
     if spec.evaluation.members and spec.mixture is not None:
         names += [p.model for layer in spec.mixture.layers for p in layer.proposers] + [spec.mixture.aggregator.model]
         yield from _mixture(table, spec.mixture, resource)
-    if isinstance(benchmark, Pairwise):
-        names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []
-        # Answers of the data are as long as they are; one side is a model's in any case.
-        sides = (most,) if benchmark.baseline == GIVEN_ANSWERS else (most, most)
-        yield from _judge(table, benchmark.judge, resource, View.EXCHANGE, sides)
+    # Answers of the data are as long as they are; one side is a model's in any case.
+    match benchmark:
+        case ExactMatch():
+            pass
+        case Pairwise():
+            names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []
+            sides = (most,) if benchmark.baseline == GIVEN_ANSWERS else (most, most)
+            judge = benchmark.judge
+            yield from _judge(table, judge, resource, View.EXCHANGE, sides, method_of(judge).prompts)
+        case AlpacaEval():
+            judge, prompts = judging_alone(benchmark.judge_model), AlpacaEvalMeasure.prompts
+            yield from _judge(table, judge, resource, View.EXCHANGE, (most,), prompts)
+        case _:
+            assert_never(benchmark)
     for name in dict.fromkeys(_declared(name, resource) for name in names):
         yield Reader(table, name, _window(name), name == spec.student, most, View.TURNS, whole=_answer(most))
 
 
-def _judge(table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...]) -> Iterator[Reader]:
-    """Each of its models with the longest prompt of its method; `answers` are the most tokens of those it compares."""
-    around = _instruction(judge, resource)
+def _judge(
+    table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...], prompts: Sequence[str]
+) -> Iterator[Reader]:
+    """Each of its models with the shortest of `prompts`, the templates it fills; `answers` are the most tokens of those
+    it compares."""
+    around = _instruction(judge, resource, prompts)
     whole = Texts(len(answers), sum(written(most) for most in answers), sum(answers))
     for one in judge.judges:
         yield _judging(table, one, resource, view, around, whole, NONE)
@@ -221,11 +237,11 @@ def _judging(table: str, one: JudgeModel, resource: MoAA, view: View, around: st
     return Reader(table, name, remedy, False, one.max_tokens, view, around, whole, cut)
 
 
-def _instruction(judge: Judge, resource: MoAA) -> str:
-    """The shortest of the method's prompts that show both answers, without them: what is too long with it is too long
+def _instruction(judge: Judge, resource: MoAA, names: Sequence[str]) -> str:
+    """The shortest of the prompts `names` that show both answers, without them: what is too long with it is too long
     with each."""
     prompts = effective(resource.spec.prompts)
     criteria = criteria_list(judge.criteria_choices[: judge.criteria or None], prompts)
     values = {name: "" for must, may in PLACEHOLDERS.values() for name in must | may} | {"criteria": criteria}
-    shown = [name for name in method_of(judge).prompts if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
+    shown = [name for name in names if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
     return min((render(prompts[name], values, prompts) for name in shown), key=len, default="")

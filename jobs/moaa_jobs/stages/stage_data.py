@@ -21,21 +21,24 @@ from pathlib import Path
 from typing import cast
 
 from moaa.api import MoAA
-from moaa.api.data import Answers, DataSource, SftSource
-from moaa.api.evaluation import MIN_QUESTIONS, Benchmark
+from moaa.api.data import Answers, DataSource, FileSource, SftSource
+from moaa.api.evaluation import MIN_QUESTIONS, AnyBenchmark, Benchmark, further_files
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.contract.job import StageJob
 from moaa.data.account import Account, check_failures, check_left
+from moaa.data.further.completion import NOTHING_MORE, Completion, Files, count_of
+from moaa.data.further.completions import completion_of
 from moaa.data.labelled import Labelled, read_labelled
 from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
+from moaa.data.reading.columns import wanted
 from moaa.data.reading.shapes import Use
 from moaa.data.schemas import DROPPED, LABELLED, PROMPTS
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.slices import ANCHORED, field_of, positions, slice_rows, tables
+from moaa.plan.slices import ANCHORED, field_of, further_name, pinned_sources, positions, slice_rows, tables
 from moaa.plan.stage import Kind
 from moaa.rows import PromptRow
 from moaa.store.stages.shards import shard_count
@@ -67,10 +70,11 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     started = datetime.now(UTC)
     origins = Origins(context.resource.spec.storage)
     try:
-        sources = await _fetch(context, origins)
-        labelled = await _labelled(context, origins)
+        files = await _fetch(context, origins)
     finally:
         await origins.close()
+    sources = await asyncio.to_thread(_sources, context.resource, files)
+    labelled = await asyncio.to_thread(_labelled, context.resource, files)
     with ExitStack() as stack:
         prepared = await _prepare(stack, sources, context)
         accounts = {table.name: table.account for table in prepared}
@@ -158,43 +162,57 @@ async def _prepare(stack: ExitStack, sources: list[TableSource], context: Contex
         stop.set()
 
 
-async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
-    """The pinned files of every source of prompts on this machine."""
-    fetched: list[TableSource] = []
-    spec = context.resource.spec
+async def _fetch(context: Context, origins: Origins) -> dict[str, Files]:
+    """The files of every pinned source on this machine."""
+    return {name: await _files(name, source, context, origins) for name, source in pinned_sources(context.resource)}
+
+
+def _sources(resource: MoAA, files: Mapping[str, Files]) -> list[TableSource]:
+    """Every table of prompts to be, with its files and what further files say of its rows.
+
+    Raises:
+        DataError: a further file is wrong or does not belong to the questions.
+    """
+    found: list[TableSource] = []
+    spec = resource.spec
     measured = {f"eval-{b.name}": measure_of(b, student=spec.student) for b in benchmarks(spec)}
-    for name, source in tables(context.resource):
+    completions = {f"eval-{benchmark.name}": _completion(benchmark, files) for benchmark in benchmarks(spec)}
+    for name, source in tables(resource):
         if name != ANCHORED:
             limit = source.limit if isinstance(source, Benchmark) else None
+            completion = completions.get(name, NOTHING_MORE)
             use = _use(source, measured.get(name))
-            files = await _files(name, source, context, origins)
-            fetched.append(TableSource(name, use, files, limit, source.columns))
-    return fetched
+            found.append(TableSource(name, use, tuple(files[name]), limit, source.columns, completion))
+    return found
 
 
-async def _labelled(context: Context, origins: Origins) -> Labelled | None:
-    """The labelled pairs that the resource names; None where it names none."""
-    spec = context.resource.spec
-    if spec.anchors is None or spec.anchors.source is None:
+def _labelled(resource: MoAA, files: Mapping[str, Files]) -> Labelled | None:
+    """The labelled pairs that the resource names; None where it names none. Raises DataError: a file is wrong."""
+    source = resource.spec.anchors.source if resource.spec.anchors is not None else None
+    if source is None:
         return None
-    source = spec.anchors.source
-    files = await _files(ANCHORED, source, context, origins)
-    return await asyncio.to_thread(
-        read_labelled, files, source.columns, limit=source.limit, seed=spec.seed, table=ANCHORED
-    )
+    return read_labelled(files[ANCHORED], source.columns, limit=source.limit, seed=resource.spec.seed, table=ANCHORED)
 
 
-async def _files(table: str, source: DataSource, context: Context, origins: Origins) -> tuple[tuple[Path, str], ...]:
-    """The pinned files of a table's source, each with the name that errors use."""
+async def _files(name: str, source: FileSource, context: Context, origins: Origins) -> Files:
+    """The pinned files of one source on this machine."""
     context.progress.update(message=f"fetching {source.source}")
-    origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field_of(table))
-    folder = context.work_dir / table
+    field = field_of(name)
+    origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
+    folder = context.work_dir / name
     folder.mkdir(exist_ok=True)
     files: list[tuple[Path, str]] = []
-    for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, table)):
+    for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, name)):
         local = await origin.fetch(pinned_file(row), row["revision"], folder)
         files.append((local, _name(source.source, row["name"])))
-    return tuple(files)
+    return files
+
+
+def _completion(benchmark: AnyBenchmark, files: Mapping[str, Files]) -> Completion:
+    """Raises DataError: a further file is wrong or does not belong to the questions."""
+    further = {field: files[further_name(benchmark.name, field)] for field in further_files(benchmark)}
+    questions = count_of(files[f"eval-{benchmark.name}"], wanted(benchmark.columns)) if further else 0
+    return completion_of(benchmark, further, questions)
 
 
 def _name(source: str, file: str) -> str:
