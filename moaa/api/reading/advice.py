@@ -6,6 +6,7 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
 from moaa.api.reading.rules_models import models_named, unused
@@ -45,6 +46,12 @@ def judges_apart(spec: Node) -> Iterator[str]:
             )
         elif name == spec.at("student").text:
             yield f"{ask.model.name}: {name!r} is the student's own base and tends to prefer its own style"
+
+
+def judges_kin(spec: Node) -> Iterator[str]:
+    """Kinship by family and weights, not by name."""
+    for found in kin(spec):
+        yield f"{found.field}: {found.sentence}"
 
 
 def judges_measured(spec: Node) -> Iterator[str]:
@@ -141,6 +148,7 @@ ADVICE = (
     idle,
     lenient_gate,
     judges_apart,
+    judges_kin,
     judges_measured,
     lengths,
     judges_windows,
