@@ -75,6 +75,8 @@ def environment(*packages: str) -> Environment:
     )
     made.filters |= {
         "percent": wording.percent,
+        "published": wording.published,
+        "in_unit": wording.in_unit,
         "points": points,
         "seconds": wording.seconds,
         "count": wording.count,

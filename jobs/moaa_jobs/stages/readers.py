@@ -10,14 +10,12 @@ from enum import StrEnum
 from typing import assert_never
 
 from moaa.api import STUDENT, MoAA
-from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import Answers
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
+from moaa.api.evaluation import AnyBenchmark
 from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture
 from moaa.api.prompts import PLACEHOLDERS, effective, render
 from moaa.asking.load import written
-from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
-from moaa.benchmark.measures import judging_alone
+from moaa.benchmark.measures import measure_of
 from moaa.conversation import Conversation, Message
 from moaa.judge.methods import method_of
 from moaa.judge.mixture import EVALUATION_TOKENS
@@ -195,20 +193,12 @@ def _benchmark(benchmark: AnyBenchmark, resource: MoAA) -> Iterator[Reader]:
     if spec.evaluation.members and spec.mixture is not None:
         names += [p.model for layer in spec.mixture.layers for p in layer.proposers] + [spec.mixture.aggregator.model]
         yield from _mixture(table, spec.mixture, resource)
-    # Answers of the data are as long as they are; one side is a model's in any case.
-    match benchmark:
-        case ExactMatch():
-            pass
-        case Pairwise():
-            names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []
-            sides = (most,) if benchmark.baseline == GIVEN_ANSWERS else (most, most)
-            judge = benchmark.judge
-            yield from _judge(table, judge, resource, View.EXCHANGE, sides, method_of(judge).prompts)
-        case AlpacaEval():
-            judge, prompts = judging_alone(benchmark.judge_model), AlpacaEvalMeasure.prompts
-            yield from _judge(table, judge, resource, View.EXCHANGE, (most,), prompts)
-        case _:
-            assert_never(benchmark)
+    measured = measure_of(benchmark, student=spec.student)
+    names += [] if measured.yardstick is None else [measured.yardstick]
+    if measured.judge is not None:
+        # Answers of the data are as long as they are; one side is a model's in any case.
+        sides = (most,) if measured.yardstick is None else (most, most)
+        yield from _judge(table, measured.judge, resource, View.EXCHANGE, sides, measured.prompts)
     for name in dict.fromkeys(_declared(name, resource) for name in names):
         yield Reader(table, name, _window(name), name == spec.student, most, View.TURNS, whole=_answer(most))
 
