@@ -1,18 +1,22 @@
 """Which judges of a resource are measured: those it declares, equal ones once, and each of their models alone.
 
 A model alone is the judge that a user could declare in the mixture's place: method Single, the same criteria, the same
-form of verdict. A judge that names `$student` is measured with the declared student.
+form of verdict. A judge that names `$student` is measured with the declared student. A benchmark that asks its judge in
+a way of its own is measured in that way.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import assert_never
 
 from moaa.api import STUDENT, MoAASpec
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, JudgeModel
-from moaa.benchmark.measures import measure_of
+from moaa.asking.load import Load
+from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
+from moaa.benchmark.measures import judging_alone
 from moaa.judge.method import Method
 from moaa.judge.methods import method_of
 
@@ -31,27 +35,57 @@ class MeasuredJudge:
     """Names of its judges, each measured alone; empty where one model gives the verdict by itself."""
     is_student: bool = False
     """It names `$student`."""
+    asks: AlpacaEval | None = None
+    """The benchmark whose own question it is asked; None: a judge's method decides."""
 
     @property
     def method(self) -> Method:
+        """Of a judge that decides by one."""
         return method_of(self.judge)
+
+    @property
+    def measure(self) -> AlpacaEvalMeasure:
+        """Of a judge that is asked a benchmark's own question."""
+        assert self.asks is not None, f"{self.name}: a method decides"
+        return AlpacaEvalMeasure(self.asks, self.judge)
+
+    @property
+    def form(self) -> str:
+        """How it decides, in the report's words: its method, or the benchmark's type."""
+        return str(self.judge.method) if self.asks is None else self.asks.type
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self.method.models
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Names of the templates that it fills."""
+        return self.method.prompts if self.asks is None else self.measure.prompts
+
+    def loads(self, pairs: int, *, answer_tokens: int) -> Iterator[Load]:
+        """Calls that decide `pairs` pairs in both orders."""
+        if self.asks is None:
+            yield from self.method.duel_loads(pairs, answer_tokens=answer_tokens)
+        else:
+            yield from self.measure.loads(pairs if self.asks.both_orders else 2 * pairs)
+
+    @property
+    def key(self) -> str:
+        """The same for judges that ask the same."""
+        ignored = {*self.method.without_effect, "allowStudent"}
+        said = self.judge.model_dump(mode="json", by_alias=True)
+        asked = {name: value for name, value in said.items() if name not in ignored}
+        return json.dumps({"form": self.form, **asked}, sort_keys=True)
 
     @property
     def place(self) -> str:
         """What the names of its calls begin with: the same for an equal judge under another name."""
-        return sha256(_key(self.judge).encode()).hexdigest()[:12]
+        return sha256(self.key.encode()).hexdigest()[:12]
 
     @property
     def is_trainer(self) -> bool:
         return self.name == TRAINING
-
-
-@dataclass(frozen=True)
-class _Declared:
-    name: str
-    field: str
-    judge: Judge
-    is_student: bool
 
 
 def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[MeasuredJudge]:
@@ -61,10 +95,10 @@ def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[
     """
     found: dict[str, MeasuredJudge] = {}
     for one in _declared(spec, resolved):
-        known = found.get(_key(one.judge))
-        fields, name = ((*known.fields, one.field), known.name) if known else ((one.field,), one.name)
-        is_student = one.is_student or (known is not None and known.is_student)
-        found[_key(one.judge)] = MeasuredJudge(name, one.judge, fields, is_student=is_student)
+        known = found.setdefault(one.key, one)
+        if known is not one:
+            is_student = known.is_student or one.is_student
+            found[one.key] = replace(known, fields=(*known.fields, *one.fields), is_student=is_student)
     for key, whole in list(found.items()):
         names = [_member(model, whole, found).name for model in _models(whole.judge)]
         found[key] = replace(whole, members=tuple(names))
@@ -73,21 +107,38 @@ def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[
 
 def _member(model: JudgeModel, whole: MeasuredJudge, found: dict[str, MeasuredJudge]) -> MeasuredJudge:
     """The model alone, added to `found` unless an equal judge is there already."""
-    alone = _alone(whole.judge, model)
     taken = {other.name for other in found.values()}
     name = model.model if model.model not in taken else f"{model.model} as in {whole.name}"
-    return found.setdefault(_key(alone), MeasuredJudge(name, alone))
+    alone = MeasuredJudge(name, _alone(whole.judge, model))
+    return found.setdefault(alone.key, alone)
 
 
-def _declared(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> Iterator[_Declared]:
+def _declared(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> Iterator[MeasuredJudge]:
     if spec.judge is not None and spec.training.dpo is not None:
-        yield _Declared(TRAINING, "spec.judge", resolved(spec.judge), STUDENT in spec.judge.models)
-    for group, benchmarks in (("selection", spec.evaluation.selection), ("report", spec.evaluation.report)):
+        yield MeasuredJudge(TRAINING, resolved(spec.judge), ("spec.judge",), is_student=STUDENT in spec.judge.models)
+    groups: tuple[tuple[str, Sequence[AnyBenchmark]], ...] = (
+        ("selection", spec.evaluation.selection),
+        ("report", spec.evaluation.report),
+    )
+    for group, benchmarks in groups:
         for number, benchmark in enumerate(benchmarks):
-            given = measure_of(benchmark, student=spec.student).judge
-            if given is not None:
-                field = f"spec.evaluation.{group}[{number}].judge"
-                yield _Declared(f"judge of {benchmark.name}", field, resolved(given), STUDENT in given.models)
+            yield from _of_benchmark(benchmark, f"spec.evaluation.{group}[{number}]", resolved)
+
+
+def _of_benchmark(benchmark: AnyBenchmark, field: str, resolved: Callable[[Judge], Judge]) -> Iterator[MeasuredJudge]:
+    name = f"judge of {benchmark.name}"
+    match benchmark:
+        case ExactMatch():
+            return
+        case Pairwise():
+            judge = benchmark.judge
+            is_student = STUDENT in judge.models
+            yield MeasuredJudge(name, resolved(judge), (f"{field}.judge",), is_student=is_student)
+        case AlpacaEval():
+            judge = judging_alone(benchmark.judge_model)
+            yield MeasuredJudge(name, judge, (f"{field}.judgeModel",), asks=benchmark)
+        case _:
+            assert_never(benchmark)
 
 
 def _models(judge: Judge) -> list[JudgeModel]:
@@ -116,10 +167,3 @@ def _alone(judge: Judge, model: JudgeModel) -> Judge:
             "min_judges": None,
         }
     )
-
-
-def _key(judge: Judge) -> str:
-    """The same for judges that ask the same."""
-    ignored = {*method_of(judge).without_effect, "allowStudent"}
-    said = judge.model_dump(mode="json", by_alias=True)
-    return json.dumps({name: value for name, value in said.items() if name not in ignored}, sort_keys=True)

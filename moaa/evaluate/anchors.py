@@ -153,7 +153,7 @@ def failures(
             else ""
         )
         found.append(
-            f"the {judge.name} ({', '.join(judge.fields)}: {judge.judge.method} of {', '.join(judge.method.models)}) "
+            f"the {judge.name} ({', '.join(judge.fields)}: {judge.form} of {', '.join(judge.models)}) "
             f"{why} ({field}){instead}. Name other judges, give more pairs if there are few, or lower the floor to go "
             "on with it"
         )

@@ -47,7 +47,7 @@ def build(resource: MoAA) -> Graph:
     if benchmarks(spec):
         stages.append(_base_evaluate(resource))
     if spec.anchors is not None:
-        names = [name for one in anchored_judges(resource) for name in one.method.models]
+        names = [name for one in anchored_judges(resource) for name in one.models]
         stages.append(Stage(ANCHORS, Kind.ANCHORS, 0, needs=(RESOLVE, STAGE_DATA), serves=tuple(_once(names))))
     for iteration in range(1, spec.iterations + 1):
         stages += _iteration(resource, iteration)

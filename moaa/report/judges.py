@@ -37,7 +37,7 @@ def _anchored(stage: StageView, resource: MoAA, rows: Sequence[AnchorRow]) -> It
         subsets = accuracy_by_subset(rows, one.name)
         yield AnchorSummary(
             stage=stage.stage.id,
-            method=str(one.judge.method),
+            method=one.form,
             declared=list(one.fields),
             members=list(one.members),
             floor=float(held[one.name][1]) or None if one.name in held else None,

@@ -1,13 +1,14 @@
 """anchors: every judge of the resource decides pairs whose better answer is known, and so does each of its models
 alone.
 
-An item is one pair for one judge, asked as it will be asked later (`Method.duel`). The stage fails for good where a
-judge is not shown to be above its floor: nothing that rests on its verdicts is paid for then.
+An item is one pair for one judge, asked as it will be asked later (`moaa.anchors.ask`). The stage fails for good where
+a judge is not shown to be above its floor: nothing that rests on its verdicts is paid for then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
+from moaa.anchors.ask import Decided, decide
 from moaa.anchors.judges import MeasuredJudge
 from moaa.anchors.own import own_pairs
 from moaa.anchors.pairs import AnchorPair, anchor_pairs
@@ -16,7 +17,6 @@ from moaa.asking.asker import Asker
 from moaa.contract.job import StageJob
 from moaa.data.schemas import JUDGEMENTS, VERDICTS
 from moaa.evaluate.anchors import doubts, failures, floors, judge_figures
-from moaa.judge.method import Compared
 from moaa.judge.trail import judgement_rows
 from moaa.plan.graph import anchored_judges
 from moaa.plan.ids import ANCHORS, STAGE_DATA
@@ -63,27 +63,26 @@ async def _labelled(said: Anchors, context: Context) -> Sequence[LabelledRow]:
 
 def item(pair: AnchorPair, judge: MeasuredJudge) -> Item:
     async def work(asker: Asker) -> Rows:
-        compared = await judge.method.duel(pair.row["question"], pair.right, pair.wrong, asker.at(judge.place))
-        assert compared is not None, f"{pair.id}: two texts of a pair differ"
+        decided = await decide(judge, pair, asker)
         return {
-            "verdicts": [_verdict(pair, judge, compared)],
-            "judgements": judgement_rows(compared.said, id=pair.id, a=0, b=1, benchmark=judge.name),
+            "verdicts": [_verdict(pair, judge, decided)],
+            "judgements": judgement_rows(decided.said, id=pair.id, a=0, b=1, benchmark=judge.name),
         }
 
     return Item(pair.id, work)
 
 
-def _verdict(pair: AnchorPair, judge: MeasuredJudge, compared: Compared) -> AnchorRow:
-    found, right, wrong = compared.comparison, len(pair.right), len(pair.wrong)
+def _verdict(pair: AnchorPair, judge: MeasuredJudge, decided: Decided) -> AnchorRow:
+    right, wrong = len(pair.right), len(pair.wrong)
     return AnchorRow(
         id=pair.id,
         kind=str(pair.kind),
         question_id=pair.row["question_id"],
         subset=pair.row["subset"],
         judge=judge.name,
-        score=found["score"],
-        forward=found["forward"],
-        backward=found["backward"],
+        score=decided.score,
+        forward=decided.forward,
+        backward=decided.backward,
         longer=None if right == wrong else int(right > wrong),
     )
 

@@ -101,7 +101,7 @@ def kin(spec: Node, model_types: Mapping[str, str] | None = None) -> Iterator[Ki
     parts = _parts(spec, student)
     seen: set[str] = set()
     for benchmark in benchmark_nodes(spec):
-        for holder in _judges(benchmark.at("judge")):
+        for holder in (*_judges(benchmark.at("judge")), benchmark.at("judgeModel", "model")):
             name = holder.text or ""
             if name in known and name not in seen:
                 seen.add(name)

@@ -177,8 +177,12 @@ def _criteria(judge: Node) -> Iterator[Problem]:
 
 def anchors_have_judges(spec: Node) -> Iterator[Problem]:
     asked = spec.at("judge").given and spec.at("training", "dpo").given
-    if spec.at("anchors").given and not asked and not any(b.at("judge").given for b in benchmark_nodes(spec)):
+    if spec.at("anchors").given and not asked and not any(_judged(b) for b in benchmark_nodes(spec)):
         yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
+
+
+def _judged(benchmark: Node) -> bool:
+    return benchmark.at("judge").given or benchmark.at("judgeModel").given
 
 
 def prompts(spec: Node) -> Iterator[Problem]:

@@ -28,9 +28,9 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     inputs: Document = {"pairs": own_digest() if said.source is None else output_digest(results, STAGE_DATA, ANCHORED)}
     floors = {name: value for name, value in canonical(said).items() if name != "source"}
     body: Document = {
-        "judges": {one.name: judge_document(one.judge, resource, stage) for one in judges},
+        "judges": {one.name: {"form": one.form} | judge_document(one.judge, resource, stage) for one in judges},
         "floors": floors,
-        "prompts": prompts_document(resource, sorted({name for one in judges for name in one.method.prompts})),
+        "prompts": prompts_document(resource, sorted({name for one in judges for name in one.prompts})),
         "models": models_document(stage.serves, resource, results),
         "seed": resource.spec.seed,
     }
@@ -49,11 +49,7 @@ def expected(_stage: Stage, resource: MoAA, counts: Counts) -> int | None:
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
     pairs = expected(stage, resource, counts) or 0
     return Asked(
-        tuple(
-            load
-            for one in anchored_judges(resource)
-            for load in one.method.duel_loads(pairs, answer_tokens=ANSWER_TOKENS)
-        )
+        tuple(load for one in anchored_judges(resource) for load in one.loads(pairs, answer_tokens=ANSWER_TOKENS))
     )
 
 

@@ -21,7 +21,7 @@ from moaa.rows import AnchorRow, LabelledRow
 from moaa.scoring.agreement import wilson
 from moaa_jobs.stages.anchors import item
 from tests.plan_helpers import resource
-from tests.unit.calls_scripted import Asked, ScriptedCaller
+from tests.unit.calls_scripted import Asked, AskedLetter, ScriptedCaller
 from tests.unit.judge_scripted import judge
 
 MARKED = {
@@ -232,6 +232,43 @@ async def test_what_is_measured_is_what_is_used() -> None:
     assert caller.paths == [f"{single().place}/c0-1/{order}/single" for order in ("ab", "ba")]
     assert [one["verdict"] for one in made["judgements"]] == [said.verdict for said in compared.said] == ["A", "B"]
     assert {one["benchmark"] for one in made["judgements"]} == {"training judge"}
+
+
+ALPACA = {"name": "alpaca", "type": "AlpacaEval", "source": "file:///alpaca.jsonl", "judgeModel": {"model": "eva"}}
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize(
+    ("prefers", "accuracy", "first_share"),
+    [pytest.param(knows, 0.9, 0.5, id="good"), pytest.param(first, 0.5, 1.0, id="always the first")],
+)
+async def test_a_benchmarks_own_question_is_what_its_judge_is_measured_by(
+    prefers: Prefers, accuracy: float, first_share: float, *, both: bool
+) -> None:
+    def letters(asked: AskedLetter) -> dict[str, float]:
+        _, a, b = asked.choice.messages[0]["content"].split("\x1e")
+        sure = 0.9 if prefers(a, b, Asked("", "eva", (), judge("Single").aggregator)) else 0.1  # type: ignore[arg-type]
+        return {"m": sure, "M": 1 - sure}
+
+    owner = resource(spec__anchors={}, spec__evaluation__report=[ALPACA | {"bothOrders": both}])
+    alpaca = next(one for one in anchored_judges(owner) if one.name == "judge of alpaca")
+    assert (alpaca.fields, alpaca.form, alpaca.models) == (
+        ("spec.evaluation.report[0].judgeModel",),
+        "AlpacaEval",
+        ("eva",),
+    )
+    assert [load.calls for load in alpaca.loads(10, answer_tokens=100)] == [20]
+    rows = []
+    for pair in PAIRS[:40]:
+        caller = ScriptedCaller(letters=letters)
+        prompts = {"alpaca_eval": "{question}\x1e{answer_a}\x1e{answer_b}"}
+        made = await item(pair, alpaca).work(Asker(caller, prompts))
+        rows += cast("list[AnchorRow]", made["verdicts"])
+        assert len(caller.asked_letters) == 2
+        assert sorted(one["order"] for one in made["judgements"]) == ["ab", "ba"]
+    [found] = judge_figures(rows, [alpaca])
+    assert found.accuracy == pytest.approx(accuracy)
+    assert found.first == first_share
 
 
 def names(**changes: Any) -> list[str]:
