@@ -50,7 +50,7 @@ def build(resource: MoAA) -> Graph:
         names = [name for one in anchored_judges(resource) for name in one.models]
         stages.append(Stage(ANCHORS, Kind.ANCHORS, 0, needs=(RESOLVE, STAGE_DATA), serves=tuple(_once(names))))
     for iteration in range(1, spec.iterations + 1):
-        stages += _iteration(resource, iteration)
+        stages += (_measured_first(stage, spec) for stage in _iteration(resource, iteration))
     return Graph({stage.id: stage for stage in stages})
 
 
@@ -69,15 +69,13 @@ def wanted(graph: Graph, until: str | None) -> Graph:
     needed = {until}
     for stage in reversed(list(graph.stages.values())):
         if stage.id in needed:
-            needed.update(stage.needs)
+            needed.update(stage.after)
     return Graph({name: stage for name, stage in graph.stages.items() if name in needed})
 
 
 def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
     spec = resource.spec
-    # A judge that an edit brings is measured, too, before more is paid for.
-    opening: tuple[str, ...] = (RESOLVE, STAGE_DATA, *([ANCHORS] if spec.anchors is not None else []))
-    opening += () if i == 1 else (stage_id(i - 1, Kind.PROMOTE),)
+    opening = (RESOLVE, STAGE_DATA) if i == 1 else (RESOLVE, STAGE_DATA, stage_id(i - 1, Kind.PROMOTE))
     base = spec.student
     first = promoted(spec, i) if spec.start is Start.PROMOTED else base
     candidates = [promoted(spec, i)]
@@ -114,6 +112,13 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
         needs=[*opening, *previous, *(m for c in candidates for m in _makers(c)), *closes],
         candidates=tuple(candidates),
     )
+
+
+def _measured_first(stage: Stage, spec: MoAASpec) -> Stage:
+    """What is paid for to learn from judges, in whichever iteration, waits until they are measured: an edit may bring
+    another one."""
+    pays = stage.kind in (Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.DPO)
+    return replace(stage, waits=(ANCHORS,)) if pays and spec.anchors is not None else stage
 
 
 def _generate(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:

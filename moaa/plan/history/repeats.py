@@ -13,7 +13,7 @@ from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.ids import ANCHORS, BASE_EVALUATE, RESOLVE, STAGE_DATA, stage_id
+from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, stage_id
 from moaa.plan.result import Output, StageResult
 from moaa.plan.slices import pinned_sources, tables
 from moaa.plan.stage import Graph, Kind
@@ -145,7 +145,6 @@ def _comparable(
     for name, kind, outputs in (
         (STAGE_DATA, Kind.STAGE_DATA, staged),
         (BASE_EVALUATE, Kind.EVALUATE, ["answers", "scores"]),
-        (ANCHORS, Kind.ANCHORS, ["verdicts"]),
     ):
         result = known.get(name) or StageResult(stage=name, kind=kind, inputs=BLANK, fingerprint=BLANK)
         known[name] = _with_outputs(result, outputs)

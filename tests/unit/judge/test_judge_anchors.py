@@ -335,12 +335,3 @@ async def test_members_that_err_alike_are_one_vote_beside_the_best_of_them() -> 
     assert "; of the models alone, b is right on 100.0 % of 40 questions" in why
     assert figures[0].alpha is not None
     assert figures[0].alpha < 0.5
-
-
-def test_plan_waits_for_the_measure_before_anything_is_paid_for() -> None:
-    graph = build(resource(spec__anchors={}, spec__iterations=2, spec__data__allowReuse=True)).stages
-    assert graph["i0-anchors"].needs == ("i0-resolve", "i0-stage-data")
-    waits = {name for name, stage in graph.items() if "i0-anchors" in stage.needs}
-    assert {f"i{i}-{kind}" for i in (1, 2) for kind in ("generate", "sample", "judge", "dpo")} <= waits
-    assert "i0-evaluate" not in waits
-    assert "i0-anchors" not in build(resource()).stages
