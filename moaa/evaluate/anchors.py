@@ -18,6 +18,7 @@ from moaa.anchors.judges import MeasuredJudge
 from moaa.anchors.pairs import PairKind
 from moaa.api.anchors import Anchors
 from moaa.api.evaluation import MIN_QUESTIONS
+from moaa.evaluate.bounds import bounded
 from moaa.rows import AnchorRow
 from moaa.scoring.agreement import effective_votes, krippendorff_alpha, wilson
 
@@ -67,12 +68,13 @@ class JudgeFigures:
     """What its members are worth as independent judges (`moaa.scoring.agreement.effective_votes`)."""
     alpha: float | None = None
     """Krippendorff's alpha of its members' verdicts, each order for itself."""
+    outdone_by: str | None = None
+    """Its own model that alone is shown to be right more often, question by question (Student's t, one in 40 at most by
+    chance for each); of several the best."""
 
     def metrics(self) -> dict[str, float]:
         """By the names that the manifest has: `<judge>.accuracy`; what is None is left out."""
-        return {
-            f"{self.judge}.{name}": value for name, value in vars(self).items() if name != "judge" and value is not None
-        }
+        return {f"{self.judge}.{name}": value for name, value in vars(self).items() if isinstance(value, int | float)}
 
 
 def judge_figures(rows: Sequence[AnchorRow], judges: Sequence[MeasuredJudge]) -> list[JudgeFigures]:
@@ -88,7 +90,7 @@ def accuracy_by_subset(rows: Sequence[AnchorRow], judge: str) -> dict[str, float
     mine = [row for row in rows if row["judge"] == judge and row["kind"] == PairKind.LABELLED]
     named = dict.fromkeys(row["subset"] for row in mine)
     scores = {name: _by_question([row for row in mine if row["subset"] == name]) for name in named if name is not None}
-    return {name: sum(found) / len(found) for name, found in scores.items() if found}
+    return {name: sum(found.values()) / len(found) for name, found in scores.items() if found}
 
 
 def shortfall(one: JudgeFigures, floor: Decimal) -> str | None:
@@ -169,6 +171,8 @@ def _doubts(one: JudgeFigures, judge: MeasuredJudge) -> Iterator[str]:
     name = f"the {judge.name}"
     if one.low is None or one.low <= 0.5:
         yield f"{name} {told(one) if one.accuracy is not None else 'gave no verdict'}: not shown to beat a coin"
+    if one.outdone_by is not None:
+        yield f"{name} is right less often than {one.outdone_by} alone, which costs less: see Judges on anchors"
     if one.first is not None and abs(one.first - 0.5) > PLACE_SOUND:
         place = "first" if one.first > 0.5 else "second"
         part = one.first if one.first > 0.5 else 1 - one.first
@@ -190,9 +194,10 @@ def _figures(judge: MeasuredJudge, rows: Mapping[str, Sequence[AnchorRow]]) -> J
     mine = rows[judge.name]
     labelled = _of(mine, PairKind.LABELLED)
     scores = _by_question(labelled)
-    accuracy = sum(scores) / len(scores) if scores else None
+    accuracy = sum(scores.values()) / len(scores) if scores else None
     low, high = wilson(accuracy, len(scores)) if accuracy is not None else (None, None)
     padded = _mean(_of(mine, PairKind.PADDED))
+    members = {name: _of(rows[name], PairKind.LABELLED) for name in judge.members}
     return JudgeFigures(
         judge=judge.name,
         questions=len(scores),
@@ -208,22 +213,33 @@ def _figures(judge: MeasuredJudge, rows: Mapping[str, Sequence[AnchorRow]]) -> J
         degenerate=_mean(_of(mine, PairKind.DEGENERATE)),
         truncated=_mean(_of(mine, PairKind.TRUNCATED)),
         same_first=_first(_of(mine, PairKind.SAME)),
-        votes=_votes([_of(rows[name], PairKind.LABELLED) for name in judge.members]),
-        alpha=_alpha([_of(rows[name], PairKind.LABELLED) for name in judge.members]),
+        votes=_votes([found for found in members.values() if _by_question(found)]),
+        alpha=_alpha(list(members.values())),
+        outdone_by=_outdone_by(scores, members),
     )
+
+
+def _outdone_by(scores: Mapping[str, float], members: Mapping[str, Sequence[AnchorRow]]) -> str | None:
+    gains: dict[str, float] = {}
+    for name, rows in members.items():
+        alone = _by_question(rows)
+        differences = [alone[question] - scores[question] for question in scores if question in alone]
+        if differences and (gain := bounded([differences], 0.025)).low is not None and gain.low > 0:
+            gains[name] = gain.mean
+    return max(gains, key=lambda name: gains[name], default=None)
 
 
 def _of(rows: Sequence[AnchorRow], kind: PairKind) -> list[AnchorRow]:
     return [row for row in rows if row["kind"] == kind]
 
 
-def _by_question(rows: Sequence[AnchorRow]) -> list[float]:
+def _by_question(rows: Sequence[AnchorRow]) -> dict[str, float]:
     """Mean points of every question that has a score."""
     found: dict[str, list[float]] = {}
     for row in rows:
         if row["score"] is not None:
             found.setdefault(row["question_id"], []).append(row["score"])
-    return [sum(scores) / len(scores) for scores in found.values()]
+    return {question: sum(scores) / len(scores) for question, scores in found.items()}
 
 
 def _mean(rows: Sequence[AnchorRow]) -> float | None:

@@ -229,6 +229,8 @@ class AnchorSummary(Record):
     """What its members are worth as independent judges."""
     alpha: Figure | None
     """Krippendorff's, of its members' verdicts."""
+    outdone_by: str | None
+    """Its own model that alone is shown to be right more often."""
     subsets: dict[str, Figure] = {}
     """Accuracy by subset of the source."""
     sections: dict[str, Figure] = {}

@@ -335,3 +335,20 @@ async def test_members_that_err_alike_are_one_vote_beside_the_best_of_them() -> 
     assert "; of the models alone, b is right on 100.0 % of 40 questions" in why
     assert figures[0].alpha is not None
     assert figures[0].alpha < 0.5
+    assert figures[0].outdone_by == "b"
+    assert "right less often than b alone" in doubts(figures, judges)[1]
+    assert figures[0].votes is None, "none of the three errs more on one pair than on another"
+
+
+async def test_judges_that_err_on_the_same_questions_are_one_vote() -> None:
+    def prefers(a: str, b: str, asked: Asked) -> bool:
+        """`a` and `b` of the judges are wrong about one half of the questions, `agg` about another."""
+        question = asked.messages[0]["content"].split("\x1e")[1]
+        wrong = len(question) % 2 if asked.model != "agg" else len(question) // 2 % 2
+        return knows(a, b, asked) != bool(wrong)
+
+    judges = measured_judges(resource(spec__anchors={}, spec__evaluation=None).spec, lambda one: one)
+    whole, *_ = judge_figures(await verdicts(prefers, judges, PAIRS[:40]), judges)
+    assert whole.votes is not None
+    assert 1.5 < whole.votes < 2.5, "two of three err alike"
+    assert whole.outdone_by is None
