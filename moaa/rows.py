@@ -160,6 +160,8 @@ class JudgementRow(TypedDict):
     longer: str | None
     probability: float | None
     mass: float | None
+    label: NotRequired[str | None]
+    """Missing in rows of an earlier release."""
 
 
 class PairRow(TypedDict):

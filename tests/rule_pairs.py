@@ -123,7 +123,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     ),
     "student judges": ("would judge its own training", "would judge its own training"),
     **{
-        f"prompts: {name}": (rf"^spec\.prompts: {alias}: ", rf"^spec\.prompts\.{alias}: {alias} (holds|lacks)")
+        f"prompts: {name}": (rf"^spec\.prompts: {alias}: ", rf"^spec\.prompts\.{alias}: {alias} must hold")
         for name in PLACEHOLDERS
         for alias in [Prompts.model_fields[name].alias or name]
     },

@@ -12,15 +12,17 @@ from hashlib import sha256
 from typing import assert_never
 
 from moaa.api import STUDENT, MoAASpec
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, JudgeModel
 from moaa.asking.load import Load
-from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
-from moaa.benchmark.measures import judging_alone
+from moaa.benchmark.measure import Measure
+from moaa.benchmark.measures import judging_alone, measure_of
 from moaa.judge.method import Method
 from moaa.judge.methods import method_of
 
 TRAINING = "training judge"
+Asking = AlpacaEval | ArenaHard | MtBench
+"""Benchmarks that ask one judge in a way of their own."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class MeasuredJudge:
     """Names of its judges, each measured alone; empty where one model gives the verdict by itself."""
     is_student: bool = False
     """It names `$student`."""
-    asks: AlpacaEval | None = None
+    asks: Asking | None = None
     """The benchmark whose own question it is asked; None: a judge's method decides."""
 
     @property
@@ -44,10 +46,10 @@ class MeasuredJudge:
         return method_of(self.judge)
 
     @property
-    def measure(self) -> AlpacaEvalMeasure:
-        """Of a judge that is asked a benchmark's own question."""
+    def measure(self) -> Measure:
+        """Of a judge that is asked in a benchmark's way."""
         assert self.asks is not None, f"{self.name}: a method decides"
-        return AlpacaEvalMeasure(self.asks, self.judge)
+        return measure_of(self.asks, student="", resolved=lambda _: self.judge)
 
     @property
     def form(self) -> str:
@@ -64,11 +66,31 @@ class MeasuredJudge:
         return self.method.prompts if self.asks is None else self.measure.prompts
 
     def loads(self, pairs: int, *, answer_tokens: int) -> Iterator[Load]:
-        """Calls that decide `pairs` pairs in both orders."""
-        if self.asks is None:
-            yield from self.method.duel_loads(pairs, answer_tokens=answer_tokens)
-        else:
-            yield from self.measure.loads(pairs if self.asks.both_orders else 2 * pairs)
+        """Calls that decide `pairs` pairs in both orders; answers that are graded by themselves, each once."""
+        match self.asks:
+            case None:
+                yield from self.method.duel_loads(pairs, answer_tokens=answer_tokens)
+            case AlpacaEval():
+                yield from self.measure.loads(pairs if self.asks.both_orders else 2 * pairs)
+            case ArenaHard():
+                yield from self.measure.loads(pairs)
+            case MtBench():
+                yield next(self.measure.loads(2 * pairs))  # of one turn
+            case _:
+                assert_never(self.asks)
+
+    @property
+    def manner(self) -> dict[str, str]:
+        """How it decides, as far as its `judge` does not say."""
+        match self.asks:
+            case None | AlpacaEval():
+                return {"form": self.form}
+            case ArenaHard():
+                return {"form": self.form, "version": self.asks.version, "judgeSystem": self.asks.judge_system or ""}
+            case MtBench():
+                return {"form": self.form, "judgeSystem": self.asks.judge_system or ""}
+            case _:
+                assert_never(self.asks)
 
     @property
     def key(self) -> str:
@@ -76,7 +98,7 @@ class MeasuredJudge:
         ignored = {*self.method.without_effect, "allowStudent"}
         said = self.judge.model_dump(mode="json", by_alias=True)
         asked = {name: value for name, value in said.items() if name not in ignored}
-        return json.dumps({"form": self.form, **asked}, sort_keys=True)
+        return json.dumps({**self.manner, **asked}, sort_keys=True)
 
     @property
     def place(self) -> str:
@@ -134,7 +156,7 @@ def _of_benchmark(benchmark: AnyBenchmark, field: str, resolved: Callable[[Judge
             judge = benchmark.judge
             is_student = STUDENT in judge.models
             yield MeasuredJudge(name, resolved(judge), (f"{field}.judge",), is_student=is_student)
-        case AlpacaEval():
+        case AlpacaEval() | ArenaHard() | MtBench():
             judge = judging_alone(benchmark.judge_model)
             yield MeasuredJudge(name, judge, (f"{field}.judgeModel",), asks=benchmark)
         case _:

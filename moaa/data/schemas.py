@@ -114,6 +114,7 @@ JUDGEMENTS = pa.schema(
         pa.field("longer", _STRING),
         pa.field("probability", pa.float64()),
         pa.field("mass", pa.float64()),
+        pa.field("label", _STRING),
     ]
 )
 """JudgementRow."""

@@ -5,6 +5,7 @@ A content security policy in the page forbids scripts and connections, should an
 
 import json
 import re
+from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
@@ -42,7 +43,7 @@ def render(view: RunView, summary: Summary) -> str:
     """The whole page."""
     resource = public_resource(view.resource)
     return page_text(
-        environment(),
+        _environment(),
         "template.html.j2",
         view=view,
         spec=view.resource.spec,
@@ -62,6 +63,12 @@ def render(view: RunView, summary: Summary) -> str:
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
+
+
+@cache
+def _environment() -> Environment:
+    """One a process, since it keeps the templates that it has compiled."""
+    return environment()
 
 
 def environment(*packages: str) -> Environment:

@@ -83,7 +83,8 @@ def _of_evaluation(view: RunView, stage: StageView) -> Iterator[JudgeSummary]:
         if judge is None or trail is None or name not in trail.comparisons:
             continue
         together = sum((found for (of, _), found in trail.methods.items() if of == name), Orders())
-        yield _row(stage, str(judge.method), "method", together, benchmark=name)
+        if any(of == name for of, _ in trail.methods):
+            yield _row(stage, str(judge.method), "method", together, benchmark=name)
         yield from _alone(stage, trail, name, {})
 
 

@@ -19,7 +19,7 @@ def _six_digits(value: object) -> object:
 
 Figure = Annotated[float, BeforeValidator(_six_digits), Field(allow_inf_nan=False)]
 Use = Literal["selection", "report"]
-Role = Literal["method", "verdict", "evaluation", "criteria"]
+Role = Literal["method", "verdict", "evaluation", "criteria", "grade"]
 """Of a judge; `method` is all of them together."""
 
 
@@ -262,6 +262,8 @@ class TrainingSummary(Record):
     iteration: int
     kind: Literal["sft", "dpo"]
     steps: int
+    lost_steps: int
+    """Whose loss or gradient was not finite. They taught nothing, and no figure here is of them."""
     first_loss: Figure
     last_loss: Figure
     tokens: int
@@ -316,7 +318,8 @@ class LineageSummary(Record):
 
 
 class DataSummary(Record):
-    """Outcomes of the rows of one source: read = failed + duplicates + contaminated + overLimit + rows."""
+    """Outcomes of the rows of one source: read = failed + unasked + duplicates + contaminated + overLimit +
+    rows."""
 
     table: str
     """`sft-<k>`, `preference-<k>` or `eval-<benchmark>`."""
@@ -326,6 +329,8 @@ class DataSummary(Record):
     contaminated: int
     """Training rows that hold an evaluation question."""
     over_limit: int
+    unasked: int = 0
+    """Of categories that the benchmark does not ask."""
     rows: int
     """Kept."""
     ignored: dict[str, int]

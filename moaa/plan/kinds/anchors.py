@@ -28,7 +28,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     inputs: Document = {"pairs": own_digest() if said.source is None else output_digest(results, STAGE_DATA, ANCHORED)}
     floors = {name: value for name, value in canonical(said).items() if name != "source"}
     body: Document = {
-        "judges": {one.name: {"form": one.form} | judge_document(one.judge, resource, stage) for one in judges},
+        "judges": {one.name: one.manner | judge_document(one.judge, resource, stage) for one in judges},
         "floors": floors,
         "prompts": prompts_document(resource, sorted({name for one in judges for name in one.prompts})),
         "models": models_document(stage.serves, resource, results),

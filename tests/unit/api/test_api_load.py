@@ -446,6 +446,37 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     ),
 }
 
+FIELD = {"name": "f", "source": "file:///f.jsonl", "judgeModel": {"model": "eva"}}
+ARENA = FIELD | {"type": "ArenaHard", "version": "v0.1", "answers": {"source": "file:///b.jsonl"}}
+MT_BENCH = FIELD | {"type": "MtBench"}
+WARNINGS |= {
+    "a temperature beside those by category": (
+        {"spec__evaluation__report": [MT_BENCH | {"sampling": {"temperature": "0.2"}}]},
+        "spec.evaluation.report[0].sampling.temperature: byCategory gives each category its own",
+    ),
+    "labels of Arena-Hard asked for nowhere": (
+        {
+            "spec__evaluation__report": [ARENA | {"judgeSystem": "[[A>>B]] [[A=B]] [[B>A]] [[B>>A]]"}],
+            "spec__prompts": {"arenaHard": "{question}{answer_a}{answer_b}"},
+        },
+        "spec.prompts.arenaHard: neither it nor spec.evaluation.report[0].judgeSystem asks for [[A>B]], and nothing",
+    ),
+    "no grade asked for": (
+        {"spec__evaluation__report": [MT_BENCH], "spec__prompts": {"gradeReference": "{conversation}{references}"}},
+        "spec.prompts.gradeReference: neither it nor spec.evaluation.report[0].judgeSystem asks for [[, and nothing",
+    ),
+    "the field's judge without room for two long answers": (
+        {"spec__models__4__serving": {"maxModelLen": 4096}, "spec__evaluation": {"report": [ARENA]}},
+        "spec.evaluation.report[0].judgeModel.model: two answers of 2048 tokens",
+    ),
+}
+
+
+def test_temperatures_by_category_are_not_those_of_sampling() -> None:
+    """Nothing is advised where nothing is written, and samples by category differ."""
+    report = [MT_BENCH | {"samples": 2, "sampling": {"maxTokens": 1024}}]
+    assert not [said for said in warnings(resource(spec__evaluation__report=report)) if "temperature" in said]
+
 
 @pytest.mark.parametrize(("changes", "phrase"), WARNINGS.values(), ids=WARNINGS.keys())
 def test_advice(changes: dict[str, Any], phrase: str) -> None:

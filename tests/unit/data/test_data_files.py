@@ -171,6 +171,12 @@ MIXED = lines({"prompt": "a"}, {"messages": [{"role": "user", "content": "b"}]})
         pytest.param("a.jsonl.zst", zstandard.compress(GOOD)[:-9], ["not readable .zst"], id="truncated zstd"),
         pytest.param("a.parquet.gz", gzip.compress(b"PAR1"), [".gz", "only .jsonl"], id="parquet in gzip"),
         pytest.param("a.jsonl.xz", b"\xfd7zXZ\0", ["xz compression", "unpack"], id="xz"),
+        pytest.param(
+            "a.parquet",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n",
+            ["a.parquet", "a Git LFS pointer", "git lfs pull"],
+            id="Git LFS",
+        ),
         pytest.param("a.txt", b"hi\n", [".txt", "only .jsonl"], id="txt"),
         pytest.param("data", GOOD, ["no suffix"], id="no suffix"),
         pytest.param("a.jsonl", "{}".encode("utf-16"), ["UTF-16", "UTF-8"], id="UTF-16"),

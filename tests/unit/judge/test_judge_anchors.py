@@ -271,6 +271,66 @@ async def test_a_benchmarks_own_question_is_what_its_judge_is_measured_by(
     assert found.first == first_share
 
 
+ARENA = {
+    "name": "arena",
+    "type": "ArenaHard",
+    "version": "v2.0",
+    "source": "file:///question.jsonl",
+    "answers": {"source": "file:///answers.jsonl"},
+    "judgeModel": {"model": "eva"},
+}
+MT = {"name": "mt", "type": "MtBench", "source": "file:///question.jsonl", "judgeModel": {"model": "eva"}}
+SHOWN = {
+    "arena_hard": "ARENA\x1e{question}\x1e{answer_a}\x1e{answer_b}",
+    "exchange": "\x1e{answer}",
+    "expected": "",
+    "grade": "GRADE\x1e{conversation}",
+    "grade_reference": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "says", "figures"),
+    [
+        pytest.param(ARENA, lambda a, b: "[[A>>B]]" if knows_texts(a, b) else "[[B>A]]", (1.0, 0.5), id="games"),
+        pytest.param(ARENA, lambda _a, _b: "[[A=B]]", (0.5, None), id="ties"),
+        pytest.param(ARENA, lambda _a, _b: "[[A>B]]", (0.5, 1.0), id="always the first"),
+        pytest.param(MT, lambda a, _: "[[9]]" if a.strip() in RIGHT else "[[4.5]]", (1.0, None), id="grades"),
+        pytest.param(MT, lambda _a, _b: "[[7]]", (0.5, None), id="one grade for all"),
+        pytest.param(MT, lambda _a, _b: "fine", (None, None), id="no grade"),
+    ],
+)
+async def test_judges_of_games_and_grades_are_measured_by_games_and_grades(
+    benchmark: dict[str, Any], says: Callable[[str, str], str], figures: tuple[float | None, float | None]
+) -> None:
+    owner = resource(spec__anchors={}, spec__evaluation__report=[benchmark])
+    one = next(found for found in anchored_judges(owner) if found.asks is not None)
+    assert (one.form, one.models, one.fields) == (
+        benchmark["type"],
+        ("eva",),
+        ("spec.evaluation.report[0].judgeModel",),
+    )
+    assert [load.calls for load in one.loads(10, answer_tokens=100)] == [20]
+    rows = []
+    for pair in PAIRS[:40]:
+
+        def answer(asked: Asked) -> str:
+            *_, a, b = asked.messages[-1]["content"].split("\x1e")
+            return says(a if "ARENA" in asked.messages[-1]["content"] else b, b)
+
+        caller = ScriptedCaller(answer)
+        made = await item(pair, one).work(Asker(caller, SHOWN))
+        assert {asked.key for asked in caller.asked} <= {"", "retry1"}
+        assert len([asked for asked in caller.asked if not asked.key]) == 2
+        rows += cast("list[AnchorRow]", made["verdicts"])
+    [found] = judge_figures(rows, [one])
+    assert (found.accuracy, found.first) == figures
+
+
+def knows_texts(a: str, b: str) -> bool:
+    return (a.strip() in RIGHT) and b.strip() not in RIGHT
+
+
 def names(**changes: Any) -> list[str]:
     return [one.name for one in anchored_judges(resource(spec__anchors={}, **changes))]
 
