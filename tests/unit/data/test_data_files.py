@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from moaa.api.data import Columns
+from moaa.data.further.completion import Unasked
 from moaa.data.reading.bad_rows import BadRow, Why
 from moaa.data.reading.json_files import MAX_LINE_BYTES, READ_BYTES
 from moaa.data.reading.shapes import Use
@@ -42,6 +43,9 @@ def arrow(rows: list[dict[str, object]], *, is_file: bool = False) -> bytes:
     return bytes(sink.getvalue())
 
 
+Row = SourcedRow | BadRow | Unasked
+
+
 def table(rows: list[dict[str, str]], delimiter: str = ",") -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
@@ -50,12 +54,12 @@ def table(rows: list[dict[str, str]], delimiter: str = ",") -> bytes:
     return text.getvalue().encode()
 
 
-def read_all(path: Path, body: bytes, use: Use = Use.MIXTURE, **columns: object) -> list[SourcedRow | BadRow]:
+def read_all(path: Path, body: bytes, use: Use = Use.MIXTURE, **columns: object) -> list[Row]:
     path.write_bytes(body)
     return list(read_rows([(path, path.name)], use, Columns.model_validate(columns)))
 
 
-def good(found: list[SourcedRow | BadRow]) -> list[tuple[str, str]]:
+def good(found: list[Row]) -> list[tuple[str, str]]:
     rows = [row for row in found if isinstance(row, SourcedRow)]
     return [(s.row["id"], s.row["messages"][0]["content"]) for s in rows]
 
