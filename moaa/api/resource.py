@@ -106,7 +106,7 @@ class MoAASpec(Spec):
     judge: Judge | None = None
     """Needed for dpo."""
     anchors: Anchors | None = None
-    """Measures every judge before it is trusted. Unset: judges are taken at their word."""
+    """Unset: judges are not measured."""
     data: Data
     training: Training
     evaluation: Evaluation = Evaluation()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
-from moaa.api.data import Columns
 from moaa.conversation import Message
 from moaa.data.account import Account
 from moaa.data.hashing import digest_of
@@ -25,6 +24,7 @@ from moaa.data.reading.columns import Fields, wanted
 from moaa.data.reading.files import read_records
 from moaa.data.reading.labels import row_id
 from moaa.data.reading.records import Record, bad
+from moaa.data.reading.shapes import NO_COLUMNS
 from moaa.data.reading.turns import conversation, dialogue, prompt
 from moaa.judge.prompts import question_text
 from moaa.rows import LabelledRow
@@ -54,9 +54,7 @@ class Labelled:
     account: Account = field(default_factory=Account)
 
 
-def read_labelled(
-    files: Sequence[tuple[Path, str]], columns: Columns, *, limit: int | None, seed: int, table: str
-) -> Labelled:
+def read_labelled(files: Sequence[tuple[Path, str]], *, limit: int | None, seed: int, table: str) -> Labelled:
     """Pairs of (path, name) files: the first `limit` questions in the run's order.
 
     Raises:
@@ -66,10 +64,10 @@ def read_labelled(
     questions: dict[str, _Question] = {}
     for path, name in files:
         rows = 0
-        for record in read_records(path, name, wanted(columns) | {_SUBSET}):
+        for record in read_records(path, name, wanted(NO_COLUMNS) | {_SUBSET}):
             rows += 1
             found.account.read += 1
-            _take(record, columns, questions, found.account, table)
+            _take(record, questions, found.account, table)
         if not rows:
             raise bad(name, "rows", "0", "it has no row; remove it or write it again")
     ordered = sorted(questions.values(), key=lambda one: sort_key(seed, one.id))
@@ -81,42 +79,40 @@ def read_labelled(
     return found
 
 
-def _take(
-    record: Record | BadRow, columns: Columns, questions: dict[str, _Question], account: Account, table: str
-) -> None:
+def _take(record: Record | BadRow, questions: dict[str, _Question], account: Account, table: str) -> None:
     if isinstance(record, BadRow):
         account.fail(record)
         return
     try:
-        found = _question(record.columns, columns)
+        found = _question(record.columns)
         known = questions.get(found.id)
         if known is not None and (known.question, known.right, known.wrong) != (
             found.question,
             found.right,
             found.wrong,
         ):
-            remedy = "an earlier row with other content has it; ids must be unique in a subset, or left unread by "
-            raise RowError(Why.DUPLICATE_ID, "id", found.id, f"{remedy}columns.ignore")
+            remedy = "an earlier row with other content has it; ids must be unique in a subset"
+            raise RowError(Why.DUPLICATE_ID, "id", found.id, remedy)
     except RowError as error:
         account.fail(BadRow(record.where, error.why, f"{error} (read as labelled pairs)"))
         return
-    account.ignore(found.ignored.union(name for name in record.unread if name not in columns.ignore))
+    account.ignore(found.ignored.union(record.unread))
     if known is not None:
         account.duplicates_of[table] += 1
     questions.setdefault(found.id, found)
 
 
-def _question(record: Mapping[str, object], columns: Columns) -> _Question:
+def _question(record: Mapping[str, object]) -> _Question:
     """Raises RowError: a column is missing or of a wrong type, or an answer is on both sides."""
     subset = record.get(_SUBSET)
-    fields = Fields({name: value for name, value in record.items() if name not in _LABELS}, columns)
+    fields = Fields({name: value for name, value in record.items() if name not in _LABELS}, NO_COLUMNS)
     column = next((name for name in _ASKS if fields.has(name)), None)
     asked = None if column is None else prompt(fields.get(column), column, fields.ignored.add)
     right, before = _answers(record.get("chosen"), "chosen", fields, is_whole=asked is None)
     wrong, _ = _answers(record.get("rejected"), "rejected", fields, is_whole=asked is None)
     messages = before if asked is None else asked
     if not any(message["role"] == "user" for message in messages):
-        remedy = "give the question in prompt, or name its column in columns.prompt of the source"
+        remedy = "give the question in prompt"
         raise RowError(Why.NO_USER_TURN, "prompt", None, remedy)
     if not all(text.strip() for text in right):
         raise RowError(Why.EMPTY_TURN, "chosen", "", "the better answer is empty; fill it or remove the row")

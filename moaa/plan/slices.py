@@ -39,8 +39,8 @@ def tables(resource: MoAA) -> Iterator[tuple[str, DataSource]]:
     yield from ((f"sft-{k}", source) for k, source in enumerate(data.sft))
     yield from ((f"preference-{k}", source) for k, source in enumerate(data.preference))
     yield from ((f"eval-{benchmark.name}", benchmark) for benchmark in benchmarks(resource.spec))
-    if resource.spec.anchors is not None and resource.spec.anchors.source is not None:
-        yield ANCHORED, resource.spec.anchors.source
+    if resource.spec.anchors is not None and (labelled := resource.spec.anchors.table) is not None:
+        yield ANCHORED, labelled
 
 
 def pinned_sources(resource: MoAA) -> Iterator[tuple[str, FileSource]]:

@@ -191,7 +191,7 @@ def _labelled(resource: MoAA, files: Mapping[str, Files]) -> Labelled | None:
     source = resource.spec.anchors.source if resource.spec.anchors is not None else None
     if source is None:
         return None
-    return read_labelled(files[ANCHORED], source.columns, limit=source.limit, seed=resource.spec.seed, table=ANCHORED)
+    return read_labelled(files[ANCHORED], limit=source.limit, seed=resource.spec.seed, table=ANCHORED)
 
 
 async def _files(name: str, source: FileSource, context: Context, origins: Origins) -> Files:

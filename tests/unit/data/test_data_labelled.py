@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from moaa.api.data import Columns
 from moaa.data.labelled import Labelled, read_labelled
 
 
-def read(folder: Path, *rows: Any, limit: int | None = None, **columns: Any) -> Labelled:
+def read(folder: Path, *rows: Any, limit: int | None = None) -> Labelled:
     file = folder / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_labelled([(file, "pairs.jsonl")], Columns.model_validate(columns), limit=limit, seed=0, table="anchors")
+    return read_labelled([(file, "pairs.jsonl")], limit=limit, seed=0, table="anchors")
 
 
 def asked(content: str) -> dict[str, str]:
@@ -52,12 +51,6 @@ def said(content: str) -> dict[str, str]:
 def test_a_pair_is_read(tmp_path: Path, row: dict[str, Any], question: str) -> None:
     [found] = read(tmp_path, row).rows
     assert (found["question"], found["right"], found["wrong"], found["subset"]) == (question, "yes", "no", None)
-
-
-def test_a_column_may_be_named(tmp_path: Path) -> None:
-    row = {"task": "Q", "chosen": "yes", "rejected": "no", "prompt": "other"}
-    [found] = read(tmp_path, row, prompt="task").rows
-    assert found["question"] == "Q"
 
 
 def test_one_right_answer_meets_every_wrong_one(tmp_path: Path) -> None:
