@@ -21,6 +21,7 @@ from moaa.api.evaluation import MIN_QUESTIONS
 from moaa.evaluate.bounds import bounded
 from moaa.rows import AnchorRow
 from moaa.scoring.agreement import effective_votes, krippendorff_alpha, wilson
+from moaa.scoring.reward_bench import SECTIONS, reward_bench
 
 DEGENERATE_SOUND = 0.9
 """Accuracy on degenerate answers below which a judge is named (ours): DPO would teach them."""
@@ -91,6 +92,14 @@ def accuracy_by_subset(rows: Sequence[AnchorRow], judge: str) -> dict[str, float
     named = dict.fromkeys(row["subset"] for row in mine)
     scores = {name: _by_question([row for row in mine if row["subset"] == name]) for name in named if name is not None}
     return {name: sum(found.values()) / len(found) for name, found in scores.items() if found}
+
+
+def reward_bench_sections(subsets: Mapping[str, float]) -> dict[str, float]:
+    """RewardBench 1's sections and `score`, from the accuracy of its subsets; empty unless it is just these."""
+    if subsets.keys() != {name for section in SECTIONS.values() for name in section}:
+        return {}
+    found = reward_bench(subsets)
+    return {**found.sections, "score": found.score}
 
 
 def shortfall(one: JudgeFigures, floor: Decimal) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from moaa.api import MoAA
-from moaa.evaluate.anchors import accuracy_by_subset, floors, judge_figures
+from moaa.evaluate.anchors import accuracy_by_subset, floors, judge_figures, reward_bench_sections
 from moaa.plan.graph import anchored_judges, benchmarks
 from moaa.plan.students import measure, resolved_judge
 from moaa.report.schema import AnchorSummary, JudgeSummary, OrderSummary, Role
@@ -12,7 +12,6 @@ from moaa.rows import AnchorRow
 from moaa.run.tally import Orders, Tally
 from moaa.run.trail import Heard, Trail
 from moaa.run.view import RunView, StageView
-from moaa.scoring.reward_bench import SECTIONS, reward_bench
 
 
 def judges(view: RunView) -> list[JudgeSummary]:
@@ -42,17 +41,9 @@ def _anchored(stage: StageView, resource: MoAA, rows: Sequence[AnchorRow]) -> It
             members=list(one.members),
             floor=float(held[one.name][1]) or None if one.name in held else None,
             subsets=subsets,
-            sections=_sections(subsets),
+            sections=reward_bench_sections(subsets),
             **vars(figures),
         )
-
-
-def _sections(subsets: Mapping[str, float]) -> dict[str, float]:
-    """RewardBench 1's sections and score; empty unless the source has exactly its subsets."""
-    if subsets.keys() != {name for section in SECTIONS.values() for name in section}:
-        return {}
-    found = reward_bench(subsets)
-    return {**found.sections, "score": found.score}
 
 
 def consistency(view: RunView, stage: str, *, benchmark: str, model: str) -> float | None:

@@ -14,11 +14,20 @@ from moaa.anchors.own import own_pairs
 from moaa.anchors.pairs import MADE, PairKind, anchor_pairs, most_pairs
 from moaa.api.anchors import Anchors
 from moaa.asking.asker import Asker
-from moaa.evaluate.anchors import JudgeFigures, accuracy_by_subset, doubts, failures, floors, judge_figures
+from moaa.evaluate.anchors import (
+    JudgeFigures,
+    accuracy_by_subset,
+    doubts,
+    failures,
+    floors,
+    judge_figures,
+    reward_bench_sections,
+)
 from moaa.judge.method import Compared
 from moaa.plan.graph import anchored_judges, build
 from moaa.rows import AnchorRow, LabelledRow
 from moaa.scoring.agreement import wilson
+from moaa.scoring.reward_bench import SECTIONS
 from moaa_jobs.stages.anchors import item
 from tests.plan_helpers import resource
 from tests.unit.calls_scripted import Asked, AskedLetter, ScriptedCaller
@@ -194,6 +203,15 @@ def test_a_question_counts_once_however_many_answers_it_has() -> None:
 def test_subsets_are_told_apart() -> None:
     rows = [row(0, 1.0, subset="easy"), row(1, 0.0, subset="hard"), row(2, 1.0, subset="hard"), row(3, 1.0)]
     assert accuracy_by_subset(rows, "training judge") == {"easy": 1.0, "hard": 0.5}
+
+
+def test_rewardbench_has_sections_once_all_its_subsets_are_there() -> None:
+    subsets = [name for section in SECTIONS.values() for name in section]
+    rows = [row(i, float(name.startswith("hep") or name == "math-prm"), subset=name) for i, name in enumerate(subsets)]
+    found = reward_bench_sections(accuracy_by_subset(rows, "training judge"))
+    assert found == {"Chat": 0.0, "Chat Hard": 0.0, "Safety": 0.0, "Reasoning": 1.0, "score": 0.25}
+    assert reward_bench_sections(accuracy_by_subset(rows[:-1], "training judge")) == {}
+    assert reward_bench_sections({}) == {}
 
 
 def test_our_own_pairs_show_no_liking_for_length() -> None:
