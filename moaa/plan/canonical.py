@@ -34,6 +34,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges", "verdict"}),
+    Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Dpo: frozenset({"loss"}),
 }

@@ -20,10 +20,9 @@ from moaa.api.resource import Start
 from moaa.api.training import RefModel
 from moaa.errors import UsageError
 from moaa.judge.methods import method_of
-from moaa.mixture.asks import mixture_models
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.stage import Graph, Kind, Stage
-from moaa.plan.students import judge_method, measure, promoted, resolved_mixture
+from moaa.plan.students import judge_method, measure, mixture_method, promoted
 
 
 def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
@@ -108,9 +107,9 @@ def _generate(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
     stage = _stage(i, Kind.GENERATE, needs=[*opening])
     if not uses_mixture(resource.spec):
         return stage
-    names = mixture_models(resolved_mixture(resource, stage))
+    names = mixture_method(resource, stage).models
     student = promoted(resource.spec, i)
-    return replace(stage, serves=tuple(names), student=student if student in names else None)
+    return replace(stage, serves=names, student=student if student in names else None)
 
 
 def _judge(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
@@ -125,7 +124,7 @@ def _base_evaluate(resource: MoAA) -> Stage:
     yardsticks = [measure(benchmark, resource, stage).yardstick for benchmark in benchmarks(spec)]
     names = [spec.student, *(name for name in yardsticks if name is not None)]
     if spec.evaluation.members and spec.mixture is not None:
-        names += mixture_models(resolved_mixture(resource, stage))
+        names += mixture_method(resource, stage).models
     return replace(stage, serves=tuple(_once([*names, *_evaluation_judges(resource, stage)])))
 
 

@@ -52,6 +52,7 @@ def render(view: RunView, summary: Summary) -> str:
         usage_lines=page.usage_lines(view),
         score_groups=page.score_groups(view, summary),
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
+        authors=page.authors(view),
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
         warned=page.warned(summary),

@@ -39,10 +39,10 @@ def _roles(resource: MoAA, name: str) -> list[str]:
     spec = resource.spec
     roles = ["student"] if spec.student == name else []
     if spec.mixture:
-        if any(p.model == name for layer in spec.mixture.layers for p in layer.proposers):
+        if any(proposer.model == name for proposer in spec.mixture.proposers):
             roles.append("proposer")
-        if spec.mixture.aggregator.model == name:
-            roles.append("aggregator")
+        if spec.mixture.aggregator is not None and spec.mixture.aggregator.model == name:
+            roles.append("aggregator" if spec.mixture.layers else "teacher")
     if spec.judge:
         roles += [role for model, role in method_of(spec.judge).roles if model == name]
     for item in measured(spec):

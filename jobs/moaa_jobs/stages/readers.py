@@ -13,13 +13,15 @@ from moaa.api import STUDENT, MoAA
 from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import Answers
 from moaa.api.evaluation import Benchmark, Pairwise
-from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture
+from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture, MixtureMethod
 from moaa.api.prompts import PLACEHOLDERS, effective, render
 from moaa.asking.load import written
 from moaa.conversation import Conversation, Message
 from moaa.judge.methods import method_of
 from moaa.judge.mixture import EVALUATION_TOKENS
 from moaa.judge.prompts import criteria_list, question_text
+from moaa.mixture import methods as answers
+from moaa.mixture.method import Method
 from moaa.plan.graph import benchmarks
 
 _SHOWS_ANSWERS = frozenset({"question", "answer_a", "answer_b"})
@@ -150,7 +152,7 @@ def _trained_on(table: str, answers: Answers, resource: MoAA, max_length: int) -
             return Reader(table, spec.student, remedy, True, max_length=max_length)
         case Answers.MIXTURE:
             assert spec.mixture is not None, "the resource's validation asks for one"
-            answer = _trained(spec.mixture.aggregator.max_tokens)
+            answer = _trained(_answers(spec.mixture, resource).answer_tokens)
             return Reader(table, spec.student, remedy, True, max_length=max_length, view=View.TURNS, whole=answer)
         case _:
             assert_never(answers)
@@ -160,7 +162,36 @@ def _window(model: str) -> str:
     return f"raise maxModelLen of spec.models {model}, or lower maxTokens where it is asked"
 
 
+def _answers(mixture: Mixture, resource: MoAA) -> Method:
+    return answers.method_of(mixture, judge=resource.spec.judge, seed=resource.spec.seed)
+
+
 def _mixture(table: str, mixture: Mixture, resource: MoAA) -> Iterator[Reader]:
+    """Whoever reads a row so that the mixture can answer it."""
+    match mixture.method:
+        case MixtureMethod.MIXTURE | MixtureMethod.SINGLE:
+            yield from _aggregated(table, mixture, resource)
+        case MixtureMethod.RANDOM | MixtureMethod.COMBINED:
+            yield from _proposing(table, mixture, resource, ends_row=True)
+        case MixtureMethod.BEST_OF_N:
+            yield from _proposing(table, mixture, resource, ends_row=False)
+            assert resource.spec.judge is not None, "the resource's validation asks for one"
+            sides = sorted((p.max_tokens for p in mixture.proposers for _ in range(p.samples)), reverse=True)[:2]
+            yield from _judge(table, resource.spec.judge, resource, View.QUESTION, tuple(sides))
+        case _:
+            assert_never(mixture.method)
+
+
+def _proposing(table: str, mixture: Mixture, resource: MoAA, *, ends_row: bool) -> Iterator[Reader]:
+    """Answers that are taught as they are."""
+    answer = _answer(_answers(mixture, resource).answer_tokens)
+    for one in mixture.proposers:
+        name = _declared(one.model, resource)
+        yield Reader(table, name, _window(name), ends_row, one.max_tokens, View.TURNS, whole=answer)
+
+
+def _aggregated(table: str, mixture: Mixture, resource: MoAA) -> Iterator[Reader]:
+    assert mixture.aggregator is not None, "the resource's validation asks for one"
     prompts = effective(resource.spec.prompts)
     instruction = render(prompts["aggregate"], {"proposals": ""}, prompts)
     around, shown, answer = "", NONE, _answer(mixture.aggregator.max_tokens)
@@ -189,7 +220,8 @@ def _benchmark(benchmark: Benchmark, resource: MoAA) -> Iterator[Reader]:
     spec, table, most = resource.spec, f"eval-{benchmark.name}", benchmark.sampling.max_tokens
     names = [spec.student]
     if spec.evaluation.members and spec.mixture is not None:
-        names += [p.model for layer in spec.mixture.layers for p in layer.proposers] + [spec.mixture.aggregator.model]
+        names += [p.model for p in spec.mixture.proposers]
+        names += [spec.mixture.aggregator.model] if spec.mixture.aggregator and spec.mixture.layers else []
         yield from _mixture(table, spec.mixture, resource)
     if isinstance(benchmark, Pairwise):
         names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []

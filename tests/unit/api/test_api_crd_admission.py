@@ -130,6 +130,16 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
     },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
+    "one teacher": {"spec__mixture": {"method": "Single", "aggregator": {"model": "a"}}},
+    "a draw": {"spec__mixture": {"method": "Random", "layers": [{"proposers": [{"model": "a"}, {"model": "b"}]}]}},
+    "every answer": {"spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]}},
+    "the best of four": {
+        "spec__mixture": {
+            "method": "BestOfN",
+            "layers": [{"proposers": [{"model": "a", "samples": 2}, {"model": "b", "samples": 2}]}],
+            "addStudent": True,
+        }
+    },
     "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
     "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
     "a student that judges": {"spec__judge": {**JUDGE, "judges": [{"model": "$student"}], "allowStudent": True}},
