@@ -71,7 +71,7 @@ class SampleRow(TypedDict):
     id: str
     messages: list[Message]
     samples: list[str]
-    """Answers of the student to the last user turn, in sample order."""
+    """Answers to the last user turn, in sample order: of the student, or of the mixture (`dpo.samplesFrom`)."""
 
 
 class Comparison(TypedDict):

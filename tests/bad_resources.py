@@ -227,6 +227,24 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.mixture",
         "so addStudent has none to join",
     ),
+    "samples of no mixture": (
+        {
+            "spec__training__dpo__samplesFrom": "Mixture",
+            "spec__mixture": None,
+            "spec__data__sft": None,
+            "spec__training__sft": None,
+        },
+        "spec.training.dpo.samplesFrom",
+        "Mixture needs spec.mixture",
+    ),
+    "pairs of one answer": (
+        {
+            "spec__training__dpo__samplesFrom": "Mixture",
+            "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]},
+        },
+        "spec.training.dpo.samplesFrom",
+        "has one answer, and pairs need two",
+    ),
     "the best of one": (
         {"spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a"}]}]}},
         "spec.mixture",

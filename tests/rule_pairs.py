@@ -110,6 +110,11 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "mixture: nobody to join": ("so addStudent has none to join", "so addStudent has none to join"),
     "mixture: something to choose": ("chooses among answers, and", "chooses among answers, and"),
     "mixture: judge": (r"^spec\.judge: is required: mixture\.method", r"judge is required: mixture\.method"),
+    "off-policy pairs: of a mixture": (
+        r"samplesFrom: Mixture needs spec\.mixture",
+        r"samplesFrom Mixture needs spec\.mixture",
+    ),
+    "off-policy pairs: two": ("has one answer, and pairs need two", "has one answer, and pairs need two"),
     "enough proposals": (r"minProposals \d+ is more than layers", "minProposals is more than a layer can give"),
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),
     "mixture is there": (r"^spec\.mixture: is required", "mixture is required"),

@@ -12,17 +12,18 @@ folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import assert_never
 
 from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
 from moaa.api.evaluation import AnyBenchmark
 from moaa.api.resource import Start
-from moaa.api.training import RefModel
+from moaa.api.training import RefModel, SamplesFrom
 from moaa.errors import UsageError
 from moaa.judge.methods import method_of
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.stage import Graph, Kind, Stage
-from moaa.plan.students import judge_method, measure, mixture_method, promoted
+from moaa.plan.students import declared_dpo, judge_method, measure, mixture_method, promoted
 
 
 def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
@@ -80,7 +81,7 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
             yield evaluate
     if spec.training.dpo is not None:
         ref_model = {RefModel.STAGE_START: student, RefModel.ITERATION_START: first, RefModel.BASE: base}
-        yield _stage(i, Kind.SAMPLE, needs=[*opening, *_makers(student)], student=student, serves=(student,))
+        yield _sample(resource, i, opening, student)
         yield _judge(resource, i, opening)
         yield _stage(
             i,
@@ -107,8 +108,24 @@ def _generate(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
     stage = _stage(i, Kind.GENERATE, needs=[*opening])
     if not uses_mixture(resource.spec):
         return stage
+    return _mixed(resource, stage)
+
+
+def _sample(resource: MoAA, i: int, opening: tuple[str, ...], student: str) -> Stage:
+    """`student` is the one that DPO starts from."""
+    match declared_dpo(resource).samples_from:
+        case SamplesFrom.STUDENT:
+            return _stage(i, Kind.SAMPLE, needs=[*opening, *_makers(student)], student=student, serves=(student,))
+        case SamplesFrom.MIXTURE:
+            return _mixed(resource, _stage(i, Kind.SAMPLE, needs=[*opening]))
+        case other:
+            assert_never(other)
+
+
+def _mixed(resource: MoAA, stage: Stage) -> Stage:
+    """A stage whose rows the mixture answers."""
     names = mixture_method(resource, stage).models
-    student = promoted(resource.spec, i)
+    student = promoted(resource.spec, stage.iteration)
     return replace(stage, serves=names, student=student if student in names else None)
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 from moaa.api import STUDENT, MoAA, MoAASpec
 from moaa.api.evaluation import AnyBenchmark
 from moaa.api.mixture import Aggregator, Judge, JudgeModel, Mixture, Proposer
+from moaa.api.training import Dpo
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.judge.method import Method
@@ -48,6 +49,14 @@ def resolved_mixture(resource: MoAA, stage: Stage) -> Mixture:
             "aggregator": _as_student(mixture.aggregator, student) if mixture.aggregator else None,
         }
     )
+
+
+def declared_dpo(resource: MoAA) -> Dpo:
+    """Raises ValueError: the resource has none (one whose graph has stages of DPO does)."""
+    dpo = resource.spec.training.dpo
+    if dpo is None:
+        raise ValueError("spec.training.dpo: its stages belong to it and there is none")
+    return dpo
 
 
 def mixture_method(resource: MoAA, stage: Stage) -> AnswerMethod:

@@ -7,6 +7,7 @@ from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, lis
 from moaa.api.mixture import Judge, JudgeMethod, Members, Mixture, MixtureMethod, Parts, members_of, parts_of
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.resource import MoAASpec
+from moaa.api.training import SamplesFrom
 
 NOT_DECLARED = "names a model that spec.models does not declare; declare it or correct the name"
 NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lower it or raise that maxModelLen"
@@ -236,6 +237,20 @@ RULES: Rules = {
             "judge is required: mixture.method BestOfN asks it which answer is best; declare one",
             ".judge",
             Reason.REQUIRED,
+        ),
+        Rule(
+            f"!has(self.training.dpo) || self.training.dpo.samplesFrom != {quoted(SamplesFrom.MIXTURE)} || "
+            "has(self.mixture)",
+            "samplesFrom Mixture needs spec.mixture; declare one or leave samplesFrom out",
+            ".training.dpo.samplesFrom",
+        ),
+        Rule(
+            f"!has(self.training.dpo) || self.training.dpo.samplesFrom != {quoted(SamplesFrom.MIXTURE)} || "
+            f"!has(self.mixture) || self.mixture.method != {quoted(MixtureMethod.COMBINED)} || "
+            "size(self.mixture.layers) == 0 || "
+            "self.mixture.layers.map(l, l.proposers.map(p, p.samples).sum()).sum() > 1",
+            "samplesFrom Mixture: method Combined has one answer, and pairs need two; add proposers or samples",
+            ".training.dpo.samplesFrom",
         ),
         Rule(f"!has(self.judge) || ({_judge_declared('self.judge')})", f"a judge {NOT_DECLARED}", ".judge"),
         Rule(f"!has(self.judge) || ({_judge_fits('self.judge')})", NO_ROOM, ".judge"),

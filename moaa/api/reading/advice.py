@@ -10,6 +10,7 @@ from moaa.api.mixture import MixtureMethod
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
 from moaa.api.reading.rules_models import models_named, unused
+from moaa.api.training import SamplesFrom
 
 
 def idle(spec: Node) -> Iterator[str]:
@@ -54,7 +55,8 @@ def lengths(spec: Node) -> Iterator[str]:
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
     mixture = spec.at("mixture")
     writers = [mixture.at("aggregator")] if mixture.at("aggregator").given else _proposers(mixture)
-    for part, holder in (*((sft, writer) for writer in writers), (dpo, dpo)):
+    samplers = writers if dpo.at("samplesFrom").text == SamplesFrom.MIXTURE else [dpo]
+    for part, holder in (*((sft, writer) for writer in writers), *((dpo, sampler) for sampler in samplers)):
         limit, answer = part.at("maxLength").integer(0), holder.at("maxTokens").integer(0)
         if part.given and holder.given and answer >= limit:
             yield (

@@ -11,6 +11,7 @@ from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_models import declared, models_named
 from moaa.api.reading.wording import suggestion
+from moaa.api.training import SamplesFrom
 from moaa.errors import Problem
 
 DEFAULT_CRITERIA = int(Judge.model_fields["criteria"].default)
@@ -103,6 +104,20 @@ def mixture_and_judge_present(spec: Node) -> Iterator[Problem]:
         )
     if training.at("dpo").given and not spec.at("judge").given:
         yield spec.at("judge").problem("is required: training.dpo needs pairs, and a judge decides them; declare one")
+    samples = training.at("dpo", "samplesFrom")
+    if samples.text == SamplesFrom.MIXTURE and isinstance(spec.value, dict):
+        yield from _mixture_gives_pairs(samples, spec.at("mixture"))
+
+
+def _mixture_gives_pairs(samples: Node, mixture: Node) -> Iterator[Problem]:
+    if not mixture.given:
+        yield samples.problem("Mixture needs spec.mixture, and there is none; declare one or leave this out")
+    elif mixture.at("method").text == MixtureMethod.COMBINED:
+        answers = [p.at("samples").number(1) for layer in mixture.at("layers") for p in layer.at("proposers")]
+        if answers == [1]:
+            yield samples.problem(
+                "Mixture: method Combined has one answer, and pairs need two; add proposers or samples"
+            )
 
 
 def mixture_parts(spec: Node) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from moaa.plan.canonical import canonical
 from moaa.plan.digests import (
     Document,
     Results,
+    judge_document,
+    mixture_document,
     model_digest,
     models_document,
     output_digest,
@@ -17,8 +19,6 @@ from moaa.plan.digests import (
 )
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
-from moaa.plan.kinds.generate import mixture_document
-from moaa.plan.kinds.judge import judge_document
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import total, with_turns
 from moaa.plan.stage import Kind, Stage

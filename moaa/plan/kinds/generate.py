@@ -5,17 +5,14 @@ from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.data import Answers
-from moaa.api.mixture import parts_of
-from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, models_document, output_rows, prompts_document
+from moaa.plan.digests import Document, Results, mixture_document, models_document, output_rows, prompts_document
 from moaa.plan.graph import uses_mixture
 from moaa.plan.ids import STAGE_DATA
-from moaa.plan.kinds.judge import judge_document
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import slice_document, taken, total, with_turns
 from moaa.plan.slices import rows_taken, slice_rows
 from moaa.plan.stage import Kind, Stage
-from moaa.plan.students import mixture_method, resolved_mixture
+from moaa.plan.students import mixture_method
 
 WROTE = "wrote."
 """Before a model's name: the metric of generate's manifest that counts the assistant turns it wrote."""
@@ -32,17 +29,6 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
             "seed": spec.seed,
         }
     return slice_document(stage, resource, results), body
-
-
-def mixture_document(resource: MoAA, stage: Stage) -> Document:
-    """A mixture without the fields that its method never reads, and with the judge that chooses for it, if one does."""
-    mixture = resolved_mixture(resource, stage)
-    ignored = mixture_method(resource, stage).without_effect
-    document: Document = {name: value for name, value in canonical(mixture).items() if name not in ignored}
-    if parts_of(mixture.method).has_judge:
-        assert resource.spec.judge is not None, "the resource's validation asks for one"
-        document["judge"] = judge_document(resource.spec.judge, resource, stage)
-    return document
 
 
 def expected(stage: Stage, resource: MoAA, counts: Counts) -> int | None:

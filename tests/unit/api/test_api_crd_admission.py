@@ -130,6 +130,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
     },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
+    "off-policy pairs": {
+        "spec__training__dpo__samplesFrom": "Mixture",
+        "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]},
+    },
     "one teacher": {"spec__mixture": {"method": "Single", "aggregator": {"model": "a"}}},
     "a draw": {"spec__mixture": {"method": "Random", "layers": [{"proposers": [{"model": "a"}, {"model": "b"}]}]}},
     "every answer": {"spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]}},

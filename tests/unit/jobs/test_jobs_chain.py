@@ -221,6 +221,34 @@ async def test_samples_are_judged_in_both_orders_and_become_pairs(tmp_path: Path
             assert comparison["criteria"] == ["Accuracy"]
 
 
+@pytest.mark.parametrize(
+    ("method", "starts"),
+    [
+        ("Mixture", ["agg(", "agg(", "agg("]),
+        ("Combined", ["left(", "right("]),
+        ("Single", ["agg(", "agg(", "agg("]),
+    ],
+)
+async def test_pairs_of_the_mixtures_own_answers(tmp_path: Path, method: str, starts: list[str]) -> None:
+    mixture: dict[str, Any] = {"method": method}
+    mixture |= PROPOSERS if method != "Single" else {}
+    mixture |= {"aggregator": {"model": "agg"}} if method != "Combined" else {}
+    async with serve(scripted) as endpoint:
+        declared = resource(
+            tmp_path,
+            endpoint.url,
+            prompts=PROMPTS,
+            mixture=mixture,
+            evaluation={},
+            training={"dpo": {"samples": 3, "samplesFrom": "Mixture"}},
+        )
+        made = await chain(declared, tmp_path, endpoint, ["i0-resolve", "i0-stage-data", "i1-sample", "i1-judge"])
+    for row in made["i1-sample"]["samples"]:
+        assert all(text.startswith(start) for text, start in zip(row["samples"], starts, strict=True))
+        assert row["messages"][-1]["role"] == "user"
+    assert all(pair["chosen"] > pair["rejected"] for pair in made["i1-judge"]["pairs"])
+
+
 async def test_iteration_zero_measures_everybody_and_baselines_tie_with_themselves(tmp_path: Path) -> None:
     async with serve(scripted) as endpoint:
         declared = resource(tmp_path, endpoint.url, prompts=PROMPTS)

@@ -118,6 +118,55 @@ def test_who_is_measured_in_iteration_0(method: str, labels: list[str]) -> None:
     assert [subject.label for subject in subjects(moaa, build(moaa).stages["i0-evaluate"])] == labels
 
 
+def off_policy(method: str) -> MoAA:
+    preference = [{"source": "file:///pref.jsonl"}]
+    return owner(
+        method, spec__training__dpo={"samplesFrom": "Mixture", "samples": 4}, spec__data__preference=preference
+    )
+
+
+def test_off_policy_samples_wait_for_no_student() -> None:
+    graph = build(off_policy("Mixture"))
+    assert graph.stages["i1-sample"].needs == ("i0-resolve", "i0-stage-data")
+    assert graph.stages["i1-sample"].serves == ("a", "b", "agg")
+    assert {"i1-sft", "i1-judge"} <= set(graph.stages["i1-dpo"].needs)
+    assert graph.stages["i1-dpo"].student == "@i1-sft"
+
+
+@pytest.mark.parametrize(
+    ("method", "sampled", "pairs"),
+    [
+        ("Mixture", {"a": 200, "b": 400, "agg": 200}, 6),
+        ("Combined", {"a": 50, "b": 100}, 3),
+        ("Single", {"agg": 200}, 6),
+    ],
+)
+def test_calls_for_off_policy_pairs(method: str, sampled: dict[str, int], pairs: int) -> None:
+    moaa = off_policy(method)
+    graph = build(moaa)
+
+    def calls(name: str) -> dict[str, int]:
+        stage = graph.stages[name]
+        effort = KINDS[stage.kind].effort(stage, moaa, COUNTS)
+        assert isinstance(effort, Asked)
+        found: dict[str, int] = {}
+        for load in effort.loads:
+            found[load.model] = found.get(load.model, 0) + load.calls
+        return found
+
+    assert calls("i1-sample") == sampled
+    assert calls("i1-judge")["a"] == 50 * pairs * 2
+
+
+def test_off_policy_pairs_depend_on_the_mixture_and_on_policy_pairs_do_not() -> None:
+    def sample(method: str, **dpo: Any) -> str:
+        return run_all(owner(method, spec__training__dpo=dpo))[1]["i1-sample"].fingerprint
+
+    assert sample("Mixture", samplesFrom="Mixture") != sample("Random", samplesFrom="Mixture")
+    assert sample("Mixture", samplesFrom="Mixture") == sample("Mixture", samplesFrom="Mixture", temperature="0.1")
+    assert sample("Mixture", samplesFrom="Mixture") != sample("Mixture")
+
+
 def test_the_student_joins_the_candidates() -> None:
     moaa = owner("BestOfN", spec__mixture__addStudent=True, spec__iterations=2, spec__data__allowReuse=True)
     assert "@i1-promote" in build(moaa).stages["i2-generate"].serves
