@@ -245,6 +245,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training.dpo.samplesFrom",
         "has one answer, and pairs need two",
     ),
+    "an average that nothing measures": (
+        {"spec__training__average": "0.5", "spec__evaluation": {}},
+        "spec.training.average",
+        "needs a benchmark in evaluation.selection",
+    ),
     "the best of one": (
         {"spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a"}]}]}},
         "spec.mixture",

@@ -110,6 +110,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "mixture: nobody to join": ("so addStudent has none to join", "so addStudent has none to join"),
     "mixture: something to choose": ("chooses among answers, and", "chooses among answers, and"),
     "mixture: judge": (r"^spec\.judge: is required: mixture\.method", r"judge is required: mixture\.method"),
+    "average is measured": (r"average: .*needs a benchmark in evaluation", "average needs a benchmark in evaluation"),
     "off-policy pairs: of a mixture": (
         r"samplesFrom: Mixture needs spec\.mixture",
         r"samplesFrom Mixture needs spec\.mixture",

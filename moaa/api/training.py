@@ -130,3 +130,6 @@ class Training(Spec):
     where the student's chat template lets it think as it is served, say it, or turn that off in chatTemplateArgs."""
     sft: Sft | None = None
     dpo: Dpo | None = None
+    average: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
+    """Share of the trained weights in one candidate more, for instance "0.5"; the rest is the weights of the student
+    before. The gate decides (arXiv 2109.01903). None: no such candidate."""

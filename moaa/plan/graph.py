@@ -6,8 +6,8 @@ of an iteration need the promotion that closed the one before. So one iteration 
 one place.
 
 Outputs by which stages read one another: stage-data writes the tables of `moaa.plan.slices`, generate
-`conversations`, sample `samples`, judge `pairs` (and `rankings`), evaluate `answers` and `scores`, sft and dpo the
-folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
+`conversations`, sample `samples`, judge `pairs` (and `rankings`), evaluate `answers` and `scores`, sft, dpo and
+average the folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
 """
 
 from collections.abc import Iterable, Iterator
@@ -93,6 +93,15 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
         student = f"@{stage_id(i, Kind.DPO)}"
         candidates.append(student)
         if evaluate := _evaluate(resource, i, student):
+            closes.append(evaluate.id)
+            yield evaluate
+    if spec.training.average is not None:
+        before = promoted(spec, i)
+        yield _stage(
+            i, Kind.AVERAGE, needs=[*opening, *_makers(before), *_makers(student)], candidates=(before, student)
+        )
+        candidates.append(f"@{stage_id(i, Kind.AVERAGE)}")
+        if evaluate := _evaluate(resource, i, candidates[-1]):
             closes.append(evaluate.id)
             yield evaluate
     previous = [BASE_EVALUATE] if benchmarks(spec) and i == 1 else []

@@ -3,7 +3,7 @@
 | stage | labels |
 |---|---|
 | iteration 0 | `base`; with `members` every other proposer by its name, `aggregator`, `mixture` (see below) |
-| later | `sft` or `dpo`, the student of that iteration |
+| later | `sft`, `dpo` or `average`, the student of that iteration |
 
 A mixture of method Combined gives no one answer, so it has no `mixture`; one of method Single is its aggregator and
 measured as `mixture` alone. A model with two parts is measured once, under the first of `base`, `aggregator` and its
@@ -21,7 +21,7 @@ from moaa.plan.students import measure, mixture_method, resolved_mixture
 
 BASE, AGGREGATOR, MIXTURE = "base", "aggregator", "mixture"
 """Labels with a meaning of their own. A declared model of that name gets `model-` before it."""
-_TAKEN = frozenset({BASE, AGGREGATOR, MIXTURE, "sft", "dpo"})
+_TAKEN = frozenset({BASE, AGGREGATOR, MIXTURE, "sft", "dpo", "average"})
 
 
 class How(StrEnum):

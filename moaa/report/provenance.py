@@ -1,9 +1,13 @@
 """Where the student's behaviour comes from: models, licences, and what each trained student inherits."""
 
 import re
+from collections.abc import Sequence
 
-from moaa.api import MoAA
+from moaa.api import MoAA, MoAASpec
+from moaa.api.data import DataSource
+from moaa.api.training import SamplesFrom
 from moaa.judge.methods import method_of
+from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.stage import Kind
 from moaa.report.measure import measured
 from moaa.report.schema import LineageSummary, ModelSummary
@@ -55,16 +59,16 @@ def _roles(resource: MoAA, name: str) -> list[str]:
 
 
 def lineage(view: RunView) -> list[LineageSummary]:
-    """One entry for every training stage that is done."""
-    return [_lineage(view, s) for s in view.stages if s.manifest and s.stage.kind in (Kind.SFT, Kind.DPO)]
+    """One entry for every stage that is done and made a student."""
+    return [_lineage(view, s) for s in view.stages if s.manifest and s.stage.kind in STUDENTS]
 
 
 def _lineage(view: RunView, stage: StageView) -> LineageSummary:
     spec = view.spec_of(stage)
-    is_sft = stage.stage.kind is Kind.SFT
-    teacher = view.of(f"i{stage.stage.iteration}-{Kind.GENERATE if is_sft else Kind.JUDGE}")
-    serves = teacher.stage.serves if teacher else ()
-    parent = origin(view, stage.stage.student or spec.student)
+    taught = [view.of(f"i{stage.stage.iteration}-{kind}") for kind in _teachers(stage.stage.kind, spec)]
+    serves = tuple(dict.fromkeys(name for teacher in taught if teacher for name in teacher.stage.serves))
+    # What an average inherits of the student before came to the one after, too, or stands at its own line.
+    parent = origin(view, stage.stage.student or (stage.stage.candidates or (spec.student,))[-1])
     known = _licences(view)
     inherited = [name for name in (parent or "", *serves) if not name.startswith("@") and name]
     return LineageSummary(
@@ -72,9 +76,25 @@ def _lineage(view: RunView, stage: StageView) -> LineageSummary:
         stage=stage.stage.id,
         parent=student_label(parent, spec.student),
         teachers=[student_label(origin(view, n), "") if n.startswith("@") else n for n in serves],
-        data=[public_text(d.source) for d in (spec.data.sft if is_sft else spec.data.preference)],
+        data=[public_text(d.source) for d in _data(stage.stage.kind, spec)],
         licenses=list(dict.fromkeys(known.get(name) or "not stated" for name in inherited)),
     )
+
+
+def _teachers(kind: Kind, spec: MoAASpec) -> list[Kind]:
+    """Stages whose models a student learns from."""
+    if kind is Kind.SFT:
+        return [Kind.GENERATE]
+    if kind is not Kind.DPO:
+        return []
+    is_taught = spec.training.dpo is not None and spec.training.dpo.samples_from is SamplesFrom.MIXTURE
+    return [Kind.SAMPLE, Kind.JUDGE] if is_taught else [Kind.JUDGE]
+
+
+def _data(kind: Kind, spec: MoAASpec) -> Sequence[DataSource]:
+    if kind is Kind.SFT:
+        return spec.data.sft
+    return spec.data.preference if kind is Kind.DPO else []
 
 
 def _licences(view: RunView) -> dict[str, str | None]:

@@ -79,14 +79,18 @@ def student_label(student: str | None, start: str) -> str:
     if not student.startswith("@"):
         return f"start ({student})" if student == start else student
     iteration, _, kind = student[1:].partition("-")
-    return f"iteration {iteration[1:]} {kind.upper() if kind in ('sft', 'dpo') else kind}"
+    return f"iteration {iteration[1:]} {_kind_label(kind)}"
+
+
+def _kind_label(kind: str) -> str:
+    return kind.upper() if kind in (Kind.SFT, Kind.DPO) else kind
 
 
 def model_label(view: RunView, stage: StageView, model: str) -> str:
     """The `model` of a score for readers."""
     spec = view.resource.spec
     if stage.stage.iteration > 0:
-        return f"iteration {stage.stage.iteration} {model.upper()}"
+        return f"iteration {stage.stage.iteration} {_kind_label(model)}"
     if model == BASE:
         return student_label(spec.student, spec.student)
     if model == MIXTURE and spec.mixture is not None:

@@ -130,6 +130,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
     },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
+    "an average": {"spec__training__average": "0.5"},
     "off-policy pairs": {
         "spec__training__dpo__samplesFrom": "Mixture",
         "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]},
