@@ -12,7 +12,7 @@
 | `scores` | evaluate → promote, report | ScoreRow |
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from moaa.conversation import Message
 
@@ -23,6 +23,8 @@ class PromptRow(TypedDict):
     messages: list[Message]
     answer: str | None
     """Evaluation tables only, None elsewhere: the right answer, or the one that answers are compared with ($given)."""
+    facts: NotRequired[str | None]
+    """Evaluation tables only: JSON of what else a benchmark's files say of the question; its measure owns the shape."""
 
 
 class DroppedRow(TypedDict):
@@ -166,3 +168,5 @@ class ScoreRow(TypedDict):
     """Part of the samples that refuse (`moaa.benchmark.style`); None in rows of an earlier release."""
     repeated: float | None
     """Mean repetition of the samples; None as above."""
+    detail: NotRequired[str | None]
+    """JSON: a list with what the measure notes of each sample beside its score (`Scored.detail`); None: nothing."""

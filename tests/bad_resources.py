@@ -305,6 +305,16 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.prompts",
         "{proposal} is not a placeholder",
     ),
+    "unknown placeholder of AlpacaEval": (
+        {"spec__prompts": {"alpacaEval": "{question} {answer_a} {answer_b} {criteria}"}},
+        "spec.prompts",
+        "",
+    ),
+    "missing placeholder of AlpacaEval": (
+        {"spec__prompts": {"alpacaEval": "{question} {answer_a}"}},
+        "spec.prompts",
+        "is missing",
+    ),
     "missing placeholder": ({"spec__prompts": {"judge": "{question}"}}, "spec.prompts", "is missing"),
     # data
     "no rows for sft": ({"spec__data__sft": []}, "spec.data.sft", "training.sft needs prompts"),
@@ -449,7 +459,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "benchmark without type": (
         {"spec__evaluation__report": [{"name": "x", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].type",
-        "write one of: ExactMatch, Pairwise",
+        "write one of: ExactMatch, Pairwise, AlpacaEval",
     ),
     "benchmark of a wrong type": (
         {"spec__evaluation__report": [{"name": "x", "type": "ExactMach", "source": "file:///x.json"}]},
@@ -460,6 +470,44 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec__evaluation__report": [{"name": "x", "type": "Pairwise", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].judge",
         "is required",
+    ),
+    "AlpacaEval without judge": (
+        {"spec__evaluation__report": [{"name": "x", "type": "AlpacaEval", "source": "file:///x.json"}]},
+        "spec.evaluation.report[0].judgeModel",
+        "is required",
+    ),
+    "AlpacaEval judged by the student": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "AlpacaEval", "source": "file:///x.json", "judgeModel": {"model": "$student"}}
+            ]
+        },
+        "spec.evaluation.report[0].judgeModel.model",
+        "",
+    ),
+    "AlpacaEval judged by nobody": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "AlpacaEval", "source": "file:///x.json", "judgeModel": {"model": "z"}}
+            ]
+        },
+        "spec.evaluation.report[0].judgeModel.model",
+        "is not declared",
+    ),
+    "AlpacaEval with a relative file": (
+        {
+            "spec__evaluation__report": [
+                {
+                    "name": "x",
+                    "type": "AlpacaEval",
+                    "source": "file:///x.json",
+                    "judgeModel": {"model": "a"},
+                    "known": {"source": "file://x.csv"},
+                }
+            ]
+        },
+        "spec.evaluation.report[0].known.source",
+        "must be an absolute path",
     ),
     "gain in percent": (
         {"spec__evaluation__gate": {"minGain": "2"}},

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from moaa.api.base import ModelName, NonNegative, Number, Spec
-from moaa.api.data import DataSource
-from moaa.api.mixture import FinalSampling, Judge
+from moaa.api.data import DataSource, FileSource
+from moaa.api.mixture import BenchmarkJudge, FinalSampling, Judge
 
 BenchmarkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=32)]
 
@@ -20,6 +20,7 @@ class Benchmark(DataSource):
     sampling: FinalSampling = FinalSampling(temperature=Decimal(0), max_tokens=2048)
     samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Answers a prompt; the row's score is their mean."""
+    type: str
 
 
 class ExactMatch(Benchmark):
@@ -37,7 +38,31 @@ class Pairwise(Benchmark):
     judge: Judge
 
 
-AnyBenchmark = Annotated[ExactMatch | Pairwise, Field(discriminator="type")]
+class AlpacaEval(Benchmark):
+    """AlpacaEval 2: win rate against fixed answers. `source`: the baseline's outputs, with columns `instruction` and
+    `output`, in AlpacaEval's order."""
+
+    type: Literal["AlpacaEval"]
+    judge_model: BenchmarkJudge
+    """AlpacaEval: weighs the two answers by the log-probabilities of one token."""
+    known: FileSource | None = None
+    """AlpacaEval's df_gamed.csv (hf://datasets/tatsu-lab/alpaca_eval, split df_gamed): its length-controlled win rate
+    needs it, and holds for the official questions, baseline and judge only."""
+    both_orders: bool = False
+    """Ask for each pair in both orders. False: in one, which follows from the question, as published."""
+
+
+AnyBenchmark = Annotated[ExactMatch | Pairwise | AlpacaEval, Field(discriminator="type")]
+
+
+def further_files(benchmark: Benchmark) -> dict[str, FileSource]:
+    """What a benchmark reads beside its questions, by the field's name in the resource."""
+    found = {info.alias or name: getattr(benchmark, name) for name, info in type(benchmark).model_fields.items()}
+    return {name: value for name, value in found.items() if isinstance(value, FileSource)}
+
+
+FURTHER_FILES = ("known",)
+"""Names of all fields that `further_files` finds; a test compares them with the classes."""
 
 
 MIN_QUESTIONS = 20

@@ -182,6 +182,12 @@ class JudgeModel(Spec):
     """A cut verdict never counts."""
 
 
+class BenchmarkJudge(JudgeModel):
+    """A model that scores a benchmark of the field by itself. It cannot be the student."""
+
+    model: ModelName
+
+
 class Criterion(Spec):
     """Something an answer can be judged by."""
 

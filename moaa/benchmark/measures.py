@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import assert_never
 
 from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS
-from moaa.api.evaluation import AnyBenchmark, ExactMatch, Pairwise
-from moaa.api.mixture import Judge
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
+from moaa.api.mixture import BenchmarkJudge, Judge, JudgeMethod
+from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
 from moaa.benchmark.exact_match import ExactMatchMeasure
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.pairwise import PairwiseMeasure
@@ -13,6 +14,11 @@ from moaa.benchmark.pairwise import PairwiseMeasure
 
 def as_declared(judge: Judge) -> Judge:
     return judge
+
+
+def judging_alone(model: BenchmarkJudge) -> Judge:
+    """A benchmark's one judge, who decides by the benchmark's own prompt, as plan and report know judges."""
+    return Judge(method=JudgeMethod.SINGLE, aggregator=model, criteria=0)
 
 
 def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Judge], Judge] = as_declared) -> Measure:
@@ -25,5 +31,7 @@ def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Jud
             yardsticks = {BASE_STUDENT: student, GIVEN_ANSWERS: None}
             yardstick = yardsticks.get(benchmark.baseline, benchmark.baseline)
             return PairwiseMeasure(benchmark, resolved(benchmark.judge), yardstick)
+        case AlpacaEval():
+            return AlpacaEvalMeasure(benchmark, resolved(judging_alone(benchmark.judge_model)))
         case _:
             assert_never(benchmark)

@@ -34,7 +34,14 @@ _COMPARISONS = _list(
     )
 )
 
-PROMPTS = pa.schema([_field("id", _STRING), _field("messages", _MESSAGES), pa.field("answer", _STRING)])
+PROMPTS = pa.schema(
+    [
+        _field("id", _STRING),
+        _field("messages", _MESSAGES),
+        pa.field("answer", _STRING),
+        pa.field("facts", _STRING),
+    ]
+)
 """PromptRow: `sft-<k>`, `preference-<k>`, `eval-<benchmark>`."""
 
 DROPPED = pa.schema([_field(name, _STRING) for name in ("table", "where", "reason", "detail")])
@@ -125,6 +132,7 @@ SCORES = pa.schema(
         pa.field("baseline_length", pa.float64()),
         pa.field("refused", pa.float64()),
         pa.field("repeated", pa.float64()),
+        pa.field("detail", _STRING),
     ]
 )
 """ScoreRow."""

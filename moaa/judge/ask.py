@@ -132,15 +132,21 @@ async def _weighed(pair: Ordered, model: JudgeModel, ask: Ask, asker: Asker) -> 
     text = asked.reply.text
     said, opening = led_to_letter(shown(asked.reply))
     choice = Choice(asked.messages, said, opening, QUESTION, LETTERS)
-    [letters] = await gather_calls([asker.at("letter").choose(model.model, choice)])
+    return replace(await letter_verdict(pair, model.model, choice, asker.at("letter")), text=text)
+
+
+async def letter_verdict(pair: Ordered, model: str, choice: Choice, asker: Asker) -> Judgement:
+    """The verdict on a pair by the probabilities of two letters; the first of `choice.letters` stands for the answer
+    that is shown first. Raises CallError, ModelAbsent as `choose_criteria`."""
+    [letters] = await gather_calls([asker.choose(model, choice)])
     if isinstance(letters, CallError):
-        return Judgement(pair.order, Role.VERDICT, model.model, text, failure=str(letters.reason))
+        return Judgement(pair.order, Role.VERDICT, model, "", failure=str(letters.reason))
     mass = letters.mass
     if mass == 0:
-        return Judgement(pair.order, Role.VERDICT, model.model, text, failure=UNREADABLE, mass=mass)
-    first = letters.probabilities["A"] / mass
+        return Judgement(pair.order, Role.VERDICT, model, "", failure=UNREADABLE, mass=mass)
+    first = letters.probabilities[choice.letters[0]] / mass
     verdict: Verdict = "A" if first >= 0.5 else "B"
-    return Judgement(pair.order, Role.VERDICT, model.model, text, verdict, probability=first, mass=mass)
+    return Judgement(pair.order, Role.VERDICT, model, "", verdict, longer=pair.longer, probability=first, mass=mass)
 
 
 def _whole_verdict(reply: Reply) -> Verdict | None:

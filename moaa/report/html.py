@@ -51,6 +51,7 @@ def render(view: RunView, summary: Summary) -> str:
         totals=page.totals(summary.stages),
         usage_lines=page.usage_lines(view),
         score_groups=page.score_groups(view, summary),
+        field=page.field_table(view, summary),
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
         authors=page.authors(view),
         verdicts=page.verdicts(view),
@@ -73,6 +74,8 @@ def environment(*packages: str) -> Environment:
     )
     made.filters |= {
         "percent": wording.percent,
+        "published": wording.published,
+        "in_unit": wording.in_unit,
         "points": points,
         "seconds": wording.seconds,
         "count": wording.count,

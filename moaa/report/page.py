@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from moaa.plan.kinds.generate import WROTE
 from moaa.plan.stage import Kind
-from moaa.report.schema import JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
+from moaa.report.schema import FigureSummary, JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
 from moaa.run import tally as judging
 from moaa.run.students import model_label
@@ -162,6 +162,50 @@ def score_groups(view: RunView, summary: Summary) -> list[tuple[str, list[ScoreL
         label = model_label(view, stage, score.model) if stage else score.model
         groups.setdefault(f"{score.benchmark}, {score.metric}", []).append(ScoreLine(label, score, label in kept))
     return list(groups.items())
+
+
+@dataclass(frozen=True)
+class FieldLine:
+    """One model's line of the field's table."""
+
+    label: str
+    is_promoted: bool
+    cells: list[FigureSummary | None]
+    """By column; None: the model has no such figure."""
+
+
+@dataclass(frozen=True)
+class FieldTable:
+    """The figures that papers print, a column each, as in the paper's Table 1."""
+
+    columns: list[tuple[str, str]]
+    """Benchmark and figure."""
+    lines: list[FieldLine]
+    notes: list[str]
+    """What a reader must know to compare them, each once."""
+
+
+def field_table(view: RunView, summary: Summary) -> FieldTable | None:
+    """None where no benchmark is one of the field's."""
+    lines: dict[tuple[str, str], dict[tuple[str, str], FigureSummary]] = {}
+    for score in summary.scores:
+        for figure in score.figures:
+            if figure.is_headline:
+                lines.setdefault((score.stage, score.model), {})[score.benchmark, figure.name] = figure
+    if not lines:
+        return None
+    columns = list(dict.fromkeys(column for line in lines.values() for column in line))
+    kept = {p.promoted for p in summary.promotions}
+    return FieldTable(
+        columns,
+        [
+            FieldLine(label, label in kept, [cells.get(column) for column in columns])
+            for (stage_id, model), cells in lines.items()
+            for stage in [view.of(stage_id)]
+            for label in [model_label(view, stage, model) if stage else model]
+        ],
+        list(dict.fromkeys(f"{f.name}: {f.note}" for line in lines.values() for f in line.values() if f.note)),
+    )
 
 
 def example(stage: str, row: ConversationRow) -> Example:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from moaa.run.view import StageStatus
+from moaa.scoring.figures import Unit
 
 
 def _six_digits(value: object) -> object:
@@ -75,6 +76,20 @@ class StageSummary(Record):
     problem: str | None = None
 
 
+class FigureSummary(Record):
+    """A figure as the field publishes it (`moaa.scoring.figures.Figure`)."""
+
+    name: str
+    value: Figure | None
+    """Null: it could not be computed; `note` says why."""
+    low: Figure | None = None
+    high: Figure | None = None
+    unit: Unit
+    is_headline: bool
+    """It stands in the field's tables of this benchmark."""
+    note: str = ""
+
+
 class ScoreSummary(Record):
     iteration: int
     stage: str
@@ -102,6 +117,8 @@ class ScoreSummary(Record):
     before. With 0 it takes all questions for equally hard."""
     position_consistency: Figure | None = None
     """Judged benchmarks only: part of the comparisons behind the score whose outcome the order did not change."""
+    figures: list[FigureSummary] = []
+    """What the field publishes of this benchmark; empty for benchmarks of our own."""
 
 
 class GainSummary(Record):
@@ -200,6 +217,8 @@ class TrainingSummary(Record):
     iteration: int
     kind: Literal["sft", "dpo"]
     steps: int
+    lost_steps: int
+    """Whose loss or gradient was not finite. They taught nothing, and no figure here is of them."""
     first_loss: Figure
     last_loss: Figure
     tokens: int

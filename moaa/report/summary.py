@@ -1,5 +1,6 @@
 """From what was read to what is reported: `RunView` to `Summary`, without I/O, clock or chance."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
@@ -133,16 +134,18 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 
 def _training(view: RunView, stage: StageView) -> TrainingSummary | None:
     curve = view.curves.get(stage.stage.id, ())
-    if not curve:
+    sound = [row for row in curve if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])]
+    if not sound:
         return None
     kind: Literal["sft", "dpo"] = "sft" if stage.stage.kind is Kind.SFT else "dpo"
-    last = curve[-1]
+    last = sound[-1]
     return TrainingSummary(
         stage=stage.stage.id,
         iteration=stage.stage.iteration,
         kind=kind,
-        steps=last["step"],
-        first_loss=curve[0]["loss"],
+        steps=curve[-1]["step"],
+        lost_steps=len(curve) - len(sound),
+        first_loss=sound[0]["loss"],
         last_loss=last["loss"],
         tokens=last["tokens"],
         reward_accuracy=last.get("reward_accuracy"),

@@ -111,11 +111,12 @@ class Trail:
                 heard.bias += row["probability"] - 0.5
                 heard.mass += row["mass"]
         forward, backward = _verdicts(said, "ab"), _verdicts(said, "ba")
-        for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
-            self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
-        together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
-        key = place.benchmark, place.model
-        self.methods[key] = self.methods.get(key, Orders()) + together
+        if forward and backward:  # a benchmark may ask in one order only
+            for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
+                self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
+            together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
+            key = place.benchmark, place.model
+            self.methods[key] = self.methods.get(key, Orders()) + together
         rank = sha256(repr((self.seed, *place)).encode()).digest()
         kept = [*self.drawn.get(place.benchmark, ()), Drawn(rank, place, said)]
         self.drawn[place.benchmark] = sorted(kept, key=lambda one: one.rank)[:KEPT]

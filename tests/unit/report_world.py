@@ -304,6 +304,7 @@ def _score_rows(benchmark: str, label: str, iteration: int) -> tuple[ScoreRow, .
             ScoreRow(
                 benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0),
                 baseline_length=_base_length(i) if benchmark == "arena" else None, refused=0.0, repeated=0.0,
+                detail=None,
             )
         )  # fmt: skip
     return tuple(rows)

@@ -4,6 +4,7 @@ An item is one prompt for one subject. Items of the same prompt share a ledger r
 an earlier evaluation already has (a Pairwise baseline's above all) are never asked for again.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never, cast
@@ -77,6 +78,12 @@ def _mean_baseline(scores: Sequence[Scored]) -> float | None:
     return sum(lengths) / len(lengths) if lengths else None
 
 
+def _detail(scores: Sequence[Scored]) -> str | None:
+    """As `ScoreRow.detail`."""
+    noted = [one.detail for one in scores]
+    return json.dumps(noted, sort_keys=True) if any(one is not None for one in noted) else None
+
+
 @dataclass
 class _Told:
     """Answers of one subject to one prompt, their scores so far, and what judges said of them."""
@@ -145,6 +152,7 @@ class _Bench:
                 baseline_length=_mean_baseline(scores),
                 refused=sum(map(refuses, texts)) / len(texts),
                 repeated=sum(map(repetition, texts)) / len(texts),
+                detail=_detail(scores),
             )
             return {**told.rows(), "scores": [total]}
 

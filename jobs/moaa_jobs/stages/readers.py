@@ -4,19 +4,19 @@ A reader is asked about a row (members of the mixture, the student, judges) or t
 that is not known yet; how long it may be and is likely to be is declared, or assumed as in the forecast.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from moaa.api import STUDENT, MoAA
-from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import Answers
-from moaa.api.evaluation import Benchmark, Pairwise
+from moaa.api.evaluation import AnyBenchmark
 from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture, MixtureMethod
 from moaa.api.prompts import PLACEHOLDERS, effective, render
 from moaa.api.training import Dpo, SamplesFrom
 from moaa.asking.load import written
+from moaa.benchmark.measures import measure_of
 from moaa.conversation import Conversation, Message
 from moaa.judge.methods import method_of
 from moaa.judge.mixture import EVALUATION_TOKENS
@@ -150,7 +150,9 @@ def readers(resource: MoAA) -> Iterator[Reader]:
                 max_length=dpo.max_length, view=View.PROMPT, whole=answer,
             )  # fmt: skip
             if spec.judge is not None:
-                yield from _judge(table, spec.judge, resource, View.QUESTION, (most, most))
+                yield from _judge(
+                    table, spec.judge, resource, View.QUESTION, (most, most), method_of(spec.judge).prompts
+                )
     for benchmark in benchmarks(spec):
         yield from _benchmark(benchmark, resource)
 
@@ -198,7 +200,8 @@ def _mixture(table: str, mixture: Mixture, resource: MoAA, view: View = View.TUR
             yield from _proposing(table, mixture, resource, view, ends_row=False)
             assert resource.spec.judge is not None, "the resource's validation asks for one"
             sides = sorted((p.max_tokens for p in mixture.proposers for _ in range(p.samples)), reverse=True)[:2]
-            yield from _judge(table, resource.spec.judge, resource, View.QUESTION, tuple(sides))
+            judge = resource.spec.judge
+            yield from _judge(table, judge, resource, View.QUESTION, tuple(sides), method_of(judge).prompts)
         case _:
             assert_never(mixture.method)
 
@@ -243,25 +246,29 @@ def _proposals(layer: Layer) -> Texts:
     )
 
 
-def _benchmark(benchmark: Benchmark, resource: MoAA) -> Iterator[Reader]:
+def _benchmark(benchmark: AnyBenchmark, resource: MoAA) -> Iterator[Reader]:
     spec, table, most = resource.spec, f"eval-{benchmark.name}", benchmark.sampling.max_tokens
     names = [spec.student]
     if spec.evaluation.members and spec.mixture is not None:
         names += [p.model for p in spec.mixture.proposers]
         names += [spec.mixture.aggregator.model] if spec.mixture.aggregator and spec.mixture.layers else []
         yield from _mixture(table, spec.mixture, resource)
-    if isinstance(benchmark, Pairwise):
-        names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []
+    measured = measure_of(benchmark, student=spec.student)
+    names += [] if measured.yardstick is None else [measured.yardstick]
+    if measured.judge is not None:
         # Answers of the data are as long as they are; one side is a model's in any case.
-        sides = (most,) if benchmark.baseline == GIVEN_ANSWERS else (most, most)
-        yield from _judge(table, benchmark.judge, resource, View.EXCHANGE, sides)
+        sides = (most,) if measured.yardstick is None else (most, most)
+        yield from _judge(table, measured.judge, resource, View.EXCHANGE, sides, measured.prompts)
     for name in dict.fromkeys(_declared(name, resource) for name in names):
         yield Reader(table, name, _window(name), name == spec.student, most, View.TURNS, whole=_answer(most))
 
 
-def _judge(table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...]) -> Iterator[Reader]:
-    """Each of its models with the longest prompt of its method; `answers` are the most tokens of those it compares."""
-    around = _instruction(judge, resource)
+def _judge(
+    table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...], prompts: Sequence[str]
+) -> Iterator[Reader]:
+    """Each of its models with the shortest of `prompts`, the templates it fills; `answers` are the most tokens of those
+    it compares."""
+    around = _instruction(judge, resource, prompts)
     whole = Texts(len(answers), sum(written(most) for most in answers), sum(answers))
     for one in judge.judges:
         yield _judging(table, one, resource, view, around, whole, NONE)
@@ -280,11 +287,11 @@ def _judging(table: str, one: JudgeModel, resource: MoAA, view: View, around: st
     return Reader(table, name, remedy, False, one.max_tokens, view, around, whole, cut)
 
 
-def _instruction(judge: Judge, resource: MoAA) -> str:
-    """The shortest of the method's prompts that show both answers, without them: what is too long with it is too long
+def _instruction(judge: Judge, resource: MoAA, names: Sequence[str]) -> str:
+    """The shortest of the prompts `names` that show both answers, without them: what is too long with it is too long
     with each."""
     prompts = effective(resource.spec.prompts)
     criteria = criteria_list(judge.criteria_choices[: judge.criteria or None], prompts)
     values = {name: "" for must, may in PLACEHOLDERS.values() for name in must | may} | {"criteria": criteria}
-    shown = [name for name in method_of(judge).prompts if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
+    shown = [name for name in names if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
     return min((render(prompts[name], values, prompts) for name in shown), key=len, default="")

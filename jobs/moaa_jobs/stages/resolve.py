@@ -16,7 +16,7 @@ from moaa.data.hashing import digest_of
 from moaa.data.pins import MODELS, PINNED_FILES, PINNED_MODELS, ModelRow, pin_rows
 from moaa.data.sources import choose_files
 from moaa.errors import DataError
-from moaa.plan.slices import field_of, tables
+from moaa.plan.slices import field_of, pinned_sources
 from moaa.store.stages.tables import TableRows
 from moaa.text import printable, unfit
 from moaa.weights.hub import pinned_digest
@@ -61,7 +61,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
 
 
 async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRows]:
-    sources = list(tables(context.resource))
+    sources = list(pinned_sources(context.resource))
     pinned: dict[str, TableRows] = {}
     for done, (name, source) in enumerate(sources):
         context.progress.update(message=f"pinning {source.source}", rows_done=done, rows_total=len(sources))

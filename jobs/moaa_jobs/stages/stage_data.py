@@ -21,20 +21,23 @@ from pathlib import Path
 from typing import cast
 
 from moaa.api import MoAA
-from moaa.api.data import Answers, DataSource, SftSource
-from moaa.api.evaluation import Benchmark
+from moaa.api.data import Answers, DataSource, FileSource, SftSource
+from moaa.api.evaluation import AnyBenchmark, Benchmark, further_files
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.contract.job import StageJob
 from moaa.data.account import Account, check_failures, check_left
+from moaa.data.further.completion import NOTHING_MORE, Completion, Files, count_of
+from moaa.data.further.completions import completion_of
 from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
+from moaa.data.reading.columns import wanted
 from moaa.data.reading.shapes import Use
 from moaa.data.schemas import DROPPED, PROMPTS
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.slices import field_of, positions, slice_rows, tables
+from moaa.plan.slices import field_of, further_name, pinned_sources, positions, slice_rows, tables
 from moaa.plan.stage import Kind
 from moaa.rows import PromptRow
 from moaa.store.stages.shards import shard_count
@@ -152,23 +155,42 @@ async def _prepare(stack: ExitStack, sources: list[TableSource], context: Contex
 
 
 async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
-    """The pinned files of every source on this machine."""
+    """Every table to be, with its files and what further files say of its rows."""
     fetched: list[TableSource] = []
     spec = context.resource.spec
     measured = {f"eval-{b.name}": measure_of(b, student=spec.student) for b in benchmarks(spec)}
+    files = {name: await _files(name, source, context, origins) for name, source in pinned_sources(context.resource)}
+    completions = {
+        f"eval-{benchmark.name}": await asyncio.to_thread(_completion, benchmark, files)
+        for benchmark in benchmarks(spec)
+    }
     for name, source in tables(context.resource):
-        context.progress.update(message=f"fetching {source.source}")
-        field = field_of(name)
-        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
-        folder = context.work_dir / name
-        folder.mkdir(exist_ok=True)
-        files: list[tuple[Path, str]] = []
-        for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, name)):
-            local = await origin.fetch(pinned_file(row), row["revision"], folder)
-            files.append((local, _name(source.source, row["name"])))
         limit = source.limit if isinstance(source, Benchmark) else None
-        fetched.append(TableSource(name, _use(source, measured.get(name)), tuple(files), limit, source.columns))
+        completion = completions.get(name, NOTHING_MORE)
+        use = _use(source, measured.get(name))
+        fetched.append(TableSource(name, use, tuple(files[name]), limit, source.columns, completion))
     return fetched
+
+
+async def _files(name: str, source: FileSource, context: Context, origins: Origins) -> Files:
+    """The pinned files of one source on this machine."""
+    context.progress.update(message=f"fetching {source.source}")
+    field = field_of(name)
+    origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
+    folder = context.work_dir / name
+    folder.mkdir(exist_ok=True)
+    files: list[tuple[Path, str]] = []
+    for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, name)):
+        local = await origin.fetch(pinned_file(row), row["revision"], folder)
+        files.append((local, _name(source.source, row["name"])))
+    return files
+
+
+def _completion(benchmark: AnyBenchmark, files: Mapping[str, Files]) -> Completion:
+    """Raises DataError: a further file is wrong or does not belong to the questions."""
+    further = {field: files[further_name(benchmark.name, field)] for field in further_files(benchmark)}
+    questions = count_of(files[f"eval-{benchmark.name}"], wanted(benchmark.columns)) if further else 0
+    return completion_of(benchmark, further, questions)
 
 
 def _name(source: str, file: str) -> str:

@@ -2,7 +2,7 @@
 
 from moaa.api.addresses import BUCKET, CALL, CLAIM, DATA_PATH, HUB_DATA, HUB_MODEL, KEY, USER
 from moaa.api.crd.rule import Reason, Rule, Rules, matches
-from moaa.api.data import DataSource
+from moaa.api.data import FileSource
 from moaa.api.models import Endpoint, Model
 from moaa.api.reading.rules_addresses import DATA_PATH_SAYS
 from moaa.api.resource import Storage
@@ -110,7 +110,7 @@ RULES: Rules = {
         _no_control_character("source"),
         _hub_only("tokenSecret", "sources"),
     ),
-    DataSource: (
+    FileSource: (
         _source(
             "hf",
             HUB_DATA,

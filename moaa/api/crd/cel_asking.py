@@ -93,13 +93,15 @@ def _benchmarks(group: str) -> Iterator[Rule]:
     benchmarks, field = f"self.evaluation.{group}", f".evaluation.{group}"
     baseline = "(!has(b.baseline) || b.baseline in ['$base', '$given'] || self.models.exists(m, m.name == b.baseline))"
     yield Rule(
-        f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})))",
+        f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})) && "
+        f"(!has(b.judgeModel) || {is_declared('b.judgeModel.model')}))",
         f"a baseline or judge {NOT_DECLARED}",
         field,
     )
     student = f"self.models.all(m, m.name != self.student || {shorter('b.sampling')})"
     yield Rule(
-        f"{benchmarks}.all(b, {student} && (!has(b.judge) || ({_judge_fits('b.judge')})))",
+        f"{benchmarks}.all(b, {student} && (!has(b.judge) || ({_judge_fits('b.judge')})) && "
+        f"(!has(b.judgeModel) || {fits_window('b.judgeModel', 'b.judgeModel.model')}))",
         NO_ROOM,
         field,
     )

@@ -48,6 +48,7 @@ def asks(spec: Node) -> Iterator[Ask]:
     for judge, role in judges:
         yield from (Ask(entry, role) for entry in judge.at("judges"))
         yield Ask(judge.at("aggregator"), role)
+    yield from (Ask(b.at("judgeModel"), "evaluation") for b in benchmark_nodes(spec))
 
 
 def used(spec: Node) -> Counter[str]:

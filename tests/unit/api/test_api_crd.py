@@ -138,7 +138,7 @@ def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
 
 def test_benchmarks_are_one_object_whose_type_says_which_fields_it_has() -> None:
     benchmark = root_schema()["properties"]["spec"]["properties"]["evaluation"]["properties"]["report"]["items"]
-    assert benchmark["properties"]["type"]["enum"] == ["ExactMatch", "Pairwise"]
+    assert benchmark["properties"]["type"]["enum"] == ["ExactMatch", "Pairwise", "AlpacaEval"]
     assert benchmark["required"] == ["source", "name", "type"]
     assert "default" not in benchmark["properties"]["baseline"], "an ExactMatch would get one"
     assert benchmark["properties"]["baseline"]["description"].startswith("Pairwise only. Whose answers")

@@ -167,6 +167,18 @@ GOOD: dict[str, dict[str, Any]] = {
             {"name": "x", "type": "ExactMatch", "source": "s3://b/x.parquet", "sampling": {"maxTokens": 9}}
         ]
     },
+    "an AlpacaEval": {
+        "spec__evaluation__report": [
+            {
+                "name": "x",
+                "type": "AlpacaEval",
+                "source": "s3://b/x.json",
+                "judgeModel": {"model": "a", "maxTokens": 16},
+                "known": {"source": "hf://datasets/o/d", "split": "df_gamed", "revision": "main"},
+                "bothOrders": True,
+            }
+        ]
+    },
     "numbers": {
         "spec__training__sft": {"epochs": "0.5", "learningRate": "1E-5", "warmupRatio": "0", "weightDecay": "1"},
         "spec__mixture__aggregator": {"model": "agg", "temperature": "2", "topP": "0.95"},
@@ -384,6 +396,21 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         },
         "spec.evaluation.report",
     ),
+    **{
+        f"a field of AlpacaEval elsewhere: {name}": (
+            {
+                "spec__evaluation__report": [
+                    {"name": "x", "type": "ExactMatch", "source": "file:///x.json", name: value}
+                ]
+            },
+            f"spec.evaluation.report[0].{name}",
+        )
+        for name, value in (
+            ("judgeModel", {"model": "a"}),
+            ("known", {"source": "file:///x.csv"}),
+            ("bothOrders", True),
+        )
+    },
     "fields of another type": (
         {
             "spec__evaluation__report": [

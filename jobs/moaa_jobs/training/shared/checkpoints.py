@@ -45,7 +45,7 @@ class CheckpointManifest(BaseModel):
 class SavedState(BaseModel):
     """What a checkpoint carries besides the trainer's own files (`SAVED_STATE` in its folder)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     done: int = 0
     """Steps before the trainer's own step 0: what earlier attempts did whose weights alone were taken over."""
