@@ -430,6 +430,7 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "relative file": ({"spec__data__sft__0__source": "file://x.json"}, "spec.data.sft[0].source"),
     "half a data set": ({"spec__data__sft__0__source": "hf://datasets/x"}, "spec.data.sft[0].source"),
     "fraction over one": ({"spec__failures": {"maxFraction": "1.01"}}, "spec.failures.maxFraction"),
+    "an average of one model": ({"spec__training__average": "1"}, "spec.training.average"),
     "top p of nothing": ({"spec__mixture__studentSampling": {"topP": "0"}}, "spec.mixture.studentSampling.topP"),
     "full confidence": ({"spec__evaluation__confidence": "1"}, "spec.evaluation.confidence"),
     "frozen samples": ({"spec__training__dpo": {"temperature": "0.0"}}, "spec.training.dpo.temperature"),
