@@ -27,7 +27,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         rows = [
             ScoreRow(
                 benchmark="held", model=model, id=id, score=score if model == "mixture" else 0.0, length=1.0,
-                baseline_length=None, refused=None, repeated=None, weight=1.0, category=None, detail=None,
+                baseline_length=None, refused=None, repeated=None,
             )
             for id, score in scores.items() for model in ("base", "mixture")
         ]  # fmt: skip
