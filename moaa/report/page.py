@@ -1,11 +1,9 @@
 """Sample rows and sums for the page: plain values for the template, without markup."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moaa.plan.kinds.generate import WROTE
 from moaa.plan.stage import Kind
 from moaa.report.schema import FigureSummary, JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
@@ -286,15 +284,3 @@ def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Ve
     criteria = list(dict.fromkeys(c for comparison in row["comparisons"] for c in comparison["criteria"]))
     prompt = next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")
     return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"])
-
-
-def authors(view: RunView) -> str:
-    """Assistant turns of all iterations by who wrote them: `wizardlm 5,012, qwen2-72b 988`; empty where one did all."""
-    total: Counter[str] = Counter()
-    for stage in view.stages:
-        if stage.stage.kind is Kind.GENERATE and stage.manifest is not None:
-            found = stage.manifest.metrics.items()
-            total.update({n.removeprefix(WROTE): int(turns) for n, turns in found if n.startswith(WROTE)})
-    if len(total) < 2:
-        return ""
-    return ", ".join(f"{model} {turns:,}" for model, turns in total.most_common())

@@ -1,12 +1,18 @@
-"""Where the student's behaviour comes from: models, licences, and what each trained student inherits."""
+"""Where the student's behaviour comes from: models, licences, how prompts are answered, what each student inherits."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from typing import assert_never
 
 from moaa.api import MoAA, MoAASpec
 from moaa.api.data import DataSource
-from moaa.api.training import SamplesFrom
+from moaa.api.mixture import Mixture, MixtureMethod, Proposer
+from moaa.api.training import Dpo, SamplesFrom
 from moaa.judge.methods import method_of
+from moaa.mixture import methods as answers
+from moaa.mixture.samples import mixture_samples
+from moaa.plan.kinds.generate import WROTE
 from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.stage import Kind
 from moaa.report.measure import measured
@@ -101,6 +107,57 @@ def _licences(view: RunView) -> dict[str, str | None]:
     """By declared model: what manifests carry, else what the resource says."""
     found = {name: text for s in view.stages if s.manifest for name, text in s.manifest.licenses.items()}
     return {m.name: found.get(m.name) or m.license for m in view.resource.spec.models}
+
+
+def how_answers(mixture: Mixture) -> str:
+    """`wizardlm ×2, qwen2-72b propose; qwen15-110b aggregates.`"""
+    layers = [
+        ", ".join(f"{p.model}{f' ×{p.samples}' * (p.samples > 1)}" for p in layer.proposers) for layer in mixture.layers
+    ]
+    writer = mixture.aggregator.model if mixture.aggregator else ""
+    joins = "; the promoted student joins from the second iteration on" if mixture.add_student else ""
+    match mixture.method:
+        case MixtureMethod.MIXTURE:
+            return f"{''.join(f'{layer} propose; ' for layer in layers)}{writer} aggregates{joins}."
+        case MixtureMethod.SINGLE:
+            return f"{writer} alone."
+        case MixtureMethod.RANDOM:
+            return f"One of {layers[0]}, drawn for each prompt{joins}."
+        case MixtureMethod.BEST_OF_N:
+            return f"{layers[0]} answer; the judge chooses the best{joins}."
+        case MixtureMethod.COMBINED:
+            return f"{layers[0]} answer; every answer is a row{joins}."
+        case _:
+            assert_never(mixture.method)
+
+
+def _shown(proposer: Proposer) -> str:
+    return f"{proposer.model} ×{proposer.samples}" if proposer.samples > 1 else proposer.model
+
+
+def whose_samples(spec: MoAASpec, dpo: Dpo) -> str:
+    """`5 answers a prompt from the student`."""
+    match dpo.samples_from:
+        case SamplesFrom.STUDENT:
+            return f"{dpo.samples} answers a prompt from the student"
+        case SamplesFrom.MIXTURE:
+            assert spec.mixture is not None, "the resource's validation asks for one"
+            method = answers.method_of(spec.mixture, judge=spec.judge, seed=spec.seed)
+            return f"{mixture_samples(method, dpo.samples)} answers a prompt from the mixture, not from the student"
+        case _:
+            assert_never(dpo.samples_from)
+
+
+def authors(view: RunView) -> str:
+    """Assistant turns of all iterations by who wrote them: `wizardlm 5,012, qwen2-72b 988`; empty where one did all."""
+    total: Counter[str] = Counter()
+    for stage in view.stages:
+        if stage.stage.kind is Kind.GENERATE and stage.manifest is not None:
+            found = stage.manifest.metrics.items()
+            total.update({n.removeprefix(WROTE): int(turns) for n, turns in found if n.startswith(WROTE)})
+    if len(total) < 2:
+        return ""
+    return ", ".join(f"{model} {turns:,}" for model, turns in total.most_common())
 
 
 def without_secrets(url: str) -> str:
