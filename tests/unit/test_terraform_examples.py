@@ -40,7 +40,7 @@ def test_it_holds_the_run_that_it_is_for(example: str, group: str) -> None:
     gpus, machines = int(field(group, "gpus")), int(field(group, "max_nodes"))
     assert gpus * machines >= max(part.gpus or 0 for part in estimate(moaa))
     # The scheduler may spread pods: small servers on every machine would leave no room for one that needs a whole one.
-    servers = [model.serving for model in moaa.spec.models if model.serving is not None]
+    servers = [model.serving for model in moaa.spec.models if model.endpoint is None]
     assert max(server.gpus for server in servers) <= gpus
     assert sum(server.replicas for server in servers) <= machines
 
