@@ -3,11 +3,13 @@
 | table | stage → stage | columns |
 |---|---|---|
 | `sft-<k>`, `preference-<k>`, `eval-<benchmark>` | stage-data → all | PromptRow |
+| `anchors` | stage-data → anchors | LabelledRow |
 | `dropped` | stage-data → people | DroppedRow |
 | `conversations` | generate → sft | ConversationRow |
 | `samples` | sample → judge | SampleRow |
 | `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
-| `judgements` | generate (BestOfN), judge, evaluate → report | JudgementRow |
+| `judgements` | generate (BestOfN), judge, evaluate, anchors → report | JudgementRow |
+| `verdicts` | anchors → report | AnchorRow |
 | `answers` | evaluate → report | AnswerRow |
 | `scores` | evaluate → promote, report | ScoreRow |
 """
@@ -25,6 +27,39 @@ class PromptRow(TypedDict):
     """Evaluation tables only, None elsewhere: the right answer, or the one that answers are compared with ($given)."""
     facts: NotRequired[str | None]
     """Evaluation tables only: JSON of what else a benchmark's files say of the question; its measure owns the shape."""
+
+
+class LabelledRow(TypedDict):
+    """Two answers to one question, and which is better."""
+
+    id: str
+    question_id: str
+    """Rows of one question share it: several answers may be right or wrong."""
+    question: str
+    """The conversation as judges see it (`moaa.judge.prompts.question_text`)."""
+    right: str
+    wrong: str
+    subset: str | None
+
+
+class AnchorRow(TypedDict):
+    """What one judge made of one pair whose better answer is known (`moaa.anchors.pairs.AnchorPair`)."""
+
+    id: str
+    kind: str
+    """`labelled`, or the rule by which the pair was made."""
+    question_id: str
+    subset: str | None
+    judge: str
+    """`moaa.anchors.judges.MeasuredJudge.name`."""
+    score: float | None
+    """Points of the better answer, as `Comparison.score`."""
+    forward: int | None
+    """Outcome when the better answer stood first: 1 if it won."""
+    backward: int | None
+    """The same when it stood second."""
+    longer: int | None
+    """1: the better answer has more characters; 0: the other has; None: both have as many."""
 
 
 class DroppedRow(TypedDict):
@@ -128,6 +163,8 @@ class JudgementRow(TypedDict):
     longer: str | None
     probability: float | None
     mass: float | None
+    label: NotRequired[str | None]
+    """Missing in rows of an earlier release."""
 
 
 class PairRow(TypedDict):

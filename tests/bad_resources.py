@@ -11,6 +11,16 @@ def asked(**endpoint: Any) -> dict[str, Any]:
     return {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m", **endpoint}}
 
 
+ARENA_HARD: dict[str, Any] = {
+    "name": "x",
+    "type": "ArenaHard",
+    "source": "file:///x.jsonl",
+    "version": "v0.1",
+    "answers": {"source": "file:///a.jsonl"},
+    "judgeModel": {"model": "a"},
+}
+MT_BENCH: dict[str, Any] = {"name": "x", "type": "MtBench", "source": "file:///x.jsonl", "judgeModel": {"model": "a"}}
+
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     # the envelope
     "api version": ({"apiVersion": "moaa.dev/v1"}, "apiVersion", "did you mean moaa.dev/v1alpha1?"),
@@ -272,6 +282,22 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "keep one of the two",
     ),
     "no mixture": ({"spec__mixture": None}, "spec.mixture", "is required: spec.data.sft[0]"),
+    "anchors and no judge": (
+        {
+            "spec__anchors": {},
+            "spec__training": {"sft": {}},
+            "spec__data__preference": None,
+            "spec__evaluation": None,
+        },
+        "spec.anchors",
+        "nothing is judged",
+    ),
+    "no judge passes a floor of one": ({"spec__anchors": {"floor": "1"}}, "spec.anchors.floor", "must be less than 1"),
+    "labelled pairs at a model's address": (
+        {"spec__anchors": {"source": {"source": "hf://owner/name"}}},
+        "spec.anchors.source.source",
+        "must be hf://datasets/owner/name",
+    ),
     "no judge": ({"spec__judge": None}, "spec.judge", "is required: training.dpo needs pairs"),
     "even panel": (
         {"spec__judge": {"method": "Panel", "judges": [{"model": "a"}, {"model": "b"}]}},
@@ -316,6 +342,20 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "is missing",
     ),
     "missing placeholder": ({"spec__prompts": {"judge": "{question}"}}, "spec.prompts", "is missing"),
+    **{
+        f"a template without its placeholders: {name}": (
+            {"spec__prompts": {name: "Decide."}},
+            "spec.prompts",
+            f"{name}: {{{hole}}} is missing",
+        )
+        for name, hole in {
+            "arenaHard": "answer_a",
+            "exchange": "answer",
+            "expected": "text",
+            "grade": "conversation",
+            "gradeReference": "conversation",
+        }.items()
+    },
     # data
     "no rows for sft": ({"spec__data__sft": []}, "spec.data.sft", "training.sft needs prompts"),
     "no rows for dpo": ({"spec__data__preference": []}, "spec.data.preference", "training.dpo needs prompts"),
@@ -459,7 +499,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "benchmark without type": (
         {"spec__evaluation__report": [{"name": "x", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].type",
-        "write one of: ExactMatch, Pairwise, AlpacaEval",
+        "write one of: ExactMatch, Pairwise, AlpacaEval, ArenaHard, MtBench",
     ),
     "benchmark of a wrong type": (
         {"spec__evaluation__report": [{"name": "x", "type": "ExactMach", "source": "file:///x.json"}]},
@@ -507,6 +547,36 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
             ]
         },
         "spec.evaluation.report[0].known.source",
+        "must be an absolute path",
+    ),
+    **{
+        f"{kind} without {lacks}": (
+            {"spec__evaluation__report": [{name: value for name, value in whole.items() if name != lacks}]},
+            f"spec.evaluation.report[0].{lacks}",
+            "is required",
+        )
+        for whole in (ARENA_HARD, MT_BENCH)
+        for kind in [str(whole["type"])]
+        for lacks in {"ArenaHard": ("version", "answers", "judgeModel"), "MtBench": ("judgeModel",)}[kind]
+    },
+    "Arena-Hard of another version": (
+        {"spec__evaluation__report": [ARENA_HARD | {"version": "v1"}]},
+        "spec.evaluation.report[0].version",
+        "did you mean v0.1?",
+    ),
+    "Arena-Hard judged by nobody": (
+        {"spec__evaluation__report": [ARENA_HARD | {"judgeModel": {"model": "z"}}]},
+        "spec.evaluation.report[0].judgeModel.model",
+        "is not declared",
+    ),
+    "MT-Bench whose judge has no room": (
+        {"spec__evaluation__report": [MT_BENCH | {"judgeModel": {"model": "a", "maxTokens": 9000}}]},
+        "spec.evaluation.report[0].judgeModel.maxTokens",
+        "leave no room for the prompt",
+    ),
+    "MT-Bench with references in a relative file": (
+        {"spec__evaluation__report": [MT_BENCH | {"answers": {"source": "file://x.jsonl"}}]},
+        "spec.evaluation.report[0].answers.source",
         "must be an absolute path",
     ),
     "gain in percent": (

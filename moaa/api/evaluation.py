@@ -9,7 +9,9 @@ from pydantic import Field, StringConstraints
 from moaa.api.base import ModelName, NonNegative, Number, Spec
 from moaa.api.data import DataSource, FileSource
 from moaa.api.mixture import BenchmarkJudge, FinalSampling, Judge
+from moaa.api.prompts import Template
 
+QuestionCategory = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 BenchmarkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=32)]
 
 
@@ -52,7 +54,38 @@ class AlpacaEval(Benchmark):
     """Ask for each pair in both orders. False: in one, which follows from the question, as published."""
 
 
-AnyBenchmark = Annotated[ExactMatch | Pairwise | AlpacaEval, Field(discriminator="type")]
+class ArenaHard(Benchmark):
+    """Arena-Hard: win rate against fixed answers, judged in two games with five labels. `source`: its question.jsonl.
+    As published: maxTokens 4096 for answers and judge."""
+
+    type: Literal["ArenaHard"]
+    version: Literal["v0.1", "v2.0"]
+    """Whose rules for labels. v0.1: a judge that stops without one is asked to go on; two different ones are none; a
+    game without one is left out. v2.0: the last one counts; a question with a game without one is left out."""
+    category: QuestionCategory | None = None
+    """Ask questions of this category only: v2.0 has two, each with a baseline of its own. None: all."""
+    answers: FileSource
+    """The baseline's answers, a file of model_answer; with MtBench the references, reference_answer/gpt-4.jsonl, which
+    questions of math, reasoning and coding need. Joined by uid or question_id."""
+    judge_model: BenchmarkJudge
+    judge_system: Template | None = None
+    """System message of the judge, such as the published one; None: none."""
+
+
+class MtBench(Benchmark):
+    """MT-Bench: every turn graded from 1 to 10; the score is a tenth of the mean. `source`: its question.jsonl. As
+    published: maxTokens 1024 and whenCut Use for answers."""
+
+    type: Literal["MtBench"]
+    answers: FileSource | None = None
+    by_category: bool = True
+    """Ask for answers at temperature 0 in extraction, math, coding and reasoning, 0.1 in stem and humanities, else 0.7,
+    as published. False: at `sampling.temperature`."""
+    judge_model: BenchmarkJudge
+    judge_system: Template | None = None
+
+
+AnyBenchmark = Annotated[ExactMatch | Pairwise | AlpacaEval | ArenaHard | MtBench, Field(discriminator="type")]
 
 
 def further_files(benchmark: Benchmark) -> dict[str, FileSource]:
@@ -61,7 +94,7 @@ def further_files(benchmark: Benchmark) -> dict[str, FileSource]:
     return {name: value for name, value in found.items() if isinstance(value, FileSource)}
 
 
-FURTHER_FILES = ("known",)
+FURTHER_FILES = ("known", "answers")
 """Names of all fields that `further_files` finds; a test compares them with the classes."""
 
 

@@ -20,6 +20,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
+from moaa.api import benchmark_prompts
 from moaa.api.base import Spec
 
 Template = Annotated[str, StringConstraints(min_length=1, max_length=16384)]
@@ -35,8 +36,13 @@ PLACEHOLDERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "meta_judge": (frozenset({"question", "answer_a", "answer_b", "evaluations"}), frozenset({"criteria"})),
     "single": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria"})),
     "alpaca_eval": (frozenset({"question", "answer_a", "answer_b"}), frozenset()),
+    "arena_hard": (frozenset({"question", "answer_a", "answer_b"}), frozenset()),
+    "exchange": (frozenset({"question", "answer"}), frozenset({"number"})),
+    "expected": (frozenset({"text"}), frozenset({"number"})),
+    "grade": (frozenset({"conversation"}), frozenset({"number"})),
+    "grade_reference": (frozenset({"conversation", "references"}), frozenset({"number"})),
 }
-FOREIGN = frozenset({"question", "answer_a", "answer_b", "text"})
+FOREIGN = frozenset({"question", "answer", "answer_a", "answer_b", "text"})
 """Placeholders of texts that somebody else wrote: users, models."""
 BRACED = re.compile(r"\{([^{}]*)\}")
 """What a template may take for a placeholder; the group is its name."""
@@ -63,6 +69,16 @@ class Prompts(Spec):
     """The same without evaluations, for methods Single and Panel."""
     alpaca_eval: Template | None = None
     """Asks AlpacaEval's judge for one token, m for answer A or M for B: {question}, {answer_a}, {answer_b}."""
+    arena_hard: Template | None = None
+    """Asks ArenaHard's judge for one of its five labels: {question}, {answer_a}, {answer_b}."""
+    exchange: Template | None = None
+    """One turn of MtBench's {conversation}: {number}, {question}, {answer}."""
+    expected: Template | None = None
+    """One entry of MtBench's {references}: {number}, {text}."""
+    grade: Template | None = None
+    """Asks MtBench's judge for the grade of the last turn, [[1]] to [[10]]: {conversation}, {number}."""
+    grade_reference: Template | None = None
+    """The same for math, reasoning and coding: {conversation}, {references}, {number}."""
 
 
 def render(template: str, values: Mapping[str, str], prompts: Mapping[str, str]) -> str:
@@ -266,6 +282,11 @@ DEFAULT_PROMPTS: Mapping[str, str] = MappingProxyType(
         "meta_judge": _META_JUDGE,
         "single": _SINGLE,
         "alpaca_eval": _ALPACA_EVAL,
+        "arena_hard": benchmark_prompts.ARENA_HARD,
+        "exchange": benchmark_prompts.EXCHANGE,
+        "expected": benchmark_prompts.EXPECTED,
+        "grade": benchmark_prompts.GRADE,
+        "grade_reference": benchmark_prompts.GRADE_REFERENCE,
     }
 )
 """Template texts by the field names of `Prompts`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from moaa.api.mixture import Judge
+from moaa.api.mixture import Judge, JudgeModel
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.conversation import Conversation
@@ -55,6 +55,12 @@ def _ending(text: str) -> str:
     """The last SHOWN_CHARACTERS of a text on one line: a verdict stands at its end."""
     line = " ".join(text.split())
     return repr(line if len(line) <= SHOWN_CHARACTERS else f"…{line[-SHOWN_CHARACTERS:]}")
+
+
+def decider(judge: Judge) -> JudgeModel:
+    """The one model of a judge that is made of a benchmark's `judgeModel`."""
+    assert judge.aggregator is not None, "made of judgeModel"
+    return judge.aggregator
 
 
 class Measure(Protocol):

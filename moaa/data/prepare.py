@@ -18,7 +18,7 @@ from moaa.conversation import user_turns
 from moaa.data.account import Account
 from moaa.data.decontaminate import Contamination
 from moaa.data.dedup import Deduplicator
-from moaa.data.further.completion import NOTHING_MORE, Completion
+from moaa.data.further.completion import NOTHING_MORE, Completion, Unasked
 from moaa.data.hashing import canonical
 from moaa.data.reading.bad_rows import BadRow, RowError, Why
 from moaa.data.reading.shapes import NO_COLUMNS, Use
@@ -96,12 +96,17 @@ def prepare(
         yield [tables[source.name] for source in sources]
 
 
-def _take(found: SourcedRow | BadRow, table: PreparedTable, group: "_Group", questions: Contamination | None) -> None:
+def _take(
+    found: SourcedRow | BadRow | Unasked, table: PreparedTable, group: "_Group", questions: Contamination | None
+) -> None:
     """One row into its table, or into the account of what was left out."""
     account = table.account
     account.read += 1
     if isinstance(found, BadRow):
         account.fail(found)
+        return
+    if isinstance(found, Unasked):
+        account.unasked_by[found.category] += 1
         return
     account.ignore(found.ignored)
     admitted = group.admit(found, table.name)

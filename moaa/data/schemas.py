@@ -44,6 +44,29 @@ PROMPTS = pa.schema(
 )
 """PromptRow: `sft-<k>`, `preference-<k>`, `eval-<benchmark>`."""
 
+LABELLED = pa.schema(
+    [
+        *(_field(name, _STRING) for name in ("id", "question_id", "question", "right", "wrong")),
+        pa.field("subset", _STRING),
+    ]
+)
+"""LabelledRow: `anchors` of stage-data."""
+
+VERDICTS = pa.schema(
+    [
+        _field("id", _STRING),
+        _field("kind", _STRING),
+        _field("question_id", _STRING),
+        pa.field("subset", _STRING),
+        _field("judge", _STRING),
+        pa.field("score", pa.float64()),
+        pa.field("forward", pa.int32()),
+        pa.field("backward", pa.int32()),
+        pa.field("longer", pa.int32()),
+    ]
+)
+"""AnchorRow: `verdicts` of anchors."""
+
 DROPPED = pa.schema([_field(name, _STRING) for name in ("table", "where", "reason", "detail")])
 """DroppedRow."""
 
@@ -92,6 +115,7 @@ JUDGEMENTS = pa.schema(
         pa.field("longer", _STRING),
         pa.field("probability", pa.float64()),
         pa.field("mass", pa.float64()),
+        pa.field("label", _STRING),
     ]
 )
 """JudgementRow."""

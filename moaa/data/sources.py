@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from moaa.api.data import Columns
-from moaa.data.further.completion import NOTHING_MORE, Completion
+from moaa.data.further.completion import NOTHING_MORE, Completion, Unasked
 from moaa.data.reading.bad_rows import BadRow, RowError, Why
 from moaa.data.reading.columns import mapped, wanted
 from moaa.data.reading.files import read_records
@@ -120,7 +120,7 @@ def read_rows(
     use: Use,
     columns: Columns = NO_COLUMNS,
     completion: Completion = NOTHING_MORE,
-) -> Iterator[SourcedRow | BadRow]:
+) -> Iterator[SourcedRow | BadRow | Unasked]:
     """Rows of (path, name) files in order, good and bad. The first that can be read decides the shape for all.
     `completion` adds what other files say of them.
 
@@ -152,7 +152,7 @@ class _Reader:
         self._unseen = dict(mapped(columns))
         self._names: tuple[str, ...] = ()
 
-    def read(self, record: Record, place: int) -> SourcedRow | BadRow:
+    def read(self, record: Record, place: int) -> SourcedRow | BadRow | Unasked:
         if self._unseen:
             self._names = self._names or (*record.columns, *record.unread)
             self._unseen = {meaning: name for meaning, name in self._unseen.items() if name not in record.columns}
@@ -162,6 +162,8 @@ class _Reader:
             row = self._completion.complete(place, record.columns, found.row)
         except RowError as error:
             return BadRow(record.where, error.why, f"{error} (read as {self._use})")
+        if isinstance(row, Unasked):
+            return row
         ignored = found.ignored.union(name for name in record.unread if name not in self._columns.ignore)
         return SourcedRow(record.where, row, ignored - self._completion.columns)
 

@@ -62,7 +62,7 @@ async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> ChosenCr
     async def ask(model: JudgeModel, key: str) -> Fitting:
         return Fitting(await asker.ask(model.model, messages, model, key=key), messages)
 
-    found, text, failure = await _ask_twice(
+    found, text, failure = await ask_twice(
         ask,
         aggregator,
         lambda reply: parse_criteria(reply.text, judge.criteria_choices, count=judge.criteria),
@@ -111,7 +111,7 @@ async def _verdict(pair: Ordered, model: JudgeModel, form: VerdictForm, ask: Ask
     match form:
         case VerdictForm.TEXT:
             found: Verdict | None
-            found, text, failure = await _ask_twice(ask, model, _whole_verdict)
+            found, text, failure = await ask_twice(ask, model, _whole_verdict)
             said = Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
         case VerdictForm.LOG_PROBS:
             said = await _weighed(pair, model, ask, asker)
@@ -154,8 +154,13 @@ def _whole_verdict(reply: Reply) -> Verdict | None:
     return None if reply.is_cut else parse_verdict(reply.text)
 
 
-async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
-    """What was read, the reply it was read from, and why nothing was read."""
+async def ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
+    """What was read, the reply it was read from, and why nothing was read.
+
+    Raises:
+        CallError: a failure that may pass.
+        ModelAbsent: the model is not served now.
+    """
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
     text, failure = "", UNREADABLE
     for asked, key in ((model, ""), (warmer, RETRY_KEY)):

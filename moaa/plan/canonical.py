@@ -13,7 +13,7 @@ from enum import Enum
 
 from moaa.api.base import Spec, decimal_text
 from moaa.api.data import DataSource
-from moaa.api.evaluation import AlpacaEval, Benchmark
+from moaa.api.evaluation import AlpacaEval, ArenaHard, Benchmark, MtBench
 from moaa.api.mixture import Judge, Mixture, Sampling
 from moaa.api.training import Dpo, Optimization
 
@@ -24,6 +24,8 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     Benchmark: frozenset({"source", "split"}),
     # What further files say of a question is part of its row.
     AlpacaEval: frozenset({"known"}),
+    ArenaHard: frozenset({"answers", "category"}),
+    MtBench: frozenset({"answers"}),
     # Resolution has replaced or added the student by then.
     Mixture: frozenset({"add_student", "student_sampling"}),
     Judge: frozenset({"allow_student"}),

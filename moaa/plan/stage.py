@@ -16,6 +16,7 @@ class Kind(StrEnum):
     AVERAGE = "average"
     EVALUATE = "evaluate"
     PROMOTE = "promote"
+    ANCHORS = "anchors"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Stage:
     """dpo: whose log-probabilities are the reference."""
     candidates: tuple[str, ...] = ()
     """promote: students that stand for promotion, the previous one first; average: the students before and after."""
+    waits: tuple[str, ...] = ()
+    """Further stages that have to be done before it starts. It reads nothing of them: what they do again repeats
+    nothing here and stops nothing that runs."""
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """All stages that come before it."""
+        return (*self.needs, *self.waits)
 
 
 @dataclass(frozen=True)

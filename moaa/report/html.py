@@ -5,6 +5,7 @@ A content security policy in the page forbids scripts and connections, should an
 
 import json
 import re
+from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
@@ -22,6 +23,7 @@ SECTIONS = (
     ("data", "Data"),
     ("scores", "Scores by iteration"),
     ("mixture", "The mixture and its members"),
+    ("anchors", "Judges on anchors"),
     ("judging", "Judging"),
     ("lengths", "Answer lengths"),
     ("training", "Training"),
@@ -41,7 +43,7 @@ def render(view: RunView, summary: Summary) -> str:
     """The whole page."""
     resource, spec = public_resource(view.resource), view.resource.spec
     return page_text(
-        environment(),
+        _environment(),
         "template.html.j2",
         view=view,
         spec=spec,
@@ -60,9 +62,16 @@ def render(view: RunView, summary: Summary) -> str:
         said_groups=said.groups(view),
         warned=page.warned(summary),
         judge_groups=page.judge_groups(summary),
+        best_alone=page.best_alone(summary),
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
+
+
+@cache
+def _environment() -> Environment:
+    """One a process, since it keeps the templates that it has compiled."""
+    return environment()
 
 
 def environment(*packages: str) -> Environment:
@@ -126,6 +135,8 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
             absent.add("judging")
     if not any(trail.comparisons for trail in view.trails.values()):
         absent.add("said")
+    if not summary.anchors:
+        absent.add("anchors")
     if not summary.scores:
         absent.add("lengths")
     if not summary.data:

@@ -234,6 +234,7 @@ def data(view: RunView) -> list[DataSummary]:
             duplicates=int(metrics[f"{table}.duplicates"]),
             contaminated=int(metrics[f"{table}.contaminated"]),
             over_limit=int(metrics[f"{table}.overLimit"]),
+            unasked=int(metrics.get(f"{table}.unasked", 0)),
             rows=int(metrics[f"{table}.rows"]),
             ignored={
                 name.removeprefix(f"{table}.ignored."): int(count)

@@ -25,6 +25,8 @@ def in_unit(value: float, unit: Unit) -> str:
             return percent(value)
         case Unit.GRADE:
             return f"{value:.2f} of 10"
+        case Unit.COUNT:
+            return count(value)
         case _:
             assert_never(unit)
 

@@ -41,7 +41,7 @@ from moaa.store.stages.shards import (
 )
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
-from moaa_jobs.runner.health import Health
+from moaa_jobs.runner.health import Health, fitted
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
@@ -85,7 +85,9 @@ class RowStage:
     main_table: str
     """Has exactly one row for each item that did not fail."""
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
-    """Metrics for the manifest, from all rows of the main table."""
+    """Metrics for the manifest, from all rows of the main table. It may end the stage: Permanent."""
+    doubts: Callable[[Sequence[Row]], Sequence[str]] | None = None
+    """Warnings for the manifest beside those of the trails, and before them; from the same rows."""
     count: Callable[[Sequence[Row]], Mapping[str, int]] | None = None
     """Counts for the manifest's metrics, from some rows of the main table; those of all parts are added up."""
     trails: tuple[Trail, ...] = ()
@@ -355,10 +357,13 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
 async def _finalise(run: _Run) -> StageManifest:
     context, metrics = run.context, {}
+    doubts: Sequence[str] = ()
     if run.stage.measure is not None:
         rows = await _main_rows(run)
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
+        doubts = run.stage.doubts(rows) if run.stage.doubts is not None else ()
     metrics |= await _counts(run)
+
     health = await _health(run)
 
     def build(totals: StageTotals) -> StageManifest:
@@ -369,7 +374,7 @@ async def _finalise(run: _Run) -> StageManifest:
         )
         if why is not None:
             raise Permanent(f"{context.job.stage}: {why}")
-        warnings = health.warnings(totals.usage)
+        warnings = fitted([*doubts, *health.warnings(totals.usage)])
         for warning in warnings:
             logger.warning("stage_warning stage=%s said=%s", context.job.stage, warning)
         return build_manifest(

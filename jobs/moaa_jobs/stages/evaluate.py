@@ -13,6 +13,7 @@ from moaa.api import MoAA
 from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
 from moaa.benchmark.measure import NoVerdict, Scored
+from moaa.benchmark.measures import sampling_of
 from moaa.benchmark.style import refuses, repetition
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
@@ -168,6 +169,6 @@ class _Bench:
                 writer = method.writer(f"{benchmark.name}/{row['id']}/{asker.path}", method.names[0])
                 return (await answer_conversation(row["messages"], writer, asker)).messages
             case How.ALONE:
-                return await answer_alone(row["messages"], subject.model, benchmark.sampling, asker)
+                return await answer_alone(row["messages"], subject.model, sampling_of(benchmark, row), asker)
             case _:
                 assert_never(subject.how)

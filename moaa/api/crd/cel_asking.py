@@ -16,16 +16,13 @@ NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lowe
 def _prompts() -> Iterator[Rule]:
     for name, (must, may) in PLACEHOLDERS.items():
         alias = Prompts.model_fields[name].alias or name
-        field, holes = f"self.{alias}", sorted(must | may)
+        field, needed = f"self.{alias}", [f"{{{hole}}}" for hole in sorted(must)]
+        holds = [matches(field, _only_placeholders(sorted(must | may)))]
+        holds += [f"{field}.contains({quoted(hole)})" for hole in needed]
+        others = ", ".join(f"{{{hole}}}" for hole in sorted(may)) or "no other"
         yield Rule(
-            f"!has({field}) || {matches(field, _only_placeholders(holes))}",
-            f"{alias} holds an unknown placeholder; use {', '.join(f'{{{hole}}}' for hole in holes)}",
-            f".{alias}",
-        )
-        needed = [f"{{{hole}}}" for hole in sorted(must)]
-        yield Rule(
-            f"!has({field}) || ({' && '.join(f'{field}.contains({quoted(hole)})' for hole in needed)})",
-            f"{alias} lacks one of {', '.join(needed)}; add it",
+            f"!has({field}) || ({' && '.join(holds)})",
+            f"{alias} must hold {', '.join(needed)}, and may hold {others}",
             f".{alias}",
         )
 
@@ -260,6 +257,15 @@ RULES: Rules = {
             f"!has(self.training.dpo) || self.models.all(m, m.name != self.student || {shorter('self.training.dpo')})",
             NO_ROOM,
             ".training.dpo.maxTokens",
+        ),
+        Rule(
+            "!has(self.anchors) || (has(self.judge) && (has(self.training.dpo) || (has(self.mixture) && "
+            f"self.mixture.method == {quoted(MixtureMethod.BEST_OF_N)}))) || "
+            "self.evaluation.selection.exists(b, has(b.judge) || has(b.judgeModel)) || "
+            "self.evaluation.report.exists(b, has(b.judge) || has(b.judgeModel))",
+            "anchors measures judges, and nothing is judged: no dpo, no benchmark; remove it",
+            ".anchors",
+            Reason.FORBIDDEN,
         ),
         *_benchmarks("selection"),
         *_benchmarks("report"),

@@ -222,6 +222,21 @@ def _criteria(judge: Node) -> Iterator[Problem]:
         yield judge.problem("criteriaChoices: two have the same name")
 
 
+def anchors_have_judges(spec: Node) -> Iterator[Problem]:
+    if spec.at("anchors").given and not judge_is_asked(spec) and not any(_judged(b) for b in benchmark_nodes(spec)):
+        yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
+
+
+def judge_is_asked(spec: Node) -> bool:
+    """Whether training rests on spec.judge: its pairs, or the answers that it learns."""
+    chooses = spec.at("mixture", "method").text == MixtureMethod.BEST_OF_N
+    return spec.at("judge").given and (spec.at("training", "dpo").given or chooses)
+
+
+def _judged(benchmark: Node) -> bool:
+    return benchmark.at("judge").given or benchmark.at("judgeModel").given
+
+
 def prompts(spec: Node) -> Iterator[Problem]:
     """A misspelt placeholder is one mistake: what is then missing is its consequence."""
     holder = spec.at("prompts")
@@ -256,6 +271,7 @@ RULES = (
     enough_proposals,
     student_joins_once,
     judges,
+    anchors_have_judges,
     prompts,
     benchmarks,
 )

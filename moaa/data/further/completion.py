@@ -12,7 +12,16 @@ from moaa.rows import PromptRow
 
 Files = Sequence[tuple[Path, str]]
 """Local path, and the name that errors use."""
-Complete = Callable[[int, Mapping[str, object], PromptRow], PromptRow]
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """What a question is that can be read and that the benchmark does not ask."""
+
+    category: str
+
+
+Complete = Callable[[int, Mapping[str, object], PromptRow], PromptRow | Unasked]
 """The row of a question, from its place in the source (from 0), its record's columns and the row as it was read.
 Raises RowError: the files say too little or something wrong of this question."""
 

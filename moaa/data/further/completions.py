@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ExactMatch, Pairwise
-from moaa.data.further import alpaca_known
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
+from moaa.data.further import alpaca_known, arena_baseline, mt_references
 from moaa.data.further.completion import NOTHING_MORE, Completion, Files
 
 
@@ -20,5 +20,9 @@ def completion_of(benchmark: AnyBenchmark, further: Mapping[str, Files], questio
             return NOTHING_MORE
         case AlpacaEval():
             return alpaca_known.completion(further.get("known"), questions)
+        case ArenaHard():
+            return arena_baseline.completion(further["answers"], benchmark.category)
+        case MtBench():
+            return mt_references.completion(further.get("answers"))
         case _:
             assert_never(benchmark)

@@ -52,7 +52,7 @@ class Use(StrEnum):
     MIXTURE = "sft with answers: Mixture"
     GIVEN = "sft with answers: Given"
     PREFERENCE = "preference"
-    PAIRWISE = "a Pairwise benchmark"
+    PAIRWISE = "a benchmark"
     COMPARED = "a benchmark that compares with the rows' own answers"
     EXACT_MATCH = "an ExactMatch benchmark"
 

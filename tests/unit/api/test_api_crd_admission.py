@@ -14,7 +14,7 @@ from moaa.api import MoAA
 from moaa.api.prompts import BRACED
 from moaa.api.reading.load import load, load_text
 from moaa.errors import ResourceError
-from tests.bad_resources import BAD
+from tests.bad_resources import ARENA_HARD, BAD, MT_BENCH
 from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown
 from tests.plan_helpers import tree
 
@@ -177,6 +177,12 @@ GOOD: dict[str, dict[str, Any]] = {
                 "known": {"source": "hf://datasets/o/d", "split": "df_gamed", "revision": "main"},
                 "bothOrders": True,
             }
+        ]
+    },
+    "an Arena-Hard and an MT-Bench": {
+        "spec__evaluation__report": [
+            ARENA_HARD | {"category": "hard_prompt", "judgeSystem": "Be fair."},
+            MT_BENCH | {"name": "y", "answers": {"source": "s3://b/gpt-4.jsonl"}, "byCategory": False},
         ]
     },
     "numbers": {
@@ -397,7 +403,7 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         "spec.evaluation.report",
     ),
     **{
-        f"a field of AlpacaEval elsewhere: {name}": (
+        f"a field of another benchmark: {name}": (
             {
                 "spec__evaluation__report": [
                     {"name": "x", "type": "ExactMatch", "source": "file:///x.json", name: value}
@@ -409,6 +415,11 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
             ("judgeModel", {"model": "a"}),
             ("known", {"source": "file:///x.csv"}),
             ("bothOrders", True),
+            ("version", "v0.1"),
+            ("category", "math"),
+            ("answers", {"source": "file:///x.jsonl"}),
+            ("judgeSystem", "Be fair."),
+            ("byCategory", False),
         )
     },
     "fields of another type": (
@@ -520,7 +531,7 @@ def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
 @given(parts=st.lists(st.sampled_from(["{", "}", "{text}", "{number}", "{texts}", "{ text}", "{}", "text", "\n", "é"])))
 def test_unknown_placeholders_are_those_that_rendering_would_look_up(parts: list[str]) -> None:
     text = "".join(parts) + "{text}"
-    told = [r.path for r in refused(tree(spec__prompts={"proposal": text})) if "unknown placeholder" in r.message]
+    told = [r.path for r in refused(tree(spec__prompts={"proposal": text})) if "must hold" in r.message]
     assert told == (["spec.prompts.proposal"] if set(BRACED.findall(text)) - {"text", "number"} else [])
 
 
