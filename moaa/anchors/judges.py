@@ -13,7 +13,7 @@ from typing import assert_never
 
 from moaa.api import STUDENT, MoAASpec
 from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
-from moaa.api.mixture import Judge, JudgeMethod, JudgeModel
+from moaa.api.mixture import Judge, JudgeMethod, JudgeModel, parts_of
 from moaa.asking.load import Load
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import judging_alone, measure_of
@@ -136,7 +136,8 @@ def _member(model: JudgeModel, whole: MeasuredJudge, found: dict[str, MeasuredJu
 
 
 def _declared(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> Iterator[MeasuredJudge]:
-    if spec.judge is not None and spec.training.dpo is not None:
+    chooses = spec.mixture is not None and parts_of(spec.mixture.method).has_judge
+    if spec.judge is not None and (spec.training.dpo is not None or chooses):
         yield MeasuredJudge(TRAINING, resolved(spec.judge), ("spec.judge",), is_student=STUDENT in spec.judge.models)
     groups: tuple[tuple[str, Sequence[AnyBenchmark]], ...] = (
         ("selection", spec.evaluation.selection),

@@ -87,7 +87,7 @@ class RowStage:
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
     """Metrics for the manifest, from all rows of the main table. It may end the stage: Permanent."""
     doubts: Callable[[Sequence[Row]], Sequence[str]] | None = None
-    """Warnings for the manifest beside those of the trail, and before them; from the same rows."""
+    """Warnings for the manifest beside those of the trails, and before them; from the same rows."""
     count: Callable[[Sequence[Row]], Mapping[str, int]] | None = None
     """Counts for the manifest's metrics, from some rows of the main table; those of all parts are added up."""
     trails: tuple[Trail, ...] = ()
@@ -363,6 +363,7 @@ async def _finalise(run: _Run) -> StageManifest:
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
         doubts = run.stage.doubts(rows) if run.stage.doubts is not None else ()
     metrics |= await _counts(run)
+
     health = await _health(run)
 
     def build(totals: StageTotals) -> StageManifest:

@@ -53,10 +53,18 @@ _OTHER_TOKENIZER_ARGS = ("--tokenizer", "--tokenizer-mode", "--trust-remote-code
 
 
 async def look(
-    model: Model, origin: Origin, listing: Listing, cache: Path, *, is_student: bool, thinking: Thinking | None
+    model: Model,
+    origin: Origin,
+    listing: Listing,
+    cache: Path,
+    *,
+    is_student: bool,
+    thinking: Thinking | None,
+    is_averaged: bool = False,
 ) -> str | None:
     """Look at a model with a source, as `listing` pins it; `cache` takes what must be downloaded. Returns what its
-    configuration says it is (`model_type`), None where it has none.
+    configuration says it is (`model_type`), None where it has none. A student whose weights are averaged with what
+    becomes of it needs them as safetensors.
 
     Raises:
         DataError: it cannot be trained as it is served, or not be served at all; the text says what to change.
@@ -71,7 +79,7 @@ async def look(
     if is_student:
         tensors = await _tensors(model, origin, listing, folder)
         contents = student.Contents(names, config, tensors)
-        student.check(contents, name, reads_pickles=not _is_hub(model))
+        student.check(contents, name, reads_pickles=not _is_hub(model) and not is_averaged)
         chat = await asyncio.to_thread(open_chat, folder, model, thinking=thinking)
         if model.chat_template is None and "chat_template.json" in names:
             _check_processor(folder, source_of(chat.template.tokenizer, name), name)

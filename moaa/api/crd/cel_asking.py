@@ -259,7 +259,8 @@ RULES: Rules = {
             ".training.dpo.maxTokens",
         ),
         Rule(
-            "!has(self.anchors) || (has(self.judge) && has(self.training.dpo)) || "
+            "!has(self.anchors) || (has(self.judge) && (has(self.training.dpo) || (has(self.mixture) && "
+            f"self.mixture.method == {quoted(MixtureMethod.BEST_OF_N)}))) || "
             "self.evaluation.selection.exists(b, has(b.judge) || has(b.judgeModel)) || "
             "self.evaluation.report.exists(b, has(b.judge) || has(b.judgeModel))",
             "anchors measures judges, and nothing is judged: no dpo, no benchmark; remove it",

@@ -6,10 +6,9 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
-from moaa.api.mixture import MixtureMethod
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
-from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
+from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
 from moaa.api.reading.rules_models import models_named, unused
 from moaa.api.training import SamplesFrom
 
@@ -21,8 +20,7 @@ UNWRITTEN_TEMPERATURES = ("0", "0.7")
 def idle(spec: Node) -> Iterator[str]:
     """Fields that have no effect."""
     yield from unused(spec, used(spec))
-    is_asked = spec.at("training", "dpo").given or spec.at("mixture", "method").text == MixtureMethod.BEST_OF_N
-    if spec.at("judge").given and not is_asked:
+    if spec.at("judge").given and not judge_is_asked(spec):
         yield "spec.judge: only training.dpo asks it, and a mixture of method BestOfN, and there is neither"
     iterations = spec.at("iterations").integer(1)
     mixture = spec.at("mixture")
@@ -72,10 +70,10 @@ def judges_kin(spec: Node) -> Iterator[str]:
 
 def judges_measured(spec: Node) -> Iterator[str]:
     judge = spec.at("judge")
-    if judge.given and spec.at("training", "dpo").given and not spec.at("anchors").given:
+    if judge_is_asked(spec) and not spec.at("anchors").given:
         yield (
-            f"{judge.name}: nobody has measured this judge, and DPO learns whatever it prefers; write anchors: {{}} to "
-            "measure it on pairs with known answers first"
+            f"{judge.name}: nobody has measured this judge, and the student learns whatever it prefers; write "
+            "anchors: {} to measure it on pairs with known answers first"
         )
 
 

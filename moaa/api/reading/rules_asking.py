@@ -223,9 +223,14 @@ def _criteria(judge: Node) -> Iterator[Problem]:
 
 
 def anchors_have_judges(spec: Node) -> Iterator[Problem]:
-    asked = spec.at("judge").given and spec.at("training", "dpo").given
-    if spec.at("anchors").given and not asked and not any(_judged(b) for b in benchmark_nodes(spec)):
+    if spec.at("anchors").given and not judge_is_asked(spec) and not any(_judged(b) for b in benchmark_nodes(spec)):
         yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
+
+
+def judge_is_asked(spec: Node) -> bool:
+    """Whether training rests on spec.judge: its pairs, or the answers that it learns."""
+    chooses = spec.at("mixture", "method").text == MixtureMethod.BEST_OF_N
+    return spec.at("judge").given and (spec.at("training", "dpo").given or chooses)
 
 
 def _judged(benchmark: Node) -> bool:

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
 JUDGED = {"i0-anchors", "i1-judge", "i1-dpo", "i1-evaluate-dpo", "i1-promote"}
-COUNTS = {"sft-0": 61135, "sft-1": 207865, "preference-0": 61135, "eval-held-out": 2000}
+COUNTS = {
+    "sft-0": 61135, "sft-1": 207865, "preference-0": 61135, "eval-held-out": 2000, "eval-alpaca-eval": 805,
+    "eval-arena-hard": 500, "eval-mt-bench": 80,
+}  # fmt: skip
 
 
 async def planned(file: Path) -> list[Share]:

@@ -26,11 +26,28 @@ WITHOUT = {
 }
 
 
-async def looked(folder: Path, *, is_student: bool = True, thinking: Thinking | None = None, **fields: Any) -> None:
+async def looked(
+    folder: Path,
+    *,
+    is_student: bool = True,
+    thinking: Thinking | None = None,
+    is_averaged: bool = False,
+    **fields: Any,
+) -> None:
     model = Model.model_validate({"name": "m", "source": f"file://{folder}", **fields})
     origin = LocalOrigin(f"file://{folder}", folder)
     listing = await origin.pin(list)
-    await look(model, origin, listing, folder.parent / "cache", is_student=is_student, thinking=thinking)
+    cache = folder.parent / "cache"
+    await look(model, origin, listing, cache, is_student=is_student, thinking=thinking, is_averaged=is_averaged)
+
+
+async def test_an_averaged_student_needs_safetensors_before_it_is_trained(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    await looked(folder, is_averaged=True)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    await looked(folder)
+    with pytest.raises(DataError, match=r"has no model\.safetensors \(only \*\.bin\); convert its weights"):
+        await looked(folder, is_averaged=True)
 
 
 async def test_a_whole_model_passes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

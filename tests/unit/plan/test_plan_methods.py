@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
-from moaa.plan.graph import build
+from moaa.plan.graph import anchored_judges, build
 from moaa.plan.kinds.kind import Asked, Trained
 from moaa.plan.kinds.table import KINDS, shards_of
 from moaa.plan.subjects import subjects
@@ -116,6 +116,19 @@ def test_methods_over_the_same_prompts_share_one_ledger() -> None:
 def test_who_is_measured_in_iteration_0(method: str, labels: list[str]) -> None:
     moaa = owner(method)
     assert [subject.label for subject in subjects(moaa, build(moaa).stages["i0-evaluate"])] == labels
+
+
+def test_the_judge_of_the_best_answer_is_measured_before_answers_are_paid_for() -> None:
+    sft_only: dict[str, Any] = {
+        "spec__training__dpo": None,
+        "spec__data__preference": None,
+        "spec__evaluation": {},
+        "spec__anchors": {},
+    }
+    moaa = owner("BestOfN", **sft_only)
+    assert [judge.fields for judge in anchored_judges(moaa) if judge.fields] == [("spec.judge",)]
+    assert "i0-anchors" in build(moaa).stages["i1-generate"].after
+    assert anchored_judges(owner("Random", **{**sft_only, "spec__anchors": None})) == []
 
 
 def off_policy(method: str) -> MoAA:
