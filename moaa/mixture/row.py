@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from moaa.api.mixture import Layer, Mixture, Proposer
 from moaa.api.prompts import marker_line
 from moaa.asking.asker import Asker
-from moaa.asking.cut import ENDED_MARK, shown, unless_cut
+from moaa.asking.cut import ENDED_MARK, ended, shown, unless_cut
 from moaa.asking.gather import gather_calls
 from moaa.asking.reasons import Reason
 from moaa.asking.windows import CUT_MARK
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
 from moaa.mixture.prompts import aggregate_messages
-from moaa.mixture.turns import answer_turns
+from moaa.mixture.turns import EVERY_TURN, Turns, answer_turns
 from moaa.rows import AbsentProposal, ConversationRow, ProposalRecord
 
 TOO_FEW_PROPOSALS = "too-few-proposals"
@@ -57,8 +57,10 @@ class _Notes:
     shortened: int = 0
 
 
-async def answer_conversation(messages: Conversation, mixture: Mixture, asker: Asker) -> Answered:
-    """Answer every user turn of `messages` with the mixture.
+async def answer_conversation(
+    messages: Conversation, mixture: Mixture, asker: Asker, turns: Turns = EVERY_TURN
+) -> Answered:
+    """Answer every user turn of `messages`, or those of `turns`, with the mixture.
 
     `mixture` names models as the asker's caller knows them (`$student` is replaced).
 
@@ -84,11 +86,13 @@ async def answer_conversation(messages: Conversation, mixture: Mixture, asker: A
             aggregator,
         )
         notes.shortened += written.shortened
-        text = unless_cut(written.reply, aggregator, model=aggregator.model).text
+        text = ended(written.reply.text, turns.until)
+        if text == written.reply.text:
+            unless_cut(written.reply, aggregator, model=aggregator.model)
         _check_own_words(text, history, asker.prompts, model=aggregator.model)
         return text
 
-    answered = await answer_turns(messages, answer)
+    answered = await answer_turns(messages, answer, turns)
     return Answered(answered, notes.proposals, notes.absent, notes.shortened)
 
 
