@@ -33,15 +33,16 @@ from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.reading.columns import wanted
 from moaa.data.reading.shapes import Use
-from moaa.data.schemas import DROPPED, PROMPTS
+from moaa.data.schemas import DROPPED, PROMPTS, TASK_FILES
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
 from moaa.plan.slices import field_of, further_name, pinned_sources, positions, slice_rows, tables
 from moaa.plan.stage import Kind
-from moaa.rows import PromptRow
+from moaa.rows import PromptRow, TaskFileRow
 from moaa.store.stages.shards import shard_count
 from moaa.store.stages.tables import TableRows
+from moaa_jobs.harness.staging import harnessed
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of
 from moaa_jobs.runner.models import windows_of
@@ -69,7 +70,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     started = datetime.now(UTC)
     origins = Origins(context.resource.spec.storage)
     try:
-        sources = await _fetch(context, origins)
+        sources, task_tables = await _fetch(context, origins)
     finally:
         await origins.close()
     with ExitStack() as stack:
@@ -83,7 +84,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         long = await _check_lengths(prepared, context)
         await publish(
             context,
-            _shards(prepared),
+            _shards(prepared, task_tables),
             main_table=prepared[0].name,
             started=started,
             rows_in=sum(table.account.read for table in prepared),
@@ -154,12 +155,13 @@ async def _prepare(stack: ExitStack, sources: list[TableSource], context: Contex
         stop.set()
 
 
-async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
-    """Every table to be, with its files and what further files say of its rows."""
+async def _fetch(context: Context, origins: Origins) -> tuple[list[TableSource], dict[str, list[TaskFileRow]]]:
+    """Every table to be, with its files and what further files say of its rows; and the tables of task files."""
     fetched: list[TableSource] = []
     spec = context.resource.spec
     measured = {f"eval-{b.name}": measure_of(b, student=spec.student) for b in benchmarks(spec)}
     files = {name: await _files(name, source, context, origins) for name, source in pinned_sources(context.resource)}
+    files, task_tables = await harnessed(context, files)
     completions = {
         f"eval-{benchmark.name}": await asyncio.to_thread(_completion, benchmark, files)
         for benchmark in benchmarks(spec)
@@ -169,7 +171,7 @@ async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
         completion = completions.get(name, NOTHING_MORE)
         use = _use(source, measured.get(name))
         fetched.append(TableSource(name, use, tuple(files[name]), limit, source.columns, completion))
-    return fetched
+    return fetched, task_tables
 
 
 async def _files(name: str, source: FileSource, context: Context, origins: Origins) -> Files:
@@ -226,11 +228,19 @@ def check_enough(resource: MoAA, accounts: Mapping[str, Account]) -> None:
                     raise DataError(f"{error} (of {account.read} rows, {told})" if told else str(error)) from error
 
 
-def _shards(prepared: list[PreparedTable]) -> Iterator[dict[str, TableRows]]:
+def _shards(
+    prepared: list[PreparedTable], task_tables: Mapping[str, list[TaskFileRow]]
+) -> Iterator[dict[str, TableRows]]:
     """Shard i holds rows [i * ROWS_PER_SHARD, (i + 1) * ROWS_PER_SHARD) of every table that reaches that far."""
+    task_files = {name: iter(rows) for name, rows in task_tables.items()}
     rows: dict[str, Iterator[PromptRow]] = {table.name: table.rows() for table in prepared}
     dropped = chain.from_iterable(table.account.rows(table.name) for table in prepared)
-    longest = max(*(table.account.kept for table in prepared), sum(len(table.account.dropped) for table in prepared))
+    longest = max(
+        *(table.account.kept for table in prepared),
+        sum(len(table.account.dropped) for table in prepared),
+        *map(len, task_tables.values()),
+    )
     for _ in range(shard_count(longest, ROWS_PER_SHARD)):
         shard = {name: TableRows(list(islice(rest, ROWS_PER_SHARD)), PROMPTS) for name, rest in rows.items()}
+        shard |= {name: TableRows(list(islice(rest, ROWS_PER_SHARD)), TASK_FILES) for name, rest in task_files.items()}
         yield {**shard, DROPPED_ROWS: TableRows(list(islice(dropped, ROWS_PER_SHARD)), DROPPED)}
