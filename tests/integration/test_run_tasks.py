@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from moaa.data.further.rules import rules_in
+from moaa.errors import CallError, StageError
 from moaa.local.processes import guard
 from moaa_jobs.harness import sandbox
+from moaa_jobs.harness.child import Harness, harness
+from moaa_jobs.harness.messages import LookAtRules
 from tests.fakes.model_server import Behaviour, Body, ModelServer, play
 from tests.integration.whole_run import ROOT, WholeRun, prompt, says
 
@@ -55,6 +58,8 @@ def written(folder: Path) -> None:
         (folder / "data" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "tasks").mkdir()
     (folder / "tasks" / "sums.yaml").write_text(SUMS)
+    bare = SUMS.replace("task: sums", "task: bare").replace("num_fewshot: 2", "num_fewshot: 0")
+    (folder / "tasks" / "bare.yaml").write_text(bare)
     (folder / "tasks" / "reading.py").write_text(READING)
 
 
@@ -168,6 +173,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"tasks": ["sums"], "include": "tasks"},
         "task 'sums': it takes 2 examples from split 'train'; name that split of the source in fewshotSplit, or set "
         "numFewshot: 0",
+    ),
+    "examples that the task does not take": (
+        {"tasks": ["bare"], "include": "tasks", "numFewshot": 2},
+        "task 'bare': its file says that it takes no examples; remove numFewshot",
     ),
     "no score": (
         {"tasks": ["sums"], "include": "tasks", "numFewshot": 0, "metric": "words"},
@@ -368,3 +377,32 @@ async def test_the_child_goes_with_its_job_however_that_ends(kind: str, tmp_path
         pid in (table := guard.process_table()) and table[pid][1] not in "ZX" for pid in below
     ):
         await asyncio.sleep(0.05)
+
+
+PROGRAMS = {
+    "late": ("import time; time.sleep(60)", CallError, "rules: its code took more than 0 s"),
+    "dead": ("import sys; sys.exit('no more room')", StageError, "ended by itself: no more room"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_a_child_that_gives_no_answer_is_ended_and_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, error, words = PROGRAMS[name]
+
+    async def start(self: Harness) -> asyncio.subprocess.Process:
+        with (self.folder / "harness.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", program),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        return self._process
+
+    monkeypatch.setattr(Harness, "_start", start)
+    async with harness(tmp_path) as made:
+        with pytest.raises(error, match=words):
+            await made._ask(LookAtRules(rules=[]), "rules", 0.001 if name == "late" else 60.0)
+        assert made._process is None

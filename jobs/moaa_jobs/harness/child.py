@@ -40,8 +40,11 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "NLTK_DATA", 
 """Variables that the child may see: where programs and data lie."""
 SAID_BYTES = 4000
 """Of the end of the child's log, for the error when it ends by itself."""
-END_S = 5.0
-"""What a child that is told to end may take; it holds nothing that would be lost."""
+ANSWER_S = 300.0
+"""Of one answer: a regular expression that runs away must not hold an evaluation for ever. The first of a task loads
+it, which takes a minute on a slow machine."""
+ROWS_S = 3600.0
+"""Of building the rows of a large data set."""
 
 
 def environment(home: Path, outside: Mapping[str, str]) -> dict[str, str]:
@@ -93,7 +96,7 @@ class Harness:
 
         Raises:
             DataError: a task cannot be used.
-            StageError: the child ended by itself.
+            StageError: the child ended by itself, or took too long.
         """
         request = WriteDocuments(
             suite=suite_of(benchmark, self.includes.get(benchmark.name)),
@@ -101,7 +104,10 @@ class Harness:
             fewshot=fewshot,
             out=str(out),
         )
-        answer = await self._ask(request, f"spec.evaluation, benchmark {benchmark.name}")
+        try:
+            answer = await self._ask(request, f"spec.evaluation, benchmark {benchmark.name}", ROWS_S)
+        except CallError as error:  # it took too long
+            raise StageError(str(error)) from error
         assert answer.documents is not None, "documents were asked for"
         return answer.documents
 
@@ -132,15 +138,19 @@ class Harness:
         assert found.rules is not None, "rules were asked about"
         return found.rules.refused
 
-    async def _ask(self, request: Request, field: str) -> Answer:
+    async def _ask(self, request: Request, field: str, limit_s: float = ANSWER_S) -> Answer:
         async with self._lock:
             process = self._process or await self._start()
             assert process.stdin is not None, "its input is a pipe"
             assert process.stdout is not None, "its output is a pipe"
             try:
-                process.stdin.write(request.model_dump_json().encode() + b"\n")
-                await process.stdin.drain()
-                line = await process.stdout.readline()
+                async with asyncio.timeout(limit_s):
+                    process.stdin.write(request.model_dump_json().encode() + b"\n")
+                    await process.stdin.drain()
+                    line = await process.stdout.readline()
+            except TimeoutError as error:
+                await self._end()
+                raise CallError(NOT_SCORED, f"{field}: its code took more than {limit_s:.0f} s") from error
             except (ConnectionError, ValueError):
                 line = b""
             except BaseException:

@@ -77,9 +77,7 @@ def _read(files: DataFiles, cache: Path) -> datasets.Dataset:
 
 
 def _write(name: str, config: Config, suite: Suite, known: TaskManager, rows: _Rows, write: Any) -> TaskTold:
-    shots = config.get("num_fewshot") or 0
-    if suite.num_fewshot is not None and config.get("num_fewshot") != 0:
-        shots = suite.num_fewshot  # a file that says 0 means it, as in the harness
+    shots = _shots(name, config, suite)
     random.seed(0)
     np.random.seed(1234)
     task = load(name, known, rows.of(name, config, shots), {"num_fewshot": shots})
@@ -104,6 +102,14 @@ def _write(name: str, config: Config, suite: Suite, known: TaskManager, rows: _R
         score=score_of(task, task.instances[0].doc, suite.metric),
         differs=[f"{key} {generation[key]}" for key in SAMPLING if key in generation],
     )
+
+
+def _shots(name: str, config: Config, suite: Suite) -> int:
+    """Raises RefusedTask: the task's file says 0, which the harness never changes."""
+    own = config.get("num_fewshot")
+    if own == 0 and suite.num_fewshot:
+        raise RefusedTask(f"task {name!r}: its file says that it takes no examples; remove numFewshot")
+    return (own or 0) if suite.num_fewshot is None else suite.num_fewshot
 
 
 def _row(name: str, task: ConfigurableTask, instance: Any) -> dict[str, object]:
