@@ -4,11 +4,13 @@
 |---|---|---|
 | `sft-<k>`, `preference-<k>`, `eval-<benchmark>` | stage-data → all | PromptRow |
 | `eval-<benchmark>.include` | stage-data → evaluate | TaskFileRow |
+| `anchors` | stage-data → anchors | LabelledRow |
 | `dropped` | stage-data → people | DroppedRow |
 | `conversations` | generate → sft | ConversationRow |
 | `samples` | sample → judge | SampleRow |
 | `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
-| `judgements` | judge, evaluate → report | JudgementRow |
+| `judgements` | judge, evaluate, anchors → report | JudgementRow |
+| `verdicts` | anchors → report | AnchorRow |
 | `answers` | evaluate → report | AnswerRow |
 | `scores` | evaluate → promote, report | ScoreRow |
 """
@@ -35,6 +37,39 @@ class TaskFileRow(TypedDict):
     """Within the folder, parts joined by /."""
     body: str
     """Its bytes in base 64."""
+
+
+class LabelledRow(TypedDict):
+    """Two answers to one question, and which is better."""
+
+    id: str
+    question_id: str
+    """Rows of one question share it: several answers may be right or wrong."""
+    question: str
+    """The conversation as judges see it (`moaa.judge.prompts.question_text`)."""
+    right: str
+    wrong: str
+    subset: str | None
+
+
+class AnchorRow(TypedDict):
+    """What one judge made of one pair whose better answer is known (`moaa.anchors.pairs.AnchorPair`)."""
+
+    id: str
+    kind: str
+    """`labelled`, or the rule by which the pair was made."""
+    question_id: str
+    subset: str | None
+    judge: str
+    """`moaa.anchors.judges.MeasuredJudge.name`."""
+    score: float | None
+    """Points of the better answer, as `Comparison.score`."""
+    forward: int | None
+    """Outcome when the better answer stood first: 1 if it won."""
+    backward: int | None
+    """The same when it stood second."""
+    longer: int | None
+    """1: the better answer has more characters; 0: the other has; None: both have as many."""
 
 
 class DroppedRow(TypedDict):

@@ -227,6 +227,22 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "keep one of the two",
     ),
     "no mixture": ({"spec__mixture": None}, "spec.mixture", "is required: spec.data.sft[0]"),
+    "anchors and no judge": (
+        {
+            "spec__anchors": {},
+            "spec__training": {"sft": {}},
+            "spec__data__preference": None,
+            "spec__evaluation": None,
+        },
+        "spec.anchors",
+        "nothing is judged",
+    ),
+    "no judge passes a floor of one": ({"spec__anchors": {"floor": "1"}}, "spec.anchors.floor", "must be less than 1"),
+    "labelled pairs at a model's address": (
+        {"spec__anchors": {"source": {"source": "hf://owner/name"}}},
+        "spec.anchors.source.source",
+        "must be hf://datasets/owner/name",
+    ),
     "no judge": ({"spec__judge": None}, "spec.judge", "is required: training.dpo needs pairs"),
     "even panel": (
         {"spec__judge": {"method": "Panel", "judges": [{"model": "a"}, {"model": "b"}]}},

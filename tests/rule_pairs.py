@@ -106,6 +106,10 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),
     "mixture is there": (r"^spec\.mixture: is required", "mixture is required"),
     "judge is there": (r"^spec\.judge: is required", "judge is required"),
+    "anchors have judges": (
+        r"^spec\.anchors: measures judges, and nothing",
+        r"^spec\.anchors: anchors measures judges, and nothing",
+    ),
     "judges: some": ("needs at least one entry in judges", "need judges; add one"),
     "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
     "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),

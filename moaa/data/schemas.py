@@ -47,6 +47,29 @@ PROMPTS = pa.schema(
 TASK_FILES = pa.schema([_field("name", _STRING), _field("body", _STRING)])
 """TaskFileRow: `eval-<benchmark>.include`."""
 
+LABELLED = pa.schema(
+    [
+        *(_field(name, _STRING) for name in ("id", "question_id", "question", "right", "wrong")),
+        pa.field("subset", _STRING),
+    ]
+)
+"""LabelledRow: `anchors` of stage-data."""
+
+VERDICTS = pa.schema(
+    [
+        _field("id", _STRING),
+        _field("kind", _STRING),
+        _field("question_id", _STRING),
+        pa.field("subset", _STRING),
+        _field("judge", _STRING),
+        pa.field("score", pa.float64()),
+        pa.field("forward", pa.int32()),
+        pa.field("backward", pa.int32()),
+        pa.field("longer", pa.int32()),
+    ]
+)
+"""AnchorRow: `verdicts` of anchors."""
+
 DROPPED = pa.schema([_field(name, _STRING) for name in ("table", "where", "reason", "detail")])
 """DroppedRow."""
 

@@ -13,6 +13,7 @@ folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from moaa.anchors.judges import MeasuredJudge, measured_judges
 from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
 from moaa.api.evaluation import AnyBenchmark
@@ -21,9 +22,9 @@ from moaa.api.training import RefModel
 from moaa.errors import UsageError
 from moaa.judge.methods import method_of
 from moaa.mixture.asks import mixture_models
-from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
+from moaa.plan.ids import ANCHORS, BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.stage import Graph, Kind, Stage
-from moaa.plan.students import judge_method, measure, promoted, resolved_mixture
+from moaa.plan.students import judge_method, measure, promoted, resolved_judge, resolved_mixture
 
 
 def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
@@ -45,9 +46,18 @@ def build(resource: MoAA) -> Graph:
     ]
     if benchmarks(spec):
         stages.append(_base_evaluate(resource))
+    if spec.anchors is not None:
+        names = [name for one in anchored_judges(resource) for name in one.models]
+        stages.append(Stage(ANCHORS, Kind.ANCHORS, 0, needs=(RESOLVE, STAGE_DATA), serves=tuple(_once(names))))
     for iteration in range(1, spec.iterations + 1):
-        stages += _iteration(resource, iteration)
+        stages += (_measured_first(stage, spec) for stage in _iteration(resource, iteration))
     return Graph({stage.id: stage for stage in stages})
+
+
+def anchored_judges(resource: MoAA) -> list[MeasuredJudge]:
+    """The judges that stage anchors measures; none where the resource has none."""
+    stage = Stage(ANCHORS, Kind.ANCHORS, 0)
+    return measured_judges(resource.spec, lambda judge: resolved_judge(judge, resource, stage))
 
 
 def wanted(graph: Graph, until: str | None) -> Graph:
@@ -59,7 +69,7 @@ def wanted(graph: Graph, until: str | None) -> Graph:
     needed = {until}
     for stage in reversed(list(graph.stages.values())):
         if stage.id in needed:
-            needed.update(stage.needs)
+            needed.update(stage.after)
     return Graph({name: stage for name, stage in graph.stages.items() if name in needed})
 
 
@@ -102,6 +112,13 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
         needs=[*opening, *previous, *(m for c in candidates for m in _makers(c)), *closes],
         candidates=tuple(candidates),
     )
+
+
+def _measured_first(stage: Stage, spec: MoAASpec) -> Stage:
+    """What is paid for to learn from judges, in whichever iteration, waits until they are measured: an edit may bring
+    another one."""
+    pays = stage.kind in (Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.DPO)
+    return replace(stage, waits=(ANCHORS,)) if pays and spec.anchors is not None else stage
 
 
 def _generate(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:

@@ -14,6 +14,9 @@ from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.stage import Kind
 
+ANCHORED = "anchors"
+"""The table of labelled pairs."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -36,6 +39,8 @@ def tables(resource: MoAA) -> Iterator[tuple[str, DataSource]]:
     yield from ((f"sft-{k}", source) for k, source in enumerate(data.sft))
     yield from ((f"preference-{k}", source) for k, source in enumerate(data.preference))
     yield from ((f"eval-{benchmark.name}", benchmark) for benchmark in benchmarks(resource.spec))
+    if resource.spec.anchors is not None and (labelled := resource.spec.anchors.table) is not None:
+        yield ANCHORED, labelled
 
 
 def pinned_sources(resource: MoAA) -> Iterator[tuple[str, FileSource]]:
@@ -82,6 +87,8 @@ def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:
 
 def field_of(table: str) -> str:
     """Where the resource declares a pinned source: `sft-0` is spec.data.sft[0]."""
+    if table == ANCHORED:
+        return "spec.anchors.source"
     group, _, rest = table.partition("-")
     return f"spec.evaluation, benchmark {rest.replace('.', ', ')}" if group == "eval" else f"spec.data.{group}[{rest}]"
 

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     DPO = "dpo"
     EVALUATE = "evaluate"
     PROMOTE = "promote"
+    ANCHORS = "anchors"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,14 @@ class Stage:
     """dpo: whose log-probabilities are the reference."""
     candidates: tuple[str, ...] = ()
     """promote: stages whose students stand for promotion, the previous one first."""
+    waits: tuple[str, ...] = ()
+    """Further stages that have to be done before it starts. It reads nothing of them: what they do again repeats
+    nothing here and stops nothing that runs."""
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """All stages that come before it."""
+        return (*self.needs, *self.waits)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ SECTIONS = (
     ("data", "Data"),
     ("scores", "Scores by iteration"),
     ("mixture", "The mixture and its members"),
+    ("anchors", "Judges on anchors"),
     ("judging", "Judging"),
     ("lengths", "Answer lengths"),
     ("training", "Training"),
@@ -58,6 +59,7 @@ def render(view: RunView, summary: Summary) -> str:
         said_groups=said.groups(view),
         warned=page.warned(summary),
         judge_groups=page.judge_groups(summary),
+        best_alone=page.best_alone(summary),
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
@@ -130,6 +132,8 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
             absent.add("judging")
     if not any(trail.comparisons for trail in view.trails.values()):
         absent.add("said")
+    if not summary.anchors:
+        absent.add("anchors")
     if not summary.scores:
         absent.add("lengths")
     if not summary.data:

@@ -132,6 +132,12 @@ def judge_groups(summary: Summary) -> list[tuple[str, list[JudgeSummary]]]:
     ]
 
 
+def best_alone(summary: Summary) -> str | None:
+    """The most accurate judge on anchors with a single model, the first of equals; None where none has a figure."""
+    alone = [row for row in summary.anchors if not row.members and row.accuracy is not None]
+    return max(alone, key=lambda row: row.accuracy or 0.0).judge if alone else None
+
+
 def usage_lines(view: RunView) -> list[UsageLine]:
     """Tokens of every model over the stages that this run did itself, the largest first."""
     found: dict[str, TokenUsage] = {}

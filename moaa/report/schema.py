@@ -192,6 +192,51 @@ class JudgeSummary(Record):
     panel: how often two of its judges agree when both are certain."""
 
 
+class AnchorSummary(Record):
+    """One judge on pairs whose better answer is known, before anything rested on it."""
+
+    stage: str
+    judge: str
+    """`training judge`, `judge of <benchmark>`, or the model that was measured alone."""
+    method: str
+    declared: list[str]
+    """Fields of the resource that declare it; empty: measured for comparison only."""
+    members: list[str]
+    """Rows of its models alone."""
+    pairs: int
+    """Labelled ones."""
+    questions: int
+    """Of these pairs, with a score: the accuracy rests on them."""
+    unjudged: int
+    """Of all pairs, those without a score."""
+    accuracy: Figure | None
+    low: Figure | None
+    """Ends of the 95 % interval (Wilson)."""
+    high: Figure | None
+    floor: Figure | None = None
+    """What `low` had to be above; null where nothing was asked."""
+    consistency: Figure | None
+    first: Figure | None
+    length: Figure | None
+    """Accuracy where the better answer is the longer one, less that where it is the shorter one."""
+    padded: Figure | None
+    """Share that an answer said twice wins from the same said once; ½ is fair."""
+    degenerate: Figure | None
+    truncated: Figure | None
+    same_first: Figure | None
+    """Part of the verdicts on an answer against itself that name the one shown first."""
+    votes: Figure | None
+    """What its members are worth as independent judges."""
+    alpha: Figure | None
+    """Krippendorff's, of its members' verdicts."""
+    outdone_by: str | None
+    """Its own model that alone is shown to be right more often."""
+    subsets: dict[str, Figure] = {}
+    """Accuracy by subset of the source."""
+    sections: dict[str, Figure] = {}
+    """RewardBench's, where the source has all of its subsets; `score` is their mean."""
+
+
 class PairSummary(Record):
     stage: str
     iteration: int
@@ -339,6 +384,8 @@ class Summary(Record):
     data: list[DataSummary]
     scores: list[ScoreSummary]
     pairs: list[PairSummary]
+    anchors: list[AnchorSummary] = []
+    """Every judge that was measured, the declared ones first."""
     judges: list[JudgeSummary]
     training: list[TrainingSummary]
     promotions: list[PromotionSummary]

@@ -9,7 +9,7 @@ from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.calls import call_notes, calls
 from moaa.report.costs import gpu_hours, unpriced, usd
-from moaa.report.judges import judges
+from moaa.report.judges import anchored, judges
 from moaa.report.promotion import promotion_summaries
 from moaa.report.provenance import lineage, models, public_text
 from moaa.report.schema import (
@@ -53,6 +53,7 @@ def summarise(view: RunView) -> Summary:
         data=measure.data(view),
         scores=measure.scores(view),
         pairs=[_pairs(s, view.tallies[s.stage.id]) for s in view.stages if s.stage.id in view.tallies],
+        anchors=anchored(view),
         judges=judges(view),
         training=[t for s in view.stages if (t := _training(view, s)) is not None],
         promotions=promotion_summaries(view),

@@ -41,7 +41,7 @@ from moaa.store.stages.shards import (
 )
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
-from moaa_jobs.runner.health import Health
+from moaa_jobs.runner.health import Health, fitted
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
@@ -85,7 +85,9 @@ class RowStage:
     main_table: str
     """Has exactly one row for each item that did not fail."""
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
-    """Metrics for the manifest, from all rows of the main table."""
+    """Metrics for the manifest, from all rows of the main table. It may end the stage: Permanent."""
+    doubts: Callable[[Sequence[Row]], Sequence[str]] | None = None
+    """Warnings for the manifest beside those of the trail, and before them; from the same rows."""
     trail: Trail | None = None
     """Who did its part and who did not; None where a row fails with the one model that it asks."""
 
@@ -354,9 +356,11 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
 async def _finalise(run: _Run) -> StageManifest:
     context, metrics = run.context, {}
+    doubts: Sequence[str] = ()
     if run.stage.measure is not None:
         rows = await _main_rows(run)
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
+        doubts = run.stage.doubts(rows) if run.stage.doubts is not None else ()
 
     health = await _health(run)
 
@@ -368,7 +372,7 @@ async def _finalise(run: _Run) -> StageManifest:
         )
         if why is not None:
             raise Permanent(f"{context.job.stage}: {why}")
-        warnings = health.warnings(totals.usage)
+        warnings = fitted([*doubts, *health.warnings(totals.usage)])
         for warning in warnings:
             logger.warning("stage_warning stage=%s said=%s", context.job.stage, warning)
         return build_manifest(

@@ -187,6 +187,14 @@ RULES: Rules = {
             NO_ROOM,
             ".training.dpo.maxTokens",
         ),
+        Rule(
+            "!has(self.anchors) || (has(self.judge) && has(self.training.dpo)) || "
+            "self.evaluation.selection.exists(b, has(b.judge) || has(b.judgeModel)) || "
+            "self.evaluation.report.exists(b, has(b.judge) || has(b.judgeModel))",
+            "anchors measures judges, and nothing is judged: no dpo, no benchmark; remove it",
+            ".anchors",
+            Reason.FORBIDDEN,
+        ),
         *_benchmarks("selection"),
         *_benchmarks("report"),
         Rule(

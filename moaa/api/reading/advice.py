@@ -6,6 +6,7 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
 from moaa.api.reading.rules_models import models_named, unused
@@ -58,6 +59,21 @@ def judges_apart(spec: Node) -> Iterator[str]:
             )
         elif name == spec.at("student").text:
             yield f"{ask.model.name}: {name!r} is the student's own base and tends to prefer its own style"
+
+
+def judges_kin(spec: Node) -> Iterator[str]:
+    """Kinship by family and weights, not by name."""
+    for found in kin(spec):
+        yield f"{found.field}: {found.sentence}"
+
+
+def judges_measured(spec: Node) -> Iterator[str]:
+    judge = spec.at("judge")
+    if judge.given and spec.at("training", "dpo").given and not spec.at("anchors").given:
+        yield (
+            f"{judge.name}: nobody has measured this judge, and DPO learns whatever it prefers; write anchors: {{}} to "
+            "measure it on pairs with known answers first"
+        )
 
 
 def lengths(spec: Node) -> Iterator[str]:
@@ -162,6 +178,8 @@ ADVICE = (
     idle,
     lenient_gate,
     judges_apart,
+    judges_kin,
+    judges_measured,
     lengths,
     judges_windows,
     samples_differ,

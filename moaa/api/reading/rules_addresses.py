@@ -29,6 +29,8 @@ def source_nodes(spec: Node) -> Iterator[Node]:
     for benchmark in benchmark_nodes(spec):
         yield benchmark
         yield from (file for name in FURTHER_FILES if (file := benchmark.at(name)).given)
+    if (labelled := spec.at("anchors", "source")).given:
+        yield labelled
 
 
 def no_control_characters(spec: Node) -> Iterator[Problem]:

@@ -175,6 +175,16 @@ def _criteria(judge: Node) -> Iterator[Problem]:
         yield judge.problem("criteriaChoices: two have the same name")
 
 
+def anchors_have_judges(spec: Node) -> Iterator[Problem]:
+    asked = spec.at("judge").given and spec.at("training", "dpo").given
+    if spec.at("anchors").given and not asked and not any(_judged(b) for b in benchmark_nodes(spec)):
+        yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
+
+
+def _judged(benchmark: Node) -> bool:
+    return benchmark.at("judge").given or benchmark.at("judgeModel").given
+
+
 def prompts(spec: Node) -> Iterator[Problem]:
     """A misspelt placeholder is one mistake: what is then missing is its consequence."""
     holder = spec.at("prompts")
@@ -208,6 +218,7 @@ RULES = (
     enough_proposals,
     student_joins_once,
     judges,
+    anchors_have_judges,
     prompts,
     benchmarks,
 )

@@ -9,7 +9,7 @@ from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
 from moaa.plan.kinds.kind import Alone, Group, Reads, StageKind, no_effort, no_rows
-from moaa.plan.slices import pinned_sources, tables
+from moaa.plan.slices import ANCHORED, pinned_sources, tables
 from moaa.plan.stage import Kind, Stage
 
 
@@ -17,6 +17,8 @@ def document(_stage: Stage, resource: MoAA, results: Results) -> tuple[Document,
     spec = resource.spec
     inputs: Document = {name: output_digest(results, RESOLVE, name) for name, _ in pinned_sources(resource)}
     cut = {f"eval-{benchmark.name}": benchmark.limit for benchmark in benchmarks(spec)}
+    if spec.anchors is not None and spec.anchors.source is not None:
+        cut[ANCHORED] = spec.anchors.source.limit
     body: Document = {
         "seed": spec.seed,
         "tables": {

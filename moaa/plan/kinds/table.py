@@ -6,7 +6,7 @@ from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.plan.digests import Results
-from moaa.plan.kinds import dpo, evaluate, generate, judge, promote, resolve, sample, sft, stage_data
+from moaa.plan.kinds import anchors, dpo, evaluate, generate, judge, promote, resolve, sample, sft, stage_data
 from moaa.plan.kinds.kind import Alone, OnRay, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
 
@@ -20,6 +20,7 @@ _PARTS = (
     dpo,
     evaluate,
     promote,
+    anchors,
 )
 KINDS: Mapping[Kind, StageKind] = MappingProxyType({part.ROW.kind: part.ROW for part in _PARTS})
 """Every kind has its row here; a test says so."""

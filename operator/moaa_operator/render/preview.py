@@ -81,7 +81,7 @@ def _stage(render: Rendered, identity: Identity, results: Mapping[str, StageResu
     shards = shards_of(stage, resource, results)
     asks = f", asks {', '.join(stage.serves)}" if stage.serves else ""
     yield from _documents(
-        f"{stage.id}: after {', '.join(stage.needs) or 'nothing'}{asks}",
+        f"{stage.id}: after {', '.join(stage.after) or 'nothing'}{asks}",
         render.stage(job, attempt=1, shards=shards),
     )
     if shards is not None or stage.kind in TRAINING:

@@ -404,6 +404,23 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "lenient gate": ({"spec__evaluation__gate": {"rule": "Mean"}}, "a student that is no better in nine runs of ten"),
     "judge of both": ({"spec__evaluation__selection__0__judge__aggregator__model": "agg"}, "its scores will flatter"),
     "own judge": ({"spec__evaluation__selection__0__judge__aggregator__model": "base"}, "its own style"),
+    "a twin of the student judges": (
+        {"spec__models__4__source": "hf://org/student-8b"},
+        "judge 'eva' has the weights of the student; models favour answers of their own kind",
+    ),
+    "a twin of the student judges its own training": (
+        {"spec__models__2__source": "hf://org/student-8b"},
+        "spec.judge.aggregator.model: judge 'agg' has the weights of the student",
+    ),
+    "a judge of a proposer's family": (
+        {"spec__models__0__source": "hf://Qwen/Qwen2-72B-Instruct", "spec__models__4__source": "file:///m/qwen2.5-72b"},
+        "judge 'eva' is of the family (qwen) of proposer 'a'",
+    ),
+    "a judge that proposes": (
+        {"spec__evaluation__selection__0__judge__aggregator__model": "b"},
+        "spec.evaluation.selection[0].judge.aggregator.model: judge 'b' is also proposer 'b'",
+    ),
+    "a judge that nobody has measured": ({}, "write anchors: {} to measure it"),
     "long answers": ({"spec__training__sft": {"maxLength": 1024}}, "longer rows count as failed"),
     "cold samples": (
         {"spec__mixture__layers__0__proposers__0": {"model": "a", "samples": 3, "temperature": "0"}},

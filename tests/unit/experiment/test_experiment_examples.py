@@ -15,7 +15,7 @@ from moaa.store.stages.manifest import StageManifest
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
-JUDGED = {"i1-judge", "i1-dpo", "i1-evaluate-dpo", "i1-promote"}
+JUDGED = {"i0-anchors", "i1-judge", "i1-dpo", "i1-evaluate-dpo", "i1-promote"}
 COUNTS = {"sft-0": 61135, "sft-1": 207865, "preference-0": 61135, "eval-held-out": 2000}
 
 

@@ -17,7 +17,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.settings import JobSettings
-from moaa_jobs.stages import evaluate, generate, judge, promote, resolve, sample, stage_data
+from moaa_jobs.stages import anchors, evaluate, generate, judge, promote, resolve, sample, stage_data
 from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
 from tests.model_folder import write_model
@@ -25,6 +25,7 @@ from tests.model_folder import write_model
 RUNS = {
     "resolve": resolve.run,
     "stage-data": stage_data.run,
+    "anchors": anchors.run,
     "evaluate": evaluate.run,
     "generate": generate.run,
     "sample": sample.run,
