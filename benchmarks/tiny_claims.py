@@ -256,6 +256,7 @@ async def ask_aggregator(prompts: list[PromptRow], url: str, resource: MoAA, fil
     """The aggregator's own answers to the prompts, sampled as it is in the mixture, as conversations."""
     assert resource.spec.mixture is not None
     sampling = resource.spec.mixture.aggregator
+    assert sampling is not None
     limit = asyncio.Semaphore(32)
 
     async with aiohttp.ClientSession() as session:

@@ -9,7 +9,7 @@
 | `conversations` | generate → sft | ConversationRow |
 | `samples` | sample → judge | SampleRow |
 | `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
-| `judgements` | judge, evaluate, anchors → report | JudgementRow |
+| `judgements` | generate (BestOfN), judge, evaluate, anchors → report | JudgementRow |
 | `verdicts` | anchors → report | AnchorRow |
 | `answers` | evaluate → report | AnswerRow |
 | `scores` | evaluate → promote, report | ScoreRow |
@@ -103,20 +103,22 @@ class ConversationRow(TypedDict):
     messages: list[Message]
     """Ends with an assistant turn."""
     proposals: list[ProposalRecord]
-    """What the aggregator read, all turns and layers."""
+    """What the aggregator read, or the judge chose from, all turns and layers."""
     missing: int
     """Proposals that failed: the length of `absent`."""
     absent: list[AbsentProposal]
     """Who failed, and why; with `proposals` all who were asked."""
     shortened: int
     """Proposals cut to fit a reader's context window, counted once a reader."""
+    wrote: list[str] | None
+    """Who wrote each assistant turn; empty where the data gave them, None in rows of an earlier release."""
 
 
 class SampleRow(TypedDict):
     id: str
     messages: list[Message]
     samples: list[str]
-    """Answers of the student to the last user turn, in sample order."""
+    """Answers to the last user turn, in sample order: of the student, or of the mixture (`dpo.samplesFrom`)."""
 
 
 class Comparison(TypedDict):
@@ -155,10 +157,11 @@ class JudgementRow(TypedDict):
 
     id: str
     benchmark: str
-    """Evaluations only, like `model` and `sample`: empty in a judge stage."""
+    """Evaluations only, like `model`: empty in generate and judge stages."""
     model: str
     """Whose answer is the pair's a; its b is the baseline's."""
     sample: int
+    """Of an evaluation; in generate the turn, 0 in a judge stage."""
     a: int
     b: int
     order: str

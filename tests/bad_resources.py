@@ -98,7 +98,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "mean maxTokens?",
     ),
     "misspelt field": ({"spec__mixture__minProposal": 1}, "spec.mixture.minProposal", "did you mean minProposals?"),
-    "field elsewhere": ({"spec__mixture__epochs": 1}, "spec.mixture.epochs", "fields here: layers"),
+    "field elsewhere": ({"spec__mixture__epochs": 1}, "spec.mixture.epochs", "fields here: method, layers"),
     "field of the other benchmark": (
         {"spec__evaluation__selection__0__answer": 1},
         "spec.evaluation.selection[0].answer",
@@ -219,7 +219,62 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "is not declared in spec.models",
     ),
     "student as judge": ({"spec__judge__aggregator__model": "$student"}, "spec.judge", "allowStudent: true"),
-    "no layers": ({"spec__mixture__layers": []}, "spec.mixture.layers", "at least 1 must be there"),
+    "no layers": ({"spec__mixture__layers": []}, "spec.mixture", "method Mixture needs layers with proposers"),
+    "layers of one teacher": ({"spec__mixture__method": "Single"}, "spec.mixture", "method Single has no layers"),
+    "a draw from two layers": (
+        {"spec__mixture": {"method": "Random", "layers": [{"proposers": [{"model": "a"}]}] * 2}},
+        "spec.mixture",
+        "method Random has one layer, not 2",
+    ),
+    "no aggregator": ({"spec__mixture__aggregator": None}, "spec.mixture", "method Mixture needs an aggregator"),
+    "an aggregator of combined answers": (
+        {"spec__mixture__method": "Combined"},
+        "spec.mixture",
+        "method Combined has no aggregator",
+    ),
+    "nobody to join": (
+        {"spec__mixture": {"method": "Single", "aggregator": {"model": "a"}, "addStudent": True}},
+        "spec.mixture",
+        "so addStudent has none to join",
+    ),
+    "samples of no mixture": (
+        {
+            "spec__training__dpo__samplesFrom": "Mixture",
+            "spec__mixture": None,
+            "spec__data__sft": None,
+            "spec__training__sft": None,
+        },
+        "spec.training.dpo.samplesFrom",
+        "Mixture needs spec.mixture",
+    ),
+    "pairs of one answer": (
+        {
+            "spec__training__dpo__samplesFrom": "Mixture",
+            "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]},
+        },
+        "spec.training.dpo.samplesFrom",
+        "has one answer, and pairs need two",
+    ),
+    "an average that nothing measures": (
+        {"spec__training__average": "0.5", "spec__evaluation": {}},
+        "spec.training.average",
+        "needs a benchmark in evaluation.selection",
+    ),
+    "the best of one": (
+        {"spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a"}]}]}},
+        "spec.mixture",
+        "layers[0] gives 1; add proposers or samples",
+    ),
+    "the best without a judge": (
+        {
+            "spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]},
+            "spec__judge": None,
+            "spec__training__dpo": None,
+            "spec__data__preference": None,
+        },
+        "spec.judge",
+        "is required: mixture.method BestOfN",
+    ),
     "too few proposals": ({"spec__mixture__minProposals": 3}, "spec.mixture", "more than layers[0] can give (2)"),
     "student twice": (
         {"spec__mixture__addStudent": True, "spec__mixture__layers__0__proposers__0__model": "$student"},

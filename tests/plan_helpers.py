@@ -10,7 +10,7 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Identity, Output, StageResult
-from moaa.plan.slices import tables
+from moaa.plan.slices import pinned_sources, staged
 from moaa.plan.stage import Graph, Kind
 
 TREE: dict[str, Any] = {
@@ -83,9 +83,10 @@ def finish(identity: Identity, owner: MoAA, salt: str = "") -> StageResult:
         Kind.EVALUATE: ("answers", "scores"),
         Kind.PROMOTE: ("model", "gains", "scores"),
     }
-    names = written.get(stage.kind, KINDS[stage.kind].outputs) or tuple(name for name, _ in tables(owner))
+    named = staged(owner) if stage.kind is Kind.STAGE_DATA else [name for name, _ in pinned_sources(owner)]
+    names = written.get(stage.kind, KINDS[stage.kind].outputs) or tuple(named)
     # What a pinned source holds depends on the source, not on what else is resolved beside it.
-    sources = {name: source.source for name, source in tables(owner)}
+    sources = {name: source.source for name, source in pinned_sources(owner)}
     models = {m.name: sha(f"{m.source}{_shown(m.endpoint)}") for m in owner.spec.models}
     score = f"{sum(map(ord, stage.id)) % 100}.0 ± 2.1" if stage.kind is Kind.EVALUATE else None
     return StageResult(

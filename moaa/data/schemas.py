@@ -81,6 +81,7 @@ CONVERSATIONS = pa.schema(
         _field("missing", pa.int32()),
         _field("absent", _ABSENT),
         _field("shortened", pa.int32()),
+        pa.field("wrote", _list(_STRING)),
     ]
 )
 """ConversationRow."""

@@ -35,11 +35,12 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # rounding. Precision is another matter and counts.
     Optimization: frozenset({"micro_batch_size", "zero_stage", "gradient_checkpointing", "checkpoint_steps"}),
     # These are what `sample` depends on; DPO itself sees the pairs.
-    Dpo: frozenset({"samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model"}),
+    Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model"}),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges", "verdict"}),
+    Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Dpo: frozenset({"loss"}),
 }

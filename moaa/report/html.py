@@ -10,7 +10,7 @@ from functools import cache
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from moaa.evaluate.told import points
-from moaa.report import figures, page, said, wording
+from moaa.report import figures, page, provenance, said, wording
 from moaa.report.figures import Figure
 from moaa.report.provenance import public_resource, public_text
 from moaa.report.schema import Summary
@@ -41,12 +41,12 @@ SECTIONS = (
 
 def render(view: RunView, summary: Summary) -> str:
     """The whole page."""
-    resource = public_resource(view.resource)
+    resource, spec = public_resource(view.resource), view.resource.spec
     return page_text(
         _environment(),
         "template.html.j2",
         view=view,
-        spec=view.resource.spec,
+        spec=spec,
         summary=summary,
         sections=_sections(view, summary),
         resource_json=json.dumps(resource, indent=2, ensure_ascii=False),
@@ -55,6 +55,9 @@ def render(view: RunView, summary: Summary) -> str:
         score_groups=page.score_groups(view, summary),
         field=page.field_table(view, summary),
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
+        authors=provenance.authors(view),
+        answers=None if spec.mixture is None else provenance.how_answers(spec.mixture),
+        samples=None if spec.training.dpo is None else provenance.whose_samples(spec, spec.training.dpo),
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
         warned=page.warned(summary),

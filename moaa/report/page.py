@@ -19,13 +19,15 @@ _PLACE = re.compile(r"turn(\d+)/layer(\d+)/")
 
 @dataclass(frozen=True)
 class Turn:
-    """One assistant turn of a conversation: what was asked, what the aggregator read, what it wrote."""
+    """One assistant turn of a conversation: what was asked, what was proposed, what is taught."""
 
     number: int
     question: str
     layers: list[list[tuple[str, str]]]
     """(model, text) of every proposal, layer by layer."""
     answer: str
+    author: str
+    """Whose answer it is, for readers."""
 
 
 @dataclass(frozen=True)
@@ -221,9 +223,18 @@ def example(stage: str, row: ConversationRow) -> Example:
             asked.append(message["content"])
         elif message["role"] == "assistant":
             layers = proposed[len(turns)] if len(turns) < len(proposed) else []
-            turns.append(Turn(len(turns) + 1, "\n\n".join(asked), layers, message["content"]))
+            author = author_of(row, len(turns), is_mixed=bool(layers))
+            turns.append(Turn(len(turns) + 1, "\n\n".join(asked), layers, message["content"], author))
             asked = []
     return Example(stage, row["id"], system, turns, row["missing"], row["shortened"])
+
+
+def author_of(row: ConversationRow, turn: int, *, is_mixed: bool) -> str:
+    """Who wrote a turn; rows of an earlier release know only whether the data gave it."""
+    wrote = row.get("wrote") or []
+    if turn < len(wrote):
+        return f"answer by {wrote[turn]}"
+    return "the mixture's answer" if is_mixed else "answer given in the data"
 
 
 def proposals(row: ConversationRow) -> list[list[list[tuple[str, str]]]]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
+from moaa.api.mixture import MixtureMethod
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.calls import call_notes, calls
@@ -207,6 +208,8 @@ def missing(view: RunView) -> list[str]:
         found.append("No benchmark is declared under spec.evaluation, so nothing says how good any student is.")
     elif not spec.evaluation.members and spec.mixture:
         found.append("spec.evaluation.members is false: the mixture and its members were not measured.")
+    elif spec.mixture and spec.mixture.method is MixtureMethod.COMBINED:
+        found.append("spec.mixture.method Combined gives no one answer to a question: only its members were measured.")
     fields = [f for s in view.stages if s.manifest for f in unpriced(view, s)]
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:

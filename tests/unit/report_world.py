@@ -423,6 +423,7 @@ def conversations() -> tuple[ConversationRow, ...]:
         missing=1,
         absent=[AbsentProposal(path="turn0/layer0/p1/s0", model="gemma2-27b", reason="refused")],
         shortened=0,
+        wrote=["qwen15-110b"] * 2,
     )
     return (plain, hostile())
 
@@ -450,6 +451,7 @@ def hostile() -> ConversationRow:
         missing=0,
         absent=[],
         shortened=2,
+        wrote=["<b>author</b>"],
     )
 
 

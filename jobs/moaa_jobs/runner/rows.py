@@ -88,8 +88,10 @@ class RowStage:
     """Metrics for the manifest, from all rows of the main table. It may end the stage: Permanent."""
     doubts: Callable[[Sequence[Row]], Sequence[str]] | None = None
     """Warnings for the manifest beside those of the trail, and before them; from the same rows."""
-    trail: Trail | None = None
-    """Who did its part and who did not; None where a row fails with the one model that it asks."""
+    count: Callable[[Sequence[Row]], Mapping[str, int]] | None = None
+    """Counts for the manifest's metrics, from some rows of the main table; those of all parts are added up."""
+    trails: tuple[Trail, ...] = ()
+    """Who did its part and who did not; empty where a row fails with the one model that it asks."""
 
 
 @dataclass
@@ -293,9 +295,8 @@ class _Run:
 
     def _note_members(self, shard: _Shard, rows: Rows) -> None:
         """Raises Permanent: a member failed too often to go on."""
-        if self.stage.trail is None:
-            return
-        self.members.add(self.stage.trail.parts(rows.get(self.stage.trail.table, ())), shard.words)
+        for trail in self.stage.trails:
+            self.members.add(trail.parts(rows.get(trail.table, ())), shard.words)
         why = self.members.surely_over(self.context.resource.spec.failures.max_member_fraction)
         if why is not None:
             raise Permanent(f"{self.context.job.stage}: {why}")
@@ -361,7 +362,7 @@ async def _finalise(run: _Run) -> StageManifest:
         rows = await _main_rows(run)
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
         doubts = run.stage.doubts(rows) if run.stage.doubts is not None else ()
-
+    metrics |= await _counts(run)
     health = await _health(run)
 
     def build(totals: StageTotals) -> StageManifest:
@@ -395,11 +396,19 @@ async def _finalise(run: _Run) -> StageManifest:
 
 
 async def _health(run: _Run) -> Health:
-    health, trail = Health(), run.stage.trail
-    if trail is not None:
+    health = Health()
+    for trail in run.stage.trails:
         async for rows in _parts(run, trail.table):
             await asyncio.to_thread(health.add, trail, rows)
     return health
+
+
+async def _counts(run: _Run) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    if run.stage.count is not None:
+        async for rows in _parts(run, run.stage.main_table):
+            total.update(await asyncio.to_thread(run.stage.count, rows))
+    return {name: float(number) for name, number in sorted(total.items())}
 
 
 async def _main_rows(run: _Run) -> list[Row]:

@@ -48,7 +48,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
             items_per_shard=PAIRS_PER_SHARD * len(measured),
             schemas={"verdicts": VERDICTS, "judgements": JUDGEMENTS},
             main_table="verdicts",
-            trail=Trail("judgements", lambda rows: _parts(rows, measured)),
+            trails=(Trail("judgements", lambda rows: _parts(rows, measured)),),
             measure=lambda rows: _measured(cast("list[AnchorRow]", rows), said, measured),
             doubts=lambda rows: doubts(judge_figures(cast("list[AnchorRow]", rows), measured), measured),
         ),

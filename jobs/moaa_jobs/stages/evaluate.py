@@ -27,7 +27,7 @@ from moaa.plan.graph import benchmarks
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind, Stage
-from moaa.plan.students import measure, resolved_mixture
+from moaa.plan.students import measure, mixture_method
 from moaa.plan.subjects import How, Subject, subjects
 from moaa.rows import AnswerRow, JudgementRow, PromptRow, ScoreRow
 from moaa_jobs.harness.checking import checking
@@ -55,7 +55,7 @@ async def run(job: StageJob, context: Context) -> None:
                 items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
                 schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
                 main_table="scores",
-                trail=JUDGEMENTS_TRAIL,
+                trails=(JUDGEMENTS_TRAIL,),
                 measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
             ),
         )
@@ -170,8 +170,9 @@ class _Bench:
         turns = turns_of(benchmark, row)
         match subject.how:
             case How.MIXTURE:
-                mixture = resolved_mixture(self.resource, self.stage)
-                return (await answer_conversation(row["messages"], mixture, asker, turns)).messages
+                method = mixture_method(self.resource, self.stage)
+                writer = method.writer(f"{benchmark.name}/{row['id']}/{asker.path}", method.names[0])
+                return (await answer_conversation(row["messages"], writer, asker, turns)).messages
             case How.ALONE:
                 return await answer_alone(row["messages"], subject.model, sampling_of(benchmark, row), asker, turns)
             case _:

@@ -112,6 +112,7 @@ def _try_rows(chat: Chat, name: str) -> str:
             "missing": 0,
             "absent": [],
             "shortened": 0,
+            "wrote": [],
         }
         found = encode_conversation(chat, row, max_length=sys.maxsize)
         if isinstance(found, Failed):

@@ -6,10 +6,12 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.mixture import MixtureMethod
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
 from moaa.api.reading.rules_models import models_named, unused
+from moaa.api.training import SamplesFrom
 
 ARENA_MARKS = ("[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]")
 UNWRITTEN_TEMPERATURES = ("0", "0.7")
@@ -19,8 +21,9 @@ UNWRITTEN_TEMPERATURES = ("0", "0.7")
 def idle(spec: Node) -> Iterator[str]:
     """Fields that have no effect."""
     yield from unused(spec, used(spec))
-    if spec.at("judge").given and not spec.at("training", "dpo").given:
-        yield "spec.judge: only training.dpo asks it, and there is none"
+    is_asked = spec.at("training", "dpo").given or spec.at("mixture", "method").text == MixtureMethod.BEST_OF_N
+    if spec.at("judge").given and not is_asked:
+        yield "spec.judge: only training.dpo asks it, and a mixture of method BestOfN, and there is neither"
     iterations = spec.at("iterations").integer(1)
     mixture = spec.at("mixture")
     if mixture.at("addStudent").value is True and iterations == 1:
@@ -79,14 +82,20 @@ def judges_measured(spec: Node) -> Iterator[str]:
 def lengths(spec: Node) -> Iterator[str]:
     """Rows longer than maxLength are recorded as failures."""
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
-    aggregator = spec.at("mixture", "aggregator")
-    for part, holder in ((sft, aggregator), (dpo, dpo)):
+    mixture = spec.at("mixture")
+    writers = [mixture.at("aggregator")] if mixture.at("aggregator").given else _proposers(mixture)
+    samplers = writers if dpo.at("samplesFrom").text == SamplesFrom.MIXTURE else [dpo]
+    for part, holder in (*((sft, writer) for writer in writers), *((dpo, sampler) for sampler in samplers)):
         limit, answer = part.at("maxLength").integer(0), holder.at("maxTokens").integer(0)
         if part.given and holder.given and answer >= limit:
             yield (
                 f"{part.name}.maxLength: {limit} tokens hold prompt and answer, and {holder.name}.maxTokens lets an "
                 f"answer alone have {answer}; longer rows count as failed"
             )
+
+
+def _proposers(mixture: Node) -> list[Node]:
+    return [proposer for layer in mixture.at("layers") for proposer in layer.at("proposers")]
 
 
 def judges_windows(spec: Node) -> Iterator[str]:

@@ -6,10 +6,16 @@ from moaa.api import MoAA
 from moaa.api.anchors import Anchors
 from moaa.asking.load import ANSWER_TOKENS
 from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, models_document, output_digest, prompts_document
+from moaa.plan.digests import (
+    Document,
+    Results,
+    judge_document,
+    models_document,
+    output_digest,
+    prompts_document,
+)
 from moaa.plan.graph import anchored_judges
 from moaa.plan.ids import STAGE_DATA
-from moaa.plan.kinds.judge import judge_document
 from moaa.plan.kinds.kind import Alone, Asked, Counts, Group, Reads, StageKind
 from moaa.plan.slices import ANCHORED
 from moaa.plan.stage import Kind, Stage

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.plan.digests import Results
-from moaa.plan.kinds import anchors, dpo, evaluate, generate, judge, promote, resolve, sample, sft, stage_data
+from moaa.plan.kinds import anchors, average, dpo, evaluate, generate, judge, promote, resolve, sample, sft, stage_data
 from moaa.plan.kinds.kind import Alone, OnRay, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
 
@@ -18,6 +18,7 @@ _PARTS = (
     sample,
     judge,
     dpo,
+    average,
     evaluate,
     promote,
     anchors,
@@ -27,6 +28,8 @@ KINDS: Mapping[Kind, StageKind] = MappingProxyType({part.ROW.kind: part.ROW for 
 
 TRAINING = frozenset(kind for kind, row in KINDS.items() if isinstance(row.runs, OnRay))
 """Kinds that run on Ray Train workers."""
+STUDENTS = TRAINING | {Kind.AVERAGE}
+"""Kinds that write a student's weights."""
 
 
 def rows_per_shard(kind: Kind) -> int:

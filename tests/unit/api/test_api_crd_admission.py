@@ -130,6 +130,21 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
     },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
+    "an average": {"spec__training__average": "0.5"},
+    "off-policy pairs": {
+        "spec__training__dpo__samplesFrom": "Mixture",
+        "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]},
+    },
+    "one teacher": {"spec__mixture": {"method": "Single", "aggregator": {"model": "a"}}},
+    "a draw": {"spec__mixture": {"method": "Random", "layers": [{"proposers": [{"model": "a"}, {"model": "b"}]}]}},
+    "every answer": {"spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]}},
+    "the best of four": {
+        "spec__mixture": {
+            "method": "BestOfN",
+            "layers": [{"proposers": [{"model": "a", "samples": 2}, {"model": "b", "samples": 2}]}],
+            "addStudent": True,
+        }
+    },
     "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
     "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
     "a student that judges": {"spec__judge": {**JUDGE, "judges": [{"model": "$student"}], "allowStudent": True}},
@@ -449,6 +464,7 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "relative file": ({"spec__data__sft__0__source": "file://x.json"}, "spec.data.sft[0].source"),
     "half a data set": ({"spec__data__sft__0__source": "hf://datasets/x"}, "spec.data.sft[0].source"),
     "fraction over one": ({"spec__failures": {"maxFraction": "1.01"}}, "spec.failures.maxFraction"),
+    "an average of one model": ({"spec__training__average": "1"}, "spec.training.average"),
     "top p of nothing": ({"spec__mixture__studentSampling": {"topP": "0"}}, "spec.mixture.studentSampling.topP"),
     "full confidence": ({"spec__evaluation__confidence": "1"}, "spec.evaluation.confidence"),
     "frozen samples": ({"spec__training__dpo": {"temperature": "0.0"}}, "spec.training.dpo.temperature"),

@@ -46,6 +46,12 @@ async def test_arms_that_differ_in_their_judge_share_the_samples(name: str) -> N
     assert all(set(share.adds) == JUDGED for share in others)
 
 
+async def test_naive_mixtures_pay_for_the_fifth_model_and_the_judge_alone() -> None:
+    mixture, combined, drawn, best = await planned(FOLDER / "table-3-naive-mixtures.yaml")
+    rows = 61135 + 5000
+    assert [share.found_calls for share in (mixture, combined, drawn, best)] == [0, 4 * rows, rows, 5 * rows]
+
+
 async def test_a_grid_of_dpo_shares_all_but_dpo_within_a_seed() -> None:
     listed = await planned(FOLDER / "dpo-strength.yaml")
     alone = {"i1-dpo", "i1-evaluate-dpo", "i1-promote"}
