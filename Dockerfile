@@ -33,6 +33,16 @@ FROM base AS jobs-env
 RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
     ./uv.sh sync --quiet --frozen --no-install-project --extra data
 
+# What evaluations check answers with; trainings need none of it. PUNKT=1 brings NLTK's sentence data, which two of
+# IFEval's rules need, from NLTK's own server.
+FROM jobs-env AS harness-env
+ARG PUNKT=0
+ENV NLTK_DATA=/opt/nltk_data
+RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
+    ./uv.sh sync --quiet --frozen --inexact --no-install-project --extra data --extra harness
+RUN mkdir -p "$NLTK_DATA" && if test "$PUNKT" = 1; then \
+    /opt/moaa/bin/python -m nltk.downloader -d "$NLTK_DATA" punkt_tab && test -d "$NLTK_DATA/tokenizers/punkt_tab"; fi
+
 # CUDA=0 leaves NVIDIA's libraries (3.4 GB) out of images for machines without a GPU; stubs let torch load without them.
 FROM jobs-env AS torch-env
 ARG CUDA=1
@@ -76,7 +86,7 @@ USER 1000:1000
 WORKDIR /home/moaa
 ENTRYPOINT ["python", "-m", "moaa_operator"]
 
-FROM jobs-env AS jobs
+FROM harness-env AS jobs
 COPY --from=wheel /wheel/ ./
 COPY images/inventory.sh ./
 RUN --mount=type=cache,target=/tools ./uv.sh pip install --quiet --no-cache --no-deps --python /opt/moaa/bin/python *.whl && \

@@ -3,6 +3,7 @@
 | table | stage → stage | columns |
 |---|---|---|
 | `sft-<k>`, `preference-<k>`, `eval-<benchmark>` | stage-data → all | PromptRow |
+| `eval-<benchmark>.include` | stage-data → evaluate | TaskFileRow |
 | `anchors` | stage-data → anchors | LabelledRow |
 | `dropped` | stage-data → people | DroppedRow |
 | `conversations` | generate → sft | ConversationRow |
@@ -27,6 +28,15 @@ class PromptRow(TypedDict):
     """Evaluation tables only, None elsewhere: the right answer, or the one that answers are compared with ($given)."""
     facts: NotRequired[str | None]
     """Evaluation tables only: JSON of what else a benchmark's files say of the question; its measure owns the shape."""
+
+
+class TaskFileRow(TypedDict):
+    """A file of the folder that an LmEval benchmark names in `include`."""
+
+    name: str
+    """Within the folder, parts joined by /."""
+    body: str
+    """Its bytes in base 64."""
 
 
 class LabelledRow(TypedDict):

@@ -499,7 +499,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "benchmark without type": (
         {"spec__evaluation__report": [{"name": "x", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].type",
-        "write one of: ExactMatch, Pairwise, AlpacaEval, ArenaHard, MtBench",
+        "write one of: ExactMatch, Pairwise, AlpacaEval, ArenaHard, MtBench, LmEval, Instructions",
     ),
     "benchmark of a wrong type": (
         {"spec__evaluation__report": [{"name": "x", "type": "ExactMach", "source": "file:///x.json"}]},
@@ -578,6 +578,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec__evaluation__report": [MT_BENCH | {"answers": {"source": "file://x.jsonl"}}]},
         "spec.evaluation.report[0].answers.source",
         "must be an absolute path",
+    ),
+    "LmEval without tasks": (
+        {"spec__evaluation__report": [{"name": "x", "type": "LmEval", "source": "file:///x.json"}]},
+        "spec.evaluation.report[0].tasks",
+        "is required",
+    ),
+    "LmEval with no task": (
+        {"spec__evaluation__report": [{"name": "x", "type": "LmEval", "source": "file:///x.json", "tasks": []}]},
+        "spec.evaluation.report[0].tasks",
+        "",
+    ),
+    "LmEval with task files on the Hub": (
+        {
+            "spec__evaluation__report": [
+                {
+                    "name": "x",
+                    "type": "LmEval",
+                    "source": "file:///x.json",
+                    "tasks": ["t"],
+                    "include": "hf://datasets/o/d/",
+                }
+            ]
+        },
+        "spec.evaluation.report[0].include",
+        "must be s3://bucket/folder/ or file:///folder/",
     ),
     "gain in percent": (
         {"spec__evaluation__gate": {"minGain": "2"}},

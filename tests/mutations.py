@@ -183,6 +183,10 @@ BENCHMARK = (
         },
         optional={**SOURCE_FIELDS, "sampling": SAMPLING, "known": SOURCE, "bothOrders": st.booleans()},
     )
+    | st.fixed_dictionaries(
+        {**_BENCHMARK, "type": st.just("LmEval"), "tasks": st.just(["gsm8k"])},
+        optional={**SOURCE_FIELDS, "sampling": SAMPLING, "include": URIS, "numFewshot": st.integers(-1, 65)},
+    )
 )
 OPTIMIZATION = {
     "batchSize": st.integers(1, 12),

@@ -10,7 +10,7 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.result import Identity, Output, StageResult
-from moaa.plan.slices import pinned_sources, tables
+from moaa.plan.slices import pinned_sources, staged
 from moaa.plan.stage import Graph, Kind
 
 TREE: dict[str, Any] = {
@@ -83,8 +83,8 @@ def finish(identity: Identity, owner: MoAA, salt: str = "") -> StageResult:
         Kind.EVALUATE: ("answers", "scores"),
         Kind.PROMOTE: ("model", "gains", "scores"),
     }
-    listed = pinned_sources(owner) if stage.kind is Kind.RESOLVE else tables(owner)
-    names = written.get(stage.kind, KINDS[stage.kind].outputs) or tuple(name for name, _ in listed)
+    named = staged(owner) if stage.kind is Kind.STAGE_DATA else [name for name, _ in pinned_sources(owner)]
+    names = written.get(stage.kind, KINDS[stage.kind].outputs) or tuple(named)
     # What a pinned source holds depends on the source, not on what else is resolved beside it.
     sources = {name: source.source for name, source in pinned_sources(owner)}
     models = {m.name: sha(f"{m.source}{_shown(m.endpoint)}") for m in owner.spec.models}

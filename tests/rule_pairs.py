@@ -186,7 +186,7 @@ ONLY_VALIDATE: Mapping[str, str] = {
 """Words of `moaa.api.reading.check` about what no rule of the CRD says, and why none does."""
 
 GENERATED = re.compile(
-    r"is for type \w+( and \w+)* only|is required with type|, in quotes$"
+    r"(is|are) for type \w+( and \w+)* only|is required with type|, in quotes$"
     r"|^metadata\.name (has more|must be)"
 )
 """Rules of the CRD that are made of the classes' own fields, as its schema is."""

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import assert_never
 
 from moaa.api import STUDENT, MoAASpec
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
+from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, Instructions, LmEval, MtBench, Pairwise
 from moaa.api.mixture import Judge, JudgeMethod, JudgeModel, parts_of
 from moaa.asking.load import Load
 from moaa.benchmark.measure import Measure
@@ -151,7 +151,7 @@ def _declared(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> Iterator[Me
 def _of_benchmark(benchmark: AnyBenchmark, field: str, resolved: Callable[[Judge], Judge]) -> Iterator[MeasuredJudge]:
     name = f"judge of {benchmark.name}"
     match benchmark:
-        case ExactMatch():
+        case ExactMatch() | LmEval() | Instructions():
             return
         case Pairwise():
             judge = benchmark.judge

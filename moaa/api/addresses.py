@@ -24,6 +24,9 @@ StoreUri = Annotated[str, StringConstraints(pattern=STORE_PATTERN, max_length=51
 """Where a run's work lies. `?` and `#` are characters of a key or a file's name."""
 ModelUri = Annotated[str, StringConstraints(pattern=MODEL_PATTERN, max_length=1024)]
 DataUri = Annotated[str, StringConstraints(pattern=DATA_PATTERN, max_length=1024)]
+FOLDER_PATTERN = rf"^(s3://[A-Za-z0-9][A-Za-z0-9._-]*/|file:///){_REST}+$"
+FolderUri = Annotated[str, StringConstraints(pattern=FOLDER_PATTERN, max_length=1024)]
+"""Of files that are brought as they are."""
 
 USER = r"^https?://[^/?#]*@"
 KEY = r"(?i)^[^?#]*\?[^#]*(key|token|secret|password|passwd|pwd|signature|sig|credential)="

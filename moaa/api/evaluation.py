@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from moaa.api.addresses import FolderUri
 from moaa.api.base import ModelName, NonNegative, Number, Spec
 from moaa.api.data import DataSource, FileSource
 from moaa.api.mixture import BenchmarkJudge, FinalSampling, Judge
@@ -85,17 +86,66 @@ class MtBench(Benchmark):
     judge_system: Template | None = None
 
 
-AnyBenchmark = Annotated[ExactMatch | Pairwise | AlpacaEval | ArenaHard | MtBench, Field(discriminator="type")]
+class TaskFiles(FileSource):
+    """A folder of task files: YAML, the functions they name, all it holds."""
+
+
+TaskName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class LmEval(Benchmark):
+    """Tasks of lm-evaluation-harness that generate text, over the rows of their own data set."""
+
+    type: Literal["LmEval"]
+    tasks: Annotated[list[TaskName], Field(min_length=1, max_length=64)]
+    """Names of its tasks, groups or tags, or of those in `include`; all over the rows of `source`."""
+    metric: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """Which of a task's is the score: exact_match, or exact_match,strict-match with its filter. None: its first."""
+    num_fewshot: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Examples before each question. None: as the task says."""
+    fewshot_split: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """Split of `source` that a task draws examples from."""
+    include: FolderUri | None = None
+    """A folder of your own task files: s3://bucket/folder/ or file:///folder/."""
+    run_code: bool = False
+    """Run code that models wrote (HumanEval), without network, secrets and other files."""
+
+    @property
+    def fewshot(self) -> FileSource | None:
+        """The rows that examples are drawn from."""
+        if self.fewshot_split is None:
+            return None
+        return FileSource(
+            source=self.source, split=self.fewshot_split, revision=self.revision, token_secret=self.token_secret
+        )
+
+    @property
+    def task_files(self) -> TaskFiles | None:
+        return None if self.include is None else TaskFiles(source=self.include)
+
+
+class Instructions(Benchmark):
+    """Rules that a program can check: 1 when the answer follows all of a question's. Rows have IFEval's columns
+    `prompt`, `instruction_id_list` and `kwargs`."""
+
+    type: Literal["Instructions"]
+
+
+AnyBenchmark = Annotated[
+    ExactMatch | Pairwise | AlpacaEval | ArenaHard | MtBench | LmEval | Instructions, Field(discriminator="type")
+]
 
 
 def further_files(benchmark: Benchmark) -> dict[str, FileSource]:
     """What a benchmark reads beside its questions, by the field's name in the resource."""
     found = {info.alias or name: getattr(benchmark, name) for name, info in type(benchmark).model_fields.items()}
+    if isinstance(benchmark, LmEval):
+        found |= {"fewshot": benchmark.fewshot, "include": benchmark.task_files}
     return {name: value for name, value in found.items() if isinstance(value, FileSource)}
 
 
 FURTHER_FILES = ("known", "answers")
-"""Names of all fields that `further_files` finds; a test compares them with the classes."""
+"""Names of all fields that are sources of their own; a test compares them with the classes."""
 
 
 MIN_QUESTIONS = 20

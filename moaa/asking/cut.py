@@ -1,11 +1,24 @@
 """Whether an answer that ended at its limit of tokens counts, and how it is shown. Pure."""
 
+from collections.abc import Sequence
+
 from moaa.api.mixture import FinalSampling, Sampling, WhenCut
 from moaa.asking.caller import Reply
 from moaa.asking.reasons import Reason
 from moaa.errors import CallError
 
 ENDED_MARK = "\n[... the answer ended here at its length limit ...]"
+
+
+def ended(text: str, until: Sequence[str]) -> str:
+    """The text up to the first of `until`.
+
+    >>> ended("4\n\nQ: 3 + 3", ["Q:", "\n\n"])
+    '4'
+    """
+    for stop in until:
+        text = text.split(stop, 1)[0] if stop else text
+    return text
 
 
 def unless_cut(reply: Reply, sampling: Sampling | FinalSampling, *, model: str) -> Reply:

@@ -4,14 +4,27 @@ from collections.abc import Callable
 from typing import assert_never
 
 from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
+from moaa.api.evaluation import (
+    AlpacaEval,
+    AnyBenchmark,
+    ArenaHard,
+    ExactMatch,
+    Instructions,
+    LmEval,
+    MtBench,
+    Pairwise,
+)
 from moaa.api.mixture import BenchmarkJudge, FinalSampling, Judge, JudgeMethod
 from moaa.benchmark.alpaca_eval import AlpacaEvalMeasure
 from moaa.benchmark.arena_hard import ArenaHardMeasure
+from moaa.benchmark.checker import Checker
 from moaa.benchmark.exact_match import ExactMatchMeasure
+from moaa.benchmark.instructions import InstructionsMeasure
+from moaa.benchmark.lm_eval import LmEvalMeasure, turns_to_answer
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.mt_bench import MtBenchMeasure, sampling_by_category
 from moaa.benchmark.pairwise import PairwiseMeasure
+from moaa.mixture.turns import EVERY_TURN, Turns
 from moaa.rows import PromptRow
 
 
@@ -24,9 +37,15 @@ def judging_alone(model: BenchmarkJudge) -> Judge:
     return Judge(method=JudgeMethod.SINGLE, aggregator=model, criteria=0)
 
 
-def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Judge], Judge] = as_declared) -> Measure:
+def measure_of(
+    benchmark: AnyBenchmark,
+    *,
+    student: str,
+    resolved: Callable[[Judge], Judge] = as_declared,
+    checker: Checker | None = None,
+) -> Measure:
     """The measure of `benchmark`. `student` is the declared student, which `$base` stands for. `resolved` replaces
-    `$student` among judges before they are asked."""
+    `$student` among judges before they are asked. Only the job that evaluates has a `checker`."""
     match benchmark:
         case ExactMatch():
             return ExactMatchMeasure()
@@ -40,6 +59,10 @@ def measure_of(benchmark: AnyBenchmark, *, student: str, resolved: Callable[[Jud
             return ArenaHardMeasure(benchmark, resolved(judging_alone(benchmark.judge_model)))
         case MtBench():
             return MtBenchMeasure(benchmark, resolved(judging_alone(benchmark.judge_model)))
+        case LmEval():
+            return LmEvalMeasure(benchmark, checker)
+        case Instructions():
+            return InstructionsMeasure(checker)
         case _:
             assert_never(benchmark)
 
@@ -49,7 +72,12 @@ def sampling_of(benchmark: AnyBenchmark, row: PromptRow) -> FinalSampling:
     match benchmark:
         case MtBench():
             return sampling_by_category(benchmark, row)
-        case ExactMatch() | Pairwise() | AlpacaEval() | ArenaHard():
+        case ExactMatch() | Pairwise() | AlpacaEval() | ArenaHard() | LmEval() | Instructions():
             return benchmark.sampling
         case _:
             assert_never(benchmark)
+
+
+def turns_of(benchmark: AnyBenchmark, row: PromptRow) -> Turns:
+    """What of a row a subject answers: every turn, but for tasks, whose examples stand before the question."""
+    return turns_to_answer(row) if isinstance(benchmark, LmEval) else EVERY_TURN

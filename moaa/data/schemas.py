@@ -44,6 +44,9 @@ PROMPTS = pa.schema(
 )
 """PromptRow: `sft-<k>`, `preference-<k>`, `eval-<benchmark>`."""
 
+TASK_FILES = pa.schema([_field("name", _STRING), _field("body", _STRING)])
+"""TaskFileRow: `eval-<benchmark>.include`."""
+
 LABELLED = pa.schema(
     [
         *(_field(name, _STRING) for name in ("id", "question_id", "question", "right", "wrong")),

@@ -5,15 +5,18 @@ from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo, sampling_of
 from moaa.asking.asker import Asker
 from moaa.asking.caller import Reply
-from moaa.asking.cut import unless_cut
+from moaa.asking.cut import ended, unless_cut
 from moaa.asking.gather import gather_calls
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
-from moaa.mixture.turns import answer_turns, prompt_of
+from moaa.mixture.turns import EVERY_TURN, Turns, answer_turns, prompt_of
 
 
-async def answer_alone(messages: Conversation, model: str, sampling: Sampling, asker: Asker) -> list[Message]:
-    """Answer every user turn of `messages` with `model`, in the context of its own earlier answers.
+async def answer_alone(
+    messages: Conversation, model: str, sampling: Sampling, asker: Asker, turns: Turns = EVERY_TURN
+) -> list[Message]:
+    """Answer every user turn of `messages`, or those of `turns`, with `model`, in the context of its own earlier
+    answers. An answer that ends at one of `turns.until` is not cut.
 
     Calls are named `turn<t>`.
 
@@ -24,9 +27,10 @@ async def answer_alone(messages: Conversation, model: str, sampling: Sampling, a
 
     async def answer(turn: int, history: Conversation) -> str:
         reply = await asker.at(f"turn{turn}").ask(model, history, sampling)
-        return unless_cut(reply, sampling, model=model).text
+        text = ended(reply.text, turns.until)
+        return text if text != reply.text else unless_cut(reply, sampling, model=model).text
 
-    return await answer_turns(messages, answer)
+    return await answer_turns(messages, answer, turns)
 
 
 async def sample_answers(messages: Conversation, model: str, dpo: Dpo, asker: Asker) -> list[str]:

@@ -7,10 +7,11 @@ named by the method below `turn<t>`, counted from 0.
 from dataclasses import dataclass
 
 from moaa.asking.asker import Asker
+from moaa.asking.cut import ended
 from moaa.conversation import Conversation, Message
 from moaa.judge.method import Ranked
 from moaa.mixture.method import Notes, Turn, Writer
-from moaa.mixture.turns import answer_turns
+from moaa.mixture.turns import EVERY_TURN, Turns, answer_turns
 from moaa.rows import ConversationRow
 
 
@@ -41,8 +42,10 @@ class Answered:
         )
 
 
-async def answer_conversation(messages: Conversation, writer: Writer, asker: Asker) -> Answered:
-    """Answer every user turn of `messages` with `writer`.
+async def answer_conversation(
+    messages: Conversation, writer: Writer, asker: Asker, turns: Turns = EVERY_TURN
+) -> Answered:
+    """Answer every user turn of `messages`, or those of `turns`, with `writer`.
 
     Raises:
         CallError: the row fails: there is no user turn, or the writer has no answer to one.
@@ -53,6 +56,6 @@ async def answer_conversation(messages: Conversation, writer: Writer, asker: Ask
     async def answer(number: int, history: Conversation) -> str:
         written = await writer.write(Turn(number, history, asker.at(f"turn{number}"), notes))
         wrote.append(written.model)
-        return written.text
+        return ended(written.text, turns.until)
 
-    return Answered(await answer_turns(messages, answer), notes, wrote)
+    return Answered(await answer_turns(messages, answer, turns), notes, wrote)

@@ -5,6 +5,7 @@ assistant turns are dropped, since the next answer must build on ours. System me
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from moaa.asking.reasons import Reason
 from moaa.conversation import Conversation, Message
@@ -14,12 +15,28 @@ AnswerTurn = Callable[[int, Conversation], Awaitable[str]]
 """The answer to turn number t (from 0), given the conversation that ends with its user turn."""
 
 
-async def answer_turns(messages: Conversation, answer: AnswerTurn) -> list[Message]:
+@dataclass(frozen=True)
+class Turns:
+    """What of a conversation is answered."""
+
+    only_last: bool = False
+    """Only the last user turn; the assistant turns before it are part of the question, as worked examples are."""
+    until: tuple[str, ...] = ()
+    """Texts at which an answer ends, themselves not part of it."""
+
+
+EVERY_TURN = Turns()
+
+
+async def answer_turns(messages: Conversation, answer: AnswerTurn, turns: Turns = EVERY_TURN) -> list[Message]:
     """The conversation with every assistant turn written by `answer`; ends with one.
 
     Raises:
         CallError: there is no user turn, or a turn's answer failed.
     """
+    if turns.only_last:
+        prompt = prompt_of(messages)
+        return [*prompt, Message(role="assistant", content=await answer(0, tuple(prompt)))]
     history: list[Message] = []
     turn = 0
     for message in messages:

@@ -13,7 +13,7 @@ from enum import Enum
 
 from moaa.api.base import Spec, decimal_text
 from moaa.api.data import DataSource
-from moaa.api.evaluation import AlpacaEval, ArenaHard, Benchmark, MtBench
+from moaa.api.evaluation import AlpacaEval, ArenaHard, Benchmark, LmEval, MtBench
 from moaa.api.mixture import Judge, Mixture, Sampling
 from moaa.api.training import Dpo, Optimization
 
@@ -26,6 +26,8 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     AlpacaEval: frozenset({"known"}),
     ArenaHard: frozenset({"answers", "category"}),
     MtBench: frozenset({"answers"}),
+    # Task files are a table of stage-data; that code may be run says nothing of what it gives.
+    LmEval: frozenset({"fewshot_split", "include", "run_code"}),
     # Resolution has replaced or added the student by then.
     Mixture: frozenset({"add_student", "student_sampling"}),
     Judge: frozenset({"allow_student"}),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from moaa.api import MoAA
 from moaa.api.data import DataSource, FileSource
-from moaa.api.evaluation import further_files
+from moaa.api.evaluation import Benchmark, LmEval, further_files
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.stage import Kind
@@ -53,6 +53,18 @@ def pinned_sources(resource: MoAA) -> Iterator[tuple[str, FileSource]]:
 def further_name(benchmark: str, field: str) -> str:
     """What a benchmark's further file is called among the pinned sources."""
     return f"eval-{benchmark}.{field}"
+
+
+def task_files(benchmark: Benchmark) -> str | None:
+    """The table of stage-data that holds a benchmark's own task files; None where it has none."""
+    has_own = isinstance(benchmark, LmEval) and benchmark.include is not None
+    return further_name(benchmark.name, "include") if has_own else None
+
+
+def staged(resource: MoAA) -> list[str]:
+    """Names of all that stage-data writes for other stages."""
+    own = [task_files(benchmark) for benchmark in benchmarks(resource.spec)]
+    return [*(name for name, _ in tables(resource)), *(name for name in own if name is not None)]
 
 
 def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:

@@ -6,6 +6,7 @@ from moaa.api import STUDENT, MoAA, MoAASpec
 from moaa.api.evaluation import AnyBenchmark
 from moaa.api.mixture import Aggregator, Judge, JudgeModel, Mixture, Proposer
 from moaa.api.training import Dpo
+from moaa.benchmark.checker import Checker
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.judge.method import Method
@@ -95,10 +96,13 @@ def judge_method(resource: MoAA, stage: Stage) -> Method:
     return method_of(resolved_judge(resource.spec.judge, resource, stage))
 
 
-def measure(benchmark: AnyBenchmark, resource: MoAA, stage: Stage) -> Measure:
-    """How a stage scores the answers to a benchmark."""
+def measure(benchmark: AnyBenchmark, resource: MoAA, stage: Stage, checker: Checker | None = None) -> Measure:
+    """How a stage scores the answers to a benchmark; `checker` as for `measure_of`."""
     return measure_of(
-        benchmark, student=resource.spec.student, resolved=lambda judge: resolved_judge(judge, resource, stage)
+        benchmark,
+        student=resource.spec.student,
+        resolved=lambda judge: resolved_judge(judge, resource, stage),
+        checker=checker,
     )
 
 

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
+from moaa.api.evaluation import (
+    AlpacaEval,
+    AnyBenchmark,
+    ArenaHard,
+    ExactMatch,
+    Instructions,
+    LmEval,
+    MtBench,
+    Pairwise,
+)
 from moaa.benchmark.alpaca_eval import AlpacaFacts
 from moaa.benchmark.arena_hard import ArenaDetail
 from moaa.benchmark.arena_labels import Version, games_of
+from moaa.benchmark.checker import Followed
+from moaa.benchmark.lm_eval import Noted
 from moaa.benchmark.mt_bench import MtDetail
 from moaa.rows import ScoreRow
 from moaa.scoring.alpaca_eval import Gamed, Known, length_controlled, win_rate
@@ -56,6 +67,10 @@ def figures_of(benchmark: AnyBenchmark, rows: Sequence[ScoreRow], *, resamples: 
             return _arena_hard(Version(benchmark.version), rows, resamples=resamples, confidence=confidence)
         case MtBench():
             return _mt_bench(rows, resamples=resamples, confidence=confidence)
+        case LmEval():
+            return _tasks(rows, resamples=resamples, confidence=confidence)
+        case Instructions():
+            return _instructions(rows, resamples=resamples, confidence=confidence)
         case _:
             assert_never(benchmark)
 
@@ -158,3 +173,48 @@ def _mt_bench(rows: Sequence[ScoreRow], *, resamples: int, confidence: float) ->
         *(Figure(f"MT-Bench, turn {turn}", mean, unit=Unit.GRADE) for turn, mean in found.by_turn.items()),
         *(Figure(f"MT-Bench, {category}", mean, unit=Unit.GRADE) for category, mean in found.by_category.items()),
     ]
+
+
+def _tasks(rows: Sequence[ScoreRow], *, resamples: int, confidence: float) -> list[Figure]:
+    """Every metric of every task: its mean over the documents, as the harness itself gives it."""
+    tasks: dict[str, list[list[Noted]]] = {}
+    for row in rows:
+        noted = [Noted.model_validate(one) for one in details(row)]
+        tasks.setdefault(noted[0].task, []).append(noted)
+    found: list[Figure] = []
+    for name, documents in sorted(tasks.items()):
+        version, score = documents[0][0].version, documents[0][0].score
+        harness = sorted({made for noted in documents for one in noted for made in one.harness})
+        metrics = list(dict.fromkeys(metric for noted in documents for one in noted for metric in one.metrics))
+        for metric in sorted(metrics, key=lambda metric: metric != score):
+            values = [[one.metrics[metric] for one in noted if metric in one.metrics] for noted in documents]
+            mean, low, high = _clustered(values, resamples=resamples, confidence=confidence)
+            note = f"task version {version} of lm-eval {' and '.join(harness)}, over {len(documents)} documents"
+            found.append(Figure(f"{name} {metric}", mean, low, high, is_headline=metric == score, note=note))
+    return found
+
+
+def _instructions(rows: Sequence[ScoreRow], *, resamples: int, confidence: float) -> list[Figure]:
+    """IFEval's four accuracies: by prompt and by instruction, strict and loose."""
+    followed = [[Followed.model_validate(one) for one in details(row)] for row in rows]
+
+    def figure(name: str, values: list[list[float]]) -> Figure:
+        mean, low, high = _clustered(values, resamples=resamples, confidence=confidence)
+        return Figure(f"IFEval {name}", mean, low, high, is_headline=name == "prompt strict")
+
+    return [
+        figure("prompt strict", [[float(all(one.strict)) for one in samples] for samples in followed]),
+        figure("prompt loose", [[float(all(one.loose)) for one in samples] for samples in followed]),
+        figure("instruction strict", [[float(held) for one in samples for held in one.strict] for samples in followed]),
+        figure("instruction loose", [[float(held) for one in samples for held in one.loose] for samples in followed]),
+    ]
+
+
+def _clustered(
+    values: Sequence[Sequence[float]], *, resamples: int, confidence: float
+) -> tuple[float, float | None, float | None]:
+    """Mean of all values and the ends of its interval; those of one question stay together."""
+    kept = [one for one in values if one]
+    sums, weights = [sum(one) for one in kept], [float(len(one)) for one in kept]
+    low, high = interval(sums, weights, resamples=resamples, confidence=confidence) or (None, None)
+    return sum(sums) / sum(weights), low, high

@@ -12,8 +12,9 @@ from typing import assert_never, cast
 from moaa.api import MoAA
 from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
+from moaa.benchmark.checker import Checker
 from moaa.benchmark.measure import NoVerdict, Scored
-from moaa.benchmark.measures import sampling_of
+from moaa.benchmark.measures import sampling_of, turns_of
 from moaa.benchmark.style import refuses, repetition
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
@@ -29,6 +30,7 @@ from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import measure, mixture_method
 from moaa.plan.subjects import How, Subject, subjects
 from moaa.rows import AnswerRow, JudgementRow, PromptRow, ScoreRow
+from moaa_jobs.harness.checking import checking
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
 from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
@@ -39,23 +41,24 @@ async def run(job: StageJob, context: Context) -> None:
     """Writes `answers`, `scores` (one for each prompt, benchmark and subject) and `judgements`, what judges said."""
     stage = stage_of(job)
     measured = subjects(context.resource, stage)
-    bench = _Bench(context.resource, stage)
-    items: list[Item] = []
-    for benchmark in benchmarks(context.resource.spec):
-        rows = cast("list[PromptRow]", await rows_of(context, STAGE_DATA, f"eval-{benchmark.name}"))
-        # Row by row, so that a shard holds the same prompts whichever models are measured.
-        items += [bench.item(benchmark, row, subject) for row in rows for subject in measured]
-    await run_rows(
-        context,
-        RowStage(
-            items=items,
-            items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
-            schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
-            main_table="scores",
-            trails=(JUDGEMENTS_TRAIL,),
-            measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
-        ),
-    )
+    async with checking(context) as checker:
+        bench = _Bench(context.resource, stage, checker)
+        items: list[Item] = []
+        for benchmark in benchmarks(context.resource.spec):
+            rows = cast("list[PromptRow]", await rows_of(context, STAGE_DATA, f"eval-{benchmark.name}"))
+            # Row by row, so that a shard holds the same prompts whichever models are measured.
+            items += [bench.item(benchmark, row, subject) for row in rows for subject in measured]
+        await run_rows(
+            context,
+            RowStage(
+                items=items,
+                items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
+                schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
+                main_table="scores",
+                trails=(JUDGEMENTS_TRAIL,),
+                measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
+            ),
+        )
 
 
 def figures(rows: Sequence[ScoreRow], context: Context, label: str) -> dict[str, float]:
@@ -128,9 +131,10 @@ class _Told:
 class _Bench:
     resource: MoAA
     stage: Stage
+    checker: Checker | None
 
     def item(self, benchmark: AnyBenchmark, row: PromptRow, subject: Subject) -> Item:
-        scored = measure(benchmark, self.resource, self.stage)
+        scored = measure(benchmark, self.resource, self.stage, self.checker)
 
         async def work(asker: Asker) -> Rows:
             samples = [asker.at(f"s{k}") for k in range(benchmark.samples)]
@@ -163,12 +167,13 @@ class _Bench:
         self, benchmark: AnyBenchmark, row: PromptRow, subject: Subject, asker: Asker
     ) -> Sequence[Message]:
         """The row's conversation as the subject answers it; ends with its last turn."""
+        turns = turns_of(benchmark, row)
         match subject.how:
             case How.MIXTURE:
                 method = mixture_method(self.resource, self.stage)
                 writer = method.writer(f"{benchmark.name}/{row['id']}/{asker.path}", method.names[0])
-                return (await answer_conversation(row["messages"], writer, asker)).messages
+                return (await answer_conversation(row["messages"], writer, asker, turns)).messages
             case How.ALONE:
-                return await answer_alone(row["messages"], subject.model, sampling_of(benchmark, row), asker)
+                return await answer_alone(row["messages"], subject.model, sampling_of(benchmark, row), asker, turns)
             case _:
                 assert_never(subject.how)

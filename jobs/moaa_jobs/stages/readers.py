@@ -11,7 +11,7 @@ from typing import assert_never
 
 from moaa.api import STUDENT, MoAA
 from moaa.api.data import Answers
-from moaa.api.evaluation import AnyBenchmark
+from moaa.api.evaluation import AnyBenchmark, LmEval
 from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture, MixtureMethod
 from moaa.api.prompts import PLACEHOLDERS, effective, render
 from moaa.api.training import Dpo, SamplesFrom
@@ -259,8 +259,10 @@ def _benchmark(benchmark: AnyBenchmark, resource: MoAA) -> Iterator[Reader]:
         # Answers of the data are as long as they are; one side is a model's in any case.
         sides = (most,) if measured.yardstick is None else (most, most)
         yield from _judge(table, measured.judge, resource, View.EXCHANGE, sides, measured.prompts)
+    # The turns before a task's question are examples, which nobody answers.
+    view = View.PROMPT if isinstance(benchmark, LmEval) else View.TURNS
     for name in dict.fromkeys(_declared(name, resource) for name in names):
-        yield Reader(table, name, _window(name), name == spec.student, most, View.TURNS, whole=_answer(most))
+        yield Reader(table, name, _window(name), name == spec.student, most, view, whole=_answer(most))
 
 
 def _judge(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from moaa.api import MoAA
+from moaa.api.evaluation import TaskFiles
 from moaa.api.models import Model
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
@@ -81,7 +82,10 @@ async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRow
         context.progress.update(message=f"pinning {source.source}", rows_done=done, rows_total=len(sources))
         field = field_of(name)
         origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
-        listing = await origin.pin(partial(choose_files, uri=source.source, split=source.split))
+        if isinstance(source, TaskFiles):
+            listing = await origin.pin(partial(_all_files, source.source))
+        else:
+            listing = await origin.pin(partial(choose_files, uri=source.source, split=source.split))
         logger.info("source_pinned table=%s files=%d digest=%s", name, len(listing.files), listing.digest[:12])
         pinned[name] = TableRows(pin_rows(listing), PINNED_FILES)
     return pinned
@@ -126,7 +130,7 @@ async def _pin_model(model: Model, origins: Origins, context: Context) -> tuple[
 
 def _all_files(source: str, names: Sequence[str]) -> list[str]:
     if not names:
-        raise DataError(f"{source}: the folder of the model is empty; correct source")
+        raise DataError(f"{source}: the folder is empty; correct source")
     if name := next((name for name in names if unfit(name)), None):
         raise DataError(f"{source}: the name of file {printable(name)} is not UTF-8; rename or remove it")
     return list(names)

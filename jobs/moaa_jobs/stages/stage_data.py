@@ -34,15 +34,16 @@ from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
 from moaa.data.reading.columns import wanted
 from moaa.data.reading.shapes import Use
-from moaa.data.schemas import DROPPED, LABELLED, PROMPTS
+from moaa.data.schemas import DROPPED, LABELLED, PROMPTS, TASK_FILES
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
 from moaa.plan.slices import ANCHORED, field_of, further_name, pinned_sources, positions, slice_rows, tables
 from moaa.plan.stage import Kind
-from moaa.rows import PromptRow
+from moaa.rows import PromptRow, TaskFileRow
 from moaa.store.stages.shards import shard_count
 from moaa.store.stages.tables import TableRows
+from moaa_jobs.harness.staging import harnessed
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of
 from moaa_jobs.runner.models import windows_of
@@ -70,7 +71,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     started = datetime.now(UTC)
     origins = Origins(context.resource.spec.storage)
     try:
-        files = await _fetch(context, origins)
+        files, task_tables = await harnessed(context, await _fetch(context, origins))
     finally:
         await origins.close()
     sources = await asyncio.to_thread(_sources, context.resource, files)
@@ -90,7 +91,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         long = await _check_lengths(prepared, context)
         await publish(
             context,
-            _shards(prepared, accounts, labelled),
+            _shards(prepared, accounts, labelled, task_tables),
             main_table=prepared[0].name,
             started=started,
             rows_in=sum(account.read for account in accounts.values()),
@@ -261,15 +262,25 @@ def check_anchors(resource: MoAA, accounts: Mapping[str, Account]) -> None:
 
 
 def _shards(
-    prepared: list[PreparedTable], accounts: Mapping[str, Account], labelled: Labelled | None
+    prepared: list[PreparedTable],
+    accounts: Mapping[str, Account],
+    labelled: Labelled | None,
+    task_tables: Mapping[str, list[TaskFileRow]],
 ) -> Iterator[dict[str, TableRows]]:
     """Shard i holds rows [i * ROWS_PER_SHARD, (i + 1) * ROWS_PER_SHARD) of every table that reaches that far."""
+    task_files = {name: iter(rows) for name, rows in task_tables.items()}
     rows: dict[str, Iterator[PromptRow]] = {table.name: table.rows() for table in prepared}
     pairs = iter(labelled.rows if labelled else ())
     dropped = chain.from_iterable(account.rows(name) for name, account in accounts.items())
-    sizes = [*(table.account.kept for table in prepared), sum(len(account.dropped) for account in accounts.values())]
-    for _ in range(shard_count(max(*sizes, len(labelled.rows) if labelled else 0), ROWS_PER_SHARD)):
+    sizes = [
+        *(table.account.kept for table in prepared),
+        sum(len(account.dropped) for account in accounts.values()),
+        len(labelled.rows) if labelled else 0,
+        *map(len, task_tables.values()),
+    ]
+    for _ in range(shard_count(max(sizes), ROWS_PER_SHARD)):
         shard = {name: TableRows(list(islice(rest, ROWS_PER_SHARD)), PROMPTS) for name, rest in rows.items()}
+        shard |= {name: TableRows(list(islice(rest, ROWS_PER_SHARD)), TASK_FILES) for name, rest in task_files.items()}
         if labelled is not None:
             shard[ANCHORED] = TableRows(list(islice(pairs, ROWS_PER_SHARD)), LABELLED)
         yield {**shard, DROPPED_ROWS: TableRows(list(islice(dropped, ROWS_PER_SHARD)), DROPPED)}

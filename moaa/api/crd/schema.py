@@ -286,12 +286,17 @@ def _tagged(kinds: list[type[BaseModel]], additions: Additions) -> Schema:
     schemas = {get_args(kind.model_fields["type"].annotation)[0]: structural(kind, additions) for kind in kinds}
     properties: Schema = {}
     rules: list[Schema] = []
+    owned: dict[tuple[str, ...], dict[str, None]] = {}
+    # Fields that only objects with some tags have: one rule about all of them, since each costs 150 bytes.
     for tag, schema in schemas.items():
         for name, found in schema["properties"].items():
             tags = [other for other in schemas if name in schemas[other]["properties"]]
             properties.setdefault(name, found if len(tags) == len(schemas) else _only(tags, found))
-            rules += [rule.as_validation() for rule in _tag_rules(name, tags, tag, schema) if len(tags) < len(schemas)]
+            if len(tags) < len(schemas):
+                owned.setdefault(tuple(tags), {})[name] = None
+                rules += [rule.as_validation() for rule in _required(name, tag, schema)]
         rules = schema.get(VALIDATIONS, []) + rules
+    rules += [_owned_by(tags, list(names)).as_validation() for tags, names in owned.items()]
     meanings = " ".join(f"{tag}: {schema['description']}" for tag, schema in schemas.items())
     properties["type"] = {"type": "string", "description": meanings, "enum": list(schemas)}
     required = [name for name in properties if all(name in schema["required"] for schema in schemas.values())]
@@ -304,11 +309,20 @@ def _only(tags: list[str], schema: Schema) -> Schema:
     return {"type": schema["type"], "description": description, **_less(schema, "description", "default")}
 
 
-def _tag_rules(name: str, tags: list[str], tag: str, schema: Schema) -> Iterable[Rule]:
-    """About a field that only objects with one of `tags` have; one of them is `tag`, whose schema is given."""
+def _owned_by(tags: tuple[str, ...], names: list[str]) -> Rule:
+    """Fields that only objects with one of `tags` have."""
     among = " || ".join(f"self.type == {quoted(one)}" for one in tags)
-    message = f"{name} is for type {' and '.join(tags)} only; remove it"
-    yield Rule(f"{among} || !has(self.{name})", message, f".{name}", Reason.FORBIDDEN)
+    kinds = " and ".join(tags)
+    if len(names) == 1:
+        told = f"{names[0]} is for type {kinds} only; remove it"
+        return Rule(f"{among} || !has(self.{names[0]})", told, f".{names[0]}", Reason.FORBIDDEN)
+    given = " || ".join(f"has(self.{name})" for name in names)
+    told = f"{', '.join(names)} are for type {kinds} only; remove them"
+    return Rule(f"{among} || !({given})", told, reason=Reason.FORBIDDEN)
+
+
+def _required(name: str, tag: str, schema: Schema) -> Iterable[Rule]:
+    """About a field that not all objects have, of one with `tag`, whose schema is given."""
     if name in schema["required"]:
         message = f"{name} is required with type {tag}; add it"
         yield Rule(f"self.type != {quoted(tag)} || has(self.{name})", message, f".{name}", Reason.REQUIRED)

@@ -147,7 +147,11 @@ def _with_absolute_paths(root: dict[str, object], folder: FilePath) -> dict[str,
             return {k: absolute(v, k) for k, v in value.items()}
         if isinstance(value, list):
             return [absolute(item, key) for item in value]
-        if key in ("source", "uri") and isinstance(value, str) and value.startswith(("file://./", "file://../")):
+        if (
+            key in ("source", "uri", "include")
+            and isinstance(value, str)
+            and value.startswith(("file://./", "file://../"))
+        ):
             return file_uri((folder / file_path(value)).resolve())
         return value
 

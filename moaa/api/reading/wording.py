@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from moaa.api.addresses import DATA_PATTERN, HTTP_PATTERN, MODEL_PATTERN, STORE_PATTERN
+from moaa.api.addresses import DATA_PATTERN, FOLDER_PATTERN, HTTP_PATTERN, MODEL_PATTERN, STORE_PATTERN
 from moaa.api.base import MODEL_NAME_PATTERN
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.yaml_text import Path, Step
@@ -35,6 +35,7 @@ _PATTERNS: Mapping[str, str] = {
     DATA_PATTERN: "must be hf://datasets/owner/name, s3://bucket/key or file:///path",
     MODEL_PATTERN: "must be hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder",
     HTTP_PATTERN: "must be http:// or https://, a host, a :port if need be, and a path, without spaces",
+    FOLDER_PATTERN: "must be s3://bucket/folder/ or file:///folder/",
     STORE_PATTERN: "must be s3://bucket/prefix or file:///folder",
 }
 

@@ -3,8 +3,17 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, MtBench, Pairwise
-from moaa.data.further import alpaca_known, arena_baseline, mt_references
+from moaa.api.evaluation import (
+    AlpacaEval,
+    AnyBenchmark,
+    ArenaHard,
+    ExactMatch,
+    Instructions,
+    LmEval,
+    MtBench,
+    Pairwise,
+)
+from moaa.data.further import alpaca_known, arena_baseline, mt_references, rules, task_rows
 from moaa.data.further.completion import NOTHING_MORE, Completion, Files
 
 
@@ -24,5 +33,9 @@ def completion_of(benchmark: AnyBenchmark, further: Mapping[str, Files], questio
             return arena_baseline.completion(further["answers"], benchmark.category)
         case MtBench():
             return mt_references.completion(further.get("answers"))
+        case LmEval():
+            return task_rows.completion()
+        case Instructions():
+            return rules.completion()
         case _:
             assert_never(benchmark)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from moaa.api import MoAA
-from moaa.api.evaluation import Benchmark
+from moaa.api.evaluation import Benchmark, LmEval
 from moaa.asking.load import PROMPT_TOKENS, Load, written
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import (
@@ -21,6 +21,7 @@ from moaa.plan.graph import benchmarks
 from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import total, with_turns
+from moaa.plan.slices import task_files
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.students import measure, mixture_method
 from moaa.plan.subjects import How, subjects
@@ -32,6 +33,9 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     spec = resource.spec
     listed = benchmarks(spec)
     inputs: Document = {b.name: output_digest(results, STAGE_DATA, f"eval-{b.name}") for b in listed}
+    for benchmark in listed:
+        if (tasks := task_files(benchmark)) is not None:
+            inputs[tasks] = output_digest(results, STAGE_DATA, tasks)
     prompts: set[str] = set()
     entries: Document = {}
     body: Document = {"benchmarks": entries, "seed": spec.seed}
@@ -66,7 +70,9 @@ def _loads(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[Load]:
     measured = subjects(resource, stage)
     for benchmark in benchmarks(resource.spec):
         answers = (_questions(benchmark, counts) or 0) * benchmark.samples
-        turns = with_turns(answers, f"eval-{benchmark.name}", counts)
+        # The turns before a task's question are examples, which nobody answers.
+        is_task = isinstance(benchmark, LmEval)
+        turns = answers if is_task else with_turns(answers, f"eval-{benchmark.name}", counts)
         if any(subject.how is How.MIXTURE for subject in measured):
             yield from mixture_method(resource, stage).loads(turns)
         for subject in measured:

@@ -3,7 +3,7 @@
 from moaa.api import MoAA
 from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import DataSource
-from moaa.api.evaluation import Benchmark, Pairwise
+from moaa.api.evaluation import Benchmark, LmEval, Pairwise
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
@@ -46,6 +46,8 @@ def _read_as(source: DataSource) -> Document:
     found: Document = {"type": source.type}
     if isinstance(source, Pairwise) and source.baseline == GIVEN_ANSWERS:
         found["baseline"] = GIVEN_ANSWERS
+    if isinstance(source, LmEval):
+        found |= {"tasks": list(source.tasks), "numFewshot": source.num_fewshot}
     return found
 
 

@@ -18,7 +18,7 @@ from moaa.plan.graph import build
 from moaa.plan.ids import made_by
 from moaa.plan.kinds.table import KINDS, TRAINING, shards_of
 from moaa.plan.result import Identity, Output, StageResult
-from moaa.plan.slices import pinned_sources, slice_rows, tables
+from moaa.plan.slices import pinned_sources, slice_rows, staged, tables
 from moaa.plan.stage import Kind, Stage
 from moaa.weights.served import servers_of
 from moaa_operator.kube.objects import Manifest
@@ -141,7 +141,8 @@ def _tables(stage: Stage, resource: MoAA) -> dict[str, int]:
         return dict.fromkeys(named, sum(part.limit or ROWS for part in sliced))
     # Outputs that depend on the resource: resolve's and stage-data's, a table for each source.
     if stage.kind is Kind.STAGE_DATA:
-        return {name: _staged(name, source.limit or ROWS, resource) for name, source in tables(resource)}
+        rows = {name: _staged(name, source.limit or ROWS, resource) for name, source in tables(resource)}
+        return dict.fromkeys(staged(resource), 1) | rows
     return {name: 0 for name, _ in pinned_sources(resource)}
 
 

@@ -139,7 +139,8 @@ def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
 def test_benchmarks_are_one_object_whose_type_says_which_fields_it_has() -> None:
     evaluation = root_schema()["properties"]["spec"]["properties"]["evaluation"]["properties"]
     benchmark = evaluation["selection"]["items"]
-    assert benchmark["properties"]["type"]["enum"] == ["ExactMatch", "Pairwise", "AlpacaEval", "ArenaHard", "MtBench"]
+    kinds = ["ExactMatch", "Pairwise", "AlpacaEval", "ArenaHard", "MtBench", "LmEval", "Instructions"]
+    assert benchmark["properties"]["type"]["enum"] == kinds
     assert benchmark["required"] == ["source", "name", "type"]
     assert "default" not in benchmark["properties"]["baseline"], "an ExactMatch would get one"
     assert benchmark["properties"]["baseline"]["description"].startswith("Pairwise only. Whose answers")

@@ -179,6 +179,23 @@ GOOD: dict[str, dict[str, Any]] = {
             }
         ]
     },
+    "tasks and instructions": {
+        "spec__evaluation__report": [
+            {
+                "name": "x",
+                "type": "LmEval",
+                "source": "hf://datasets/openai/gsm8k/main",
+                "split": "test",
+                "fewshotSplit": "train",
+                "tasks": ["gsm8k"],
+                "metric": "exact_match,flexible-extract",
+                "numFewshot": 5,
+                "include": "s3://b/tasks/",
+                "runCode": True,
+            },
+            {"name": "y", "type": "Instructions", "source": "s3://b/rules.jsonl"},
+        ]
+    },
     "an Arena-Hard and an MT-Bench": {
         "spec__evaluation__report": [
             ARENA_HARD | {"category": "hard_prompt", "judgeSystem": "Be fair."},
@@ -420,6 +437,12 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
             ("answers", {"source": "file:///x.jsonl"}),
             ("judgeSystem", "Be fair."),
             ("byCategory", False),
+            ("tasks", ["gsm8k"]),
+            ("metric", "m"),
+            ("numFewshot", 1),
+            ("fewshotSplit", "train"),
+            ("include", "s3://b/tasks/"),
+            ("runCode", True),
         )
     },
     "fields of another type": (

@@ -8,7 +8,7 @@ import pytest
 
 from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
-from moaa.api.evaluation import AlpacaEval, Benchmark, ExactMatch, Gate, Pairwise
+from moaa.api.evaluation import AlpacaEval, Benchmark, ExactMatch, Gate, Instructions, LmEval, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
 from moaa.api.training import Dpo, Optimization, PreferenceLoss, Sft
 from moaa.errors import StageError
@@ -264,6 +264,8 @@ FIELDS: dict[type[Spec], str] = {
     ExactMatch: "name sampling samples type",
     Pairwise: "name sampling samples type baseline judge",
     AlpacaEval: "name sampling samples type judge_model both_orders",
+    LmEval: "name sampling samples type tasks metric num_fewshot",
+    Instructions: "name sampling samples type",
     Gate: "rule min_gain",
 }
 
