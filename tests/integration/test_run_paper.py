@@ -106,6 +106,14 @@ def mt(folder: Path) -> dict[str, Any]:
     }
 
 
+def gsm8k(folder: Path) -> dict[str, Any]:
+    (folder / "gsm8k").mkdir()
+    for split, count in (("train", 6), ("test", 4)):
+        rows = [{"question": f"{split} {k} and {k}?", "answer": f"Add them.\n#### {2 * k}"} for k in range(count)]
+        jsonl(folder / "gsm8k" / f"{split}.jsonl", rows)
+    return {"source": f"file://{folder}/gsm8k/"}
+
+
 def answering(body: Body) -> Behaviour:
     """A judge by what it is asked for, else an answer whose words follow from model and question."""
     text = prompt(body)
@@ -132,7 +140,7 @@ def dry(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     spec: dict[str, Any] = document["spec"]
     student = spec["student"]
     evaluation = spec["evaluation"]
-    given = {"alpaca-eval": alpaca(folder), "arena-hard": arena(folder), "mt-bench": mt(folder)}
+    given = {"gsm8k": gsm8k(folder), "alpaca-eval": alpaca(folder), "arena-hard": arena(folder), "mt-bench": mt(folder)}
     for benchmark in (*evaluation["selection"], *evaluation["report"]):
         if benchmark["type"] == "Pairwise":
             benchmark |= {"source": prompts(folder, "held", 4), "split": "train"}
@@ -149,6 +157,7 @@ def dry(document: dict[str, Any], folder: Path) -> dict[str, Any]:
         "decontaminationNgram": 0,
     }
     spec["prompts"] = JUDGE_PROMPTS
+    spec["anchors"] |= {"floor": "0"}  # the fake judge goes by the alphabet; at its own floor the example stops here
     spec["storage"] = {"uri": f"file://{folder}/store"}
     spec["student"] = "student"
     text = json.dumps({name: spec[name] for name in ("mixture", "judge", "evaluation")})
@@ -174,7 +183,7 @@ async def test_the_paper_s_example_ends_in_its_row_of_table_1(tmp_path: Path) ->
         if figure["isHeadline"]
     }
     columns = {name for _, name in published}
-    assert len(columns) == 3, columns
+    assert columns >= {"AlpacaEval 2 LC", "Arena-Hard v0.1", "MT-Bench"}
     for model in ("base", "sft", "dpo", "mixture"):
         assert all(published[model, column] is not None for column in columns), model
     for column in columns:
@@ -182,4 +191,5 @@ async def test_the_paper_s_example_ends_in_its_row_of_table_1(tmp_path: Path) ->
         assert column in ended.said
     [grades] = {value for (_, name), value in published.items() if "MT-Bench" in name}
     assert grades == pytest.approx(7.0)
-    assert "AlpacaEval 2 LC" in columns
+    forgetting = [score["model"] for score in summary["scores"] if score["benchmark"] == "gsm8k"]
+    assert {"base", "sft", "dpo"} <= set(forgetting)
