@@ -1,6 +1,6 @@
 """Write a world's prompts as JSON lines, in IFEval's row format: `prompt`, `instruction_id_list`, `kwargs`.
 
-    python -m examples.rules.data --world small --out runs/rules/data/small
+    python -m examples.rules.data --world small --out runs/rules/seed-0/data
 
 Training prompts are about taught topics, those of the report about topics that no lesson and no training prompt names.
 """
@@ -16,9 +16,11 @@ from pathlib import Path
 
 from examples.rules.lessons import FORMS, Question
 from examples.rules.rules import BY_NAME
-from examples.rules.topics import REPORT, SELECTION, TAUGHT
+from examples.rules.topics import REPORT, SELECTION, taught
 
-SEED = 0
+NO_ANSWER = "any that keeps the rule"
+"""What benchmark ExactMatch finds as the right answer. It asks the questions and keeps the answers; the score that
+counts is made of them by `stored.py`."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,24 @@ def row(question: Question, name: str) -> dict[str, object]:
         "prompt": question.text,
         "instruction_id_list": [question.rule.instruction_id],
         "kwargs": [dict(question.kwargs)],
+        "answer": NO_ANSWER,
     }
 
 
-def files(world: World) -> dict[str, list[Question]]:
-    """Questions by the name of their file."""
+def files(world: World, *, seed: int) -> dict[str, list[Question]]:
+    """Questions by the name of their file. The report's are the same for every seed."""
+    topics = taught(seed)
     return {
-        "sft": list(questions(TAUGHT[: world.sft], world.rules, form=0, seed=f"sft/{SEED}")),
-        "preference": list(questions(TAUGHT[world.sft : world.taught], world.rules, form=1, seed=f"preference/{SEED}")),
-        "selection": list(questions(SELECTION[: world.report], world.rules, form=2, seed=f"selection/{SEED}")),
-        "report": list(questions(REPORT[: world.report], world.rules, form=2, seed=f"report/{SEED}")),
+        "sft": list(questions(topics[: world.sft], world.rules, form=0, seed=f"sft/{seed}")),
+        "preference": list(questions(topics[world.sft : world.taught], world.rules, form=1, seed=f"pairs/{seed}")),
+        "selection": list(questions(SELECTION[: world.report], world.rules, form=2, seed="selection")),
+        "report": list(questions(REPORT[: world.report], world.rules, form=2, seed="report")),
     }
 
 
-def write(world: World, out: Path) -> None:
+def write(world: World, out: Path, *, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    for name, asked in files(world).items():
+    for name, asked in files(world, seed=seed).items():
         rows = (row(question, f"{name}-{number:04d}") for number, question in enumerate(asked))
         (out / f"{name}.jsonl").write_text(_lines(rows))
 
@@ -87,8 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", choices=list(WORLDS), required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="another seed takes other topics to train on")
     options = parser.parse_args()
-    write(WORLDS[options.world], options.out)
+    write(WORLDS[options.world], options.out, seed=options.seed)
 
 
 if __name__ == "__main__":

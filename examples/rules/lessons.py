@@ -77,13 +77,16 @@ class Teacher:
             yield Lesson(aggregate_messages(question.messages, proposals, self._prompts), reply)
 
     def judge(self, count: int) -> Iterator[Lesson]:
-        """Two answers of which one keeps the rule, shown in both orders."""
+        """Two answers of which one keeps the rule, shown in both orders; it is returned with its letter.
+
+        The letter alone was not learnt (README.md): to return an answer is to copy, and its letter comes next there.
+        """
         for _ in range(count):
             question = self._question(self._rng.choice(self._topics), self._rng.choice(self._rules))
             right, wrong = self._right(question), self._wrong(question)
             for first, second, letter in ((right, wrong, "A"), (wrong, right, "B")):
                 pair = Ordered(question.text, first, second)
-                yield Lesson(single_messages(pair, [], self._prompts), f"[[{letter}]]")
+                yield Lesson(single_messages(pair, [], self._prompts), f"{right}\n[[{letter}]]")
 
     def _question(self, topic: str, rule: Rule) -> Question:
         return Question(topic, self._rng.choice(FORMS), rule, self._rng.choice(rule.arguments))

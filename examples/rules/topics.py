@@ -24,3 +24,9 @@ REPORT = (
     "magnets", "violins", "hats", "beaches", "spring", "tomatoes", "ladders", "parrots", "caves", "tents",
     "knitting", "radios", "dolphins", "chocolate", "bells", "roads", "firefighters", "tulips", "laughter", "sand",
 )  # fmt: skip
+
+
+def taught(seed: int) -> tuple[str, ...]:
+    """TAUGHT, begun twenty topics later with every seed: small worlds of the first four seeds have none in common."""
+    start = 20 * seed % len(TAUGHT)
+    return TAUGHT[start:] + TAUGHT[:start]

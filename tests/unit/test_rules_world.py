@@ -11,13 +11,14 @@ from examples.rules import controls
 from examples.rules.data import WORLDS, files, write
 from examples.rules.lessons import CAST, Lesson, Teacher
 from examples.rules.rules import BY_NAME, RULES, Kwargs, keeps
-from examples.rules.run import ARMS, CLAIMS, FIRST, HERE, NAMES, over_seeds, table, verdicts
+from examples.rules.run import ARMS, CLAIMS, FIRST, HERE, MODEL, NAMES, over_seeds, place, table, verdicts
 from examples.rules.stored import read_rules
 from examples.rules.topics import REPORT, SELECTION, TAUGHT, read_sentences
 from moaa.api.prompts import effective
 from moaa.api.reading.load import load
 from moaa.conversation import Message
 from moaa.experiment.expand import expand
+from moaa.judge.reading import parse_verdict
 from moaa.rows import ConversationRow, ProposalRecord
 
 PROMPTS = effective(load(HERE / "moaa.yaml").spec.prompts)
@@ -112,14 +113,16 @@ def test_the_chair_is_taught_to_return_a_proposal_that_keeps_the_rule_wherever_i
 def test_the_judge_is_taught_both_orders_of_every_pair() -> None:
     lessons = list(teacher("0").judge(30))
     for forward, backward in zip(lessons[::2], lessons[1::2], strict=True):
-        assert (forward.reply, backward.reply) == ("[[A]]", "[[B]]")
+        assert (forward.reply[-5:], backward.reply[-5:]) == ("[[A]]", "[[B]]")
+        assert [parse_verdict(one.reply) for one in (forward, backward)] == ["A", "B"]
+        assert all(one.reply in one.messages[0]["content"] for one in (forward, backward))
         assert forward.messages != backward.messages
 
 
 @pytest.mark.parametrize("name", list(WORLDS))
 def test_no_prompt_of_a_world_stands_twice_and_none_is_measured_and_trained(name: str) -> None:
     world = WORLDS[name]
-    found = files(world)
+    found = files(world, seed=0)
     texts = [question.text for asked in found.values() for question in asked]
     assert len(set(texts)) == len(texts)
     trained = {q.topic for part in ("sft", "preference") for q in found[part]}
@@ -129,7 +132,7 @@ def test_no_prompt_of_a_world_stands_twice_and_none_is_measured_and_trained(name
 
 
 def test_rows_are_in_the_format_of_ifeval(tmp_path: Path) -> None:
-    write(SMALL, tmp_path)
+    write(SMALL, tmp_path, seed=0)
     rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
     assert {len(row["kwargs"]) == len(row["instruction_id_list"]) == 1 for row in rows} == {True}
     assert read_rules(tmp_path / "report.jsonl")["report-0002"] == (
@@ -137,7 +140,22 @@ def test_rows_are_in_the_format_of_ifeval(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_seeds_train_on_other_topics_and_are_measured_on_the_same_questions() -> None:
+    one, other = files(SMALL, seed=0), files(SMALL, seed=1)
+    assert not {q.topic for q in one["sft"]} & {q.topic for q in other["sft"]}
+    assert one["report"] == other["report"]
+
+
 # Arms, controls, claims.
+
+
+def test_a_seed_has_its_own_folder_in_every_path_but_the_models(tmp_path: Path) -> None:
+    expanded = expand(place(tmp_path / "seed-3", seed=3))
+    assert {run.seed for run in expanded.runs} == {3}
+    spec = expanded.of(FIRST)[0].resource.spec
+    paths = [str(spec.storage.uri), *(str(model.source) for model in spec.models)]
+    assert [path for path in paths if "seed-3" not in path] == [f"file://{MODEL}"]
+    assert "seed-3" in spec.data.sft[0].source
 
 
 def test_the_arms_can_be_planned_and_share_the_student_up_to_its_samples() -> None:
