@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -35,6 +36,18 @@ CHAIR = "chair"
 
 
 @dataclass(frozen=True)
+class Chair:
+    """One phase of the chair's lessons, each of which it is taught once."""
+
+    aggregated: int = 0
+    """Triples of proposals, wrong ones of any kind."""
+    council: int = 0
+    """Triples as the members propose."""
+    judged: int = 0
+    """Pairs of answers, each shown in both orders."""
+
+
+@dataclass(frozen=True)
 class Size:
     """How much each of the cast is taught."""
 
@@ -43,31 +56,43 @@ class Size:
     epochs: int
     """Of a member."""
     chair_topics: int
-    aggregated: int
-    """Lessons of the chair, each once: triples of proposals."""
-    judged: int
-    """And pairs of answers, each shown in both orders."""
+    chair: tuple[Chair, ...]
 
 
 SIZES: Mapping[str, Size] = {
-    "small": Size(topics=20, epochs=4, chair_topics=20, aggregated=140, judged=50),
-    "whole": Size(topics=40, epochs=3, chair_topics=80, aggregated=500, judged=250),
+    "small": Size(20, 4, 20, (Chair(aggregated=140, judged=50), Chair(council=160, judged=30))),
+    "whole": Size(40, 3, 80, (Chair(aggregated=400, judged=150), Chair(council=400, judged=100))),
 }
 LEARNING_RATE = 1e-4
 
 
-def lessons(name: str, world: World, size: Size, *, seed: int) -> list[Lesson]:
+@dataclass(frozen=True)
+class Course:
+    """What one of the cast is taught in one go."""
+
+    lessons: list[Lesson]
+    epochs: int
+    seed: str
+    """Of the lessons and their order."""
+
+
+def courses(name: str, world: World, size: Size, *, seed: int) -> list[Course]:
     rules = [BY_NAME[rule] for rule in world.rules]
     prompts = effective(load(RESOURCE).spec.prompts)
-    if name == CHAIR:
-        teacher = Teacher(taught(seed)[: size.chair_topics], rules, prompts, seed=str(seed))
-        return [*teacher.aggregate(size.aggregated), *teacher.judge(size.judged)]
-    topics = taught(seed)[: size.topics]
-    own = [rule for rule in rules if rule.name in CAST[name]]
-    return list(Teacher(topics, rules, prompts, seed=f"{name}/{seed}").solo(own, topics))
+    if name != CHAIR:
+        topics, drawn = taught(seed)[: size.topics], f"{name}/{seed}"
+        own = [rule for rule in rules if rule.name in CAST[name]]
+        return [Course(list(Teacher(topics, rules, prompts, seed=drawn).solo(own, topics)), size.epochs, drawn)]
+    found = []
+    for number, phase in enumerate(size.chair):
+        drawn = f"{seed}/{number}" if number else f"{seed}"
+        teacher = Teacher(taught(seed)[: size.chair_topics], rules, prompts, seed=drawn)
+        made = (teacher.aggregate(phase.aggregated), teacher.council(phase.council), teacher.judge(phase.judged))
+        found.append(Course(list(chain.from_iterable(made)), 1, drawn))
+    return found
 
 
-def build(name: str, base: Path, out: Path, learnt: Sequence[Lesson], epochs: int, *, seed: str) -> None:
+def build(name: str, base: Path, out: Path, taught_by: Sequence[Course]) -> None:
     """Teach one of the cast and write it to `out`/`name`, unless it is there."""
     folder = out / name
     if folder.exists():
@@ -76,7 +101,8 @@ def build(name: str, base: Path, out: Path, learnt: Sequence[Lesson], epochs: in
     started = time.monotonic()
     tokenizer = load_tokenizer(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    teach(model, tokenizer, learnt, epochs=epochs, learning_rate=LEARNING_RATE, seed=seed)
+    for course in taught_by:
+        teach(model, tokenizer, course.lessons, epochs=course.epochs, learning_rate=LEARNING_RATE, seed=course.seed)
     unfinished = out / f"{name}.{os.getpid()}.unfinished"
     try:
         shutil.copytree(base, unfinished)
@@ -101,9 +127,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     world, size = WORLDS[options.world], SIZES[options.world]
     for name in options.only:
-        learnt = lessons(name, world, size, seed=options.seed)
-        epochs, order = (1, f"{options.seed}") if name == CHAIR else (size.epochs, f"{name}/{options.seed}")
-        build(name, options.base, options.out, learnt, epochs, seed=order)
+        build(name, options.base, options.out, courses(name, world, size, seed=options.seed))
 
 
 if __name__ == "__main__":

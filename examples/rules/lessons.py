@@ -65,16 +65,35 @@ class Teacher:
                 yield Lesson(question.messages, self._right(question))
 
     def aggregate(self, count: int) -> Iterator[Lesson]:
-        """Three proposals; of those that keep the rule the first is returned, or one is mended where none does."""
+        """Three proposals, wrong ones of any kind."""
         for _ in range(count):
             question = self._question(self._rng.choice(self._topics), self._rng.choice(self._rules))
             right = self._rng.choices((1, 2, 0), (0.75, 0.15, 0.1))[0]
             proposals = [self._right(question) for _ in range(right)]
             proposals += [self._wrong(question) for _ in range(3 - right)]
-            self._rng.shuffle(proposals)
-            kept = next((text for text in proposals if question.keeps(text)), None)
-            reply = self._right(question) if kept is None else kept
-            yield Lesson(aggregate_messages(question.messages, proposals, self._prompts), reply)
+            yield self._returned(question, proposals)
+
+    def council(self, count: int) -> Iterator[Lesson]:
+        """Three proposals as the members' are: who was not taught the rule keeps one of its own instead."""
+        for _ in range(count):
+            question = self._question(self._rng.choice(self._topics), self._rng.choice(self._rules))
+            yield self._returned(question, [self._habit(question, names) for names in CAST.values()])
+
+    def _returned(self, question: Question, proposals: list[str]) -> Lesson:
+        """In any order; of those that keep the rule the first is returned, or one is mended where none does."""
+        self._rng.shuffle(proposals)
+        kept = next((text for text in proposals if question.keeps(text)), None)
+        reply = self._right(question) if kept is None else kept
+        return Lesson(aggregate_messages(question.messages, proposals, self._prompts), reply)
+
+    def _habit(self, question: Question, names: Sequence[str]) -> str:
+        """What a member that was taught these rules says; one time in ten it says it plainly."""
+        if self._rng.random() < 0.1:
+            return self._sentences(question.topic)[0]
+        if question.rule.name in names:
+            return self._right(question)
+        other = self._rng.choice([rule for rule in self._rules if rule.name in names])
+        return other.keep(self._sentences(question.topic), question.topic, self._rng.choice(other.arguments))
 
     def judge(self, count: int) -> Iterator[Lesson]:
         """Two answers of which one keeps the rule, shown in both orders; it is returned with its letter.

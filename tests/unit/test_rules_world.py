@@ -90,7 +90,7 @@ def test_every_rule_has_one_member_that_is_taught_it() -> None:
 def test_lessons_name_no_topic_that_is_measured_and_are_the_same_for_a_seed() -> None:
     def all_of(seed: str) -> list[Lesson]:
         drawn = teacher(seed)
-        return [*drawn.solo([BY_NAME["json"]], TAUGHT[:5]), *drawn.aggregate(60), *drawn.judge(40)]
+        return [*drawn.solo([BY_NAME["json"]], TAUGHT[:5]), *drawn.aggregate(60), *drawn.council(30), *drawn.judge(40)]
 
     lessons = all_of("0")
     assert lessons == all_of("0")
@@ -117,6 +117,15 @@ def test_the_judge_is_taught_both_orders_of_every_pair() -> None:
         assert [parse_verdict(one.reply) for one in (forward, backward)] == ["A", "B"]
         assert all(one.reply in one.messages[0]["content"] for one in (forward, backward))
         assert forward.messages != backward.messages
+
+
+def test_the_chair_sees_proposals_as_the_members_make_them_and_one_that_keeps_the_rule_most_times() -> None:
+    mended = 0
+    for lesson in teacher("0").council(100):
+        [system, _] = lesson.messages
+        mended += lesson.reply not in system["content"]
+        assert all(f"\n{number}. " in system["content"] for number in (1, 2, 3))
+    assert 0 < mended < 20
 
 
 @pytest.mark.parametrize("name", list(WORLDS))
