@@ -14,13 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from examples.rules.lessons import FORMS, Question
+from examples.rules.lessons import FORMS, Question, Teacher
 from examples.rules.rules import BY_NAME
 from examples.rules.topics import REPORT, SELECTION, taught
 
 NO_ANSWER = "any that keeps the rule"
 """What benchmark ExactMatch finds as the right answer. It asks the questions and keeps the answers; the score that
 counts is made of them by `stored.py`."""
+
+
+ANCHORS = 48
+UNTAUGHT = 16
+"""Topics with sentences, the last ones of a seed, that are in no lesson of the chair."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,17 @@ def files(world: World, *, seed: int) -> dict[str, list[Question]]:
     }
 
 
+def anchors(world: World, *, seed: int) -> Iterator[dict[str, object]]:
+    """Labelled pairs to measure judges on, about topics of which the chair has no lessons."""
+    rules = [BY_NAME[name] for name in world.rules]
+    teacher = Teacher(taught(seed)[-UNTAUGHT:], rules, {}, seed=f"anchors/{seed}")
+    for number, (question, right, wrong) in enumerate(teacher.pairs(ANCHORS)):
+        yield {"id": f"anchor-{number:02d}", "prompt": question.text, "chosen": right, "rejected": wrong}
+
+
 def write(world: World, out: Path, *, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    (out / "anchors.jsonl").write_text(_lines(anchors(world, seed=seed)))
     for name, asked in files(world, seed=seed).items():
         rows = (row(question, f"{name}-{number:04d}") for number, question in enumerate(asked))
         (out / f"{name}.jsonl").write_text(_lines(rows))

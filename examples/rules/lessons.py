@@ -100,12 +100,16 @@ class Teacher:
 
         The letter alone was not learnt (README.md): to return an answer is to copy, and its letter comes next there.
         """
-        for _ in range(count):
-            question = self._question(self._rng.choice(self._topics), self._rng.choice(self._rules))
-            right, wrong = self._right(question), self._wrong(question)
+        for question, right, wrong in self.pairs(count):
             for first, second, letter in ((right, wrong, "A"), (wrong, right, "B")):
                 pair = Ordered(question.text, first, second)
                 yield Lesson(single_messages(pair, [], self._prompts), f"{right}\n[[{letter}]]")
+
+    def pairs(self, count: int) -> Iterator[tuple[Question, str, str]]:
+        """A question, an answer that keeps its rule, and one that does not."""
+        for _ in range(count):
+            question = self._question(self._rng.choice(self._topics), self._rng.choice(self._rules))
+            yield question, self._right(question), self._wrong(question)
 
     def _question(self, topic: str, rule: Rule) -> Question:
         return Question(topic, self._rng.choice(FORMS), rule, self._rng.choice(rule.arguments))

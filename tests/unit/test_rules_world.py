@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 from examples.rules import controls
+from examples.rules.courses import SIZES
 from examples.rules.data import WORLDS, files, write
 from examples.rules.lessons import CAST, Lesson, Teacher
 from examples.rules.rules import BY_NAME, RULES, Kwargs, keeps
 from examples.rules.run import ARMS, CLAIMS, FIRST, HERE, MODEL, NAMES, over_seeds, place, table, verdicts
 from examples.rules.stored import read_rules
-from examples.rules.topics import REPORT, SELECTION, TAUGHT, read_sentences
+from examples.rules.topics import REPORT, SELECTION, TAUGHT, read_sentences, taught
 from moaa.api.prompts import effective
 from moaa.api.reading.load import load
 from moaa.conversation import Message
@@ -153,6 +154,16 @@ def test_seeds_train_on_other_topics_and_are_measured_on_the_same_questions() ->
     one, other = files(SMALL, seed=0), files(SMALL, seed=1)
     assert not {q.topic for q in one["sft"]} & {q.topic for q in other["sft"]}
     assert one["report"] == other["report"]
+
+
+@pytest.mark.parametrize("name", list(WORLDS))
+def test_judges_are_measured_on_pairs_about_topics_that_the_chair_was_not_taught(name: str, tmp_path: Path) -> None:
+    write(WORLDS[name], tmp_path, seed=1)
+    pairs = [json.loads(line) for line in (tmp_path / "anchors.jsonl").read_text().splitlines()]
+    learnt = set(taught(1)[: SIZES[name].chair_topics])
+    assert {question.topic for question, _, _ in teacher("0").pairs(200)} <= set(TAUGHT[: SMALL.taught])
+    assert len(pairs) >= 40
+    assert not [pair for pair in pairs if any(f"about {topic}." in pair["prompt"] for topic in learnt)]
 
 
 # Arms, controls, claims.
