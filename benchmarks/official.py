@@ -25,11 +25,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from moaa.benchmark.arena_labels import Label, Version
+from moaa.benchmark.mt_bench import REFERENCE_CATEGORIES
 from moaa.evaluate.statistics import Estimate, mean_estimate, paired
 from moaa.scoring.alpaca_eval import Gamed, Known, length_controlled, predicted, score_of, win_rate
-from moaa.scoring.arena_hard import Label, Version, arena_hard
+from moaa.scoring.arena_hard import arena_hard
 from moaa.scoring.length import JUDGE_DEVIATION, Judged, Subject, Taste, lc_estimate
-from moaa.scoring.mt_bench import REFERENCE_CATEGORIES, Grade, mt_bench
+from moaa.scoring.mt_bench import Grade, mt_bench
 from moaa.scoring.reward_bench import reward_bench
 
 VARIABLE = "MOAA_EVAL_DATA"

@@ -104,6 +104,7 @@ def own_answers(document: Document, conversations: Path) -> Document:
     spec["mixture"]["addStudent"] = False
     spec["evaluation"]["members"] = False
     spec.pop("judge")
+    spec.pop("anchors")
     return copy
 
 
@@ -118,6 +119,7 @@ def judged_by(document: Document, name: str, url: str, student: Path) -> Documen
     as_endpoint(judge_model, url)
     spec["models"].append(judge_model)
     spec["judge"] = {"method": "Single", "aggregator": {"model": name, "maxTokens": 8}, "criteria": 0}
+    spec.pop("anchors")  # a coin would not pass, and has to go on here
     spec.pop("mixture")
     spec["data"].pop("sft")
     spec["training"].pop("sft")
@@ -254,6 +256,7 @@ async def ask_aggregator(prompts: list[PromptRow], url: str, resource: MoAA, fil
     """The aggregator's own answers to the prompts, sampled as it is in the mixture, as conversations."""
     assert resource.spec.mixture is not None
     sampling = resource.spec.mixture.aggregator
+    assert sampling is not None
     limit = asyncio.Semaphore(32)
 
     async with aiohttp.ClientSession() as session:

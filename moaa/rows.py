@@ -3,16 +3,18 @@
 | table | stage → stage | columns |
 |---|---|---|
 | `sft-<k>`, `preference-<k>`, `eval-<benchmark>` | stage-data → all | PromptRow |
+| `anchors` | stage-data → anchors | LabelledRow |
 | `dropped` | stage-data → people | DroppedRow |
 | `conversations` | generate → sft | ConversationRow |
 | `samples` | sample → judge | SampleRow |
 | `pairs`, `rankings` | judge → dpo, report | PairRow, RankingRow |
-| `judgements` | judge, evaluate → report | JudgementRow |
+| `judgements` | generate (BestOfN), judge, evaluate, anchors → report | JudgementRow |
+| `verdicts` | anchors → report | AnchorRow |
 | `answers` | evaluate → report | AnswerRow |
 | `scores` | evaluate → promote, report | ScoreRow |
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from moaa.conversation import Message
 
@@ -23,6 +25,41 @@ class PromptRow(TypedDict):
     messages: list[Message]
     answer: str | None
     """Evaluation tables only, None elsewhere: the right answer, or the one that answers are compared with ($given)."""
+    facts: NotRequired[str | None]
+    """Evaluation tables only: JSON of what else a benchmark's files say of the question; its measure owns the shape."""
+
+
+class LabelledRow(TypedDict):
+    """Two answers to one question, and which is better."""
+
+    id: str
+    question_id: str
+    """Rows of one question share it: several answers may be right or wrong."""
+    question: str
+    """The conversation as judges see it (`moaa.judge.prompts.question_text`)."""
+    right: str
+    wrong: str
+    subset: str | None
+
+
+class AnchorRow(TypedDict):
+    """What one judge made of one pair whose better answer is known (`moaa.anchors.pairs.AnchorPair`)."""
+
+    id: str
+    kind: str
+    """`labelled`, or the rule by which the pair was made."""
+    question_id: str
+    subset: str | None
+    judge: str
+    """`moaa.anchors.judges.MeasuredJudge.name`."""
+    score: float | None
+    """Points of the better answer, as `Comparison.score`."""
+    forward: int | None
+    """Outcome when the better answer stood first: 1 if it won."""
+    backward: int | None
+    """The same when it stood second."""
+    longer: int | None
+    """1: the better answer has more characters; 0: the other has; None: both have as many."""
 
 
 class DroppedRow(TypedDict):
@@ -56,20 +93,22 @@ class ConversationRow(TypedDict):
     messages: list[Message]
     """Ends with an assistant turn."""
     proposals: list[ProposalRecord]
-    """What the aggregator read, all turns and layers."""
+    """What the aggregator read, or the judge chose from, all turns and layers."""
     missing: int
     """Proposals that failed: the length of `absent`."""
     absent: list[AbsentProposal]
     """Who failed, and why; with `proposals` all who were asked."""
     shortened: int
     """Proposals cut to fit a reader's context window, counted once a reader."""
+    wrote: list[str] | None
+    """Who wrote each assistant turn; empty where the data gave them, None in rows of an earlier release."""
 
 
 class SampleRow(TypedDict):
     id: str
     messages: list[Message]
     samples: list[str]
-    """Answers of the student to the last user turn, in sample order."""
+    """Answers to the last user turn, in sample order: of the student, or of the mixture (`dpo.samplesFrom`)."""
 
 
 class Comparison(TypedDict):
@@ -108,10 +147,11 @@ class JudgementRow(TypedDict):
 
     id: str
     benchmark: str
-    """Evaluations only, like `model` and `sample`: empty in a judge stage."""
+    """Evaluations only, like `model`: empty in generate and judge stages."""
     model: str
     """Whose answer is the pair's a; its b is the baseline's."""
     sample: int
+    """Of an evaluation; in generate the turn, 0 in a judge stage."""
     a: int
     b: int
     order: str
@@ -123,6 +163,8 @@ class JudgementRow(TypedDict):
     longer: str | None
     probability: float | None
     mass: float | None
+    label: NotRequired[str | None]
+    """Missing in rows of an earlier release."""
 
 
 class PairRow(TypedDict):
@@ -163,3 +205,5 @@ class ScoreRow(TypedDict):
     """Part of the samples that refuse (`moaa.benchmark.style`); None in rows of an earlier release."""
     repeated: float | None
     """Mean repetition of the samples; None as above."""
+    detail: NotRequired[str | None]
+    """JSON: a list with what the measure notes of each sample beside its score (`Scored.detail`); None: nothing."""

@@ -11,6 +11,16 @@ def asked(**endpoint: Any) -> dict[str, Any]:
     return {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m", **endpoint}}
 
 
+ARENA_HARD: dict[str, Any] = {
+    "name": "x",
+    "type": "ArenaHard",
+    "source": "file:///x.jsonl",
+    "version": "v0.1",
+    "answers": {"source": "file:///a.jsonl"},
+    "judgeModel": {"model": "a"},
+}
+MT_BENCH: dict[str, Any] = {"name": "x", "type": "MtBench", "source": "file:///x.jsonl", "judgeModel": {"model": "a"}}
+
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     # the envelope
     "api version": ({"apiVersion": "moaa.dev/v1"}, "apiVersion", "did you mean moaa.dev/v1alpha1?"),
@@ -88,7 +98,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "mean maxTokens?",
     ),
     "misspelt field": ({"spec__mixture__minProposal": 1}, "spec.mixture.minProposal", "did you mean minProposals?"),
-    "field elsewhere": ({"spec__mixture__epochs": 1}, "spec.mixture.epochs", "fields here: layers"),
+    "field elsewhere": ({"spec__mixture__epochs": 1}, "spec.mixture.epochs", "fields here: method, layers"),
     "field of the other benchmark": (
         {"spec__evaluation__selection__0__answer": 1},
         "spec.evaluation.selection[0].answer",
@@ -209,7 +219,62 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "is not declared in spec.models",
     ),
     "student as judge": ({"spec__judge__aggregator__model": "$student"}, "spec.judge", "allowStudent: true"),
-    "no layers": ({"spec__mixture__layers": []}, "spec.mixture.layers", "at least 1 must be there"),
+    "no layers": ({"spec__mixture__layers": []}, "spec.mixture", "method Mixture needs layers with proposers"),
+    "layers of one teacher": ({"spec__mixture__method": "Single"}, "spec.mixture", "method Single has no layers"),
+    "a draw from two layers": (
+        {"spec__mixture": {"method": "Random", "layers": [{"proposers": [{"model": "a"}]}] * 2}},
+        "spec.mixture",
+        "method Random has one layer, not 2",
+    ),
+    "no aggregator": ({"spec__mixture__aggregator": None}, "spec.mixture", "method Mixture needs an aggregator"),
+    "an aggregator of combined answers": (
+        {"spec__mixture__method": "Combined"},
+        "spec.mixture",
+        "method Combined has no aggregator",
+    ),
+    "nobody to join": (
+        {"spec__mixture": {"method": "Single", "aggregator": {"model": "a"}, "addStudent": True}},
+        "spec.mixture",
+        "so addStudent has none to join",
+    ),
+    "samples of no mixture": (
+        {
+            "spec__training__dpo__samplesFrom": "Mixture",
+            "spec__mixture": None,
+            "spec__data__sft": None,
+            "spec__training__sft": None,
+        },
+        "spec.training.dpo.samplesFrom",
+        "Mixture needs spec.mixture",
+    ),
+    "pairs of one answer": (
+        {
+            "spec__training__dpo__samplesFrom": "Mixture",
+            "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]},
+        },
+        "spec.training.dpo.samplesFrom",
+        "has one answer, and pairs need two",
+    ),
+    "an average that nothing measures": (
+        {"spec__training__average": "0.5", "spec__evaluation": {}},
+        "spec.training.average",
+        "needs a benchmark in evaluation.selection",
+    ),
+    "the best of one": (
+        {"spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a"}]}]}},
+        "spec.mixture",
+        "layers[0] gives 1; add proposers or samples",
+    ),
+    "the best without a judge": (
+        {
+            "spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]},
+            "spec__judge": None,
+            "spec__training__dpo": None,
+            "spec__data__preference": None,
+        },
+        "spec.judge",
+        "is required: mixture.method BestOfN",
+    ),
     "too few proposals": ({"spec__mixture__minProposals": 3}, "spec.mixture", "more than layers[0] can give (2)"),
     "student twice": (
         {"spec__mixture__addStudent": True, "spec__mixture__layers__0__proposers__0__model": "$student"},
@@ -217,6 +282,22 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "keep one of the two",
     ),
     "no mixture": ({"spec__mixture": None}, "spec.mixture", "is required: spec.data.sft[0]"),
+    "anchors and no judge": (
+        {
+            "spec__anchors": {},
+            "spec__training": {"sft": {}},
+            "spec__data__preference": None,
+            "spec__evaluation": None,
+        },
+        "spec.anchors",
+        "nothing is judged",
+    ),
+    "no judge passes a floor of one": ({"spec__anchors": {"floor": "1"}}, "spec.anchors.floor", "must be less than 1"),
+    "labelled pairs at a model's address": (
+        {"spec__anchors": {"source": {"source": "hf://owner/name"}}},
+        "spec.anchors.source.source",
+        "must be hf://datasets/owner/name",
+    ),
     "no judge": ({"spec__judge": None}, "spec.judge", "is required: training.dpo needs pairs"),
     "even panel": (
         {"spec__judge": {"method": "Panel", "judges": [{"model": "a"}, {"model": "b"}]}},
@@ -250,7 +331,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.prompts",
         "{proposal} is not a placeholder",
     ),
+    "unknown placeholder of AlpacaEval": (
+        {"spec__prompts": {"alpacaEval": "{question} {answer_a} {answer_b} {criteria}"}},
+        "spec.prompts",
+        "",
+    ),
+    "missing placeholder of AlpacaEval": (
+        {"spec__prompts": {"alpacaEval": "{question} {answer_a}"}},
+        "spec.prompts",
+        "is missing",
+    ),
     "missing placeholder": ({"spec__prompts": {"judge": "{question}"}}, "spec.prompts", "is missing"),
+    **{
+        f"a template without its placeholders: {name}": (
+            {"spec__prompts": {name: "Decide."}},
+            "spec.prompts",
+            f"{name}: {{{hole}}} is missing",
+        )
+        for name, hole in {
+            "arenaHard": "answer_a",
+            "exchange": "answer",
+            "expected": "text",
+            "grade": "conversation",
+            "gradeReference": "conversation",
+        }.items()
+    },
     # data
     "no rows for sft": ({"spec__data__sft": []}, "spec.data.sft", "training.sft needs prompts"),
     "no rows for dpo": ({"spec__data__preference": []}, "spec.data.preference", "training.dpo needs prompts"),
@@ -394,7 +499,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "benchmark without type": (
         {"spec__evaluation__report": [{"name": "x", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].type",
-        "write one of: ExactMatch, Pairwise",
+        "write one of: ExactMatch, Pairwise, AlpacaEval, ArenaHard, MtBench",
     ),
     "benchmark of a wrong type": (
         {"spec__evaluation__report": [{"name": "x", "type": "ExactMach", "source": "file:///x.json"}]},
@@ -405,6 +510,74 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec__evaluation__report": [{"name": "x", "type": "Pairwise", "source": "file:///x.json"}]},
         "spec.evaluation.report[0].judge",
         "is required",
+    ),
+    "AlpacaEval without judge": (
+        {"spec__evaluation__report": [{"name": "x", "type": "AlpacaEval", "source": "file:///x.json"}]},
+        "spec.evaluation.report[0].judgeModel",
+        "is required",
+    ),
+    "AlpacaEval judged by the student": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "AlpacaEval", "source": "file:///x.json", "judgeModel": {"model": "$student"}}
+            ]
+        },
+        "spec.evaluation.report[0].judgeModel.model",
+        "",
+    ),
+    "AlpacaEval judged by nobody": (
+        {
+            "spec__evaluation__report": [
+                {"name": "x", "type": "AlpacaEval", "source": "file:///x.json", "judgeModel": {"model": "z"}}
+            ]
+        },
+        "spec.evaluation.report[0].judgeModel.model",
+        "is not declared",
+    ),
+    "AlpacaEval with a relative file": (
+        {
+            "spec__evaluation__report": [
+                {
+                    "name": "x",
+                    "type": "AlpacaEval",
+                    "source": "file:///x.json",
+                    "judgeModel": {"model": "a"},
+                    "known": {"source": "file://x.csv"},
+                }
+            ]
+        },
+        "spec.evaluation.report[0].known.source",
+        "must be an absolute path",
+    ),
+    **{
+        f"{kind} without {lacks}": (
+            {"spec__evaluation__report": [{name: value for name, value in whole.items() if name != lacks}]},
+            f"spec.evaluation.report[0].{lacks}",
+            "is required",
+        )
+        for whole in (ARENA_HARD, MT_BENCH)
+        for kind in [str(whole["type"])]
+        for lacks in {"ArenaHard": ("version", "answers", "judgeModel"), "MtBench": ("judgeModel",)}[kind]
+    },
+    "Arena-Hard of another version": (
+        {"spec__evaluation__report": [ARENA_HARD | {"version": "v1"}]},
+        "spec.evaluation.report[0].version",
+        "did you mean v0.1?",
+    ),
+    "Arena-Hard judged by nobody": (
+        {"spec__evaluation__report": [ARENA_HARD | {"judgeModel": {"model": "z"}}]},
+        "spec.evaluation.report[0].judgeModel.model",
+        "is not declared",
+    ),
+    "MT-Bench whose judge has no room": (
+        {"spec__evaluation__report": [MT_BENCH | {"judgeModel": {"model": "a", "maxTokens": 9000}}]},
+        "spec.evaluation.report[0].judgeModel.maxTokens",
+        "leave no room for the prompt",
+    ),
+    "MT-Bench with references in a relative file": (
+        {"spec__evaluation__report": [MT_BENCH | {"answers": {"source": "file://x.jsonl"}}]},
+        "spec.evaluation.report[0].answers.source",
+        "must be an absolute path",
     ),
     "gain in percent": (
         {"spec__evaluation__gate": {"minGain": "2"}},

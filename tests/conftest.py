@@ -4,6 +4,7 @@ A search that finds something new belongs into a soak or a developer's hands (`H
 a change and its landing.
 """
 
+import gc
 import os
 
 import pytest
@@ -17,3 +18,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--operator-kills", type=int, default=5, help="how often the operator is killed in a test of it")
     parser.addoption("--operator-storms", type=int, default=1, help="how many storms of each kind the operator sees")
+
+
+def pytest_collection_finish() -> None:
+    """Modules stay until the end. A collector that walks them again and again takes a tenth of the tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)

@@ -12,7 +12,7 @@ from jsonschema import Draft4Validator
 
 from moaa.api.crd.definition import crd
 from moaa.api.reading.yaml_text import Path, path_text
-from tests.cel import CelError, evaluate
+from tests.cel import CelError, activation, evaluate
 
 Schema = dict[str, Any]
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -154,12 +154,13 @@ def _doubles(value: object, schema: Schema, path: Path) -> Iterator[Refusal]:
 
 def broken(value: Any, old: Any, schema: Schema, path: Path = ()) -> Iterator[Refusal]:
     """Rules that do not hold, here and below. A rule about a change runs only where there was something before."""
+    names = activation(self=value, oldSelf=old) if RULES in schema else None
     for rule in schema.get(RULES, []):
         changes = "oldSelf" in rule["rule"]
         if changes and old is None:
             continue
         try:
-            if evaluate(rule["rule"], {"self": value, "oldSelf": old}):
+            if evaluate(rule["rule"], names):
                 continue
             message = rule["message"]
         except CelError as error:

@@ -167,11 +167,22 @@ SFT_SOURCE = st.fixed_dictionaries(
 )
 SAMPLING = st.fixed_dictionaries({}, optional={"maxTokens": WINDOWS})
 _BENCHMARK = {"name": st.sampled_from(["held", "x", "y"]), "source": URIS}
-BENCHMARK = st.fixed_dictionaries(
-    {**_BENCHMARK, "type": st.just("ExactMatch")}, optional={**SOURCE_FIELDS, "sampling": SAMPLING}
-) | st.fixed_dictionaries(
-    {**_BENCHMARK, "type": st.just("Pairwise"), "judge": JUDGES},
-    optional={**SOURCE_FIELDS, "sampling": SAMPLING, "baseline": st.sampled_from(["$base", "a", "zz"])},
+BENCHMARK = (
+    st.fixed_dictionaries(
+        {**_BENCHMARK, "type": st.just("ExactMatch")}, optional={**SOURCE_FIELDS, "sampling": SAMPLING}
+    )
+    | st.fixed_dictionaries(
+        {**_BENCHMARK, "type": st.just("Pairwise"), "judge": JUDGES},
+        optional={**SOURCE_FIELDS, "sampling": SAMPLING, "baseline": st.sampled_from(["$base", "a", "zz"])},
+    )
+    | st.fixed_dictionaries(
+        {
+            **_BENCHMARK,
+            "type": st.just("AlpacaEval"),
+            "judgeModel": st.fixed_dictionaries({"model": st.sampled_from(["a", "zz", "$student"])}),
+        },
+        optional={**SOURCE_FIELDS, "sampling": SAMPLING, "known": SOURCE, "bothOrders": st.booleans()},
+    )
 )
 OPTIMIZATION = {
     "batchSize": st.integers(1, 12),

@@ -102,15 +102,33 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "room: dpo": (r"^spec\.training\.dpo.*no room for the prompt", r"^spec\.training\.dpo.*no room for the prompt"),
     "room: selection": (r"^spec\.evaluation\.selection.*no room", r"^spec\.evaluation\.selection: .*no room"),
     "room: report": (r"^spec\.evaluation\.report.*no room", r"^spec\.evaluation\.report: .*no room"),
+    "mixture: layers": ("needs layers with proposers", "this method needs layers with proposers"),
+    "mixture: no layers": ("method Single has no layers", "method Single has no layers"),
+    "mixture: one layer": (r"method \w+ has one layer, not", "layers has one entry with this method"),
+    "mixture: aggregator": ("needs an aggregator, the model that writes", "need an aggregator to write the answer"),
+    "mixture: no aggregator": (r"^spec\.mixture: method \w+ has no aggregator", "this method has no aggregator"),
+    "mixture: nobody to join": ("so addStudent has none to join", "so addStudent has none to join"),
+    "mixture: something to choose": ("chooses among answers, and", "chooses among answers, and"),
+    "mixture: judge": (r"^spec\.judge: is required: mixture\.method", r"judge is required: mixture\.method"),
+    "average is measured": (r"average: .*needs a benchmark in evaluation", "average needs a benchmark in evaluation"),
+    "off-policy pairs: of a mixture": (
+        r"samplesFrom: Mixture needs spec\.mixture",
+        r"samplesFrom Mixture needs spec\.mixture",
+    ),
+    "off-policy pairs: two": ("has one answer, and pairs need two", "has one answer, and pairs need two"),
     "enough proposals": (r"minProposals \d+ is more than layers", "minProposals is more than a layer can give"),
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),
     "mixture is there": (r"^spec\.mixture: is required", "mixture is required"),
-    "judge is there": (r"^spec\.judge: is required", "judge is required"),
+    "judge is there": (r"^spec\.judge: is required: training", "judge is required: training"),
+    "anchors have judges": (
+        r"^spec\.anchors: measures judges, and nothing",
+        r"^spec\.anchors: anchors measures judges, and nothing",
+    ),
     "judges: some": ("needs at least one entry in judges", "need judges; add one"),
     "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
     "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),
     "judges: odd": ("needs an odd number of judges", "needs an odd number of judges"),
-    "aggregator: one": ("needs an aggregator", "need an aggregator"),
+    "aggregator: one": ("needs an aggregator, the model that gives", "need an aggregator; add one"),
     "aggregator: none": ("method Panel has no aggregator", "method Panel has no aggregator"),
     "criteria: enough": (r"criteria \d+ is more than the", "criteria is more than there are criteriaChoices"),
     "criteria: names": (
@@ -119,7 +137,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     ),
     "student judges": ("would judge its own training", "would judge its own training"),
     **{
-        f"prompts: {name}": (rf"^spec\.prompts: {alias}: ", rf"^spec\.prompts\.{alias}: {alias} (holds|lacks)")
+        f"prompts: {name}": (rf"^spec\.prompts: {alias}: ", rf"^spec\.prompts\.{alias}: {alias} must hold")
         for name in PLACEHOLDERS
         for alias in [Prompts.model_fields[name].alias or name]
     },

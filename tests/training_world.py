@@ -83,7 +83,17 @@ def conversations(count: int) -> list[dict[str, Any]]:
         if i % 4 == 0:
             other = ALPHABET[(i + 7) % 26]
             messages += [{"role": "user", "content": f"say {other}"}, {"role": "assistant", "content": other * 3}]
-        rows.append({"id": f"c{i}", "messages": messages, "proposals": [], "missing": 0, "absent": [], "shortened": 0})
+        rows.append(
+            {
+                "id": f"c{i}",
+                "messages": messages,
+                "proposals": [],
+                "missing": 0,
+                "absent": [],
+                "shortened": 0,
+                "wrote": [],
+            }
+        )
     return rows
 
 

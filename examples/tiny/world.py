@@ -18,6 +18,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -159,8 +160,25 @@ FILES = (
 )
 
 
+ANCHORS = 48
+
+
+def anchor_lines() -> Iterator[str]:
+    """Labelled pairs to measure judges on: operands of the preference split that its file does not have. The wrong
+    answer is in turn a slip, too long, and too short, so that length tells nothing."""
+    asked = {question.operand for question in distinct_questions("preference", 720, seed=0)}
+    questions = (q for q in distinct_questions("preference", 1000, seed=1) if q.operand not in asked)
+    for index, question in enumerate(islice(questions, ANCHORS)):
+        right = question.gold_answer
+        wrongs = [question.answer("slip"), question.answer("long"), right[:-1]]
+        turned = wrongs[index // len(OPERATIONS) % 3 :] + wrongs
+        wrong = next(text for text in turned if text != right)
+        yield json.dumps({"id": f"anchor-{index:02d}", "prompt": question.text, "chosen": right, "rejected": wrong})
+
+
 def write_files(folder: Path) -> None:
-    """Write every question file; the same bytes each time."""
+    """Write every question file, and the labelled pairs; the same bytes each time."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in FILES:
         (folder / f"{file.split}.jsonl").write_text("".join(f"{line}\n" for line in file.lines()), encoding="utf-8")
+    (folder / "anchors.jsonl").write_text("".join(f"{line}\n" for line in anchor_lines()), encoding="utf-8")

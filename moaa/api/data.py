@@ -30,14 +30,8 @@ class Columns(Spec):
     """Columns to read as if they were not there."""
 
 
-class DataSource(Spec):
-    """One data set: hf://datasets/owner/name, s3://bucket/key or file:///path; .jsonl, .json, .csv or .tsv (also with
-    .gz, .bz2 or .zst), .parquet or .arrow; or a folder of one of these, ending with /.
-
-    Columns understood by name: `messages`, `conversations`, `conversation`; `prompt`; `instruction`, `question`, with
-    `input` or `context`; `turns`; `text`; answers in `response`, `completion`, `output`, `answer`, `chosen`; `system`,
-    `system_prompt`.
-    """
+class FileSource(Spec):
+    """One file or data set: hf://datasets/owner/name, s3://bucket/key or file:///path."""
 
     source: DataUri
     split: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "train"
@@ -46,6 +40,17 @@ class DataSource(Spec):
     """Branch, tag or commit; None: pinned at the first run."""
     token_secret: SecretKey | None = None
     """Hub token of a gated hf:// data set."""
+
+
+class DataSource(FileSource):
+    """One data set: hf://datasets/owner/name, s3://bucket/key or file:///path; .jsonl, .json, .csv or .tsv (also with
+    .gz, .bz2 or .zst), .parquet or .arrow; or a folder of one of these, ending with /.
+
+    Columns understood by name: `messages`, `conversations`, `conversation`; `prompt`; `instruction`, `question`, with
+    `input` or `context`; `turns`; `text`; answers in `response`, `completion`, `output`, `answer`, `chosen`; `system`,
+    `system_prompt`.
+    """
+
     limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Rows an iteration takes, the next ones in the next. None: all, for one iteration only."""
     columns: Columns = Columns()

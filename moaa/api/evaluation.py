@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from moaa.api.base import ModelName, NonNegative, Number, Spec
-from moaa.api.data import DataSource
-from moaa.api.mixture import FinalSampling, Judge
+from moaa.api.data import DataSource, FileSource
+from moaa.api.mixture import BenchmarkJudge, FinalSampling, Judge
+from moaa.api.prompts import Template
 
+QuestionCategory = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 BenchmarkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=32)]
 
 
@@ -20,6 +22,7 @@ class Benchmark(DataSource):
     sampling: FinalSampling = FinalSampling(temperature=Decimal(0), max_tokens=2048)
     samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Answers a prompt; the row's score is their mean."""
+    type: str
 
 
 class ExactMatch(Benchmark):
@@ -37,7 +40,62 @@ class Pairwise(Benchmark):
     judge: Judge
 
 
-AnyBenchmark = Annotated[ExactMatch | Pairwise, Field(discriminator="type")]
+class AlpacaEval(Benchmark):
+    """AlpacaEval 2: win rate against fixed answers. `source`: the baseline's outputs, with columns `instruction` and
+    `output`, in AlpacaEval's order."""
+
+    type: Literal["AlpacaEval"]
+    judge_model: BenchmarkJudge
+    """AlpacaEval: weighs the two answers by the log-probabilities of one token."""
+    known: FileSource | None = None
+    """AlpacaEval's df_gamed.csv (hf://datasets/tatsu-lab/alpaca_eval, split df_gamed): its length-controlled win rate
+    needs it, and holds for the official questions, baseline and judge only."""
+    both_orders: bool = False
+    """Ask for each pair in both orders. False: in one, which follows from the question, as published."""
+
+
+class ArenaHard(Benchmark):
+    """Arena-Hard: win rate against fixed answers, judged in two games with five labels. `source`: its question.jsonl.
+    As published: maxTokens 4096 for answers and judge."""
+
+    type: Literal["ArenaHard"]
+    version: Literal["v0.1", "v2.0"]
+    """Whose rules for labels. v0.1: a judge that stops without one is asked to go on; two different ones are none; a
+    game without one is left out. v2.0: the last one counts; a question with a game without one is left out."""
+    category: QuestionCategory | None = None
+    """Ask questions of this category only: v2.0 has two, each with a baseline of its own. None: all."""
+    answers: FileSource
+    """The baseline's answers, a file of model_answer; with MtBench the references, reference_answer/gpt-4.jsonl, which
+    questions of math, reasoning and coding need. Joined by uid or question_id."""
+    judge_model: BenchmarkJudge
+    judge_system: Template | None = None
+    """System message of the judge, such as the published one; None: none."""
+
+
+class MtBench(Benchmark):
+    """MT-Bench: every turn graded from 1 to 10; the score is a tenth of the mean. `source`: its question.jsonl. As
+    published: maxTokens 1024 and whenCut Use for answers."""
+
+    type: Literal["MtBench"]
+    answers: FileSource | None = None
+    by_category: bool = True
+    """Ask for answers at temperature 0 in extraction, math, coding and reasoning, 0.1 in stem and humanities, else 0.7,
+    as published. False: at `sampling.temperature`."""
+    judge_model: BenchmarkJudge
+    judge_system: Template | None = None
+
+
+AnyBenchmark = Annotated[ExactMatch | Pairwise | AlpacaEval | ArenaHard | MtBench, Field(discriminator="type")]
+
+
+def further_files(benchmark: Benchmark) -> dict[str, FileSource]:
+    """What a benchmark reads beside its questions, by the field's name in the resource."""
+    found = {info.alias or name: getattr(benchmark, name) for name, info in type(benchmark).model_fields.items()}
+    return {name: value for name, value in found.items() if isinstance(value, FileSource)}
+
+
+FURTHER_FILES = ("known", "answers")
+"""Names of all fields that `further_files` finds; a test compares them with the classes."""
 
 
 MIN_QUESTIONS = 20

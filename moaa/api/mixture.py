@@ -29,7 +29,8 @@ class Sampling(Spec):
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """Most completion tokens of one answer, thoughts included."""
     when_cut: WhenCut = WhenCut.USE
-    """Use: readers see a cut proposal, marked as cut. Fail: it is left out."""
+    """Use: readers see a cut proposal, marked as cut. Fail: it is left out, as is every cut answer that would itself be
+    taught (method Random, BestOfN, Combined)."""
 
 
 class FinalSampling(Sampling):
@@ -59,18 +60,72 @@ class Layer(Spec):
     proposers: Annotated[list[Proposer], Field(min_length=1, max_length=32)]
 
 
-class Mixture(Spec):
-    """A Mixture of Agents: layers of proposers and one aggregator (paper §3.1)."""
+class MixtureMethod(StrEnum):
+    """How a prompt gets its answer."""
 
-    layers: Annotated[list[Layer], Field(min_length=1, max_length=8)]
-    """The paper's two layers are one entry here plus the aggregator."""
-    aggregator: Aggregator
+    MIXTURE = "Mixture"
+    """Proposers answer, the aggregator writes one answer from theirs (paper §3.1)."""
+    SINGLE = "Single"
+    """The aggregator alone answers: one teacher (paper Figure 4)."""
+    RANDOM = "Random"
+    """One of the proposers' answers, drawn for each prompt by the run's seed (paper Table 3)."""
+    BEST_OF_N = "BestOfN"
+    """The best of the proposers' answers, as spec.judge ranks them, turn by turn (paper Table 3)."""
+    COMBINED = "Combined"
+    """Every proposer's answer, each a row of its own (paper Table 3)."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What belongs to a mixture of one method."""
+
+    most_layers: int
+    """At least one, unless this is 0."""
+    has_aggregator: bool
+    least_answers: int = 1
+    """Of the first layer's proposers."""
+    has_judge: bool = False
+    """spec.judge decides, so there is one."""
+
+
+MOST_LAYERS = 8
+
+
+def parts_of(method: MixtureMethod) -> Parts:
+    """What `moaa validate` and the CRD's rules ask of a mixture with this method."""
+    match method:
+        case MixtureMethod.MIXTURE:
+            return Parts(MOST_LAYERS, has_aggregator=True)
+        case MixtureMethod.SINGLE:
+            return Parts(0, has_aggregator=True)
+        case MixtureMethod.RANDOM | MixtureMethod.COMBINED:
+            return Parts(1, has_aggregator=False)
+        case MixtureMethod.BEST_OF_N:
+            return Parts(1, has_aggregator=False, least_answers=2, has_judge=True)
+        case _:
+            assert_never(method)
+
+
+class Mixture(Spec):
+    """Who answers the prompts: layers of proposers and one aggregator (paper §3.1), or less by another method."""
+
+    method: MixtureMethod = MixtureMethod.MIXTURE
+    layers: Annotated[list[Layer], Field(max_length=MOST_LAYERS)] = []
+    """The paper's two layers are one entry here plus the aggregator. Single has none; Random, BestOfN and Combined have
+    one."""
+    aggregator: Aggregator | None = None
+    """Writes the answer; Mixture and Single have one."""
     min_proposals: Annotated[int, Field(ge=1, le=64)] = 1
-    """A row with fewer usable proposals in a layer fails; else it goes on."""
+    """A row with fewer usable proposals in a layer fails; else it goes on. Read by Mixture and BestOfN."""
     add_student: bool = False
     """From iteration 2 on the last promoted student joins the first layer."""
     student_sampling: Sampling = Sampling()
     """How the student is asked when addStudent is set."""
+
+    @property
+    def proposers(self) -> list[Proposer]:
+        """Of all layers, in order."""
+        return [proposer for layer in self.layers for proposer in layer.proposers]
 
 
 class JudgeMethod(StrEnum):
@@ -125,6 +180,12 @@ class JudgeModel(Spec):
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """A cut verdict never counts."""
+
+
+class BenchmarkJudge(JudgeModel):
+    """A model that scores a benchmark of the field by itself. It cannot be the student."""
+
+    model: ModelName
 
 
 class Criterion(Spec):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from moaa.api.addresses import ServerUrl, StoreUri
+from moaa.api.anchors import Anchors
 from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
 from moaa.api.data import Data
 from moaa.api.evaluation import Evaluation
@@ -104,6 +105,8 @@ class MoAASpec(Spec):
     """Needed where answers come from the mixture."""
     judge: Judge | None = None
     """Needed for dpo."""
+    anchors: Anchors | None = None
+    """Unset: judges are not measured."""
     data: Data
     training: Training
     evaluation: Evaluation = Evaluation()

@@ -78,9 +78,20 @@ class PreferenceLoss(StrEnum):
     """Chosen answers become likelier and rejected ones less likely, each by itself (arXiv 2408.06266)."""
 
 
-class Dpo(Optimization):
-    """Preference optimisation on pairs from the student's own samples."""
+class SamplesFrom(StrEnum):
+    """Whose answers become pairs."""
 
+    STUDENT = "Student"
+    """The student's that DPO starts from: on-policy, as in the paper (default)."""
+    MIXTURE = "Mixture"
+    """spec.mixture's: off-policy (paper App. J). By method Combined those of its proposers, once each."""
+
+
+class Dpo(Optimization):
+    """Preference optimisation on pairs of answers to one prompt."""
+
+    samples_from: SamplesFrom = SamplesFrom.STUDENT
+    """Mixture: it answers as it does for SFT; temperature, topP, maxTokens and whenCut here have no effect then."""
     samples: Annotated[int, Field(ge=2, le=64)] = 5
     """Answers sampled for each prompt (§4.1)."""
     temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
@@ -119,3 +130,6 @@ class Training(Spec):
     where the student's chat template lets it think as it is served, say it, or turn that off in chatTemplateArgs."""
     sft: Sft | None = None
     dpo: Dpo | None = None
+    average: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
+    """Share of the trained weights in one candidate more, for instance "0.5"; the rest is the weights of the student
+    before. The gate decides (arXiv 2109.01903). None: no such candidate."""

@@ -46,6 +46,11 @@ class Choice:
     """Asks for the letter as a further user turn, where a server cannot go on in mid-reply."""
     letters: tuple[str, ...]
 
+    @property
+    def is_begun(self) -> bool:
+        """False: the letter is all that the prompt asks for, and is the reply's first token."""
+        return bool(self.said or self.opening)
+
 
 @dataclass(frozen=True)
 class Letters:

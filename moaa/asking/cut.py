@@ -23,6 +23,21 @@ def unless_cut(reply: Reply, sampling: Sampling | FinalSampling, *, model: str) 
     return reply
 
 
+def whole(reply: Reply, max_tokens: int, *, model: str) -> Reply:
+    """The reply, unless it is cut: of an answer that is taught as it is.
+
+    Raises:
+        CallError: `cut-answer`.
+    """
+    if reply.is_cut:
+        raise CallError(
+            Reason.CUT_ANSWER,
+            f"model {model!r}: the answer ended at its limit of tokens ({reply.completion_tokens}; maxTokens "
+            f"{max_tokens}), and nothing cut is taught; raise maxTokens",
+        )
+    return reply
+
+
 def shown(reply: Reply) -> str:
     """The text for another model to read. A cut one says so at its end."""
     return reply.text + ENDED_MARK if reply.is_cut else reply.text

@@ -3,11 +3,12 @@
 `moaa.benchmark.measures.measure_of` gives the measure of a declared benchmark. One file a benchmark.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from moaa.api.mixture import Judge
+from moaa.api.mixture import Judge, JudgeModel
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.conversation import Conversation
@@ -17,6 +18,8 @@ from moaa.rows import PromptRow
 
 NO_VERDICT = "no-verdict"
 """Reason of a row whose judge gave no readable verdict; never a score."""
+SHOWN_CHARACTERS = 160
+"""How much of a judge's reply an error shows."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Scored:
     """What judges said; empty where none was asked."""
     baseline_length: int | None = None
     """Characters of the last answer of what it was compared with; None where answers stand alone."""
+    detail: Mapping[str, object] | None = None
+    """What else the benchmark's figures rest on (`moaa.scoring.figures`), as JSON. The measure's module says what."""
 
 
 class NoVerdict(CallError):
@@ -35,6 +40,27 @@ class NoVerdict(CallError):
     def __init__(self, message: str, *, said: tuple[Judgement, ...]) -> None:
         self.said = said
         super().__init__(NO_VERDICT, message)
+
+
+def reasons(said: Sequence[Judgement]) -> str:
+    """Why there is no verdict, with the end of the first reply that could not be read."""
+    failed = [one for one in said if one.failure]
+    counts = Counter(f"{one.judge} ({one.role}) {one.failure}" for one in failed)
+    told = ", ".join(f"{what}: {count}" for what, count in sorted(counts.items()))
+    words = next((one.text for one in failed if one.text), "")
+    return f"{told}; it said {_ending(words)}" if words else told
+
+
+def _ending(text: str) -> str:
+    """The last SHOWN_CHARACTERS of a text on one line: a verdict stands at its end."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= SHOWN_CHARACTERS else f"…{line[-SHOWN_CHARACTERS:]}")
+
+
+def decider(judge: Judge) -> JudgeModel:
+    """The one model of a judge that is made of a benchmark's `judgeModel`."""
+    assert judge.aggregator is not None, "made of judgeModel"
+    return judge.aggregator
 
 
 class Measure(Protocol):

@@ -1,6 +1,5 @@
 """The Pairwise benchmark: the win rate against a baseline's answers, judged in both orders."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,16 +7,12 @@ from moaa.api.evaluation import Pairwise
 from moaa.api.mixture import Judge
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load, written
-from moaa.benchmark.measure import NoVerdict, Scored
+from moaa.benchmark.measure import NoVerdict, Scored, reasons
 from moaa.conversation import Conversation, Message
-from moaa.judge.method import Compared
 from moaa.judge.methods import method_of
 from moaa.judge.prompts import exchange
 from moaa.mixture.alone import answer_alone
 from moaa.rows import PromptRow
-
-SHOWN_CHARACTERS = 160
-"""How much of a judge's reply an error shows."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,8 @@ class PairwiseMeasure:
         won = compared.comparison["score"]
         if won is None:
             against = self.yardstick or "the row's own answer"
-            raise NoVerdict(f"row {row['id']}: no verdict against {against}: {_reasons(compared)}", said=compared.said)
+            told = reasons(compared.said)
+            raise NoVerdict(f"row {row['id']}: no verdict against {against}: {told}", said=compared.said)
         return Scored(won, compared.said, baseline_length=length)
 
     async def _baseline(self, row: PromptRow, asker: Asker) -> Conversation:
@@ -64,18 +60,3 @@ class PairwiseMeasure:
             return await answer_alone(row["messages"], self.yardstick, self.benchmark.sampling, asker)
         assert row["answer"] is not None, f"row {row['id']}: stage-data refuses rows without an answer"
         return [*row["messages"], Message(role="assistant", content=row["answer"])]
-
-
-def _reasons(compared: Compared) -> str:
-    """Why there is no verdict, with the end of the first reply that could not be read."""
-    failed = [said for said in compared.said if said.failure]
-    counts = Counter(f"{said.judge} ({said.role}) {said.failure}" for said in failed)
-    told = ", ".join(f"{what}: {count}" for what, count in sorted(counts.items()))
-    words = next((said.text for said in failed if said.text), "")
-    return f"{told}; it said {_ending(words)}" if words else told
-
-
-def _ending(text: str) -> str:
-    """The last SHOWN_CHARACTERS of a text on one line: a verdict stands at its end."""
-    line = " ".join(text.split())
-    return repr(line if len(line) <= SHOWN_CHARACTERS else f"…{line[-SHOWN_CHARACTERS:]}")

@@ -1,9 +1,10 @@
-"""What an answer looks like, whatever its score: whether it refuses, and how much it repeats itself. Pure.
+"""What an answer looks like, whatever its score: whether it refuses, how much it repeats itself, its Markdown. Pure.
 
 Signs and not measures: they are compared before and after training, over the same questions.
 """
 
 import re
+from typing import NamedTuple
 
 OPENING_CHARACTERS = 200
 """Where a refusal stands: at the beginning. Later, the same words are often part of an answer."""
@@ -18,6 +19,10 @@ _REFUSAL = re.compile(
     r"|\bi['’]m (?:unable|not able) to (?:help|assist|provide|answer|comply|fulfil|create|write|generate|discuss)",
     re.IGNORECASE,
 )
+_FENCED = re.compile(r"```[^`]*```")
+_HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
+_ITEM = re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE)
+_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 
 
 def refuses(answer: str) -> bool:
@@ -40,3 +45,20 @@ def repetition(answer: str) -> float:
     words = answer.split()
     grams = [tuple(words[i : i + GRAM_WORDS]) for i in range(len(words) - GRAM_WORDS + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+class Style(NamedTuple):
+    """Of one answer."""
+
+    length: int
+    """Tokens as published (GPT-4's tokenizer); characters do as well, if both sides are counted alike."""
+    headers: int
+    items: int
+    """Of lists."""
+    bold: int
+
+
+def style_of(answer: str, *, length: int) -> Style:
+    """Counts of Markdown outside fenced code."""
+    text = _FENCED.sub("", answer)
+    return Style(length, len(_HEADER.findall(text)), len(_ITEM.findall(text)), len(_BOLD.findall(text)))

@@ -14,7 +14,7 @@ ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _RUNS = "moaa[local], or moaa[train,serve] where there are GPUs"
-EXTRAS = {"run": _RUNS, "experiment": _RUNS}
+EXTRAS = {"run": _RUNS, "experiment": _RUNS, "search": "moaa[local,search]"}
 """What a command needs beside the base install. A command that is not listed needs at most moaa[data], for the
 store."""
 

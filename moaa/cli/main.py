@@ -24,6 +24,7 @@ from moaa.cli.plan import plan
 from moaa.cli.render import render
 from moaa.cli.report import report
 from moaa.cli.run import run
+from moaa.cli.search import search
 from moaa.errors import DataError, MoaaError, ResourceError, UsageError, outside
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
@@ -31,12 +32,13 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "plan": plan,
     "run": run,
     "experiment": experiment,
+    "search": search,
     "render": render,
     "report": report,
     "crd": crd,
     "version": version,
 }
-FILES = {"experiment": "the experiment, YAML or JSON"}
+FILES = {"experiment": "the experiment, YAML or JSON", "search": "the search, YAML or JSON"}
 """What FILE is, where it is no resource."""
 EPILOG = """\
 exit codes:
@@ -88,6 +90,11 @@ def parser() -> argparse.ArgumentParser:
     trial.add_argument("--json", action="store_true", help="print events as JSON lines instead of a table")
     add_rows(trial)
     add_machine(trial)
+    seek = add("search", "measure mixtures that an optimiser suggests, within a limit of cost, and name the best")
+    seek.add_argument("--plan", action="store_true", help="show what a trial takes; start nothing")
+    seek.add_argument("--out", type=Path, metavar="DIR", help="folder of search.json (default: ./NAME-search)")
+    add_rows(seek)
+    add_machine(seek)
     add("render", "print the Kubernetes objects that the operator would create; applies nothing")
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: ./NAME-report)")

@@ -7,8 +7,9 @@ from rich.text import Text
 from moaa.api import MoAA
 from moaa.local.executor import Finished, Settings
 from moaa.plan.forecast.show import ANEW
-from moaa.report.schema import Summary
+from moaa.report.schema import ScoreSummary, Summary
 from moaa.report.summary import summarise
+from moaa.report.wording import published
 from moaa.run.collect import collect
 from moaa.run.records import run_id
 from moaa.store.objects.base import Store
@@ -46,7 +47,9 @@ def scores_text(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [Text(summary.headline.verdict, style="bold")]
     if summary.scores:
         table = Table(box=None, padding=(0, 1))
-        for title in ("iteration", "model", "benchmark", "score", "interval", "prompts"):
+        published = {id(score): _published(score) for score in summary.scores}
+        more = ["published"] if any(published.values()) else []
+        for title in ("iteration", "model", "benchmark", "score", "interval", "prompts", *more):
             numeric = title in ("iteration", "score", "prompts")
             table.add_column(title, justify="right" if numeric else "left", no_wrap=True)
         for score in summary.scores:
@@ -57,6 +60,12 @@ def scores_text(summary: Summary) -> RenderableType:
                 f"{score.value:.3f}",
                 "–" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}",
                 str(score.n),
+                *([published[id(score)]] if more else []),
             )
         parts.append(table)
     return Group(*parts)
+
+
+def _published(score: ScoreSummary) -> str:
+    """The figure that papers print: `AlpacaEval 2 LC 25.3 %`."""
+    return ", ".join(f"{f.name} {published(f)}" for f in score.figures if f.is_headline)

@@ -48,15 +48,17 @@ class LetterRequest:
     def body(self, *, served_name: str, messages: Conversation, dialect: Dialect = PLAIN) -> dict[str, object]:
         """As `Request.body`."""
         choice = self.choice
+        begun: list[Message] = []
+        how: dict[str, object] = {}
         sampling = dialect.sampling(
             {Parameter.TEMPERATURE: 0.0, Parameter.TOP_P: 1.0, Parameter.MAX_TOKENS: 1, Parameter.SEED: 0}
         )
-        if dialect.goes_on:
+        if choice.is_begun and dialect.goes_on:
             begun = [Message(role="assistant", content=choice.said + choice.opening)]
-            how: dict[str, object] = {"continue_final_message": True, "add_generation_prompt": False}
-        else:
+            how = {"continue_final_message": True, "add_generation_prompt": False}
+        elif choice.is_begun:
             said = [Message(role="assistant", content=choice.said)] if choice.said else []
-            begun, how = [*said, Message(role="user", content=choice.question)], {}
+            begun = [*said, Message(role="user", content=choice.question)]
         asked = {"logprobs": True, "top_logprobs": LISTED}
         return {"model": served_name, "messages": [*messages, *begun], **sampling, **asked, **how, **dialect.extra}
 

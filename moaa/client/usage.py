@@ -131,7 +131,8 @@ _ROLES = (
     (re.compile(r"turn\d+/aggregate$"), "aggregator"),
     (re.compile(r"(^|/)criteria$"), "criteria"),
     (re.compile(r"/j\d+$"), "judge"),
-    (re.compile(r"/(meta|single|letter)$"), "verdict"),
+    (re.compile(r"/(meta|single|letter|game\d)$"), "verdict"),
+    (re.compile(r"/grade\d+$"), "grade"),
     (re.compile(r"^s\d+$"), "sample"),
     (re.compile(r"(^|/)turn\d+$"), "answer"),
 )

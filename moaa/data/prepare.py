@@ -18,6 +18,7 @@ from moaa.conversation import user_turns
 from moaa.data.account import Account
 from moaa.data.decontaminate import Contamination
 from moaa.data.dedup import Deduplicator
+from moaa.data.further.completion import NOTHING_MORE, Completion, Unasked
 from moaa.data.hashing import canonical
 from moaa.data.reading.bad_rows import BadRow, RowError, Why
 from moaa.data.reading.shapes import NO_COLUMNS, Use
@@ -38,6 +39,7 @@ class TableSource:
     limit: int | None = None
     """Evaluation tables: most rows that are kept, the first of the permutation. None for training tables."""
     columns: Columns = NO_COLUMNS
+    completion: Completion = NOTHING_MORE
 
     @property
     def group(self) -> str:
@@ -78,7 +80,7 @@ def prepare(
             group = groups.setdefault(source.name if is_eval else source.group, _Group(is_training=not is_eval))
             spool = stack.enter_context(Spool(folder / f"{source.name}.spool", seed))
             table = tables[source.name] = PreparedTable(source.name, spool, source.limit)
-            for found in read_rows(source.files, source.use, source.columns):
+            for found in read_rows(source.files, source.use, source.columns, source.completion):
                 total += 1
                 if total % 256 == 0:
                     on_rows(total)
@@ -94,12 +96,17 @@ def prepare(
         yield [tables[source.name] for source in sources]
 
 
-def _take(found: SourcedRow | BadRow, table: PreparedTable, group: "_Group", questions: Contamination | None) -> None:
+def _take(
+    found: SourcedRow | BadRow | Unasked, table: PreparedTable, group: "_Group", questions: Contamination | None
+) -> None:
     """One row into its table, or into the account of what was left out."""
     account = table.account
     account.read += 1
     if isinstance(found, BadRow):
         account.fail(found)
+        return
+    if isinstance(found, Unasked):
+        account.unasked_by[found.category] += 1
         return
     account.ignore(found.ignored)
     admitted = group.admit(found, table.name)
@@ -145,7 +152,7 @@ class _Group:
         if self._deduplicator and (first := self._deduplicator.first(row["messages"], table)):
             return _Duplicate(first)
         self._ids[row_id] = (table, content)
-        return PromptRow(id=row_id, messages=row["messages"], answer=row["answer"])
+        return {**row, "id": row_id}
 
 
 def _taken(sourced: SourcedRow, remedy: str) -> BadRow:

@@ -34,8 +34,38 @@ _COMPARISONS = _list(
     )
 )
 
-PROMPTS = pa.schema([_field("id", _STRING), _field("messages", _MESSAGES), pa.field("answer", _STRING)])
+PROMPTS = pa.schema(
+    [
+        _field("id", _STRING),
+        _field("messages", _MESSAGES),
+        pa.field("answer", _STRING),
+        pa.field("facts", _STRING),
+    ]
+)
 """PromptRow: `sft-<k>`, `preference-<k>`, `eval-<benchmark>`."""
+
+LABELLED = pa.schema(
+    [
+        *(_field(name, _STRING) for name in ("id", "question_id", "question", "right", "wrong")),
+        pa.field("subset", _STRING),
+    ]
+)
+"""LabelledRow: `anchors` of stage-data."""
+
+VERDICTS = pa.schema(
+    [
+        _field("id", _STRING),
+        _field("kind", _STRING),
+        _field("question_id", _STRING),
+        pa.field("subset", _STRING),
+        _field("judge", _STRING),
+        pa.field("score", pa.float64()),
+        pa.field("forward", pa.int32()),
+        pa.field("backward", pa.int32()),
+        pa.field("longer", pa.int32()),
+    ]
+)
+"""AnchorRow: `verdicts` of anchors."""
 
 DROPPED = pa.schema([_field(name, _STRING) for name in ("table", "where", "reason", "detail")])
 """DroppedRow."""
@@ -48,6 +78,7 @@ CONVERSATIONS = pa.schema(
         _field("missing", pa.int32()),
         _field("absent", _ABSENT),
         _field("shortened", pa.int32()),
+        pa.field("wrote", _list(_STRING)),
     ]
 )
 """ConversationRow."""
@@ -84,6 +115,7 @@ JUDGEMENTS = pa.schema(
         pa.field("longer", _STRING),
         pa.field("probability", pa.float64()),
         pa.field("mass", pa.float64()),
+        pa.field("label", _STRING),
     ]
 )
 """JudgementRow."""
@@ -124,6 +156,7 @@ SCORES = pa.schema(
         pa.field("baseline_length", pa.float64()),
         pa.field("refused", pa.float64()),
         pa.field("repeated", pa.float64()),
+        pa.field("detail", _STRING),
     ]
 )
 """ScoreRow."""

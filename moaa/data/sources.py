@@ -4,12 +4,14 @@
 knows where the bytes came from (`moaa.data.origin`).
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from moaa.api.data import Columns
+from moaa.data.further.completion import NOTHING_MORE, Completion, Unasked
 from moaa.data.reading.bad_rows import BadRow, RowError, Why
 from moaa.data.reading.columns import mapped, wanted
 from moaa.data.reading.files import read_records
@@ -114,19 +116,25 @@ class SourcedRow:
 
 
 def read_rows(
-    files: Sequence[tuple[Path, str]], use: Use, columns: Columns = NO_COLUMNS
-) -> Iterator[SourcedRow | BadRow]:
+    files: Sequence[tuple[Path, str]],
+    use: Use,
+    columns: Columns = NO_COLUMNS,
+    completion: Completion = NOTHING_MORE,
+) -> Iterator[SourcedRow | BadRow | Unasked]:
     """Rows of (path, name) files in order, good and bad. The first that can be read decides the shape for all.
+    `completion` adds what other files say of them.
 
     Raises:
         DataError: a file cannot be read, has no row, or no row has a column that the resource names.
     """
-    reader = _Reader(use, columns)
+    reader = _Reader(use, columns, completion)
+    place = itertools.count()
     for path, name in files:
         rows = 0
-        for record in read_records(path, name, wanted(columns)):
+        for record in read_records(path, name, wanted(columns) | completion.columns):
             rows += 1
-            yield record if isinstance(record, BadRow) else reader.read(record)
+            at = next(place)
+            yield record if isinstance(record, BadRow) else reader.read(record, at)
         if not rows:
             raise bad(name, "rows", "0", "it has no row; remove it or write it again")
     if files:
@@ -136,24 +144,28 @@ def read_rows(
 class _Reader:
     """What one source has shown so far."""
 
-    def __init__(self, use: Use, columns: Columns) -> None:
+    def __init__(self, use: Use, columns: Columns, completion: Completion) -> None:
         self._use = use
         self._columns = columns
+        self._completion = completion
         self._shape: Shape | None = None
         self._unseen = dict(mapped(columns))
         self._names: tuple[str, ...] = ()
 
-    def read(self, record: Record) -> SourcedRow | BadRow:
+    def read(self, record: Record, place: int) -> SourcedRow | BadRow | Unasked:
         if self._unseen:
             self._names = self._names or (*record.columns, *record.unread)
             self._unseen = {meaning: name for meaning, name in self._unseen.items() if name not in record.columns}
         try:
             found = read_record(record.columns, self._use, self._columns)
             self._check_shape(found)
+            row = self._completion.complete(place, record.columns, found.row)
         except RowError as error:
             return BadRow(record.where, error.why, f"{error} (read as {self._use})")
+        if isinstance(row, Unasked):
+            return row
         ignored = found.ignored.union(name for name in record.unread if name not in self._columns.ignore)
-        return SourcedRow(record.where, found.row, ignored)
+        return SourcedRow(record.where, row, ignored - self._completion.columns)
 
     def _check_shape(self, found: Read) -> None:
         self._shape = self._shape or found.shape

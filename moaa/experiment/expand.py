@@ -127,7 +127,7 @@ def expand(path: Path) -> Expanded:
             problems += [Problem(f"arm {cell.label}: {p.path}", p.found, p.remedy) for p in error.problems]
             continue
         seeds = experiment.seeds or [checked.spec.seed]
-        runs += [Run(cell.label, seed, _named(checked, cell.arm, seed)) for seed in seeds]
+        runs += [Run(cell.label, seed, named(checked, cell.arm, seed)) for seed in seeds]
     problems += _doubles(runs)
     if problems:
         raise ResourceError(str(path), problems)
@@ -183,7 +183,8 @@ def _with_point(document: JsonValue, point: Mapping[str, JsonValue]) -> dict[str
     return document
 
 
-def _named(resource: MoAA, arm: str, seed: int) -> MoAA:
+def named(resource: MoAA, arm: str, seed: int) -> MoAA:
+    """The resource with that seed, called after its arm and a digest of all that it asks for."""
     spec = resource.spec.with_(seed=seed)
     digest = _digest(resource.with_(spec=spec))
     metadata = resource.metadata.with_(name=f"{arm}-{digest[:DIGEST_CHARS]}")

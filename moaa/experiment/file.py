@@ -13,8 +13,10 @@
 The first arm is the one that the others are compared with.
 """
 
+from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
@@ -29,6 +31,9 @@ MAX_NAME = 17
 MAX_FILE_BYTES = 1024 * 1024
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=MAX_NAME)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+FileT = TypeVar("FileT", bound=Spec)
 
 
 class ExperimentMetadata(Spec):
@@ -63,9 +68,21 @@ class Experiment(Spec):
 
 def read_experiment(path: FilePath) -> Experiment:
     """Raises ResourceError: the file cannot be read, or holds mistakes; all of them are named."""
+    document = read_mapping(path, "Experiment")
+    experiment = parsed(path, document, Experiment, {("metadata",): ExperimentMetadata, ("common",): Patch})
+    seeds = experiment.seeds or []
+    if len(set(seeds)) != len(seeds):
+        raise ResourceError(
+            str(path), [Problem("seeds", "", "hold one twice; write each once", document.line(("seeds",)))]
+        )
+    return experiment
+
+
+def read_mapping(path: FilePath, kind: str) -> Document:
+    """The one mapping of a file of that kind. Raises ResourceError: it cannot be read, or holds something else."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise _one(path, f"is larger than {MAX_FILE_BYTES} bytes; no experiment needs that")
+            raise _one(path, f"is larger than {MAX_FILE_BYTES} bytes; no {kind} needs that")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise _one(path, f"cannot be read: {error.strerror}; name a file that exists") from error
@@ -75,28 +92,30 @@ def read_experiment(path: FilePath) -> Experiment:
     if broken := [problem for document in documents for problem in document.problems]:
         raise ResourceError(str(path), broken)
     if len(documents) != 1 or not isinstance(documents[0].value, dict):
-        raise _one(path, "holds no single mapping; an experiment starts with apiVersion, kind: Experiment, metadata")
-    return _parsed(path, documents[0])
+        raise _one(path, f"holds no single mapping; it starts with apiVersion, kind: {kind}, metadata")
+    return documents[0]
 
 
-def _parsed(path: FilePath, document: Document) -> Experiment:
+def parsed(
+    path: FilePath, document: Document, kind: type[FileT], parts: Mapping[Path, type[Spec]] = MappingProxyType({})
+) -> FileT:
+    """The document as `kind`. `parts` are the classes of fields below it, for the names that a mistake is told.
+
+    Raises:
+        ResourceError: it holds mistakes; all of them are named.
+    """
     try:
-        experiment = Experiment.model_validate(document.value, strict=True, by_alias=True, by_name=False)
+        return kind.model_validate(document.value, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = [_problem(document, details) for details in error.errors(include_url=False)]
+        problems = [_problem(document, details, {(): kind, **parts}) for details in error.errors(include_url=False)]
         raise ResourceError(str(path), problems) from error
-    seeds = experiment.seeds or []
-    if len(set(seeds)) != len(seeds):
-        raise ResourceError(
-            str(path), [Problem("seeds", "", "hold one twice; write each once", document.line(("seeds",)))]
-        )
-    return experiment
 
 
-def _problem(document: Document, details: ErrorDetails) -> Problem:
+def _problem(document: Document, details: ErrorDetails, parts: Mapping[Path, type[Spec]]) -> Problem:
     path: Path = tuple(step for step in details["loc"] if step != "[key]")
+    fields = _fields(path[:-1], parts)
     sentence = {
-        "extra_forbidden": f"is not a field here; {suggestion(str(path[-1]), _fields(path[:-1]), what='fields here')}",
+        "extra_forbidden": f"is not a field here; {suggestion(str(path[-1]), fields, what='fields here')}",
         "missing": "is required",
         "string_pattern_mismatch": "must be lower-case letters, digits and '-', starting with a letter",
         "string_too_long": f"is too long; an arm's name has at most {MAX_NAME} characters",
@@ -105,13 +124,8 @@ def _problem(document: Document, details: ErrorDetails) -> Problem:
     return Problem(path_text(path), shown(value_at(document.value, path), path), sentence, document.line(path))
 
 
-def _fields(path: Path) -> list[str]:
-    kind: type[Spec] = Experiment
-    match path:
-        case ("metadata",):
-            kind = ExperimentMetadata
-        case ("arms", _) | ("common",):
-            kind = Patch
+def _fields(path: Path, parts: Mapping[Path, type[Spec]]) -> list[str]:
+    kind = Patch if path[:1] == ("arms",) else parts.get(path, parts[()])
     return [info.alias or name for name, info in kind.model_fields.items()]
 
 

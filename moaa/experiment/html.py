@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment
 
 from moaa.experiment import wording
 from moaa.experiment.schema import ArmScore, Comparison, Finding
@@ -32,11 +35,17 @@ class _Group:
 
 def render(found: Comparison) -> str:
     """The whole page."""
-    made = environment("moaa.experiment")
-    made.filters["finding"] = wording.finding
     names = dict.fromkeys(score.benchmark for score in found.scores)
     groups = [_group(found, [score for score in found.scores if score.benchmark == name]) for name in names]
-    return page_text(made, "comparison.html.j2", found=found, groups=groups)
+    return page_text(_environment(), "comparison.html.j2", found=found, groups=groups)
+
+
+@cache
+def _environment() -> Environment:
+    """One a process, since it keeps the templates that it has compiled."""
+    made = environment("moaa.experiment")
+    made.filters["finding"] = wording.finding
+    return made
 
 
 def _group(found: Comparison, scores: Sequence[ArmScore]) -> _Group:

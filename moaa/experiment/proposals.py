@@ -1,8 +1,9 @@
 """Proposals that a run need not ask for, because an earlier one asks for the same over the same rows.
 
 Stages over the same rows share one ledger, whatever else they differ in. A proposal of the first layer is the same call
-where place, model, sampling and seed are the same. So an arm with another aggregator, or with one proposer more at the
-end, pays only for what is new. Later layers and turns read what others wrote, and are not counted on.
+where place, model, sampling and seed are the same, whatever the mixture's method. So an arm with another aggregator, or
+with one proposer more at the end, pays only for what is new. Later layers and turns read what others wrote, and are not
+counted on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from moaa.api import MoAA
 from moaa.api.data import Answers
+from moaa.api.mixture import MixtureMethod
 from moaa.plan.canonical import digest_of
 from moaa.plan.forecast.estimate import Estimate, asking, loads
 from moaa.plan.kinds.kind import Counts
@@ -26,8 +28,10 @@ class Ledgers:
     _samples: dict[str, int] = field(default_factory=dict)
 
     def note(self, done: Iterable[Identity]) -> None:
-        """Take up the proposals of stages that are done."""
+        """Take up the proposals of stages that are done, and not those of a draw, which asks one proposer a row."""
         for identity in done:
+            if _method(identity) is MixtureMethod.RANDOM:
+                continue
             for place, samples in _proposals(identity):
                 self._samples[place] = max(samples, self._samples.get(place, 0))
 
@@ -37,7 +41,7 @@ class Ledgers:
         if not listed or part.rows is None:
             return part
         rows, asked = _rows(identity, resource, counts), list(loads(identity.stage, resource, counts))
-        for i, (place, samples) in enumerate(listed):  # the mixture's loads begin with the first layer's proposers
+        for i, (place, samples) in enumerate(listed):  # a mixture's loads begin with the first layer's proposers
             found = min(samples, self._samples.get(place, 0))
             asked[i] = replace(asked[i], calls=max(asked[i].calls - rows * found, 0))
         self.note([identity])
@@ -51,9 +55,18 @@ def _proposals(identity: Identity) -> Iterator[tuple[str, int]]:
     if identity.stage.kind is not Kind.GENERATE or not isinstance(mixture, Mapping) or not isinstance(models, Mapping):
         return
     ledger = ledger_path(identity.stage.kind, identity.inputs)
+    if _method(identity) is MixtureMethod.SINGLE:
+        return
     for i, proposer in enumerate(mixture["layers"][0]["proposers"]):
         asked = {name: value for name, value in proposer.items() if name != "samples"}
         yield digest_of([ledger, i, asked, models[proposer["model"]], document["seed"]]), proposer["samples"]
+
+
+def _method(identity: Identity) -> MixtureMethod:
+    """Of the mixture; documents leave out the default."""
+    mixture = identity.document.get("mixture")
+    named = mixture.get("method") if isinstance(mixture, Mapping) else None
+    return MixtureMethod.MIXTURE if named is None else MixtureMethod(named)
 
 
 def _rows(identity: Identity, resource: MoAA, counts: Counts) -> int:

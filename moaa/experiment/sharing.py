@@ -172,7 +172,8 @@ def _tables(document: Mapping[str, object]) -> dict[str, str]:
     found = {}
     for name, entry in tables.items():
         group = name.partition("-")[0]
-        own: list[object] = [entry, pinned[name], document["seed"]]
+        further = [digest for pin, digest in sorted(pinned.items()) if pin.startswith(f"{name}.")]
+        own: list[object] = [entry, pinned[name], *further, document["seed"]]
         around = [] if group == "eval" else [name, *entries(f"{group}-"), *entries("eval-"), rest]
         found[name] = digest_of([own, around])
     return found

@@ -62,7 +62,7 @@ async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> ChosenCr
     async def ask(model: JudgeModel, key: str) -> Fitting:
         return Fitting(await asker.ask(model.model, messages, model, key=key), messages)
 
-    found, text, failure = await _ask_twice(
+    found, text, failure = await ask_twice(
         ask,
         aggregator,
         lambda reply: parse_criteria(reply.text, judge.criteria_choices, count=judge.criteria),
@@ -111,7 +111,7 @@ async def _verdict(pair: Ordered, model: JudgeModel, form: VerdictForm, ask: Ask
     match form:
         case VerdictForm.TEXT:
             found: Verdict | None
-            found, text, failure = await _ask_twice(ask, model, _whole_verdict)
+            found, text, failure = await ask_twice(ask, model, _whole_verdict)
             said = Judgement(pair.order, Role.VERDICT, model.model, text, found, failure)
         case VerdictForm.LOG_PROBS:
             said = await _weighed(pair, model, ask, asker)
@@ -132,15 +132,21 @@ async def _weighed(pair: Ordered, model: JudgeModel, ask: Ask, asker: Asker) -> 
     text = asked.reply.text
     said, opening = led_to_letter(shown(asked.reply))
     choice = Choice(asked.messages, said, opening, QUESTION, LETTERS)
-    [letters] = await gather_calls([asker.at("letter").choose(model.model, choice)])
+    return replace(await letter_verdict(pair, model.model, choice, asker.at("letter")), text=text)
+
+
+async def letter_verdict(pair: Ordered, model: str, choice: Choice, asker: Asker) -> Judgement:
+    """The verdict on a pair by the probabilities of two letters; the first of `choice.letters` stands for the answer
+    that is shown first. Raises CallError, ModelAbsent as `choose_criteria`."""
+    [letters] = await gather_calls([asker.choose(model, choice)])
     if isinstance(letters, CallError):
-        return Judgement(pair.order, Role.VERDICT, model.model, text, failure=str(letters.reason))
+        return Judgement(pair.order, Role.VERDICT, model, "", failure=str(letters.reason))
     mass = letters.mass
     if mass == 0:
-        return Judgement(pair.order, Role.VERDICT, model.model, text, failure=UNREADABLE, mass=mass)
-    first = letters.probabilities["A"] / mass
+        return Judgement(pair.order, Role.VERDICT, model, "", failure=UNREADABLE, mass=mass)
+    first = letters.probabilities[choice.letters[0]] / mass
     verdict: Verdict = "A" if first >= 0.5 else "B"
-    return Judgement(pair.order, Role.VERDICT, model.model, text, verdict, probability=first, mass=mass)
+    return Judgement(pair.order, Role.VERDICT, model, "", verdict, longer=pair.longer, probability=first, mass=mass)
 
 
 def _whole_verdict(reply: Reply) -> Verdict | None:
@@ -148,8 +154,13 @@ def _whole_verdict(reply: Reply) -> Verdict | None:
     return None if reply.is_cut else parse_verdict(reply.text)
 
 
-async def _ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
-    """What was read, the reply it was read from, and why nothing was read."""
+async def ask_twice(ask: Ask, model: JudgeModel, parse: Callable[[Reply], T | None]) -> tuple[T | None, str, str]:
+    """What was read, the reply it was read from, and why nothing was read.
+
+    Raises:
+        CallError: a failure that may pass.
+        ModelAbsent: the model is not served now.
+    """
     warmer = model.model_copy(update={"temperature": max(model.temperature, RETRY_TEMPERATURE)})
     text, failure = "", UNREADABLE
     for asked, key in ((model, ""), (warmer, RETRY_KEY)):

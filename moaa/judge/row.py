@@ -37,10 +37,10 @@ def pair_row(row: SampleRow, ranked: Ranked) -> PairRow | None:
     )
 
 
-def trail(row: SampleRow, ranked: Ranked) -> list[JudgementRow]:
-    """What every judge said of every pair, pair by pair."""
+def trail(id: str, ranked: Ranked, *, sample: int = 0) -> list[JudgementRow]:
+    """What every judge said of every pair of the row with that id, pair by pair."""
     return [
         judgement
         for c in ranked.compared
-        for judgement in judgement_rows(c.said, id=row["id"], a=c.comparison["a"], b=c.comparison["b"])
+        for judgement in judgement_rows(c.said, id=id, a=c.comparison["a"], b=c.comparison["b"], sample=sample)
     ]

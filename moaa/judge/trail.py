@@ -15,6 +15,8 @@ class Role(StrEnum):
     """Writes an evaluation for the meta-judge."""
     VERDICT = "verdict"
     """Says which answer is better."""
+    GRADE = "grade"
+    """Grades one reply by itself."""
 
 
 UNREADABLE = "unreadable"
@@ -26,7 +28,7 @@ class Judgement:
     """One judge's part in one pair and order."""
 
     order: str
-    """`ab` or `ba`; empty for criteria, which are chosen once for both."""
+    """`ab` or `ba`; empty for criteria, which are chosen once for both; of a grade which reply, `turn 2`."""
     role: Role
     judge: str
     """The model."""
@@ -43,6 +45,8 @@ class Judgement:
     likelier letter, at ½ the first."""
     mass: float | None = None
     """P(A) + P(B): what is missing to 1 the judge would have written in place of a letter."""
+    label: str | None = None
+    """What was read where that is more than a side: `A>>B`, a grade. At `A=B` there is no `verdict` and no failure."""
 
 
 def judgement_rows(
@@ -66,6 +70,7 @@ def judgement_rows(
             longer=said.longer,
             probability=said.probability,
             mass=said.mass,
+            label=said.label,
         )
         for said in judgements
     ]

@@ -259,7 +259,7 @@ class _Runner:
         # Quick stages leave most of the machine idle: the time to start the next servers.
         if all(KINDS[identity.stage.kind].is_quick for identity, _ in self._running.values()):
             known = {*self._results, *self._running}
-            following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.needs)]
+            following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.after)]
             names = servers_needed(following, self._resource)
             with contextlib.suppress(MoaaError):  # the stage that needs them will say so
                 first = list((await around.catalogue.known_servers(names, self._results)).values())

@@ -13,7 +13,7 @@ from enum import Enum
 
 from moaa.api.base import Spec, decimal_text
 from moaa.api.data import DataSource
-from moaa.api.evaluation import Benchmark
+from moaa.api.evaluation import AlpacaEval, ArenaHard, Benchmark, MtBench
 from moaa.api.mixture import Judge, Mixture, Sampling
 from moaa.api.training import Dpo, Optimization
 
@@ -22,6 +22,10 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # of the document of stage-data, and of others' by its rows.
     DataSource: frozenset({"token_secret", "revision", "limit", "columns"}),
     Benchmark: frozenset({"source", "split"}),
+    # What further files say of a question is part of its row.
+    AlpacaEval: frozenset({"known"}),
+    ArenaHard: frozenset({"answers", "category"}),
+    MtBench: frozenset({"answers"}),
     # Resolution has replaced or added the student by then.
     Mixture: frozenset({"add_student", "student_sampling"}),
     Judge: frozenset({"allow_student"}),
@@ -29,11 +33,12 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # rounding. Precision is another matter and counts.
     Optimization: frozenset({"micro_batch_size", "zero_stage", "gradient_checkpointing", "checkpoint_steps"}),
     # These are what `sample` depends on; DPO itself sees the pairs.
-    Dpo: frozenset({"samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model"}),
+    Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model"}),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges", "verdict"}),
+    Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Dpo: frozenset({"loss"}),
 }

@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Mapping
 
 from moaa.api import MoAA
+from moaa.api.mixture import Judge, parts_of
 from moaa.api.models import Model
 from moaa.api.prompts import effective
 from moaa.errors import StageError
-from moaa.plan.canonical import digest_of, effective_args, text_digest
+from moaa.judge.methods import method_of
+from moaa.plan.canonical import canonical, digest_of, effective_args, text_digest
 from moaa.plan.ids import RESOLVE, made_by
 from moaa.plan.result import Output, StageResult
+from moaa.plan.stage import Stage
+from moaa.plan.students import mixture_method, resolved_judge, resolved_mixture
 
 Results = Mapping[str, StageResult]
 """Of finished stages, by stage id."""
@@ -73,6 +77,24 @@ def taught(resource: MoAA) -> Document:
 def answering_digest(model: Model, digest: str) -> str:
     """What identifies a model in the identity of a call (`moaa.client.request`)."""
     return digest_of(answering(model, digest))
+
+
+def judge_document(judge: Judge, resource: MoAA, stage: Stage) -> Document:
+    """A judge without the fields that its method never reads."""
+    resolved = resolved_judge(judge, resource, stage)
+    ignored = method_of(resolved).without_effect
+    return {name: value for name, value in canonical(resolved).items() if name not in ignored}
+
+
+def mixture_document(resource: MoAA, stage: Stage) -> Document:
+    """A mixture without the fields that its method never reads, and with the judge that chooses for it, if one does."""
+    mixture = resolved_mixture(resource, stage)
+    ignored = mixture_method(resource, stage).without_effect
+    document: Document = {name: value for name, value in canonical(mixture).items() if name not in ignored}
+    if parts_of(mixture.method).has_judge:
+        assert resource.spec.judge is not None, "the resource's validation asks for one"
+        document["judge"] = judge_document(resource.spec.judge, resource, stage)
+    return document
 
 
 def output_digest(results: Results, stage_id: str, output: str) -> str:

@@ -74,8 +74,8 @@ def level_of(spec: MoAASpec) -> float:
 
 
 def candidates_of(spec: MoAASpec) -> int:
-    """Students that an iteration trains."""
-    return sum(part is not None for part in (spec.training.sft, spec.training.dpo))
+    """Students that an iteration makes."""
+    return sum(part is not None for part in (spec.training.sft, spec.training.dpo, spec.training.average))
 
 
 def shares_of(questions: int, iterations: int) -> int:

@@ -6,24 +6,25 @@ of an iteration need the promotion that closed the one before. So one iteration 
 one place.
 
 Outputs by which stages read one another: stage-data writes the tables of `moaa.plan.slices`, generate
-`conversations`, sample `samples`, judge `pairs` (and `rankings`), evaluate `answers` and `scores`, sft and dpo the
-folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
+`conversations`, sample `samples`, judge `pairs` (and `rankings`), evaluate `answers` and `scores`, sft, dpo and
+average the folder `model`, promote `model` (the winner's) and `scores` (the winner's rows).
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import assert_never
 
+from moaa.anchors.judges import MeasuredJudge, measured_judges
 from moaa.api import MoAA, MoAASpec
 from moaa.api.data import Answers
 from moaa.api.evaluation import AnyBenchmark
 from moaa.api.resource import Start
-from moaa.api.training import RefModel
+from moaa.api.training import RefModel, SamplesFrom
 from moaa.errors import UsageError
 from moaa.judge.methods import method_of
-from moaa.mixture.asks import mixture_models
-from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
+from moaa.plan.ids import ANCHORS, BASE_EVALUATE, RESOLVE, STAGE_DATA, made_by, stage_id
 from moaa.plan.stage import Graph, Kind, Stage
-from moaa.plan.students import judge_method, measure, promoted, resolved_mixture
+from moaa.plan.students import declared_dpo, judge_method, measure, mixture_method, promoted, resolved_judge
 
 
 def benchmarks(spec: MoAASpec) -> list[AnyBenchmark]:
@@ -45,9 +46,18 @@ def build(resource: MoAA) -> Graph:
     ]
     if benchmarks(spec):
         stages.append(_base_evaluate(resource))
+    if spec.anchors is not None:
+        names = [name for one in anchored_judges(resource) for name in one.models]
+        stages.append(Stage(ANCHORS, Kind.ANCHORS, 0, needs=(RESOLVE, STAGE_DATA), serves=tuple(_once(names))))
     for iteration in range(1, spec.iterations + 1):
-        stages += _iteration(resource, iteration)
+        stages += (_measured_first(stage, spec) for stage in _iteration(resource, iteration))
     return Graph({stage.id: stage for stage in stages})
+
+
+def anchored_judges(resource: MoAA) -> list[MeasuredJudge]:
+    """The judges that stage anchors measures; none where the resource has none."""
+    stage = Stage(ANCHORS, Kind.ANCHORS, 0)
+    return measured_judges(resource.spec, lambda judge: resolved_judge(judge, resource, stage))
 
 
 def wanted(graph: Graph, until: str | None) -> Graph:
@@ -59,7 +69,7 @@ def wanted(graph: Graph, until: str | None) -> Graph:
     needed = {until}
     for stage in reversed(list(graph.stages.values())):
         if stage.id in needed:
-            needed.update(stage.needs)
+            needed.update(stage.after)
     return Graph({name: stage for name, stage in graph.stages.items() if name in needed})
 
 
@@ -81,7 +91,7 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
             yield evaluate
     if spec.training.dpo is not None:
         ref_model = {RefModel.STAGE_START: student, RefModel.ITERATION_START: first, RefModel.BASE: base}
-        yield _stage(i, Kind.SAMPLE, needs=[*opening, *_makers(student)], student=student, serves=(student,))
+        yield _sample(resource, i, opening, student)
         yield _judge(resource, i, opening)
         yield _stage(
             i,
@@ -95,6 +105,15 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
         if evaluate := _evaluate(resource, i, student):
             closes.append(evaluate.id)
             yield evaluate
+    if spec.training.average is not None:
+        before = promoted(spec, i)
+        yield _stage(
+            i, Kind.AVERAGE, needs=[*opening, *_makers(before), *_makers(student)], candidates=(before, student)
+        )
+        candidates.append(f"@{stage_id(i, Kind.AVERAGE)}")
+        if evaluate := _evaluate(resource, i, candidates[-1]):
+            closes.append(evaluate.id)
+            yield evaluate
     previous = [BASE_EVALUATE] if benchmarks(spec) and i == 1 else []
     yield _stage(
         i,
@@ -104,13 +123,36 @@ def _iteration(resource: MoAA, i: int) -> Iterator[Stage]:
     )
 
 
+def _measured_first(stage: Stage, spec: MoAASpec) -> Stage:
+    """What is paid for to learn from judges, in whichever iteration, waits until they are measured: an edit may bring
+    another one."""
+    pays = stage.kind in (Kind.GENERATE, Kind.SAMPLE, Kind.JUDGE, Kind.DPO)
+    return replace(stage, waits=(ANCHORS,)) if pays and spec.anchors is not None else stage
+
+
 def _generate(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
     stage = _stage(i, Kind.GENERATE, needs=[*opening])
     if not uses_mixture(resource.spec):
         return stage
-    names = mixture_models(resolved_mixture(resource, stage))
-    student = promoted(resource.spec, i)
-    return replace(stage, serves=tuple(names), student=student if student in names else None)
+    return _mixed(resource, stage)
+
+
+def _sample(resource: MoAA, i: int, opening: tuple[str, ...], student: str) -> Stage:
+    """`student` is the one that DPO starts from."""
+    match declared_dpo(resource).samples_from:
+        case SamplesFrom.STUDENT:
+            return _stage(i, Kind.SAMPLE, needs=[*opening, *_makers(student)], student=student, serves=(student,))
+        case SamplesFrom.MIXTURE:
+            return _mixed(resource, _stage(i, Kind.SAMPLE, needs=[*opening]))
+        case other:
+            assert_never(other)
+
+
+def _mixed(resource: MoAA, stage: Stage) -> Stage:
+    """A stage whose rows the mixture answers."""
+    names = mixture_method(resource, stage).models
+    student = promoted(resource.spec, stage.iteration)
+    return replace(stage, serves=names, student=student if student in names else None)
 
 
 def _judge(resource: MoAA, i: int, opening: tuple[str, ...]) -> Stage:
@@ -125,7 +167,7 @@ def _base_evaluate(resource: MoAA) -> Stage:
     yardsticks = [measure(benchmark, resource, stage).yardstick for benchmark in benchmarks(spec)]
     names = [spec.student, *(name for name in yardsticks if name is not None)]
     if spec.evaluation.members and spec.mixture is not None:
-        names += mixture_models(resolved_mixture(resource, stage))
+        names += mixture_method(resource, stage).models
     return replace(stage, serves=tuple(_once([*names, *_evaluation_judges(resource, stage)])))
 
 

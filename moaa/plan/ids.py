@@ -5,6 +5,7 @@ from moaa.plan.stage import Kind
 RESOLVE = "i0-resolve"
 STAGE_DATA = "i0-stage-data"
 BASE_EVALUATE = "i0-evaluate"
+ANCHORS = "i0-anchors"
 
 
 def stage_id(iteration: int, kind: Kind, suffix: str = "") -> str:

@@ -101,7 +101,7 @@ def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
         identity = identities.get(stage.id)
         if reason := _held(stage, identity, stop, suspended=suspended, training=training):
             waiting[stage.id] = reason
-        elif identity is None:
+        elif identity is None or any(name not in world.results for name in stage.waits):
             waiting[stage.id] = _missing(stage, graph, world, failed)
         else:
             start.append(identity)
@@ -130,14 +130,14 @@ def _held(
 
 
 def _missing(stage: Stage, graph: Graph, world: World, failed: Mapping[str, str]) -> str:
-    missing = [need for need in stage.needs if need not in world.results]
+    missing = [need for need in stage.after if need not in world.results]
     broken = [need for need in missing if need in failed]
     if broken:
         return f"{broken[0]} has failed"
     earlier: set[str] = set()
     ahead = [need for need in missing if need in graph.stages]
     while ahead:  # no further back than this iteration and what opened it
-        for need in graph.stages[ahead.pop()].needs:
+        for need in graph.stages[ahead.pop()].after:
             if need not in earlier and need in graph.stages and graph.stages[need].iteration == stage.iteration:
                 ahead.append(need)
             earlier.add(need)

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moaa.api import MoAA
-from moaa.api.data import DataSource
+from moaa.api.data import DataSource, FileSource
+from moaa.api.evaluation import further_files
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.stage import Kind
+
+ANCHORED = "anchors"
+"""The table of labelled pairs."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,20 @@ def tables(resource: MoAA) -> Iterator[tuple[str, DataSource]]:
     yield from ((f"sft-{k}", source) for k, source in enumerate(data.sft))
     yield from ((f"preference-{k}", source) for k, source in enumerate(data.preference))
     yield from ((f"eval-{benchmark.name}", benchmark) for benchmark in benchmarks(resource.spec))
+    if resource.spec.anchors is not None and (labelled := resource.spec.anchors.table) is not None:
+        yield ANCHORED, labelled
+
+
+def pinned_sources(resource: MoAA) -> Iterator[tuple[str, FileSource]]:
+    """All that resolve pins: the tables' sources, then benchmarks' further files as `eval-<benchmark>.<field>`."""
+    yield from tables(resource)
+    for benchmark in benchmarks(resource.spec):
+        yield from ((further_name(benchmark.name, name), file) for name, file in further_files(benchmark).items())
+
+
+def further_name(benchmark: str, field: str) -> str:
+    """What a benchmark's further file is called among the pinned sources."""
+    return f"eval-{benchmark}.{field}"
 
 
 def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:
@@ -56,9 +74,11 @@ def slice_rows(resource: MoAA, kind: Kind, iteration: int) -> tuple[Slice, ...]:
 
 
 def field_of(table: str) -> str:
-    """Where the resource declares a table's source: `sft-0` is spec.data.sft[0]."""
+    """Where the resource declares a pinned source: `sft-0` is spec.data.sft[0]."""
+    if table == ANCHORED:
+        return "spec.anchors.source"
     group, _, rest = table.partition("-")
-    return f"spec.evaluation, benchmark {rest}" if group == "eval" else f"spec.data.{group}[{rest}]"
+    return f"spec.evaluation, benchmark {rest.replace('.', ', ')}" if group == "eval" else f"spec.data.{group}[{rest}]"
 
 
 def positions(part: Slice, num_rows: int) -> range:

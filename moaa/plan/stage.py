@@ -13,8 +13,10 @@ class Kind(StrEnum):
     SAMPLE = "sample"
     JUDGE = "judge"
     DPO = "dpo"
+    AVERAGE = "average"
     EVALUATE = "evaluate"
     PROMOTE = "promote"
+    ANCHORS = "anchors"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Stage:
     """
 
     id: str
-    """`i<iteration>-<kind>`, with `-sft` or `-dpo` after evaluate; unique in the graph."""
+    """`i<iteration>-<kind>`, with `-sft`, `-dpo` or `-average` after evaluate; unique in the graph."""
     kind: Kind
     iteration: int
     needs: tuple[str, ...] = ()
@@ -38,7 +40,15 @@ class Stage:
     ref_model: str | None = None
     """dpo: whose log-probabilities are the reference."""
     candidates: tuple[str, ...] = ()
-    """promote: stages whose students stand for promotion, the previous one first."""
+    """promote: students that stand for promotion, the previous one first; average: the students before and after."""
+    waits: tuple[str, ...] = ()
+    """Further stages that have to be done before it starts. It reads nothing of them: what they do again repeats
+    nothing here and stops nothing that runs."""
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """All stages that come before it."""
+        return (*self.needs, *self.waits)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from typing import TypeVar
 from moaa.api import STUDENT, MoAA, MoAASpec
 from moaa.api.evaluation import AnyBenchmark
 from moaa.api.mixture import Aggregator, Judge, JudgeModel, Mixture, Proposer
+from moaa.api.training import Dpo
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.judge.method import Method
 from moaa.judge.methods import method_of
+from moaa.mixture import methods as answers
+from moaa.mixture.method import Method as AnswerMethod
 from moaa.plan.ids import stage_id
 from moaa.plan.stage import Kind, Stage
 
@@ -43,8 +46,30 @@ def resolved_mixture(resource: MoAA, stage: Stage) -> Mixture:
             "layers": [
                 layer.model_copy(update={"proposers": p}) for layer, p in zip(mixture.layers, layers, strict=True)
             ],
-            "aggregator": _as_student(mixture.aggregator, student),
+            "aggregator": _as_student(mixture.aggregator, student) if mixture.aggregator else None,
         }
+    )
+
+
+def declared_dpo(resource: MoAA) -> Dpo:
+    """Raises ValueError: the resource has none (one whose graph has stages of DPO does)."""
+    dpo = resource.spec.training.dpo
+    if dpo is None:
+        raise ValueError("spec.training.dpo: its stages belong to it and there is none")
+    return dpo
+
+
+def mixture_method(resource: MoAA, stage: Stage) -> AnswerMethod:
+    """The method by which a stage's mixture answers.
+
+    Raises:
+        ValueError: the resource has no mixture (a checked resource that needs one does).
+    """
+    judge = resource.spec.judge
+    return answers.method_of(
+        resolved_mixture(resource, stage),
+        judge=None if judge is None else resolved_judge(judge, resource, stage),
+        seed=resource.spec.seed,
     )
 
 

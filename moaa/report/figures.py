@@ -278,7 +278,7 @@ def _curves(view: RunView, kind: Kind) -> list[tuple[int, Sequence[CurveRow]]]:
 
 
 def _thin(rows: Sequence[CurveRow], value: Callable[[CurveRow], float | None]) -> tuple[tuple[float, float], ...]:
-    points = [(float(r["step"]), v) for r in rows if (v := value(r)) is not None]
+    points = [(float(r["step"]), v) for r in rows if (v := value(r)) is not None and math.isfinite(v)]
     stretch = -(-len(points) // MAX_POINTS) or 1
     parts = [points[i : i + stretch] for i in range(0, len(points), stretch)]
     return tuple((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts)

@@ -5,11 +5,12 @@ A content security policy in the page forbids scripts and connections, should an
 
 import json
 import re
+from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from moaa.evaluate.told import points
-from moaa.report import figures, page, said, wording
+from moaa.report import figures, page, provenance, said, wording
 from moaa.report.figures import Figure
 from moaa.report.provenance import public_resource, public_text
 from moaa.report.schema import Summary
@@ -22,6 +23,7 @@ SECTIONS = (
     ("data", "Data"),
     ("scores", "Scores by iteration"),
     ("mixture", "The mixture and its members"),
+    ("anchors", "Judges on anchors"),
     ("judging", "Judging"),
     ("lengths", "Answer lengths"),
     ("training", "Training"),
@@ -39,26 +41,37 @@ SECTIONS = (
 
 def render(view: RunView, summary: Summary) -> str:
     """The whole page."""
-    resource = public_resource(view.resource)
+    resource, spec = public_resource(view.resource), view.resource.spec
     return page_text(
-        environment(),
+        _environment(),
         "template.html.j2",
         view=view,
-        spec=view.resource.spec,
+        spec=spec,
         summary=summary,
         sections=_sections(view, summary),
         resource_json=json.dumps(resource, indent=2, ensure_ascii=False),
         totals=page.totals(summary.stages),
         usage_lines=page.usage_lines(view),
         score_groups=page.score_groups(view, summary),
+        field=page.field_table(view, summary),
         examples=[page.example(stage, row) for stage, rows in view.conversations.items() for row in rows],
+        authors=provenance.authors(view),
+        answers=None if spec.mixture is None else provenance.how_answers(spec.mixture),
+        samples=None if spec.training.dpo is None else provenance.whose_samples(spec, spec.training.dpo),
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
         warned=page.warned(summary),
         judge_groups=page.judge_groups(summary),
+        best_alone=page.best_alone(summary),
         said_chars=said.SAID_CHARS,
         **_figures(view, summary),
     )
+
+
+@cache
+def _environment() -> Environment:
+    """One a process, since it keeps the templates that it has compiled."""
+    return environment()
 
 
 def environment(*packages: str) -> Environment:
@@ -72,6 +85,8 @@ def environment(*packages: str) -> Environment:
     )
     made.filters |= {
         "percent": wording.percent,
+        "published": wording.published,
+        "in_unit": wording.in_unit,
         "points": points,
         "seconds": wording.seconds,
         "count": wording.count,
@@ -120,6 +135,8 @@ def _sections(view: RunView, summary: Summary) -> list[tuple[str, str]]:
             absent.add("judging")
     if not any(trail.comparisons for trail in view.trails.values()):
         absent.add("said")
+    if not summary.anchors:
+        absent.add("anchors")
     if not summary.scores:
         absent.add("lengths")
     if not summary.data:

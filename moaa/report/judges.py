@@ -1,11 +1,14 @@
-"""How every judge did, in training and in evaluation: from tallies and trails to rows of the summary."""
+"""How every judge did, on anchors, in training and in evaluation: from rows, tallies and trails to the summary."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from moaa.plan.graph import benchmarks
+from moaa.api import MoAA
+from moaa.evaluate.anchors import accuracy_by_subset, floors, judge_figures, reward_bench_sections
+from moaa.plan.graph import anchored_judges, benchmarks
 from moaa.plan.students import measure, resolved_judge
-from moaa.report.schema import JudgeSummary, OrderSummary, Role
+from moaa.report.schema import AnchorSummary, JudgeSummary, OrderSummary, Role
+from moaa.rows import AnchorRow
 from moaa.run.tally import Orders, Tally
 from moaa.run.trail import Heard, Trail
 from moaa.run.view import RunView, StageView
@@ -14,6 +17,33 @@ from moaa.run.view import RunView, StageView
 def judges(view: RunView) -> list[JudgeSummary]:
     """By stage and benchmark: the method as a whole, then every judge and role in the order in which rows have them."""
     return [row for stage in view.stages for row in (*_of_training(view, stage), *_of_evaluation(view, stage))]
+
+
+def anchored(view: RunView) -> list[AnchorSummary]:
+    """Judges as they were measured before anything rested on them, in the order of `moaa.anchors.judges`."""
+    return [
+        row
+        for stage in view.stages
+        if stage.stage.id in view.anchors
+        for row in _anchored(stage, stage.resource or view.resource, view.anchors[stage.stage.id])
+    ]
+
+
+def _anchored(stage: StageView, resource: MoAA, rows: Sequence[AnchorRow]) -> Iterator[AnchorSummary]:
+    measured, said = anchored_judges(resource), resource.spec.anchors
+    held = floors(said, measured) if said is not None else {}
+    for one, figures in zip(measured, judge_figures(rows, measured), strict=True):
+        subsets = accuracy_by_subset(rows, one.name)
+        yield AnchorSummary(
+            stage=stage.stage.id,
+            method=one.form,
+            declared=list(one.fields),
+            members=list(one.members),
+            floor=float(held[one.name][1]) or None if one.name in held else None,
+            subsets=subsets,
+            sections=reward_bench_sections(subsets),
+            **vars(figures),
+        )
 
 
 def consistency(view: RunView, stage: str, *, benchmark: str, model: str) -> float | None:
@@ -44,7 +74,8 @@ def _of_evaluation(view: RunView, stage: StageView) -> Iterator[JudgeSummary]:
         if judge is None or trail is None or name not in trail.comparisons:
             continue
         together = sum((found for (of, _), found in trail.methods.items() if of == name), Orders())
-        yield _row(stage, str(judge.method), "method", together, benchmark=name)
+        if any(of == name for of, _ in trail.methods):
+            yield _row(stage, str(judge.method), "method", together, benchmark=name)
         yield from _alone(stage, trail, name, {})
 
 

@@ -12,10 +12,11 @@ from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
 from moaa.plan.slices import tables
 from moaa.plan.subjects import BASE, MIXTURE
 from moaa.report.judges import consistency
-from moaa.report.schema import DataSummary, GainSummary, ScoreSummary, Use
+from moaa.report.schema import DataSummary, FigureSummary, GainSummary, ScoreSummary, Use
 from moaa.rows import ScoreRow
 from moaa.run.students import iteration_of, promoted, scores_of, start_scores, student_label
 from moaa.run.view import RunView, StageView
+from moaa.scoring.figures import figures_of
 from moaa.scoring.length import Judged, Subject, lc_estimate
 
 
@@ -107,7 +108,15 @@ def _score(view: RunView, one: _Scored, others: Sequence[Subject]) -> ScoreSumma
         lc_estimate=lc.rate if lc else None,
         lc_others=lc.others if lc else None,
         position_consistency=consistency(view, one.stage.stage.id, benchmark=one.item.benchmark.name, model=one.model),
+        figures=_figures(view.resource.spec.evaluation, one),
     )
+
+
+def _figures(evaluation: Evaluation, one: _Scored) -> list[FigureSummary]:
+    found = figures_of(
+        one.item.benchmark, one.rows, resamples=evaluation.bootstrap, confidence=float(evaluation.confidence)
+    )
+    return [FigureSummary(**vars(figure)) for figure in found]
 
 
 def gains(
@@ -225,6 +234,7 @@ def data(view: RunView) -> list[DataSummary]:
             duplicates=int(metrics[f"{table}.duplicates"]),
             contaminated=int(metrics[f"{table}.contaminated"]),
             over_limit=int(metrics[f"{table}.overLimit"]),
+            unasked=int(metrics.get(f"{table}.unasked", 0)),
             rows=int(metrics[f"{table}.rows"]),
             ignored={
                 name.removeprefix(f"{table}.ignored."): int(count)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moaa.plan.stage import Kind
-from moaa.report.schema import JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
+from moaa.report.schema import FigureSummary, JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
 from moaa.run import tally as judging
 from moaa.run.students import model_label
@@ -19,13 +19,15 @@ _PLACE = re.compile(r"turn(\d+)/layer(\d+)/")
 
 @dataclass(frozen=True)
 class Turn:
-    """One assistant turn of a conversation: what was asked, what the aggregator read, what it wrote."""
+    """One assistant turn of a conversation: what was asked, what was proposed, what is taught."""
 
     number: int
     question: str
     layers: list[list[tuple[str, str]]]
     """(model, text) of every proposal, layer by layer."""
     answer: str
+    author: str
+    """Whose answer it is, for readers."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,12 @@ def judge_groups(summary: Summary) -> list[tuple[str, list[JudgeSummary]]]:
     ]
 
 
+def best_alone(summary: Summary) -> str | None:
+    """The most accurate judge on anchors with a single model, the first of equals; None where none has a figure."""
+    alone = [row for row in summary.anchors if not row.members and row.accuracy is not None]
+    return max(alone, key=lambda row: row.accuracy or 0.0).judge if alone else None
+
+
 def usage_lines(view: RunView) -> list[UsageLine]:
     """Tokens of every model over the stages that this run did itself, the largest first."""
     found: dict[str, TokenUsage] = {}
@@ -160,6 +168,50 @@ def score_groups(view: RunView, summary: Summary) -> list[tuple[str, list[ScoreL
     return list(groups.items())
 
 
+@dataclass(frozen=True)
+class FieldLine:
+    """One model's line of the field's table."""
+
+    label: str
+    is_promoted: bool
+    cells: list[FigureSummary | None]
+    """By column; None: the model has no such figure."""
+
+
+@dataclass(frozen=True)
+class FieldTable:
+    """The figures that papers print, a column each, as in the paper's Table 1."""
+
+    columns: list[tuple[str, str]]
+    """Benchmark and figure."""
+    lines: list[FieldLine]
+    notes: list[str]
+    """What a reader must know to compare them, each once."""
+
+
+def field_table(view: RunView, summary: Summary) -> FieldTable | None:
+    """None where no benchmark is one of the field's."""
+    lines: dict[tuple[str, str], dict[tuple[str, str], FigureSummary]] = {}
+    for score in summary.scores:
+        for figure in score.figures:
+            if figure.is_headline:
+                lines.setdefault((score.stage, score.model), {})[score.benchmark, figure.name] = figure
+    if not lines:
+        return None
+    columns = list(dict.fromkeys(column for line in lines.values() for column in line))
+    kept = {p.promoted for p in summary.promotions}
+    return FieldTable(
+        columns,
+        [
+            FieldLine(label, label in kept, [cells.get(column) for column in columns])
+            for (stage_id, model), cells in lines.items()
+            for stage in [view.of(stage_id)]
+            for label in [model_label(view, stage, model) if stage else model]
+        ],
+        list(dict.fromkeys(f"{f.name}: {f.note}" for line in lines.values() for f in line.values() if f.note)),
+    )
+
+
 def example(stage: str, row: ConversationRow) -> Example:
     """A conversation by assistant turns, with the proposals each was written from."""
     system = "\n\n".join(m["content"] for m in row["messages"] if m["role"] == "system")
@@ -171,9 +223,18 @@ def example(stage: str, row: ConversationRow) -> Example:
             asked.append(message["content"])
         elif message["role"] == "assistant":
             layers = proposed[len(turns)] if len(turns) < len(proposed) else []
-            turns.append(Turn(len(turns) + 1, "\n\n".join(asked), layers, message["content"]))
+            author = author_of(row, len(turns), is_mixed=bool(layers))
+            turns.append(Turn(len(turns) + 1, "\n\n".join(asked), layers, message["content"], author))
             asked = []
     return Example(stage, row["id"], system, turns, row["missing"], row["shortened"])
+
+
+def author_of(row: ConversationRow, turn: int, *, is_mixed: bool) -> str:
+    """Who wrote a turn; rows of an earlier release know only whether the data gave it."""
+    wrote = row.get("wrote") or []
+    if turn < len(wrote):
+        return f"answer by {wrote[turn]}"
+    return "the mixture's answer" if is_mixed else "answer given in the data"
 
 
 def proposals(row: ConversationRow) -> list[list[list[tuple[str, str]]]]:

@@ -1,9 +1,19 @@
-"""Where the student's behaviour comes from: models, licences, and what each trained student inherits."""
+"""Where the student's behaviour comes from: models, licences, how prompts are answered, what each student inherits."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import assert_never
 
-from moaa.api import MoAA
+from moaa.api import MoAA, MoAASpec
+from moaa.api.data import DataSource
+from moaa.api.mixture import Mixture, MixtureMethod, Proposer
+from moaa.api.training import Dpo, SamplesFrom
 from moaa.judge.methods import method_of
+from moaa.mixture import methods as answers
+from moaa.mixture.samples import mixture_samples
+from moaa.plan.kinds.generate import WROTE
+from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.stage import Kind
 from moaa.report.measure import measured
 from moaa.report.schema import LineageSummary, ModelSummary
@@ -39,10 +49,10 @@ def _roles(resource: MoAA, name: str) -> list[str]:
     spec = resource.spec
     roles = ["student"] if spec.student == name else []
     if spec.mixture:
-        if any(p.model == name for layer in spec.mixture.layers for p in layer.proposers):
+        if any(proposer.model == name for proposer in spec.mixture.proposers):
             roles.append("proposer")
-        if spec.mixture.aggregator.model == name:
-            roles.append("aggregator")
+        if spec.mixture.aggregator is not None and spec.mixture.aggregator.model == name:
+            roles.append("aggregator" if spec.mixture.layers else "teacher")
     if spec.judge:
         roles += [role for model, role in method_of(spec.judge).roles if model == name]
     for item in measured(spec):
@@ -55,16 +65,16 @@ def _roles(resource: MoAA, name: str) -> list[str]:
 
 
 def lineage(view: RunView) -> list[LineageSummary]:
-    """One entry for every training stage that is done."""
-    return [_lineage(view, s) for s in view.stages if s.manifest and s.stage.kind in (Kind.SFT, Kind.DPO)]
+    """One entry for every stage that is done and made a student."""
+    return [_lineage(view, s) for s in view.stages if s.manifest and s.stage.kind in STUDENTS]
 
 
 def _lineage(view: RunView, stage: StageView) -> LineageSummary:
     spec = view.spec_of(stage)
-    is_sft = stage.stage.kind is Kind.SFT
-    teacher = view.of(f"i{stage.stage.iteration}-{Kind.GENERATE if is_sft else Kind.JUDGE}")
-    serves = teacher.stage.serves if teacher else ()
-    parent = origin(view, stage.stage.student or spec.student)
+    taught = [view.of(f"i{stage.stage.iteration}-{kind}") for kind in _teachers(stage.stage.kind, spec)]
+    serves = tuple(dict.fromkeys(name for teacher in taught if teacher for name in teacher.stage.serves))
+    # What an average inherits of the student before came to the one after, too, or stands at its own line.
+    parent = origin(view, stage.stage.student or (stage.stage.candidates or (spec.student,))[-1])
     known = _licences(view)
     inherited = [name for name in (parent or "", *serves) if not name.startswith("@") and name]
     return LineageSummary(
@@ -72,15 +82,82 @@ def _lineage(view: RunView, stage: StageView) -> LineageSummary:
         stage=stage.stage.id,
         parent=student_label(parent, spec.student),
         teachers=[student_label(origin(view, n), "") if n.startswith("@") else n for n in serves],
-        data=[public_text(d.source) for d in (spec.data.sft if is_sft else spec.data.preference)],
+        data=[public_text(d.source) for d in _data(stage.stage.kind, spec)],
         licenses=list(dict.fromkeys(known.get(name) or "not stated" for name in inherited)),
     )
+
+
+def _teachers(kind: Kind, spec: MoAASpec) -> list[Kind]:
+    """Stages whose models a student learns from."""
+    if kind is Kind.SFT:
+        return [Kind.GENERATE]
+    if kind is not Kind.DPO:
+        return []
+    is_taught = spec.training.dpo is not None and spec.training.dpo.samples_from is SamplesFrom.MIXTURE
+    return [Kind.SAMPLE, Kind.JUDGE] if is_taught else [Kind.JUDGE]
+
+
+def _data(kind: Kind, spec: MoAASpec) -> Sequence[DataSource]:
+    if kind is Kind.SFT:
+        return spec.data.sft
+    return spec.data.preference if kind is Kind.DPO else []
 
 
 def _licences(view: RunView) -> dict[str, str | None]:
     """By declared model: what manifests carry, else what the resource says."""
     found = {name: text for s in view.stages if s.manifest for name, text in s.manifest.licenses.items()}
     return {m.name: found.get(m.name) or m.license for m in view.resource.spec.models}
+
+
+def how_answers(mixture: Mixture) -> str:
+    """`wizardlm ×2, qwen2-72b propose; qwen15-110b aggregates.`"""
+    layers = [
+        ", ".join(f"{p.model}{f' ×{p.samples}' * (p.samples > 1)}" for p in layer.proposers) for layer in mixture.layers
+    ]
+    writer = mixture.aggregator.model if mixture.aggregator else ""
+    joins = "; the promoted student joins from the second iteration on" if mixture.add_student else ""
+    match mixture.method:
+        case MixtureMethod.MIXTURE:
+            return f"{''.join(f'{layer} propose; ' for layer in layers)}{writer} aggregates{joins}."
+        case MixtureMethod.SINGLE:
+            return f"{writer} alone."
+        case MixtureMethod.RANDOM:
+            return f"One of {layers[0]}, drawn for each prompt{joins}."
+        case MixtureMethod.BEST_OF_N:
+            return f"{layers[0]} answer; the judge chooses the best{joins}."
+        case MixtureMethod.COMBINED:
+            return f"{layers[0]} answer; every answer is a row{joins}."
+        case _:
+            assert_never(mixture.method)
+
+
+def _shown(proposer: Proposer) -> str:
+    return f"{proposer.model} ×{proposer.samples}" if proposer.samples > 1 else proposer.model
+
+
+def whose_samples(spec: MoAASpec, dpo: Dpo) -> str:
+    """`5 answers a prompt from the student`."""
+    match dpo.samples_from:
+        case SamplesFrom.STUDENT:
+            return f"{dpo.samples} answers a prompt from the student"
+        case SamplesFrom.MIXTURE:
+            assert spec.mixture is not None, "the resource's validation asks for one"
+            method = answers.method_of(spec.mixture, judge=spec.judge, seed=spec.seed)
+            return f"{mixture_samples(method, dpo.samples)} answers a prompt from the mixture, not from the student"
+        case _:
+            assert_never(dpo.samples_from)
+
+
+def authors(view: RunView) -> str:
+    """Assistant turns of all iterations by who wrote them: `wizardlm 5,012, qwen2-72b 988`; empty where one did all."""
+    total: Counter[str] = Counter()
+    for stage in view.stages:
+        if stage.stage.kind is Kind.GENERATE and stage.manifest is not None:
+            found = stage.manifest.metrics.items()
+            total.update({n.removeprefix(WROTE): int(turns) for n, turns in found if n.startswith(WROTE)})
+    if len(total) < 2:
+        return ""
+    return ", ".join(f"{model} {turns:,}" for model, turns in total.most_common())
 
 
 def without_secrets(url: str) -> str:

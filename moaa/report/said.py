@@ -26,6 +26,13 @@ _PARTS = {
     Role.CRITERIA: "choice of criteria",
     Role.EVALUATION: "evaluation",
     Role.VERDICT: "verdict",
+    Role.GRADE: "grade",
+}
+_NOTHING = {
+    Role.CRITERIA: "failed",
+    Role.EVALUATION: "failed",
+    Role.VERDICT: "no verdict",
+    Role.GRADE: "no grade",
 }
 
 
@@ -34,7 +41,7 @@ class Said:
     judge: str
     part: str
     order: str
-    """Which answer it was shown first; empty for criteria."""
+    """Which answer it was shown first, or which reply it graded; empty for criteria."""
     told: str
     """Its verdict, or why there is none; empty for a reply without a verdict."""
     ending: str
@@ -48,7 +55,7 @@ class Shown:
     id: str
     prompt: str | None
     answers: list[tuple[str, str | None]]
-    """Name and text of a and b; None: the text is not in the tables."""
+    """Name and text of a and b, of a only where it was graded by itself; None: the text is not in the tables."""
     outcome: str
     criteria: list[str]
     is_chosen: bool
@@ -61,7 +68,9 @@ class Group:
 
     title: str
     total: int
-    """Comparisons that were made."""
+    """Comparisons that were made, or answers that were graded."""
+    what: str
+    """One of them: `comparison`, `graded answer`."""
     shown: list[Shown]
 
 
@@ -84,7 +93,8 @@ def groups(view: RunView) -> list[Group]:
 def _group(view: RunView, stage: StageView, benchmark: str, total: int, count: int) -> Group:
     mine = [c for c in view.compared.get(stage.stage.id, ()) if c.drawn.place.benchmark == benchmark]
     title = f"{stage.stage.id}, {benchmark}" if benchmark else stage.stage.id
-    return Group(title, total, [_shown(view, stage, one) for one in mine[:count]])
+    what = "graded answer" if any(map(_is_graded, mine)) else "comparison"
+    return Group(title, total, what, [_shown(view, stage, one) for one in mine[:count]])
 
 
 def _shown(view: RunView, stage: StageView, compared: Compared) -> Shown:
@@ -92,12 +102,17 @@ def _shown(view: RunView, stage: StageView, compared: Compared) -> Shown:
     return Shown(
         id=place.id if place.sample == 0 else f"{place.id}, answer {place.sample + 1}",
         prompt=compared.prompt,
-        answers=list(zip(names, compared.answers, strict=True)),
+        answers=list(zip(names, compared.answers, strict=True))[: 1 if _is_graded(compared) else 2],
         outcome=_outcome(compared.score, names),
         criteria=list(compared.criteria),
         is_chosen=compared.is_chosen,
         said=[_said(row, names) for row in compared.drawn.said],
     )
+
+
+def _is_graded(compared: Compared) -> bool:
+    """Whether judges graded the answer by itself."""
+    return any(row["role"] == Role.GRADE for row in compared.drawn.said)
 
 
 def _names(view: RunView, stage: StageView, compared: Compared) -> tuple[str, str]:
@@ -123,19 +138,27 @@ def _said(row: JudgementRow, names: Sequence[str]) -> Said:
     return Said(
         judge=row["judge"],
         part=_PARTS[Role(row["role"])],
-        order=f"{names[row['order'] == 'ba']} shown first" if row["order"] else "",
+        order=_order(row, names),
         told=_told(row, names),
         ending=line if len(line) <= ENDING_CHARS else f"…{line[-ENDING_CHARS:]}",
         text=row["text"],
     )
 
 
+def _order(row: JudgementRow, names: Sequence[str]) -> str:
+    if row["role"] == Role.GRADE or not row["order"]:
+        return row["order"]
+    return f"{names[row['order'] == 'ba']} shown first"
+
+
 def _told(row: JudgementRow, names: Sequence[str]) -> str:
+    label = row.get("label")
     outcome = outcome_of(cast("Verdict | None", row["verdict"]), cast(Order, row["order"]))
     if outcome is not None:
-        return f"prefers {names[outcome == 0]}{_weight(row)}"
-    what = "no verdict" if row["role"] == Role.VERDICT else "failed"
-    return f"{what}: {row['failure']}" if row["failure"] else ""
+        return f"prefers {names[outcome == 0]}{f' ({label})' if label else ''}{_weight(row)}"
+    if label:
+        return f"grade {label}" if row["role"] == Role.GRADE else f"finds them equal ({label})"
+    return f"{_NOTHING[Role(row['role'])]}: {row['failure']}" if row["failure"] else ""
 
 
 def _weight(row: JudgementRow) -> str:

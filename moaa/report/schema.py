@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from moaa.run.view import StageStatus
+from moaa.scoring.figures import Unit
 
 
 def _six_digits(value: object) -> object:
@@ -18,7 +19,7 @@ def _six_digits(value: object) -> object:
 
 Figure = Annotated[float, BeforeValidator(_six_digits), Field(allow_inf_nan=False)]
 Use = Literal["selection", "report"]
-Role = Literal["method", "verdict", "evaluation", "criteria"]
+Role = Literal["method", "verdict", "evaluation", "criteria", "grade"]
 """Of a judge; `method` is all of them together."""
 
 
@@ -75,6 +76,20 @@ class StageSummary(Record):
     problem: str | None = None
 
 
+class FigureSummary(Record):
+    """A figure as the field publishes it (`moaa.scoring.figures.Figure`)."""
+
+    name: str
+    value: Figure | None
+    """Null: it could not be computed; `note` says why."""
+    low: Figure | None = None
+    high: Figure | None = None
+    unit: Unit
+    is_headline: bool
+    """It stands in the field's tables of this benchmark."""
+    note: str = ""
+
+
 class ScoreSummary(Record):
     iteration: int
     stage: str
@@ -102,6 +117,8 @@ class ScoreSummary(Record):
     before. With 0 it takes all questions for equally hard."""
     position_consistency: Figure | None = None
     """Judged benchmarks only: part of the comparisons behind the score whose outcome the order did not change."""
+    figures: list[FigureSummary] = []
+    """What the field publishes of this benchmark; empty for benchmarks of our own."""
 
 
 class GainSummary(Record):
@@ -175,6 +192,51 @@ class JudgeSummary(Record):
     panel: how often two of its judges agree when both are certain."""
 
 
+class AnchorSummary(Record):
+    """One judge on pairs whose better answer is known, before anything rested on it."""
+
+    stage: str
+    judge: str
+    """`training judge`, `judge of <benchmark>`, or the model that was measured alone."""
+    method: str
+    declared: list[str]
+    """Fields of the resource that declare it; empty: measured for comparison only."""
+    members: list[str]
+    """Rows of its models alone."""
+    pairs: int
+    """Labelled ones."""
+    questions: int
+    """Of these pairs, with a score: the accuracy rests on them."""
+    unjudged: int
+    """Of all pairs, those without a score."""
+    accuracy: Figure | None
+    low: Figure | None
+    """Ends of the 95 % interval (Wilson)."""
+    high: Figure | None
+    floor: Figure | None = None
+    """What `low` had to be above; null where nothing was asked."""
+    consistency: Figure | None
+    first: Figure | None
+    length: Figure | None
+    """Accuracy where the better answer is the longer one, less that where it is the shorter one."""
+    padded: Figure | None
+    """Share that an answer said twice wins from the same said once; ½ is fair."""
+    degenerate: Figure | None
+    truncated: Figure | None
+    same_first: Figure | None
+    """Part of the verdicts on an answer against itself that name the one shown first."""
+    votes: Figure | None
+    """What its members are worth as independent judges."""
+    alpha: Figure | None
+    """Krippendorff's, of its members' verdicts."""
+    outdone_by: str | None
+    """Its own model that alone is shown to be right more often."""
+    subsets: dict[str, Figure] = {}
+    """Accuracy by subset of the source."""
+    sections: dict[str, Figure] = {}
+    """RewardBench's, where the source has all of its subsets; `score` is their mean."""
+
+
 class PairSummary(Record):
     stage: str
     iteration: int
@@ -200,6 +262,8 @@ class TrainingSummary(Record):
     iteration: int
     kind: Literal["sft", "dpo"]
     steps: int
+    lost_steps: int
+    """Whose loss or gradient was not finite. They taught nothing, and no figure here is of them."""
     first_loss: Figure
     last_loss: Figure
     tokens: int
@@ -254,7 +318,8 @@ class LineageSummary(Record):
 
 
 class DataSummary(Record):
-    """Outcomes of the rows of one source: read = failed + duplicates + contaminated + overLimit + rows."""
+    """Outcomes of the rows of one source: read = failed + unasked + duplicates + contaminated + overLimit +
+    rows."""
 
     table: str
     """`sft-<k>`, `preference-<k>` or `eval-<benchmark>`."""
@@ -264,6 +329,8 @@ class DataSummary(Record):
     contaminated: int
     """Training rows that hold an evaluation question."""
     over_limit: int
+    unasked: int = 0
+    """Of categories that the benchmark does not ask."""
     rows: int
     """Kept."""
     ignored: dict[str, int]
@@ -317,6 +384,8 @@ class Summary(Record):
     data: list[DataSummary]
     scores: list[ScoreSummary]
     pairs: list[PairSummary]
+    anchors: list[AnchorSummary] = []
+    """Every judge that was measured, the declared ones first."""
     judges: list[JudgeSummary]
     training: list[TrainingSummary]
     promotions: list[PromotionSummary]

@@ -1,14 +1,16 @@
 """From what was read to what is reported: `RunView` to `Summary`, without I/O, clock or chance."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
+from moaa.api.mixture import MixtureMethod
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.calls import call_notes, calls
 from moaa.report.costs import gpu_hours, unpriced, usd
-from moaa.report.judges import judges
+from moaa.report.judges import anchored, judges
 from moaa.report.promotion import promotion_summaries
 from moaa.report.provenance import lineage, models, public_text
 from moaa.report.schema import (
@@ -52,6 +54,7 @@ def summarise(view: RunView) -> Summary:
         data=measure.data(view),
         scores=measure.scores(view),
         pairs=[_pairs(s, view.tallies[s.stage.id]) for s in view.stages if s.stage.id in view.tallies],
+        anchors=anchored(view),
         judges=judges(view),
         training=[t for s in view.stages if (t := _training(view, s)) is not None],
         promotions=promotion_summaries(view),
@@ -133,16 +136,18 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
 
 def _training(view: RunView, stage: StageView) -> TrainingSummary | None:
     curve = view.curves.get(stage.stage.id, ())
-    if not curve:
+    sound = [row for row in curve if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])]
+    if not sound:
         return None
     kind: Literal["sft", "dpo"] = "sft" if stage.stage.kind is Kind.SFT else "dpo"
-    last = curve[-1]
+    last = sound[-1]
     return TrainingSummary(
         stage=stage.stage.id,
         iteration=stage.stage.iteration,
         kind=kind,
-        steps=last["step"],
-        first_loss=curve[0]["loss"],
+        steps=curve[-1]["step"],
+        lost_steps=len(curve) - len(sound),
+        first_loss=sound[0]["loss"],
         last_loss=last["loss"],
         tokens=last["tokens"],
         reward_accuracy=last.get("reward_accuracy"),
@@ -203,6 +208,8 @@ def missing(view: RunView) -> list[str]:
         found.append("No benchmark is declared under spec.evaluation, so nothing says how good any student is.")
     elif not spec.evaluation.members and spec.mixture:
         found.append("spec.evaluation.members is false: the mixture and its members were not measured.")
+    elif spec.mixture and spec.mixture.method is MixtureMethod.COMBINED:
+        found.append("spec.mixture.method Combined gives no one answer to a question: only its members were measured.")
     fields = [f for s in view.stages if s.manifest for f in unpriced(view, s)]
     found += [f"Cost is incomplete: {field} is not stated." for field in dict.fromkeys(fields)]
     for stage in view.stages:

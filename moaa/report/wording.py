@@ -2,14 +2,33 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import assert_never
 
 from moaa.evaluate.told import points
-from moaa.report.schema import GainSummary, Headline
+from moaa.report.schema import FigureSummary, GainSummary, Headline
+from moaa.scoring.figures import Unit
 
 
 def percent(value: float) -> str:
     """0.4375 is "43.8 %", with a space that no line ends at."""
     return f"{100 * value:.1f}\u00a0%"
+
+
+def published(figure: FigureSummary) -> str:
+    """A figure of the field in its unit: "25.3 %", "7.94 of 10", "–" where there is none."""
+    return "–" if figure.value is None else in_unit(figure.value, figure.unit)
+
+
+def in_unit(value: float, unit: Unit) -> str:
+    match unit:
+        case Unit.SHARE:
+            return percent(value)
+        case Unit.GRADE:
+            return f"{value:.2f} of 10"
+        case Unit.COUNT:
+            return count(value)
+        case _:
+            assert_never(unit)
 
 
 def seconds(value: float) -> str:

@@ -19,7 +19,7 @@ from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.subjects import BASE
-from moaa.rows import AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
+from moaa.rows import AnchorRow, AnswerRow, ConversationRow, PairRow, RankingRow, ScoreRow
 from moaa.run import closed as closed_on
 from moaa.run.contrast import benchmark_shown, largest_changes
 from moaa.run.read_trail import of_answers, of_rankings, read_trail
@@ -55,6 +55,8 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     known = {s.manifest.fingerprint: scores.get(s.stage.id, ()) for s in stages if s.manifest}
     starts, unread = await closed_on.start_scores(store, started_from, known)
     view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
+    view, anchored = await _read(view, {Kind.ANCHORS}, lambda m: _anchored(store, m))
+    view = replace(view, anchors=anchored)
     view, trails = await _read(
         view, {Kind.JUDGE, Kind.EVALUATE}, lambda m: read_trail(store, m, seed=resource.spec.seed)
     )
@@ -171,6 +173,10 @@ async def _read(
 
 async def _scores(store: Store, manifest: StageManifest) -> tuple[ScoreRow, ...]:
     return tuple(cast(ScoreRow, row) for row in await read_table(store, manifest, "scores"))
+
+
+async def _anchored(store: Store, manifest: StageManifest) -> tuple[AnchorRow, ...]:
+    return tuple(cast(AnchorRow, row) for row in await read_table(store, manifest, "verdicts"))
 
 
 async def _curve(store: Store, manifest: StageManifest) -> tuple[CurveRow, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from moaa.api import MoAA
+from moaa.api.prompts import PLACEHOLDERS
 from moaa.benchmark.measure import Measure
 from moaa.errors import StoreError
 from moaa.judge.reading import parse_criteria
@@ -129,9 +130,13 @@ def _evaluated(view: RunView, wanted: _Wanted, found: Mapping[tuple[str, Answere
 
 
 def _criteria(view: RunView, wanted: _Wanted) -> tuple[tuple[str, ...], bool]:
-    """Read again from the reply that chose them; all there are where none were to be chosen or it could not be read."""
-    judge = _measure(wanted.own.benchmark, wanted.stage.resource or view.resource, wanted.stage.stage).judge
+    """Read again from the reply that chose them; all there are where none were to be chosen or it could not be read.
+    None where no prompt shows any."""
+    measured = _measure(wanted.own.benchmark, wanted.stage.resource or view.resource, wanted.stage.stage)
+    judge = measured.judge
     assert judge is not None, "judges were asked"
+    if not any("criteria" in held for name in measured.prompts for held in PLACEHOLDERS[name]):
+        return (), False
     replies = [row["text"] for row in wanted.drawn.said if row["role"] == Role.CRITERIA and not row["failure"]]
     found = parse_criteria(replies[0], judge.criteria_choices, count=judge.criteria) if replies else None
     return tuple(one.name for one in found or judge.criteria_choices), found is not None

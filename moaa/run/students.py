@@ -1,5 +1,8 @@
 """Students: the stages that made them, their names for readers, which one a promotion chose, and their scores."""
 
+from typing import assert_never
+
+from moaa.api.mixture import Mixture, MixtureMethod
 from moaa.plan.ids import BASE_EVALUATE
 from moaa.plan.stage import Kind
 from moaa.plan.subjects import AGGREGATOR, BASE, MIXTURE, label_of
@@ -76,21 +79,43 @@ def student_label(student: str | None, start: str) -> str:
     if not student.startswith("@"):
         return f"start ({student})" if student == start else student
     iteration, _, kind = student[1:].partition("-")
-    return f"iteration {iteration[1:]} {kind.upper() if kind in ('sft', 'dpo') else kind}"
+    return f"iteration {iteration[1:]} {_kind_label(kind)}"
+
+
+def _kind_label(kind: str) -> str:
+    return kind.upper() if kind in (Kind.SFT, Kind.DPO) else kind
 
 
 def model_label(view: RunView, stage: StageView, model: str) -> str:
     """The `model` of a score for readers."""
     spec = view.resource.spec
     if stage.stage.iteration > 0:
-        return f"iteration {stage.stage.iteration} {model.upper()}"
+        return f"iteration {stage.stage.iteration} {_kind_label(model)}"
     if model == BASE:
         return student_label(spec.student, spec.student)
-    if model == MIXTURE:
-        return "the mixture"
-    if model == AGGREGATOR and spec.mixture is not None:
+    if model == MIXTURE and spec.mixture is not None:
+        return mixture_label(spec.mixture)
+    if model == AGGREGATOR and spec.mixture is not None and spec.mixture.aggregator is not None:
         return f"{spec.mixture.aggregator.model} (aggregator)"
     return next((m.name for m in spec.models if label_of(m.name) == model), model)
+
+
+def mixture_label(mixture: Mixture) -> str:
+    """What teaches the student, for readers; the count is that of the proposers' answers."""
+    number = sum(proposer.samples for proposer in mixture.proposers)
+    match mixture.method:
+        case MixtureMethod.MIXTURE:
+            return "the mixture"
+        case MixtureMethod.SINGLE:
+            return f"{mixture.aggregator.model if mixture.aggregator else ''} (teacher)"
+        case MixtureMethod.RANDOM:
+            return f"random of {number}"
+        case MixtureMethod.BEST_OF_N:
+            return f"best of {number}"
+        case MixtureMethod.COMBINED:
+            return f"all of {number}"
+        case _:
+            assert_never(mixture.method)
 
 
 def scores_of(view: RunView, student: str) -> list[ScoreRow]:

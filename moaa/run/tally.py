@@ -49,16 +49,20 @@ class Orders:
         return (self.agreed + 2 * self.first) / (2 * self.valid) if self.valid else None
 
 
+_AGREED, _FIRST, _SECOND, _MISSING = Orders(agreed=1), Orders(first=1), Orders(second=1), Orders(missing=1)
+"""Made once: a large table has millions of comparisons."""
+
+
 def orders(forward: int | None, backward: int | None) -> Orders:
     """One comparison, outcomes as in `Comparison`: 1 says that `a` won, in whichever place it stood.
 
     (1, 1) and (0, 0) agree; (1, 0) means that the first place won both times, (0, 1) the second.
     """
     if forward is None or backward is None:
-        return Orders(missing=1)
+        return _MISSING
     if forward == backward:
-        return Orders(agreed=1)
-    return Orders(first=1) if forward == 1 else Orders(second=1)
+        return _AGREED
+    return _FIRST if forward == 1 else _SECOND
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Drawn are those with the smallest digests of seed and place, so that the same ta
 parts it has.
 """
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -111,18 +112,30 @@ class Trail:
                 heard.bias += row["probability"] - 0.5
                 heard.mass += row["mass"]
         forward, backward = _verdicts(said, "ab"), _verdicts(said, "ba")
-        for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
-            self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
-        together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
-        key = place.benchmark, place.model
-        self.methods[key] = self.methods.get(key, Orders()) + together
+        # A benchmark may ask in one order only. A draw names no side, so it says nothing of the order.
+        if forward and backward and not any(map(_is_draw, said)):
+            for (judge, ab), (_, ba) in zip(forward, backward, strict=True):
+                self.judges[place.benchmark, Role.VERDICT, judge].orders += orders(ab, ba)
+            together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
+            key = place.benchmark, place.model
+            self.methods[key] = self.methods.get(key, Orders()) + together
+        self._draw(place, said)
+
+    def _draw(self, place: Place, said: tuple[JudgementRow, ...]) -> None:
         rank = sha256(repr((self.seed, *place)).encode()).digest()
-        kept = [*self.drawn.get(place.benchmark, ()), Drawn(rank, place, said)]
-        self.drawn[place.benchmark] = sorted(kept, key=lambda one: one.rank)[:KEPT]
+        kept = self.drawn.setdefault(place.benchmark, [])
+        if len(kept) == KEPT and rank > kept[-1].rank:
+            return  # as nearly every comparison of a large table
+        insort(kept, Drawn(rank, place, said), key=lambda one: one.rank)
+        del kept[KEPT:]
 
 
 def _place(row: JudgementRow) -> Place:
     return Place(row["benchmark"], row["model"], row["id"], row["sample"], row["a"], row["b"])
+
+
+def _is_draw(row: JudgementRow) -> bool:
+    return row["role"] == Role.VERDICT and row["verdict"] is None and not row["failure"]
 
 
 def _verdicts(said: Sequence[JudgementRow], order: Order) -> list[tuple[str, Outcome]]:

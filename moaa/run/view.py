@@ -10,7 +10,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from moaa.api import MoAA, MoAASpec
 from moaa.plan.stage import Stage
-from moaa.rows import AnswerRow, ConversationRow, PairRow, ScoreRow
+from moaa.rows import AnchorRow, AnswerRow, ConversationRow, PairRow, ScoreRow
 from moaa.run.tally import Tally
 from moaa.run.trail import Compared, Trail
 from moaa.store.stages.manifest import StageManifest
@@ -71,6 +71,8 @@ class RunView:
     """By evaluate stage."""
     starts: Mapping[int, tuple[ScoreRow, ...]] = field(default_factory=dict)
     """By closed iteration: the scores of iteration 0 that it was closed on; absent where its record does not say."""
+    anchors: Mapping[str, tuple[AnchorRow, ...]] = field(default_factory=dict)
+    """By stage anchors: what judges made of pairs with a known answer."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """By judge stage."""
     pairs: Mapping[str, Mapping[str, PairRow]] = field(default_factory=dict)

@@ -1,6 +1,4 @@
-"""Arena-Hard v0.1 and v2.0: five labels, two games a question, the win rate against one baseline, intervals.
-
-In the first game A is the baseline, in the second A is the model. A strong verdict (`>>`) counts three times.
+"""Arena-Hard v0.1 and v2.0: the win rate against one baseline from two games a question, and its interval.
 
 The authors fit Bradley-Terry ratings and turn them into win rates against the baseline. Every game is against the
 baseline, so this is the weighted mean of the games' scores, to the last digit, and no fit is needed. Style control
@@ -9,36 +7,14 @@ needs one: `moaa.scoring.style`.
 Source: Li et al. 2024 (arXiv 2406.11939); `show_result.py` of arena-hard-auto at efc012e (v0.1) and 196f6b8 (v2.0).
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
+from moaa.benchmark.arena_labels import Game, Label, Version, games_of, win_rate
 from moaa.scoring.bootstrap import interval
-
-STRONG = 3
-"""Games that a strong verdict counts as."""
-_LABEL = re.compile(r"\[\[([AB<>=]+)\]\]")
-
-
-class Label(StrEnum):
-    """A judge's verdict on answers A and B."""
-
-    A_MUCH = "A>>B"
-    A_BETTER = "A>B"
-    EQUAL = "A=B"
-    B_BETTER = "B>A"
-    B_MUCH = "B>>A"
-
-
-class Version(StrEnum):
-    """v0.1 takes a reply with two different labels for none, and a game without a label costs itself. In v2.0 the last
-    label counts, and a game without one costs its question."""
-
-    V0_1 = "v0.1"
-    V2_0 = "v2.0"
 
 
 class Unit(StrEnum):
@@ -48,14 +24,6 @@ class Unit(StrEnum):
     """Both games of a question together: they are not independent."""
     GAME = "game"
     """As published, a strong verdict being three games. Narrower than the truth."""
-
-
-@dataclass(frozen=True)
-class Game:
-    question: str
-    score: float
-    """Of the model: 1 won, ½ drawn, 0 lost."""
-    weight: int
 
 
 @dataclass(frozen=True)
@@ -71,51 +39,6 @@ class ArenaHard:
     """That count, a strong verdict once."""
     dropped: int
     """Games without a label, and in v2.0 the other game of their question."""
-
-
-def label_of(reply: str, version: Version) -> Label | None:
-    """The verdict in double brackets, such as `[[A>B]]`; None where there is none that counts."""
-    found = _LABEL.findall(reply)
-    if not found or (version is Version.V0_1 and len(set(found)) > 1):
-        return None
-    return next((label for label in Label if label == found[-1]), None)
-
-
-def game(question: str, label: Label, *, model_is_a: bool) -> Game:
-    """What a verdict says of the model."""
-    score, weight = _of_a(label)
-    return Game(question, score if model_is_a else 1 - score, weight)
-
-
-def _of_a(label: Label) -> tuple[float, int]:
-    match label:
-        case Label.A_MUCH:
-            return 1.0, STRONG
-        case Label.A_BETTER:
-            return 1.0, 1
-        case Label.EQUAL:
-            return 0.5, 1
-        case Label.B_BETTER:
-            return 0.0, 1
-        case Label.B_MUCH:
-            return 0.0, STRONG
-        case _:
-            assert_never(label)
-
-
-def games_of(verdicts: Mapping[str, tuple[Label | None, Label | None]], version: Version) -> tuple[list[Game], int]:
-    """The games that count, and how many do not. `verdicts` are by question: the label of the game in which A is the
-    baseline, then of the one in which A is the model; None where the judge gave none."""
-    games, dropped = [], 0
-    for question, labels in verdicts.items():
-        counted = [
-            game(question, label, model_is_a=place == 1) for place, label in enumerate(labels) if label is not None
-        ]
-        if version is Version.V2_0 and len(counted) < 2:
-            counted = []
-        games += counted
-        dropped += 2 - len(counted)
-    return games, dropped
 
 
 def arena_hard(
@@ -134,7 +57,13 @@ def arena_hard(
     Raises:
         ValueError: no game counts.
     """
-    games, dropped = games_of(verdicts, version)
+    return score_of(*games_of(verdicts, version), resamples=resamples, confidence=confidence, unit=unit)
+
+
+def score_of(
+    games: Sequence[Game], dropped: int, *, resamples: int, confidence: float, unit: Unit = Unit.QUESTION
+) -> ArenaHard:
+    """The same from games, of which a question may have several pairs. Raises ValueError: as `arena_hard`."""
     clusters = _clusters(games, unit)
     found = interval(
         [sum(g.score * g.weight for g in cluster) for cluster in clusters],
@@ -144,14 +73,6 @@ def arena_hard(
     )
     low, high = found or (None, None)
     return ArenaHard(win_rate(games), low, high, len({g.question for g in games}), len(games), dropped)
-
-
-def win_rate(games: Iterable[Game]) -> float:
-    """Weighted mean of the games' scores. Raises ValueError: there is none."""
-    listed = list(games)
-    if not listed:
-        raise ValueError("no game has a label, so there is no win rate")
-    return sum(g.score * g.weight for g in listed) / sum(g.weight for g in listed)
 
 
 def _clusters(games: Sequence[Game], unit: Unit) -> list[list[Game]]:

@@ -82,6 +82,17 @@ def contributions(found: Fit, at_QC: Floats) -> Floats:  # noqa: N803  Q questio
     return values_Q
 
 
+def cluster_contributions(found: Fit, cluster_R: NDArray[np.int64], at_C: Floats) -> Floats:  # noqa: N803
+    """Values by cluster whose mean is the prediction at `at_C`, as `contributions`; `cluster_R` numbers the rows'
+    clusters from 0 on, none left out. Shape (clusters,)."""
+    p = sigmoid(at_C @ found.weights_C)
+    moved_C = np.linalg.solve(_hessian(found, found.weights_C), p * (1 - p) * at_C)  # noqa: N806
+    own_K = np.bincount(cluster_R, weights=_gradients(found, found.weights_C) @ moved_C)  # noqa: N806  K clusters
+    rest = float(_prior_gradient(found, found.weights_C) @ moved_C)
+    values_K: Floats = p - (len(own_K) * own_K + rest)  # noqa: N806
+    return values_K
+
+
 def _gradients(found: Fit, weights_C: Floats) -> Floats:  # noqa: N803
     p_R = sigmoid(found.x_RC @ weights_C)  # noqa: N806
     return found.x_RC * (found.row_weights_R * (p_R - found.y_R))[:, None]

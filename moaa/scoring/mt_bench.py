@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from moaa.benchmark.mt_bench import HIGHEST, LOWEST
 from moaa.scoring.bootstrap import interval
 
-REFERENCE_CATEGORIES = frozenset({"math", "reasoning", "coding"})
-"""Judged with a reference answer. By category: nine questions of others hold a reference that no judge is shown."""
-LOWEST, HIGHEST = 1.0, 10.0
 K = TypeVar("K")
 
 

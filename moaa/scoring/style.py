@@ -6,7 +6,6 @@ once, since w is the judge's taste and no single model shows it. z_ik is (model'
 Source: Arena-Hard (`utils_math.py` of arena-hard-auto at efc012e), after the style control of Chatbot Arena.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,33 +14,13 @@ from typing import NamedTuple, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from moaa.scoring.arena_hard import Game
-from moaa.scoring.logistic import Floats, Prior, fit, sigmoid
+from moaa.benchmark.arena_labels import Game
+from moaa.benchmark.style import Style
+from moaa.scoring.logistic import Floats, Prior, cluster_contributions, fit, sigmoid
 
 RIDGE = 1e-6
 """Precision of the prior for each unit of weight. The authors' fit has L2 with C = 1, which moves rates by less than
 0.1 points at 500 questions."""
-_FENCED = re.compile(r"```[^`]*```")
-_HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE)
-_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
-
-
-class Style(NamedTuple):
-    """Of one answer."""
-
-    length: int
-    """Tokens as published (GPT-4's tokenizer); characters do as well, if both sides are counted alike."""
-    headers: int
-    items: int
-    """Of lists."""
-    bold: int
-
-
-def style_of(answer: str, *, length: int) -> Style:
-    """Counts of Markdown outside fenced code."""
-    text = _FENCED.sub("", answer)
-    return Style(length, len(_HEADER.findall(text)), len(_ITEM.findall(text)), len(_BOLD.findall(text)))
 
 
 class Taste(NamedTuple):
@@ -76,6 +55,8 @@ class Played:
 class StyleControlled:
     rates: Mapping[str, float]
     """By model, between 0 and 1."""
+    contributions: Mapping[str, Sequence[float]]
+    """By model, one for each question that anybody played; their mean is the rate. Resample these for its interval."""
     taste: Taste
 
 
@@ -99,10 +80,18 @@ def style_controlled(played: Mapping[str, Sequence[Played]], level: Level) -> St
     x_GC = np.concatenate([own_GM, style_GK], axis=1)  # noqa: N806
     y_G = np.array([one.game.score for _, one in listed])  # noqa: N806
     prior = Prior(np.zeros(x_GC.shape[1]), np.full(x_GC.shape[1], RIDGE * weights_G.sum()))
-    found = fit(x_GC, y_G, prior, weights_G).weights_C
-    rates = sigmoid(found[: len(names)])
-    taste = np.where(used, found[len(names) :], 0.0)
-    return StyleControlled(dict(zip(names, map(float, rates), strict=True)), Taste(*map(float, taste)))
+    found = fit(x_GC, y_G, prior, weights_G)
+    rates = sigmoid(found.weights_C[: len(names)])
+    taste = np.where(used, found.weights_C[len(names) :], 0.0)
+    numbers = {question: k for k, question in enumerate(dict.fromkeys(one.game.question for _, one in listed))}
+    cluster_G = np.array([numbers[one.game.question] for _, one in listed])  # noqa: N806
+    alone_MC = np.eye(len(names), x_GC.shape[1])  # noqa: N806  each model at equal style
+    parts = [cluster_contributions(found, cluster_G, at_C).tolist() for at_C in alone_MC]
+    return StyleControlled(
+        dict(zip(names, map(float, rates), strict=True)),
+        dict(zip(names, parts, strict=True)),
+        Taste(*map(float, taste)),
+    )
 
 
 def _difference(one: Played) -> list[float]:

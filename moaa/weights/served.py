@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from moaa.api import MoAA
 from moaa.api.models import Endpoint
 from moaa.plan.ids import made_by
-from moaa.plan.kinds.table import TRAINING
+from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
 from moaa.weights.find import find
@@ -74,5 +74,5 @@ def _canonical(name: str, resource: MoAA, results: Mapping[str, StageResult]) ->
     made = results[maker].outputs["model"]
     if made.uri is None:
         return resource.spec.student
-    twins = [r.stage for r in results.values() if r.kind in TRAINING and r.outputs["model"].digest == made.digest]
+    twins = [r.stage for r in results.values() if r.kind in STUDENTS and r.outputs["model"].digest == made.digest]
     return f"@{twins[0]}" if twins else name

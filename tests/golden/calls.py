@@ -24,8 +24,8 @@ from moaa.judge.methods import method_of
 from moaa.judge.prompts import question_text
 from moaa.judge.row import pair_row, ranking_row
 from moaa.mixture.alone import answer_alone, sample_answers
-from moaa.mixture.row import answer_conversation
 from moaa.rows import RankingRow, SampleRow
+from tests.answering import answer_conversation
 from tests.golden.book import digest
 from tests.golden.resources import METHODS, OWN_PROMPTS, judge
 from tests.unit.calls_scripted import MemoryLedger

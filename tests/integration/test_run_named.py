@@ -170,3 +170,39 @@ async def test_a_judge_by_log_probabilities_needs_a_server_that_has_them_and_is_
     verdicts = await run.table("i1-judge", "judgements")
     assert {round(row["probability"], 3) for row in verdicts} == {0.947}
     assert await run.table("i1-judge", "pairs") == []
+
+
+async def test_the_judge_of_the_best_answer_is_named_too_and_rows_say_who_wrote_them(tmp_path: Path) -> None:
+    panel = ["first", "one", "two"]
+
+    def behaves(body: Body) -> Behaviour:
+        # The teacher called "good" writes the better answer to every question but each fourth.
+        if body["model"] in ("good", "weak"):
+            number = int(re.findall(r"\d+", str(body["messages"][-1]["content"]))[-1])
+            better = (body["model"] == "good") == (number % 4 != 0)
+            return says(f"{body['model']} {900 + number if better else number}")
+        return judged(body)
+
+    async with play(behaves) as server:
+        run = WholeRun(tmp_path, server.url, [*panel, "good", "weak"])
+        run.changes = {
+            "data": {
+                "sft": [{"source": run.rows("s.jsonl", [f"question {number}" for number in range(PROMPTS)])}],
+                "decontaminationNgram": 0,
+            },
+            "training": {"sft": {"precision": "FP32"}},
+            "mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "weak"}, {"model": "good"}]}]},
+            "judge": {"method": "Panel", "judges": [{"model": name} for name in panel]},
+            "failures": {"maxFraction": "0", "retries": 0},
+        }
+        ended = await run.run("--until", "i1-generate")
+        assert ended.code == 0, ended.said
+        assert "judge 'first'" in ended.said
+        assert "judge 'one'" not in ended.said
+        again = await run.run("--until", "i1-generate")
+        assert again.code == 0, again.said
+        assert repeated(server, "good") == 0
+        summary, page = await run.report()
+    assert any("judge 'first'" in warning for stage in summary["stages"] for warning in stage["warnings"])
+    assert "Turns by author: good 30, weak 10." in page
+    assert "answer by good" in page

@@ -99,15 +99,15 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
 
 
 def carry_out(
-    student: Path, folder: Path, objective: Any, collator: Any, bins: Any
+    student: Path, folder: Path, objective: Any, collator: Any, bins: Any, *, steps: int = 2, callbacks: Any = ()
 ) -> tuple[list[dict[str, float]], Any]:
-    """Two steps of an objective over these bins."""
+    """Steps of an objective over these bins."""
     from moaa_jobs.training.rows.tokenizer import load_tokenizer
     from moaa_jobs.training.worker import trainers
     from moaa_jobs.training.worker.model import load_model
 
     common = trainers.common_arguments(
-        objective.spec, output_dir=folder, steps=2, accumulation=bins.accumulation, seed=0, on_gpu=False
+        objective.spec, output_dir=folder, steps=steps, accumulation=bins.accumulation, seed=0, on_gpu=False
     )
     args = objective.arguments(common)
     trainer = trainers.build(
@@ -116,9 +116,9 @@ def carry_out(
         args,
         bins=bins.bins,
         collator=collator,
-        schedule=trainers.Schedule(steps=2, warmup_steps=0),
+        schedule=trainers.Schedule(steps=steps, warmup_steps=0),
         tokenizer=load_tokenizer(student),
-        callbacks=[],
+        callbacks=list(callbacks),
     )
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -142,6 +142,29 @@ def test_the_loss_is_the_mean_over_trained_tokens_only(student: Path, tmp_path: 
             for start, end in zip(spans[::2], spans[1::2], strict=True):
                 trained += logps[start - 1 : end - 1].tolist()
         assert entry["loss"] == pytest.approx(-sum(trained) / len(trained), rel=1e-5)
+
+
+def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(student: Path, tmp_path: Path) -> None:
+    from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.shared.checkpoints import SavedState
+    from moaa_jobs.training.shared.messages import TrainingRefused
+    from moaa_jobs.training.worker import trainers
+    from moaa_jobs.training.worker.callbacks import StepRecorder
+    from moaa_jobs.training.worker.objective import Conversations
+
+    table = sft_table(student)
+    wild = {"microBatchSize": 8, "learningRate": "1e30", "checkpointSteps": 2, "zeroStage": 2}
+    spec = resource(tmp_path, student, workers=1, sft=wild, dpo={}).spec.training.sft
+    assert spec is not None
+    steps = batches(ROWS, epochs=Decimal(4), batch_size=8, seed=0)
+    recorder = StepRecorder(SavedState(), steps_an_epoch=2, tokens_seen=list(range(len(steps))), report=lambda *_: None)
+    collator = trainers.SftCollator(table, pad_id=0, packed=False)
+    bins = lay_out(steps, workers=1, micro_batch_size=8)
+    words = r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss .* lower learningRate"
+    with pytest.raises(TrainingRefused, match=words):
+        carry_out(student, tmp_path, Conversations(spec), collator, bins, steps=len(steps), callbacks=[recorder])
+    assert [row.is_sound for row in recorder.curve] == [True, False, False, False]
+    assert not list(tmp_path.glob("checkpoint-*")), "step 2 would have had one, of ruined weights"
 
 
 def test_neither_micro_batches_nor_packing_change_the_result(student: Path, tmp_path: Path) -> None:
@@ -253,6 +276,55 @@ def test_packing_is_refused_where_rows_would_see_each_other(student: Path) -> No
     ask: dict[str, Any] = {"vocabulary": 40, "spec": spec, "device": torch.device("cpu")}
     assert packing_is_exact(model, **ask)
     assert not packing_is_exact(ignores_positions, **ask)
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_positions_are_as_exact_in_bf16_as_in_a_plain_model(student: Path, zero_stage: int) -> None:
+    """ZeRO-3 loads all tensors in the training precision; rotary tables must not be."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.worker.export import probe
+    from moaa_jobs.training.worker.model import scoring_model
+
+    spec = resource(student, student, workers=1, sft={"precision": "BF16", "zeroStage": zero_stage}, dpo={})
+    assert spec.spec.training.sft is not None
+    plain = AutoModelForCausalLM.from_pretrained(student, dtype=torch.bfloat16).eval()
+    wanted = dict(plain.named_buffers())
+    with scoring_model(student, spec.spec.training.sft, torch.device("cpu")) as model:
+        found = dict(model.named_buffers())
+        assert found.keys() == wanted.keys()
+        for name, table in wanted.items():
+            assert table.dtype is torch.float32
+            assert torch.equal(found[name], table), name
+        ids = [7, 8, 9, 10]
+        torch.testing.assert_close(
+            probe(model, ids, torch.device("cpu")), probe(plain, ids, torch.device("cpu")), rtol=0, atol=1e-2
+        )
+
+
+def test_an_export_whose_far_positions_are_off_is_refused(student: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.worker import export
+
+    spec = resource(student, student, sft={}, dpo={}).spec.training.sft
+    assert spec is not None
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for layer in model.model.layers:  # so that attention, and with it the distance, matters as in a real model
+            layer.self_attn.q_proj.weight *= 40
+            layer.self_attn.k_proj.weight *= 40
+    model.save_pretrained(tmp_path / "saved")
+    export.arrange(tmp_path / "saved", student, tmp_path / "model", spec)
+    near = export.probe(model, [7, 8, 9, 10], torch.device("cpu"))
+    export.verify(tmp_path / "model", [7, 8, 9, 10], near, spec)
+    rotary = model.model.rotary_emb
+    rotary.inv_freq = rotary.inv_freq.bfloat16().float()
+    trained = export.probe(model, [7, 8, 9, 10], torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="logits differ"):
+        export.verify(tmp_path / "model", [7, 8, 9, 10], trained, spec)
 
 
 def test_an_export_that_does_not_give_the_trained_logits_is_refused(student: Path, tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import combinations
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from moaa.api import MoAA
 from moaa.api.evaluation import Pairwise
@@ -31,7 +34,7 @@ from moaa.rows import (
     ScoreRow,
 )
 from moaa.run.read_trail import of_rankings as of_drawn
-from moaa.run.tally import tally_pairs, tally_rankings
+from moaa.run.tally import Tally, tally_pairs, tally_rankings
 from moaa.run.trail import Compared, Trail
 from moaa.run.view import Contrast, CurveRow, RunView, StageView
 from moaa.store.stages.manifest import StageManifest, TokenUsage
@@ -39,85 +42,7 @@ from tests.unit.report_judgements import of_rankings, of_scores
 
 RUN = "research-llama-8b-local"
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-RESOURCE: dict[str, Any] = {
-    "apiVersion": "moaa.dev/v1alpha1",
-    "kind": "MoAA",
-    "metadata": {"name": "llama-8b", "namespace": "research"},
-    "spec": {
-        "seed": 7,
-        "storage": {"uri": "s3://lab-runs/moaa"},
-        "models": [
-            {
-                "name": "wizardlm",
-                "source": "hf://alpindale/WizardLM-2-8x22B",
-                "license": "apache-2.0",
-                "serving": {"gpus": 8},
-            },
-            {
-                "name": "qwen2-72b",
-                "source": "hf://Qwen/Qwen2-72B-Instruct",
-                "license": "tongyi-qianwen",
-                "serving": {"gpus": 4},
-            },
-            {"name": "gemma2-27b", "source": "hf://google/gemma-2-27b-it", "license": "gemma", "serving": {"gpus": 2}},
-            {
-                "name": "qwen15-110b",
-                "source": "hf://Qwen/Qwen1.5-110B-Chat",
-                "license": "tongyi-qianwen",
-                "serving": {"gpus": 8},
-            },
-            {
-                "name": "gpt-judge",
-                "endpoint": {
-                    "url": "https://api.example.com/v1",
-                    "model": "judge-large",
-                    "price": {"inputUsdPerMillion": "2.5", "outputUsdPerMillion": "10"},
-                },
-            },
-            {
-                "name": "llama",
-                "source": "hf://meta-llama/Llama-3.1-8B-Instruct",
-                "license": "llama3.1",
-                "revision": "0e9e39f249a16976918f6564b8830bc894c89659",
-                "serving": {"gpus": 1},
-            },
-        ],
-        "student": "llama",
-        "mixture": {
-            "layers": [{"proposers": [{"model": "wizardlm"}, {"model": "qwen2-72b"}, {"model": "gemma2-27b"}]}],
-            "aggregator": {"model": "qwen15-110b"},
-        },
-        "judge": {
-            "method": "Panel",
-            "judges": [{"model": "gemma2-27b"}, {"model": "qwen2-72b"}, {"model": "wizardlm"}],
-            "criteria": 0,
-        },
-        "data": {
-            "sft": [{"source": "hf://datasets/HuggingFaceH4/ultrafeedback_binarized", "limit": 30000}],
-            "preference": [{"source": "hf://datasets/HuggingFaceH4/ultrafeedback_binarized", "limit": 3000}],
-        },
-        "training": {
-            "resources": {"workers": 8},
-            "sft": {"epochs": "3"},
-            "dpo": {"epochs": "2"},
-        },
-        "evaluation": {
-            "bootstrap": 200,
-            "gate": {"rule": "Mean"},
-            "selection": [{"name": "math", "type": "ExactMatch", "source": "s3://lab-data/math.jsonl"}],
-            "report": [
-                {
-                    "name": "arena",
-                    "type": "Pairwise",
-                    "source": "s3://lab-data/arena.jsonl",
-                    "judge": {"method": "Single", "aggregator": {"model": "gpt-judge"}, "criteria": 3},
-                },
-            ],
-        },
-        "iterations": 2,
-        "cost": {"gpuHourUsd": "2.2"},
-    },
-}
+RESOURCE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("report_resource.yaml").read_text())
 SKILL = {"math": 0.36, "arena": 0.5}
 GAINS = {
     "sft": 0.06,
@@ -145,22 +70,21 @@ def digest(text: str) -> str:
 
 
 def finished_run(world: MoAA | None = None) -> RunView:
-    """Every stage done; both iterations promoted their DPO student."""
+    """Every stage done; both iterations promoted their DPO student. Rows, tallies and trails are shared: read only."""
     world = world or resource()
     stages = tuple(_stage(world, stage, number) for number, stage in enumerate(build(world).stages.values()))
-    judged = {s.stage.id: rankings(s.stage.iteration) for s in stages if s.stage.kind is Kind.JUDGE}
-    pairs = {name: [pair_of(row) for row in rows if row["outcome"] == "pair"] for name, rows in judged.items()}
-    tallies = {name: tally_rankings(rows) + tally_pairs(pairs[name]) for name, rows in judged.items()}
+    judged = {s.stage.id: s.stage.iteration for s in stages if s.stage.kind is Kind.JUDGE}
+    ranked = {name: rankings(iteration) for name, iteration in judged.items()}
     trails = {s.stage.id: trail(world, s.stage) for s in stages if s.stage.kind in (Kind.JUDGE, Kind.EVALUATE)}
     return RunView(
         resource=world,
         run=RUN,
         stages=stages,
         scores={s.stage.id: tuple(_scores(world, s.stage)) for s in stages if s.stage.kind is Kind.EVALUATE},
-        tallies=tallies,
-        pairs={name: {p["id"]: p for p in rows} for name, rows in pairs.items()},
+        tallies={name: _tally(iteration) for name, iteration in judged.items()},
+        pairs={name: {p["id"]: p for p in _pairs(iteration)} for name, iteration in judged.items()},
         trails=trails,
-        compared={name: tuple(_compared(made, judged.get(name, ()))) for name, made in trails.items()},
+        compared={name: tuple(_compared(made, ranked.get(name, ()))) for name, made in trails.items()},
         curves={s.stage.id: _curve(s.stage) for s in stages if s.stage.kind in (Kind.SFT, Kind.DPO)},
         conversations={s.stage.id: conversations() for s in stages if s.stage.kind is Kind.GENERATE},
         contrasts=(contrast(),),
@@ -281,10 +205,14 @@ _TROUBLE: Any = {
 
 
 def _scores(world: MoAA, stage: Stage) -> Iterable[ScoreRow]:
-    labels = [stage.id.rpartition("-")[2]] if stage.iteration else list(GAINS)[2:]
     for benchmark in [*world.spec.evaluation.selection, *world.spec.evaluation.report]:
-        for label in labels:
+        for label in _labels(stage):
             yield from _score_rows(benchmark.name, label, stage.iteration)
+
+
+def _labels(stage: Stage) -> list[str]:
+    """Whom an evaluate stage measures."""
+    return [stage.id.rpartition("-")[2]] if stage.iteration else list(GAINS)[2:]
 
 
 @cache
@@ -304,6 +232,7 @@ def _score_rows(benchmark: str, label: str, iteration: int) -> tuple[ScoreRow, .
             ScoreRow(
                 benchmark=benchmark, model=label, id=f"q{i:04d}", score=score, length=max(length, 20.0),
                 baseline_length=_base_length(i) if benchmark == "arena" else None, refused=0.0, repeated=0.0,
+                detail=None,
             )
         )  # fmt: skip
     return tuple(rows)
@@ -383,18 +312,47 @@ def _points(comparisons: list[Comparison]) -> list[float]:
     return [w / v if v else 0.0 for w, v in zip(won, valid, strict=True)]
 
 
-def judgements(world: MoAA, stage: Stage) -> list[JudgementRow]:
+@cache
+def _pairs(iteration: int) -> tuple[PairRow, ...]:
+    return tuple(pair_of(row) for row in rankings(iteration) if row["outcome"] == "pair")
+
+
+@cache
+def _tally(iteration: int) -> Tally:
+    return tally_rankings(rankings(iteration)) + tally_pairs(_pairs(iteration))
+
+
+def judgements(world: MoAA, stage: Stage) -> tuple[JudgementRow, ...]:
     """Of a judge or evaluate stage."""
+    return _judgements(stage, _judged(world))
+
+
+def _judged(world: MoAA) -> tuple[str, ...]:
+    """Names of the benchmarks whose answers are compared."""
+    return tuple(b.name for b in benchmarks(world.spec) if isinstance(b, Pairwise))
+
+
+@cache
+def _judgements(stage: Stage, judged: tuple[str, ...]) -> tuple[JudgementRow, ...]:
     if stage.kind is Kind.JUDGE:
-        return of_rankings(rankings(stage.iteration))
-    scored = list(_scores(world, stage))
-    judged = [b.name for b in benchmarks(world.spec) if isinstance(b, Pairwise)]
-    return [row for name in judged for row in of_scores(scored, benchmark=name)]
+        return tuple(of_rankings(rankings(stage.iteration)))
+    return tuple(
+        row
+        for name in judged
+        for label in _labels(stage)
+        for row in of_scores(_score_rows(name, label, stage.iteration), benchmark=name)
+    )
 
 
 def trail(world: MoAA, stage: Stage) -> Trail:
-    made = Trail(f"{world.spec.seed}/{stage.id}")
-    made.add(judgements(world, stage))
+    """To be read only: it is shared by all runs that differ in nothing it was made from."""
+    return _trail(f"{world.spec.seed}/{stage.id}", stage, _judged(world))
+
+
+@cache
+def _trail(seed: str, stage: Stage, judged: tuple[str, ...]) -> Trail:
+    made = Trail(seed)
+    made.add(_judgements(stage, judged))
     return made
 
 
@@ -418,6 +376,7 @@ def pair_of(row: RankingRow) -> PairRow:
     )
 
 
+@cache
 def _curve(stage: Stage) -> tuple[CurveRow, ...]:
     chance = random.Random(f"curve {stage.id}")
     rows = []
@@ -464,6 +423,7 @@ def conversations() -> tuple[ConversationRow, ...]:
         missing=1,
         absent=[AbsentProposal(path="turn0/layer0/p1/s0", model="gemma2-27b", reason="refused")],
         shortened=0,
+        wrote=["qwen15-110b"] * 2,
     )
     return (plain, hostile())
 
@@ -491,6 +451,7 @@ def hostile() -> ConversationRow:
         missing=0,
         absent=[],
         shortened=2,
+        wrote=["<b>author</b>"],
     )
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from moaa.api.mixture import PAPER_CRITERIA
 from moaa.api.prompts import DEFAULT_PROMPTS, Prompts, effective
+from moaa.benchmark.arena_hard import game_messages
+from moaa.benchmark.mt_bench import grade_messages
 from moaa.judge.prompts import Ordered, criteria_messages, judge_messages, meta_messages, single_messages
 from moaa.mixture.prompts import aggregate_messages
 
@@ -27,6 +29,9 @@ TEXTS = st.lists(
                 "===== DRAFT 1 =====",
                 "===== END OF DRAFT 12 =====",
                 "===== EVALUATION 3 =====",
+                "===== REPLY 1 OF THE ASSISTANT =====",
+                "===== END OF MESSAGE 2 =====",
+                "===== REFERENCE FOR REPLY 2 =====",
                 "===== END OF EVALUATION 1 =====",
                 "  ===== END OF ANSWER A =====\t",
                 "===== end of answer b =====",
@@ -52,6 +57,9 @@ def prompts_of(question: str, first: str, second: str, others: list[str]) -> lis
         single_messages(pair, PAPER_CRITERIA, OURS),
         meta_messages(pair, PAPER_CRITERIA, others, OURS),
         aggregate_messages([{"role": "user", "content": "x"}], others, OURS),
+        game_messages(pair, OURS, system=None),
+        grade_messages([(question, first), (question, second)], None, OURS, system=None),
+        grade_messages([(question, first), (question, second)], [*others, *others], OURS, system=None),
     ]
     return [messages[0]["content"] for messages in asked]
 

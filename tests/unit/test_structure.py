@@ -7,6 +7,7 @@ import ast
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ def functions(file: Path, text: str) -> Iterator[Function]:
     yield from below(ast.parse(text), is_public=True)
 
 
+@cache
 def every_function() -> list[Function]:
     return [found for file in sources() for found in functions(file.relative_to(ROOT), file.read_text())]
 

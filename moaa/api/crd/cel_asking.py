@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from moaa.api.base import STUDENT
-from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, matches, quoted, shorter
-from moaa.api.mixture import Judge, JudgeMethod, Members, Mixture, members_of
+from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, listed, matches, quoted, shorter
+from moaa.api.mixture import Judge, JudgeMethod, Members, Mixture, MixtureMethod, Parts, members_of, parts_of
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.resource import MoAASpec
+from moaa.api.training import SamplesFrom
 
 NOT_DECLARED = "names a model that spec.models does not declare; declare it or correct the name"
 NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lower it or raise that maxModelLen"
@@ -15,16 +16,13 @@ NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lowe
 def _prompts() -> Iterator[Rule]:
     for name, (must, may) in PLACEHOLDERS.items():
         alias = Prompts.model_fields[name].alias or name
-        field, holes = f"self.{alias}", sorted(must | may)
+        field, needed = f"self.{alias}", [f"{{{hole}}}" for hole in sorted(must)]
+        holds = [matches(field, _only_placeholders(sorted(must | may)))]
+        holds += [f"{field}.contains({quoted(hole)})" for hole in needed]
+        others = ", ".join(f"{{{hole}}}" for hole in sorted(may)) or "no other"
         yield Rule(
-            f"!has({field}) || {matches(field, _only_placeholders(holes))}",
-            f"{alias} holds an unknown placeholder; use {', '.join(f'{{{hole}}}' for hole in holes)}",
-            f".{alias}",
-        )
-        needed = [f"{{{hole}}}" for hole in sorted(must)]
-        yield Rule(
-            f"!has({field}) || ({' && '.join(f'{field}.contains({quoted(hole)})' for hole in needed)})",
-            f"{alias} lacks one of {', '.join(needed)}; add it",
+            f"!has({field}) || ({' && '.join(holds)})",
+            f"{alias} must hold {', '.join(needed)}, and may hold {others}",
             f".{alias}",
         )
 
@@ -56,6 +54,16 @@ def _subject(methods: list[JudgeMethod], one: str, many: str) -> str:
     return f"methods {', '.join(others)} and {last} {many}" if others else f"method {last} {one}"
 
 
+def _unjudged(mixture: str) -> str:
+    judged = [str(method) for method in MixtureMethod if parts_of(method).has_judge]
+    return f"!({mixture}.method in {listed(judged)})"
+
+
+def _mixtures(holds: Callable[[Parts], bool]) -> str:
+    """Whether a mixture's method is one of those."""
+    return f"self.method in {listed([str(method) for method in MixtureMethod if holds(parts_of(method))])}"
+
+
 WITH_JUDGES, WITHOUT_JUDGES = _methods(lambda m: m.has_judges), _methods(lambda m: not m.has_judges)
 WITH_AGGREGATOR, WITHOUT_AGGREGATOR = _methods(lambda m: m.has_aggregator), _methods(lambda m: not m.has_aggregator)
 ODD = _methods(lambda m: m.is_odd)
@@ -73,21 +81,24 @@ def _judge_fits(judge: str) -> str:
 
 
 def _mixture(proposer: str, aggregator: str) -> str:
-    """Both hold, of every proposer `p` and of the aggregator, when there is a mixture."""
-    return f"!has(self.mixture) || (self.mixture.layers.all(l, l.proposers.all(p, {proposer})) && {aggregator})"
+    """Both hold, of every proposer `p` and of the aggregator, where there are any."""
+    last = f"(!has(self.mixture.aggregator) || {aggregator})"
+    return f"!has(self.mixture) || (self.mixture.layers.all(l, l.proposers.all(p, {proposer})) && {last})"
 
 
 def _benchmarks(group: str) -> Iterator[Rule]:
     benchmarks, field = f"self.evaluation.{group}", f".evaluation.{group}"
     baseline = "(!has(b.baseline) || b.baseline in ['$base', '$given'] || self.models.exists(m, m.name == b.baseline))"
     yield Rule(
-        f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})))",
+        f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})) && "
+        f"(!has(b.judgeModel) || {is_declared('b.judgeModel.model')}))",
         f"a baseline or judge {NOT_DECLARED}",
         field,
     )
     student = f"self.models.all(m, m.name != self.student || {shorter('b.sampling')})"
     yield Rule(
-        f"{benchmarks}.all(b, {student} && (!has(b.judge) || ({_judge_fits('b.judge')})))",
+        f"{benchmarks}.all(b, {student} && (!has(b.judge) || ({_judge_fits('b.judge')})) && "
+        f"(!has(b.judgeModel) || {fits_window('b.judgeModel', 'b.judgeModel.model')}))",
         NO_ROOM,
         field,
     )
@@ -95,12 +106,51 @@ def _benchmarks(group: str) -> Iterator[Rule]:
 
 MIXTURE_RULES = (
     Rule(
+        f"{_mixtures(lambda p: p.most_layers == 0)} || size(self.layers) > 0",
+        "this method needs layers with proposers; add one",
+        ".layers",
+    ),
+    Rule(
+        f"!({_mixtures(lambda p: p.most_layers == 0)}) || size(self.layers) == 0",
+        "method Single has no layers; remove them",
+        ".layers",
+    ),
+    Rule(
+        f"!({_mixtures(lambda p: p.most_layers == 1)}) || size(self.layers) <= 1",
+        "layers has one entry with this method; its answers are not read by others",
+        ".layers",
+    ),
+    Rule(
+        f"!({_mixtures(lambda p: p.has_aggregator)}) || has(self.aggregator)",
+        "methods Mixture and Single need an aggregator to write the answer; add one",
+        ".aggregator",
+        Reason.REQUIRED,
+    ),
+    Rule(
+        f"{_mixtures(lambda p: p.has_aggregator)} || !has(self.aggregator)",
+        "this method has no aggregator; remove it",
+        ".aggregator",
+        Reason.FORBIDDEN,
+    ),
+    Rule(
+        f"!self.addStudent || !({_mixtures(lambda p: p.most_layers == 0)})",
+        "method Single has no proposers, so addStudent has none to join; remove it",
+        ".addStudent",
+    ),
+    Rule(
+        f"!({_mixtures(lambda p: p.least_answers > 1)}) || size(self.layers) == 0 || "
+        "self.layers[0].proposers.map(p, p.samples).sum() > 1",
+        "method BestOfN chooses among answers, and the first of layers gives one; add proposers or samples",
+        ".layers",
+    ),
+    Rule(
         "self.layers.all(l, l.proposers.map(p, p.samples).sum() >= self.minProposals)",
         "minProposals is more than a layer can give; lower it or raise the proposers' samples",
         ".minProposals",
     ),
     Rule(
-        f"!self.addStudent || !self.layers[0].proposers.exists(p, p.model == {quoted(STUDENT)})",
+        "!self.addStudent || size(self.layers) == 0 || "
+        f"!self.layers[0].proposers.exists(p, p.model == {quoted(STUDENT)})",
         "$student stands in the first of layers and addStudent would add it again; keep one of the two",
         ".layers",
     ),
@@ -181,12 +231,40 @@ RULES: Rules = {
             NO_ROOM,
             ".mixture.studentSampling.maxTokens",
         ),
+        Rule(
+            f"!has(self.mixture) || has(self.judge) || {_unjudged('self.mixture')}",
+            "judge is required: mixture.method BestOfN asks it which answer is best; declare one",
+            ".judge",
+            Reason.REQUIRED,
+        ),
+        Rule(
+            f"!has(self.training.dpo) || self.training.dpo.samplesFrom != {quoted(SamplesFrom.MIXTURE)} || "
+            "has(self.mixture)",
+            "samplesFrom Mixture needs spec.mixture; declare one or leave samplesFrom out",
+            ".training.dpo.samplesFrom",
+        ),
+        Rule(
+            f"!has(self.training.dpo) || self.training.dpo.samplesFrom != {quoted(SamplesFrom.MIXTURE)} || "
+            f"!has(self.mixture) || self.mixture.method != {quoted(MixtureMethod.COMBINED)} || "
+            "size(self.mixture.layers) == 0 || "
+            "self.mixture.layers.map(l, l.proposers.map(p, p.samples).sum()).sum() > 1",
+            "samplesFrom Mixture: method Combined has one answer, and pairs need two; add proposers or samples",
+            ".training.dpo.samplesFrom",
+        ),
         Rule(f"!has(self.judge) || ({_judge_declared('self.judge')})", f"a judge {NOT_DECLARED}", ".judge"),
         Rule(f"!has(self.judge) || ({_judge_fits('self.judge')})", NO_ROOM, ".judge"),
         Rule(
             f"!has(self.training.dpo) || self.models.all(m, m.name != self.student || {shorter('self.training.dpo')})",
             NO_ROOM,
             ".training.dpo.maxTokens",
+        ),
+        Rule(
+            "!has(self.anchors) || (has(self.judge) && has(self.training.dpo)) || "
+            "self.evaluation.selection.exists(b, has(b.judge) || has(b.judgeModel)) || "
+            "self.evaluation.report.exists(b, has(b.judge) || has(b.judgeModel))",
+            "anchors measures judges, and nothing is judged: no dpo, no benchmark; remove it",
+            ".anchors",
+            Reason.FORBIDDEN,
         ),
         *_benchmarks("selection"),
         *_benchmarks("report"),

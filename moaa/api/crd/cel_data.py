@@ -108,6 +108,11 @@ RULES: Rules = {
             ".judge",
             Reason.REQUIRED,
         ),
+        Rule(
+            "!has(self.training.average) || size(self.evaluation.selection) > 0",
+            "average needs a benchmark in evaluation.selection; add one or remove average",
+            ".training.average",
+        ),
         *(_sources_differ(group) for group in ("sft", "preference")),
         *_rows("sft", "sft", "prompts to answer"),
         *_rows("dpo", "preference", "prompts to sample"),

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from moaa.api.crd import cel_addresses, cel_asking, cel_data, cel_models
 from moaa.api.crd.pod_template import pod_template
 from moaa.api.crd.rule import Rule, Rules, matches
-from moaa.api.crd.schema import VALIDATIONS, Additions, of_field, structural
+from moaa.api.crd.schema import VALIDATIONS, Additions, of_field, structural, told_once
 from moaa.api.evaluation import Benchmark
 from moaa.api.mixture import Criterion
 from moaa.api.models import Model
@@ -106,7 +106,7 @@ def _root() -> dict[str, Any]:
             "apiVersion": {"type": "string", "description": f"{API_VERSION}."},
             "kind": {"type": "string", "description": f"{KIND}."},
             "metadata": {"type": "object"},
-            "spec": structural(MoAASpec, additions),
+            "spec": told_once(structural(MoAASpec, additions), ".spec"),
             "status": structural(MoAAStatus, additions),
         },
         "required": ["spec"],

@@ -7,6 +7,7 @@ which belong to which type. Decimals are strings with a pattern; their bounds be
 Unknown fields need no mention: an API server drops them, and kubectl refuses them.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,35 @@ def structural(kind: type[BaseModel], additions: Additions) -> Schema:
     schema["required"] = [_alias(name, info) for name, info in kind.model_fields.items() if info.is_required()]
     schema[VALIDATIONS] = [rule.as_validation() for rule in _rules(kind, additions)]
     return _without_empty(schema)
+
+
+def told_once(schema: Schema, path: str = "") -> Schema:
+    """The schema with every object described where it stands first. The same object further on has no descriptions of
+    its fields; its own says where they are."""
+    return _told(schema, path, {})
+
+
+def _told(schema: Schema, path: str, first: dict[str, str]) -> Schema:
+    if "properties" in schema:
+        met = first.setdefault(json.dumps(_less(schema, "description"), sort_keys=True), path)
+        if met != path:
+            said = f"{schema.get('description', '')} Fields as in {met}.".strip()
+            return {"type": schema["type"], "description": said, **_less(_bare(schema), "description")}
+        properties = {name: _told(value, f"{path}.{name}", first) for name, value in schema["properties"].items()}
+        return schema | {"properties": properties}
+    if "items" in schema:
+        return schema | {"items": _told(schema["items"], f"{path}[]", first)}
+    return schema
+
+
+def _bare(schema: Schema) -> Schema:
+    """Without descriptions."""
+    found = {name: value for name, value in schema.items() if name != "description"}
+    if "properties" in found:
+        found["properties"] = {name: _bare(value) for name, value in found["properties"].items()}
+    if "items" in found:
+        found["items"] = _bare(found["items"])
+    return found
 
 
 def _alias(name: str, info: FieldInfo) -> str:

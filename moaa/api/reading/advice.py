@@ -6,16 +6,24 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.mixture import MixtureMethod
+from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, used, window_of
 from moaa.api.reading.rules_models import models_named, unused
+from moaa.api.training import SamplesFrom
+
+ARENA_MARKS = ("[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]")
+UNWRITTEN_TEMPERATURES = ("0", "0.7")
+"""Of a benchmark's `sampling`, where nothing is written."""
 
 
 def idle(spec: Node) -> Iterator[str]:
     """Fields that have no effect."""
     yield from unused(spec, used(spec))
-    if spec.at("judge").given and not spec.at("training", "dpo").given:
-        yield "spec.judge: only training.dpo asks it, and there is none"
+    is_asked = spec.at("training", "dpo").given or spec.at("mixture", "method").text == MixtureMethod.BEST_OF_N
+    if spec.at("judge").given and not is_asked:
+        yield "spec.judge: only training.dpo asks it, and a mixture of method BestOfN, and there is neither"
     iterations = spec.at("iterations").integer(1)
     mixture = spec.at("mixture")
     if mixture.at("addStudent").value is True and iterations == 1:
@@ -27,6 +35,15 @@ def idle(spec: Node) -> Iterator[str]:
     changed = gate.at("rule").text not in (None, "LowerBound") or str(gate.at("minGain").value) not in ("None", "0")
     if changed and not selection:
         yield "spec.evaluation.gate: without selection benchmarks the last trained student is always promoted"
+    for benchmark in benchmark_nodes(spec):
+        temperature = benchmark.at("sampling", "temperature")
+        if is_asked_by_category(benchmark) and temperature.text not in UNWRITTEN_TEMPERATURES:
+            yield f"{temperature.name}: byCategory gives each category its own; set it to false to use this one"
+
+
+def is_asked_by_category(benchmark: Node) -> bool:
+    """Whether answers are asked for at the temperature of the question's category."""
+    return benchmark.at("type").text == "MtBench" and benchmark.at("byCategory").value is not False
 
 
 def judges_apart(spec: Node) -> Iterator[str]:
@@ -47,11 +64,28 @@ def judges_apart(spec: Node) -> Iterator[str]:
             yield f"{ask.model.name}: {name!r} is the student's own base and tends to prefer its own style"
 
 
+def judges_kin(spec: Node) -> Iterator[str]:
+    """Kinship by family and weights, not by name."""
+    for found in kin(spec):
+        yield f"{found.field}: {found.sentence}"
+
+
+def judges_measured(spec: Node) -> Iterator[str]:
+    judge = spec.at("judge")
+    if judge.given and spec.at("training", "dpo").given and not spec.at("anchors").given:
+        yield (
+            f"{judge.name}: nobody has measured this judge, and DPO learns whatever it prefers; write anchors: {{}} to "
+            "measure it on pairs with known answers first"
+        )
+
+
 def lengths(spec: Node) -> Iterator[str]:
     """Rows longer than maxLength are recorded as failures."""
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
-    aggregator = spec.at("mixture", "aggregator")
-    for part, holder in ((sft, aggregator), (dpo, dpo)):
+    mixture = spec.at("mixture")
+    writers = [mixture.at("aggregator")] if mixture.at("aggregator").given else _proposers(mixture)
+    samplers = writers if dpo.at("samplesFrom").text == SamplesFrom.MIXTURE else [dpo]
+    for part, holder in (*((sft, writer) for writer in writers), *((dpo, sampler) for sampler in samplers)):
         limit, answer = part.at("maxLength").integer(0), holder.at("maxTokens").integer(0)
         if part.given and holder.given and answer >= limit:
             yield (
@@ -60,22 +94,27 @@ def lengths(spec: Node) -> Iterator[str]:
             )
 
 
+def _proposers(mixture: Node) -> list[Node]:
+    return [proposer for layer in mixture.at("layers") for proposer in layer.at("proposers")]
+
+
 def judges_windows(spec: Node) -> Iterator[str]:
     """A judge reads two answers whole; a pair that it cannot read has no verdict."""
     compared = [(spec.at("judge"), spec.at("training", "dpo", "maxTokens"))]
     compared += [(b.at("judge"), b.at("sampling", "maxTokens")) for b in benchmark_nodes(spec)]
-    for judge, limit in compared:
-        for holder in (*judge.at("judges"), judge.at("aggregator")):
-            name = holder.at("model").text
-            for model in models_named(spec, spec.at("student").text if name == STUDENT else name):
-                window, answer = window_of(model).integer(0), limit.integer(0)
-                room = window - min(holder.at("maxTokens").integer(0), window // 4)
-                if limit.given and 2 * answer >= room:
-                    yield (
-                        f"{holder.at('model').name}: two answers of {answer} tokens ({limit.name}) leave no room for a "
-                        f"question in {name}'s {window}, of which {window - room} are for its own; pairs of long "
-                        f"answers have no verdict then: raise {window_of(model).name} or lower {limit.name}"
-                    )
+    asked = [(holder, limit) for judge, limit in compared for holder in (*judge.at("judges"), judge.at("aggregator"))]
+    asked += [(b.at("judgeModel"), b.at("sampling", "maxTokens")) for b in benchmark_nodes(spec)]
+    for holder, limit in asked:
+        name = holder.at("model").text
+        for model in models_named(spec, spec.at("student").text if name == STUDENT else name):
+            window, answer = window_of(model).integer(0), limit.integer(0)
+            room = window - min(holder.at("maxTokens").integer(0), window // 4)
+            if limit.given and 2 * answer >= room:
+                yield (
+                    f"{holder.at('model').name}: two answers of {answer} tokens ({limit.name}) leave no room for a "
+                    f"question in {name}'s {window}, of which {window - room} are for its own; pairs of long "
+                    f"answers have no verdict then: raise {window_of(model).name} or lower {limit.name}"
+                )
 
 
 def samples_differ(spec: Node) -> Iterator[str]:
@@ -83,7 +122,8 @@ def samples_differ(spec: Node) -> Iterator[str]:
     holders = [ask.holder for ask in asks(spec) if ask.role == "mixture"]
     places = [(h, h) for h in holders] + [(b, b.at("sampling")) for b in benchmark_nodes(spec)]
     for holder, sampling in places:
-        if holder.at("samples").integer(1) > 1 and sampling.at("temperature").text == "0":
+        is_cold = sampling.at("temperature").text == "0" and not is_asked_by_category(holder)
+        if holder.at("samples").integer(1) > 1 and is_cold:
             yield f"{holder.at('samples').name}: at temperature 0 all samples are one answer; raise the temperature"
 
 
@@ -108,15 +148,30 @@ def trained_on_the_test(spec: Node) -> Iterator[str]:
 
 def verdict_markers(spec: Node) -> Iterator[str]:
     """A general model has to be told the labels; one that was trained as a judge may know them. Where log-probabilities
-    give every verdict, no words are read."""
+    give every verdict, no words are read. Arena-Hard's may stand in the judge's system message, as published."""
     judges = [judge for judge in (spec.at("judge"), *(b.at("judge") for b in benchmark_nodes(spec))) if judge.given]
-    if judges and all(judge.at("verdict").text == "LogProbs" for judge in judges):
-        return
-    for name in ("metaJudge", "single"):
+    is_weighed = bool(judges) and all(judge.at("verdict").text == "LogProbs" for judge in judges)
+    for name in () if is_weighed else ("metaJudge", "single"):
         prompt = spec.at("prompts", name)
         missing = [mark for mark in ("[[A]]", "[[B]]") if prompt.text and mark not in prompt.text]
         if missing:
             yield f"{prompt.name}: never asks for {' and '.join(missing)}, and only those are verdicts"
+    for benchmark in benchmark_nodes(spec):
+        yield from _unasked_marks(spec, benchmark)
+
+
+def _unasked_marks(spec: Node, benchmark: Node) -> Iterator[str]:
+    """Of benchmarks whose judge is told what to write by a prompt and a system message together."""
+    marks = {"ArenaHard": (("arenaHard",), ARENA_MARKS), "MtBench": (("grade", "gradeReference"), ("[[",))}
+    names, wanted = marks.get(benchmark.at("type").text or "", ((), ()))
+    for name in names:
+        prompt, system = spec.at("prompts", name), benchmark.at("judgeSystem").text or ""
+        missing = [mark for mark in wanted if prompt.text and mark not in prompt.text + system]
+        if missing:
+            yield (
+                f"{prompt.name}: neither it nor {benchmark.name}.judgeSystem asks for {' and '.join(missing)}, and "
+                "nothing else is read"
+            )
 
 
 def lenient_gate(spec: Node) -> Iterator[str]:
@@ -132,6 +187,8 @@ ADVICE = (
     idle,
     lenient_gate,
     judges_apart,
+    judges_kin,
+    judges_measured,
     lengths,
     judges_windows,
     samples_differ,

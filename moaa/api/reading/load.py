@@ -102,7 +102,7 @@ def load_document(document: Mapping[str, object], *, name: str = "resource", fol
 
 def _checked(value: object, problems: list[Problem], folder: FilePath | None) -> tuple[MoAA | None, list[Problem]]:
     """The resource where its fields are right, and every problem, those that are known already first."""
-    root = _without_server_fields(value)
+    root = without_server_fields(value)
     if folder is not None:
         root = _with_absolute_paths(root, folder)
         root = _with_templates(root, folder, problems)
@@ -131,7 +131,7 @@ def _the_one(documents: list[Document], file: str) -> Document:
     return ours[0]
 
 
-def _without_server_fields(root: object) -> dict[str, object]:
+def without_server_fields(root: object) -> dict[str, object]:
     """A copy without status and the server's metadata."""
     if not isinstance(root, dict):
         return {}

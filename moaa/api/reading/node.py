@@ -17,12 +17,10 @@ class Node:
 
     def at(self, *steps: Step) -> "Node":
         """The field of a field; absent where a step does not exist."""
-        node = self
+        value = self.value
         for step in steps:
-            value = node.value
-            inner = value.get(step) if isinstance(value, dict) else None
-            node = Node(inner, (*node.path, step))
-        return node
+            value = value.get(step) if isinstance(value, dict) else None
+        return Node(value, (*self.path, *steps))
 
     def __iter__(self) -> Iterator["Node"]:
         """Entries of a list; nothing when it is none."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from moaa.api.addresses import BUCKET, CALL, CALLS, CLAIM, DATA_PATH, HUB_DATA, HUB_MODEL, KEY, USER
+from moaa.api.evaluation import FURTHER_FILES
 from moaa.api.file_uri import has_control_character
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import benchmark_nodes
@@ -22,10 +23,14 @@ def has_credential(address: str) -> bool:
 
 
 def source_nodes(spec: Node) -> Iterator[Node]:
-    """What rows are read from."""
+    """What is read: rows, and what more a benchmark's files say of them."""
     yield from spec.at("data", "sft")
     yield from spec.at("data", "preference")
-    yield from benchmark_nodes(spec)
+    for benchmark in benchmark_nodes(spec):
+        yield benchmark
+        yield from (file for name in FURTHER_FILES if (file := benchmark.at(name)).given)
+    if (labelled := spec.at("anchors", "source")).given:
+        yield labelled
 
 
 def no_control_characters(spec: Node) -> Iterator[Problem]:

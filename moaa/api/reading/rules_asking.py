@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS, STUDENT
-from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, Sampling, members_of
+from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, MixtureMethod, Sampling, members_of, parts_of
 from moaa.api.models import Serving
 from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_models import declared, models_named
 from moaa.api.reading.wording import suggestion
+from moaa.api.training import SamplesFrom
 from moaa.errors import Problem
 
 DEFAULT_CRITERIA = int(Judge.model_fields["criteria"].default)
@@ -47,6 +48,7 @@ def asks(spec: Node) -> Iterator[Ask]:
     for judge, role in judges:
         yield from (Ask(entry, role) for entry in judge.at("judges"))
         yield Ask(judge.at("aggregator"), role)
+    yield from (Ask(b.at("judgeModel"), "evaluation") for b in benchmark_nodes(spec))
 
 
 def used(spec: Node) -> Counter[str]:
@@ -103,6 +105,52 @@ def mixture_and_judge_present(spec: Node) -> Iterator[Problem]:
         )
     if training.at("dpo").given and not spec.at("judge").given:
         yield spec.at("judge").problem("is required: training.dpo needs pairs, and a judge decides them; declare one")
+    samples = training.at("dpo", "samplesFrom")
+    if samples.text == SamplesFrom.MIXTURE and isinstance(spec.value, dict):
+        yield from _mixture_gives_pairs(samples, spec.at("mixture"))
+
+
+def _mixture_gives_pairs(samples: Node, mixture: Node) -> Iterator[Problem]:
+    if not mixture.given:
+        yield samples.problem("Mixture needs spec.mixture, and there is none; declare one or leave this out")
+    elif mixture.at("method").text == MixtureMethod.COMBINED:
+        answers = [p.at("samples").number(1) for layer in mixture.at("layers") for p in layer.at("proposers")]
+        if answers == [1]:
+            yield samples.problem(
+                "Mixture: method Combined has one answer, and pairs need two; add proposers or samples"
+            )
+
+
+def mixture_parts(spec: Node) -> Iterator[Problem]:
+    """Who belongs to a mixture's method."""
+    mixture = spec.at("mixture")
+    method, entries = mixture.at("method").word(MixtureMethod.MIXTURE), mixture.at("layers")
+    is_list = isinstance(entries.value, list) or not entries.given
+    if not isinstance(mixture.value, dict) or method not in set(MixtureMethod) or not is_list:
+        return
+    parts, named = parts_of(MixtureMethod(method)), f"method {method}"
+    layers, has_aggregator = list(entries), mixture.at("aggregator").given
+    if parts.most_layers and not layers:
+        yield mixture.problem(f"{named} needs layers with proposers; add one")
+    if not parts.most_layers and layers:
+        yield mixture.problem(f"{named} has no layers; remove them")
+    elif len(layers) > parts.most_layers and parts.most_layers == 1:
+        yield mixture.problem(f"{named} has one layer, not {len(layers)}; its answers are not read by others")
+    if parts.has_aggregator and not has_aggregator:
+        yield mixture.problem(f"{named} needs an aggregator, the model that writes the answer")
+    if has_aggregator and not parts.has_aggregator:
+        yield mixture.problem(f"{named} has no aggregator; remove it")
+    if mixture.at("addStudent").value is True and not parts.most_layers:
+        yield mixture.problem(f"{named} has no proposers, so addStudent has none to join; remove it")
+    if parts.has_judge and not spec.at("judge").given:
+        yield spec.at("judge").problem(f"is required: mixture.{named} asks it which answer is best; declare one")
+    for layer in layers[:1]:
+        samples = [proposer.at("samples").number(1) for proposer in layer.at("proposers")]
+        known = [number for number in samples if number is not None]
+        if samples and len(known) == len(samples) and sum(known) < parts.least_answers:
+            yield mixture.problem(
+                f"{named} chooses among answers, and layers[0] gives {sum(known)}; add proposers or samples"
+            )
 
 
 def enough_proposals(spec: Node) -> Iterator[Problem]:
@@ -174,6 +222,16 @@ def _criteria(judge: Node) -> Iterator[Problem]:
         yield judge.problem("criteriaChoices: two have the same name")
 
 
+def anchors_have_judges(spec: Node) -> Iterator[Problem]:
+    asked = spec.at("judge").given and spec.at("training", "dpo").given
+    if spec.at("anchors").given and not asked and not any(_judged(b) for b in benchmark_nodes(spec)):
+        yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
+
+
+def _judged(benchmark: Node) -> bool:
+    return benchmark.at("judge").given or benchmark.at("judgeModel").given
+
+
 def prompts(spec: Node) -> Iterator[Problem]:
     """A misspelt placeholder is one mistake: what is then missing is its consequence."""
     holder = spec.at("prompts")
@@ -204,9 +262,11 @@ RULES = (
     references,
     token_limits,
     mixture_and_judge_present,
+    mixture_parts,
     enough_proposals,
     student_joins_once,
     judges,
+    anchors_have_judges,
     prompts,
     benchmarks,
 )

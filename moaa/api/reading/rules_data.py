@@ -64,6 +64,12 @@ def training_shape(spec: Node) -> Iterator[Problem]:
             yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
 
 
+def average_is_measured(spec: Node) -> Iterator[Problem]:
+    average = spec.at("training", "average")
+    if average.given and not list(spec.at("evaluation", "selection")):
+        yield average.problem("needs a benchmark in evaluation.selection: nothing else says whether the mean is better")
+
+
 def training_has_data(spec: Node) -> Iterator[Problem]:
     for part, group, what in (("sft", "sft", "prompts to answer"), ("dpo", "preference", "prompts to sample")):
         wanted = spec.at("training", part).given
@@ -102,6 +108,7 @@ RULES = (
     columns,
     sources_differ,
     training_shape,
+    average_is_measured,
     training_has_data,
     rows_for_every_iteration,
     gain_in_range,

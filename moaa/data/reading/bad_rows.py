@@ -28,6 +28,8 @@ class Why(StrEnum):
     TURN_ORDER = "turn-order"
     NO_ANSWER = "no-answer"
     """Given answers are trained on, or a benchmark compares with one, and there is none."""
+    NO_PARTNER = "no-partner"
+    """A further file of the benchmark lacks what the question needs."""
     BAD_ID = "bad-id"
     DUPLICATE_ID = "duplicate-id"
     UNREAD_MEANING = "unread-meaning"

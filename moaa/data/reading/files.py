@@ -25,6 +25,7 @@ _CODECS: dict[Packing, Literal["gzip", "bz2", "zstd"]] = {
     Packing.BZIP2: "bz2",
     Packing.ZSTD: "zstd",
 }
+_LFS_POINTER = b"version https://git-lfs"
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
@@ -56,7 +57,9 @@ def read_records(path: Path, name: str, wanted: frozenset[str]) -> Iterator[Reco
 def _checked_kind(path: Path, name: str) -> Kind:
     """What the file is. Raises DataError: it is nothing that is read, empty, or not what its name says."""
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(len(_LFS_POINTER))
+    if head == _LFS_POINTER:
+        raise bad(name, "file", "a Git LFS pointer", "it names the content and does not hold it; run git lfs pull")
     for magic, packed in _OTHER_PACKED.items():
         if head.startswith(magic):
             raise bad(name, "file", f"{packed} compression", f"unpack it; {READ}")

@@ -52,12 +52,12 @@ class Use(StrEnum):
     MIXTURE = "sft with answers: Mixture"
     GIVEN = "sft with answers: Given"
     PREFERENCE = "preference"
-    PAIRWISE = "a Pairwise benchmark"
-    COMPARED = "a Pairwise benchmark with baseline: $given"
+    PAIRWISE = "a benchmark"
+    COMPARED = "a benchmark that compares with the rows' own answers"
     EXACT_MATCH = "an ExactMatch benchmark"
 
 
-_ANSWERED: Mapping[Use, str] = {Use.GIVEN: "answers: Given", Use.COMPARED: "baseline: $given"}
+_ANSWERED: Mapping[Use, str] = {Use.GIVEN: "answers: Given", Use.COMPARED: "a comparison with the rows' own answers"}
 """Uses that read the given answer, and what asks for it."""
 
 

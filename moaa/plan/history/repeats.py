@@ -15,7 +15,7 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.ids import BASE_EVALUATE, RESOLVE, STAGE_DATA, stage_id
 from moaa.plan.result import Output, StageResult
-from moaa.plan.slices import tables
+from moaa.plan.slices import pinned_sources, tables
 from moaa.plan.stage import Graph, Kind
 
 INHERITED = ("inputs", "student", "refModel", "candidates")
@@ -137,10 +137,11 @@ def _comparable(
     iteration 0 may have no record. Made-up digests fill these gaps; they stand only in inherited parts, which are left
     out of the comparison."""
     staged = [table for table, _ in tables(resource)]
+    pinned = [name for name, _ in pinned_sources(resource)]
     known = {**last, **results}
     if RESOLVE in known:  # without it the models' own digests would be made up
         models = {model.name: BLANK for model in resource.spec.models} | known[RESOLVE].models
-        known[RESOLVE] = _with_outputs(known[RESOLVE], staged).with_(models=models)
+        known[RESOLVE] = _with_outputs(known[RESOLVE], pinned).with_(models=models)
     for name, kind, outputs in (
         (STAGE_DATA, Kind.STAGE_DATA, staged),
         (BASE_EVALUATE, Kind.EVALUATE, ["answers", "scores"]),

@@ -1,4 +1,4 @@
-"""dpo: the student learns to prefer the best of its answers over the worst."""
+"""dpo: the student learns to prefer the best of several answers over the worst."""
 
 from decimal import Decimal
 
@@ -10,6 +10,7 @@ from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
 from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
 from moaa.plan.stage import Kind, Stage
+from moaa.plan.students import declared_dpo
 
 USABLE_PAIRS = Decimal("0.9")
 """Part of the prompts whose best and worst answers differ (ours)."""
@@ -22,7 +23,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
     body: Document = {
         "student": model_digest(stage.student or "", results),
         "refModel": model_digest(stage.ref_model or "", results),
-        "training": canonical(sample.declared_dpo(resource)),
+        "training": canonical(declared_dpo(resource)),
         "seed": resource.spec.seed,
         **taught(resource),
     }
@@ -36,7 +37,7 @@ def expected(stage: Stage, resource: MoAA, counts: Counts) -> int | None:
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
     rows = expected(stage, resource, counts) or 0
-    tokens = int(rows * sample.declared_dpo(resource).epochs * 2 * (PROMPT_TOKENS + sample.sample_tokens(resource)))
+    tokens = int(rows * declared_dpo(resource).epochs * 2 * (PROMPT_TOKENS + sample.sample_tokens(stage, resource)))
     return Trained(tokens, TOKENS_PER_S)
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from moaa.api import MoAA
 from moaa.api.evaluation import Benchmark
 from moaa.asking.load import PROMPT_TOKENS, Load, written
-from moaa.mixture.asks import MIXTURE_PROMPTS, mixture_loads
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import (
     Document,
     Results,
+    judge_document,
+    mixture_document,
     model_digest,
     models_document,
     output_digest,
@@ -18,11 +19,10 @@ from moaa.plan.digests import (
 )
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import BASE_EVALUATE, STAGE_DATA
-from moaa.plan.kinds.judge import judge_document
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.kinds.sliced import total, with_turns
 from moaa.plan.stage import Kind, Stage
-from moaa.plan.students import measure, resolved_mixture
+from moaa.plan.students import measure, mixture_method
 from moaa.plan.subjects import How, subjects
 
 
@@ -45,8 +45,8 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
             entry["judge"] = judge_document(scored.judge, resource, stage)
         entries[benchmark.name] = entry
     if stage.id == BASE_EVALUATE and spec.evaluation.members and spec.mixture is not None:
-        body["mixture"] = canonical(resolved_mixture(resource, stage))
-        prompts |= set(MIXTURE_PROMPTS)
+        body["mixture"] = mixture_document(resource, stage)
+        prompts |= set(mixture_method(resource, stage).prompts)
     body["student"] = model_digest(stage.student or "", results)
     body["prompts"] = prompts_document(resource, sorted(prompts))
     body["models"] = models_document(stage.serves, resource, results)
@@ -68,7 +68,7 @@ def _loads(stage: Stage, resource: MoAA, counts: Counts) -> Iterator[Load]:
         answers = (_questions(benchmark, counts) or 0) * benchmark.samples
         turns = with_turns(answers, f"eval-{benchmark.name}", counts)
         if any(subject.how is How.MIXTURE for subject in measured):
-            yield from mixture_loads(resolved_mixture(resource, stage), turns)
+            yield from mixture_method(resource, stage).loads(turns)
         for subject in measured:
             if subject.how is How.ALONE:
                 yield Load(subject.model, turns, PROMPT_TOKENS, written(benchmark.sampling.max_tokens))

@@ -1,22 +1,20 @@
 """judge: compares and ranks the student's samples, and makes preference pairs of them."""
 
 from moaa.api import MoAA
-from moaa.api.mixture import Judge
-from moaa.judge.methods import method_of
-from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, models_document, output_digest, output_rows, prompts_document
+from moaa.plan.digests import (
+    Document,
+    Results,
+    judge_document,
+    models_document,
+    output_digest,
+    output_rows,
+    prompts_document,
+)
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
-from moaa.plan.students import judge_method, resolved_judge
-
-
-def judge_document(judge: Judge, resource: MoAA, stage: Stage) -> Document:
-    """A judge without the fields that its method never reads."""
-    resolved = resolved_judge(judge, resource, stage)
-    ignored = method_of(resolved).without_effect
-    return {name: value for name, value in canonical(resolved).items() if name not in ignored}
+from moaa.plan.students import judge_method
 
 
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
@@ -33,8 +31,8 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
-    prompts, samples = sample.expected(stage, resource, counts) or 0, sample.declared_dpo(resource).samples
-    answer_tokens = sample.sample_tokens(resource)
+    prompts, samples = sample.expected(stage, resource, counts) or 0, sample.sample_count(stage, resource)
+    answer_tokens = sample.sample_tokens(stage, resource)
     return Asked(tuple(judge_method(resource, stage).ranking_loads(prompts, samples, answer_tokens=answer_tokens)))
 
 

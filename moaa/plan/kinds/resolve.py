@@ -3,7 +3,7 @@
 from moaa.api import MoAA
 from moaa.plan.digests import Document, Results
 from moaa.plan.kinds.kind import Alone, Group, Reads, StageKind, no_effort, no_rows
-from moaa.plan.slices import tables
+from moaa.plan.slices import pinned_sources
 from moaa.plan.stage import Kind, Stage
 
 
@@ -16,7 +16,7 @@ def document(_stage: Stage, resource: MoAA, _results: Results) -> tuple[Document
     }
     data = {
         table: {"source": source.source, "split": source.split, "revision": source.revision}
-        for table, source in tables(resource)
+        for table, source in pinned_sources(resource)
     }
     return {}, {"models": models, "data": data}
 

@@ -1,5 +1,7 @@
 """sft: the student fine-tuned on the mixture's answers."""
 
+from typing import assert_never
+
 from moaa.api import MoAA
 from moaa.api.data import Answers
 from moaa.api.training import Sft
@@ -10,6 +12,7 @@ from moaa.plan.ids import stage_id
 from moaa.plan.kinds import generate
 from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
 from moaa.plan.stage import Kind, Stage
+from moaa.plan.students import mixture_method
 
 TOKENS_PER_S = 6000
 """A GPU, 8B, packed BF16 (torchtitan's 5.8 to 6.7k on H100); other sizes in proportion."""
@@ -37,17 +40,22 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
 
 
 def effort(stage: Stage, resource: MoAA, counts: Counts) -> Trained:
-    turns = generate.user_turns(stage, resource, counts)
-    tokens = sum(number * (PROMPT_TOKENS + _answer_tokens(answers, resource)) for answers, number in turns)
+    tokens = 0
+    for answers, turns in generate.user_turns(stage, resource, counts):
+        taught = turns * generate.answers_to(answers, stage, resource)
+        tokens += taught * (PROMPT_TOKENS + _answer_tokens(answers, stage, resource))
     return Trained(int(tokens * declared_sft(resource).epochs), TOKENS_PER_S)
 
 
-def _answer_tokens(answers: Answers, resource: MoAA) -> int:
+def _answer_tokens(answers: Answers, stage: Stage, resource: MoAA) -> int:
     """Of one turn; how long answers are that the data give is not known."""
-    mixture = resource.spec.mixture
-    if answers is Answers.GIVEN or mixture is None:
-        return ANSWER_TOKENS
-    return written(mixture.aggregator.max_tokens)
+    match answers:
+        case Answers.GIVEN:
+            return ANSWER_TOKENS
+        case Answers.MIXTURE:
+            return written(mixture_method(resource, stage).answer_tokens)
+        case _:
+            assert_never(answers)
 
 
 ROW = StageKind(

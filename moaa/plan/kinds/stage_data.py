@@ -3,26 +3,28 @@
 from moaa.api import MoAA
 from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import DataSource
-from moaa.api.evaluation import Pairwise
+from moaa.api.evaluation import Benchmark, Pairwise
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
 from moaa.plan.ids import RESOLVE
 from moaa.plan.kinds.kind import Alone, Group, Reads, StageKind, no_effort, no_rows
-from moaa.plan.slices import tables
+from moaa.plan.slices import ANCHORED, pinned_sources, tables
 from moaa.plan.stage import Kind, Stage
 
 
 def document(_stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
     spec = resource.spec
-    inputs: Document = {table: output_digest(results, RESOLVE, table) for table, _ in tables(resource)}
+    inputs: Document = {name: output_digest(results, RESOLVE, name) for name, _ in pinned_sources(resource)}
     cut = {f"eval-{benchmark.name}": benchmark.limit for benchmark in benchmarks(spec)}
+    if spec.anchors is not None and spec.anchors.source is not None:
+        cut[ANCHORED] = spec.anchors.source.limit
     body: Document = {
         "seed": spec.seed,
         "tables": {
             table: {"source": source.source, "split": source.split, "limit": cut.get(table)}
             | _columns(source)
-            | _compared(source)
+            | _read_as(source)
             for table, source in tables(resource)
         },
         "answers": [str(source.answers) for source in spec.data.sft],
@@ -37,10 +39,14 @@ def _columns(source: DataSource) -> Document:
     return {"columns": said} if said else {}
 
 
-def _compared(source: DataSource) -> Document:
-    """Whether a benchmark compares with the rows' own answers."""
-    is_compared = isinstance(source, Pairwise) and source.baseline == GIVEN_ANSWERS
-    return {"baseline": GIVEN_ANSWERS} if is_compared else {}
+def _read_as(source: DataSource) -> Document:
+    """What a benchmark makes of its rows: which answer they carry, and which facts."""
+    if not isinstance(source, Benchmark):
+        return {}
+    found: Document = {"type": source.type}
+    if isinstance(source, Pairwise) and source.baseline == GIVEN_ANSWERS:
+        found["baseline"] = GIVEN_ANSWERS
+    return found
 
 
 ROW = StageKind(

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.plan.digests import Results
-from moaa.plan.kinds import dpo, evaluate, generate, judge, promote, resolve, sample, sft, stage_data
+from moaa.plan.kinds import anchors, average, dpo, evaluate, generate, judge, promote, resolve, sample, sft, stage_data
 from moaa.plan.kinds.kind import Alone, OnRay, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
 
@@ -18,14 +18,18 @@ _PARTS = (
     sample,
     judge,
     dpo,
+    average,
     evaluate,
     promote,
+    anchors,
 )
 KINDS: Mapping[Kind, StageKind] = MappingProxyType({part.ROW.kind: part.ROW for part in _PARTS})
 """Every kind has its row here; a test says so."""
 
 TRAINING = frozenset(kind for kind, row in KINDS.items() if isinstance(row.runs, OnRay))
 """Kinds that run on Ray Train workers."""
+STUDENTS = TRAINING | {Kind.AVERAGE}
+"""Kinds that write a student's weights."""
 
 
 def rows_per_shard(kind: Kind) -> int:

@@ -46,7 +46,10 @@ def canonical_json(value: object) -> str:
     Raises:
         ValueError: it holds NaN, an infinity or something JSON has no word for.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class RowsDigest:
@@ -77,8 +80,9 @@ def encode(table: TableRows) -> Encoded:
     Raises:
         ValueError: a row does not fit the schema; the text names row, column and what was found.
     """
+    columns = _columns(table.schema)
     for index, row in enumerate(table.rows):
-        for problem in _misfits(row, table.schema):
+        for problem in _misfits(row, columns):
             raise ValueError(f"row {index} (id {row.get('id')!r}): {problem}")
     try:
         arrow = pa.Table.from_pylist([dict(row) for row in table.rows], schema=table.schema)
@@ -104,27 +108,55 @@ def decode(body: bytes, *, source: str) -> list[Row]:
     return rows
 
 
-def _misfits(value: object, schema: "Iterable[pa.Field[Any]]", where: str = "") -> Iterable[str]:
+@dataclass(frozen=True)
+class _Field:
+    """What is checked of a column or an item. Read once a table, since asking Arrow again for every value is slow."""
+
+    is_nullable: bool
+    item: "_Field | None" = None
+    """Of a list."""
+    columns: "Mapping[str, _Field] | None" = None
+    """Of a struct."""
+
+
+def _columns(fields: "Iterable[pa.Field[Any]]") -> Mapping[str, _Field]:
+    return {field.name: _read(field) for field in fields}
+
+
+def _read(field: "pa.Field[Any]") -> _Field:
+    if pa.types.is_struct(field.type):
+        return _Field(field.nullable, columns=_columns(field.type.fields))
+    if pa.types.is_list(field.type):
+        return _Field(field.nullable, item=_read(field.type.value_field))
+    return _Field(field.nullable)
+
+
+def _misfits(value: object, columns: Mapping[str, _Field], where: str = "") -> Iterable[str]:
     """What keeps one row, or one struct in it, from its schema."""
     if not isinstance(value, Mapping):
         yield f"{where or 'row'} must be an object, found {type(value).__name__}"
         return
-    fields = {field.name: field for field in schema}
-    for name in value.keys() - fields.keys():
-        yield f"column {where}{name} is not in the schema ({', '.join(fields)})"
-    for name, field in fields.items():
-        yield from _value_misfits(value.get(name), field, f"{where}{name}")
+    for name in value.keys() - columns.keys():
+        yield f"column {where}{name} is not in the schema ({', '.join(columns)})"
+    for name, field in columns.items():
+        found = value.get(name)
+        if found is None:
+            if not field.is_nullable:
+                yield f"column {where}{name} is missing or null"
+        elif field.columns is not None or field.item is not None:
+            yield from _nested_misfits(found, field, f"{where}{name}")
 
 
-def _value_misfits(value: object, field: "pa.Field[Any]", where: str) -> Iterable[str]:
-    if value is None:
-        if not field.nullable:
-            yield f"column {where} is missing or null"
-    elif pa.types.is_struct(field.type):
-        yield from _misfits(value, field.type.fields, f"{where}.")
-    elif pa.types.is_list(field.type):
+def _nested_misfits(value: object, field: _Field, where: str) -> Iterable[str]:
+    """Of a struct or a list."""
+    if field.columns is not None:
+        yield from _misfits(value, field.columns, f"{where}.")
+    elif field.item is not None:
         if not isinstance(value, Sequence) or isinstance(value, str):
             yield f"column {where} must be a list, found {type(value).__name__}"
             return
         for index, item in enumerate(value):
-            yield from _value_misfits(item, field.type.value_field, f"{where}[{index}]")
+            if item is not None:
+                yield from _nested_misfits(item, field.item, f"{where}[{index}]")
+            elif not field.item.is_nullable:
+                yield f"column {where}[{index}] is missing or null"

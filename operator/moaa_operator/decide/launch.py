@@ -158,7 +158,7 @@ def _hopeless(scope: Scope) -> set[str]:
     """Stages that failed for good, or need one that did; the graph's order puts them after those they need."""
     found: set[str] = set()
     for name, stage in scope.held.graph.stages.items():
-        if name in scope.decision.failed or (name not in scope.held.results and found.intersection(stage.needs)):
+        if name in scope.decision.failed or (name not in scope.held.results and found.intersection(stage.after)):
             found.add(name)
     return found
 

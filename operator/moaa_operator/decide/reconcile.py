@@ -12,14 +12,16 @@ A child that vanishes before its outcome was seen is made again under the same n
 finished shards stay finished, and every durable call is reused.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.api.reading.load import load_document
+from moaa.api.reading.load import load_document, without_server_fields
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
 from moaa.plan.graph import build
@@ -106,12 +108,18 @@ def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple
         ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out.
     """
     name = f"MoAA {observed.owner.namespace}/{observed.owner.name}"
-    resource = load_document(observed.document, name=name)
+    resource = _read(json.dumps(without_server_fields(observed.document), sort_keys=True), name)
     bound = render(resource, observed.owner, settings)
     problems = bound.refusals()
     if problems:
         raise ResourceError(name, problems)
     return resource, bound
+
+
+@lru_cache(maxsize=64)
+def _read(text: str, name: str) -> MoAA:
+    """A look at an unchanged MoAA checks nothing again. Few are kept, since thousands of them would fill the memory."""
+    return load_document(json.loads(text), name=name)
 
 
 def _adopt(scope: Scope) -> None:

@@ -10,6 +10,7 @@ from moaa.contract.job import StageJob
 from moaa.errors import StageError
 from moaa.plan.kinds.kind import Reads
 from moaa.plan.kinds.table import KINDS
+from moaa.plan.slices import pinned_sources
 from moaa.plan.stage import Kind
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, JOB_FILE, STAGE_LABEL, Role
@@ -64,8 +65,7 @@ def _secrets(resource: MoAA, reads: Reads) -> list[SecretKey | None]:
         case Reads.ENDPOINTS:
             return [secret for model in spec.models if model.endpoint for secret in model.endpoint.secrets]
         case Reads.DATA:
-            sources = [*spec.data.sft, *spec.data.preference, *spec.evaluation.selection, *spec.evaluation.report]
-            return [source.token_secret for source in sources]
+            return [source.token_secret for _, source in pinned_sources(resource)]
         case _:
             assert_never(reads)
 

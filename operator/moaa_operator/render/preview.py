@@ -18,7 +18,7 @@ from moaa.plan.graph import build
 from moaa.plan.ids import made_by
 from moaa.plan.kinds.table import KINDS, TRAINING, shards_of
 from moaa.plan.result import Identity, Output, StageResult
-from moaa.plan.slices import slice_rows, tables
+from moaa.plan.slices import pinned_sources, slice_rows, tables
 from moaa.plan.stage import Kind, Stage
 from moaa.weights.served import servers_of
 from moaa_operator.kube.objects import Manifest
@@ -81,7 +81,7 @@ def _stage(render: Rendered, identity: Identity, results: Mapping[str, StageResu
     shards = shards_of(stage, resource, results)
     asks = f", asks {', '.join(stage.serves)}" if stage.serves else ""
     yield from _documents(
-        f"{stage.id}: after {', '.join(stage.needs) or 'nothing'}{asks}",
+        f"{stage.id}: after {', '.join(stage.after) or 'nothing'}{asks}",
         render.stage(job, attempt=1, shards=shards),
     )
     if shards is not None or stage.kind in TRAINING:
@@ -140,10 +140,9 @@ def _tables(stage: Stage, resource: MoAA) -> dict[str, int]:
         sliced = slice_rows(resource, stage.kind, stage.iteration) if stage.kind in (Kind.GENERATE, Kind.SAMPLE) else ()
         return dict.fromkeys(named, sum(part.limit or ROWS for part in sliced))
     # Outputs that depend on the resource: resolve's and stage-data's, a table for each source.
-    is_staged = stage.kind is Kind.STAGE_DATA
-    return {
-        name: _staged(name, source.limit or ROWS, resource) if is_staged else 0 for name, source in tables(resource)
-    }
+    if stage.kind is Kind.STAGE_DATA:
+        return {name: _staged(name, source.limit or ROWS, resource) for name, source in tables(resource)}
+    return {name: 0 for name, _ in pinned_sources(resource)}
 
 
 def _staged(table: str, rows: int, resource: MoAA) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from moaa.api.status import MAX_HISTORY, MAX_STAGES, ClosedIteration, MoAAStatus, Promoted
 from moaa.plan.ids import BASE_EVALUATE, stage_id
-from moaa.plan.kinds.table import TRAINING
+from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
 from moaa_operator.tell import conditions
@@ -89,7 +89,7 @@ def _history(state: RunState, before: MoAAStatus) -> list[ClosedIteration]:
 def _closed(result: StageResult, state: RunState, now: datetime) -> ClosedIteration:
     model = result.outputs.get("model")
     made = [
-        r.stage for r in state.held.results.values() if r.kind in TRAINING and model and r.outputs["model"] == model
+        r.stage for r in state.held.results.values() if r.kind in STUDENTS and model and r.outputs["model"] == model
     ]
     stage, measure = made[0] if made else None, ""
     if stage is not None:

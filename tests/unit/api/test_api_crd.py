@@ -137,11 +137,24 @@ def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
 
 
 def test_benchmarks_are_one_object_whose_type_says_which_fields_it_has() -> None:
-    benchmark = root_schema()["properties"]["spec"]["properties"]["evaluation"]["properties"]["report"]["items"]
-    assert benchmark["properties"]["type"]["enum"] == ["ExactMatch", "Pairwise"]
+    evaluation = root_schema()["properties"]["spec"]["properties"]["evaluation"]["properties"]
+    benchmark = evaluation["selection"]["items"]
+    assert benchmark["properties"]["type"]["enum"] == ["ExactMatch", "Pairwise", "AlpacaEval", "ArenaHard", "MtBench"]
     assert benchmark["required"] == ["source", "name", "type"]
     assert "default" not in benchmark["properties"]["baseline"], "an ExactMatch would get one"
     assert benchmark["properties"]["baseline"]["description"].startswith("Pairwise only. Whose answers")
+
+
+def test_what_stands_again_is_described_once() -> None:
+    evaluation = root_schema()["properties"]["spec"]["properties"]["evaluation"]["properties"]
+    first, again = evaluation["selection"]["items"], evaluation["report"]["items"]
+    assert again["description"] == "Fields as in .spec.evaluation.selection[]."
+    assert "description" not in again["properties"]["name"]
+    assert again["properties"].keys() == first["properties"].keys()
+    assert again["x-kubernetes-validations"] == first["x-kubernetes-validations"]
+    judge = first["properties"]["judge"]
+    assert judge["description"].endswith("Fields as in .spec.judge.")
+    assert judge["properties"]["criteria"]["default"] == 3
 
 
 # Rules

@@ -14,7 +14,7 @@ from moaa.api import MoAA
 from moaa.api.prompts import BRACED
 from moaa.api.reading.load import load, load_text
 from moaa.errors import ResourceError
-from tests.bad_resources import BAD
+from tests.bad_resources import ARENA_HARD, BAD, MT_BENCH
 from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown
 from tests.plan_helpers import tree
 
@@ -130,6 +130,21 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__models__0__serving": {"args": ["--quantization", "fp8", "--models-are=fine", "model", "__model"]}
     },
     "a pod template": {"spec__models__0__serving": {"template": POD}, "spec__training__resources": {"template": POD}},
+    "an average": {"spec__training__average": "0.5"},
+    "off-policy pairs": {
+        "spec__training__dpo__samplesFrom": "Mixture",
+        "spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]},
+    },
+    "one teacher": {"spec__mixture": {"method": "Single", "aggregator": {"model": "a"}}},
+    "a draw": {"spec__mixture": {"method": "Random", "layers": [{"proposers": [{"model": "a"}, {"model": "b"}]}]}},
+    "every answer": {"spec__mixture": {"method": "Combined", "layers": [{"proposers": [{"model": "a"}]}]}},
+    "the best of four": {
+        "spec__mixture": {
+            "method": "BestOfN",
+            "layers": [{"proposers": [{"model": "a", "samples": 2}, {"model": "b", "samples": 2}]}],
+            "addStudent": True,
+        }
+    },
     "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
     "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
     "a student that judges": {"spec__judge": {**JUDGE, "judges": [{"model": "$student"}], "allowStudent": True}},
@@ -150,6 +165,24 @@ GOOD: dict[str, dict[str, Any]] = {
     "an exact match": {
         "spec__evaluation__report": [
             {"name": "x", "type": "ExactMatch", "source": "s3://b/x.parquet", "sampling": {"maxTokens": 9}}
+        ]
+    },
+    "an AlpacaEval": {
+        "spec__evaluation__report": [
+            {
+                "name": "x",
+                "type": "AlpacaEval",
+                "source": "s3://b/x.json",
+                "judgeModel": {"model": "a", "maxTokens": 16},
+                "known": {"source": "hf://datasets/o/d", "split": "df_gamed", "revision": "main"},
+                "bothOrders": True,
+            }
+        ]
+    },
+    "an Arena-Hard and an MT-Bench": {
+        "spec__evaluation__report": [
+            ARENA_HARD | {"category": "hard_prompt", "judgeSystem": "Be fair."},
+            MT_BENCH | {"name": "y", "answers": {"source": "s3://b/gpt-4.jsonl"}, "byCategory": False},
         ]
     },
     "numbers": {
@@ -369,6 +402,26 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         },
         "spec.evaluation.report",
     ),
+    **{
+        f"a field of another benchmark: {name}": (
+            {
+                "spec__evaluation__report": [
+                    {"name": "x", "type": "ExactMatch", "source": "file:///x.json", name: value}
+                ]
+            },
+            f"spec.evaluation.report[0].{name}",
+        )
+        for name, value in (
+            ("judgeModel", {"model": "a"}),
+            ("known", {"source": "file:///x.csv"}),
+            ("bothOrders", True),
+            ("version", "v0.1"),
+            ("category", "math"),
+            ("answers", {"source": "file:///x.jsonl"}),
+            ("judgeSystem", "Be fair."),
+            ("byCategory", False),
+        )
+    },
     "fields of another type": (
         {
             "spec__evaluation__report": [
@@ -388,6 +441,7 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "relative file": ({"spec__data__sft__0__source": "file://x.json"}, "spec.data.sft[0].source"),
     "half a data set": ({"spec__data__sft__0__source": "hf://datasets/x"}, "spec.data.sft[0].source"),
     "fraction over one": ({"spec__failures": {"maxFraction": "1.01"}}, "spec.failures.maxFraction"),
+    "an average of one model": ({"spec__training__average": "1"}, "spec.training.average"),
     "top p of nothing": ({"spec__mixture__studentSampling": {"topP": "0"}}, "spec.mixture.studentSampling.topP"),
     "full confidence": ({"spec__evaluation__confidence": "1"}, "spec.evaluation.confidence"),
     "frozen samples": ({"spec__training__dpo": {"temperature": "0.0"}}, "spec.training.dpo.temperature"),
@@ -477,7 +531,7 @@ def test_what_the_crd_leaves_to_others_is_known(name: str) -> None:
 @given(parts=st.lists(st.sampled_from(["{", "}", "{text}", "{number}", "{texts}", "{ text}", "{}", "text", "\n", "é"])))
 def test_unknown_placeholders_are_those_that_rendering_would_look_up(parts: list[str]) -> None:
     text = "".join(parts) + "{text}"
-    told = [r.path for r in refused(tree(spec__prompts={"proposal": text})) if "unknown placeholder" in r.message]
+    told = [r.path for r in refused(tree(spec__prompts={"proposal": text})) if "must hold" in r.message]
     assert told == (["spec.prompts.proposal"] if set(BRACED.findall(text)) - {"text", "number"} else [])
 
 

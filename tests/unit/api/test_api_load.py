@@ -404,6 +404,23 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "lenient gate": ({"spec__evaluation__gate": {"rule": "Mean"}}, "a student that is no better in nine runs of ten"),
     "judge of both": ({"spec__evaluation__selection__0__judge__aggregator__model": "agg"}, "its scores will flatter"),
     "own judge": ({"spec__evaluation__selection__0__judge__aggregator__model": "base"}, "its own style"),
+    "a twin of the student judges": (
+        {"spec__models__4__source": "hf://org/student-8b"},
+        "judge 'eva' has the weights of the student; models favour answers of their own kind",
+    ),
+    "a twin of the student judges its own training": (
+        {"spec__models__2__source": "hf://org/student-8b"},
+        "spec.judge.aggregator.model: judge 'agg' has the weights of the student",
+    ),
+    "a judge of a proposer's family": (
+        {"spec__models__0__source": "hf://Qwen/Qwen2-72B-Instruct", "spec__models__4__source": "file:///m/qwen2.5-72b"},
+        "judge 'eva' is of the family (qwen) of proposer 'a'",
+    ),
+    "a judge that proposes": (
+        {"spec__evaluation__selection__0__judge__aggregator__model": "b"},
+        "spec.evaluation.selection[0].judge.aggregator.model: judge 'b' is also proposer 'b'",
+    ),
+    "a judge that nobody has measured": ({}, "write anchors: {} to measure it"),
     "long answers": ({"spec__training__sft": {"maxLength": 1024}}, "longer rows count as failed"),
     "cold samples": (
         {"spec__mixture__layers__0__proposers__0": {"model": "a", "samples": 3, "temperature": "0"}},
@@ -428,6 +445,37 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         "is a training source as well",
     ),
 }
+
+FIELD = {"name": "f", "source": "file:///f.jsonl", "judgeModel": {"model": "eva"}}
+ARENA = FIELD | {"type": "ArenaHard", "version": "v0.1", "answers": {"source": "file:///b.jsonl"}}
+MT_BENCH = FIELD | {"type": "MtBench"}
+WARNINGS |= {
+    "a temperature beside those by category": (
+        {"spec__evaluation__report": [MT_BENCH | {"sampling": {"temperature": "0.2"}}]},
+        "spec.evaluation.report[0].sampling.temperature: byCategory gives each category its own",
+    ),
+    "labels of Arena-Hard asked for nowhere": (
+        {
+            "spec__evaluation__report": [ARENA | {"judgeSystem": "[[A>>B]] [[A=B]] [[B>A]] [[B>>A]]"}],
+            "spec__prompts": {"arenaHard": "{question}{answer_a}{answer_b}"},
+        },
+        "spec.prompts.arenaHard: neither it nor spec.evaluation.report[0].judgeSystem asks for [[A>B]], and nothing",
+    ),
+    "no grade asked for": (
+        {"spec__evaluation__report": [MT_BENCH], "spec__prompts": {"gradeReference": "{conversation}{references}"}},
+        "spec.prompts.gradeReference: neither it nor spec.evaluation.report[0].judgeSystem asks for [[, and nothing",
+    ),
+    "the field's judge without room for two long answers": (
+        {"spec__models__4__serving": {"maxModelLen": 4096}, "spec__evaluation": {"report": [ARENA]}},
+        "spec.evaluation.report[0].judgeModel.model: two answers of 2048 tokens",
+    ),
+}
+
+
+def test_temperatures_by_category_are_not_those_of_sampling() -> None:
+    """Nothing is advised where nothing is written, and samples by category differ."""
+    report = [MT_BENCH | {"samples": 2, "sampling": {"maxTokens": 1024}}]
+    assert not [said for said in warnings(resource(spec__evaluation__report=report)) if "temperature" in said]
 
 
 @pytest.mark.parametrize(("changes", "phrase"), WARNINGS.values(), ids=WARNINGS.keys())

@@ -19,8 +19,8 @@ from moaa.client.usage import role_of
 from moaa.conversation import Message
 from moaa.errors import CallError
 from moaa.mixture.alone import answer_alone, sample_answers
-from moaa.mixture.row import answer_conversation
 from moaa.plan.canonical import canonical
+from tests.answering import answer_conversation
 from tests.unit.calls_scripted import Asked, MemoryLedger, ResultT, ScriptedCaller, ScriptedClients, cut
 from tests.unit.judge_scripted import PROMPTS as JUDGE_PROMPTS
 from tests.unit.judge_scripted import by_quality, compare, judge, pair
@@ -48,7 +48,9 @@ def mixture(**changes: Any) -> Mixture:
 
 def test_what_is_taught_or_measured_fails_by_default_and_a_proposal_does_not() -> None:
     assert Proposer(model="a").when_cut is Sampling().when_cut is WhenCut.USE
-    assert mixture().aggregator.when_cut is Dpo().when_cut is FinalSampling().when_cut is WhenCut.FAIL
+    writer = mixture().aggregator
+    assert writer is not None
+    assert writer.when_cut is Dpo().when_cut is FinalSampling().when_cut is WhenCut.FAIL
     assert ExactMatch(name="x", type="ExactMatch", source="file:///x.json").sampling.when_cut is WhenCut.FAIL
 
 
@@ -64,15 +66,15 @@ async def test_a_cut_proposal_is_used_with_a_mark_in_the_prompt_and_in_the_row()
     made = await answer_conversation(HELLO, mixture(), Asker(caller, PROMPTS))
     half = f"half of turn0/layer0/p0/s0{ENDED_MARK}"
     assert f"[1:{half}]" in caller.at("turn0/aggregate").text
-    assert [p["text"] for p in made.proposals] == [half, "whole turn0/layer0/p1/s0"]
+    assert [p["text"] for p in made.notes.proposals] == [half, "whole turn0/layer0/p1/s0"]
     assert made.messages[-1]["content"] == "whole turn0/aggregate"
-    assert made.absent == []
+    assert made.notes.absent == []
 
 
 async def test_a_cut_proposal_may_be_left_out() -> None:
     declared = mixture(layers=[{"proposers": [{"model": "a", "whenCut": "Fail"}, {"model": "b"}]}])
     made = await answer_conversation(HELLO, declared, Asker(cutting("p0/s0"), PROMPTS))
-    assert (len(made.absent), len(made.proposals)) == (1, 1)
+    assert (len(made.notes.absent), len(made.notes.proposals)) == (1, 1)
     with pytest.raises(CallError, match=r"minProposals is 2; the first that failed: .*ended at its limit") as caught:
         await answer_conversation(HELLO, declared.with_(min_proposals=2), Asker(cutting("p0/s0"), PROMPTS))
     assert caught.value.reason == "too-few-proposals"

@@ -18,7 +18,7 @@ from moaa.conversation import Message
 from moaa.errors import CallError, ModelAbsent, ServerError
 from moaa.mixture.alone import answer_alone, sample_answers
 from moaa.mixture.prompts import aggregate_messages
-from moaa.mixture.row import answer_conversation
+from tests.answering import answer_conversation
 from tests.unit.calls_scripted import Asked, MemoryLedger, ScriptedCaller, ScriptedClients
 
 PROMPTS = effective(Prompts(aggregate="AGGREGATE\n{proposals}", proposal="[{number}:{text}]\n"))
@@ -79,6 +79,7 @@ async def test_proposals_go_to_the_aggregator_in_order() -> None:
         "missing": 0,
         "absent": [],
         "shortened": 0,
+        "wrote": ["agg"],
     }
 
 
@@ -120,9 +121,9 @@ def failing(*models: str) -> ScriptedCaller:
 async def test_a_missing_proposal_is_left_out_and_counted() -> None:
     caller = failing("b")
     answered = await answer_conversation([user("Q")], mixture(["a", "b", "c"], minProposals=2), Asker(caller, PROMPTS))
-    assert answered.absent == [{"path": "turn0/layer0/p1/s0", "model": "b", "reason": "empty-answer"}]
+    assert answered.notes.absent == [{"path": "turn0/layer0/p1/s0", "model": "b", "reason": "empty-answer"}]
     assert answered.row("id-1")["missing"] == 1
-    assert [p["model"] for p in answered.proposals] == ["a", "c"]
+    assert [p["model"] for p in answered.notes.proposals] == ["a", "c"]
     assert "[1:text of a]\n[2:text of c]" in caller.at("turn0/aggregate").text
 
 
@@ -198,8 +199,8 @@ async def test_long_proposals_are_shortened_for_the_reader_and_kept_whole_in_the
     caller = ScriptedCaller(lambda asked: "x" * 3000 if asked.model == "a" else "short")
     windows = {"agg": Window(1024, CharacterCounter())}
     answered = await answer_conversation([user("Q")], mixture(["a", "b"]), Asker(caller, PROMPTS, windows))
-    assert answered.shortened == 1
-    assert answered.proposals[0]["text"] == "x" * 3000
+    assert answered.notes.shortened == 1
+    assert answered.notes.proposals[0]["text"] == "x" * 3000
     read = caller.at("turn0/aggregate").text
     assert "cut to fit" in read
     assert "[2:short]" in read
@@ -306,7 +307,7 @@ async def test_identical_proposers_never_share_an_answer_and_an_edited_aggregato
     answered = await answer_conversation(
         [user("Q")], mixture(["a", "a"]), Asker(Calls(clients, ledger, digests, 1, {}).of("r"), PROMPTS)
     )
-    assert len({p["text"] for p in answered.proposals}) == 2
+    assert len({p["text"] for p in answered.notes.proposals}) == 2
     assert len({request.seed for _, request in clients.requests}) == 3
     edited = mixture(["a", "a"], aggregator={"model": "agg", "temperature": "0"})
     again = ScriptedClients()

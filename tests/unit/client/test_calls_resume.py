@@ -11,13 +11,13 @@ from moaa.asking.asker import Asker
 from moaa.client.ledgered import Calls
 from moaa.client.request import ChatRequest
 from moaa.conversation import Message
-from moaa.mixture.row import answer_conversation
 from moaa.plan.result import ledger_path, stage_path
 from moaa.plan.stage import Kind
 from moaa.rows import ConversationRow
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore
+from tests.answering import answer_conversation
 from tests.unit.calls_scripted import ScriptedClients
 
 DIGESTS = {name: name * 8 for name in ("a", "b", "agg")}

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from moaa.api.data import Columns
+from moaa.data.further.completion import Unasked
 from moaa.data.reading.bad_rows import BadRow, Why
 from moaa.data.reading.json_files import MAX_LINE_BYTES, READ_BYTES
 from moaa.data.reading.shapes import Use
@@ -42,6 +43,9 @@ def arrow(rows: list[dict[str, object]], *, is_file: bool = False) -> bytes:
     return bytes(sink.getvalue())
 
 
+Row = SourcedRow | BadRow | Unasked
+
+
 def table(rows: list[dict[str, str]], delimiter: str = ",") -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
@@ -50,12 +54,12 @@ def table(rows: list[dict[str, str]], delimiter: str = ",") -> bytes:
     return text.getvalue().encode()
 
 
-def read_all(path: Path, body: bytes, use: Use = Use.MIXTURE, **columns: object) -> list[SourcedRow | BadRow]:
+def read_all(path: Path, body: bytes, use: Use = Use.MIXTURE, **columns: object) -> list[Row]:
     path.write_bytes(body)
     return list(read_rows([(path, path.name)], use, Columns.model_validate(columns)))
 
 
-def good(found: list[SourcedRow | BadRow]) -> list[tuple[str, str]]:
+def good(found: list[Row]) -> list[tuple[str, str]]:
     rows = [row for row in found if isinstance(row, SourcedRow)]
     return [(s.row["id"], s.row["messages"][0]["content"]) for s in rows]
 
@@ -171,6 +175,12 @@ MIXED = lines({"prompt": "a"}, {"messages": [{"role": "user", "content": "b"}]})
         pytest.param("a.jsonl.zst", zstandard.compress(GOOD)[:-9], ["not readable .zst"], id="truncated zstd"),
         pytest.param("a.parquet.gz", gzip.compress(b"PAR1"), [".gz", "only .jsonl"], id="parquet in gzip"),
         pytest.param("a.jsonl.xz", b"\xfd7zXZ\0", ["xz compression", "unpack"], id="xz"),
+        pytest.param(
+            "a.parquet",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n",
+            ["a.parquet", "a Git LFS pointer", "git lfs pull"],
+            id="Git LFS",
+        ),
         pytest.param("a.txt", b"hi\n", [".txt", "only .jsonl"], id="txt"),
         pytest.param("data", GOOD, ["no suffix"], id="no suffix"),
         pytest.param("a.jsonl", "{}".encode("utf-16"), ["UTF-16", "UTF-8"], id="UTF-16"),

@@ -13,6 +13,7 @@ from moaa.conversation import Message
 from moaa.data.account import COLUMNS, LISTED, Account, check_failures, check_left
 from moaa.data.decontaminate import Contamination, words
 from moaa.data.dedup import Deduplicator, normalize, question_key
+from moaa.data.further.completion import Completion, Unasked
 from moaa.data.permute import sort_key
 from moaa.data.prepare import TableSource, prepare
 from moaa.data.reading.shapes import Use
@@ -269,6 +270,22 @@ def test_order_and_limit_of_evaluation_rows(tmp_path: Path) -> None:
     assert account.figures()["turns"] == 5
     assert [r["id"] for r in whole] == sorted((r["id"] for r in whole), key=lambda i: sort_key(0, i))
     assert whole != run(tmp_path, TableSource("eval-e", Use.PAIRWISE, files), seed=1)["eval-e"][0]
+
+
+def test_questions_of_other_categories_are_counted_and_named_where_none_is_left(tmp_path: Path) -> None:
+    files = write(tmp_path / "e.jsonl", [{"id": str(i), "prompt": f"question {i}"} for i in range(5)])
+
+    def complete(place: int, _columns: object, row: PromptRow) -> PromptRow | Unasked:
+        return row if place < left else Unasked("coding")
+
+    left = 2
+    source = TableSource("eval-e", Use.PAIRWISE, files, completion=Completion(complete))
+    rows, account = run(tmp_path, source)["eval-e"]
+    assert len(rows) == 2
+    assert figures(account) == {"read": 5, "unasked": 3, "rows": 2}
+    left = 0
+    with pytest.raises(DataError, match="no row is left of 5: of category 'coding': 5"):
+        check_left([("spec.evaluation, benchmark e", run(tmp_path, source)["eval-e"][1])])
 
 
 def test_only_evaluation_rows_that_are_kept_contaminate(tmp_path: Path) -> None:

@@ -447,7 +447,7 @@ BAD: dict[str, tuple[Record, Use, Why, str, str]] = {
         Use.COMPARED,
         Why.NO_ANSWER,
         "instruction",
-        "baseline: $given needs an answer",
+        "needs an answer at the end",
     ),
     "compared with an empty answer": (
         {"instruction": "a", "output": ""},

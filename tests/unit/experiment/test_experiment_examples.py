@@ -15,7 +15,7 @@ from moaa.store.stages.manifest import StageManifest
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
-JUDGED = {"i1-judge", "i1-dpo", "i1-evaluate-dpo", "i1-promote"}
+JUDGED = {"i0-anchors", "i1-judge", "i1-dpo", "i1-evaluate-dpo", "i1-promote"}
 COUNTS = {"sft-0": 61135, "sft-1": 207865, "preference-0": 61135, "eval-held-out": 2000}
 
 
@@ -44,6 +44,12 @@ async def test_an_example_is_planned_to_its_end(file: Path) -> None:
 async def test_arms_that_differ_in_their_judge_share_the_samples(name: str) -> None:
     _, *others = await planned(FOLDER / f"{name}.yaml")
     assert all(set(share.adds) == JUDGED for share in others)
+
+
+async def test_naive_mixtures_pay_for_the_fifth_model_and_the_judge_alone() -> None:
+    mixture, combined, drawn, best = await planned(FOLDER / "table-3-naive-mixtures.yaml")
+    rows = 61135 + 5000
+    assert [share.found_calls for share in (mixture, combined, drawn, best)] == [0, 4 * rows, rows, 5 * rows]
 
 
 async def test_a_grid_of_dpo_shares_all_but_dpo_within_a_seed() -> None:

@@ -92,6 +92,7 @@ def test_arms_grid_and_seeds_give_every_combination_the_first_arm_first(tmp_path
     assert str(last.spec.training.dpo.beta) == "0.1"
     assert last.spec.mixture is not None
     assert [p.model for p in last.spec.mixture.layers[0].proposers] == ["a"]
+    assert last.spec.mixture.aggregator is not None
     assert last.spec.mixture.aggregator.model == "agg"
 
 

@@ -17,7 +17,7 @@ from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.settings import JobSettings
-from moaa_jobs.stages import evaluate, generate, judge, promote, resolve, sample, stage_data
+from moaa_jobs.stages import anchors, evaluate, generate, judge, promote, resolve, sample, stage_data
 from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
 from tests.model_folder import write_model
@@ -25,6 +25,7 @@ from tests.model_folder import write_model
 RUNS = {
     "resolve": resolve.run,
     "stage-data": stage_data.run,
+    "anchors": anchors.run,
     "evaluate": evaluate.run,
     "generate": generate.run,
     "sample": sample.run,
@@ -151,6 +152,55 @@ async def test_prompts_become_conversations_of_the_mixture(tmp_path: Path) -> No
         assert row["missing"] == row["shortened"] == 0
 
 
+PROPOSERS = {"layers": [{"proposers": [{"model": "left"}, {"model": "right"}]}]}
+
+
+async def generated(folder: Path, mixture: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    async with serve(scripted) as endpoint:
+        declared = resource(
+            folder,
+            endpoint.url,
+            data={"sft": [{"source": f"file://{folder}/prompts.jsonl", "limit": 4}]},
+            training={"sft": {}},
+            evaluation={},
+            mixture=mixture,
+            prompts=PROMPTS,
+        )
+        made = await chain(declared, folder, endpoint, ["i0-resolve", "i0-stage-data", "i1-generate"])
+    return made["i1-generate"]
+
+
+async def test_combined_answers_are_rows_of_their_own(tmp_path: Path) -> None:
+    rows = (await generated(tmp_path, {"method": "Combined", **PROPOSERS}))["conversations"]
+    assert [(row["id"].partition("/")[2], row["wrote"]) for row in rows] == [
+        ("p0/s0", ["left"]),
+        ("p1/s0", ["right"]),
+    ] * 4
+    assert len({row["id"] for row in rows}) == 8
+    assert all(row["messages"][-1]["content"].startswith(f"{row['wrote'][0]}(") for row in rows)
+
+
+async def test_the_best_answer_is_taught_and_its_judge_is_watched(tmp_path: Path) -> None:
+    made = await generated(tmp_path, {"method": "BestOfN", **PROPOSERS})
+    assert [row["wrote"] for row in made["conversations"]] == [["right"]] * 4
+    assert all(len(row["proposals"]) == 2 for row in made["conversations"])
+    verdicts = [row for row in made["judgements"] if row["role"] == "verdict"]
+    assert [(row["order"], row["verdict"]) for row in verdicts] == [("ab", "B"), ("ba", "A")] * 4
+    assert {row["id"] for row in verdicts} == {row["id"] for row in made["conversations"]}
+    manifest = json.loads(next(tmp_path.glob("store/stages/generate/*/*/manifest.json")).read_text())
+    assert manifest["metrics"] == {"wrote.right": 4.0}
+
+
+@pytest.mark.parametrize("method", ["Random", "Single"])
+async def test_one_model_answers_a_row_without_proposals(tmp_path: Path, method: str) -> None:
+    mixture = {"method": method, **(PROPOSERS if method == "Random" else {"aggregator": {"model": "agg"}})}
+    made = await generated(tmp_path, mixture)
+    assert set(made) == {"conversations"}
+    for row in made["conversations"]:
+        assert row["messages"][-1]["content"].startswith(f"{row['wrote'][0]}(")
+        assert row["proposals"] == []
+
+
 async def test_samples_are_judged_in_both_orders_and_become_pairs(tmp_path: Path) -> None:
     async with serve(scripted) as endpoint:
         declared = resource(tmp_path, endpoint.url, prompts=PROMPTS)
@@ -170,6 +220,34 @@ async def test_samples_are_judged_in_both_orders_and_become_pairs(tmp_path: Path
         for comparison in rankings[row_id]["comparisons"]:
             assert comparison["forward"] == comparison["backward"]
             assert comparison["criteria"] == ["Accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "starts"),
+    [
+        ("Mixture", ["agg(", "agg(", "agg("]),
+        ("Combined", ["left(", "right("]),
+        ("Single", ["agg(", "agg(", "agg("]),
+    ],
+)
+async def test_pairs_of_the_mixtures_own_answers(tmp_path: Path, method: str, starts: list[str]) -> None:
+    mixture: dict[str, Any] = {"method": method}
+    mixture |= PROPOSERS if method != "Single" else {}
+    mixture |= {"aggregator": {"model": "agg"}} if method != "Combined" else {}
+    async with serve(scripted) as endpoint:
+        declared = resource(
+            tmp_path,
+            endpoint.url,
+            prompts=PROMPTS,
+            mixture=mixture,
+            evaluation={},
+            training={"dpo": {"samples": 3, "samplesFrom": "Mixture"}},
+        )
+        made = await chain(declared, tmp_path, endpoint, ["i0-resolve", "i0-stage-data", "i1-sample", "i1-judge"])
+    for row in made["i1-sample"]["samples"]:
+        assert all(text.startswith(start) for text, start in zip(row["samples"], starts, strict=True))
+        assert row["messages"][-1]["role"] == "user"
+    assert all(pair["chosen"] > pair["rejected"] for pair in made["i1-judge"]["pairs"])
 
 
 async def test_iteration_zero_measures_everybody_and_baselines_tie_with_themselves(tmp_path: Path) -> None:

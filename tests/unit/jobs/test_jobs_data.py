@@ -251,7 +251,7 @@ async def test_stage_data_writes_permuted_tables_and_counts(tmp_path: Path) -> N
         "detail": "question 'q' of eval-e: 'SFT 3'",
     }
     assert (await read_table(bench.store, manifest, "eval-e")) == [
-        {"id": "q", "messages": [{"role": "user", "content": "SFT 3"}], "answer": "4"}
+        {"id": "q", "messages": [{"role": "user", "content": "SFT 3"}], "answer": "4", "facts": None}
     ]
     assert not list((tmp_path / "work" / "i0-stage-data").glob("*.spool"))
 
@@ -336,6 +336,47 @@ async def test_answers_to_compare_with_are_kept_beside_the_question(tmp_path: Pa
     await bench.run(resolve, "i0-resolve")
     [row] = await read_table(bench.store, await bench.run(stage_data, "i0-stage-data"), "eval-e")
     assert (row["messages"], row["answer"]) == ([{"role": "user", "content": "Which?"}], "That.")
+
+
+async def test_what_a_further_file_says_stands_in_every_row(tmp_path: Path) -> None:
+    questions: list[dict[str, object]] = [{"instruction": f"Which {k}?", "output": f"{k}."} for k in range(3)]
+    (tmp_path / "data").mkdir()
+    known = tmp_path / "data" / "df_gamed.csv"
+    lines = [f"{k},long,0.5,1.0,{k + 0.25}" for k in range(3)]
+    known.write_text("\n".join(["index,model,preference,std_delta_len,instruction_difficulty", *lines]))
+    benchmark = {
+        "name": "alpaca",
+        "type": "AlpacaEval",
+        "source": jsonl(tmp_path / "data" / "a.jsonl", questions),
+        "judgeModel": {"model": "judge"},
+        "known": {"source": f"file://{known}"},
+        "limit": 2,
+    }
+    bench = Bench(tmp_path, evaluation={"selection": [benchmark]})
+    pinned = await bench.run(resolve, "i0-resolve")
+    assert "eval-alpaca.known" in pinned.outputs
+    staged = await bench.run(stage_data, "i0-stage-data")
+    assert "eval-alpaca.known" not in staged.outputs, "its content is in the rows"
+    rows = await read_table(bench.store, staged, "eval-alpaca")
+    assert [json.loads(row["facts"])["difficulty"] for row in rows] == [float(row["answer"]) + 0.25 for row in rows]
+    assert len(rows) == 2
+
+
+async def test_a_further_file_of_other_questions_ends_the_stage(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    known = tmp_path / "data" / "df_gamed.csv"
+    known.write_text("index,model,preference,std_delta_len,instruction_difficulty\n0,long,0.5,1.0,2.0\n")
+    benchmark = {
+        "name": "alpaca",
+        "type": "AlpacaEval",
+        "source": jsonl(tmp_path / "data" / "a.jsonl", [{"instruction": f"{k}?", "output": f"{k}."} for k in range(3)]),
+        "judgeModel": {"model": "judge"},
+        "known": {"source": f"file://{known}"},
+    }
+    bench = Bench(tmp_path, evaluation={"selection": [benchmark]})
+    await bench.run(resolve, "i0-resolve")
+    with pytest.raises(DataError, match="difficulty of 1 questions, and the benchmark's source has 3"):
+        await bench.run(stage_data, "i0-stage-data")
 
 
 async def test_a_second_attempt_writes_nothing(tmp_path: Path) -> None:

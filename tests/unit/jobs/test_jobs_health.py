@@ -145,6 +145,13 @@ def test_a_cut_reply_before_a_letter_is_no_fault_and_other_cuts_are() -> None:
     assert "ended 30 of 80 answers at their limit of tokens (proposer: 30)" in said
 
 
+def test_verdicts_in_one_order_have_a_mass_and_say_nothing_of_the_order() -> None:
+    rows = [row for row in weighed(0.93, 0.27) if row["order"] == "ab"]
+    [mass] = told(rows)
+    assert "gives the letters A and B 27 % of its probability, over 20 verdicts" in mass
+    assert told([row | {"mass": 0.99} for row in rows]) == []
+
+
 def test_verdicts_in_words_have_no_mass_to_miss() -> None:
     assert told(judgements({"j": sound}, 40)) == []
 

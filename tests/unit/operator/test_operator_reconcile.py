@@ -1,7 +1,12 @@
 """The decision about one run, from its first look to its end."""
 
 import json
+from typing import Any
 
+import pytest
+
+from moaa.api import MoAA
+from moaa.api.reading.load import load_document
 from moaa.api.status import MAX_STAGES
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
@@ -25,6 +30,27 @@ def test_a_run_goes_through_every_stage_and_leaves_no_server() -> None:
     assert cluster.done == STAGES
     assert cluster.of("Deployment") == cluster.of("Service") == []
     assert len(set(cluster.created)) == len(cluster.created)
+
+
+def test_a_resource_is_checked_anew_only_when_it_was_edited(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+
+    def counted(given: dict[str, Any], *, name: str) -> MoAA:
+        checked.append(name)
+        return load_document(given, name=name)
+
+    monkeypatch.setattr("moaa_operator.decide.reconcile.load_document", counted)
+    cluster = Cluster(spec__seed=4321)
+    cluster.settle()
+    cluster.document["metadata"]["resourceVersion"] = "7"
+    cluster.settle()
+    assert len(checked) == 1, "a status or a version that the server wrote is no edit"
+    cluster.edit(spec__seed=4321, spec__student="nobody")
+    cluster.settle()
+    assert "nobody" in json.dumps(cluster.status)
+    cluster.edit(spec__seed=4321)
+    cluster.settle()
+    assert "nobody" not in json.dumps(cluster.status), "mended"
 
 
 def test_the_newest_students_score_is_shown_and_a_closed_iteration_keeps_its_own() -> None:

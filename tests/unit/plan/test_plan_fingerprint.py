@@ -8,7 +8,7 @@ import pytest
 
 from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
-from moaa.api.evaluation import Benchmark, ExactMatch, Gate, Pairwise
+from moaa.api.evaluation import AlpacaEval, Benchmark, ExactMatch, Gate, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
 from moaa.api.training import Dpo, Optimization, PreferenceLoss, Sft
 from moaa.errors import StageError
@@ -214,7 +214,7 @@ def test_a_model_that_was_not_resolved_is_an_error() -> None:
 
 GOLDEN: dict[str, tuple[int, str]] = {
     "i0-resolve": (2, "6cc8fe58bae3"),
-    "i0-stage-data": (2, "b062adf80b02"),
+    "i0-stage-data": (2, "9646bd8a25fe"),
     "i0-evaluate": (7, "43bc5fa53b35"),
     "i1-generate": (4, "0b8fc341f7f9"),
     "i1-sft": (2, "da8d1105452a"),
@@ -263,6 +263,7 @@ FIELDS: dict[type[Spec], str] = {
     Dpo: "batch_size max_length precision warmup_ratio weight_decay max_grad_norm epochs learning_rate beta",
     ExactMatch: "name sampling samples type",
     Pairwise: "name sampling samples type baseline judge",
+    AlpacaEval: "name sampling samples type judge_model both_orders",
     Gate: "rule min_gain",
 }
 

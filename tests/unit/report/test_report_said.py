@@ -6,7 +6,7 @@ import pytest
 
 from moaa.report.html import render
 from moaa.report.page import judge_groups
-from moaa.report.said import ENDING_CHARS, MOST, groups
+from moaa.report.said import ENDING_CHARS, MOST, Shown, groups
 from moaa.report.summary import summarise
 from moaa.rows import JudgementRow
 from moaa.run.tally import Orders
@@ -83,6 +83,42 @@ def test_verdicts_by_log_probabilities_have_an_order_bias_and_a_mass() -> None:
     assert "prefers sample 2 (first 60 %, letters 75 %)" in page
     assert "0.65 points for sample 1" in page
     assert "Order bias" not in Page(render(WORLD, summarise(WORLD))).text, "where no verdict has one"
+
+
+def test_a_draw_says_nothing_of_the_order_and_labels_are_told() -> None:
+    trail = Trail("7")
+    trail.add([judgement("ba", "A", label="A>>B", failure=""), judgement("ab", None, label="A=B", failure="")])
+    trail.add([judgement("ba", "A", id="x", label="A>B"), judgement("ab", "B", id="x", label="B>A")])
+    assert trail.judges["", "verdict", "j"].orders == trail.methods["", ""] == Orders(agreed=1)
+    assert trail.judges["", "verdict", "j"].failures == {}
+    draw = next(one for one in trail.drawn[""] if one.place.id == "r")
+    told = [said.told for said in _shown(trail, Compared(draw, "ask", ("one", "other"), 0.5)).said]
+    assert told == ["prefers sample 2 (A>>B)", "finds them equal (A=B)"]
+
+
+def test_a_graded_answer_stands_alone() -> None:
+    trail = Trail("7")
+    first = judgement("turn 1", None, role="grade", label="8", text="Fine. [[8]]")
+    trail.add([first, judgement("turn 2", None, role="grade", failure="unreadable")])
+    heard = trail.judges["", "grade", "j"]
+    assert (heard.asked, heard.failures, heard.orders, trail.methods) == (2, {"unreadable": 1}, Orders(), {})
+    shown = _shown(trail, Compared(trail.drawn[""][0], "ask", ("one", None), 0.8))
+    assert shown.answers == [("sample 1", "one")]
+    assert [(said.part, said.order, said.told) for said in shown.said] == [
+        ("grade", "turn 1", "grade 8"),
+        ("grade", "turn 2", "no grade: unreadable"),
+    ]
+
+
+def _shown(trail: Trail, compared: Compared) -> Shown:
+    """As the page has it, whose text is looked at as well."""
+    view = replace(
+        WORLD, trails={**WORLD.trails, "i1-judge": trail}, compared={**WORLD.compared, "i1-judge": (compared,)}
+    )
+    [shown] = next(group for group in groups(view) if group.title == "i1-judge").shown
+    page = Page(render(view, summarise(view))).text
+    assert all(said.told in page and said.order in page for said in shown.said)
+    return shown
 
 
 def test_the_share_of_the_first_place() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moaa.scoring.arena_hard import Game, Label, Unit, Version, arena_hard, game, games_of, label_of, win_rate
+from moaa.benchmark.arena_labels import Game, Label, Version, game, games_of, is_labelled, label_of, win_rate
+from moaa.scoring.arena_hard import Unit, arena_hard
 from moaa.scoring.logistic import Prior, fit
 
 HOW = {"resamples": 400, "confidence": 0.95}
@@ -22,12 +23,23 @@ Verdicts = dict[str, tuple[Label | None, Label | None]]
         ("[[A=B]] … so, finally, [[A=B]]", Label.EQUAL, Label.EQUAL),
         ("First [[A>B]], then again [[A>>B]]", None, Label.A_MUCH),
         ("A>B", None, None),
-        ("[[A<B]]", None, None),
+        ("[[A<B]]", None, Label.B_BETTER),
+        ("[[B<<A]]", None, Label.A_MUCH),
+        ("[[B=A]]", None, Label.EQUAL),
+        ("So [[a>b]].", None, Label.A_BETTER),
+        ("So [A>B].", None, Label.A_BETTER),
+        ("[A] is worse: [[B>A]]", Label.B_BETTER, Label.B_BETTER),
+        ("[[A>>>B]]", None, None),
         ("", None, None),
     ],
 )
 def test_labels(reply: str, v0_1: Label | None, v2_0: Label | None) -> None:
     assert (label_of(reply, Version.V0_1), label_of(reply, Version.V2_0)) == (v0_1, v2_0)
+
+
+@pytest.mark.parametrize(("reply", "ended"), [("A is better", False), ("[[A>B]] [[B>A]]", True), ("[A>B]", False)])
+def test_a_judgement_without_any_label_has_not_ended(reply: str, ended: bool) -> None:
+    assert is_labelled(reply) is ended
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from moaa.benchmark.mt_bench import grade_of
 from moaa.scoring.mt_bench import Grade, mt_bench
 
 GRADES = [
@@ -50,3 +51,21 @@ def test_one_question_has_no_interval() -> None:
 def test_what_cannot_be_scored_is_refused(grades: list[Grade], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         mt_bench(grades, resamples=10, confidence=0.9)
+
+
+@pytest.mark.parametrize(
+    ("reply", "grade"),
+    [
+        ("Rating: [[7]]", 7.0),
+        ("[[10]], I mean [[9]]", 10.0),
+        ("Rating: [7.5]", 7.5),
+        ("see [1]; rating [[4]]", 4.0),
+        ("Rating: 7", None),
+        ("[[0]]", None),
+        ("[[85]]", None),
+        ("[[-3]]", None),
+        ("", None),
+    ],
+)
+def test_a_grade_is_read_or_there_is_none(reply: str, grade: float | None) -> None:
+    assert grade_of(reply) == grade

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from moaa.scoring.arena_hard import Game, win_rate
+from moaa.benchmark.arena_labels import Game, win_rate
+from moaa.benchmark.style import Style, style_of
 from moaa.scoring.logistic import sigmoid
-from moaa.scoring.style import Level, Played, Style, style_controlled, style_of
+from moaa.scoring.style import Level, Played, style_controlled
 
 PLAIN = Style(99, 0, 0, 0)
 
@@ -82,3 +83,27 @@ def test_the_published_penalty_moves_little() -> None:
 def test_every_model_needs_a_game() -> None:
     with pytest.raises(ValueError, match="a game of every model"):
         style_controlled({"m": []}, Level.BASELINE)
+
+
+def test_contributions_by_question_have_the_rate_s_uncertainty() -> None:
+    """Without any difference of style they are those of a weighted mean: rate + (its question's games less what the
+    rate expects of them) ÷ the mean weight of a question."""
+    games = [Game("a", 1.0, 3), Game("a", 0.0, 1), Game("b", 0.5, 1), Game("b", 0.0, 1), Game("c", 1.0, 1)]
+    found = style_controlled({"m": [Played(one, PLAIN, PLAIN) for one in games]}, Level.BASELINE)
+    rate, weight = 4.5 / 7, 7 / 3
+    assert found.rates["m"] == pytest.approx(rate, abs=1e-4)
+    expected = [rate + (won - rate * played) / weight for won, played in ((3, 4), (0.5, 2), (1, 1))]
+    assert found.contributions["m"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_spread_of_contributions_is_that_of_rates_over_samples_of_questions() -> None:
+    """Both games of a question are alike, and the judge pays for length: over 80 draws of 200 questions the rates
+    spread by about what the contributions of one draw say."""
+    rates, told = [], []
+    for seed in range(80):
+        games = [one for one in played(0.3, longer=0.3, seed=seed, count=200) for _ in range(2)]
+        found = style_controlled({"m": games}, Level.BASELINE)
+        rates.append(found.rates["m"])
+        told.append(np.std(found.contributions["m"], ddof=1) / math.sqrt(200))
+    assert np.mean(found.contributions["m"]) == pytest.approx(found.rates["m"], abs=1e-6)
+    assert np.mean(told) == pytest.approx(np.std(rates), rel=0.2)

@@ -74,13 +74,16 @@ async def finish(
 
 
 def figures(result: LoopResult) -> dict[str, float]:
-    """What a report shows of a training: ends of the curve, speed, how it came about."""
-    first, last = result.curve[0], result.curve[-_LAST:]
+    """What a report shows of a training: ends of the curve, speed, how it came about. Steps that are lost count for
+    themselves and in no mean."""
+    sound = [row for row in result.curve if row.is_sound]
+    first, last = sound[0], sound[-_LAST:]
     values = {
         "steps": float(result.curve[-1].step),
         "tokens": float(result.curve[-1].tokens),
         "first_loss": first.loss,
         "final_loss": _mean([row.loss for row in last]),
+        "lost_steps": float(len(result.curve) - len(sound)),
         "packing": float(result.packed),
         "resumed_step": float(result.resumed_step),
     }

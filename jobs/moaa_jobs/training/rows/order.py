@@ -64,7 +64,7 @@ def pack(
     capacity = micro_batch_size * max_length
     most = len(steps[0]) // (workers * micro_batch_size)
     fullest = max(sum(lengths[row] for row in batch) for batch in steps)
-    for accumulation in range(max(1, math.ceil(fullest / (workers * capacity))), most):
+    for accumulation in range(max(1, math.ceil(fullest / (workers * capacity))), most + 1):
         bins: list[list[int]] = []
         for batch in steps:
             filled = _fill(batch, lengths, accumulation * workers, capacity)

@@ -11,13 +11,17 @@ Checkpoints are scratch of one stage: never an output, kept two at a time, and r
 
 import logging
 import re
+import time
 from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moaa.errors import NotFound
 from moaa.store.objects.base import Store
+from moaa.store.objects.tasks import map_bounded
 from moaa_jobs.training.shared.messages import CurveRow, Resume
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FILES_AT_ONCE = 4
+"""Downloads of a resume that run side by side, each in several parts."""
 KEEP = 2
 """Complete checkpoints an attempt keeps; the one before the newest serves if a crash meets the newest's manifest."""
 SAVED_STATE = "moaa-state.json"
@@ -45,7 +51,7 @@ class CheckpointManifest(BaseModel):
 class SavedState(BaseModel):
     """What a checkpoint carries besides the trainer's own files (`SAVED_STATE` in its folder)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     done: int = 0
     """Steps before the trainer's own step 0: what earlier attempts did whose weights alone were taken over."""
@@ -100,10 +106,38 @@ async def remove_checkpoints(store: Store, checkpoints: str) -> None:
         await store.delete(key)
 
 
-def needed_by(file: str, ranks: Iterable[int]) -> bool:
-    """Whether a machine with these ranks needs a checkpoint's file: shared ones, and its own ranks' parts."""
+def needed_by(file: str, ranks: Iterable[int], *, weights_only: bool) -> bool:
+    """Whether a machine with these ranks needs a checkpoint's file to go on: for the weights alone those of the model,
+    else what DeepSpeed has written for all and for its own ranks. The model's weights for serving stand beside."""
+    if weights_only:
+        return "/" not in file and not _RANK_FILE.search(file)
     match = _RANK_FILE.search(file)
-    return match is None or int(match["rank"]) in set(ranks)
+    return not fnmatch(file, "model*.safetensors*") and (match is None or int(match["rank"]) in set(ranks))
+
+
+async def bring_checkpoint(
+    store: Store, checkpoint: str, target: Path, *, ranks: Iterable[int], weights_only: bool
+) -> None:
+    """Download what a machine with these ranks needs of the checkpoint under the key `checkpoint` into `target`. Files
+    come side by side, and large ones in parts side by side.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    started, mine = time.monotonic(), set(ranks)
+    names = {found.key.removeprefix(f"{checkpoint}/"): found.size_bytes async for found in store.list(f"{checkpoint}/")}
+    wanted = {name: size for name, size in names.items() if needed_by(name, mine, weights_only=weights_only)}
+
+    async def fetch(name: str) -> None:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        await store.download(f"{checkpoint}/{name}", target / name)
+
+    await map_bounded(wanted, fetch, at_once=FILES_AT_ONCE)
+    mib, seconds = sum(wanted.values()) / 2**20, time.monotonic() - started
+    logger.info(
+        "checkpoint_brought files=%d of=%d mib=%.0f seconds=%.1f mib_per_s=%.0f",
+        len(wanted), len(names), mib, seconds, mib / max(seconds, 1e-3),
+    )  # fmt: skip
 
 
 def write_manifest(checkpoint: "Checkpoint", metrics: list[dict[str, Any]]) -> None:

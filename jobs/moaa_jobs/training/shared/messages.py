@@ -4,6 +4,7 @@ It holds no local path of the driver but file:// sources, which the user must ha
 workers read those from their own environment.
 """
 
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,12 +20,14 @@ from moaa.store.stages.manifest import ObjectRef
 from moaa.weights.find import ModelWeights
 
 
-class WeightsRefused(Exception):
-    """What every rank of a training raises at once when weights cannot be trained; trying again cannot help."""
+class TrainingRefused(Exception):
+    """A training cannot go on, and another attempt would end in the same way: weights of no use, a diverged loss, too
+    little memory."""
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no infinity: as null it could not be read again.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Resume(_Message):
@@ -105,6 +108,11 @@ class CurveRow(_Message):
     reward_margin: float | None = None
     """dpo: mean of beta × (log-ratio of chosen − log-ratio of rejected)."""
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether loss and gradient are finite; else the step is lost."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
 
 class LoopResult(_Message):
     """What rank 0 returns; everything else it made is in the store."""
@@ -112,6 +120,7 @@ class LoopResult(_Message):
     model: Output
     files: list[ObjectRef]
     curve: list[CurveRow]
+    """Losses and gradient norms may be infinite or not a number."""
     resumed_step: int
     """0 when training began at the start."""
     packed: bool
@@ -152,3 +161,8 @@ def remove_others(folder: Path, run_name: str) -> None:
 
 def progress_key(config: LoopConfig) -> str:
     return f"{config.checkpoints}/{config.run_name}/progress.json"
+
+
+def refusal_key(config: LoopConfig) -> str:
+    """Where a worker leaves why the attempt's training cannot succeed."""
+    return f"{config.checkpoints}/{config.run_name}/refused.txt"

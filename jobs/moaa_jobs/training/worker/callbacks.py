@@ -1,5 +1,7 @@
 """At a step's end, a worker keeps the curve and hands checkpoints to Ray Train."""
 
+import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,16 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, folder_name
-from moaa_jobs.training.shared.messages import CurveRow, LoopConfig
+from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, TrainingRefused
+
+logger = logging.getLogger(__name__)
 
 UPLOAD_WAIT_S = 3600.0
 """Longest wait for one checkpoint's upload before the next may start; the local disk holds two at most."""
 REPORT_EVERY_S = 1.0
+MOST_LOST = 3
+"""Steps in a row whose loss or gradient is not finite. DeepSpeed leaves out a step with such a gradient in BF16 under
+ZeRO-1 and 2; else it ruins the weights, and every later step is lost."""
 
 
 class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
@@ -36,12 +43,15 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
         self._tokens_seen = tokens_seen
         self._report = report
         self._last_report = time.monotonic()
+        self._lost = 0
+        """Steps in a row, up to the last."""
         self._first: tuple[int, float] | None = None
         """Tokens and time after the first step, which warms up and is not part of the rate."""
 
     def on_log(
-        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: Any = None, **_kwargs: Any
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_kwargs: Any
     ) -> None:
+        """Raises TrainingRefused: too many steps in a row are lost."""
         if not logs or "loss" not in logs:
             return
         step, now = self._done + state.global_step, time.monotonic()
@@ -57,6 +67,7 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
                 reward_margin=logs.get("rewards/margins"),
             )
         )
+        self._look(step, float(logs["loss"]), float(logs["grad_norm"]), control)
         if self._first is None:
             self._first = (self._tokens_seen[step - 1], now)
         if now - self._last_report >= REPORT_EVERY_S:
@@ -64,6 +75,39 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
             tokens, since = self._first
             rate = (self._tokens_seen[step - 1] - tokens) / (now - since) if now > since else 0.0
             self._report(step, float(logs["loss"]), rate)
+
+    def _look(self, step: int, loss: float, grad_norm: float, control: TrainerControl) -> None:
+        """Count a step that is lost; every rank sees the same figures. No checkpoint is written of what may be ruined.
+
+        Raises:
+            TrainingRefused: `MOST_LOST` in a row.
+        """
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            self._lost = 0
+            return
+        self._lost += 1
+        control.should_save = False
+        logger.warning("step_lost step=%d loss=%s gradient_norm=%s in_a_row=%d", step, loss, grad_norm, self._lost)
+        if self._lost == MOST_LOST:
+            raise TrainingRefused(self._diagnosis(step, loss, grad_norm))
+
+    def on_train_end(
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        """Raises TrainingRefused: the last step is lost, and with it perhaps the weights."""
+        if self._lost:
+            last = self.curve[-1]
+            raise TrainingRefused(self._diagnosis(self._done + state.global_step, last.loss, last.grad_norm))
+
+    def _diagnosis(self, step: int, loss: float, grad_norm: float) -> str:
+        sound = [row for row in self.curve if row.is_sound][-1:]
+        before = f"; the last sound one is step {sound[0].step} with loss {sound[0].loss:.4g}" if sound else ""
+        steps = f"step {step} has" if self._lost == 1 else f"steps {step - self._lost + 1} to {step} have"
+        return (
+            f"{steps} loss {loss} and gradient norm {grad_norm}{before}. The training has diverged: lower learningRate "
+            "or maxGradNorm, raise warmupRatio, or look for rows that are not text; precision FP32 shows whether it is "
+            "BF16"
+        )
 
 
 class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base

@@ -5,6 +5,7 @@ them, and files written by a newer library version are what serving engines fail
 set, to that of the weights. The folder is loaded back and must give the trained model's logits before it counts.
 """
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +22,8 @@ _NOT_COPIED = (
     "*.msgpack", "*.onnx", "training_args*", "trainer_state.json", ".*", "*.md",
 )  # fmt: skip
 PROBE_TOKENS = 64
+FAR = 4096
+"""Where the probe's positions end, if the model goes as far. Rotary tables that are off show at great distances."""
 
 
 def arrange(saved: Path, source: Path, folder: Path, spec: Optimization, *, chat_template: str | None = None) -> None:
@@ -57,10 +60,21 @@ def _set_dtype(file: Path, dtype: str) -> None:
 
 @torch.no_grad()
 def probe(model: Any, ids: list[int], device: torch.device) -> torch.Tensor:
-    """Logits after the last of the first `PROBE_TOKENS` tokens; on every rank, since ZeRO-3 gathers for it."""
-    output = model(input_ids=torch.tensor([ids[:PROBE_TOKENS]], device=device), use_cache=False)
-    logits: torch.Tensor = output.logits[0, -1].float().cpu()
-    return logits
+    """Logits after the last of the first `PROBE_TOKENS` tokens, one after another and with the second half far from the
+    first: shape (2, vocabulary). On every rank, since ZeRO-3 gathers for it. A model that takes no positions is asked
+    for the first alone, shape (1, vocabulary)."""
+    shown = torch.tensor([ids[:PROBE_TOKENS]], device=device)
+    bare = getattr(model, "module", model)  # DeepSpeed's engine hides the parameters of `forward`
+    found = [model(input_ids=shown, use_cache=False)]
+    if "position_ids" in inspect.signature(bare.forward).parameters:
+        count = shown.shape[1]
+        gap = max(0, min(FAR, bare.config.get_text_config().max_position_embeddings) - count)
+        positions = torch.arange(count, device=device)
+        positions[count // 2 :] += gap
+        # With a mask, a leap in positions does not begin another row.
+        whole = torch.ones_like(shown)
+        found.append(model(input_ids=shown, position_ids=positions[None], attention_mask=whole, use_cache=False))
+    return torch.stack([output.logits[0, -1].float().cpu() for output in found])
 
 
 def verify(folder: Path, ids: list[int], trained: torch.Tensor, spec: Optimization) -> None:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from moaa.api.training import Optimization, Precision
 from moaa.errors import DataError
-from moaa_jobs.training.shared.messages import WeightsRefused
+from moaa_jobs.training.shared.messages import TrainingRefused
 from moaa_jobs.training.worker.deepspeed import scoring_config
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ _TABLES = ("*rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias")
 
 
 def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
-    """The weights in the training precision. Sharded on arrival under ZeRO-3, if training arguments exist.
+    """The weights in the training precision, tables of positions in FP32. Sharded on arrival under ZeRO-3, if training
+    arguments exist.
 
     Raises:
-        DataError: a tensor is missing, of another shape, or of no use to the model.
+        DataError: a tensor is missing, of another shape, or of no use to the model, or a table cannot be computed.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -41,14 +42,37 @@ def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
         ignore_mismatched_sizes=True, output_loading_info=True,
     )  # fmt: skip
     _check_loaded(folder, found)
+    _compute_tables(folder, model)
     return model
+
+
+def _compute_tables(folder: Path, model: "PreTrainedModel") -> None:
+    """Rotary frequencies once more, in FP32: loading under ZeRO-3 makes every tensor in the training precision, and at
+    position 4,095 a frequency in BF16 is radians off."""
+    for name, module in model.named_modules():
+        tables = [table for table in module._buffers if "inv_freq" in table]
+        if not tables:
+            continue
+        try:
+            computed = dict(type(module)(module.config).named_buffers(recurse=False))
+        except (AttributeError, TypeError):  # made of something else than the configuration
+            computed = {}
+        for table in tables:
+            present = module.get_buffer(table)
+            exact = computed.get(table, present)
+            if exact.dtype is not torch.float32 or exact.shape != present.shape:
+                raise DataError(
+                    f"{folder}: {name}.{table} is {exact.dtype} and cannot be computed again for "
+                    f"{type(module).__name__}, so far positions would be off; use zeroStage 2, or precision FP32"
+                )
+            setattr(module, table, exact.to(present.device))
 
 
 def load_together(folder: Path, spec: Optimization, device: torch.device) -> "PreTrainedModel":
     """`load_model` on every rank at once. If one refuses, all refuse; otherwise the others would wait for ever.
 
     Raises:
-        WeightsRefused: the DataError of `load_model`, here or on another rank.
+        TrainingRefused: the DataError of `load_model`, here or on another rank.
     """
     model, problem = None, f"{folder}: the weights of another machine of this training cannot be loaded"
     try:
@@ -58,7 +82,7 @@ def load_together(folder: Path, spec: Optimization, device: torch.device) -> "Pr
     refused = torch.tensor([model is None], dtype=torch.int32, device=device)
     dist.all_reduce(refused, op=dist.ReduceOp.MAX)
     if refused.item() or model is None:
-        raise WeightsRefused(problem)
+        raise TrainingRefused(problem)
     return model
 
 

@@ -5,6 +5,7 @@ machine, `output` is emptied first, since a worker group that is restarted finds
 """
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,10 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moaa.errors import NotFound, StoreError
 from moaa.store.objects.base import Store
 from moaa_jobs.training.shared import weights
-from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key, remove_others, scratch_folder
+from moaa_jobs.training.shared.messages import (
+    LoopConfig,
+    LoopProgress,
+    progress_key,
+    refusal_key,
+    remove_others,
+    scratch_folder,
+)
 from moaa_jobs.training.shared.progress import ProgressWriter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,6 +97,21 @@ class Worker:
                 self.writer = ProgressWriter(self.store, progress_key(self.config))
             known = {"resumed_step": self.resumed_step, "packing_refused": self.packing_refused}
             self.writer.write(progress.model_copy(update=known))
+
+    def refuse(self, why: str) -> None:
+        """Leave word to the worker groups that follow that this training cannot succeed. Its own failure would tell
+        Ray Train only that a worker died."""
+        try:
+            self.runner.run(self.store.put(refusal_key(self.config), why.encode()))
+        except StoreError as error:
+            logger.warning("refusal_not_kept error=%s: the training will be tried again", error)
+
+    def refused(self) -> str | None:
+        """Why a worker group before this one cannot be done better; None: no word was left."""
+        try:
+            return self.runner.run(self.store.get(refusal_key(self.config))).decode()
+        except NotFound:
+            return None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

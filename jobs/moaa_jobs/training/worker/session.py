@@ -8,7 +8,6 @@ from typing import Any
 
 import deepspeed
 import pyarrow as pa
-import pyarrow.fs as pafs
 import ray.train
 import ray.train.torch
 import torch
@@ -21,7 +20,7 @@ from moaa.store.stages.folders import publish_folder
 from moaa_jobs.training.rows.order import Batch, Layout, batches, lay_out, pack
 from moaa_jobs.training.rows.table import open_table, row_lengths
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
-from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, needed_by
+from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, bring_checkpoint
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker import export, trainers
@@ -100,32 +99,32 @@ class Session:
         found = ray.train.get_checkpoint()
         resume = self.config.resume
         if found is not None:
-            filesystem, path, weights_only = found.filesystem, found.path, False
+            _, root = file_system(self.config.resource.spec.storage)
+            key, weights_only = found.path.rstrip("/").removeprefix(f"{root}/"), False
         elif resume is not None:
-            filesystem, root = file_system(self.config.resource.spec.storage)
-            path, weights_only = f"{root}/{self.config.checkpoints}/{resume.folder}", resume.weights_only
+            key, weights_only = f"{self.config.checkpoints}/{resume.folder}", resume.weights_only
         else:
             return Start(SavedState(), self.student)
-        folder = self._bring_checkpoint(filesystem, path.rstrip("/"))
+        with self.worker.phase("resume"):
+            folder = self._bring_checkpoint(key, weights_only=weights_only)
         saved = SavedState.model_validate_json((folder / SAVED_STATE).read_bytes())
-        step = int(Path(path).name.removeprefix("step-"))
+        step = int(Path(key).name.removeprefix("step-"))
         self.worker.resumed_step = step
         if weights_only:
             return Start(saved.model_copy(update={"done": step}), folder, step=step)
         return Start(saved, self.student, checkpoint=folder, step=step)
 
-    def _bring_checkpoint(self, filesystem: pafs.FileSystem, path: str) -> Path:
-        """The checkpoint's folder on this machine: what all ranks share and the parts of the ranks here."""
-        if isinstance(filesystem, pafs.LocalFileSystem):
-            return Path(path)
-        target = self.worker.scratch / "resume"
-        if self.worker.local_rank == 0:
+    def _bring_checkpoint(self, key: str, *, weights_only: bool) -> Path:
+        """The checkpoint's folder on this machine, with what its ranks need of it."""
+        there = self.worker.store.local_path(key)
+        if there is not None:
+            return there
+        worker, target = self.worker, self.worker.scratch / "resume"
+        if worker.local_rank == 0:
             shutil.rmtree(target, ignore_errors=True)
-            for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=True)):
-                name = info.path[len(path) + 1 :]
-                if info.type is pafs.FileType.File and needed_by(name, self.worker.local_ranks):
-                    (target / name).parent.mkdir(parents=True, exist_ok=True)
-                    pafs.copy_files(info.path, str(target / name), source_filesystem=filesystem)
+            target.mkdir(parents=True)
+            ranks = worker.local_ranks
+            worker.runner.run(bring_checkpoint(worker.store, key, target, ranks=ranks, weights_only=weights_only))
         dist.barrier()
         return target
 

@@ -10,6 +10,7 @@ import pytest
 from moaa.store.objects.directory import DirectoryStore
 from moaa_jobs.training.shared.checkpoints import (
     CheckpointManifest,
+    bring_checkpoint,
     find_resume,
     needed_by,
     remove_checkpoints,
@@ -94,8 +95,32 @@ def test_a_machine_needs_shared_files_and_its_own_ranks_parts() -> None:
         "global_step5/bf16_zero_pp_rank_12_mp_rank_00_optim_states.pt",
         "global_step5/mp_rank_00_model_states.pt",
     ]
-    assert [name for name in names if needed_by(name, range(12, 16))] == [names[0], names[3], names[4]]
-    assert [name for name in names if needed_by(name, range(2))] == [names[0], names[1], names[2], names[4]]
+    exact = [[n for n in names if needed_by(n, ranks, weights_only=False)] for ranks in (range(12, 16), range(2))]
+    assert exact == [names[3:], [names[1], names[2], names[4]]]
+    assert [name for name in names if needed_by(name, range(2), weights_only=True)] == [names[0]]
+
+
+@pytest.mark.parametrize(
+    ("weights_only", "brought"),
+    [
+        (False, {"moaa-state.json", "global_step5/zero_pp_rank_1_mp_rank_00_optim_states.pt"}),
+        (True, {"moaa-state.json", "model.safetensors"}),
+    ],
+)
+async def test_only_what_is_needed_is_brought(
+    store: DirectoryStore, tmp_path: Path, weights_only: bool, brought: set[str]
+) -> None:
+    for name in (
+        "moaa-state.json",
+        "model.safetensors",
+        "global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt",
+        "global_step5/zero_pp_rank_1_mp_rank_00_optim_states.pt",
+    ):
+        await store.put(f"{STAGE}/run-1/step-000005/{name}", name.encode())
+    target = tmp_path / "resume"
+    await bring_checkpoint(store, f"{STAGE}/run-1/step-000005", target, ranks=range(1, 2), weights_only=weights_only)
+    assert {f.relative_to(target).as_posix() for f in target.rglob("*") if f.is_file()} == brought
+    assert all((target / name).read_text() == name for name in brought)
 
 
 def report(files: dict[str, int]) -> dict[str, Any]:

@@ -22,9 +22,11 @@ from moaa.weights.find import ModelWeights
 from moaa_jobs.training.driver.publish import figures
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.tokens import Encoded, EncodedPair
-from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopResult, remove_others
+from moaa_jobs.training.shared.checkpoints import SavedState
+from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopProgress, LoopResult, remove_others
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker.deepspeed import scoring_config, training_config
+from moaa_jobs.training.worker.memory import is_out_of_memory, out_of_memory
 from moaa_jobs.training.worker.ref_logps import part_rows
 from tests.training_world import resource
 
@@ -56,9 +58,9 @@ def test_a_scoring_model_is_sharded_only_under_zero_3(stage: int, scoring: int) 
     assert scoring_config(sft(zeroStage=stage))["zero_optimization"] == {"stage": scoring}
 
 
-def test_workers_are_told_no_secret_and_no_path_of_the_driver(tmp_path: Path) -> None:
-    config = LoopConfig(
-        resource=resource(Path("/store"), Path("/student"), sft={}, dpo={}),
+def loop_config(sft: dict[str, Any]) -> LoopConfig:
+    return LoopConfig(
+        resource=resource(Path("/store"), Path("/student"), sft=sft, dpo={}),
         kind=Kind.SFT,
         stage_path="stages/sft/a/b",
         run_name="b-1",
@@ -67,6 +69,10 @@ def test_workers_are_told_no_secret_and_no_path_of_the_driver(tmp_path: Path) ->
         tokens_key="stages/sft/a/b/checkpoints/b-1-tokens.arrow",
         tokens_digest="0" * 64,
     )
+
+
+def test_workers_are_told_no_secret_and_no_path_of_the_driver(tmp_path: Path) -> None:
+    config = loop_config({})
     assert LoopConfig.model_validate_json(config.model_dump_json()) == config
     assert config.spec is config.resource.spec.training.sft
     assert str(tmp_path) not in config.model_dump_json()
@@ -183,11 +189,37 @@ def test_figures_average_the_end_of_the_curve() -> None:
     result = LoopResult(
         model=Output(digest="0" * 64), files=[], curve=curve, resumed_step=5, packed=True, seconds={"train": 3.5}
     )
+    lost = row(1, float("nan"))
+    assert not lost.is_sound
+    assert figures(result.model_copy(update={"curve": [lost, *curve]})) == {**figures(result), "lost_steps": 1.0}
     found = figures(result)
     assert found["first_loss"] == 9.0
     assert found["final_loss"] == 2.0
     assert found["final_reward_margin"] == 6.5
     assert (found["resumed_step"], found["packing"], found["tokens"], found["seconds_train"]) == (5.0, 1.0, 110.0, 3.5)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_not_finite_survives_a_round_trip(value: float) -> None:
+    row = CurveRow(step=1, epoch=1.0, loss=2.0, learning_rate=0.1, grad_norm=value, tokens=9)
+    saved = SavedState(done=3, curve=[row])
+    again = SavedState.model_validate_json(saved.model_dump_json())
+    assert repr(again) == repr(saved)
+    progress = LoopProgress(phase="training", loss=value)
+    assert repr(LoopProgress.model_validate_json(progress.model_dump_json())) == repr(progress)
+
+
+def test_what_would_fit_is_named_the_cheapest_first() -> None:
+    sft = {"zeroStage": 2, "microBatchSize": 2, "gradientCheckpointing": False, "precision": "FP32"}
+    config = loop_config(sft)
+    error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("connection closed by peer"))
+    assert out_of_memory(error, config) == (
+        "too little memory: CUDA out of memory. Tried to allocate 2.00 GiB. What takes less: gradientCheckpointing: "
+        "true; microBatchSize below 2; zeroStage: 3; more workers than 2, or GPUs with more memory; "
+        "maxLength below 64, which leaves out longer rows"
+    )
 
 
 def test_what_killed_attempts_left_is_removed(tmp_path: Path) -> None:

@@ -9,13 +9,26 @@ from typing import Any
 
 import pytest
 
-from moaa.errors import Fenced
+from moaa.errors import Fenced, NotFound
 from moaa_jobs.training.shared.messages import LoopConfig
-from moaa_jobs.training.worker import loop
+from moaa_jobs.training.worker import loop, place
 from moaa_jobs.training.worker.place import Worker
 
 
 class _Store:
+    """Keeps what is left in it from one worker group to the next."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def put(self, key: str, body: bytes) -> None:
+        self.kept[key] = body
+
+    async def get(self, key: str) -> bytes:
+        if key not in self.kept:
+            raise NotFound(key)
+        return self.kept[key]
+
     async def close(self) -> None:
         pass
 
@@ -25,6 +38,7 @@ class _Loop:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, scratch: Path, run: Callable[[], None]) -> None:
         self.left = 0
+        self.store = _Store()
 
         class Session:
             def __init__(self, _worker: Worker) -> None:
@@ -34,7 +48,7 @@ class _Loop:
                 run()
 
         def create(config: Any, runner: asyncio.Runner) -> Worker:
-            store: Any = _Store()
+            store: Any = self.store
             return Worker(config, store, runner, rank=1, local_rank=0, local_ranks=range(1, 2), scratch=scratch)
 
         def leave() -> None:
@@ -46,6 +60,8 @@ class _Loop:
         monkeypatch.setitem(sys.modules, "moaa_jobs.training.worker.session", session)
         monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: empty()))
         monkeypatch.setattr(LoopConfig, "on_gpu", False)
+        monkeypatch.setattr(place, "refusal_key", lambda _: "refused")
+        monkeypatch.setattr(loop, "out_of_memory", lambda error, _: f"too little memory: {error}")
         monkeypatch.setattr(loop, "join", lambda **_: None)
         monkeypatch.setattr(loop, "leave", leave)
         monkeypatch.setattr(Worker, "create", staticmethod(create))
@@ -72,12 +88,40 @@ def test_a_worker_that_fails_does_not_wait_for_the_others(tmp_path: Path, monkey
     """They may be in a collective that it will never join; Ray Train ends them once it has the error."""
 
     def run() -> None:
-        raise MemoryError("CUDA out of memory")
+        raise OSError("no route to host")
 
     world = _Loop(monkeypatch, tmp_path, run)
-    with pytest.raises(MemoryError):
+    with pytest.raises(OSError, match="no route"):
         loop.train_loop({"config": "{}"})
     assert world.left == 0
+
+
+@pytest.mark.parametrize("error", [MemoryError("cannot allocate"), RuntimeError("CUDA out of memory. Tried 2 GiB")])
+def test_the_worker_group_after_one_without_memory_does_not_try_again(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def run() -> None:
+        runs.append(1)
+        raise error
+
+    world = _Loop(monkeypatch, tmp_path, run)
+    with pytest.raises(type(error)):
+        loop.train_loop({"config": "{}"})
+    assert loop.train_loop({"config": "{}"}) == {"refused": f"too little memory: {error}"}
+    assert (len(runs), world.left) == (1, 0)
+
+
+def test_any_other_failure_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        raise RuntimeError("connection closed by peer")
+
+    world = _Loop(monkeypatch, tmp_path, run)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="closed"):
+            loop.train_loop({"config": "{}"})
+    assert world.store.kept == {}
 
 
 def test_a_worker_that_is_fenced_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

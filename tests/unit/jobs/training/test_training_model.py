@@ -68,3 +68,30 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path: Path) -> N
         save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(DataError, match=words):
             load_model(tmp_path, SPEC)
+
+
+def test_the_mean_of_two_models_is_torch_s_to_the_bit(tmp_path: Path) -> None:
+    """As exports are saved: BF16, in several files; the declared student in FP32, in one."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from moaa.weights.average import average
+
+    folders = tmp_path / "before", tmp_path / "after"
+    for seed, (folder, dtype, size) in enumerate(
+        zip(folders, (torch.float32, torch.bfloat16), ("1GB", "6KB"), strict=True)
+    ):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(LlamaConfig(**SIZES)).to(dtype).save_pretrained(folder, max_shard_size=size)
+    average(*folders, tmp_path / "mean", share=0.3)
+    before, after, mean = (
+        {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+        for folder in (*folders, tmp_path / "mean")
+    )
+    assert len(list((tmp_path / "mean").glob("*.safetensors"))) > 1
+    assert mean.keys() == after.keys()
+    for name, tensor in mean.items():
+        was, now = before[name].float(), after[name].float()
+        assert torch.equal(tensor, (was + torch.tensor(0.3) * (now - was)).to(torch.bfloat16)), name
+    LlamaForCausalLM.from_pretrained(tmp_path / "mean", dtype=torch.bfloat16)

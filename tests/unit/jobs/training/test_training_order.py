@@ -67,6 +67,17 @@ def test_packing_takes_as_few_micro_steps_as_the_fullest_step_needs() -> None:
     assert all(len(item) == 4 for item in layout.bins)
 
 
+@pytest.mark.parametrize(("workers", "micro"), [(2, 4), (4, 2), (1, 8)])
+def test_even_the_fewest_micro_steps_are_filled_evenly(workers: int, micro: int) -> None:
+    """One micro-step holds the whole step: its workers wait for the longest bin."""
+    lengths = [100, 90, 80, 70, 10, 10, 20, 20]
+    layout = pack([list(range(8))], lengths=lengths, workers=workers, micro_batch_size=micro, max_length=100)
+    assert layout.accumulation == 1
+    loads = [sum(lengths[row] for row in rows) for rows in layout.bins]
+    assert len(loads) == workers
+    assert sum(loads) / (workers * max(loads)) >= 0.95
+
+
 def test_the_learning_rate_warms_up_and_falls_as_half_a_cosine() -> None:
     rates = [learning_rate_factor(step, steps=10, warmup_steps=2) for step in range(10)]
     assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])

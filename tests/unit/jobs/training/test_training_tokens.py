@@ -63,6 +63,7 @@ def conversation(*turns: tuple[str, str], id: str = "r1") -> Any:
         "missing": 0,
         "absent": [],
         "shortened": 0,
+        "wrote": [],
     }
 
 

@@ -1,0 +1,1 @@
+"""What a benchmark's files say of a question beside asking it."""

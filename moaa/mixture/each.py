@@ -1,0 +1,105 @@
+"""Methods that take proposers' answers as they are: Combined takes all of them, Random draws one for each prompt.
+
+Either way a conversation is one proposer's from its first turn to its last. An answer that ended at maxTokens fails its
+row, whatever the proposer's `whenCut` says.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from hashlib import sha256
+
+from moaa.api.mixture import Layer, Mixture
+from moaa.asking.load import Load
+from moaa.mixture.method import Turn, Writer, Written
+from moaa.mixture.proposals import Slot, first_loads, slots
+
+
+@dataclass(frozen=True)
+class _Alone:
+    slot: Slot
+
+    async def write(self, turn: Turn) -> Written:
+        return await self.slot.answer(turn)
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Method Combined (`moaa.mixture.method.Method`): every answer of the proposers, each a row (paper Table 3)."""
+
+    layer: Layer
+
+    prompts: tuple[str, ...] = ()
+    without_effect = frozenset({"aggregator", "minProposals"})
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(proposer.model for proposer in self.layer.proposers))
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        return self.models
+
+    @property
+    def answer_tokens(self) -> int:
+        return max(proposer.max_tokens for proposer in self.layer.proposers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(slot.name for slot in slots(self.layer))
+
+    def loads(self, prompts: int) -> Iterator[Load]:
+        return first_loads(self.layer, prompts)
+
+    def writer(self, row: str, name: str) -> Writer:  # noqa: ARG002 - every row is answered alike
+        return _Alone(next(slot for slot in slots(self.layer) if slot.name == name))
+
+
+@dataclass(frozen=True)
+class Random:
+    """Method Random (`moaa.mixture.method.Method`): one of the proposers' answers (paper Table 3).
+
+    Every answer is as likely as every other, so a proposer with two samples is drawn twice as often. The run's seed and
+    the row's id decide: the same row has the same author in every attempt, and only that author is asked.
+    """
+
+    layer: Layer
+    seed: int
+
+    prompts: tuple[str, ...] = ()
+    names = ("",)
+    without_effect = frozenset({"aggregator", "minProposals"})
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(proposer.model for proposer in self.layer.proposers))
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        return self.models
+
+    @property
+    def answer_tokens(self) -> int:
+        return max(proposer.max_tokens for proposer in self.layer.proposers)
+
+    def loads(self, prompts: int) -> Iterator[Load]:
+        """One entry a proposer; parts of the prompts are rounded so that they add up."""
+        answers = len(slots(self.layer))
+        upto = 0
+        for load, proposer in zip(first_loads(self.layer, prompts), self.layer.proposers, strict=True):
+            before, upto = upto, upto + proposer.samples
+            end, start = (round(Fraction(prompts * part, answers)) for part in (upto, before))
+            yield replace(load, calls=end - start)
+
+    def writer(self, row: str, name: str) -> Writer:  # noqa: ARG002 - there is one answer
+        drawn = int.from_bytes(sha256(f"{self.seed}/{row}".encode()).digest())
+        among = slots(self.layer)
+        return _Alone(among[drawn % len(among)])
+
+
+def combined(mixture: Mixture) -> Combined:
+    return Combined(mixture.layers[0])
+
+
+def random(mixture: Mixture, seed: int) -> Random:
+    return Random(mixture.layers[0], seed)
