@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from examples.rules import controls
-from examples.rules.courses import SIZES
+from examples.rules.courses import CHAIR, SIZES, courses
 from examples.rules.data import WORLDS, files, write
 from examples.rules.lessons import CAST, Lesson, Teacher
 from examples.rules.rules import BY_NAME, RULES, Kwargs, keeps
 from examples.rules.run import ARMS, CLAIMS, FIRST, HERE, MODEL, NAMES, over_seeds, place, table, verdicts
-from examples.rules.stored import read_rules
+from examples.rules.stored import Rules, read_rules
 from examples.rules.topics import REPORT, SELECTION, TAUGHT, read_sentences, taught
 from moaa.api.prompts import effective
 from moaa.api.reading.load import load
@@ -111,6 +111,15 @@ def test_the_chair_is_taught_to_return_a_proposal_that_keeps_the_rule_wherever_i
     assert len(set(places)) > 20
 
 
+def test_courses_hold_the_lessons_that_their_sizes_say() -> None:
+    [member] = courses("member-a", SMALL, SIZES["small"], seed=0)
+    assert (len(member.lessons), member.epochs) == (40, 4)  # two of its rules are in the small world, 20 topics each
+    first, second = courses(CHAIR, SMALL, SIZES["small"], seed=0)
+    assert [len(first.lessons), len(second.lessons)] == [140 + 2 * 50, 160 + 2 * 30]
+    assert first.lessons[:140] == list(teacher("0").aggregate(140))
+    assert first.seed != second.seed
+
+
 def test_the_judge_is_taught_both_orders_of_every_pair() -> None:
     lessons = list(teacher("0").judge(30))
     for forward, backward in zip(lessons[::2], lessons[1::2], strict=True):
@@ -188,13 +197,13 @@ def conversation(row_id: str, *texts: str) -> ConversationRow:
     proposals = [ProposalRecord(path=f"p{n}", model=f"member-{'abc'[n]}", text=text) for n, text in enumerate(texts)]
     messages = [Message(role="user", content="Tell."), Message(role="assistant", content="said")]
     return ConversationRow(
-        id=row_id, messages=messages, proposals=proposals, missing=0, absent=[], shortened=0
+        id=row_id, messages=messages, proposals=proposals, missing=0, absent=[], shortened=0, wrote=["chair"]
     )  # fmt: skip
 
 
 def test_controls_take_the_best_member_and_a_random_one(tmp_path: Path) -> None:
     rows = [conversation("r0", "no", "YES", "no"), conversation("r1", "no", "YES", " "), conversation("r2", "no")]
-    rules = {row["id"]: (["change_case:english_capital"], [{}]) for row in rows}
+    rules: dict[str, Rules] = {row["id"]: (["change_case:english_capital"], [{}]) for row in rows}
     told = controls.write(rows, rules, tmp_path, seed=0)
     assert told == "of 3 prompts, 2 have an answer of member-b (one-member) and 3 of any (random-member)"
     written = [json.loads(line) for line in (tmp_path / "one-member.jsonl").read_text().splitlines()]
@@ -225,7 +234,7 @@ def test_a_claim_holds_only_where_all_its_scores_were_measured() -> None:
 def test_seeds_are_averaged_by_question_and_missing_answers_are_counted() -> None:
     scores = over_seeds([{"sft": {"a": 1.0, "b": 0.0}, "dpo": {"a": 1.0}}, {"sft": {"a": 0.0, "b": 0.0}}])
     assert scores == {"sft": {"a": 0.5, "b": 0.0}}
-    rules = {
+    rules: dict[str, Rules] = {
         "a": (["punctuation:no_comma"], [{}]), "b": (["punctuation:no_comma"], [{}]),
         "c": (["detectable_format:title"], [{}]),
     }  # fmt: skip
