@@ -46,6 +46,16 @@ real: GOAL := real
 real: setup .venv/.real ## One iteration with SmolLM2-135M-Instruct on this machine (half an hour), and its report
 	$(PY) -m examples.real.run --workdir runs/real
 
+.PHONY: rules
+rules: GOAL := rules
+rules: setup .venv/.real ## The world "rules" on this machine: SmolLM2 taught by its own specialised kin, controls, claims
+	$(PY) -m examples.rules.run --workdir runs/rules
+
+.PHONY: rules-whole
+rules-whole: GOAL := rules
+rules-whole: setup .venv/.real ## The same with nine rules and three seeds, each with models of its own (hours)
+	$(PY) -m examples.rules.run --world whole --seeds 0 1 2 --workdir runs/rules-whole
+
 .PHONY: test
 test: GOAL := test
 test: setup ## All tests: unit, then integration with real vLLM, Ray, DeepSpeed, S3 and Kubernetes API

@@ -1,7 +1,7 @@
-"""What a machine must have for `make setup`, `make demo`, `make real` and `make test`: looked at before anything is
-installed.
+"""What a machine must have for `make setup`, `make demo`, `make real`, `make rules` and `make test`: looked at before
+anything is installed.
 
-    python3 scripts/machine.py setup|demo|real|test
+    python3 scripts/machine.py setup|demo|real|rules|test
 
 Run by the Makefile with the machine's own Python: standard library only, and nothing newer than Python 3.8, so that it
 can say that a Python is too old. What is missing is installed where this user may use the package manager, and
@@ -47,11 +47,11 @@ INSTALL = {
 """Commands by package manager; the last one takes the packages."""
 ENVIRONMENT_GIB = 7.5
 """Of .venv (measured 6.8 GiB), with uv's cache on the same file system, which shares its files."""
-RUN_GIB = {"setup": 0.0, "demo": 1.0, "real": 4.0, "test": 1.0}
+RUN_GIB = {"setup": 0.0, "demo": 1.0, "real": 4.0, "rules": 10.0, "test": 1.0}
 """Of runs, models and logs."""
 BUILD_GIB = 6.0
 """Of what Go downloads, compiles and keeps for the tests' Kubernetes API server."""
-MEMORY_GIB = {"setup": 1.0, "demo": 8.0, "real": 10.0, "test": 8.0}
+MEMORY_GIB = {"setup": 1.0, "demo": 8.0, "real": 10.0, "rules": 10.0, "test": 8.0}
 """Free: two training workers under Ray take 5, a model server 1.6; with 12 all models of the demo are up at once. The
 real model's training takes 8."""
 

@@ -32,7 +32,7 @@ def said(goal: str = "demo", **changes: Any) -> list[str]:
     return [lack.sentence for lack in lacks(dataclasses.replace(GOOD, **changes), goal)]
 
 
-@pytest.mark.parametrize("goal", ["setup", "demo", "real", "test"])
+@pytest.mark.parametrize("goal", ["setup", "demo", "real", "rules", "test"])
 def test_a_machine_that_has_all_lacks_nothing(goal: str) -> None:
     assert said(goal) == []
     assert said(goal, architecture="aarch64", cpu_flags=frozenset()) == []
@@ -186,7 +186,7 @@ def test_it_runs_with_a_bare_python_and_sees_this_machine() -> None:
 def test_make_looks_at_the_machine_before_it_installs() -> None:
     # A make that runs these tests hands its level and flags down, and the inner one then prints where it is.
     outside = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")}
-    for goal in ("setup", "demo", "real", "test"):
+    for goal in ("setup", "demo", "real", "rules", "test"):
         planned = subprocess.run(
             ["make", "--dry-run", "--always-make", goal],
             cwd=machine.ROOT,

@@ -1,0 +1,75 @@
+"""Read what the runs of the arms left in the store, and score it by the rules.
+
+The scores are those of `rules.py` on the stored answers, whatever benchmark asked for them: no judge has a part in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from examples.rules.rules import Kwargs, keeps
+from moaa.api import MoAA
+from moaa.plan.fingerprint import identify
+from moaa.plan.graph import build
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind, Stage
+from moaa.rows import AnswerRow, ConversationRow
+from moaa.store.objects.base import Store
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest, read_table
+
+Scores = dict[str, dict[str, float]]
+"""Name of a score to question id to the share of its samples that keep the rule."""
+Rules = tuple[Sequence[str], Sequence[Kwargs]]
+"""IFEval's ids and their arguments."""
+
+
+def read_rules(file: Path) -> dict[str, Rules]:
+    """The rules of every row, by its id."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return {row["id"]: (row["instruction_id_list"], row["kwargs"]) for row in rows}
+
+
+async def done(resource: MoAA, store: Store) -> AsyncIterator[tuple[Stage, StageManifest]]:
+    """Every stage of the resource that is done, in the plan's order."""
+    results: dict[str, StageResult] = {}
+    for stage in build(resource).stages.values():
+        identity = identify(stage, resource, results)
+        manifest = await read_manifest(store, identity.path) if identity else None
+        if manifest is not None:
+            results[stage.id] = manifest.result()
+            yield stage, manifest
+
+
+async def read_scores(resource: MoAA, store: Store, rules: Mapping[str, Rules]) -> Scores:
+    """Scores of every subject that a run has measured on the questions of `rules`.
+
+    Raises:
+        KeyError: an answer belongs to none of these questions.
+    """
+    kept: dict[str, dict[str, list[bool]]] = {}
+    async for stage, manifest in done(resource, store):
+        if stage.kind is not Kind.EVALUATE:
+            continue
+        for row in cast(Sequence[AnswerRow], await read_table(store, manifest, "answers")):
+            named, arguments = rules[row["id"]]
+            kept.setdefault(row["model"], {}).setdefault(row["id"], []).append(keeps(row["text"], named, arguments))
+    return {
+        name: {question: sum(each) / len(each) for question, each in answered.items()}
+        for name, answered in kept.items()
+    }
+
+
+async def read_conversations(resource: MoAA, store: Store) -> Sequence[ConversationRow]:
+    """What the first iteration's mixture answered, with its proposals.
+
+    Raises:
+        ValueError: the run has not come so far.
+    """
+    async for stage, manifest in done(resource, store):
+        if stage.kind is Kind.GENERATE:
+            return cast(Sequence[ConversationRow], await read_table(store, manifest, "conversations"))
+    raise ValueError(f"{resource.metadata.name}: the mixture has not answered yet; run the first arm")
