@@ -61,8 +61,9 @@ class ArenaHard(Benchmark):
 
     type: Literal["ArenaHard"]
     version: Literal["v0.1", "v2.0"]
-    """Whose rules for labels. v0.1: a judge that stops without one is asked to go on; two different ones are none; a
-    game without one is left out. v2.0: the last one counts; a question with a game without one is left out."""
+    """v0.1 or v2.0: whose rules for labels count. v0.1: a judge that stops without one is asked to go on; two different
+    ones are none; a game without one is left out. v2.0: the last one counts; a question with a game without one is left
+    out."""
     category: QuestionCategory | None = None
     """Ask questions of this category only: v2.0 has two, each with a baseline of its own. None: all."""
     answers: FileSource
