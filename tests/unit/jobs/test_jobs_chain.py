@@ -285,3 +285,23 @@ async def test_an_evaluation_says_how_good_its_own_student_is(
             await run_stage(declared, tmp_path, stage, results, {"student": endpoint.url})
     assert results["i0-evaluate"].score == score
     assert results["i0-stage-data"].score is None
+
+
+async def test_another_judge_scores_the_stored_answers_and_nobody_writes_them_again(tmp_path: Path) -> None:
+    stages = ["i0-resolve", "i0-stage-data", "i0-evaluate"]
+
+    def declared(url: str, judge: str) -> MoAA:
+        made = resource(tmp_path, url).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        made["spec"]["evaluation"]["selection"][1]["judge"]["aggregator"]["model"] = judge
+        made["spec"]["prompts"] = PROMPTS
+        return load_text(json.dumps(made))
+
+    async with serve(scripted) as endpoint:
+        first = await chain(declared(endpoint.url, "eva"), tmp_path, endpoint, stages)
+        asked = len(endpoint.requests)
+        again = await chain(declared(endpoint.url, "agg"), tmp_path, endpoint, stages)
+        new = endpoint.requests[asked:]
+    assert {body["model"] for body in new} == {"agg"}
+    assert all("[[A]]" in body["messages"][-1]["content"] for body in new), "verdicts only"
+    assert first["i0-evaluate"]["answers"] == again["i0-evaluate"]["answers"]
+    assert {row["judge"] for row in again["i0-evaluate"]["judgements"]} == {"agg"}
