@@ -63,6 +63,7 @@ def resource(seed: int, folder: Path, urls: dict[str, str], *, iterations: int, 
     spec["mixture"]["layers"][0]["proposers"] = [part for part in proposers if part["model"] in TEACHERS]
     spec["mixture"]["minProposals"] = 1
     spec["judge"]["judges"] = [part for part in spec["judge"]["judges"] if part["model"] in TEACHERS]
+    spec["anchors"]["floor"] = "0"  # kills are what this is about, and there are fewer judges than the world has
     spec["data"]["sft"][0]["limit"], spec["data"]["preference"][0]["limit"] = 64, 48
     spec["evaluation"]["selection"][0]["limit"] = 48
     spec["evaluation"] = {"selection": spec["evaluation"]["selection"], "members": False}

@@ -70,7 +70,7 @@ def tiny(name: str, **changes: object) -> Object:
 def short(name: str, **changes: object) -> Object:
     """One iteration of answering and SFT, and nothing else."""
     spec = tiny(name, iterations=1)["spec"]
-    for left_out in ("judge", "evaluation"):
+    for left_out in ("judge", "evaluation", "anchors"):
         del spec[left_out]
     del spec["data"]["preference"], spec["training"]["dpo"]
     spec["mixture"]["addStudent"] = False

