@@ -166,27 +166,18 @@ def _of_benchmark(benchmark: AnyBenchmark, field: str, resolved: Callable[[Judge
 
 def _models(judge: Judge) -> list[JudgeModel]:
     """Models of a judge to measure alone, each once; of a meta-judge that is a judge, too, as the meta-judge."""
-    match judge.method:
-        case JudgeMethod.MIXTURE:
-            assert judge.aggregator is not None, "the resource's validation asks for one"
-            return list({one.model: one for one in (*judge.judges, judge.aggregator)}.values())
-        case JudgeMethod.PANEL:
-            return list({one.model: one for one in judge.judges}.values())
-        case JudgeMethod.SINGLE:
-            return []
-        case _:
-            assert_never(judge.method)
+    everybody = [*judge.judges, *([judge.aggregator] if judge.aggregator else [])]
+    return list({one.model: one for one in everybody}.values()) if judge.judges else []
 
 
 def _alone(judge: Judge, model: JudgeModel) -> Judge:
-    """The panel's judges get all criteria, and so does one of them alone."""
-    is_panel = judge.method is JudgeMethod.PANEL
+    """Where no aggregator chooses criteria, judges get all of them, and so does one of them alone."""
     return judge.model_copy(
         update={
             "method": JudgeMethod.SINGLE,
             "judges": [],
             "aggregator": model,
-            "criteria": 0 if is_panel else judge.criteria,
+            "criteria": judge.criteria if judge.aggregator else 0,
             "min_judges": None,
         }
     )

@@ -43,9 +43,15 @@ RECIPES = (
     Recipe(
         "benchmark",
         "A benchmark",
-        4,
+        6,
         ("tests/unit/benchmark/test_benchmark_contains.py", "tests/unit/test_registered.py"),
-        ("moaa/api/evaluation.py", "moaa/benchmark/measures.py"),
+        (
+            "moaa/api/evaluation.py",
+            "moaa/benchmark/measures.py",
+            "moaa/data/further/completions.py",
+            "moaa/scoring/figures.py",
+            "moaa/anchors/judges.py",
+        ),
     ),
     Recipe(
         "loss",
