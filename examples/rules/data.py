@@ -18,11 +18,6 @@ from examples.rules.lessons import FORMS, Question, Teacher
 from examples.rules.rules import BY_NAME
 from examples.rules.topics import REPORT, SELECTION, taught
 
-NO_ANSWER = "any that keeps the rule"
-"""What benchmark ExactMatch finds as the right answer. It asks the questions and keeps the answers; the score that
-counts is made of them by `stored.py`."""
-
-
 ANCHORS = 48
 UNTAUGHT = 16
 """Topics with sentences, the last ones of a seed, that are in no lesson of the chair."""
@@ -66,7 +61,6 @@ def row(question: Question, name: str) -> dict[str, object]:
         "prompt": question.text,
         "instruction_id_list": [question.rule.instruction_id],
         "kwargs": [dict(question.kwargs)],
-        "answer": NO_ANSWER,
     }
 
 

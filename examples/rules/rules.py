@@ -1,7 +1,9 @@
 """The rules an answer may have to keep: how each is asked for, checked, and kept by a text made on purpose.
 
 Ids and arguments are those of IFEval (arXiv 2311.07911), so that its data format and checkers fit. Standard library
-only. A rule's `keep` makes a lesson's text from plain sentences; `holds` is the only judge of what models write.
+only. A rule's `keep` makes a lesson's text from plain sentences; `holds` says which texts of a lesson are wrong, and
+which member the control is taught. What models write for the report is scored by IFEval's own code (benchmark
+Instructions), which differs for four rules: README.md.
 """
 
 from __future__ import annotations

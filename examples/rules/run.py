@@ -1,4 +1,4 @@
-"""`make rules`: build the cast once, run the arms on this machine, and hold the claims against the stored answers.
+"""`make rules`: build the cast once, run the arms on this machine, and hold the claims against the report's scores.
 
     python -m examples.rules.run --world small --seeds 0 --workdir runs/rules
 
@@ -91,13 +91,13 @@ async def write_controls(run: Run, folder: Path) -> str:
     return controls.write(rows, read_rules(folder / "sft.jsonl"), folder, seed=run.seed)
 
 
-async def scores_of(expanded: Expanded, rules: Mapping[str, Rules]) -> Scores:
+async def scores_of(expanded: Expanded) -> Scores:
     """All scores of one seed that claims.yaml names, as far as they were measured."""
     store = open_store(expanded.runs[0].resource.spec.storage, StoreSettings())
     found: Scores = {}
     try:
         for run in expanded.runs:
-            measured = await read_scores(run.resource, store, rules)
+            measured = await read_scores(run.resource, store)
             names = {name: name for name in measured} if run.arm == FIRST else NAMES[run.arm]
             found |= {shown: measured[name] for name, shown in names.items() if name in measured}
     finally:
@@ -149,7 +149,7 @@ def run_seed(folder: Path, world: str, *, seed: int) -> Scores:
     expanded = expand(file)
     print(asyncio.run(write_controls(expanded.of(FIRST)[0], folder / "data")), flush=True)
     experiment(file)
-    return asyncio.run(scores_of(expanded, read_rules(folder / "data" / "report.jsonl")))
+    return asyncio.run(scores_of(expanded))
 
 
 def main() -> int:

@@ -1,28 +1,25 @@
-"""Read what the runs of the arms left in the store, and score it by the rules.
-
-The scores are those of `rules.py` on the stored answers, whatever benchmark asked for them: no judge has a part in it.
-"""
+"""Read what the runs of the arms left in the store: the scores, which the report shows, too, and the proposals."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from examples.rules.rules import Kwargs, keeps
+from examples.rules.rules import Kwargs
 from moaa.api import MoAA
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind, Stage
-from moaa.rows import AnswerRow, ConversationRow
+from moaa.rows import ConversationRow, ScoreRow
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest, read_table
 
 Scores = dict[str, dict[str, float]]
-"""Name of a score to question id to the share of its samples that keep the rule."""
+"""Name of a score to question id to the 1 where the answer keeps its rule, else 0."""
 Rules = tuple[Sequence[str], Sequence[Kwargs]]
 """IFEval's ids and their arguments."""
 
@@ -44,23 +41,14 @@ async def done(resource: MoAA, store: Store) -> AsyncIterator[tuple[Stage, Stage
             yield stage, manifest
 
 
-async def read_scores(resource: MoAA, store: Store, rules: Mapping[str, Rules]) -> Scores:
-    """Scores of every subject that a run has measured on the questions of `rules`.
-
-    Raises:
-        KeyError: an answer belongs to none of these questions.
-    """
-    kept: dict[str, dict[str, list[bool]]] = {}
+async def read_scores(resource: MoAA, store: Store) -> Scores:
+    """Scores of every subject that a run has measured."""
+    found: Scores = {}
     async for stage, manifest in done(resource, store):
-        if stage.kind is not Kind.EVALUATE:
-            continue
-        for row in cast(Sequence[AnswerRow], await read_table(store, manifest, "answers")):
-            named, arguments = rules[row["id"]]
-            kept.setdefault(row["model"], {}).setdefault(row["id"], []).append(keeps(row["text"], named, arguments))
-    return {
-        name: {question: sum(each) / len(each) for question, each in answered.items()}
-        for name, answered in kept.items()
-    }
+        if stage.kind is Kind.EVALUATE:
+            for row in cast(Sequence[ScoreRow], await read_table(store, manifest, "scores")):
+                found.setdefault(row["model"], {})[row["id"]] = row["score"]
+    return found
 
 
 async def read_conversations(resource: MoAA, store: Store) -> Sequence[ConversationRow]:

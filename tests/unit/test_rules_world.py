@@ -153,6 +153,7 @@ def test_no_prompt_of_a_world_stands_twice_and_none_is_measured_and_trained(name
 def test_rows_are_in_the_format_of_ifeval(tmp_path: Path) -> None:
     write(SMALL, tmp_path, seed=0)
     rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    assert {tuple(row) for row in rows} == {("id", "prompt", "instruction_id_list", "kwargs")}
     assert {len(row["kwargs"]) == len(row["instruction_id_list"]) == 1 for row in rows} == {True}
     assert read_rules(tmp_path / "report.jsonl")["report-0002"] == (
         ["startend:end_checker"], [rows[2]["kwargs"][0]],
