@@ -86,7 +86,7 @@ def environment(*packages: str) -> Environment:
     made.filters |= {
         "percent": wording.percent,
         "published": wording.published,
-        "in_unit": wording.in_unit,
+        "bare": wording.bare,
         "points": points,
         "seconds": wording.seconds,
         "count": wording.count,

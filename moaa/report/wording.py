@@ -16,15 +16,26 @@ def percent(value: float) -> str:
 
 def published(figure: FigureSummary) -> str:
     """A figure of the field in its unit: "25.3 %", "7.94 of 10", "–" where there is none."""
-    return "–" if figure.value is None else in_unit(figure.value, figure.unit)
+    if figure.value is None:
+        return "–"
+    match figure.unit:
+        case Unit.SHARE:
+            return percent(figure.value)
+        case Unit.GRADE:
+            return f"{bare(figure.value, figure.unit)} of 10"
+        case Unit.COUNT:
+            return bare(figure.value, figure.unit)
+        case _:
+            assert_never(figure.unit)
 
 
-def in_unit(value: float, unit: Unit) -> str:
+def bare(value: float, unit: Unit) -> str:
+    """The number alone, where its unit stands above it."""
     match unit:
         case Unit.SHARE:
-            return percent(value)
+            return f"{100 * value:.1f}"
         case Unit.GRADE:
-            return f"{value:.2f} of 10"
+            return f"{value:.2f}"
         case Unit.COUNT:
             return count(value)
         case _:
