@@ -91,6 +91,7 @@ def test_suspend_frees_everything_and_resume_goes_on(world: World) -> None:
     world.apply(tiny("tiny", iterations=1))
     world.operator()
     world.until(lambda: any(stage_of(item) == "i1-generate" for item in world.kubelet.all(JOB)))
+    world.until(lambda: {"i0-evaluate", "i0-anchors"} <= set(world.done("tiny")))  # they run beside it
     assert len(machines(world)) > 1, "its servers are up"
     done = world.done("tiny")
     world.edit("tiny", lambda spec: spec.update(suspend=True))
