@@ -303,6 +303,23 @@ def test_positions_are_as_exact_in_bf16_as_in_a_plain_model(student: Path, zero_
         )
 
 
+def test_a_table_that_is_exact_stays_and_one_that_cannot_be_computed_is_refused(student: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from moaa.errors import DataError
+    from moaa_jobs.training.worker import model as loading
+
+    model = AutoModelForCausalLM.from_pretrained(student)
+    rotary = model.model.rotary_emb
+    own = rotary.inv_freq * 2  # not what the configuration says
+    rotary.inv_freq = own
+    loading._compute_tables(student, model)
+    assert rotary.inv_freq is own
+    rotary.inv_freq = own.bfloat16()
+    with pytest.raises(DataError, match="cannot be computed again for LlamaRotaryEmbedding"):
+        loading._compute_tables(student, model)
+
+
 def test_an_export_whose_far_positions_are_off_is_refused(student: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

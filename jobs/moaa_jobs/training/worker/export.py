@@ -62,13 +62,14 @@ def _set_dtype(file: Path, dtype: str) -> None:
 def probe(model: Any, ids: list[int], device: torch.device) -> torch.Tensor:
     """Logits after the last of the first `PROBE_TOKENS` tokens, one after another and with the second half far from the
     first: shape (2, vocabulary). On every rank, since ZeRO-3 gathers for it. A model that takes no positions is asked
-    for the first alone, shape (1, vocabulary)."""
+    for the first alone, shape (1, vocabulary), and so is one whose configuration names no furthest position."""
     shown = torch.tensor([ids[:PROBE_TOKENS]], device=device)
     bare = getattr(model, "module", model)  # DeepSpeed's engine hides the parameters of `forward`
     found = [model(input_ids=shown, use_cache=False)]
-    if "position_ids" in inspect.signature(bare.forward).parameters:
+    furthest = getattr(bare.config.get_text_config(), "max_position_embeddings", None)
+    if furthest is not None and "position_ids" in inspect.signature(bare.forward).parameters:
         count = shown.shape[1]
-        gap = max(0, min(FAR, bare.config.get_text_config().max_position_embeddings) - count)
+        gap = max(0, min(FAR, furthest) - count)
         positions = torch.arange(count, device=device)
         positions[count // 2 :] += gap
         # With a mask, a leap in positions does not begin another row.

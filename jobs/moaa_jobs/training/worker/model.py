@@ -47,25 +47,26 @@ def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
 
 
 def _compute_tables(folder: Path, model: "PreTrainedModel") -> None:
-    """Rotary frequencies once more, in FP32: loading under ZeRO-3 makes every tensor in the training precision, and at
-    position 4,095 a frequency in BF16 is radians off."""
+    """Rotary frequencies once more in FP32, where they are not: loading under ZeRO-3 makes every tensor in the training
+    precision, and at position 4,095 a frequency in BF16 is radians off. What is computed has to round to what is there.
+    """
     for name, module in model.named_modules():
-        tables = [table for table in module._buffers if "inv_freq" in table]
-        if not tables:
+        rounded = {table: value for table, value in module.named_buffers(recurse=False) if "inv_freq" in table}
+        rounded = {table: value for table, value in rounded.items() if value.dtype is not torch.float32}
+        if not rounded:
             continue
         try:
             computed = dict(type(module)(module.config).named_buffers(recurse=False))
         except (AttributeError, TypeError):  # made of something else than the configuration
             computed = {}
-        for table in tables:
-            present = module.get_buffer(table)
-            exact = computed.get(table, present)
-            if exact.dtype is not torch.float32 or exact.shape != present.shape:
+        for table, value in rounded.items():
+            exact = computed.get(table)
+            if exact is None or not torch.equal(exact.to(value.device, value.dtype), value):
                 raise DataError(
-                    f"{folder}: {name}.{table} is {exact.dtype} and cannot be computed again for "
+                    f"{folder}: {name}.{table} is {value.dtype} and cannot be computed again for "
                     f"{type(module).__name__}, so far positions would be off; use zeroStage 2, or precision FP32"
                 )
-            setattr(module, table, exact.to(present.device))
+            setattr(module, table, exact.to(value.device))
 
 
 def load_together(folder: Path, spec: Optimization, device: torch.device) -> "PreTrainedModel":
