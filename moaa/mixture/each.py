@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
+from typing import ClassVar
 
 from moaa.api.mixture import Layer, Mixture
 from moaa.asking.load import Load
@@ -24,13 +25,13 @@ class _Alone:
 
 
 @dataclass(frozen=True)
-class Combined:
-    """Method Combined (`moaa.mixture.method.Method`): every answer of the proposers, each a row (paper Table 3)."""
+class _OneLayer:
+    """Proposers whose answers are the answer; nobody aggregates."""
 
     layer: Layer
 
-    prompts: tuple[str, ...] = ()
-    without_effect = frozenset({"aggregator", "minProposals"})
+    prompts: ClassVar[tuple[str, ...]] = ()
+    without_effect: ClassVar[frozenset[str]] = frozenset({"aggregator", "minProposals"})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -43,6 +44,11 @@ class Combined:
     @property
     def answer_tokens(self) -> int:
         return max(proposer.max_tokens for proposer in self.layer.proposers)
+
+
+@dataclass(frozen=True)
+class Combined(_OneLayer):
+    """Method Combined (`moaa.mixture.method.Method`): every answer of the proposers, each a row (paper Table 3)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,31 +62,16 @@ class Combined:
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(_OneLayer):
     """Method Random (`moaa.mixture.method.Method`): one of the proposers' answers (paper Table 3).
 
     Every answer is as likely as every other, so a proposer with two samples is drawn twice as often. The run's seed and
     the row's id decide: the same row has the same author in every attempt, and only that author is asked.
     """
 
-    layer: Layer
     seed: int
 
-    prompts: tuple[str, ...] = ()
     names = ("",)
-    without_effect = frozenset({"aggregator", "minProposals"})
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(proposer.model for proposer in self.layer.proposers))
-
-    @property
-    def authors(self) -> tuple[str, ...]:
-        return self.models
-
-    @property
-    def answer_tokens(self) -> int:
-        return max(proposer.max_tokens for proposer in self.layer.proposers)
 
     def loads(self, prompts: int) -> Iterator[Load]:
         """One entry a proposer; parts of the prompts are rounded so that they add up."""
