@@ -120,6 +120,7 @@ def _problem(document: Document, details: ErrorDetails, parts: Mapping[Path, typ
         "string_pattern_mismatch": "must be lower-case letters, digits and '-', starting with a letter",
         "string_too_long": f"is too long; an arm's name has at most {MAX_NAME} characters",
         "too_short": "is empty; give it an entry",
+        "literal_error": f"is not read by this command; write {details.get('ctx', {}).get('expected')}",
     }.get(details["type"], details["msg"][:1].lower() + details["msg"][1:])
     return Problem(path_text(path), shown(value_at(document.value, path), path), sentence, document.line(path))
 

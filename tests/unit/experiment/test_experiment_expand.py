@@ -151,7 +151,7 @@ def test_paths_start_from_the_folder_of_the_file_that_names_them(tmp_path: Path)
         ({"seeds": [1, 1]}, "seeds: hold one twice"),
         ({"seeds": [-1]}, "seeds[0]: -1"),
         ({"armz": {}}, "armz: is not a field here; did you mean arms?"),
-        ({"kind": "MoAA"}, "kind:"),
+        ({"kind": "MoAA"}, "kind: \"MoAA\" is not read by this command; write 'Experiment'"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
