@@ -50,10 +50,10 @@ def test_the_names_and_the_version() -> None:
     ]
 
 
-def test_it_fits_twice_into_an_object_s_annotations() -> None:
-    """kubectl keeps one copy, and so do some tools that apply for others. Indentation of the file does not count."""
-    free = ANNOTATIONS_LIMIT // 2 - len(kept_by_kubectl(crd()).encode())
-    assert free >= 0, f"{-free} bytes too many: shorten descriptions that are repeated where a class stands again"
+def test_it_fits_into_an_object_s_annotations() -> None:
+    """kubectl keeps a copy there. Indentation does not count; a quarter stays free for what other tools write."""
+    free = ANNOTATIONS_LIMIT * 3 // 4 - len(kept_by_kubectl(crd()).encode())
+    assert free >= 0, f"{-free} bytes too many: shorten descriptions and rules"
 
 
 def test_the_annotation_is_measured_as_it_is_written() -> None:
