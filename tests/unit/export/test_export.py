@@ -4,15 +4,22 @@ import asyncio
 import hashlib
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rich.console import Console
 
+from moaa.cli.common import EXIT_INPUT
+from moaa.cli.main import main
+from moaa.cli.outcome import outcome_text
 from moaa.errors import StoreError, UsageError
 from moaa.export.tables import PAIRS, SFT
 from moaa.export.write import CARD, chosen, export_dataset, export_model
+from moaa.local.executor import Finished, Settings
+from moaa.report.html import render
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.run.collect import collect
@@ -166,6 +173,34 @@ def test_a_student_that_is_not_there_is_refused_with_those_that_are(
     begun = asyncio.run(collect(WORLD.resource, early.store, RUN))
     with pytest.raises(UsageError, match=r"promoted no trained student: .*--stage \(students that are there: i1-sft\)"):
         chosen(begun, None)
+
+
+async def test_the_end_of_a_run_names_the_student_s_place(filled: Filled, view: RunView, summary: Summary) -> None:
+    settings = Settings(folder=filled.folder, cache=filled.folder, capacity=lambda: pytest.fail("nothing is run"))
+    console = Console(width=400, record=True, file=StringIO())
+    console.print(await outcome_text(WORLD.resource, filled.store, Finished(filled.results, made=()), settings))
+    place = f"{filled.store.uri}/{filled.results[promoted(view)[1:]].path}/out/1/model"
+    assert f"weights: {place}; `moaa export FILE --model DIR` takes them" in console.export_text()
+    assert "moaa export FILE --model DIR" in render(view, summary)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "say what to export"),
+        (["--sft", "there"], "is there already"),
+        (["--sft", "a", "--pairs", "./a"], "a folder of its own"),
+        (["--sft", "a", "--stage", "i1-sft"], "--stage names the student of --model"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_before_the_store_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").write_text("mine")
+    assert main(["export", "absent.yaml", *options]) == EXIT_INPUT
+    assert told in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["there"]
 
 
 async def test_data_that_is_not_written_yet_is_said(filled: Filled, tmp_path: Path) -> None:
