@@ -1,7 +1,7 @@
 """The pool's bounded queue: which call sends next, and to which replica.
 
 Always true: a replica never has more requests than its adaptive limit; calls that wait are served in the order in which
-they came; a turn given to a call that was cancelled meanwhile goes to the next.
+they came, and are woken once, with their replica; one given to a call that was cancelled meanwhile goes to the next.
 """
 
 import asyncio
@@ -28,11 +28,19 @@ class Room:
         self._stale_at = float("-inf")
         """When to look the addresses up again."""
         self._resolving = asyncio.Lock()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[tuple[asyncio.Future[Replica | None], str]] = deque()
+        """Calls without a replica, each with its affinity."""
 
     @property
     def in_flight(self) -> int:
         return sum(r.in_flight for r in self._replicas)
+
+    @property
+    def capacity(self) -> int:
+        """Requests that the replicas take at once; as the addresses are declared until they are looked up."""
+        if self._resolved_at == float("-inf"):
+            return len(self._target.urls) * self._target.max_concurrency
+        return sum(r.limit.limit for r in self._replicas)
 
     async def acquire(self, affinity: str, *, timeout_s: float) -> Replica | None:
         """A replica with one more request accounted to it; None when the model has no address just now.
@@ -40,21 +48,15 @@ class Room:
         Raises:
             CallError: none had room within `timeout_s`.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
-        waited = False
-        while True:
-            if loop.time() >= self._stale_at:
-                await self._refresh()
-            if not self._replicas:
-                return None
-            if waited or not self._waiters:
-                replica = choose(self._replicas, affinity=affinity, now=loop.time())
-                if replica is not None:
-                    replica.in_flight += 1
-                    return replica
-            await self._wait(until - loop.time(), in_front=waited)
-            waited = True
+        if asyncio.get_running_loop().time() >= self._stale_at:
+            await self._refresh()
+        if not self._replicas:
+            return None
+        if not self._is_awaited():
+            replica = self._take(affinity)
+            if replica is not None:
+                return replica
+        return await self._turn(affinity, timeout_s)
 
     def release(self, replica: Replica) -> None:
         replica.in_flight -= 1
@@ -66,34 +68,45 @@ class Room:
         # Many connections break together; one look-up a second is enough for all.
         self._stale_at = min(self._stale_at, self._resolved_at + REST_S)
 
-    async def _wait(self, timeout_s: float, *, in_front: bool) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if in_front:
-            self._waiters.appendleft(waiter)
-        else:
-            self._waiters.append(waiter)
-        kept = False
+    async def _turn(self, affinity: str, timeout_s: float) -> Replica | None:
+        turn: asyncio.Future[Replica | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((turn, affinity))
+        is_taken = False
         try:
             async with asyncio.timeout(timeout_s):
-                await waiter
-            kept = True
+                replica = await turn
+            is_taken = True
         except TimeoutError:
             text = f"model {self._target.model!r}: no server had room for another request for {timeout_s:.0f} s"
             raise CallError(Reason.TIMEOUT, text) from None
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif not kept:
-                self._wake()  # it was given a turn that it cannot take
+            if not is_taken and turn.done() and not turn.cancelled():
+                given = turn.result()
+                if given is not None:
+                    self.release(given)
+        return replica
+
+    def _is_awaited(self) -> bool:
+        """Whether a call waits for its turn. Those that gave up are dropped from the front of the queue here."""
+        while self._waiters and self._waiters[0][0].done():
+            self._waiters.popleft()
+        return bool(self._waiters)
+
+    def _take(self, affinity: str) -> Replica | None:
+        replica = choose(self._replicas, affinity=affinity, now=asyncio.get_running_loop().time())
+        if replica is not None:
+            replica.in_flight += 1
+        return replica
 
     def _wake(self) -> None:
-        """As many waiters as there is room for, oldest first."""
-        room = sum(max(0, r.limit.limit - r.in_flight) for r in self._replicas)
-        while room > 0 and self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                room -= 1
+        """Give replicas to waiting calls while one has room, oldest first; without any address, tell all so."""
+        while self._is_awaited():
+            turn, affinity = self._waiters[0]
+            replica = self._take(affinity)
+            if replica is None and self._replicas:
+                return
+            self._waiters.popleft()
+            turn.set_result(replica)
 
     async def _refresh(self) -> None:
         """Look the addresses up again, keeping the state of those that stay. One call does it for all."""

@@ -1,8 +1,9 @@
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
-from moaa.client.pool.replicas import Replica
+from moaa.client.pool.replicas import Address, Replica
 from moaa.client.pool.room import Room
 from moaa.client.target import Target
 from moaa.errors import CallError
@@ -77,3 +78,36 @@ async def test_a_lower_limit_holds_back_the_next() -> None:
     place.release(held[2])
     await settle()
     assert waiting.done()
+
+
+async def test_many_who_wait_are_served_in_order_however_room_comes_and_goes() -> None:
+    place, order = room(concurrency=4), list[int]()
+    place.release(await take(place))  # its address is looked up
+
+    async def call(number: int) -> None:
+        replica = await take(place)
+        order.append(number)
+        for _ in range(number % 3):
+            await asyncio.sleep(0)
+        place.release(replica)
+
+    await asyncio.gather(*(call(number) for number in range(200)))
+    assert order == list(range(200))
+    assert place.in_flight == 0
+
+
+async def test_those_who_wait_learn_that_no_address_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = room(concurrency=1)
+    held = await take(place)
+    waiting = asyncio.create_task(place.acquire("row", timeout_s=5.0))
+    await settle()
+
+    async def gone(urls: Iterable[str]) -> list[Address]:
+        assert tuple(urls) == ("http://127.0.0.1:1/v1",)
+        return []
+
+    monkeypatch.setattr("moaa.client.pool.room.resolve", gone)
+    monkeypatch.setattr("moaa.client.pool.room.REST_S", 0.0)
+    place.rest(held)
+    assert await place.acquire("row", timeout_s=5.0) is None
+    assert await waiting is None
