@@ -9,6 +9,9 @@ from pydantic import SecretStr
 from moaa.api.models import Model, Parameter
 from moaa.client.request import NAMES, PLAIN, Dialect
 
+START_CONCURRENCY = 32
+"""Of endpoints of others, which may hold one server or a thousand."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -22,6 +25,8 @@ class Target:
     """The `model` field of requests."""
     max_concurrency: int
     """Most requests in flight at one address."""
+    start_concurrency: int | None = None
+    """Those it starts with, growing while that brings more answers a second; None: `max_concurrency`."""
     headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     """Of every request, the key among them."""
     dialect: Dialect = PLAIN
@@ -64,6 +69,7 @@ def target_of(
             (endpoint.url,),
             endpoint.model,
             endpoint.max_concurrency,
+            START_CONCURRENCY,
             headers=headers or {},
             dialect=dialect,
             proxied=True,

@@ -127,10 +127,6 @@ class _Shard:
         self.examples[error.reason] = min(self.examples.get(error.reason, example), example)
 
 
-_Queue = asyncio.Queue[tuple[_Shard, int] | None]
-"""Items to be worked on; None tells a worker that there are no more."""
-
-
 class _Run:
     """State of one job process; all of it may be lost."""
 
@@ -159,15 +155,11 @@ class _Run:
 
     async def work_on(self, shards: Sequence[int]) -> None:
         """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
-        window = max(1, self.context.settings.rows_in_flight)
-        queue: _Queue = asyncio.Queue(maxsize=window)
         windows = await windows_of(self.context)
         async with Clients(targets(self.context)) as clients:
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._feed(shards, queue, window, clients, windows))
-                    for _ in range(window):
-                        group.create_task(self._drain(queue))
+                    await self._start_all(shards, group, clients, windows)
             except BaseExceptionGroup as errors:
                 raise first_leaf(errors) from errors
             finally:
@@ -176,17 +168,20 @@ class _Run:
     def items_of(self, shard: int) -> Sequence[Item]:
         return self.stage.items[shard_slice(shard, len(self.stage.items), self.stage.items_per_shard)]
 
-    async def _feed(
-        self, shards: Sequence[int], queue: _Queue, window: int, clients: Clients, windows: Windows
+    async def _start_all(
+        self, shards: Sequence[int], group: asyncio.TaskGroup, clients: Clients, windows: Windows
     ) -> None:
+        """Start items one by one, each when the models want more calls, in order."""
+        room = asyncio.Semaphore(self.context.settings.rows_in_flight)
         for index in shards:
             shard = await self._open_shard(index, clients, windows)
             for position in range(len(shard.items)):
-                await queue.put((shard, position))
+                await room.acquire()
+                await clients.until_wanted()
+                group.create_task(self._work(shard, position)).add_done_callback(lambda _: room.release())
+                await asyncio.sleep(0)  # it makes its calls before the next is started
             if not shard.items:
                 await self._end_shard(shard)
-        for _ in range(window):
-            await queue.put(None)
 
     async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
         token = await claim(self.context.store, self.path, shard_name(index))
@@ -215,13 +210,11 @@ class _Run:
         self.open[shard.name] = shard
         return shard
 
-    async def _drain(self, queue: _Queue) -> None:
-        while (task := await queue.get()) is not None:
-            shard, position = task
-            await self._run_item(shard, position)
-            shard.remaining -= 1
-            if shard.remaining == 0:
-                await self._end_shard(shard)
+    async def _work(self, shard: _Shard, position: int) -> None:
+        await self._run_item(shard, position)
+        shard.remaining -= 1
+        if shard.remaining == 0:
+            await self._end_shard(shard)
 
     async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]

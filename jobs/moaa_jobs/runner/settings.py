@@ -31,8 +31,8 @@ class JobSettings(BaseSettings):
     """Where to leave the answer (`moaa.contract.answers`), at most 4,096 bytes; None leaves none."""
     shard: int | None = None
     """The one shard to work on; None works on all of them and finalises the stage."""
-    rows_in_flight: int = 256
-    """Rows worked on at the same time."""
+    rows_in_flight: int = 4096
+    """Most rows worked on at the same time; how many of these there are follows from what the models' servers hold."""
 
 
 def secret_value(secret: SecretKey) -> SecretStr | None:

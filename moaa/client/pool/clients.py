@@ -30,6 +30,8 @@ CANARY = ChatRequest(
     messages=({"role": "user", "content": "Hi"},), temperature=Decimal(0), top_p=Decimal(1), max_tokens=1, seed=0
 )
 """Tells a sick server from a request that it cannot digest."""
+AHEAD = 2
+"""Calls for each that a model's replicas take at once, so that one waits for each that ends."""
 
 
 ResultT = TypeVar("ResultT")
@@ -50,6 +52,7 @@ class ModelPool:
         self._understood: set[str] = set()
         """Kinds of requests that were answered: the server does not refuse these."""
         self._trying = asyncio.Lock()
+        self._calls = 0
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -64,7 +67,20 @@ class ModelPool:
     def in_flight(self) -> int:
         return self._room.in_flight
 
+    @property
+    def is_supplied(self) -> bool:
+        """Whether calls wait for the replicas rather than replicas for calls: `AHEAD` times what these take at once."""
+        return self._calls >= max(1, AHEAD * self._room.capacity)
+
     async def complete(self, request: Request[ResultT], *, affinity: str) -> ResultT:
+        """As `_complete`, and counted while it lasts, pauses between tries included."""
+        self._calls += 1
+        try:
+            return await self._complete(request, affinity=affinity)
+        finally:
+            self._calls -= 1
+
+    async def _complete(self, request: Request[ResultT], *, affinity: str) -> ResultT:
         """The model's answer. Calls with one `affinity` (the row's id) prefer one replica.
 
         Raises:
@@ -126,7 +142,7 @@ class ModelPool:
         epoch = replica.limit.epoch
         outcome = await self._transport.send(replica.address, request, messages=messages)
         if not isinstance(outcome, Retry):
-            replica.limit.succeeded()
+            replica.limit.succeeded(now=asyncio.get_running_loop().time(), in_flight=replica.in_flight)
         elif outcome.trouble in (Trouble.THROTTLED, Trouble.TIMED_OUT):
             replica.limit.overloaded(sent_in=epoch)
         elif outcome.trouble is Trouble.DISCONNECTED:
@@ -202,6 +218,7 @@ class Clients:
 
     def __init__(self, targets: Iterable[Target], *, policy: Policy | None = None, seed: int | None = None) -> None:
         rng = random.Random(seed)  # spreads retries; no result depends on it
+        self._ended = asyncio.Event()
         self._pools = {t.model: ModelPool(t, policy=policy or Policy(), rng=rng) for t in targets if t.urls}
 
     async def __aenter__(self) -> Self:
@@ -225,4 +242,13 @@ class Clients:
         pool = self._pools.get(model)
         if pool is None:
             raise ModelAbsent(model)
-        return await pool.complete(request, affinity=affinity)
+        try:
+            return await pool.complete(request, affinity=affinity)
+        finally:
+            self._ended.set()
+
+    async def until_wanted(self) -> None:
+        """Wait while some model has calls enough: more rows would wait for that one, and take memory."""
+        while any(pool.is_supplied for pool in self._pools.values()):
+            self._ended.clear()
+            await self._ended.wait()

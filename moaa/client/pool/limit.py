@@ -1,24 +1,44 @@
-"""Adaptive concurrency of one replica: additive increase, multiplicative decrease. Pure, no clock."""
+"""Adaptive concurrency of one replica: it grows while that brings more answers a second, and yields to overload.
+
+Pure; the caller's clock counts. Overload: additive increase, multiplicative decrease (Chiu and Jain 1989).
+"""
 
 from dataclasses import dataclass
+from math import inf
+
+WORTH = 1.1
+"""Factor in answers a second that a doubled limit has to bring to be doubled again."""
 
 
 @dataclass
 class AdaptiveLimit:
     """How many requests may be in flight, between 1 and `maximum`.
 
-    Starts at the maximum, since a server of ours queues by itself. A sign of overload (429, 503, a time-out) halves
-    it, once for all requests that were in flight together; a full window of successes adds one.
+    Starts at `start`, by default at the maximum, since a server of ours queues by itself. While it is used to the full,
+    it doubles as long as the doubling before brought more answers a second. A sign of overload (429, 503, a time-out)
+    halves it, once for all requests that were in flight together, and ends the doubling; from then on a full window of
+    successes adds one.
     """
 
     maximum: int
+    start: int | None = None
     _limit: float = 0.0
+    _ceiling: float = 0.0
+    """What overload lets it come back to; the maximum, unless doubling brought nothing more."""
     _epoch: int = 0
+    _doubles: bool = True
+    _best: float = 0.0
+    """Most answers a second that a window had."""
+    _seen: int = 0
+    """Successes since the limit was doubled: one window settles, the next is measured."""
+    _since: float = 0.0
 
     def __post_init__(self) -> None:
         if self.maximum < 1:
             raise ValueError(f"maximum {self.maximum} must be at least 1, or nothing could be sent")
-        self._limit = float(self.maximum)
+        self._limit = float(min(self.start or self.maximum, self.maximum))
+        self._ceiling = float(self.maximum)
+        self._doubles = self._limit < self.maximum
 
     @property
     def limit(self) -> int:
@@ -29,8 +49,26 @@ class AdaptiveLimit:
         """Rises with each decrease; a request remembers the epoch in which it was sent."""
         return self._epoch
 
-    def succeeded(self) -> None:
-        self._limit = min(float(self.maximum), self._limit + 1.0 / self._limit)
+    def succeeded(self, *, now: float, in_flight: int) -> None:
+        """A request was answered at `now` (seconds), when `in_flight` were under way, itself among them."""
+        if not self._doubles:
+            self._limit = min(self._ceiling, self._limit + 1.0 / self._limit)
+        elif in_flight >= self.limit:
+            self._measure(now)
+
+    def _measure(self, now: float) -> None:
+        self._seen += 1
+        if self._seen == self.limit:
+            self._since = now
+        if self._seen < 2 * self.limit:
+            return
+        rate = self.limit / (now - self._since) if now > self._since else inf
+        if rate < WORTH * self._best:
+            self._doubles, self._ceiling = False, self._limit
+            return
+        self._best, self._seen = rate, 0
+        self._limit = min(float(self.maximum), 2.0 * self._limit)
+        self._doubles = self._limit < self.maximum
 
     def overloaded(self, *, sent_in: int) -> None:
         """A request of epoch `sent_in` was turned away. Requests of earlier epochs met an overload that has already
@@ -38,3 +76,4 @@ class AdaptiveLimit:
         if sent_in == self._epoch:
             self._limit = max(1.0, self._limit / 2.0)
             self._epoch += 1
+            self._doubles = False

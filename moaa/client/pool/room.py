@@ -39,7 +39,7 @@ class Room:
     def capacity(self) -> int:
         """Requests that the replicas take at once; as the addresses are declared until they are looked up."""
         if self._resolved_at == float("-inf"):
-            return len(self._target.urls) * self._target.max_concurrency
+            return len(self._target.urls) * self._limit().limit
         return sum(r.limit.limit for r in self._replicas)
 
     async def acquire(self, affinity: str, *, timeout_s: float) -> Replica | None:
@@ -108,6 +108,10 @@ class Room:
             self._waiters.popleft()
             turn.set_result(replica)
 
+    def _limit(self) -> AdaptiveLimit:
+        """Of a replica that is new."""
+        return AdaptiveLimit(self._target.max_concurrency, self._target.start_concurrency)
+
     async def _refresh(self) -> None:
         """Look the addresses up again, keeping the state of those that stay. One call does it for all."""
         loop = asyncio.get_running_loop()
@@ -120,8 +124,7 @@ class Room:
                 log.warning("resolve_failed model=%s error=%s: check the server's Service", self._target.model, error)
                 addresses = [r.address for r in self._replicas]
             known = {r.address: r for r in self._replicas}
-            maximum = self._target.max_concurrency
-            self._replicas = [known.get(a) or Replica(a, AdaptiveLimit(maximum)) for a in addresses]
+            self._replicas = [known.get(a) or Replica(a, self._limit()) for a in addresses]
             self._resolved_at = loop.time()
             self._stale_at = self._resolved_at + (self._resolve_s if self._replicas else REST_S)
             self._wake()

@@ -158,14 +158,36 @@ def test_the_limit_halves_once_for_requests_in_flight_together_and_grows_by_one_
     limit.overloaded(sent_in=limit.epoch)
     assert limit.limit == 4
     for _ in range(5):
-        limit.succeeded()
+        limit.succeeded(now=0.0, in_flight=limit.limit)
     assert limit.limit == 5
     for _ in range(1000):
-        limit.succeeded()
+        limit.succeeded(now=0.0, in_flight=limit.limit)
     assert limit.limit == 16
     for _ in range(20):
         limit.overloaded(sent_in=limit.epoch)
     assert limit.limit == 1
+
+
+@pytest.mark.parametrize(("holds", "reached"), [(20, 32), (200, 256), (10_000, 512)])
+def test_the_limit_doubles_while_that_brings_more_answers_a_second(holds: int, reached: int) -> None:
+    """A server that answers `holds` requests at once, each after a second, and lets the others wait."""
+    limit, now = AdaptiveLimit(512, 32), 0.0
+    for _ in range(20_000):
+        now += 1.0 / min(limit.limit, holds)
+        limit.succeeded(now=now, in_flight=limit.limit)
+    assert limit.limit in (reached, 2 * reached)
+    settled = limit.limit
+    limit.overloaded(sent_in=limit.epoch)
+    for _ in range(1_000_000 // 512):
+        limit.succeeded(now=now, in_flight=limit.limit)
+    assert settled // 2 < limit.limit <= settled
+
+
+def test_a_limit_that_is_not_used_does_not_grow() -> None:
+    limit = AdaptiveLimit(512, 32)
+    for second in range(1000):
+        limit.succeeded(now=float(second), in_flight=31)
+    assert limit.limit == 32
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
