@@ -1,6 +1,6 @@
 """What a model call costs in our client: CPU time and calls a second against a fast endpoint on loopback.
 
-    python benchmarks/client.py [--calls 4000] [--repeats 3] [--write]
+    python -m benchmarks.client [--calls 4000] [--repeats 3] [--write]
 
 Three clients make the same calls, taking turns: aiohttp by itself, `Clients` (choice of replica, limits, parsing),
 and `Calls` with a ledger in a directory (hash, look-up, record). The endpoint is another process that answers at once,
@@ -38,6 +38,7 @@ from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore
+from moaa_jobs.__main__ import collect_less
 
 IN_FLIGHT = 128
 PROMPT = "Why is the sky blue? " * 100
@@ -195,7 +196,7 @@ def report(rows: str, *, calls: int, repeats: int) -> str:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return f"""# Cost of a model call in the client, {datetime.now(UTC):%Y-%m-%d}
 
-`python benchmarks/client.py --calls {calls} --repeats {repeats} --write` at commit {commit.stdout.strip()[:12]};
+`python -m benchmarks.client --calls {calls} --repeats {repeats} --write` at commit {commit.stdout.strip()[:12]};
 Python {platform.python_version()}, aiohttp {version("aiohttp")}, {os.cpu_count()} CPUs ({platform.machine()}), load
 average {load} when it ended. {IN_FLIGHT} calls in flight, prompts of {len(PROMPT):,} and answers of {len(ANSWER):,}
 characters, one endpoint in another process on loopback. Warm-up: {IN_FLIGHT} calls a repeat. Medians of {repeats}
@@ -213,6 +214,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write client_<year><month>.md beside this file")
     options = parser.parse_args()
+    collect_less()
     ours, theirs = multiprocessing.Pipe()
     endpoint = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
     endpoint.start()
@@ -228,6 +230,13 @@ def main() -> None:
         file = Path(__file__).with_name(f"client_{datetime.now(UTC):%Y%m}.md")
         file.write_text(report(rows, calls=options.calls, repeats=options.repeats))
         print(f"wrote {file.name}")
+    cpu = {name: statistics.median(cost.cpu_s for cost in measured) for name, measured in costs.items()}
+    base = cpu["aiohttp alone"]
+    figures = {
+        name: {"cpu_s_per_1000": round(1000 * s / options.calls, 3), "ratio": round(s / base, 2)}
+        for name, s in cpu.items()
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ PAIRS = (
 TAGS = frozenset(tag for pair in PAIRS for tag in pair)
 _OPEN, _CLOSE = ("|".join(map(re.escape, tags)) for tags in zip(*PAIRS, strict=True))
 _TAG = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
+_FIRSTS = frozenset(tag[0] for tag in TAGS)
+"""Characters that a tag begins with. Most answers hold none, and finding that out is a hundred times faster."""
 _TAG_LAST = re.compile(rf"(?:{_OPEN}|{_CLOSE})$", re.IGNORECASE)
 _FENCED = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1", re.MULTILINE | re.DOTALL)
 """A code block that is closed; one that is not may be a thought that was cut, so it hides nothing."""
@@ -118,7 +120,7 @@ def tags_in(text: str) -> Iterator[re.Match[str]]:
     They stand outside of code and quotes, an opening one only where a line begins, and a closing one only where no
     opening one in mid-line is left to be its other half.
     """
-    if _TAG.search(text) is None:
+    if not any(first in text for first in _FIRSTS) or _TAG.search(text) is None:
         return
     code = [block.span() for block in _FENCED.finditer(text)]
     spoken_of = 0

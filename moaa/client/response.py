@@ -62,15 +62,14 @@ def first_choice(body: bytes) -> Found | Permanent | Retry:
 
 def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Permanent | Retry:
     message, reason = choice["message"], choice.get("finish_reason")
-    told = f"finish_reason {one_line(repr(reason))}"
     content, parts_thought, other = _content(message.get("content"))
     refusal = message.get("refusal")
     how = ending(reason)
     match how:
         case Ending.BROKEN:  # vLLM says "abort" while it shuts down
-            return Retry(Trouble.FAILED, f"the server broke the answer off ({told})")
+            return Retry(Trouble.FAILED, f"the server broke the answer off ({_told(reason)})")
         case Ending.FILTERED:
-            return Permanent(Reason.REFUSED, f"the endpoint's content filter ended the answer ({told})", spent)
+            return Permanent(Reason.REFUSED, f"the endpoint's content filter ended the answer ({_told(reason)})", spent)
         case _ if refusal and not content.strip():
             said = one_line(refusal) if isinstance(refusal, str) else "refusal"
             return Permanent(Reason.REFUSED, f"the model declined to answer: {said}", spent)
@@ -86,7 +85,7 @@ def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Perm
     thought = "\n\n".join(piece.strip() for piece in pieces if piece.strip()).encode("utf-8", "replace").decode()
     spent = Spent(spent.prompt_tokens, spent.completion_tokens, spent.is_counted, thought)
     if not split.answer:
-        return Permanent(Reason.EMPTY_ANSWER, _nothing(told, thought), spent)
+        return Permanent(Reason.EMPTY_ANSWER, _nothing(_told(reason), thought), spent)
     if (broken := _broken_at(split.answer)) is not None:
         return Permanent(Reason.BROKEN_TEXT, f"character {broken} of the answer is half of one (a surrogate)", spent)
     cut = how is Ending.CUT or (how is Ending.UNTOLD and _fills(max_tokens, spent, content))
@@ -98,6 +97,10 @@ def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Perm
         is_counted=spent.is_counted,
         thought=thought,
     )
+
+
+def _told(reason: object) -> str:
+    return f"finish_reason {one_line(repr(reason))}"
 
 
 def _odd(what: str) -> Retry:

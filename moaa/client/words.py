@@ -6,6 +6,7 @@ words tell, those of several vendors are known. Where none match, the status dec
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 _ACCOUNT = re.compile(
     r"""
@@ -135,7 +136,9 @@ _ENDINGS = (
 
 def ending(reason: object) -> Ending:
     """What a `finish_reason` means: "stop", "eos_token", "MAX_TOKENS", "content_filter", null, …"""
-    if not isinstance(reason, str):
-        return Ending.UNTOLD
-    word = reason.lower()
+    return _meaning(reason.lower()) if isinstance(reason, str) else Ending.UNTOLD
+
+
+@lru_cache(maxsize=256)
+def _meaning(word: str) -> Ending:
     return next((meaning for meaning, pattern in _ENDINGS if pattern.search(word)), Ending.UNTOLD)
