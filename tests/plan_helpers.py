@@ -110,7 +110,7 @@ def finish(identity: Identity, owner: MoAA, salt: str = "") -> StageResult:
 
 def _shown(endpoint: Endpoint | None) -> str:
     """By the fields that golden values know; those that came later say how it is asked, not what it is."""
-    known = ("url", "model", "secret", "max_concurrency", "max_model_len", "price")
+    known = ("url", "model", "secret", "max_model_len", "price")
     return str(endpoint and " ".join(f"{name}={getattr(endpoint, name)!r}" for name in known))
 
 
