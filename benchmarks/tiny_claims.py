@@ -54,22 +54,23 @@ Document = dict[str, Any]
 # The resource and its variants.
 
 
-def main_resource(seed: int, folder: Path, urls: Mapping[str, str]) -> Document:
-    """`examples/tiny/moaa.yaml` with a seed, a store of its own and the teachers as endpoints."""
+def main_resource(seed: int, folder: Path, urls: Mapping[str, str], world: Path = TINY) -> Document:
+    """`examples/tiny/moaa.yaml` with a seed, a store of its own and the teachers as endpoints. `world` has models/ and
+    data/."""
     document: Document = yaml.safe_load((TINY / "moaa.yaml").read_text())
     spec = document["spec"]
     spec["seed"] = seed
     spec["storage"] = {"uri": f"file://{folder / 'store'}"}
     for model in spec["models"]:
-        model["source"] = f"file://{TINY}/models/{model['name']}"
+        model["source"] = f"file://{world}/models/{model['name']}"
         if model["name"] in urls:
             as_endpoint(model, urls[model["name"]])
     for group in ("sft", "preference"):
         for source in spec["data"][group]:
-            source["source"] = f"file://{TINY}/data/{group}.jsonl"
+            source["source"] = f"file://{world}/data/{group}.jsonl"
     for group in ("selection", "report"):
         for benchmark in spec["evaluation"][group]:
-            benchmark["source"] = f"file://{TINY}/data/{group}.jsonl"
+            benchmark["source"] = f"file://{world}/data/{group}.jsonl"
     return document
 
 
@@ -282,8 +283,8 @@ async def ask_aggregator(prompts: list[PromptRow], url: str, resource: MoAA, fil
 
 
 @asynccontextmanager
-async def teachers(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """The four teachers, each in a vLLM of its own; yields their base URLs."""
+async def teachers(folder: Path, world: Path = TINY) -> AsyncIterator[dict[str, str]]:
+    """The four teachers of a world, each in a vLLM of its own; yields their base URLs. Logs go to `folder`."""
     processes: dict[str, asyncio.subprocess.Process] = {}
     urls: dict[str, str] = {}
     environment = {
@@ -296,7 +297,7 @@ async def teachers(folder: Path) -> AsyncIterator[dict[str, str]]:
     try:
         for number, name in enumerate(TEACHERS):
             port = 18100 + number
-            command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", f"{TINY}/models/{name}"]
+            command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", f"{world}/models/{name}"]
             command += ["--served-model-name", name, "--max-model-len", "256", "--dtype", "float32", "--enforce-eager"]
             command += ["--host", "127.0.0.1", "--port", str(port), "--no-enable-chunked-prefill"]
             with (folder / f"teacher-{name}.log").open("wb") as log:
@@ -328,10 +329,10 @@ async def healthy(url: str, process: asyncio.subprocess.Process) -> None:
     raise RuntimeError(f"{url} did not come up; see its log")
 
 
-async def measure(seed: int, folder: Path, urls: Mapping[str, str]) -> Scores:
-    """All scores of one seed. What is done already is not repeated."""
+async def measure(seed: int, folder: Path, urls: Mapping[str, str], world: Path = TINY) -> Scores:
+    """All scores of one seed in a world. What is done already is not repeated."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = main_resource(seed, folder, urls)
+    document = main_resource(seed, folder, urls, world)
     resource = await asyncio.to_thread(run, document, folder)
     made = await manifests(resource)
     found = await scores(resource)

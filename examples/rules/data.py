@@ -55,6 +55,12 @@ def questions(topics: Sequence[str], rules: Sequence[str], *, form: int, seed: s
             yield Question(topic, asked, rule, rng.choice(rule.arguments))
 
 
+def questions_in_every_form(topics: Sequence[str], rules: Sequence[str], *, seed: str) -> Iterator[Question]:
+    """One of every topic, rule and form."""
+    for form in range(len(FORMS)):
+        yield from questions(topics, rules, form=form, seed=f"{seed}/{form}")
+
+
 def row(question: Question, name: str) -> dict[str, object]:
     return {
         "id": name,

@@ -24,7 +24,7 @@ from examples.real.run import PASSIVE
 from examples.rules import controls
 from examples.rules.data import WORLDS
 from examples.rules.rules import BY_ID
-from examples.rules.stored import Rules, Scores, read_conversations, read_rules, read_scores
+from examples.rules.stored import Rules, Scores, read_conversations, read_rules, read_samples, read_scores
 from examples.tiny.claims import Verdict, judge
 from moaa.experiment.expand import Expanded, Run, expand
 from moaa.store.objects.open import StoreSettings, open_store
@@ -40,6 +40,7 @@ NAMES = {
     "one-member": {"sft": "one-member"},
     "random-member": {"sft": "random-member"},
     "untaught-judge": {"dpo": "dpo-untaught"},
+    "half-kept": {"dpo": "dpo-half-kept"},
 }
 """Scores that an arm adds to those of the first one, by what they are called in claims.yaml."""
 
@@ -82,13 +83,18 @@ def experiment(file: Path, *options: str) -> None:
     command(moaa, "experiment", str(file), "--workdir", str(folder / "work"), "--out", out, *options)
 
 
-async def write_controls(run: Run, folder: Path) -> str:
+async def write_controls(run: Run, folder: Path, world: str) -> list[str]:
+    """Write what the other arms are given; returns sentences on it."""
     store = open_store(run.resource.spec.storage, StoreSettings())
     try:
-        rows = await read_conversations(run.resource, store)
+        answered, sampled = await read_conversations(run.resource, store), await read_samples(run.resource, store)
     finally:
         await store.close()
-    return controls.write(rows, read_rules(folder / "sft.jsonl"), folder, seed=run.seed)
+    asked, judged = (read_rules(folder / f"{name}.jsonl") for name in ("sft", "preference"))
+    return [
+        controls.write(answered, asked, folder, seed=run.seed),
+        controls.write_half_kept(sampled, judged, folder, WORLDS[world], seed=run.seed),
+    ]
 
 
 async def scores_of(expanded: Expanded) -> Scores:
@@ -147,7 +153,7 @@ def run_seed(folder: Path, world: str, *, seed: int) -> Scores:
     file = place(folder, seed=seed)
     experiment(file, "--arm", FIRST)
     expanded = expand(file)
-    print(asyncio.run(write_controls(expanded.of(FIRST)[0], folder / "data")), flush=True)
+    print("\n".join(asyncio.run(write_controls(expanded.of(FIRST)[0], folder / "data", world))), flush=True)
     experiment(file)
     return asyncio.run(scores_of(expanded))
 

@@ -13,10 +13,11 @@ from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind, Stage
-from moaa.rows import ConversationRow, ScoreRow
+from moaa.rows import ConversationRow, SampleRow, ScoreRow
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest, read_table
+from moaa.store.stages.tables import Row
 
 Scores = dict[str, dict[str, float]]
 """Name of a score to question id to the 1 where the answer keeps its rule, else 0."""
@@ -52,12 +53,18 @@ async def read_scores(resource: MoAA, store: Store) -> Scores:
 
 
 async def read_conversations(resource: MoAA, store: Store) -> Sequence[ConversationRow]:
-    """What the first iteration's mixture answered, with its proposals.
+    """What the first iteration's mixture answered, with its proposals. Raises ValueError as `_read_first`."""
+    return cast(Sequence[ConversationRow], await _read_first(resource, store, Kind.GENERATE, "conversations"))
 
-    Raises:
-        ValueError: the run has not come so far.
-    """
+
+async def read_samples(resource: MoAA, store: Store) -> Sequence[SampleRow]:
+    """What the first iteration's student was judged on. Raises ValueError as `_read_first`."""
+    return cast(Sequence[SampleRow], await _read_first(resource, store, Kind.SAMPLE, "samples"))
+
+
+async def _read_first(resource: MoAA, store: Store, kind: Kind, table: str) -> Sequence[Row]:
+    """Raises ValueError: the run has not come so far."""
     async for stage, manifest in done(resource, store):
-        if stage.kind is Kind.GENERATE:
-            return cast(Sequence[ConversationRow], await read_table(store, manifest, "conversations"))
-    raise ValueError(f"{resource.metadata.name}: the mixture has not answered yet; run the first arm")
+        if stage.kind is kind:
+            return await read_table(store, manifest, table)
+    raise ValueError(f"{resource.metadata.name}: no stage {kind} is done yet; run the first arm")

@@ -48,10 +48,15 @@ class Verdict:
         return f"{'holds' if self.holds else 'FAILS':<12}  {self.id}: {self.statement} {interval}"
 
 
-def judge(claims_file: Path, runs: Sequence[Scores]) -> list[Verdict]:
-    """The verdict on every claim over the questions of all runs (one run a seed), paired by question and run."""
+def judge(claims_file: Path, runs: Sequence[Scores], *, is_corrected: bool = False) -> list[Verdict]:
+    """The verdict on every claim over the questions of all runs (one run a seed), paired by question and run.
+
+    `is_corrected`: the intervals hold for all claims together at the file's confidence (Bonferroni).
+    """
     claims: dict[str, Any] = yaml.safe_load(claims_file.read_text())
     confidence = float(claims["confidence"])
+    if is_corrected:
+        confidence = 1 - (1 - confidence) / len(claims["claims"])
     return [_verdict(claim, runs, confidence) for claim in claims["claims"]]
 
 

@@ -141,8 +141,8 @@ class QuestionFile:
     count: int
     gold: bool
 
-    def lines(self) -> Iterator[str]:
-        for index, question in enumerate(distinct_questions(self.split, self.count, seed=0)):
+    def lines(self, world: int = 0) -> Iterator[str]:
+        for index, question in enumerate(distinct_questions(self.split, self.count, seed=2 * world)):
             row: dict[str, object] = {
                 "id": f"{self.split}-{index:04d}",
                 "messages": [{"role": "user", "content": question.text}],
@@ -163,11 +163,11 @@ FILES = (
 ANCHORS = 48
 
 
-def anchor_lines() -> Iterator[str]:
+def anchor_lines(world: int = 0) -> Iterator[str]:
     """Labelled pairs to measure judges on: operands of the preference split that its file does not have. The wrong
     answer is in turn a slip, too long, and too short, so that length tells nothing."""
-    asked = {question.operand for question in distinct_questions("preference", 720, seed=0)}
-    questions = (q for q in distinct_questions("preference", 1000, seed=1) if q.operand not in asked)
+    asked = {question.operand for question in distinct_questions("preference", 720, seed=2 * world)}
+    questions = (q for q in distinct_questions("preference", 1000, seed=2 * world + 1) if q.operand not in asked)
     for index, question in enumerate(islice(questions, ANCHORS)):
         right = question.gold_answer
         wrongs = [question.answer("slip"), question.answer("long"), right[:-1]]
@@ -176,9 +176,12 @@ def anchor_lines() -> Iterator[str]:
         yield json.dumps({"id": f"anchor-{index:02d}", "prompt": question.text, "chosen": right, "rejected": wrong})
 
 
-def write_files(folder: Path) -> None:
-    """Write every question file, and the labelled pairs; the same bytes each time."""
+def write_files(folder: Path, world: int = 0) -> None:
+    """Write every question file, and the labelled pairs; the same bytes each time. World 0 is the committed one, the
+    others ask other questions."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in FILES:
-        (folder / f"{file.split}.jsonl").write_text("".join(f"{line}\n" for line in file.lines()), encoding="utf-8")
-    (folder / "anchors.jsonl").write_text("".join(f"{line}\n" for line in anchor_lines()), encoding="utf-8")
+        (folder / f"{file.split}.jsonl").write_text(
+            "".join(f"{line}\n" for line in file.lines(world)), encoding="utf-8"
+        )
+    (folder / "anchors.jsonl").write_text("".join(f"{line}\n" for line in anchor_lines(world)), encoding="utf-8")

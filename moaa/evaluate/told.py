@@ -1,17 +1,27 @@
 """What decided a promotion, in words: the one source for the log, the manifest, the status and the report. Pure."""
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from moaa.api.evaluation import FEW_QUESTIONS, MIN_QUESTIONS, Evaluation, GateRule
 from moaa.evaluate.drift import drift_text
 from moaa.evaluate.forgetting import loss_text
 from moaa.evaluate.gate import Compared, Decision, figure_of, is_strict
 
+ROUNDING = 1e-6
+"""Percentage points that means of equal scores may differ by, since sums of floats are rounded."""
+
 
 def points(value: float) -> str:
-    """A difference of scores in percentage points: 0.031 is "+3.1", −0.02 is "−2.0"."""
-    text = f"{100 * value:+.1f}"
-    return text.replace("-", "−") if float(text) else "±0.0"
+    """A difference of scores in percentage points: 0.031 is "+3.1", −0.02 is "−2.0", 0 is "0.0".
+
+    One that would round to zero keeps its first digit, 0.0004 is "+0.04": on which side of zero it lies may decide.
+    """
+    exact = 100 * value
+    if abs(exact) < ROUNDING:
+        return "0.0"
+    text = f"{exact:+.1f}"
+    return (text if float(text) else f"{Decimal(f'{exact:.1g}'):+f}").replace("-", "−")
 
 
 def decided(decision: Decision, evaluation: Evaluation, names: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ takes an iteration that was closed under other words for its own.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,7 @@ from moaa.api import MoAA
 from moaa.api.reading.load import load, load_document
 from moaa.api.reading.yaml_text import path_text
 from moaa.errors import Problem, ResourceError, UsageError
-from moaa.experiment.file import Experiment, read_experiment
+from moaa.experiment.file import Experiment, Patch, read_experiment
 from moaa.experiment.patch import merged, steps_of, with_field
 from moaa.plan.canonical import digest_of
 from moaa.plan.history.repeats import differences
@@ -113,25 +113,48 @@ def expand(path: Path) -> Expanded:
     """Read an experiment and check every run of it.
 
     Raises:
-        ResourceError: the file, the base or an arm is wrong; every mistake of all arms is named by arm and field.
+        ResourceError: the file, the base or an arm is wrong; every mistake is named at once, those of arms by arm and
+            field. Arms cannot be checked while the base is wrong.
     """
-    experiment = read_experiment(path)
-    base = load(path.parent / experiment.base)
-    if problems := list(_misplaced(experiment)):
-        raise ResourceError(str(path), problems)
+    experiment, problems = read_experiment(path)
+    misplaced = list(_misplaced(experiment))
+    problems += misplaced
+    base = _base(path, experiment.base, problems)
     runs: list[Run] = []
-    for cell in _cells(experiment, base, problems):
+    for cell in _cells(_placed(experiment), base, problems):
         try:
             checked = load_document(cell.document, name=cell.label, folder=path.resolve().parent)
         except ResourceError as error:
             problems += [Problem(f"arm {cell.label}: {p.path}", p.found, p.remedy) for p in error.problems]
             continue
-        seeds = experiment.seeds or [checked.spec.seed]
+        seeds = list(dict.fromkeys(experiment.seeds or [checked.spec.seed]))
         runs += [Run(cell.label, seed, named(checked, cell.arm, seed)) for seed in seeds]
-    problems += _doubles(runs)
+    problems += [] if misplaced else _doubles(runs)
     if problems:
         raise ResourceError(str(path), problems)
     return Expanded(experiment.metadata.name, tuple(runs))
+
+
+def _base(path: Path, name: str, problems: Sequence[Problem]) -> MoAA:
+    """Raises ResourceError: it holds mistakes; they are told with the `problems` of the experiment's file, if any."""
+    try:
+        return load(path.parent / name)
+    except ResourceError as error:
+        if not problems:
+            raise
+        told = [Problem(f"base {name}: {p.path}", p.found, p.remedy) for p in error.problems]
+        raise ResourceError(str(path), [*problems, *told]) from error
+
+
+def _placed(experiment: Experiment) -> Experiment:
+    """Without the fields that `_misplaced` names."""
+    patches = {arm: _allowed(patch) for arm, patch in experiment.arms.items()}
+    grid = {field: values for field, values in experiment.grid.items() if _refusal(field) is None}
+    return experiment.with_(common=_allowed(experiment.common), arms=patches, grid=grid)
+
+
+def _allowed(patch: Patch) -> Patch:
+    return Patch(spec={name: value for name, value in patch.spec.items() if name not in OWNED})
 
 
 def _misplaced(experiment: Experiment) -> Iterator[Problem]:
@@ -141,17 +164,19 @@ def _misplaced(experiment: Experiment) -> Iterator[Problem]:
         for name in [name for name in OWNED if name in patch.spec]:
             yield Problem(f"{place}.spec.{name}", "", f"is not an arm's to change: {OWNED[name]}")
     for field in experiment.grid:
-        try:
-            steps = steps_of(field)
-        except ValueError as error:
-            yield Problem(f"grid.{field}", "", str(error))
-            continue
-        if steps[0] != "spec" or len(steps) < 2:
-            yield Problem(
-                f"grid.{field}", "", "is not a field of spec; write its whole path, as spec.training.dpo.beta"
-            )
-        elif steps[1] in OWNED:
-            yield Problem(f"grid.{field}", "", f"is not the grid's to change: {OWNED[str(steps[1])]}")
+        if (why := _refusal(field)) is not None:
+            yield Problem(f"grid.{field}", "", why)
+
+
+def _refusal(field: str) -> str | None:
+    """Why the grid may not change this field; None: it may."""
+    try:
+        steps = steps_of(field)
+    except ValueError as error:
+        return str(error)
+    if steps[0] != "spec" or len(steps) < 2:
+        return "is not a field of spec; write its whole path, as spec.training.dpo.beta"
+    return f"is not the grid's to change: {OWNED[str(steps[1])]}" if steps[1] in OWNED else None
 
 
 def _cells(experiment: Experiment, base: MoAA, problems: list[Problem]) -> Iterator[_Cell]:

@@ -13,7 +13,7 @@
 The first arm is the one that the others are compared with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
@@ -66,16 +66,38 @@ class Experiment(Spec):
     """Each arm runs once with each; absent: once, with the base's seed."""
 
 
-def read_experiment(path: FilePath) -> Experiment:
-    """Raises ResourceError: the file cannot be read, or holds mistakes; all of them are named."""
+def read_experiment(path: FilePath) -> tuple[Experiment, list[Problem]]:
+    """The experiment, and every mistake of the file itself; with mistakes, it lacks the fields and arms that hold them.
+
+    Raises:
+        ResourceError: the file cannot be read, or nothing is left of it that could be read on.
+    """
     document = read_mapping(path, "Experiment")
-    experiment = parsed(path, document, Experiment, {("metadata",): ExperimentMetadata, ("common",): Patch})
+    try:
+        experiment = parsed(path, document, Experiment, {("metadata",): ExperimentMetadata, ("common",): Patch})
+    except ResourceError as error:
+        cause = error.__cause__
+        assert isinstance(cause, ValidationError), "what is wrong in a field was found by its class"
+        rest = _without(document.value, [details["loc"] for details in cause.errors(include_url=False)])
+        try:
+            return Experiment.model_validate(rest, strict=True, by_alias=True, by_name=False), list(error.problems)
+        except ValidationError:
+            raise error from None
     seeds = experiment.seeds or []
-    if len(set(seeds)) != len(seeds):
-        raise ResourceError(
-            str(path), [Problem("seeds", "", "hold one twice; write each once", document.line(("seeds",)))]
-        )
-    return experiment
+    doubled = Problem("seeds", "", "hold one twice; write each once", document.line(("seeds",)))
+    return experiment, [] if len(set(seeds)) == len(seeds) else [doubled]
+
+
+def _without(value: object, places: Iterable[tuple[int | str, ...]]) -> dict[str, object]:
+    """The mapping without the arms, the fields of the grid and the other fields in which these places lie."""
+    rest: dict[str, object] = dict(value) if isinstance(value, dict) else {}
+    for first, *further in places:
+        entries = rest.get(str(first))
+        if first in ("arms", "grid") and further and isinstance(entries, dict):
+            rest[str(first)] = {name: entry for name, entry in entries.items() if name != further[0]}
+        else:
+            rest.pop(str(first), None)
+    return {name: entry for name, entry in rest.items() if name != "arms" or entry}
 
 
 def read_mapping(path: FilePath, kind: str) -> Document:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from moaa.api import MoAA
-from moaa.evaluate.anchors import accuracy_by_subset, floors, judge_figures, reward_bench_sections
+from moaa.evaluate.anchors import accuracy_by_subset, floors, judge_figures, reward_bench_sections, shortfall
 from moaa.plan.graph import anchored_judges, benchmarks
 from moaa.plan.students import measure, resolved_judge
 from moaa.report.schema import AnchorSummary, JudgeSummary, OrderSummary, Role
@@ -40,6 +40,8 @@ def _anchored(stage: StageView, resource: MoAA, rows: Sequence[AnchorRow]) -> It
             declared=list(one.fields),
             members=list(one.members),
             floor=float(held[one.name][1]) or None if one.name in held else None,
+            shortfall=shortfall(figures, held[one.name][1]) if one.name in held else None,
+            is_whole=stage.manifest is not None,
             subsets=subsets,
             sections=reward_bench_sections(subsets),
             **vars(figures),

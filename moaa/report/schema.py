@@ -121,6 +121,17 @@ class ScoreSummary(Record):
     """What the field publishes of this benchmark; empty for benchmarks of our own."""
 
 
+class UnchangedSummary(Record):
+    """A student that answered every question of every benchmark to the letter as the one it was trained from."""
+
+    stage: str
+    student: str
+    """Label of it."""
+    before: str
+    """Label of the other."""
+    answers: int
+
+
 class GainSummary(Record):
     """A paired difference of two models on the same prompts."""
 
@@ -217,6 +228,10 @@ class AnchorSummary(Record):
     high: Figure | None
     floor: Figure | None = None
     """What `low` had to be above; null where nothing was asked."""
+    shortfall: str | None = None
+    """Why it does not pass its floor, which ended the run here; null where it passes."""
+    is_whole: bool = True
+    """False: the stage is not done, and the figures are of the pairs that it published."""
     consistency: Figure | None
     first: Figure | None
     length: Figure | None
@@ -385,6 +400,7 @@ class Summary(Record):
     stages: list[StageSummary]
     data: list[DataSummary]
     scores: list[ScoreSummary]
+    unchanged: list[UnchangedSummary] = []
     pairs: list[PairSummary]
     anchors: list[AnchorSummary] = []
     """Every judge that was measured, the declared ones first."""

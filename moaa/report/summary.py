@@ -21,10 +21,11 @@ from moaa.report.schema import (
     StageSummary,
     Summary,
     TrainingSummary,
+    UnchangedSummary,
 )
 from moaa.run.students import promoted, promotions, student_label, weights_of
 from moaa.run.tally import Tally
-from moaa.run.view import RunView, StageView
+from moaa.run.view import RunView, StageView, Unchanged
 from moaa.store.stages.manifest import TokenUsage
 
 NAMED = 8
@@ -53,6 +54,7 @@ def summarise(view: RunView) -> Summary:
         stages=[_stage(view, s) for s in view.stages],
         data=measure.data(view),
         scores=measure.scores(view),
+        unchanged=[_unchanged(same, spec.student) for same in view.unchanged],
         pairs=[_pairs(s, view.tallies[s.stage.id]) for s in view.stages if s.stage.id in view.tallies],
         anchors=anchored(view),
         judges=judges(view),
@@ -113,6 +115,11 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
         reused_from=manifest.run if manifest and manifest.run != view.run else None,
         problem=public_text(stage.problem) or None,
     )
+
+
+def _unchanged(same: Unchanged, start: str) -> UnchangedSummary:
+    student, before = (student_label(one, start) for one in (same.student, same.before))
+    return UnchangedSummary(stage=same.stage, student=student, before=before, answers=same.answers)
 
 
 def _pairs(stage: StageView, tally: Tally) -> PairSummary:

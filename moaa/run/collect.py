@@ -27,10 +27,11 @@ from moaa.run.records import Attempt, read_attempts, read_iterations
 from moaa.run.students import promoted, scores_of, start_scores
 from moaa.run.tally import Tally, tally_pairs, tally_rankings
 from moaa.run.trail import Compared, Trail
+from moaa.run.unchanged import unchanged
 from moaa.run.view import Contrast, CurveRow, RunView, StageStatus, StageView
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest
-from moaa.store.stages.shards import iter_table, read_manifest, read_table
+from moaa.store.stages.shards import iter_table, read_manifest, read_published, read_table
 
 CONVERSATIONS_SHOWN = 2
 """Of every generate stage, spread over the first shard that has rows."""
@@ -56,7 +57,8 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     starts, unread = await closed_on.start_scores(store, started_from, known)
     view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
     view, anchored = await _read(view, {Kind.ANCHORS}, lambda m: _anchored(store, m))
-    view = replace(view, anchors=anchored)
+    partly, unread = await _anchored_so_far(store, view)
+    view = replace(view, anchors=anchored | partly, unreadable=(*view.unreadable, *unread))
     view, trails = await _read(
         view, {Kind.JUDGE, Kind.EVALUATE}, lambda m: read_trail(store, m, seed=resource.spec.seed)
     )
@@ -74,6 +76,8 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         curves=curves,
         conversations=talks,
     )
+    same, unread = await unchanged(store, view, started_from)
+    view = replace(view, unchanged=same, unreadable=(*view.unreadable, *unread))
     try:
         return replace(view, contrasts=await _contrasts(store, view, started_from))
     except StoreError as error:
@@ -134,11 +138,11 @@ async def _stage(
         return StageView(stage, "waiting", wall_seconds=wall)
     attempts = await _attempts(store, path)
     if manifest is not None:
-        return StageView(stage, "done", manifest, max(attempts, manifest.attempt), wall_seconds=wall)
+        return StageView(stage, "done", manifest, path, max(attempts, manifest.attempt), wall_seconds=wall)
     present = [r for r in records if r.fingerprint.startswith(path.rpartition("/")[2])]
     status = _status(present, attempts=attempts, retries=retries)
     problem = present[-1].error if present else ""
-    return StageView(stage, status, attempts=attempts, wall_seconds=wall, problem=problem)
+    return StageView(stage, status, path=path, attempts=attempts, wall_seconds=wall, problem=problem)
 
 
 def _status(records: Sequence[Attempt], *, attempts: int, retries: int) -> StageStatus:
@@ -177,6 +181,23 @@ async def _scores(store: Store, manifest: StageManifest) -> tuple[ScoreRow, ...]
 
 async def _anchored(store: Store, manifest: StageManifest) -> tuple[AnchorRow, ...]:
     return tuple(cast(AnchorRow, row) for row in await read_table(store, manifest, "verdicts"))
+
+
+async def _anchored_so_far(store: Store, view: RunView) -> tuple[dict[str, tuple[AnchorRow, ...]], list[str]]:
+    """Verdicts that a stage published which is not done, and sentences on those that cannot be read."""
+    found: dict[str, tuple[AnchorRow, ...]] = {}
+    problems = []
+    for stage in view.stages:
+        if stage.stage.kind is not Kind.ANCHORS or stage.manifest is not None or stage.path is None:
+            continue
+        try:
+            rows = await read_published(store, stage.path, "verdicts")
+        except StoreError as error:
+            problems.append(f"Verdicts of {stage.stage.id} could not be read: {str(error).rstrip('.')}.")
+            continue
+        if rows:
+            found[stage.stage.id] = tuple(cast(AnchorRow, row) for row in rows)
+    return found, problems
 
 
 async def _curve(store: Store, manifest: StageManifest) -> tuple[CurveRow, ...]:

@@ -40,6 +40,8 @@ class StageView:
     stage: Stage
     status: StageStatus
     manifest: StageManifest | None = None
+    path: str | None = None
+    """Its folder in the store; None while its inputs are not known."""
     attempts: int = 0
     """Highest attempt any shard has seen; 0 before the first."""
     wall_seconds: float | None = None
@@ -61,6 +63,19 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Unchanged:
+    """A student that answered everything to the letter as the one before it."""
+
+    stage: str
+    """That measured it."""
+    student: str
+    """Both as `@<stage>`, `before` perhaps as the declared name."""
+    before: str
+    """The student that it was trained from; of averaged weights, the trained one."""
+    answers: int
+
+
+@dataclass(frozen=True)
 class RunView:
     resource: MoAA
     run: str
@@ -72,7 +87,8 @@ class RunView:
     starts: Mapping[int, tuple[ScoreRow, ...]] = field(default_factory=dict)
     """By closed iteration: the scores of iteration 0 that it was closed on; absent where its record does not say."""
     anchors: Mapping[str, tuple[AnchorRow, ...]] = field(default_factory=dict)
-    """By stage anchors: what judges made of pairs with a known answer."""
+    """By stage anchors: what judges made of pairs with a known answer; of a stage that is not done, as far as it came:
+    a judge below its floor ends it after the last pair."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """By judge stage."""
     pairs: Mapping[str, Mapping[str, PairRow]] = field(default_factory=dict)
@@ -87,6 +103,8 @@ class RunView:
     """A few, by generate stage."""
     contrasts: tuple[Contrast, ...] = ()
     """Where start and promoted student differ most on the first benchmark of the headline."""
+    unchanged: tuple[Unchanged, ...] = ()
+    """Students whose training changed no answer."""
     unreadable: tuple[str, ...] = ()
     """Sentences that say which finished part could not be read, and why."""
 

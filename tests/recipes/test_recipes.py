@@ -41,6 +41,19 @@ RECIPES = (
         ("moaa/api/mixture.py", "moaa/judge/methods.py"),
     ),
     Recipe(
+        "answer_method",
+        "An answer method",
+        6,
+        ("tests/unit/client/test_calls_vote.py", "tests/unit/test_registered.py"),
+        (
+            "moaa/api/mixture.py",
+            "moaa/mixture/methods.py",
+            "moaa/report/provenance.py",
+            "moaa/run/students.py",
+            "jobs/moaa_jobs/stages/readers.py",
+        ),
+    ),
+    Recipe(
         "benchmark",
         "A benchmark",
         6,

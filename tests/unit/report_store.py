@@ -50,7 +50,7 @@ async def fill(folder: Path, view: RunView, *, until: str | None = None) -> Fill
         assert stage_view.manifest is not None
         await claim(store, identity.path, "00000")
         written = {
-            name: [await _put(store, f"{identity.path}/out/1/{i:05d}-{name}.parquet", p, schema) for i, p in parts]
+            name: [await put(store, f"{identity.path}/out/1/{i:05d}-{name}.parquet", p, schema) for i, p in parts]
             for name, (parts, schema) in _tables_of(stage, view).items()
         }
         outputs = {name: Output(digest=digest(f"{name} of {stage.id}")) for name in _outputs_of(stage, view.resource)}
@@ -66,7 +66,7 @@ async def fill(folder: Path, view: RunView, *, until: str | None = None) -> Fill
     return Filled(folder, store, results)
 
 
-async def _put(store: DirectoryStore, key: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> ObjectRef:
+async def put(store: DirectoryStore, key: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> ObjectRef:
     body = encode(TableRows(rows, schema)).body
     await store.put(key, body)
     return ObjectRef(key=key, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())

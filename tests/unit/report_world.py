@@ -191,7 +191,7 @@ def _stage(world: MoAA, stage: Stage, number: int) -> StageView:
         seconds=seconds * chance.uniform(0.8, 1.2),
         versions={"moaa": "0.1.0", "vllm": "0.32.0"} if stage.serves else {"moaa": "0.1.0", "trl": "1.16.0"},
     )
-    return StageView(stage, "done", manifest, manifest.attempt, manifest.seconds * 1.12)
+    return StageView(stage, "done", manifest, attempts=manifest.attempt, wall_seconds=manifest.seconds * 1.12)
 
 
 _TROUBLE: Any = {

@@ -20,7 +20,7 @@ from moaa.api.reading.load import load
 from moaa.conversation import Message
 from moaa.experiment.expand import expand
 from moaa.judge.reading import parse_verdict
-from moaa.rows import ConversationRow, ProposalRecord
+from moaa.rows import ConversationRow, ProposalRecord, SampleRow
 
 PROMPTS = effective(load(HERE / "moaa.yaml").spec.prompts)
 SMALL = WORLDS["small"]
@@ -214,13 +214,33 @@ def test_controls_take_the_best_member_and_a_random_one(tmp_path: Path) -> None:
     assert (tmp_path / "random-member.jsonl").read_text() == drawn
 
 
+def test_the_rules_that_are_kept_half_the_time_are_asked_about_in_every_form(tmp_path: Path) -> None:
+    asked = {rule: [q for q in files(SMALL, seed=1)["preference"] if q.rule.name == rule] for rule in SMALL.rules}
+    rows: list[SampleRow] = []
+    rules: dict[str, Rules] = {}
+    for rule, found in asked.items():  # title never, upper always, end nearly, json half the time
+        for number, question in enumerate(found):
+            name, right = f"{rule}-{number}", question.rule.keep(["It is. It", "Is.", "So."], "Tea", question.kwargs)
+            kept = {"title": 0, "upper": 4, "end": 3, "json": 2, "quotation": 4, "lower": 4}[rule]
+            rows.append(SampleRow(id=name, messages=[], samples=[right] * kept + ["No. no"] * (4 - kept)))
+            rules[name] = ([question.rule.instruction_id], [question.kwargs])
+    assert controls.half_kept(rows, rules) == ["json", "end"]
+    told = controls.write_half_kept(rows, rules, tmp_path, SMALL, seed=1)
+    assert told == "the student keeps json and end most nearly half the time: 48 prompts (half-kept)"
+    written = [json.loads(line) for line in (tmp_path / "half-kept.jsonl").read_text().splitlines()]
+    assert len({row["prompt"] for row in written}) == len(written) == 48
+    assert {row["instruction_id_list"][0] for row in written} == {BY_NAME[n].instruction_id for n in ("json", "end")}
+    sft = {question.topic for question in files(SMALL, seed=1)["sft"]}
+    assert not [row for row in written if any(f"about {topic}." in row["prompt"] for topic in sft)]
+
+
 def test_claims_name_scores_that_the_arms_have() -> None:
     claims = yaml.safe_load(CLAIMS.read_text())["claims"]
     sides = [side for claim in claims for side in (claim["first"], claim["second"])]
     named = {name for side in sides for name in ([side] if isinstance(side, str) else side["best"])}
     added = {shown for names in NAMES.values() for shown in names.values()}
     assert named == {"base", *CAST, "aggregator", "mixture", "sft", "dpo"} | added
-    assert len(claims) == 9  # claims.yaml divides the error by this
+    assert len(claims) == 11  # claims.yaml divides the error by this
 
 
 def test_a_claim_holds_only_where_all_its_scores_were_measured() -> None:

@@ -3,14 +3,18 @@
 import itertools
 import json
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks import tiny_worlds
+from benchmarks.tiny_claims import main_resource
+from examples.tiny.claims import judge
 from examples.tiny.lessons import AGGREGATOR, CAST, PROPOSERS, best_criterion, draw_lesson, evaluate
 from examples.tiny.prompts import CRITERIA, PROMPTS
-from examples.tiny.world import FILES, OPERATIONS, Question, QuestionFile, distinct_questions, draw_operand, split_of
+from examples.tiny.world import FILES, OPERATIONS, Question, QuestionFile, draw_operand, split_of, write_files
 
 TINY = Path(__file__).parents[2] / "examples" / "tiny"
 
@@ -46,8 +50,8 @@ def test_long_wrong_answers_are_longer_than_right_ones() -> None:
         assert len(question.answer("long")) > len(question.gold_answer)
 
 
-def operands(file: QuestionFile) -> set[str]:
-    return {question.operand for question in distinct_questions(file.split, file.count, seed=0)}
+def operands(file: QuestionFile, world: int = 0) -> set[str]:
+    return {json.loads(line)["messages"][0]["content"].split()[1] for line in file.lines(world)}
 
 
 def test_no_operand_is_in_two_files_or_taught_to_a_model() -> None:
@@ -119,3 +123,68 @@ def test_an_aggregator_lesson_asks_for_a_right_proposal_when_there_is_one() -> N
         gold_answer = Question(operation, operand).gold_answer
         if f". {gold_answer}\n" in lesson.prompt:
             assert lesson.reply == gold_answer
+
+
+# Other worlds.
+
+
+def test_another_world_asks_other_questions_of_the_same_splits_and_judges_on_unasked_ones(tmp_path: Path) -> None:
+    for file in FILES:
+        one, other = operands(file, 1), operands(file, 2)
+        assert {split_of(operand) for operand in one | other} == {file.split}
+        assert len(one & other) < len(one) / 2
+    write_files(tmp_path, 1)
+    prompts, pairs = ((tmp_path / f"{name}.jsonl").read_text().splitlines() for name in ("preference", "anchors"))
+    asked = {json.loads(line)["messages"][0]["content"] for line in prompts}
+    assert not asked & {json.loads(line)["prompt"] for line in pairs}
+
+
+def test_a_world_has_its_models_questions_and_seed_in_the_resource(tmp_path: Path) -> None:
+    spec = main_resource(3, tmp_path / "run", {}, tmp_path)["spec"]
+    paths = [model["source"] for model in spec["models"]]
+    paths += [s["source"] for group in ("sft", "preference") for s in spec["data"][group]]
+    paths += [b["source"] for group in ("selection", "report") for b in spec["evaluation"][group]]
+    assert spec["seed"] == 3
+    assert [path for path in paths if not path.startswith(f"file://{tmp_path}/")] == []
+
+
+def test_a_model_is_taught_once_and_appears_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = []
+
+    def teach(command: list[str], **_: object) -> None:
+        name, out = (command[command.index(option) + 1] for option in ("--model", "--out"))
+        taught.append(name)
+        (Path(out) / name).mkdir(parents=True)
+        if name == "student" and taught.count(name) == 1:
+            raise subprocess.CalledProcessError(9, command)
+
+    monkeypatch.setattr(subprocess, "run", teach)
+    with pytest.raises(subprocess.CalledProcessError):
+        tiny_worlds.prepare(tmp_path, 1)
+    assert not (tmp_path / "models" / "student").exists()
+    tiny_worlds.prepare(tmp_path, 1)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted(CAST)
+    assert [name for name in CAST if taught.count(name) != (2 if name == "student" else 1)] == []
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_claims_are_corrected_for_their_number_and_told_by_world() -> None:
+    questions = [str(n) for n in range(40)]
+    runs = [
+        {"sft-1": {q: float(int(q) < right) for q in questions}, "dpo-1": dict.fromkeys(questions, 1.0)}
+        for right in (20, 24, 28)
+    ]
+    one, many = (
+        next(v for v in judge(tiny_worlds.CLAIMS, runs, is_corrected=corrected) if v.id == "dpo-beats-sft")
+        for corrected in (False, True)
+    )
+    assert one.difference is not None
+    assert many.difference is not None
+    assert one.difference.mean == many.difference.mean == pytest.approx(0.4)
+    assert many.difference.low < one.difference.low  # type: ignore[operator]  # both have ends
+    alone = [next(v for v in judge(tiny_worlds.CLAIMS, [run]) if v.id == "dpo-beats-sft") for run in runs]
+    lines = tiny_worlds.told(many, alone)
+    assert lines[0] == str(many)
+    assert lines[1].strip() == "by world: +0.500, +0.400, +0.300; holds alone in 3 of 3"
+    unmeasured = judge(tiny_worlds.CLAIMS, [{}])[0]
+    assert tiny_worlds.told(unmeasured, [unmeasured])[1].strip() == "by world: none; holds alone in 0 of 1"

@@ -229,6 +229,23 @@ async def read_table(store: Store, manifest: StageManifest, table: str) -> list[
     return [row async for rows in iter_table(store, manifest, table) for row in rows]
 
 
+async def read_published(store: Store, stage_path: str, table: str) -> list[Row]:
+    """Rows of a table from those shards of a stage that are finished, in order; whether all are is not known.
+
+    Raises:
+        StoreError: a shard has no such table, or an object is missing or damaged; names it.
+    """
+    prefix = f"{stage_path}/shards/"
+    names = sorted([found.key.removeprefix(prefix).removesuffix(".json") async for found in store.list(prefix)])
+    rows: list[Row] = []
+    for shard in (await read_shards(store, stage_path, names)).values():
+        if table not in shard.tables:
+            raise StoreError(f"{_shard_key(stage_path, shard.shard)}: it has no table {table!r}")
+        ref = shard.tables[table]
+        rows += await asyncio.to_thread(decode, await read_object(store, ref), source=ref.key)
+    return rows
+
+
 async def read_object(store: Store, ref: ObjectRef) -> bytes:
     """The object's bytes. Raises StoreError: it is missing, or not what the manifest names."""
     try:

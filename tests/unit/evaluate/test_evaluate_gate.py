@@ -231,7 +231,7 @@ def test_scores_that_no_judge_gave_are_never_called_raw() -> None:
             {"sft": scores(0.25, 0.25, 0.25, 0.25), "dpo": OLD},
             evaluation(GateRule.LOWER_BOUND),
             "The previous student stays: no candidate's lower 97.5 % bound of the gain is above the 0.0 points that "
-            "the gate asks for (SFT: −25.0 points; DPO: ±0.0 points).",
+            "the gate asks for (SFT: −25.0 points; DPO: 0.0 points).",
             id="nobody",
         ),
         pytest.param(

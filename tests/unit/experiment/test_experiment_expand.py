@@ -172,6 +172,36 @@ def test_every_wrong_arm_is_named_with_its_field_at_once(tmp_path: Path) -> None
     assert "3 problems" in said
 
 
+def test_mistakes_of_the_file_and_of_arms_are_told_together(tmp_path: Path) -> None:
+    arms = {
+        "good": {},
+        "moved": {"spec": {"storage": {"uri": "file:///b"}, "mixtur": {}}},
+        "named": {"metadata": {"name": "y"}},
+        "float": {"spec": {"training": {"dpo": {"beta": 0.1}}}},
+    }
+    grid = {"spec.seed": [1], "training.dpo.beta": ["1"], "spec.training.dpo.epochs": ["1", "2"]}
+    said = refused(tmp_path, arms=arms, grid=grid, armz={}, seeds=[1, -1])
+    assert "armz: is not a field here" in said
+    assert "seeds[1]: -1" in said
+    assert "arms.named.metadata: is not a field here" in said
+    assert "arms.moved.spec.storage: is not an arm's to change" in said
+    assert "grid.spec.seed: is not the grid's to change" in said
+    assert "grid.training.dpo.beta: is not a field of spec" in said
+    for epochs in ("1", "2"):
+        assert f"arm moved, epochs {epochs}: spec.mixtur: is not a field here" in said
+        assert f"arm float, epochs {epochs}: spec.training.dpo.beta: 0.1 must be a number in quotes" in said
+    assert "10 problems" in said
+    assert "asks for the same" not in said
+
+
+def test_mistakes_of_the_base_are_told_with_those_of_the_file(tmp_path: Path) -> None:
+    said = refused(tmp_path, base=tree(spec__student="nobody"), arms={"moved": {"spec": {"seed": 3}}}, seeds=[1, 1])
+    assert said.startswith(f"{tmp_path}/trial.json: 3 problems")
+    assert "seeds: hold one twice" in said
+    assert "arms.moved.spec.seed: is not an arm's to change" in said
+    assert "base base.json: spec.student: " in said
+
+
 def test_an_arm_that_changes_nothing_is_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, arms={"one": {}, "two": {"spec": {"iterations": 1}}})
     assert "arm two: asks for the same as arm one (seed 0); remove one" in said

@@ -96,6 +96,7 @@ async def test_a_judge_below_its_floor_ends_the_run_before_dpo_and_a_lower_floor
         with pytest.raises(Permanent) as refused:
             await chain(owner, tmp_path, endpoint, STAGES)
         asked = len(endpoint.requests)
+        view = await collect(owner, DirectoryStore(tmp_path / "store"), run_id(owner))
         lower = resource(tmp_path, endpoint.url, prompts=PROMPTS, anchors=pairs(tmp_path, floor="0"), judge=always)
         made = await chain(lower, tmp_path, endpoint, STAGES)
         assert len(endpoint.requests) == asked
@@ -106,6 +107,23 @@ async def test_a_judge_below_its_floor_ends_the_run_before_dpo_and_a_lower_floor
         "there are few, or lower the floor to go on with it"
     )
     assert {row["judge"] for row in made["i0-anchors"]["verdicts"]} == {"training judge", "judge of arena"}
+    stage = view.of("i0-anchors")
+    assert stage is not None
+    assert stage.status == "started", "there is no manifest"
+    summary = summarise(view)
+    assert [(j.judge, j.accuracy, j.questions, j.shortfall, j.is_whole) for j in summary.anchors] == [
+        (
+            "training judge",
+            0.5,
+            20,
+            "is right on 50.0 % of 20 questions (95 % interval 29.9 to 70.1), which is not shown to be above 0.5",
+            False,
+        ),
+        ("judge of arena", 1.0, 20, None, False),
+    ]
+    page = render(view, summary)
+    assert "<b>not passed: it is right on 50.0 % of 20 questions" in page
+    assert "The stage is not done" in page
 
 
 async def test_an_evaluation_judge_stops_the_run_only_below_a_floor_of_its_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import html
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from moaa.cli.outcome import outcome_text
+from moaa.data.schemas import ANSWERS
 from moaa.errors import StoreError
 from moaa.local.executor import Finished, Settings
 from moaa.plan.fingerprint import identify
@@ -23,10 +25,12 @@ from moaa.report.summary import summarise
 from moaa.report.write import write_report
 from moaa.rows import ScoreRow
 from moaa.run.collect import collect
-from moaa.run.view import RunView
+from moaa.run.view import RunView, Unchanged
 from moaa.store.fencing import claim
 from moaa.store.objects.directory import DirectoryStore
-from tests.unit.report_store import Filled, copied, fill
+from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.shards import read_manifest, read_table
+from tests.unit.report_store import Filled, copied, fill, put
 from tests.unit.report_world import RESOURCE, RUN, finished_run, resource
 
 WORLD = finished_run()
@@ -91,6 +95,44 @@ async def test_a_stage_without_judgements_is_named_and_the_rest_is_told(tmp_path
     assert [j.role for j in summary.judges if j.stage == "i1-judge"] == ["method"], "from the rankings"
     assert summary.pairs
     assert any(m.startswith("i1-judge is done, but could not be read") for m in summary.missing)
+
+
+async def test_a_student_that_answers_as_the_one_before_is_named(tmp_path: Path, whole: Filled) -> None:
+    """Here DPO of iteration 1 has the answers of SFT, and SFT those of the start but for one word."""
+    filled = copied(whole, tmp_path, until="i1-evaluate-dpo")
+    base = await _answers(filled, "i0-evaluate", "base")
+    one_off = [{**row, "text": row["text"] + ("!" if row["id"] == "q0007" else "")} for row in base]
+    await _replace_answers(filled, "i1-evaluate-sft", [{**row, "model": "sft"} for row in one_off])
+    await _replace_answers(filled, "i1-evaluate-dpo", [{**row, "model": "dpo"} for row in one_off])
+    view = await collect(WORLD.resource, filled.store, RUN)
+    assert view.unreadable == ()
+    assert view.unchanged == (Unchanged("i1-evaluate-dpo", "@i1-dpo", "@i1-sft", len(base)),)
+    await _replace_answers(filled, "i1-evaluate-sft", [{**row, "model": "sft"} for row in base])
+    view = await collect(WORLD.resource, filled.store, RUN)
+    assert view.unchanged == (Unchanged("i1-evaluate-sft", "@i1-sft", "llama", len(base)),)
+    assert "The iteration 1 SFT student answers to the letter as the start (llama) one does" in render(
+        view, summarise(view)
+    )
+
+
+async def _manifest(filled: Filled, stage: str) -> StageManifest:
+    found = await read_manifest(filled.store, filled.results[stage].path)
+    assert found is not None
+    return found
+
+
+async def _answers(filled: Filled, stage: str, model: str) -> list[dict[str, Any]]:
+    rows = await read_table(filled.store, await _manifest(filled, stage), "answers")
+    return [dict(row) for row in rows if row["model"] == model]
+
+
+async def _replace_answers(filled: Filled, stage: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """In a store of one's own, which holds no two manifests of one stage."""
+    path = filled.results[stage].path
+    ref = await put(filled.store, f"{path}/out/2/answers.parquet", rows, ANSWERS)
+    manifest = await _manifest(filled, stage)
+    changed = manifest.with_(tables={**manifest.tables, "answers": [ref]})
+    await filled.store.put(f"{path}/manifest.json", changed.model_dump_json(by_alias=True).encode())
 
 
 def test_contrasts_are_the_largest_changes(found: RunView) -> None:

@@ -1,6 +1,7 @@
 """summary.json: figures that follow from the rows, a stable form, and honest gaps."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -364,6 +365,17 @@ def test_a_training_that_asked_for_packing_and_went_without_is_noted(asked: bool
     notes, html = summary.notes, render(view, summary)
     assert len([note for note in notes if note.startswith("i1-sft asked for packing but trained without it")]) == count
     assert all(note in html for note in notes)
+
+
+def test_rows_that_a_benchmark_leaves_out_have_a_column_where_there_are_any() -> None:
+    assert "Not asked" not in render(FINISHED, SUMMARY)
+    done = stage(FINISHED, "i0-stage-data")
+    assert done.manifest is not None
+    metrics = {**done.manifest.metrics, "eval-math.read": 111, "eval-math.unasked": 7}
+    view = with_stage(FINISHED, replace(done, manifest=done.manifest.model_copy(update={"metrics": metrics})))
+    row = re.search("<tr><th[^>]*>eval-math</th>(.*?)</tr>", render(view, summarise(view)))
+    assert row is not None
+    assert re.findall(">([0-9]+)<", row[1]) == ["111", "1", "7", "1", "1", "1", "100"]
 
 
 def test_a_run_that_has_not_begun() -> None:

@@ -30,7 +30,17 @@ def headline(*gains: GainSummary, **changes: object) -> Headline:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.031, "+3.1"), (-0.02, "−2.0"), (0.0, "±0.0"), (0.0004, "±0.0"), (-0.0004, "±0.0"), (1.0, "+100.0")],
+    [
+        (0.031, "+3.1"),
+        (-0.02, "−2.0"),
+        (0.0, "0.0"),
+        (-0.0, "0.0"),
+        (1e-17, "0.0"),
+        (0.0004, "+0.04"),
+        (-0.00004321, "−0.004"),
+        (0.0005, "+0.1"),
+        (1.0, "+100.0"),
+    ],
 )
 def test_points(value: float, text: str) -> None:
     assert points(value) == text
