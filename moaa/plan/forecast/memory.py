@@ -42,7 +42,7 @@ class Memory:
     activations: int
     """Kept from the forward to the backward pass."""
     working: int
-    """The most of three that come one after the other: one layer's backward pass, the head's, the optimiser's update."""
+    """The most of three, one after the other: a layer's backward pass, the head's, the update."""
     buffers: int
     """Gathered parameters (ZeRO-3) and buckets of gradients on their way."""
 

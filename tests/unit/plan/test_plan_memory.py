@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from moaa.api.training import Dpo, Precision, Sft, Training, TrainingResources
-from moaa.errors import DataError
+from moaa.cli.plan import student_config
+from moaa.errors import DataError, UsageError
 from moaa.plan.forecast.fits import hopeless, memory_view, told
 from moaa.plan.forecast.memory import GIB, head_bytes, training_memory, usable
 from moaa.plan.forecast.shape import ModelShape, read_shape
@@ -138,3 +139,24 @@ def test_the_plan_shows_parts_or_says_why_not() -> None:
     shown = plan_text(memory_view(resource(), CONFIG), width=200).splitlines()
     assert shown[0].startswith("GiB of a training worker, base")
     assert [line.split()[0] for line in shown if line.startswith("  ") and line.strip()] == ["stage", "sft", "dpo"]
+
+
+def test_the_configuration_is_the_given_file_or_the_folder_s(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    given = tmp_path / "other.json"
+    given.write_text('{"model_type": "qwen3"}')
+    local = resource(spec__models__3__source=f"file://{tmp_path}")
+    assert student_config(local, None) == {"model_type": "llama"}
+    assert student_config(local, str(given)) == {"model_type": "qwen3"}
+    assert student_config(resource(), None) is None
+    (tmp_path / "config.json").unlink()
+    assert student_config(local, None) is None
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "cannot be read as JSON"), ("[]", "must hold a JSON object")])
+def test_a_configuration_that_cannot_be_read_is_the_user_s_to_mend(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        student_config(resource(), str(tmp_path / "c.json"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        student_config(resource(), str(tmp_path / "gone.json"))
