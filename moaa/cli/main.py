@@ -21,6 +21,7 @@ from moaa.cli.common import (
     missing_extra,
 )
 from moaa.cli.experiment import experiment
+from moaa.cli.export import export
 from moaa.cli.plan import plan
 from moaa.cli.render import render
 from moaa.cli.report import report
@@ -36,6 +37,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "search": search,
     "render": render,
     "report": report,
+    "export": export,
     "crd": crd,
     "version": version,
 }
@@ -101,6 +103,14 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: ./NAME-report)")
     add_uid(report)
+    take = add("export", "take a run's student and its training data as folders that other programs read")
+    take.add_argument(
+        "--model", type=Path, metavar="DIR", help="the promoted student, as transformers and vLLM take it"
+    )
+    take.add_argument("--stage", metavar="STAGE", help="that of this stage instead, for example i1-sft")
+    take.add_argument("--sft", type=Path, metavar="DIR", help="the conversations it was taught, as a dataset")
+    take.add_argument("--pairs", type=Path, metavar="DIR", help="the preference pairs, as a dataset")
+    add_uid(take)
     add("crd", "print the CustomResourceDefinition to install on a cluster", file=False)
     add("version", "print the version", file=False)
     return top

@@ -27,8 +27,10 @@ async def outcome_text(resource: MoAA, store: Store, finished: Finished, setting
         first = f"nothing to do{until}: all {len(finished.results)} stages are done"
     kept = [*(f"edit: {line}" for line in finished.kept), *([f"edit: {ANEW}"] if finished.kept else [])]
     warned = [f"warning: {stage.id}: {warning}" for stage in summary.stages for warning in stage.warnings]
+    head = summary.headline
     decided = [f"{promotion.stage}: {promotion.reason}" for promotion in summary.promotions]
-    return Group(*map(Text, [first, *kept, *warned, *lost_rows(summary), *decided]), scores_text(summary))
+    taken = [f"weights: {store.uri}/{head.weights}; `moaa export FILE --model DIR` takes them"] if head.weights else []
+    return Group(*map(Text, [first, *kept, *warned, *lost_rows(summary), *decided]), scores_text(summary), *taken)
 
 
 def lost_rows(summary: Summary) -> list[str]:

@@ -146,6 +146,8 @@ class Headline(Record):
     verdict: str
     promoted: str
     """Label of the student the last closed iteration left."""
+    weights: str | None = None
+    """Its folder in the store, relative to the root; null while it is the declared student."""
     gains: list[GainSummary] = []
     """The promoted student against the start, every benchmark that has both."""
     against_mixture: list[GainSummary] = []

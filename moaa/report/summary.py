@@ -22,7 +22,7 @@ from moaa.report.schema import (
     Summary,
     TrainingSummary,
 )
-from moaa.run.students import promoted, promotions, student_label
+from moaa.run.students import promoted, promotions, student_label, weights_of
 from moaa.run.tally import Tally
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import TokenUsage
@@ -81,7 +81,7 @@ def _headline(view: RunView, *, done: int, closed: int) -> Headline:
         confidence=100 * float(spec.evaluation.confidence),
         against_mixture=measure.gains_over_mixture(view),
     )
-    return found.model_copy(update={"verdict": f"{found.verdict}{_doubt(view)}"})
+    return found.model_copy(update={"verdict": f"{found.verdict}{_doubt(view)}", "weights": weights_of(view, now)})
 
 
 def _doubt(view: RunView) -> str:

@@ -47,6 +47,13 @@ def digest(view: RunView, student: str) -> str | None:
     return None
 
 
+def weights_of(view: RunView, student: str) -> str | None:
+    """Folder of a trained student's weights in the store; None for declared ones, and until it is there."""
+    made = view.of(student[1:]) if student.startswith("@") else None
+    output = made.manifest.outputs.get("model") if made and made.manifest else None
+    return output.uri if output else None
+
+
 def origin(view: RunView, student: str) -> str | None:
     """A student named by a promotion as the stage that trained it; others are returned as they are."""
     while student.startswith("@") and student.endswith(PROMOTE_SUFFIX):

@@ -9,6 +9,7 @@ Terraform makes have to allow each of them.
 
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +25,10 @@ import yaml
 
 pytest.importorskip("vllm")
 pytest.importorskip("ray")
+
+from datasets import load_dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from benchmarks.soak.processes import Kind, Process, alive, below, marked
 from benchmarks.tiny_claims import main_resource, manifests
@@ -213,6 +218,28 @@ def test_the_report_has_every_stage_done_and_scores(loop: Loop) -> None:
         ("dpo", PROMPTS),
     ]
     assert all(0 <= score["value"] <= 1 for score in summary["scores"])
+
+
+def test_others_take_what_is_exported(loop: Loop) -> None:
+    """transformers loads the student and writes an answer; TRL trains a step on each dataset as it is."""
+    taken = loop.cli.folder / "taken"
+    folders = {name: str(taken / name) for name in ("model", "sft", "pairs")}
+    options = [part for name, folder in folders.items() for part in (f"--{name}", folder)]
+    loop.cli("export", str(loop.file), *options, "--stage", "i1-dpo")
+    sft, pairs = (load_dataset(folders[name], split="train") for name in ("sft", "pairs"))
+    assert sft.column_names == ["id", "iteration", "messages"]
+    assert len(sft) > 0
+    assert len(pairs) > 0
+    tokenizer = AutoTokenizer.from_pretrained(folders["model"])
+    student = AutoModelForCausalLM.from_pretrained(folders["model"])
+    prompt = tokenizer.apply_chat_template(sft[0]["messages"][:-1], add_generation_prompt=True, tokenize=False)
+    ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    assert student.generate(ids, max_new_tokens=4).shape[1] > ids.shape[1]
+    common = {"max_steps": 1, "use_cpu": True, "bf16": False, "report_to": [], "save_strategy": "no"}
+    for trainer, settings, rows in ((SFTTrainer, SFTConfig, sft), (DPOTrainer, DPOConfig, pairs)):
+        arguments = settings(output_dir=str(taken / "out"), **common)
+        trained = trainer(model=student, processing_class=tokenizer, train_dataset=rows, args=arguments).train()
+        assert math.isfinite(trained.training_loss)
 
 
 def test_running_it_again_does_nothing_and_says_so(loop: Loop) -> None:

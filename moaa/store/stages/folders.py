@@ -72,21 +72,40 @@ async def fetch_folder(store: Store, manifest: StageManifest, name: str, target_
     Raises:
         StoreError: the manifest has no such folder, or an object is missing or differs.
     """
+    root, digest, refs = _named(manifest, name)
+    local = store.local_path(root)
+    if local is not None:
+        await _check_all(store, refs, root, local)
+        return local
+    if not await asyncio.to_thread(_is_complete, target_dir, digest, refs, root):
+        async with partial_folder(target_dir) as partial:
+            await _copy(store, refs, root, partial)
+            await asyncio.to_thread(_move_in, partial, target_dir, digest)
+    return target_dir
+
+
+async def copy_folder(store: Store, manifest: StageManifest, name: str, into: Path) -> None:
+    """A copy of the folder `name` of a manifest, every file checked, in the folder `into`, which is there.
+
+    Raises:
+        StoreError: the manifest has no such folder, or an object is missing or differs.
+    """
+    root, _, refs = _named(manifest, name)
+    await _copy(store, refs, root, into)
+
+
+def _named(manifest: StageManifest, name: str) -> tuple[str, str, Sequence[ObjectRef]]:
+    """Place, digest and files of a folder. Raises StoreError: the manifest has none of that name, or not its files."""
     output = manifest.outputs.get(name)
     refs = manifest.files.get(name)
     if output is None or output.uri is None or not refs:
         raise StoreError(
             f"{manifest.stage}: its manifest has no folder {name!r}, only {', '.join(manifest.files) or 'none'}"
         )
-    if folder_digest({_relative(ref, output.uri): ref.sha256 for ref in refs}) != output.digest:
+    root = output.uri
+    if folder_digest({_relative(ref, root): ref.sha256 for ref in refs}) != output.digest:
         raise StoreError(f"{manifest.stage}: the files of folder {name!r} do not give its digest; restore the manifest")
-    local = store.local_path(output.uri)
-    if local is not None:
-        await _check_all(store, refs, output.uri, local)
-        return local
-    if not await asyncio.to_thread(_is_complete, target_dir, output.digest, refs, output.uri):
-        await _download(store, output.digest, refs, output.uri, target_dir)
-    return target_dir
+    return root, output.digest, refs
 
 
 async def fetch_objects(store: Store, keys: Iterable[str], target: Path) -> None:
@@ -112,17 +131,14 @@ async def fetch_objects(store: Store, keys: Iterable[str], target: Path) -> None
         ) from error
 
 
-async def _download(store: Store, digest: str, refs: Sequence[ObjectRef], root: str, target: Path) -> None:
-    async with partial_folder(target) as partial:
+async def _copy(store: Store, refs: Sequence[ObjectRef], root: str, into: Path) -> None:
+    async def fetch(ref: ObjectRef) -> None:
+        path = into / _relative(ref, root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        await store.download(ref.key, path)
+        await _check_file(store, ref, path)
 
-        async def fetch(ref: ObjectRef) -> None:
-            path = partial / _relative(ref, root)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            await store.download(ref.key, path)
-            await _check_file(store, ref, path)
-
-        await map_bounded(refs, fetch, at_once=_FILES_AT_ONCE)
-        await asyncio.to_thread(_move_in, partial, target, digest)
+    await map_bounded(refs, fetch, at_once=_FILES_AT_ONCE)
 
 
 async def _check_all(store: Store, refs: Sequence[ObjectRef], root: str, folder: Path) -> None:
