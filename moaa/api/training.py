@@ -16,6 +16,8 @@ class TrainingResources(Spec):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 1
     """A Ray Train worker drives one GPU; 0 trains on the CPU."""
+    gpu_memory_gib: Annotated[Positive, Field(le=65536)] | None = None
+    """Memory of one of these GPUs, for instance "80". Training that cannot fit is refused before anything is asked."""
     cpus_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
     memory_gib: Annotated[Positive, Field(le=65536)] | None = None
     """Memory of one worker; None: decided by the executor."""

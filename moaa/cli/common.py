@@ -60,6 +60,14 @@ def add_rows(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_student_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--student-config",
+        metavar="FILE",
+        help="config.json of the student, to see what training takes of memory (default: that of a file:// source)",
+    )
+
+
 def add_machine(command: argparse.ArgumentParser) -> None:
     """What `moaa.local.options.RunOptions` reads."""
     command.add_argument(

@@ -16,6 +16,7 @@ from moaa.cli.common import (
     EXIT_INTERRUPTED,
     add_machine,
     add_rows,
+    add_student_config,
     add_uid,
     missing_extra,
 )
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     plan = add("plan", "show the stages of a run: which are done, what the rest will take, and what an edit repeats")
     add_rows(plan)
     add_uid(plan)
+    add_student_config(plan)
     run = add("run", "carry out a resource on this machine; started again, it goes on where it was")
     run.add_argument("--until", metavar="STAGE", help="stop after this stage, for example i1-sft")
     run.add_argument("--json", action="store_true", help="print events as JSON lines instead of a table")

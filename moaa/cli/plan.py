@@ -2,11 +2,17 @@
 
 import argparse
 import asyncio
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moaa.cli.common import EXIT_OK, columns, missing_extra, say, with_store
 from moaa.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from moaa.api import MoAA
 
 ROW_DIGITS = 12
 """Most digits of `--rows`. No table has more rows, and a longer number would break the arithmetic of the estimate."""
@@ -18,11 +24,13 @@ def plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from moaa.api.reading.load import load
+    from moaa.plan.forecast.fits import memory_view
     from moaa.plan.forecast.show import plan_view
     from moaa.plan.slices import tables
 
     resource = load(options.file)
     counts = row_counts(options.rows, [table for table, _ in tables(resource)])
+    config = student_config(resource, options.student_config)
     console = Console(width=columns())
     try:
         from moaa.cli.stored_plan import read_plan
@@ -35,6 +43,7 @@ def plan(options: argparse.Namespace) -> int:
         say(f"the store cannot be read, so this is the plan of a run that has not begun: {why}\n")
         view = plan_view(resource, {}, counts=counts)
     console.print(view)
+    console.print(memory_view(resource, config))
     return EXIT_OK
 
 
@@ -53,3 +62,25 @@ def row_counts(options: Sequence[str], known: Sequence[str]) -> dict[str, int]:
             raise UsageError(f"--rows {shown}: there is no such table; the tables are {', '.join(known)}")
         counts[table] = int(count)
     return counts
+
+
+def student_config(resource: "MoAA", given: str | None) -> Mapping[str, object] | None:
+    """The student's config.json: the file that is given, else that of its folder. None: it is not on this machine.
+
+    Raises:
+        UsageError: the file that is given, or the folder's, cannot be read as a JSON object.
+    """
+    from moaa.api.file_uri import SCHEME, file_path
+
+    source = resource.spec.model(resource.spec.student).source or ""
+    if given is not None:
+        file = Path(given)
+    elif not source.startswith(SCHEME) or not (file := file_path(source) / "config.json").exists():
+        return None
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: cannot be read as JSON ({error}); give the student's config.json") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{file}: must hold a JSON object; give the student's config.json")
+    return value

@@ -1,7 +1,9 @@
 """docs/capacity.md says what `moaa plan` says: every table in it against the command above it."""
 
+import json
 import re
 import shlex
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from moaa.api import MoAA
 from moaa.api.reading.load import load
 from moaa.plan.forecast.estimate import estimate, hours_by_model, loads
+from moaa.plan.forecast.fits import gib, told, trained
+from moaa.plan.forecast.memory import parts, training_memory
+from moaa.plan.forecast.shape import read_shape
 from moaa.plan.forecast.show import plan_text, plan_view
 from moaa.plan.graph import build
 
@@ -79,3 +84,21 @@ def test_what_a_second_replica_of_the_slowest_judge_saves(replicas: int, said: s
         text = f"{judge.gpus} GPUs for {judge.hours:.1f} hours: {text} GPU-h"
     assert said == text
     assert said in DOCUMENT.replace("\n  ", " ")
+
+
+MEMORY = {"Llama-3.1-8B": (4, 8), "Llama-3.1-70B": (8, 16, 32)}
+
+
+def test_the_memory_of_training() -> None:
+    training, expected = load(ROOT / "examples" / "paper-llama-8b.yaml").spec.training, []
+    for name, counts in MEMORY.items():
+        config = json.loads((ROOT / "tests" / "models" / f"{name.lower()}.json").read_text())
+        shape = read_shape(config, name)
+        for workers in counts:
+            resources = training.resources.with_(workers=workers, gpu_memory_gib=Decimal(80))
+            for stage, spec in trained(training):
+                needed = training_memory(shape, spec, workers=workers)
+                sizes = [gib(size) for size in (*parts(needed).values(), needed.total)]
+                verdict = "does not fit" if "does not fit" in told(shape, stage, spec, resources) else "fits"
+                expected.append([name, str(workers), stage, *sizes, verdict])
+    assert table_after("The paper's training stages by number of workers") == expected

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from moaa.api.file_uri import file_path
 from moaa.api.models import Model
-from moaa.api.training import Thinking
+from moaa.api.training import Training
 from moaa.conversation import Message
 from moaa.data.origin import Origin
 from moaa.data.origin.base import Listing, PinnedFile, StartReader
@@ -59,12 +59,11 @@ async def look(
     cache: Path,
     *,
     is_student: bool,
-    thinking: Thinking | None,
-    is_averaged: bool = False,
+    training: Training,
 ) -> str | None:
     """Look at a model with a source, as `listing` pins it; `cache` takes what must be downloaded. Returns what its
     configuration says it is (`model_type`), None where it has none. A student whose weights are averaged with what
-    becomes of it needs them as safetensors.
+    becomes of it needs them as safetensors, and one that `training` cannot hold in memory is refused.
 
     Raises:
         DataError: it cannot be trained as it is served, or not be served at all; the text says what to change.
@@ -79,8 +78,9 @@ async def look(
     if is_student:
         tensors = await _tensors(model, origin, listing, folder)
         contents = student.Contents(names, config, tensors)
-        student.check(contents, name, reads_pickles=not _is_hub(model) and not is_averaged)
-        chat = await asyncio.to_thread(open_chat, folder, model, thinking=thinking)
+        student.check(contents, name, reads_pickles=not _is_hub(model) and training.average is None)
+        student.check_memory(config, training, name)
+        chat = await asyncio.to_thread(open_chat, folder, model, thinking=training.thinking)
         if model.chat_template is None and "chat_template.json" in names:
             _check_processor(folder, source_of(chat.template.tokenizer, name), name)
         tried = await asyncio.to_thread(_try_rows, chat, name)

@@ -116,8 +116,7 @@ async def _pin_model(model: Model, origins: Origins, context: Context) -> tuple[
                 listing,
                 context.work_dir / "models" / model.name,
                 is_student=model.name == spec.student,
-                thinking=spec.training.thinking,
-                is_averaged=spec.training.average is not None,
+                training=spec.training,
             )
             revision = listing.revision
             digest = pinned_digest(source, listing)

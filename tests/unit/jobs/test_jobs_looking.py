@@ -3,13 +3,14 @@
 import json
 import logging
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moaa.api.models import Model
-from moaa.api.training import Thinking
+from moaa.api.training import Sft, Thinking, Training, TrainingResources
 from moaa.data.origin.local import LocalOrigin
 from moaa.errors import DataError
 from moaa.thoughts import PAIRS
@@ -25,29 +26,32 @@ WITHOUT = {
     "the last norm": "model.norm.weight",
 }
 
+NOTHING = Training()
+
 
 async def looked(
     folder: Path,
     *,
     is_student: bool = True,
     thinking: Thinking | None = None,
-    is_averaged: bool = False,
+    training: Training = NOTHING,
     **fields: Any,
 ) -> None:
     model = Model.model_validate({"name": "m", "source": f"file://{folder}", **fields})
     origin = LocalOrigin(f"file://{folder}", folder)
     listing = await origin.pin(list)
     cache = folder.parent / "cache"
-    await look(model, origin, listing, cache, is_student=is_student, thinking=thinking, is_averaged=is_averaged)
+    told = training.with_(thinking=thinking)
+    await look(model, origin, listing, cache, is_student=is_student, training=told)
 
 
 async def test_an_averaged_student_needs_safetensors_before_it_is_trained(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
-    await looked(folder, is_averaged=True)
+    await looked(folder, training=Training(average=Decimal("0.5")))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     await looked(folder)
     with pytest.raises(DataError, match=r"has no model\.safetensors \(only \*\.bin\); convert its weights"):
-        await looked(folder, is_averaged=True)
+        await looked(folder, training=Training(average=Decimal("0.5")))
 
 
 async def test_a_whole_model_passes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -114,8 +118,37 @@ async def test_a_layer_too_many_and_a_name_nobody_knows_are_refused(tmp_path: Pa
             await looked(write_model(tmp_path / f"m{number}", tensors=tensors))
 
 
-async def test_an_unknown_architecture_is_left_to_loading(tmp_path: Path) -> None:
-    await looked(write_model(tmp_path / "m", config={"model_type": "new"}, tensors=["x.weight"]))
+async def test_tensors_of_an_architecture_without_a_list_are_left_to_loading(tmp_path: Path) -> None:
+    await looked(write_model(tmp_path / "m", config={"model_type": "olmo2"}, tensors=["x.weight"]))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "new"}, r"model_type 'new'\) is known to no code of transformers.*choose"),
+        ({"model_type": None}, r"model_type None\).*correct config\.json"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "choose a decoder"),
+    ],
+    ids=["unknown", "untold", "encoder and decoder"],
+)
+async def test_an_architecture_that_cannot_be_loaded_is_refused(
+    config: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=words):
+        await looked(write_model(tmp_path / "m", config=config, tensors=["x.weight"]))
+
+
+async def test_a_student_too_large_for_its_gpus_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sizes = {"hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 14336, "vocab_size": 128256}
+    folder = write_model(tmp_path / "m", config=sizes)
+    small = Training(sft=Sft(), resources=TrainingResources(gpu_memory_gib=Decimal(16)))
+    with pytest.raises(DataError, match=r"sft: takes .* alone .*does not fit.* What would fit: workers: "):
+        await looked(folder, training=small)
+    await looked(folder, training=small.with_(resources=TrainingResources(gpu_memory_gib=Decimal(80))))
+    assert "memory_not_estimated" not in caplog.text
+    await looked(write_model(tmp_path / "other", config={"model_type": "olmo2"}, tensors=["x.weight"]), training=small)
+    assert "memory_not_estimated spec.models m: what training olmo2 takes" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["fp8", "awq", "gptq"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from moaa.api.models import Model
+from moaa.api.training import Training
 from moaa.data.origin.base import Listing, PinnedFile
 from moaa.errors import DataError, StoreError
 from moaa_jobs.stages.looking import look
@@ -47,7 +48,7 @@ def headers(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
 async def looked(tmp_path: Path) -> Hub:
     hub = Hub(write_model(tmp_path / "m"))
     model = Model(name="m", source="hf://o/m")
-    await look(model, hub, await hub.pin(list), tmp_path / "cache", is_student=True, thinking=None)
+    await look(model, hub, await hub.pin(list), tmp_path / "cache", is_student=True, training=Training())
     return hub
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from moaa.api.models import Model
+from moaa.api.training import Training
 from moaa.data.origin.s3 import S3Origin
 from moaa.errors import DataError
 from moaa.store.objects.s3_requests import Requests, S3Account, S3Limits, connect
@@ -40,7 +41,7 @@ class World:
         origin = S3Origin("s3://bucket/m", lambda _: requests)
         model = Model(name="m", source="s3://bucket/m")
         cache = self.folder.parent / "cache"
-        await look(model, origin, await origin.pin(list), cache, is_student=is_student, thinking=None)
+        await look(model, origin, await origin.pin(list), cache, is_student=is_student, training=Training())
 
     def _count(self, *, params: dict[str, Any], **_: object) -> None:
         name = str(params["url_path"]).rpartition("/")[2]

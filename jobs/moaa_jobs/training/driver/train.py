@@ -5,6 +5,7 @@ tried again. The stage's one shard is `train`; through its fencing token, an ear
 """
 
 import asyncio
+import json
 import logging
 import shutil
 import signal
@@ -32,6 +33,7 @@ from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.chat import open_chat
+from moaa_jobs.training.rows.student import check_memory
 from moaa_jobs.training.rows.tokens import Failed
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
@@ -109,7 +111,12 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
 
 
 async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
-    """The input table, encoded. Raises Permanent: too many rows failed, or none is left."""
+    """The input table, encoded.
+
+    Raises:
+        Permanent: too many rows failed, or none is left.
+        DataError: the student cannot be trained by these GPUs.
+    """
     maker = f"i{job.iteration}-{recipe.source}"
     rows = await rows_of(context, maker, recipe.table)
     if not rows:
@@ -120,6 +127,7 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
     resource = context.resource.spec
     declared = resource.model(resource.student)
+    check_memory(json.loads((folder / "config.json").read_text(encoding="utf-8")), resource.training, declared.name)
     chat = await asyncio.to_thread(open_chat, folder, declared, thinking=resource.training.thinking)
     spec = optimization(context.resource, recipe.kind)
 

@@ -7,12 +7,17 @@ known by name, for others only those that all have. Loading checks the rest (`mo
 
 import fnmatch
 import json
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moaa.api.training import Training
 from moaa.errors import DataError
+from moaa.plan.forecast.fits import hopeless
+
+logger = logging.getLogger(__name__)
 
 INDEX = "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -88,8 +93,7 @@ def check(contents: Contents, name: str, *, reads_pickles: bool) -> None:
             f"{name}: config.json says its weights are quantised ({quantised}), and training needs them as they were "
             "before; give the model's unquantised folder as source"
         )
-    if "auto_map" in contents.config:
-        _check_native(contents.config, name)
+    _check_native(contents.config, name)
     if contents.tensors is not None:
         _check_tensors(contents.tensors, contents.config, name)
 
@@ -130,10 +134,32 @@ def _check_native(config: Mapping[str, object], name: str) -> None:
 
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING_NAMES:
+        where = "only to code in its own folder (auto_map), which is never run"
+        known = where if "auto_map" in config else "to no code of transformers here"
         raise DataError(
-            f"{name}: its architecture ({kind!r}) is known only to code in its own folder (auto_map), which is never "
-            "run; choose a model whose architecture transformers has"
+            f"{name}: its architecture (model_type {kind!r}) is known {known}; choose a model whose architecture "
+            "transformers has, or correct config.json"
         )
+    if config.get("is_encoder_decoder") is True:
+        raise DataError(
+            f"{name}: config.json says is_encoder_decoder, and only models that go on with their own text are trained "
+            "here; choose a decoder"
+        )
+
+
+def check_memory(config: Mapping[str, object], training: Training, name: str) -> None:
+    """Refuse a student that the GPUs of `training` cannot hold, as far as their memory is told.
+
+    Raises:
+        DataError: weights, gradients and optimiser alone need more than a GPU has; the text says what would fit.
+    """
+    try:
+        problem = hopeless(config, training, name)
+    except DataError as error:
+        logger.info("memory_not_estimated %s", error)
+        return
+    if problem is not None:
+        raise DataError(problem)
 
 
 def _check_tensors(tensors: Mapping[str, Tensor | None], config: Mapping[str, object], name: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from moaa.api.models import Model
 from moaa.api.resource import Failures
+from moaa.api.training import TrainingResources
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, StageError, StoreError
 from moaa.plan.result import Output, StageResult
@@ -55,6 +56,20 @@ async def test_too_many_long_rows_are_permanent_and_named(world: World) -> None:
         Permanent, match=r"1 of 10 rows cannot be trained.*allows 0; too-long: 1, for example 'c3' \(\d+ tokens"
     ):
         await sft.run(job, context)
+
+
+async def test_a_student_that_gpus_cannot_hold_is_refused_before_a_row_is_read_or_a_worker_asked_for(
+    world: World,
+) -> None:
+    """The size of a GPU may be told after resolve is through: it is in no fingerprint."""
+    sizes = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32, "intermediate_size": 14336}
+    (world.student / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 128256, **sizes}))
+    job, context = await prepared(world, conversations(2))
+    spec = context.resource.spec
+    one = spec.training.with_(resources=TrainingResources(gpu_memory_gib=Decimal(80)))
+    changed = replace(context, resource=context.resource.with_(spec=spec.with_(training=one)))
+    with pytest.raises(DataError, match=r"^student: spec\.training\.sft: takes .* does not fit"):
+        await train._encode_rows(job, changed, sft.RECIPE)
 
 
 async def test_tolerated_failures_are_counted(world: World) -> None:

@@ -1,0 +1,106 @@
+"""The memory model against what torch allocates: activations and working memory of small models on the CPU."""
+
+from typing import Any
+
+import pytest
+
+from moaa.plan.forecast import memory
+from moaa.plan.forecast.shape import ModelShape, read_shape
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+ROWS, LENGTH = 2, 256
+SIZES = {
+    "grouped heads": (128, 5, 8, 2, 352, 1024),
+    "wide feed-forward": (64, 6, 4, 4, 512, 512),
+}
+
+
+def build(sizes: tuple[int, ...], width: int) -> tuple[Any, ModelShape]:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    names = (
+        "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+        "vocab_size",
+    )  # fmt: skip
+    config = LlamaConfig(**dict(zip(names, sizes, strict=True)), tie_word_embeddings=False)
+    model = LlamaForCausalLM(config).to(torch.float32 if width == 4 else torch.bfloat16)
+    model.train()
+    add_fused_lm_head(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)  # state, which is counted apart
+    return model, read_shape(config.to_dict(), "m")
+
+
+def loss_of(model: Any) -> Any:
+    import torch
+
+    ids = torch.arange(ROWS * LENGTH).reshape(ROWS, LENGTH) % model.config.vocab_size
+    mask = torch.ones_like(ids)
+    mask[1, LENGTH // 2 :] = 0  # a padded row, as training has them: attention gets a mask
+    return model(input_ids=ids, labels=ids, attention_mask=mask, fused_lm_head=True).loss
+
+
+def saved_bytes(model: Any) -> int:
+    """Of distinct tensors that autograd keeps, parameters left out."""
+    import torch
+
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage().data_ptr()
+        if storage not in parameters:
+            kept[storage] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss_of(model)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def peak_bytes(model: Any) -> int:
+    """The most that a forward and backward pass allocates at once."""
+    import torch
+
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        loss_of(model).backward()
+    assert profile.profiler is not None
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+@pytest.mark.parametrize("width", [4, 2], ids=["FP32", "BF16"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
+def test_activations_are_what_autograd_keeps(sizes: tuple[int, ...], width: int) -> None:
+    model, shape = build(sizes, width)
+    assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
+    for again in (False, True):
+        if again:
+            model.gradient_checkpointing_enable()
+        told = memory.kept_bytes(shape, rows=ROWS, length=LENGTH, width=width, again=again)
+        assert told == pytest.approx(saved_bytes(model), rel=0.15 if not again else 0.35)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "again"])
+@pytest.mark.parametrize("width", [4, 2], ids=["FP32", "BF16"])
+def test_the_peak_of_a_step_is_that_of_the_model(width: int, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tiles of the head small enough for layers to matter; on a CPU, torch makes copies of a tile in FP32."""
+    from trl.trainer import utils
+
+    monkeypatch.setattr(utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", 64)
+    monkeypatch.setattr(memory, "HEAD_TILE", (4096, 64))
+    model, shape = build(SIZES["grouped heads"], width)
+    if again:
+        model.gradient_checkpointing_enable()
+    kept = memory.kept_bytes(shape, rows=ROWS, length=LENGTH, width=width, again=again)
+    working = memory.backward_bytes(shape, rows=ROWS, length=LENGTH, width=width, again=again)
+    assert kept + working == pytest.approx(peak_bytes(model), rel=0.25)

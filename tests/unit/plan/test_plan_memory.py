@@ -1,0 +1,162 @@
+"""What training takes of memory, against sums done by hand, and what is said of it."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moaa.api.training import Dpo, Precision, Sft, Training, TrainingResources
+from moaa.cli.plan import student_config
+from moaa.errors import DataError, UsageError
+from moaa.plan.forecast.fits import hopeless, memory_view, told
+from moaa.plan.forecast.memory import GIB, head_bytes, training_memory, usable
+from moaa.plan.forecast.shape import ModelShape, read_shape
+from moaa.plan.forecast.show import plan_text
+from tests.plan_helpers import resource
+
+CONFIG: dict[str, Any] = json.loads((Path(__file__).parents[2] / "models" / "llama-3.1-8b.json").read_text())
+LLAMA = read_shape(CONFIG, "m")
+TINY = ModelShape(
+    hidden=8, layers=2, heads=2, kv_heads=1, head_dim=4, intermediate=16, vocabulary=32, is_tied=False
+)  # fmt: skip
+
+
+def resources(workers: int = 1, gib: int | None = None, gpus: int = 1) -> TrainingResources:
+    size = None if gib is None else Decimal(gib)
+    return TrainingResources(workers=workers, gpu_memory_gib=size, gpus_per_worker=gpus)
+
+
+def test_parameters_are_those_of_the_published_models() -> None:
+    assert LLAMA.parameters == 8_030_261_248
+    mixtral = {**CONFIG, "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 32000}
+    assert read_shape(mixtral, "m").parameters == 46_702_792_704
+    assert read_shape(mixtral, "m").active_intermediate == 2 * 14336
+    tied = read_shape({**CONFIG, "tie_word_embeddings": True}, "m")
+    assert LLAMA.parameters - tied.parameters == 128256 * 4096
+
+
+@pytest.mark.parametrize(
+    ("stage", "weights", "gradients", "optimizer"), [(0, 2, 2, 12), (1, 2, 2, 3), (2, 2, 0.5, 3), (3, 0.5, 0.5, 3)]
+)
+def test_zero_splits_state_over_four_workers(stage: int, weights: float, gradients: float, optimizer: float) -> None:
+    found = training_memory(LLAMA, Sft(zero_stage=stage), workers=4)
+    bytes_each = [part / LLAMA.parameters for part in (found.weights, found.gradients, found.optimizer)]
+    assert bytes_each == pytest.approx([weights, gradients, optimizer])
+
+
+@pytest.mark.parametrize(("stage", "optimizer"), [(0, 8), (1, 12)])
+def test_fp32_has_master_weights_under_zero_only(stage: int, optimizer: int) -> None:
+    found = training_memory(LLAMA, Sft(zero_stage=stage, precision=Precision.FP32), workers=1)
+    assert found.optimizer == optimizer * LLAMA.parameters
+    assert found.weights == found.gradients == 4 * LLAMA.parameters
+
+
+def test_activations_by_hand() -> None:
+    again = training_memory(TINY, Sft(max_length=16), workers=1).activations
+    assert again == 2 * (16 * 8 * 2) + 16 * 8 * 8 + 16 * 16
+    kept = training_memory(TINY, Sft(max_length=16, gradient_checkpointing=False), workers=1).activations
+    a_token = 2 * 8 * 8 + 2 * 4 * 8 + 4 * 2 + 2 * 4 * 16
+    assert kept == 2 * 16 * a_token + 16 * 8 * 8 + 16 * 16
+
+
+def test_pairs_are_two_rows_and_packed_rows_are_one_long_one() -> None:
+    one, two = (training_memory(TINY, spec, workers=1).activations for spec in (Sft(), Dpo()))
+    assert two == 2 * one
+    packed, padded = (
+        training_memory(TINY, Sft(max_length=16, micro_batch_size=4, packing=packing), workers=1).activations
+        for packing in (True, False)
+    )
+    assert packed - padded == 64 * 64 - 4 * 16 * 16  # the mask
+
+
+def test_capped_attention_holds_its_scores() -> None:
+    gemma = read_shape({**CONFIG, "model_type": "gemma2", "attn_logit_softcapping": 50.0}, "m")
+    spec = Sft(gradient_checkpointing=False, max_length=1024)
+    more = training_memory(gemma, spec, workers=1).activations - training_memory(LLAMA, spec, workers=1).activations
+    assert more == 32 * 32 * 1024 * 1024 * 8
+
+
+def test_the_head_of_a_large_vocabulary_is_the_largest_part_of_a_step() -> None:
+    found = training_memory(LLAMA, Sft(max_length=4096), workers=64)
+    assert found.working == head_bytes(LLAMA, 4096, 2)
+    assert found.working > 128256 * 4096 * 4
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "olmo2"}, "m: what training olmo2 takes of memory is not known; known are gemma, "),
+        ({**CONFIG, "hidden_size": None}, "m: config.json says hidden_size: None"),
+        ({**CONFIG, "vocab_size": "many"}, "m: config.json says vocab_size: 'many'"),
+        ({**CONFIG, "num_attention_heads": 0}, "m: config.json says num_attention_heads: 0"),
+    ],
+)
+def test_a_shape_that_is_not_known_is_told(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_shape(config, "m")
+    assert str(error.value).startswith(words)
+
+
+def test_what_does_not_fit_is_told_with_what_would() -> None:
+    assert "and fits: a GPU of 80 GiB can take 71.6" in told(LLAMA, "sft", Sft(), resources(8, 80))
+    short = told(LLAMA, "sft", Sft(), resources(1, 80))
+    assert "optimiser alone 119.7) and does not fit" in short
+    assert short.endswith("What would fit: workers: 4")
+    unsplit = told(LLAMA, "sft", Sft(zero_stage=0), resources(8, 80))
+    assert unsplit.endswith("What would fit: zeroStage: 3; or workers: 16, zeroStage: 3")
+    long = Sft(max_length=8192, micro_batch_size=4, gradient_checkpointing=False)
+    assert told(LLAMA, "sft", long, resources(8, 80)).endswith("What would fit: gradientCheckpointing: true")
+    assert told(LLAMA, "sft", Sft(batch_size=1), resources(1, 16)).endswith("What would fit: GPUs with more memory")
+
+
+def test_without_the_size_of_a_gpu_there_is_no_verdict() -> None:
+    assert told(LLAMA, "sft", Sft(), resources(8)).endswith(
+        "give training.resources.gpuMemoryGib to learn whether it fits"
+    )
+    assert told(LLAMA, "sft", Sft(), resources(8, gpus=0)).endswith("of the machine's memory")
+
+
+def test_only_what_no_step_could_do_is_hopeless() -> None:
+    spec = Sft(max_length=65536, gradient_checkpointing=False)
+    assert "does not fit" in told(LLAMA, "sft", spec, resources(8, 80))
+    assert hopeless(CONFIG, Training(sft=spec, resources=resources(8, 80)), "m") is None
+    refused = hopeless(CONFIG, Training(dpo=Dpo(), resources=resources(1, 80)), "m")
+    assert refused is not None
+    assert refused.startswith("m: spec.training.dpo: takes ")
+    assert hopeless({}, Training(sft=spec, resources=resources(8)), "m") is None
+
+
+def test_a_small_gpu_has_nothing_left() -> None:
+    assert usable(GIB) == 0
+
+
+def test_the_plan_shows_parts_or_says_why_not() -> None:
+    unknown = plan_text(memory_view(resource(), None), width=200)
+    assert "not known, since the config.json of base cannot be read from here; give it with --student-config" in unknown
+    assert "olmo2" in plan_text(memory_view(resource(), {"model_type": "olmo2"}), width=200)
+    shown = plan_text(memory_view(resource(), CONFIG), width=200).splitlines()
+    assert shown[0].startswith("GiB of a training worker, base")
+    assert [line.split()[0] for line in shown if line.startswith("  ") and line.strip()] == ["stage", "sft", "dpo"]
+
+
+def test_the_configuration_is_the_given_file_or_the_folder_s(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    given = tmp_path / "other.json"
+    given.write_text('{"model_type": "qwen3"}')
+    local = resource(spec__models__3__source=f"file://{tmp_path}")
+    assert student_config(local, None) == {"model_type": "llama"}
+    assert student_config(local, str(given)) == {"model_type": "qwen3"}
+    assert student_config(resource(), None) is None
+    (tmp_path / "config.json").unlink()
+    assert student_config(local, None) is None
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "cannot be read as JSON"), ("[]", "must hold a JSON object")])
+def test_a_configuration_that_cannot_be_read_is_the_user_s_to_mend(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        student_config(resource(), str(tmp_path / "c.json"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        student_config(resource(), str(tmp_path / "gone.json"))
