@@ -37,7 +37,7 @@ class CallLog(Protocol):
 class Completer(Protocol):
     """What this module needs of the clients (`moaa.client.pool.clients.Clients`)."""
 
-    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str, order: int) -> ResultT:
         """Raises CallError, ServerError, ModelAbsent."""
         ...
 
@@ -57,16 +57,17 @@ class Calls:
     under_way: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """One lock for each call under way, so that items of one row (subjects of an evaluation) share an answer."""
 
-    def of(self, row: str) -> "LedgeredCaller":
-        """The caller of one row."""
-        return LedgeredCaller(row, self)
+    def of(self, row: str, *, order: int = 0) -> "LedgeredCaller":
+        """The caller of one row. Where calls wait for a server, those of lower `order` come first."""
+        return LedgeredCaller(row, self, order)
 
 
 class LedgeredCaller:
     """Asks models on behalf of one row; see `moaa.asking.caller.Caller`."""
 
-    def __init__(self, row: str, calls: Calls) -> None:
+    def __init__(self, row: str, calls: Calls, order: int) -> None:
         self._row = row
+        self._order = order
         self._calls = calls
 
     async def call(
@@ -161,7 +162,7 @@ class LedgeredCaller:
         outcome: Callable[[ResultT], Mapping[str, object]],
     ) -> Entry:
         try:
-            result = await self._calls.clients.complete(model, request, affinity=self._row)
+            result = await self._calls.clients.complete(model, request, affinity=self._row, order=self._order)
         except CallError as error:
             if error.reason in TRANSIENT:
                 raise

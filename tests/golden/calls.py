@@ -91,8 +91,8 @@ class Clients:
     answer: Answer
     sent: dict[int, ChatRequest] = field(default_factory=dict)
 
-    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
-        assert affinity == "row-1"
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str, order: int) -> ResultT:
+        assert (affinity, order) == ("row-1", 0)
         asked: object = request
         if isinstance(asked, LetterRequest):
             first = int(digest(f"{model} {asked.choice.said}")[:4], 16) / 0xFFFF

@@ -119,8 +119,9 @@ class ScriptedClients:
     pause_s: float = 0.0
     requests: list[tuple[str, ChatRequest]] = field(default_factory=list)
 
-    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str, order: int) -> ResultT:
         assert affinity, "the row's id"
+        assert order >= 0
         asked: object = request
         assert isinstance(asked, ChatRequest)
         if model in self.absent:

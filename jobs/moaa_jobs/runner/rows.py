@@ -98,6 +98,8 @@ class RowStage:
 class _Shard:
     name: str
     items: Sequence[Item]
+    first: int
+    """Position of its first item in the stage."""
     token: Token
     ledger: Ledger
     calls: Calls
@@ -113,8 +115,10 @@ class _Shard:
     """By reason: the failed row that stands first, by its position, so that an attempt that replays says the same."""
     deferred: int = 0
 
-    def asker(self, row: str) -> Asker:
-        return Asker(self.calls.of(row), self.prompts, self.windows)
+    def asker(self, position: int) -> Asker:
+        """Of an item: calls of earlier ones go before its own."""
+        caller = self.calls.of(self.items[position].row, order=self.first + position)
+        return Asker(caller, self.prompts, self.windows)
 
     def words(self, model: str, reason: str) -> str:
         usage = self.calls.usage.by_model().get(model)
@@ -197,6 +201,7 @@ class _Run:
         shard = _Shard(
             name=shard_name(index),
             items=items,
+            first=index * self.stage.items_per_shard,
             token=token,
             ledger=ledger,
             calls=calls,
@@ -219,7 +224,7 @@ class _Run:
     async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]
         try:
-            rows = shard.done[position] = await item.work(shard.asker(item.row))
+            rows = shard.done[position] = await item.work(shard.asker(position))
             self._note_members(shard, rows)
         except CallError as error:
             shard.fail(position, error)

@@ -30,6 +30,8 @@ CANARY = ChatRequest(
     messages=({"role": "user", "content": "Hi"},), temperature=Decimal(0), top_p=Decimal(1), max_tokens=1, seed=0
 )
 """Tells a sick server from a request that it cannot digest."""
+FIRST = -1
+"""Order of canaries: many calls wait for what they say."""
 AHEAD = 2
 """Calls for each that a model's replicas take at once, so that one waits for each that ends."""
 
@@ -72,16 +74,17 @@ class ModelPool:
         """Whether calls wait for the replicas rather than replicas for calls: `AHEAD` times what these take at once."""
         return self._calls >= max(1, AHEAD * self._room.capacity)
 
-    async def complete(self, request: Request[ResultT], *, affinity: str) -> ResultT:
+    async def complete(self, request: Request[ResultT], *, affinity: str, order: int = 0) -> ResultT:
         """As `_complete`, and counted while it lasts, pauses between tries included."""
         self._calls += 1
         try:
-            return await self._complete(request, affinity=affinity)
+            return await self._complete(request, affinity=affinity, order=order)
         finally:
             self._calls -= 1
 
-    async def _complete(self, request: Request[ResultT], *, affinity: str) -> ResultT:
-        """The model's answer. Calls with one `affinity` (the row's id) prefer one replica.
+    async def _complete(self, request: Request[ResultT], *, affinity: str, order: int = 0) -> ResultT:
+        """The model's answer. Calls with one `affinity` (the row's id) prefer one replica;
+        those of lower `order` come first.
 
         Raises:
             CallError: this call failed for good.
@@ -92,7 +95,7 @@ class ModelPool:
         loop = asyncio.get_running_loop()
         tries: Tries | None = None
         while True:
-            replica = await self._room.acquire(affinity, timeout_s=self._policy.deadline_s)
+            replica = await self._room.acquire(affinity, order=order, timeout_s=self._policy.deadline_s)
             asked = loop.time()
             tries = tries or Tries(self._policy, started=asked)
             result = await self._ask(replica, request)
@@ -179,7 +182,7 @@ class ModelPool:
         async with self._trying:  # many calls are refused together; one canary is enough for all that it clears
             if request.kind in self._understood:
                 return
-            replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
+            replica = await self._room.acquire("canary", order=FIRST, timeout_s=self._policy.try_s)
             result = await self._ask(replica, request.about(CANARY.messages))
             if isinstance(result, Permanent) and result.reason is Reason.BAD_REQUEST:
                 message = self._target.masked(result.message)
@@ -196,7 +199,7 @@ class ModelPool:
 
     async def _is_able(self) -> bool:
         """Whether a server can answer anything. If so, the failure is the request's own and costs one row only."""
-        replica = await self._room.acquire("canary", timeout_s=self._policy.try_s)
+        replica = await self._room.acquire("canary", order=FIRST, timeout_s=self._policy.try_s)
         return not isinstance(await self._ask(replica, CANARY), Retry)
 
     def _error(self, failure: Permanent) -> CallError | ServerError:
@@ -237,13 +240,13 @@ class Clients:
         """Requests under way, by model."""
         return {name: pool.in_flight for name, pool in self._pools.items()}
 
-    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str, order: int = 0) -> ResultT:
         """See `ModelPool.complete`. Raises ModelAbsent: `model` is not served now."""
         pool = self._pools.get(model)
         if pool is None:
             raise ModelAbsent(model)
         try:
-            return await pool.complete(request, affinity=affinity)
+            return await pool.complete(request, affinity=affinity, order=order)
         finally:
             self._ended.set()
 

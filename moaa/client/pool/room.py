@@ -1,12 +1,15 @@
 """The pool's bounded queue: which call sends next, and to which replica.
 
-Always true: a replica never has more requests than its adaptive limit; calls that wait are served in the order in which
-they came, and are woken once, with their replica; one given to a call that was cancelled meanwhile goes to the next.
+Always true: a replica never has more requests than its adaptive limit; calls that wait are served by the order of their
+rows, those of one row as they came, and are woken once, with their replica; one given to a call that was cancelled
+meanwhile goes to the next. So rows that were begun are ended before others are begun: results, and failures, are known
+early, and what a row's calls share is still in the engine's cache.
 """
 
 import asyncio
 import logging
-from collections import deque
+from heapq import heappop, heappush
+from itertools import count
 
 from moaa.asking.reasons import Reason
 from moaa.client.pool.limit import AdaptiveLimit
@@ -28,8 +31,9 @@ class Room:
         self._stale_at = float("-inf")
         """When to look the addresses up again."""
         self._resolving = asyncio.Lock()
-        self._waiters: deque[tuple[asyncio.Future[Replica | None], str]] = deque()
-        """Calls without a replica, each with its affinity."""
+        self._waiters: list[tuple[int, int, asyncio.Future[Replica | None], str]] = []
+        """A heap of the calls without a replica: order, arrival, turn, affinity."""
+        self._arrivals = count()
 
     @property
     def in_flight(self) -> int:
@@ -42,8 +46,9 @@ class Room:
             return len(self._target.urls) * self._limit().limit
         return sum(r.limit.limit for r in self._replicas)
 
-    async def acquire(self, affinity: str, *, timeout_s: float) -> Replica | None:
-        """A replica with one more request accounted to it; None when the model has no address just now.
+    async def acquire(self, affinity: str, *, order: int, timeout_s: float) -> Replica | None:
+        """A replica with one more request accounted to it; None when the model has no address just now. Calls of lower
+        `order` come first.
 
         Raises:
             CallError: none had room within `timeout_s`.
@@ -56,7 +61,7 @@ class Room:
             replica = self._take(affinity)
             if replica is not None:
                 return replica
-        return await self._turn(affinity, timeout_s)
+        return await self._turn(affinity, order, timeout_s)
 
     def release(self, replica: Replica) -> None:
         replica.in_flight -= 1
@@ -68,9 +73,9 @@ class Room:
         # Many connections break together; one look-up a second is enough for all.
         self._stale_at = min(self._stale_at, self._resolved_at + REST_S)
 
-    async def _turn(self, affinity: str, timeout_s: float) -> Replica | None:
+    async def _turn(self, affinity: str, order: int, timeout_s: float) -> Replica | None:
         turn: asyncio.Future[Replica | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((turn, affinity))
+        heappush(self._waiters, (order, next(self._arrivals), turn, affinity))
         is_taken = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -88,8 +93,8 @@ class Room:
 
     def _is_awaited(self) -> bool:
         """Whether a call waits for its turn. Those that gave up are dropped from the front of the queue here."""
-        while self._waiters and self._waiters[0][0].done():
-            self._waiters.popleft()
+        while self._waiters and self._waiters[0][2].done():
+            heappop(self._waiters)
         return bool(self._waiters)
 
     def _take(self, affinity: str) -> Replica | None:
@@ -99,13 +104,13 @@ class Room:
         return replica
 
     def _wake(self) -> None:
-        """Give replicas to waiting calls while one has room, oldest first; without any address, tell all so."""
+        """Give replicas to waiting calls while one has room, in order; without any address, tell all so."""
         while self._is_awaited():
-            turn, affinity = self._waiters[0]
+            _, _, turn, affinity = self._waiters[0]
             replica = self._take(affinity)
             if replica is None and self._replicas:
                 return
-            self._waiters.popleft()
+            heappop(self._waiters)
             turn.set_result(replica)
 
     def _limit(self) -> AdaptiveLimit:

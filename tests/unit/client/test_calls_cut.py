@@ -157,8 +157,8 @@ def test_a_calls_name_says_what_it_is_for(path: str, role: str) -> None:
 class Clients(ScriptedClients):
     """Every answer is cut, after a thought."""
 
-    async def complete(self, model: str, request: Request[ResultT], *, affinity: str) -> ResultT:
-        assert affinity == "r"
+    async def complete(self, model: str, request: Request[ResultT], *, affinity: str, order: int) -> ResultT:
+        assert (affinity, order) == ("r", 0)
         asked: object = request
         assert isinstance(asked, ChatRequest)
         self.requests.append((model, asked))

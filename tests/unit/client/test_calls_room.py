@@ -14,7 +14,7 @@ def room(*, concurrency: int) -> Room:
 
 
 async def take(place: Room) -> Replica:
-    replica = await place.acquire("row", timeout_s=5.0)
+    replica = await place.acquire("row", order=0, timeout_s=5.0)
     assert replica is not None
     return replica
 
@@ -61,7 +61,7 @@ async def test_one_who_gave_up_waiting_takes_no_turn() -> None:
     place = room(concurrency=1)
     held = await take(place)
     with pytest.raises(CallError, match="room"):
-        await place.acquire("row", timeout_s=0.01)
+        await place.acquire("row", order=0, timeout_s=0.01)
     place.release(held)
     assert await take(place) is held
 
@@ -99,7 +99,7 @@ async def test_many_who_wait_are_served_in_order_however_room_comes_and_goes() -
 async def test_those_who_wait_learn_that_no_address_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     place = room(concurrency=1)
     held = await take(place)
-    waiting = asyncio.create_task(place.acquire("row", timeout_s=5.0))
+    waiting = asyncio.create_task(place.acquire("row", order=0, timeout_s=5.0))
     await settle()
 
     async def gone(urls: Iterable[str]) -> list[Address]:
@@ -109,5 +109,22 @@ async def test_those_who_wait_learn_that_no_address_is_left(monkeypatch: pytest.
     monkeypatch.setattr("moaa.client.pool.room.resolve", gone)
     monkeypatch.setattr("moaa.client.pool.room.REST_S", 0.0)
     place.rest(held)
-    assert await place.acquire("row", timeout_s=5.0) is None
+    assert await place.acquire("row", order=0, timeout_s=5.0) is None
     assert await waiting is None
+
+
+async def test_rows_that_were_begun_are_ended_before_others() -> None:
+    place, served = room(concurrency=1), list[str]()
+    held = await take(place)
+
+    async def call(row: int, number: int) -> None:
+        replica = await place.acquire(f"row {row}", order=row, timeout_s=5.0)
+        assert replica is not None
+        served.append(f"{row}/{number}")
+        place.release(replica)
+
+    calls = [asyncio.create_task(call(row, number)) for number in range(2) for row in (2, 0, 1)]
+    await settle()
+    place.release(held)
+    await asyncio.gather(*calls)
+    assert served == ["0/0", "0/1", "1/0", "1/1", "2/0", "2/1"]
