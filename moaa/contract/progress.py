@@ -54,7 +54,7 @@ def read(text: str | bytes) -> Figures:
     """The figures of a document; empty when it is not one, for example because the job has not written it yet."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a pod may say anything, brackets without end too
         return {}
     return figures_of(said) if isinstance(said, dict) else {}
 

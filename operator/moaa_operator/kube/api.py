@@ -143,7 +143,7 @@ class Api:
         response = self._send(method, path, query or {}, body, content_type=content_type, timeout=timeout)
         try:
             answer = json.loads(response.response.data)
-        except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
+        except (ValueError, RecursionError, urllib3.exceptions.HTTPError, OSError) as error:
             raise Busy(0, "Unreadable", f"{method} {path}: {type(error).__name__}: {error}") from error
         if not isinstance(answer, dict):
             raise Busy(0, "Unreadable", f"{method} {path}: the answer is no object")
@@ -188,7 +188,7 @@ def _event(line: bytes) -> tuple[str, Object]:
     try:
         event = json.loads(line)
         kind, item = str(event["type"]), event["object"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise Busy(0, "Unreadable", f"watch event: {line[:200]!r}") from error
     if kind == "ERROR":
         raise error_of(int(item.get("code") or 0), json.dumps(item).encode())

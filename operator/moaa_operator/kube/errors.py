@@ -58,7 +58,7 @@ def error_of(status: int, body: bytes, *, retry_after: str | None = None) -> Api
     reason, message = "", body[:MAX_MESSAGE].decode(errors="replace")
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict):
         reason = str(answer.get("reason") or "")

@@ -95,14 +95,12 @@ class WorkQueue(Generic[KeyT]):
             return self._errors.get(key, 0)
 
     def forget(self, key: KeyT) -> None:
-        """The key is gone for good: no turn is left for it."""
+        """The key is gone: no turn is left for it, unless it was added while a worker has it (it may be made again)."""
         with self._changed:
             self._errors.pop(key, None)
             self._due.pop(key, None)
             for ready in self._ready.values():
                 ready.pop(key, None)
-            if key in self._active:
-                self._active[key] = None
 
     def take(self, timeout_s: float | None = None) -> KeyT | None:
         """The next key, which is the caller's until `done`; None when closed, or nothing came in `timeout_s`."""

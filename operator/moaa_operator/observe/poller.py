@@ -64,7 +64,10 @@ class Poller:
     def _run(self) -> None:
         with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="progress") as pool:
             while not self._stopped.wait(self._every_s):
-                self.ask(pool)
+                try:
+                    self.ask(pool)
+                except Exception:  # what a pod says ends no thread: the next round asks again
+                    logger.exception("progress_round_failed")
 
     def ask(self, pool: ThreadPoolExecutor) -> None:
         """One round."""

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from moaa.api.status import StageProgress
-from moaa.contract.progress import Figures
+from moaa.contract.progress import Figures, read
 from moaa_jobs.tell.progress_server import shown_on
+from moaa_operator.kube.errors import Refused, error_of
 from moaa_operator.observe.poller import Poller, fetch
 from moaa_operator.observe.progress import PodFigures, combine, parse
 from moaa_operator.tell.progress import column
@@ -207,3 +208,29 @@ def test_an_unreadable_answer_is_none(answer: bytes) -> None:
 def test_a_pod_that_never_ends_its_answer_is_let_go() -> None:
     with answering(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps({"rows_total": 4}).encode(), holds=True) as port:
         assert fetch("127.0.0.1", port, timeout_s=0.2) is None
+
+
+def test_brackets_without_end_are_no_figures_and_no_crash() -> None:
+    deep = b"[" * 60_000
+    assert read(deep) == {}
+    assert isinstance(error_of(422, deep), Refused)
+
+
+def test_a_round_that_fails_does_not_end_the_poller() -> None:
+    again = threading.Event()
+    rounds: list[int] = []
+
+    def pods() -> list[Object]:
+        rounds.append(1)
+        if len(rounds) == 1:
+            raise KeyError("metadata")
+        again.set()
+        return []
+
+    poller = Poller(pods, lambda _: None, every_s=0.001)
+    poller.start()
+    try:
+        assert again.wait(10)
+        assert not poller.is_dead
+    finally:
+        poller.stop()

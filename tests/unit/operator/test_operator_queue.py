@@ -110,6 +110,15 @@ def test_a_forgotten_key_has_no_turn_left(queue: WorkQueue[str], clock: Clock) -
     assert take_all(queue) == []
 
 
+def test_a_key_added_before_its_worker_forgets_it_has_another_turn(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.take(0) == "a"
+    queue.add("a")
+    queue.forget("a")
+    queue.done("a")
+    assert take_all(queue) == ["a"]
+
+
 def test_no_key_is_worked_on_by_two_threads() -> None:
     queue: WorkQueue[int] = WorkQueue(Backoff(1, 60), clock=lambda: 0.0)
     active: set[int] = set()
