@@ -408,6 +408,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training",
         "not divisible by workers × microBatchSize (2); write 6",
     ),
+    "a schedule without an end": (
+        {f"spec__training__{part}": {"schedule": "Constant", "minLearningRateRatio": "0.1"} for part in ("sft", "dpo")},
+        "spec.training",
+        "no effect under schedule Constant",
+    ),
     "bfloat on a CPU": ({"spec__training__resources": {"gpusPerWorker": 0}}, "spec.training", "write FP32"),
     # storage
     "bucket in upper case": ({"spec__storage__uri": "s3://Bucket/x"}, "spec.storage.uri", "s3://bucket/prefix"),

@@ -161,7 +161,11 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     **{
         f"{part}: {what}": (rf"{part}\.{words}", rf"{part}\.{words}")
         for part in ("sft", "dpo")
-        for what, words in {"batches divide": "batchSize.* not divisible", "precision": "precision BF16 needs"}.items()
+        for what, words in {
+            "batches divide": "batchSize.* not divisible",
+            "precision": "precision BF16 needs",
+            "an end of the schedule": "minLearningRateRatio has no effect",
+        }.items()
     },
     **{
         f"rows: {group} {what}": (rf"^spec\.data\.{group}.*: {python}", rf"^spec\.data\.{group}: .*{cel}")

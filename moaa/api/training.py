@@ -32,6 +32,16 @@ class Precision(StrEnum):
     FP32 = "FP32"
 
 
+class LearningRateSchedule(StrEnum):
+    """How the learning rate falls after its warm-up."""
+
+    COSINE = "Cosine"
+    """Half a cosine, as SimPO (ours, default)."""
+    LINEAR = "Linear"
+    CONSTANT = "Constant"
+    """It stays at learningRate."""
+
+
 class Optimization(Spec):
     """What SFT and DPO share."""
 
@@ -45,7 +55,16 @@ class Optimization(Spec):
     """DeepSpeed ZeRO stage."""
     precision: Precision = Precision.BF16
     warmup_ratio: Fraction = Decimal("0.1")
-    """Part of the steps that warm up; cosine decay follows (ours, as SimPO)."""
+    """Part of the steps that warm up; what follows is `schedule` (ours, as SimPO)."""
+    schedule: LearningRateSchedule = LearningRateSchedule.COSINE
+    min_learning_rate_ratio: Annotated[Fraction, Field(gt=0)] | None = None
+    """Part of learningRate that the schedule ends at; None: it ends at 0. Constant has no end."""
+    adam_beta1: Annotated[Fraction, Field(lt=1)] = Decimal("0.9")
+    """Of AdamW: share of the mean gradient that a step keeps (torch's default)."""
+    adam_beta2: Annotated[Fraction, Field(lt=1)] = Decimal("0.999")
+    """Of AdamW: share of the mean squared gradient that a step keeps (torch's default)."""
+    adam_epsilon: Annotated[Positive, Field(ge=Decimal("1e-15"), le=1)] = Decimal("1e-8")
+    """Of AdamW: added to the root of the mean squared gradient (torch's default)."""
     weight_decay: NonNegative = Decimal(0)
     max_grad_norm: Positive = Decimal(1)
     gradient_checkpointing: bool = True

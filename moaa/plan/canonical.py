@@ -42,6 +42,7 @@ LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges", "verdict"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
+    Optimization: frozenset({"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon"}),
     Dpo: frozenset({"loss"}),
 }
 """Fields that came after the first release: left out of documents while they are at their default."""

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from moaa.api.models import Model
+from moaa.api.training import LearningRateSchedule
 from moaa.plan.result import Output
 from moaa.plan.stage import Kind
 from moaa.weights.find import ModelWeights
@@ -41,7 +42,10 @@ def _order() -> dict[str, Any]:
     steps = batches(len(LENGTHS), epochs=Decimal("1.5"), batch_size=4, seed=11)
     packed = pack(steps, lengths=LENGTHS, workers=2, micro_batch_size=1, max_length=64)
     plain = lay_out(steps, workers=2, micro_batch_size=1)
-    rates = [learning_rate_factor(step, steps=10, warmup_steps=2) for step in range(10)]
+    rates = [
+        learning_rate_factor(step, steps=10, warmup_steps=2, schedule=LearningRateSchedule.COSINE, min_ratio=0.0)
+        for step in range(10)
+    ]
     return {
         "batches": [list(batch) for batch in steps],
         "bins": [[list(one) for one in layout.bins] for layout in (plain, packed)],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moaa.api.models import Model
-from moaa.api.training import PreferenceLoss
+from moaa.api.training import LearningRateSchedule, PreferenceLoss
 from tests.training_world import build_student, conversations, pairs, resource
 
 pytestmark = [
@@ -116,7 +116,7 @@ def carry_out(
         args,
         bins=bins.bins,
         collator=collator,
-        schedule=trainers.Schedule(steps=steps, warmup_steps=0),
+        schedule=trainers.Schedule(steps=steps, warmup_steps=0, shape=LearningRateSchedule.COSINE),
         tokenizer=load_tokenizer(student),
         callbacks=list(callbacks),
     )

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from moaa.api.crd.rule import Reason, Rule, Rules
+from moaa.api.crd.rule import Reason, Rule, Rules, quoted
 from moaa.api.data import Columns
 from moaa.api.evaluation import Gate
 from moaa.api.resource import MoAASpec, Storage
-from moaa.api.training import Training
+from moaa.api.training import LearningRateSchedule, Training
 
 
 def _fixed(field: str, why: str) -> Rule:
@@ -32,6 +32,12 @@ def _training() -> Iterator[Rule]:
             f"{absent} || {field}.precision != 'BF16' || self.resources.gpusPerWorker > 0",
             f"{part}.precision BF16 needs GPUs; write FP32 to train on the CPU",
             f".{part}.precision",
+        )
+        yield Rule(
+            f"{absent} || {field}.schedule != {quoted(LearningRateSchedule.CONSTANT)} || "
+            f"!has({field}.minLearningRateRatio)",
+            f"{part}.minLearningRateRatio has no effect under schedule Constant; remove it, or write Linear or Cosine",
+            f".{part}.minLearningRateRatio",
         )
 
 

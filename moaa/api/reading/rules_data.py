@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_addresses import source_nodes
-from moaa.api.training import Optimization, Precision
+from moaa.api.training import LearningRateSchedule, Optimization, Precision
 from moaa.errors import Problem
 
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
@@ -62,6 +62,12 @@ def training_shape(spec: Node) -> Iterator[Problem]:
             )
         if on_cpu and part.at("precision").word(Precision.BF16) == Precision.BF16:
             yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+        constant = part.at("schedule").text == LearningRateSchedule.CONSTANT
+        if constant and part.at("minLearningRateRatio").given:
+            yield training.problem(
+                f"{name}.minLearningRateRatio has no effect under schedule Constant; remove it, or write Linear or "
+                "Cosine"
+            )
 
 
 def average_is_measured(spec: Node) -> Iterator[Problem]:

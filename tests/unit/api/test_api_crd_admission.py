@@ -223,6 +223,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__training__sft": {"precision": "FP32"},
         "spec__training__dpo": {"precision": "FP32"},
     },
+    "optimisers": {
+        "spec__training__sft": {"schedule": "Linear", "minLearningRateRatio": "0.1", "adamBeta2": "0.95"},
+        "spec__training__dpo": {"schedule": "Constant", "adamBeta1": "0", "adamEpsilon": "1e-15"},
+    },
     "iterations over the same rows": {
         "spec__iterations": 2,
         "spec__data__allowReuse": True,
@@ -469,6 +473,13 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "full confidence": ({"spec__evaluation__confidence": "1"}, "spec.evaluation.confidence"),
     "frozen samples": ({"spec__training__dpo": {"temperature": "0.0"}}, "spec.training.dpo.temperature"),
     "below zero": ({"spec__training__sft": {"weightDecay": "-0.1"}}, "spec.training.sft.weightDecay"),
+    "a mean that never moves": ({"spec__training__sft": {"adamBeta1": "1"}}, "spec.training.sft.adamBeta1"),
+    "squares that never move": ({"spec__training__dpo": {"adamBeta2": "1"}}, "spec.training.dpo.adamBeta2"),
+    "no epsilon": ({"spec__training__sft": {"adamEpsilon": "0"}}, "spec.training.sft.adamEpsilon"),
+    "an end at nothing": (
+        {"spec__training__sft": {"minLearningRateRatio": "0"}},
+        "spec.training.sft.minLearningRateRatio",
+    ),
     "a rate of nothing": ({"spec__training__sft": {"learningRate": "0"}}, "spec.training.sft.learningRate"),
     "more memory than there is": ({"spec__models__0__serving": {"memoryGib": "1e9"}}, "spec.models[0].serving"),
     "an absurd price of tokens": (

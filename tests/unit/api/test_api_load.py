@@ -45,6 +45,7 @@ def test_most_mistakes_are_named_once_and_alone() -> None:
         "two models of a name",
         "vllm in a model's name",
         "nothing trained",
+        "a schedule without an end",
         "bfloat on a CPU",
         "no layers",
         "no judge",
@@ -114,6 +115,17 @@ SEVERAL: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
         }
         | {
             ("spec.training", f"{part}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+            for part in ("sft", "dpo")
+        },
+    ),
+    "a schedule without an end": (
+        {f"spec__training__{part}": {"schedule": "Constant", "minLearningRateRatio": "0.1"} for part in ("sft", "dpo")},
+        {
+            (
+                "spec.training",
+                f"{part}.minLearningRateRatio has no effect under schedule Constant; remove it, or write Linear or "
+                "Cosine",
+            )
             for part in ("sft", "dpo")
         },
     ),

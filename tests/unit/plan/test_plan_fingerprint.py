@@ -102,6 +102,8 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "packing": ({"spec__training__sft": {"packing": False}}, "i1-sft"),
     "batch": ({"spec__training__sft": {"batchSize": 64}}, "i1-sft"),
     "precision": ({"spec__training__sft": {"precision": "FP32"}}, "i1-sft"),
+    "schedule": ({"spec__training__sft": {"schedule": "Linear"}}, "i1-sft"),
+    "optimiser": ({"spec__training__dpo": {"adamBeta2": "0.95"}}, "i1-dpo"),
     "samples": ({"spec__training__dpo": {"samples": 4}}, "i1-sample"),
     "sample temperature": ({"spec__training__dpo": {"temperature": "1"}}, "i1-sample"),
     "criteria": ({"spec__judge__criteria": 2}, "i1-judge"),
@@ -289,6 +291,14 @@ def test_the_lists_name_fields_that_exist() -> None:
 def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
     assert "loss" not in canonical(Dpo())
     assert canonical(Dpo(loss=PreferenceLoss.IPO))["loss"] == "IPO"
+
+
+def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:
+    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon"}
+    for part in (Sft(), Dpo()):
+        assert not later & set(canonical(part))
+        said = part.with_(schedule="Linear", min_learning_rate_ratio="0.1", adam_beta1="0.8", adam_beta2="0.95")
+        assert later - set(canonical(said)) == {"adamEpsilon"}
 
 
 def test_a_later_field_is_left_out_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:

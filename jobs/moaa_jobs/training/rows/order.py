@@ -11,6 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import assert_never
+
+from moaa.api.training import LearningRateSchedule
 
 Batch = list[int]
 """Row indices of one optimiser step."""
@@ -94,9 +97,21 @@ def _fill(batch: Batch, lengths: Sequence[int], count: int, capacity: int) -> li
     return [bins[i] for i in sorted(range(count), key=lambda i: (-loads[i], i))]
 
 
-def learning_rate_factor(step: int, *, steps: int, warmup_steps: int) -> float:
-    """Linear warm-up, then half a cosine to 0 at `steps`; multiplies the peak learning rate of step `step` (from 0)."""
+def learning_rate_factor(
+    step: int, *, steps: int, warmup_steps: int, schedule: LearningRateSchedule, min_ratio: float
+) -> float:
+    """Linear warm-up, then `schedule` down to `min_ratio` at `steps`; multiplies the peak learning rate of step `step`
+    (from 0)."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    progress = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+    match schedule:
+        case LearningRateSchedule.COSINE:
+            left = 0.5 * (1.0 + math.cos(math.pi * progress))
+        case LearningRateSchedule.LINEAR:
+            left = 1.0 - progress
+        case LearningRateSchedule.CONSTANT:
+            return 1.0
+        case _:
+            assert_never(schedule)
+    return min_ratio + (1.0 - min_ratio) * left

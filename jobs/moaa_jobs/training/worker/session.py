@@ -174,7 +174,7 @@ class Session:
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,
-            schedule=trainers.Schedule(steps=len(steps), warmup_steps=int(spec.warmup_ratio * len(steps)), done=done),
+            schedule=trainers.schedule_of(spec, steps=len(steps), done=done),
             tokenizer=tokenizer,
             callbacks=[recorder, CheckpointReporter(self.config, recorder, done=done)],
         )

@@ -18,7 +18,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from moaa.api.training import Dpo, Precision, Sft
+from moaa.api.training import Dpo, LearningRateSchedule, Precision, Sft
 from moaa_jobs.training.rows.order import learning_rate_factor
 from moaa_jobs.training.rows.table import trained_labels
 from moaa_jobs.training.worker.deepspeed import training_config
@@ -33,11 +33,30 @@ class Schedule:
 
     steps: int
     warmup_steps: int
+    shape: LearningRateSchedule
+    min_ratio: float = 0.0
     done: int = 0
     """Steps an earlier attempt did, when this one goes on with its weights only."""
 
     def factor(self, step: int) -> float:
-        return learning_rate_factor(self.done + step, steps=self.steps, warmup_steps=self.warmup_steps)
+        return learning_rate_factor(
+            self.done + step,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+            schedule=self.shape,
+            min_ratio=self.min_ratio,
+        )
+
+
+def schedule_of(spec: Sft | Dpo, *, steps: int, done: int) -> Schedule:
+    """What the resource says, over `steps` steps of which an earlier attempt did `done`."""
+    return Schedule(
+        steps=steps,
+        warmup_steps=int(spec.warmup_ratio * steps),
+        shape=spec.schedule,
+        min_ratio=float(spec.min_learning_rate_ratio or 0),
+        done=done,
+    )
 
 
 class SftCollator:
@@ -128,6 +147,9 @@ def common_arguments(
         "weight_decay": float(spec.weight_decay),
         "max_grad_norm": float(spec.max_grad_norm),
         "optim": "adamw_torch",
+        "adam_beta1": float(spec.adam_beta1),
+        "adam_beta2": float(spec.adam_beta2),
+        "adam_epsilon": float(spec.adam_epsilon),
         "bf16": spec.precision is Precision.BF16,
         "use_cpu": not on_gpu,
         "gradient_checkpointing": spec.gradient_checkpointing,

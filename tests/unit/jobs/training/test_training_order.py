@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moaa.api.training import LearningRateSchedule
 from moaa_jobs.training.rows.order import batches, lay_out, learning_rate_factor, pack
+
+COSINE = LearningRateSchedule.COSINE
 
 
 @given(
@@ -78,13 +81,30 @@ def test_even_the_fewest_micro_steps_are_filled_evenly(workers: int, micro: int)
     assert sum(loads) / (workers * max(loads)) >= 0.95
 
 
+def factor(step: int, schedule: LearningRateSchedule = COSINE, min_ratio: float = 0.0) -> float:
+    return learning_rate_factor(step, steps=10, warmup_steps=2, schedule=schedule, min_ratio=min_ratio)
+
+
 def test_the_learning_rate_warms_up_and_falls_as_half_a_cosine() -> None:
-    rates = [learning_rate_factor(step, steps=10, warmup_steps=2) for step in range(10)]
+    rates = [factor(step) for step in range(10)]
     assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert rates[6] == pytest.approx(0.5)
     assert rates == sorted(rates[:3]) + sorted(rates[3:], reverse=True)
-    assert learning_rate_factor(10, steps=10, warmup_steps=2) == pytest.approx(0.0)
+    assert factor(10) == pytest.approx(0.0)
+
+
+def test_a_line_falls_evenly_and_a_constant_does_not() -> None:
+    assert [factor(step, LearningRateSchedule.LINEAR) for step in (2, 4, 6, 10)] == pytest.approx([1, 0.75, 0.5, 0])
+    assert [factor(step, LearningRateSchedule.CONSTANT) for step in (0, 2, 10)] == pytest.approx([1 / 3, 1, 1])
+
+
+@pytest.mark.parametrize("schedule", [COSINE, LearningRateSchedule.LINEAR])
+def test_the_rate_ends_at_its_least_part_and_warms_up_as_ever(schedule: LearningRateSchedule) -> None:
+    rates = [factor(step, schedule, 0.2) for step in range(12)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[6] == pytest.approx(0.6)
+    assert rates[10:] == pytest.approx([0.2, 0.2])
 
 
 def test_without_warm_up_the_first_step_is_the_highest() -> None:
-    assert learning_rate_factor(0, steps=4, warmup_steps=0) == 1.0
+    assert learning_rate_factor(0, steps=4, warmup_steps=0, schedule=COSINE, min_ratio=0.0) == 1.0
