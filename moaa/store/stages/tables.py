@@ -6,7 +6,6 @@ pyarrow. pyarrow drops keys its schema does not know and fills missing ones with
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,9 +87,9 @@ def encode(table: TableRows) -> Encoded:
         arrow = pa.Table.from_pylist([dict(row) for row in table.rows], schema=table.schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
         raise ValueError(f"rows do not fit their schema: {error}") from error
-    buffer = io.BytesIO()
+    buffer = pa.BufferOutputStream()
     pq.write_table(arrow, buffer, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    return Encoded(buffer.getvalue(), arrow.num_rows, rows_digest(arrow.to_pylist()))
+    return Encoded(buffer.getvalue().to_pybytes(), arrow.num_rows, rows_digest(arrow.to_pylist()))
 
 
 def decode(body: bytes, *, source: str) -> list[Row]:
@@ -100,7 +99,9 @@ def decode(body: bytes, *, source: str) -> list[Row]:
         StoreError: the bytes are no Parquet file.
     """
     try:
-        rows: list[Row] = pq.read_table(io.BytesIO(body)).to_pylist()
+        # Not a file of Python's: Arrow's own threads would call it, and CPython 3.11 ends a thread that wants the
+        # interpreter while that shuts down, which C++ may answer with an abort.
+        rows: list[Row] = pq.read_table(pa.BufferReader(body)).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(
             f"{source}: not a readable Parquet file ({error}); remove the stage's folder to redo it"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,20 @@ def test_rows_that_do_not_fit_are_errors(row: dict[str, Any], message: str) -> N
 )
 def test_schemas_have_the_columns_of_their_rows(row: type, schema: pa.Schema) -> None:
     assert list(get_type_hints(row)) == schema.names
+
+
+def test_threads_of_arrow_are_given_no_python_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources: list[object] = []
+    read_table = pq.read_table
+
+    def read(source: object) -> pa.Table:
+        sources.append(source)
+        return read_table(source)
+
+    body = encode(TableRows([{"id": "a", "text": "b"}], pa.schema([("id", pa.string()), ("text", pa.string())]))).body
+    monkeypatch.setattr("moaa.store.stages.tables.pq.read_table", read)
+    assert decode(body, source="x") == [{"id": "a", "text": "b"}]
+    assert [type(source) for source in sources] == [pa.BufferReader]
 
 
 def test_unreadable_parquet_is_named() -> None:

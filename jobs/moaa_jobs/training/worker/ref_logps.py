@@ -51,7 +51,7 @@ async def read(store: Store, folder: str, *, tokens_digest: str, rows: int) -> R
     chosen: list[float | None] = [None] * rows
     rejected: list[float | None] = [None] * rows
     for key in manifest.parts:
-        part = pa.ipc.open_file(io.BytesIO(await store.get(key))).read_all()
+        part = pa.ipc.open_file(pa.BufferReader(await store.get(key))).read_all()
         for row, c, r in zip(*(part.column(name).to_pylist() for name in _SCHEMA.names), strict=True):
             chosen[row], rejected[row] = c, r
     if len(scored := [(c, r) for c, r in zip(chosen, rejected, strict=True) if c is not None and r is not None]) < rows:
