@@ -43,7 +43,7 @@ def resource(folder: Path, url: str, **changes: Any) -> MoAA:
     (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
 
     def model(name: str) -> dict[str, Any]:
-        return {"name": name, "endpoint": {"url": url, "model": name, "maxConcurrency": 32}}
+        return {"name": name, "endpoint": {"url": url, "model": name, "maxConcurrency": 8}}
 
     spec: dict[str, Any] = {
         "storage": {"uri": f"file://{folder}/store"},
