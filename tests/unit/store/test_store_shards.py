@@ -126,10 +126,10 @@ def test_schemas_have_the_columns_of_their_rows(row: type, schema: pa.Schema) ->
 
 
 def test_threads_of_arrow_are_given_no_python_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    sources: list[object] = []
+    sources: list[pa.BufferReader] = []
     read_table = pq.read_table
 
-    def read(source: object) -> pa.Table:
+    def read(source: pa.BufferReader) -> pa.Table:
         sources.append(source)
         return read_table(source)
 
