@@ -15,9 +15,9 @@ class AdaptiveLimit:
     """How many requests may be in flight, between 1 and `maximum`.
 
     Starts at `start`, by default at the maximum, since a server of ours queues by itself. While it is used to the full,
-    it doubles as long as the doubling before brought more answers a second. A sign of overload (429, 503, a time-out)
-    halves it, once for all requests that were in flight together, and ends the doubling; from then on a full window of
-    successes adds one.
+    it doubles as long as the doubling before brought a tenth more answers a second, in one of two windows. A sign of
+    overload (429, 503, a time-out) halves it, once for all requests that were in flight together, and ends the
+    doubling; from then on a full window of successes adds one.
     """
 
     maximum: int
@@ -32,6 +32,8 @@ class AdaptiveLimit:
     _seen: int = 0
     """Successes since the limit was doubled: one window settles, the next is measured."""
     _since: float = 0.0
+    _is_doubtful: bool = False
+    """The last window brought nothing more; lengths of answers vary, so another one decides."""
 
     def __post_init__(self) -> None:
         if self.maximum < 1:
@@ -63,12 +65,14 @@ class AdaptiveLimit:
         if self._seen < 2 * self.limit:
             return
         rate = self.limit / (now - self._since) if now > self._since else inf
-        if rate < WORTH * self._best:
+        if rate >= WORTH * self._best:
+            self._best, self._seen, self._is_doubtful = rate, 0, False
+            self._limit = min(float(self.maximum), 2.0 * self._limit)
+            self._doubles = self._limit < self.maximum
+        elif self._is_doubtful:
             self._doubles, self._ceiling = False, self._limit
-            return
-        self._best, self._seen = rate, 0
-        self._limit = min(float(self.maximum), 2.0 * self._limit)
-        self._doubles = self._limit < self.maximum
+        else:
+            self._is_doubtful, self._seen, self._since = True, self.limit, now
 
     def overloaded(self, *, sent_in: int) -> None:
         """A request of epoch `sent_in` was turned away. Requests of earlier epochs met an overload that has already

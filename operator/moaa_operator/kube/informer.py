@@ -12,6 +12,7 @@ Objects are never changed in place, so a reader may keep one. Of each only what 
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ is new or gone."""
 OwnerOf = Callable[[Object], Key | None]
 """The MoAA that an object belongs to."""
 ABSENT_KIND_RETRY_S = 60.0
+SHORT_WATCH_S = 1.0
+"""A watch that ends sooner without an event was cut by something in between, which may cut the next one, too."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +126,21 @@ class Informer:
     def _run(self) -> None:
         failures = 0
         while not self._stopped.is_set():
-            seen = self.events
+            seen, begun = self.events, time.monotonic()
             try:
                 if self._version is None:
                     self._version = self._list()
                 self._watch(self._version)
-                failures = 0
+                is_short = self.events == seen and time.monotonic() - begun < SHORT_WATCH_S
+                failures = failures + 1 if is_short else 0
+                if is_short:
+                    self._stopped.wait(self._backoff.delay_s(failures))
             except Gone:
-                logger.info("watch_expired kind=%s", self.kind.plural)
+                failures = 1 if self.events > seen else failures + 1
+                delay_s = self._backoff.delay_s(failures)
+                logger.info("watch_expired kind=%s retry_s=%.1f", self.kind.plural, delay_s)
                 self._version = None
+                self._stopped.wait(delay_s)
             except NotFound:
                 self._no_such_kind()
                 self._stopped.wait(ABSENT_KIND_RETRY_S)

@@ -183,6 +183,15 @@ def test_the_limit_doubles_while_that_brings_more_answers_a_second(holds: int, r
     assert settled // 2 < limit.limit <= settled
 
 
+def test_one_slow_window_does_not_end_the_doubling() -> None:
+    limit, now = AdaptiveLimit(512, 32), 0.0
+    for number in range(10_000):
+        slow = 20.0 if 130 < number < 180 else 1.0  # while 64 are under way
+        now += slow / limit.limit
+        limit.succeeded(now=now, in_flight=limit.limit)
+    assert limit.limit == 512
+
+
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
     limit = AdaptiveLimit(512, 32)
     for second in range(1000):

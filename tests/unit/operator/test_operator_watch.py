@@ -1,13 +1,15 @@
 """Watching over real HTTP with the real client: what breaks in between must cost nothing but time."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from moaa_operator.kube.api import Api
 from moaa_operator.kube.caches import run_of
-from moaa_operator.kube.errors import AlreadyExists, Busy, Conflict, NotFound, Refused
+from moaa_operator.kube.errors import AlreadyExists, Busy, Conflict, Gone, NotFound, Refused
 from moaa_operator.kube.informer import Informer, Timing
 from moaa_operator.kube.kinds import JOB, RAYJOB, Kind
 from moaa_operator.kube.queue import Backoff
@@ -222,3 +224,44 @@ def test_nobody_listens() -> None:
         api = server.api(timeout_s=0.5)
     with pytest.raises(Busy, match="Unreachable"):
         api.get(JOB, "ns", "there")
+
+
+class Waits:
+    """A backoff without delays that keeps how many errors in a row it was asked about, and holds on after a few."""
+
+    def __init__(self, *, holds_after: int) -> None:
+        self.errors: list[int] = []
+        self.enough = threading.Event()
+        self._holds_after = holds_after
+
+    def delay_s(self, errors: int) -> float:
+        self.errors.append(errors)
+        if len(self.errors) < self._holds_after:
+            return 0.0
+        self.enough.set()
+        return 60.0
+
+
+class AlwaysGone:
+    """An API server whose lists answer 410, or whose watches end at once."""
+
+    def __init__(self, *, lists: bool) -> None:
+        self.lists = lists
+
+    def list(self, *_: object, **__: object) -> tuple[list[Object], str]:
+        if not self.lists:
+            raise Gone(410, "Expired", "too old")
+        return [], "1"
+
+    def watch(self, *_: object, **__: object) -> Iterator[tuple[str, Object]]:
+        return iter([])
+
+
+@pytest.mark.parametrize("lists", [False, True], ids=["every list is gone", "every watch ends at once"])
+def test_a_server_that_sends_away_at_once_is_asked_ever_more_slowly(lists: bool) -> None:
+    waits, api = Waits(holds_after=4), cast(Api, AlwaysGone(lists=lists))
+    informer = Informer(api, JOB, None, on_change=lambda *_: None, backoff=cast(Backoff, waits))
+    informer.start()
+    assert waits.enough.wait(10)
+    informer.stop()
+    assert waits.errors == [1, 2, 3, 4]
