@@ -98,7 +98,7 @@ async def test_null_judges_are_named_by_all_that_a_user_reads(tmp_path: Path) ->
 async def test_a_judge_that_gives_no_verdict_ends_its_stage_on_the_first_rows(tmp_path: Path) -> None:
     reply = "Both are fine, and I thank you."
     async with play(lambda body: sampled(body) if body["model"] == "student" else says(reply)) as server:
-        run = WholeRun(tmp_path, server.url, ["eva"])
+        run = WholeRun(tmp_path, server.url, ["eva"], endpoints={"eva": ONE_AT_A_TIME})
         run.changes = preference(run, 2, {"method": "Single", "aggregator": {"model": "eva"}, "criteria": 0})
         ended = await run.run("--until", "i1-judge")
         assert server.count("eva").total() < PROMPTS * 2 * 2 / 2
