@@ -254,7 +254,7 @@ class AlwaysGone:
         return [], "1"
 
     def watch(self, *_: object, **__: object) -> Iterator[tuple[str, Object]]:
-        return iter([])
+        yield from ()
 
 
 @pytest.mark.parametrize("lists", [False, True], ids=["every list is gone", "every watch ends at once"])
