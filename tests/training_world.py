@@ -111,7 +111,15 @@ def pairs(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def resource(store: Path, student: Path, *, workers: int = 2, sft: Mapping[str, Any], dpo: Mapping[str, Any]) -> MoAA:
+def resource(
+    store: Path,
+    student: Path,
+    *,
+    workers: int = 2,
+    sft: Mapping[str, Any],
+    dpo: Mapping[str, Any],
+    stall_minutes: int = 10,
+) -> MoAA:
     common = {"precision": "FP32", "maxLength": 64, "batchSize": 8, "microBatchSize": 1, "warmupRatio": "0.1"}
     return MoAA.model_validate(
         {
@@ -135,7 +143,12 @@ def resource(store: Path, student: Path, *, workers: int = 2, sft: Mapping[str, 
                     "preference": [{"source": "file:///nowhere.jsonl", "limit": 10}],
                 },
                 "training": {
-                    "resources": {"workers": workers, "gpusPerWorker": 0, "maxFailures": 1},
+                    "resources": {
+                        "workers": workers,
+                        "gpusPerWorker": 0,
+                        "maxFailures": 1,
+                        "stallMinutes": stall_minutes,
+                    },
                     "sft": {**common, **sft},
                     "dpo": {**common, **dpo},
                 },

@@ -22,7 +22,11 @@ class TrainingResources(Spec):
     memory_gib: Annotated[Positive, Field(le=65536)] | None = None
     """Memory of one worker; None: decided by the executor."""
     max_failures: Annotated[int, Field(ge=0, le=100)] = 3
-    """Worker losses Ray Train repairs inside one attempt."""
+    """Worker losses Ray Train repairs inside one attempt. Attempts multiply them: the workers start at most
+    (maxFailures + 1) × (failures.retries + 1) times."""
+    stall_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
+    """An attempt in which no worker has finished a micro-step for so long ends, and the next goes on from its newest
+    checkpoint. Loading, checkpoints and the export do not count."""
     template: dict[str, Any] = {}
     """Pod template overrides of the workers (Kubernetes only)."""
 

@@ -138,8 +138,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     assert not left, f"processes left behind: {left}"
 
 
-def sft_job(world: World, zero_stage: int) -> tuple[MoAA, StageJob]:
-    spec = resource(world.root / "store", world.student, sft={**SFT, "zeroStage": zero_stage}, dpo=DPO)
+def sft_job(world: World, zero_stage: int, *, stall_minutes: int = 10) -> tuple[MoAA, StageJob]:
+    sft = {**SFT, "zeroStage": zero_stage}
+    spec = resource(world.root / "store", world.student, sft=sft, dpo=DPO, stall_minutes=stall_minutes)
     made = asyncio.run(world.stage(Kind.GENERATE, "conversations", conversations(ROWS)))
     return spec, world.job(spec, Kind.SFT, [made])
 
@@ -202,6 +203,39 @@ def test_a_killed_job_goes_on_where_its_newest_checkpoint_is(
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
         assert (value - theirs[name]).abs().max() < 1e-3, name
+
+
+def test_a_stopped_worker_ends_the_attempt_and_the_next_one_goes_on(
+    lost_worker: tuple[StageJob, StageManifest, list[dict[str, Any]]], world: World
+) -> None:
+    """The other one waits in a collective, which would give up after two hours."""
+    spec, job = sft_job(world, 1, stall_minutes=1)
+    first = start(world, spec, job)
+    first.wait_for_checkpoint()
+    below = first.descendants()
+    workers = [pid for pid, command in below.items() if "RayTrainWorker" in command]
+    os.kill(workers[0], signal.SIGSTOP)
+    stopped = time.monotonic()
+    assert first.process.wait(JOB_S) == 1
+    said = first.log.read_text()
+    assert time.monotonic() - stopped < 120, said[-3000:]
+    assert "training stands still" in said
+    assert "(stopped, or without a processor): step" in said
+    for rank in (0, 1):
+        told = said.partition(f"rank_stalled rank={rank} ")[2].partition("rank_stalled")[0]
+        assert "training/worker/session.py" in told, f"no stack of rank {rank}:\n{said[-3000:]}"
+    deadline = time.monotonic() + 90
+    while left := [command for pid, command in below.items() if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"Ray outlived its driver: {left}"
+        time.sleep(0.5)
+
+    second = start(world, spec, job)
+    second.end()
+    manifest, curve = finished(world, job)
+    assert manifest.attempt == 2
+    assert manifest.metrics["resumed_step"] >= 5
+    _, _, other_curve = lost_worker
+    assert [row["loss"] for row in curve] == pytest.approx([row["loss"] for row in other_curve], rel=1e-3)
 
 
 def test_dpo_raises_margins_and_survives_a_stop_and_a_change_of_workers(

@@ -34,8 +34,9 @@ def end_of(item: Fields) -> End:
     deployment = str(status.get("jobDeploymentStatus") or "")
     if deployment not in ("Complete", "Failed", "ValidationFailed"):
         return End.RUNNING
-    # A stopped Ray job ends as Complete, too: only its own status says that it succeeded.
-    return End.SUCCEEDED if status.get("jobStatus") == "SUCCEEDED" and deployment == "Complete" else End.FAILED
+    # Only the Ray job's own status says that it succeeded. One that was stopped ends as Complete, too, and one whose
+    # submitter failed (its log stream broke) as Failed.
+    return End.SUCCEEDED if status.get("jobStatus") == "SUCCEEDED" else End.FAILED
 
 
 def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:

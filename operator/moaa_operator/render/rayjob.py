@@ -1,8 +1,8 @@
 """A RayJob: one attempt of sft or dpo on a Ray cluster of its own, gone as soon as the attempt ends.
 
 The driver runs beside the Ray head, which offers no CPUs, so everything else runs on the workers; their number is
-fixed. Ray Train repairs a lost worker in a live cluster. KubeRay retries nothing here: when a RayJob ends, the operator
-makes a new one with a new name. The same image runs head, workers and submitter.
+fixed. Ray Train repairs a lost worker in a live cluster. KubeRay makes no second cluster: when a RayJob ends, the
+operator makes a new one with a new name. The same image runs head, workers and submitter.
 
 These rules of KubeRay are kept (`validation.go`, 1.6 and 1.7): a name has 47 characters at most; no TTL without
 shutdown; a suspended RayJob shuts down after it finishes. KubeRay adds /dev/shm itself.
@@ -41,6 +41,9 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+SUBMITTER_TRIES_AGAIN = 6
+"""The submitter follows the driver's log, and dies with the stream. KubeRay then ends the RayJob although the driver
+goes on, unless the submitter may start again: it submits only what Ray does not know, and follows the log once more."""
 START_MINUTES = 60
 """Beyond `serving.scheduleMinutes`, for images and Ray itself, before a RayJob that never ran is given up."""
 
@@ -76,7 +79,7 @@ def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Mani
             "backoffLimit": 0,
             "preRunningDeadlineSeconds": 60 * (resource.spec.serving.schedule_minutes + START_MINUTES),
             "activeDeadlineSeconds": 3600 * settings.training_deadline_hours,
-            "submitterConfig": {"backoffLimit": 0},
+            "submitterConfig": {"backoffLimit": SUBMITTER_TRIES_AGAIN},
             "submitterPodTemplate": parts.submitter(),
             "rayClusterSpec": {
                 "rayVersion": settings.ray_version,

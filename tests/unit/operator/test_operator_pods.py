@@ -156,6 +156,9 @@ def test_a_rayjob_has_succeeded_only_when_ray_says_so() -> None:
     stopped = rayjob(jobDeploymentStatus="Complete", jobStatus="STOPPED")
     assert (stopped.end, stopped.problem.reason) == (End.FAILED, "STOPPED")
     assert rayjob(jobDeploymentStatus="Running", jobStatus="SUCCEEDED").end is End.RUNNING
+    submitter = {"reason": "SubmissionFailed", "message": "Job submission has failed. Reason: BackoffLimitExceeded"}
+    assert rayjob(jobDeploymentStatus="Failed", jobStatus="SUCCEEDED", **submitter).end is End.SUCCEEDED
+    assert rayjob(jobDeploymentStatus="Failed", jobStatus="RUNNING", **submitter).problem.reason == "SubmissionFailed"
 
 
 def test_how_a_rayjob_failed() -> None:

@@ -10,7 +10,8 @@ from moaa.contract.progress import Figures
 from moaa.errors import Fenced, StoreError
 from moaa.store.fencing import Token
 from moaa_jobs.runner.context import Context
-from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key
+from moaa_jobs.training.driver.stall import StallWatch
+from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, progress_key, stall_folder
 from moaa_jobs.training.shared.progress import Outage, ProgressReader
 
 logger = logging.getLogger(__name__)
@@ -64,8 +65,11 @@ async def watch(training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, 
 
     Raises:
         Fenced, StoreError: as `Ownership.look`.
+        StageError: as `StallWatch.look`.
     """
     reader, ownership, warned = ProgressReader(context.store, progress_key(config)), Ownership(token), False
+    minutes = config.resource.spec.training.resources.stall_minutes
+    stall = StallWatch(context.store, stall_folder(config), workers=config.workers, minutes=minutes)
     while True:
         has_ended = bool((await asyncio.wait([training], timeout=POLL_S))[0])
         progress = await reader.read()
@@ -77,6 +81,7 @@ async def watch(training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, 
         if has_ended:
             return
         await ownership.look()
+        await stall.look(progress)
 
 
 def _show(progress: LoopProgress, context: Context) -> None:

@@ -163,6 +163,11 @@ def progress_key(config: LoopConfig) -> str:
     return f"{config.checkpoints}/{config.run_name}/progress.json"
 
 
+def stall_folder(config: LoopConfig) -> str:
+    """Where the driver asks workers that stand still, and they answer."""
+    return f"{config.checkpoints}/{config.run_name}/stall"
+
+
 def refusal_key(config: LoopConfig) -> str:
     """Where a worker leaves why the attempt's training cannot succeed."""
     return f"{config.checkpoints}/{config.run_name}/refused.txt"

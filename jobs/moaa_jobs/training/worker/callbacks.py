@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, folder_name
 from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, TrainingRefused
+from moaa_jobs.training.shared.stall import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -167,3 +168,37 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self._uploading.name}: its upload took more than {UPLOAD_WAIT_S:.0f} s")
             time.sleep(0.2)
+
+
+class PulseKeeper(TrainerCallback):  # type: ignore[misc]  # untyped base
+    """Tells a worker's pulse of every micro-step. The last of the callbacks: what follows a step is decided by then."""
+
+    def __init__(self, pulse: Pulse, *, done: int) -> None:
+        """`done`: steps before this trainer's first."""
+        self._pulse = pulse
+        self._done = done
+
+    def on_train_begin(
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        self._pulse.progress(self._done + state.global_step)
+
+    def on_substep_end(
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        self._pulse.progress(self._done + state.global_step)
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        self._pulse.progress(self._done + state.global_step)
+        if control.should_save:
+            self._pulse.excuse("writing a checkpoint")
+
+    def on_save(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
+        self._pulse.progress(self._done + state.global_step)
+
+    def on_train_end(
+        self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        self._pulse.excuse("ending the training")

@@ -20,6 +20,7 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
     join(on_gpu=config.on_gpu)
     with asyncio.Runner() as runner:
         worker = Worker.create(config, runner)
+        worker.pulse.start()
         try:
             with worker.phase("imports"):
                 from moaa_jobs.training.worker.session import Session

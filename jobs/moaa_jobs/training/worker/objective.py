@@ -117,6 +117,7 @@ class Pairs:
             return stored
 
         def report(step: int, of: int) -> None:
+            worker.pulse.progress(step)
             if step == of or step % REPORT_EVERY == 0:
                 worker.report(LoopProgress(phase="scoring", step=step, steps=of))
 
@@ -126,6 +127,7 @@ class Pairs:
                 model, table, PairCollator(table, pad_id=pad_id, ref_logps=None), rank=worker.rank,
                 workers=config.workers, batch_size=self.spec.micro_batch_size, device=device, report=report,
             )  # fmt: skip
+        worker.pulse.excuse("storing ref_logps")
         keys = [ref_logps.part_key(folder, config.run_name, rank) for rank in range(config.workers)]
         worker.runner.run(ref_logps.write_part(worker.store, keys[worker.rank], mine, values))
         dist.barrier()

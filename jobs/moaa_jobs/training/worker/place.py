@@ -23,8 +23,10 @@ from moaa_jobs.training.shared.messages import (
     refusal_key,
     remove_others,
     scratch_folder,
+    stall_folder,
 )
 from moaa_jobs.training.shared.progress import ProgressWriter
+from moaa_jobs.training.shared.stall import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,12 @@ class Worker:
     resumed_step: int = 0
     packing_refused: bool = False
     writer: ProgressWriter | None = None
+    pulse: Pulse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(
+            self.store, stall_folder(self.config), self.scratch / "pulse", rank=self.rank, local_ranks=self.local_ranks
+        )
 
     @staticmethod
     def create(config: LoopConfig, runner: asyncio.Runner) -> "Worker":
@@ -69,14 +77,15 @@ class Worker:
         """Leaves the files, which go with driver or pod: Ray Train may still be uploading the last checkpoint."""
         if self.writer is not None:
             self.writer.close()
+        self.pulse.close()
         self.runner.run(self.store.close())
 
     def fetch(self) -> None:
-        import torch.distributed as dist
+        from moaa_jobs.training.worker.process_group import meet
 
         if self.local_rank == 0:
             self.runner.run(self._fetch())
-        dist.barrier()
+        meet("fetch")
 
     async def _fetch(self) -> None:
         config = self.config
@@ -116,5 +125,6 @@ class Worker:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         started = time.monotonic()
+        self.pulse.excuse(name)
         yield
         self.seconds[name] = round(time.monotonic() - started, 2)

@@ -5,16 +5,20 @@ seconds of CPU and a gigabyte of memory for two processes that never touch a ten
 """
 
 import os
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ray.train.backend import Backend, BackendConfig
 
 if TYPE_CHECKING:
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
+    from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
 TIMEOUT_S = 7200
-"""Gathering and saving a large ZeRO-3 model takes longer than torch's ten minutes."""
+"""Of one collective. A training that stands still ends before (`training.resources.stallMinutes`). This bounds what
+shows no progress: gathering and saving a large ZeRO-3 model, and an hour's wait for a checkpoint's upload."""
+MEET_EVERY_S = 0.2
 
 
 class SharedDevices(Backend):  # type: ignore[misc]  # untyped base
@@ -70,6 +74,22 @@ def host_store(address: str) -> "TCPStore":
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
     return TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=TIMEOUT_S))
+
+
+def meet(place: str) -> None:
+    """Wait until every worker is here, however long a download takes one of them: a collective would give up after
+    `TIMEOUT_S`. When one fails meanwhile, Ray Train ends all. A worker group may use each `place` once."""
+    import torch.distributed as dist
+
+    gather(dist.distributed_c10d._get_default_store(), place, dist.get_world_size())
+
+
+def gather(store: "Store", place: str, workers: int, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until `workers` have called it with this `place`."""
+    here = store.add(f"moaa/{place}", 1)
+    while here < workers:
+        sleep(MEET_EVERY_S)
+        here = store.add(f"moaa/{place}", 0)
 
 
 def leave() -> None:

@@ -24,10 +24,11 @@ from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, bring
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker import export, trainers
-from moaa_jobs.training.worker.callbacks import CheckpointReporter, StepRecorder
+from moaa_jobs.training.worker.callbacks import CheckpointReporter, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, objective_of
 from moaa_jobs.training.worker.place import Worker
+from moaa_jobs.training.worker.process_group import meet
 
 SHARD = "train"
 """The one shard of a training stage."""
@@ -125,7 +126,7 @@ class Session:
             target.mkdir(parents=True)
             ranks = worker.local_ranks
             worker.runner.run(bring_checkpoint(worker.store, key, target, ranks=ranks, weights_only=weights_only))
-        dist.barrier()
+        meet("resume")
         return target
 
     def _layout(self, steps: list[Batch], packed: bool) -> Layout:
@@ -176,7 +177,11 @@ class Session:
             collator=collator,
             schedule=trainers.schedule_of(spec, steps=len(steps), done=done),
             tokenizer=tokenizer,
-            callbacks=[recorder, CheckpointReporter(self.config, recorder, done=done)],
+            callbacks=[
+                recorder,
+                CheckpointReporter(self.config, recorder, done=done),
+                PulseKeeper(self.worker.pulse, done=done),
+            ],
         )
         return trainer, recorder
 

@@ -61,6 +61,7 @@ class _Loop:
         monkeypatch.setattr(LoopConfig, "model_validate_json", staticmethod(lambda _: empty()))
         monkeypatch.setattr(LoopConfig, "on_gpu", False)
         monkeypatch.setattr(place, "refusal_key", lambda _: "refused")
+        monkeypatch.setattr(place, "stall_folder", lambda _: "stall")
         monkeypatch.setattr(loop, "out_of_memory", lambda error, _: f"too little memory: {error}")
         monkeypatch.setattr(loop, "join", lambda **_: None)
         monkeypatch.setattr(loop, "leave", leave)

@@ -44,10 +44,16 @@ def on_cpu() -> MoAA:
 def test_a_rayjob_is_one_attempt_and_leaves_no_cluster() -> None:
     spec = find(stage("i1-sft"), "RayJob")["spec"]
     assert spec["backoffLimit"] == 0
-    assert spec["submitterConfig"] == {"backoffLimit": 0}
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] == 0
     assert spec["entrypoint"] == "python -m moaa_jobs --job /etc/moaa/job.json"
+
+
+def test_a_log_stream_that_breaks_does_not_end_a_training() -> None:
+    """KubeRay fails a RayJob whose submitter has failed for good, whatever its Ray job does."""
+    spec = find(stage("i1-sft"), "RayJob")["spec"]
+    assert spec["submissionMode"] == "K8sJobMode"
+    assert spec["submitterConfig"]["backoffLimit"] > 0
 
 
 def test_the_head_has_no_cpus_to_give_and_reads_the_job_file() -> None:
