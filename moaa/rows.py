@@ -149,7 +149,8 @@ class RankingRow(TypedDict):
     """Points ÷ valid comparisons of each sample; None where too few were valid."""
     comparisons: list[Comparison]
     outcome: str
-    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`."""
+    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`; where a rule of `dpo.pairs` dropped it,
+    `none-to-reject`, `orders-disagree`, `small-margin`, `lengths-differ`."""
 
 
 class JudgementRow(TypedDict):

@@ -255,6 +255,16 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training.dpo.samplesFrom",
         "has one answer, and pairs need two",
     ),
+    "a margin above any floor": (
+        {"spec__training__dpo": {"pairs": {"minMargin": "0.7", "minRejectedPoints": "0.31"}}},
+        "spec.training.dpo.pairs.minMargin",
+        "and minRejectedPoints 0.31 are more than 1 together",
+    ),
+    "a floor under the worse of two": (
+        {"spec__training__dpo": {"samples": 2, "pairs": {"minRejectedPoints": "0.1"}}},
+        "spec.training.dpo.pairs.minRejectedPoints",
+        "needs three samples",
+    ),
     "an average that nothing measures": (
         {"spec__training__average": "0.5", "spec__evaluation": {}},
         "spec.training.average",

@@ -112,6 +112,40 @@ class SamplesFrom(StrEnum):
     """spec.mixture's: off-policy (paper App. J). By method Combined those of its proposers, once each."""
 
 
+class Rejected(StrEnum):
+    """Which answer stands against the chosen one, the ranking's best."""
+
+    WORST = "Worst"
+    """The one with the fewest points (§4.1, default)."""
+    RANDOM = "Random"
+    """One of those with fewer points than the chosen, each as likely, drawn by the run's seed and the row."""
+
+
+class PairRules(Spec):
+    """Which pairs are trained on; by default every best against its worst (§4.1). The other rules are ours.
+
+    Points are relative: what part of its comparisons with the prompt's other answers an answer won. A prompt whose pair
+    breaks a rule gives none. It is counted under the first it breaks: minRejectedPoints, consistent, minMargin,
+    maxLengthDifference.
+    """
+
+    rejected: Rejected = Rejected.WORST
+    min_rejected_points: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
+    """Fewest points of an answer that may be rejected, so that hopeless ones teach nothing; None: any."""
+    consistent: bool = False
+    """Keep a pair only if its own comparison names the chosen answer in both orders."""
+    min_margin: Annotated[Fraction, Field(gt=0)] | None = None
+    """Least points of the chosen answer above those of the rejected one; None: any above 0."""
+    max_length_difference: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    """Most characters by which one answer is longer than the other; None: any. A token has about four."""
+
+    @property
+    def may_drop(self) -> bool:
+        """Some prompt with a best and a worst answer may give no pair."""
+        limits = (self.min_rejected_points, self.min_margin, self.max_length_difference)
+        return self.consistent or any(limit is not None for limit in limits)
+
+
 class Dpo(Optimization):
     """Preference optimisation on pairs of answers to one prompt."""
 
@@ -124,6 +158,8 @@ class Dpo(Optimization):
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     when_cut: WhenCut = WhenCut.FAIL
     """Fail: a sample that ended at maxTokens is left out, as long as two remain."""
+    pairs: PairRules = PairRules()
+    """Which pairs are kept; an edit asks no judge again."""
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
     learning_rate: Positive = Decimal("8e-7")
     beta: Positive = Decimal("0.01")

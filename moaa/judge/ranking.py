@@ -16,6 +16,12 @@ PAIR = "pair"
 TIE = "tie"
 EQUAL_TEXTS = "equal-texts"
 TOO_FEW_VERDICTS = "too-few-verdicts"
+NONE_TO_REJECT = "none-to-reject"
+ORDERS_DISAGREE = "orders-disagree"
+SMALL_MARGIN = "small-margin"
+LENGTHS_DIFFER = "lengths-differ"
+BY_RULE = (NONE_TO_REJECT, ORDERS_DISAGREE, SMALL_MARGIN, LENGTHS_DIFFER)
+"""Outcomes of a pair that a rule of `training.dpo.pairs` dropped, in the order in which the rules are asked."""
 
 _HALF = Fraction(1, 2)
 SCORE_DIGITS = 6
@@ -27,7 +33,7 @@ class Ranking:
     points: tuple[float | None, ...]
     """Points ÷ valid comparisons of each sample, in [0, 1]; None where too few were valid."""
     outcome: str
-    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`."""
+    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`, or one of BY_RULE."""
     chosen: int | None = None
     rejected: int | None = None
 
@@ -99,6 +105,18 @@ def rank(texts: Sequence[str], comparisons: Sequence[Comparison]) -> Ranking:
     if texts[chosen] == texts[rejected]:
         return Ranking(points, EQUAL_TEXTS)
     return Ranking(points, PAIR, chosen, rejected)
+
+
+def lowest(among: Sequence[int], ranking: Ranking, texts: Sequence[str], comparisons: Sequence[Comparison]) -> int:
+    """The sample with the fewest points of those in `among`; draws go as in `rank`.
+
+    Raises:
+        ValueError: no sample of `among` has points, or a comparison is of samples that are not there.
+    """
+    points = {i: share for i in among if (share := ranking.points[i]) is not None}
+    fewest = min(points.values())
+    tied = [i for i, share in points.items() if share == fewest]
+    return _settle(tied, _scores(texts, comparisons), highest=False)
 
 
 def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tuple[int, int], Fraction]:

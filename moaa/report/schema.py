@@ -260,7 +260,7 @@ class PairSummary(Record):
     prompts: int
     kept: int
     dropped: dict[str, int]
-    """By reason: `tie`, `equal-texts`, `too-few-verdicts`."""
+    """By reason, as `moaa.rows.RankingRow.outcome`."""
     failed_rows: int
     failed_verdicts: int
     verdicts: int

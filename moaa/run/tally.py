@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, zip_longest
 
+from moaa.judge.ranking import EQUAL_TEXTS, PAIR
 from moaa.rows import PairRow, RankingRow
 
 
@@ -183,7 +184,7 @@ def _tally_row(row: RankingRow) -> Tally:
         held = [forward for forward, backward in c["votes"] if forward is not None and forward == backward]
         met += len(held) * (len(held) - 1) // 2
         alike += sum(one == other for one, other in combinations(held, 2))
-    is_pair = row["outcome"] == "pair"
+    is_pair = row["outcome"] == PAIR
     return Tally(
         prompts=1,
         outcomes=Counter({row["outcome"]: 1}),
@@ -197,7 +198,7 @@ def _tally_row(row: RankingRow) -> Tally:
         criteria=criteria,
         clearest=row if is_pair else None,
         closest=row if is_pair else None,
-        dropped=row if row["outcome"] in ("tie", "too-few-verdicts") else None,
+        dropped=row if row["outcome"] not in (PAIR, EQUAL_TEXTS) else None,
     )
 
 

@@ -19,7 +19,7 @@ from moaa.plan.kinds.sliced import USER_TURNS, turns_of
 from moaa.plan.ready import Decision, World, decide
 from moaa.plan.result import StageResult
 from moaa.plan.slices import tables
-from moaa.plan.stage import Graph, Stage
+from moaa.plan.stage import Graph, Kind, Stage
 
 UNKNOWN = "?"
 ANEW = "to do closed iterations again, change metadata.name; what the edit leaves as it was is found and not repeated"
@@ -150,6 +150,12 @@ def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) 
         yield f"?: the rows of {', '.join(unknown)} are unknown until stage-data has counted them"
     elif total(parts).usd is None:
         yield "USD ?: give spec.cost.gpuHourUsd, and endpoints their price"
+    dpo, is_open = resource.spec.training.dpo, {part.stage.partition("-")[2] for part in parts}
+    if dpo is not None and dpo.pairs.may_drop and Kind.DPO in is_open:
+        yield (
+            "Training on pairs is counted before spec.training.dpo.pairs drops any: how many it drops is known when "
+            "they are judged."
+        )
     yield (
         "Estimates rest on the assumptions in moaa/plan/forecast/estimate.py; "
         "GPU-hours are good to about a factor of two."

@@ -1,6 +1,7 @@
 """judge: compares and ranks the student's samples, and makes preference pairs of them."""
 
 from moaa.api import MoAA
+from moaa.plan.canonical import canonical
 from moaa.plan.digests import (
     Document,
     Results,
@@ -14,7 +15,10 @@ from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
 from moaa.plan.kinds.kind import Asked, Counts, Group, Reads, Sharded, StageKind
 from moaa.plan.stage import Kind, Stage
-from moaa.plan.students import judge_method
+from moaa.plan.students import declared_dpo, judge_method
+
+OUTCOME = "outcome."
+"""Begins the names of the manifest's metrics that count prompts by `RankingRow.outcome`."""
 
 
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
@@ -27,6 +31,8 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
         "models": models_document(stage.serves, resource, results),
         "seed": resource.spec.seed,
     }
+    if rules := canonical(declared_dpo(resource).pairs):  # empty at the defaults: such stages are done already
+        body["pairs"] = rules
     return inputs, body
 
 

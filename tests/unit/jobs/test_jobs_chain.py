@@ -222,6 +222,43 @@ async def test_samples_are_judged_in_both_orders_and_become_pairs(tmp_path: Path
             assert comparison["criteria"] == ["Accuracy"]
 
 
+async def test_rules_drop_pairs_with_counts_and_ask_no_judge_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stages = ["i0-resolve", "i0-stage-data", "i0-evaluate", "i1-sample", "i1-judge"]
+
+    def manifests() -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in tmp_path.glob("store/stages/judge/*/*/manifest.json")]
+
+    async with serve(scripted) as endpoint:
+        loose = await chain(resource(tmp_path, endpoint.url, prompts=PROMPTS), tmp_path, endpoint, stages)
+        asked = len(endpoint.requests)
+        [first] = manifests()
+        caplog.set_level("INFO")
+        caplog.clear()
+        ruled = resource(
+            tmp_path,
+            endpoint.url,
+            prompts=PROMPTS,
+            training={"dpo": {"samples": 3, "pairs": {"minRejectedPoints": "0.9"}}},
+        )
+        made = await chain(ruled, tmp_path, endpoint, stages)
+        assert len(endpoint.requests) == asked, "verdicts that were paid for are found"
+    second = next(one for one in manifests() if one != first)
+    before, after = loose["i1-judge"], made["i1-judge"]
+    assert before["pairs"]
+    assert not after["pairs"]
+    assert [{**row, "outcome": ""} for row in after["rankings"]] == [
+        {**row, "outcome": ""} for row in before["rankings"]
+    ]
+    pairs, equal = len(before["pairs"]), len(before["rankings"]) - len(before["pairs"])
+    assert first["metrics"] == {"outcome.pair": pairs} | ({"outcome.equal-texts": equal} if equal else {})
+    assert second["metrics"] == {"outcome.none-to-reject": pairs} | ({"outcome.equal-texts": equal} if equal else {})
+    assert f"none-to-reject={pairs}" in next(
+        m for m in caplog.messages if m.startswith("prompts_ranked stage=i1-judge")
+    )
+
+
 @pytest.mark.parametrize(
     ("method", "starts"),
     [

@@ -10,7 +10,7 @@ from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
 from moaa.api.evaluation import AlpacaEval, Benchmark, ExactMatch, Gate, Instructions, LmEval, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
-from moaa.api.training import Dpo, Optimization, PreferenceLoss, Sft
+from moaa.api.training import Dpo, Optimization, PairRules, PreferenceLoss, Sft
 from moaa.errors import StageError
 from moaa.judge.methods import method_of
 from moaa.plan import canonical as semantics
@@ -65,6 +65,9 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
         "spec__mixture__layers__0__proposers__0__whenCut": "Use",
         "spec__training__dpo": {"whenCut": "Fail"},
     },
+    "rules of pairs written out": {
+        "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": False, "minMargin": None}}
+    },
     "nothing more in requests": {"spec__models__0__extraBody": {}},
     "reuse written out": {"spec__data__allowReuse": False},
     "columns written out": {"spec__data__sft__0__columns": {"prompt": None, "ignore": []}},
@@ -108,6 +111,8 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "sample temperature": ({"spec__training__dpo": {"temperature": "1"}}, "i1-sample"),
     "criteria": ({"spec__judge__criteria": 2}, "i1-judge"),
     "judge prompt": ({"spec__prompts": {"judge": "{question}{answer_a}{answer_b}"}}, "i1-judge"),
+    "which pairs are kept": ({"spec__training__dpo": {"pairs": {"consistent": True}}}, "i1-judge"),
+    "who is rejected": ({"spec__training__dpo": {"pairs": {"rejected": "Random"}}}, "i1-judge"),
     "beta": ({"spec__training__dpo": {"beta": "0.1"}}, "i1-dpo"),
     "ref model": ({"spec__training__dpo": {"refModel": "Base"}}, "i1-dpo"),
     "gate": ({"spec__evaluation__gate": {"rule": "Mean"}}, "i1-promote"),
@@ -269,6 +274,7 @@ FIELDS: dict[type[Spec], str] = {
     LmEval: "name sampling samples type tasks metric num_fewshot",
     Instructions: "name sampling samples type",
     Gate: "rule min_gain",
+    PairRules: "",
 }
 
 

@@ -132,6 +132,17 @@ def test_unknown_rows_are_said_to_be_unknown_until_someone_knows() -> None:
     assert row(plan_text(plan_view(owner, {}, counts={"sft-0": 20}), width=160), "i1-generate")[2:4] == ["20", "60"]
 
 
+def test_what_rules_of_pairs_will_drop_is_said_to_be_unknown_until_pairs_are_judged() -> None:
+    owner, words = resource(spec__training__dpo={"pairs": {"consistent": True}}), "training.dpo.pairs drops any"
+    results = run_all(owner)[0]
+    open_dpo = {name: result for name, result in results.items() if name in ("i0-resolve", "i1-judge")}
+    assert words in plan_text(plan_view(owner, open_dpo), width=1000)
+    assert words not in plan_text(plan_view(owner, results), width=1000), "nothing is left to train"
+    assert words not in plan_text(plan_view(resource(), {}), width=1000)
+    drawn = resource(spec__training__dpo={"pairs": {"rejected": "Random"}})
+    assert words not in plan_text(plan_view(drawn, {}), width=1000), "it drops none"
+
+
 def test_far_iterations_are_one_line() -> None:
     text = plan_text(plan_view(resource(spec__iterations=900), {}), width=200)
     assert len(text.splitlines()) < 40

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from moaa.judge.ranking import orders_score, panel_score
+from moaa.judge.ranking import BY_RULE, orders_score, panel_score
 from moaa.rows import Comparison, RankingRow
 from moaa.run.tally import Orders, Tally, margin, matrix, orders, tally_pairs, tally_rankings
 from tests.unit.report_world import pair_of, ranking, rankings
@@ -100,6 +100,13 @@ def test_samples_are_the_extremes_and_the_first_dropped_prompt() -> None:
     equal = row(outcome="equal-texts", points=[None, None, None])
     tally = tally_rankings([equal, close, dropped, clear])
     assert (tally.clearest, tally.closest, tally.dropped) == (clear, close, dropped)
+
+
+@pytest.mark.parametrize("outcome", BY_RULE)
+def test_a_prompt_that_a_rule_dropped_is_an_example_of_one_without_a_pair(outcome: str) -> None:
+    dropped = row(points=[1.0, 0.5, 0.0], outcome=outcome)
+    tally = tally_rankings([row(outcome="equal-texts"), dropped])
+    assert (tally.dropped, tally.clearest, tally.outcomes[outcome]) == (dropped, None, 1)
 
 
 def test_the_matrix_mirrors_itself() -> None:
