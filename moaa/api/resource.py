@@ -82,7 +82,8 @@ class Failures(Spec):
     max_member_fraction: Fraction = Decimal("0.5")
     """Part of its tries that a proposer or judge may fail."""
     retries: Annotated[int, Field(ge=0, le=20)] = 3
-    """Attempts of a stage after the first."""
+    """Attempts of a stage after the first. One that leaves more in the store than those before it, by a percent of the
+    work, begins a new count."""
 
 
 class Cost(Spec):

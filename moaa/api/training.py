@@ -23,7 +23,7 @@ class TrainingResources(Spec):
     """Memory of one worker; None: decided by the executor."""
     max_failures: Annotated[int, Field(ge=0, le=100)] = 3
     """Worker losses Ray Train repairs inside one attempt. Attempts multiply them: the workers start at most
-    (maxFailures + 1) × (failures.retries + 1) times."""
+    (maxFailures + 1) × (failures.retries + 1) times without getting further."""
     stall_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
     """An attempt in which no worker has finished a micro-step for so long ends, and the next goes on from its newest
     checkpoint. Loading, checkpoints and the export do not count."""
