@@ -5,15 +5,21 @@ Commands import what they need inside their functions: `moaa --help` answers at 
 
 import argparse
 import asyncio
+import difflib
+import os
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from moaa.cli.check import crd, validate, version
+from moaa import __version__
+from moaa.cli.check import crd, explain, schema, validate, version
 from moaa.cli.common import (
     EXIT_FAILED,
     EXIT_INPUT,
     EXIT_INTERRUPTED,
+    EXIT_PIPE,
     add_machine,
     add_rows,
     add_student_config,
@@ -38,6 +44,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "render": render,
     "report": report,
     "export": export,
+    "explain": explain,
+    "schema": schema,
     "crd": crd,
     "version": version,
 }
@@ -49,19 +57,54 @@ exit codes:
   1    the run failed; finished work is kept, and the same command goes on from there
   2    the file or an option is wrong
   130  interrupted (Ctrl-C or SIGTERM); the same command goes on
+  141  what read the output has closed it
 
 Secrets come from the environment only: MOAA_SECRET_<NAME>_<KEY> for each secret that the file names, and
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong and where the options are told."""
+
+    def error(self, message: str) -> NoReturn:
+        lacking = message.removeprefix("the following arguments are required: ")
+        if lacking != message:
+            message = f"{lacking} is missing"
+        self.exit(EXIT_INPUT, f"{self.prog}: {message} (`{self.prog} --help` tells more)\n")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word.lower(), list(words), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command and its options.
+
+    Raises:
+        SystemExit: they are wrong, and what is wrong is on the terminal; or they ask for help or the version.
+    """
+    top, commands = _parsers()
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        top.error(f"there is no command {argv[0]!r}{_nearest(argv[0], COMMANDS)}")
+    options, unknown = top.parse_known_args(argv)
+    if unknown:
+        command = commands[options.command]
+        known = re.findall(r"--[a-z-]+", command.format_usage())
+        command.error(f"cannot use {unknown[0]!r}{_nearest(unknown[0].partition('=')[0], known)}")
+    return options
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and those of the commands by name."""
+    top = _Parser(
         prog="moaa",
         description="Mixture of Agents Alignment: open models teach and judge one student, again and again.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str, *, file: bool = True) -> argparse.ArgumentParser:
@@ -111,17 +154,26 @@ def parser() -> argparse.ArgumentParser:
     take.add_argument("--sft", type=Path, metavar="DIR", help="the conversations it was taught, as a dataset")
     take.add_argument("--pairs", type=Path, metavar="DIR", help="the preference pairs, as a dataset")
     add_uid(take)
+    told = add("explain", "say what the fields of a resource are: type, limits, default, meaning", file=False)
+    told.add_argument("field", nargs="?", default="spec", metavar="FIELD", help="for example training.dpo.pairs")
+    told.add_argument("--markdown", action="store_true", help="as tables in Markdown")
+    add("schema", "print a JSON Schema of the resource's file, for editors", file=False)
     add("crd", "print the CustomResourceDefinition to install on a cluster", file=False)
     add("version", "print the version", file=False)
-    return top
+    return top, commands.choices
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    options = parser().parse_args(argv)
+    options = parse(sys.argv[1:] if argv is None else argv)
     command: Callable[[argparse.Namespace], int] = COMMANDS[options.command]
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough; Python would complain when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except (ResourceError, DataError, UsageError) as error:
         return _fail(error, EXIT_INPUT)
     except MoaaError as error:
