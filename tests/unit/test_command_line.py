@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from moaa import __version__
 from moaa.api.crd.definition import crd
-from moaa.api.reading.load import load
 from moaa.api.crd.reference import Field, fields, json_schema, markdown
+from moaa.api.reading.load import load
 from moaa.cli.main import main
 from moaa.errors import ResourceError, UsageError
 
