@@ -81,6 +81,8 @@ class Optimization(Spec):
     """Compute activations again in the backward pass: a third more work, far less memory."""
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
     """Optimiser steps between checkpoints."""
+    checkpoint_minutes: Annotated[int, Field(ge=1, le=10_080)] | None = None
+    """Most minutes between checkpoints, where steps are long; None: `checkpointSteps` alone."""
 
 
 class Sft(Optimization):
