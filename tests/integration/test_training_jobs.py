@@ -27,7 +27,7 @@ from tests.training_world import World, build_student, conversations, pairs, res
 
 pytestmark = pytest.mark.timeout(900)
 
-SFT = {"epochs": "4", "learningRate": "4e-3", "checkpointSteps": 5, "packing": True}
+SFT = {"epochs": "4", "learningRate": "4e-3", "checkpointSteps": 5, "checkpointMinutes": 60, "packing": True}
 DPO = {"epochs": "3", "learningRate": "1e-3", "checkpointSteps": 5, "beta": "0.1", "zeroStage": 2}
 ROWS, STEPS = 80, 40
 JOB_S = 300.0

@@ -47,9 +47,8 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "workers": {"spec__training__resources": {"workers": 8, "template": {"spec": {"nodeSelector": {"a": "b"}}}}},
     "ZeRO stage": {"spec__training__sft": {"zeroStage": 1}},
     "micro batch": {"spec__training__sft": {"microBatchSize": 4}},
-    "checkpoints": {
-        "spec__training__dpo": {"checkpointSteps": 7, "checkpointMinutes": 9, "gradientCheckpointing": False}
-    },
+    "checkpoints": {"spec__training__dpo": {"checkpointSteps": 7, "checkpointMinutes": 9}},
+    "recomputation": {"spec__training__dpo": {"gradientCheckpointing": False}},
     "failures": {"spec__failures": {"maxFraction": "0.5", "maxMemberFraction": "0.9", "retries": 9}},
     "suspend": {"spec__suspend": True},
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
