@@ -28,6 +28,7 @@ from moaa.cli.common import (
 )
 from moaa.cli.experiment import experiment
 from moaa.cli.export import export
+from moaa.cli.init import add_options, init
 from moaa.cli.plan import plan
 from moaa.cli.render import render
 from moaa.cli.report import report
@@ -36,6 +37,7 @@ from moaa.cli.search import search
 from moaa.errors import DataError, MoaaError, ResourceError, UsageError, outside
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "init": init,
     "validate": validate,
     "plan": plan,
     "run": run,
@@ -49,7 +51,11 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "crd": crd,
     "version": version,
 }
-FILES = {"experiment": "the experiment, YAML or JSON", "search": "the search, YAML or JSON"}
+FILES = {
+    "init": "the resource to write, YAML",
+    "experiment": "the experiment, YAML or JSON",
+    "search": "the search, YAML or JSON",
+}
 """What FILE is, where it is no resource."""
 EPILOG = """\
 exit codes:
@@ -117,6 +123,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
             )
         return command
 
+    add_options(add("init", "write a resource to begin with, from options or a few questions, for this machine's GPUs"))
     add("validate", "check a resource and list every mistake at once")
     plan = add("plan", "show the stages of a run: which are done, what the rest will take, and what an edit repeats")
     add_rows(plan)

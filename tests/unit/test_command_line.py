@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from moaa import __version__
 from moaa.api.crd.definition import crd
 from moaa.api.crd.reference import Field, fields, json_schema, markdown
+from moaa.api.file_uri import file_path
 from moaa.api.reading.load import load
 from moaa.cli.main import main
 from moaa.errors import ResourceError, UsageError
@@ -106,3 +107,70 @@ def test_the_reference_in_docs_is_of_these_classes() -> None:
     """Otherwise: `make crd`."""
     text = (ROOT / "docs" / "reference.md").read_text()
     assert text.partition("\n## ")[2] == f"{markdown(fields())}\n".partition("## ")[2]
+
+
+# init
+
+MODELS = ["--student", "Qwen/Qwen2.5-0.5B-Instruct", "--proposer", "Qwen/Qwen2.5-1.5B-Instruct", "--proposer", "a/B-it"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "schedule"), [(0, 1, "InTurn"), (1, 1, "InTurn"), (4, 4, "Together"), (6, 4, "Together")]
+)
+def test_init_writes_a_resource_that_loads_for_this_many_gpus(
+    tmp_path: Path, gpus: int, workers: int, schedule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows #1.jsonl"
+    rows.write_text('{"prompt": "why?"}\n')
+    file = tmp_path / "My first.yaml"
+    more = ["--prompts", str(rows), "--preference", "owner/pairs", "--test", str(rows), "--gpus", str(gpus)]
+    assert main(["init", str(file), *MODELS, *more]) == 0
+    assert f"next: moaa plan {file}" in capsys.readouterr().out
+    made = load(file)
+    spec = made.spec
+    assert (made.metadata.name, spec.student, spec.serving.schedule) == ("my-first", "qwen2-5-0-5b", schedule)
+    assert spec.training.resources.workers == workers
+    assert spec.training.resources.gpus_per_worker == min(gpus, 1)
+    assert {model.source for model in spec.models} >= {"hf://Qwen/Qwen2.5-0.5B-Instruct", "hf://a/B-it"}
+    assert file_path(spec.data.sft[0].source) == rows
+    assert spec.data.preference[0].source == "hf://datasets/owner/pairs"
+    assert spec.judge is not None
+    assert list(Draft202012Validator(json_schema()).iter_errors(yaml.safe_load(file.read_text()))) == []
+
+
+def test_init_overwrites_nothing_and_names_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    file = tmp_path / "moaa.yaml"
+    assert main(["init", str(file), "--proposer", "a/b"]) == 2
+    assert capsys.readouterr().err.startswith("moaa: --student, --prompts missing; ")
+    assert main(["init", str(file), *MODELS, "--prompts", "nowhere.jsonl"]) == 2
+    assert (
+        "nowhere.jsonl: there is no such file or folder, and it is no owner/name of the Hub" in capsys.readouterr().err
+    )
+    assert not file.exists()
+    file.write_text("mine")
+    assert main(["init", str(file), *MODELS, "--prompts", "owner/data"]) == 2
+    assert file.read_text() == "mine"
+
+
+def test_init_asks_for_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "the model to train": "a/student",
+        "the models that teach": "a/one a/two",
+        "prompts for the mix": "a/data",
+    }
+    asked = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return next((said for start, said in answers.items() if question.startswith(start)), "")
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    assert main(["init", str(tmp_path / "x.yaml"), "--gpus", "2"]) == 0
+    spec = load(tmp_path / "x.yaml").spec
+    assert len(asked) == 5
+    assert (spec.training.dpo, spec.evaluation.selection) == (None, [])
+    assert [model.name for model in spec.models] == ["one", "two", "student"]
