@@ -18,7 +18,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from moaa.store.fencing import Token
 from moaa.store.stages.folders import publish_folder
 from moaa_jobs.training.rows.order import Batch, Layout, batches, lay_out, pack
-from moaa_jobs.training.rows.table import open_table, row_lengths
+from moaa_jobs.training.rows.table import open_table, row_lengths, row_widths
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, bring_checkpoint
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
@@ -137,7 +137,8 @@ class Session:
     def _layout(self, steps: list[Batch], packed: bool) -> Layout:
         spec, workers = self.spec, self.config.workers
         if not packed:
-            return lay_out(steps, workers=workers, micro_batch_size=spec.micro_batch_size)
+            widths = row_widths(self.table)
+            return lay_out(steps, widths=widths, workers=workers, micro_batch_size=spec.micro_batch_size)
         return pack(
             steps,
             lengths=self.lengths,
