@@ -415,11 +415,12 @@ def unplaced(cluster: Cluster, words: str) -> Object:
 
 
 def pod_of(cluster: Cluster, item: Object, status: Object, suffix: str = "", **labels: str) -> Object:
-    """A pod of a Job or RayJob, with this status."""
+    """A pod of a Job or RayJob, with this status; one that is labelled as a Ray cluster's is owned by that, too."""
     item["status"] = item.get("status") or {}
     name = item["metadata"]["name"] + suffix
     meta = {"name": name, "namespace": OWNER.namespace, "uid": f"p-{name}", "labels": labels}
-    owned = [{"uid": item["metadata"]["uid"]}]
+    ray = labels.get("ray.io/cluster")
+    owned = [{"uid": item["metadata"]["uid"]}, *([{"kind": "RayCluster", "name": ray, "uid": ray}] if ray else [])]
     pod: Object = {"kind": "Pod", "metadata": {**meta, "ownerReferences": owned}, "status": status}
     cluster.objects["Pod", name] = pod
     return pod

@@ -51,8 +51,13 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
         tokens_per_s=figures.get("tokens_per_s", 0.0),
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
-        message=figures.get("message", "")[:MAX_MESSAGE],
+        message=_shown(figures.get("message", "")[:MAX_MESSAGE]),
     )
+
+
+def _shown(text: str) -> str:
+    """Without what no terminal shows, and what UTF-8 cannot say."""
+    return "".join(c for c in text if c.isprintable())
 
 
 def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:

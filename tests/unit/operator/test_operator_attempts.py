@@ -182,7 +182,7 @@ def head_of(cluster: Cluster, item: Object) -> None:
     """A Ray head made now."""
     name = f"{item['metadata']['name']}-head"
     labels = {"ray.io/cluster": "c", "ray.io/node-type": "head"}
-    owned = [{"uid": item["metadata"]["uid"]}]
+    owned = [{"kind": "RayCluster", "name": "c", "uid": item["metadata"]["uid"]}]
     meta = {"name": name, "namespace": "team", "labels": labels, "ownerReferences": owned, "uid": name}
     made = {"creationTimestamp": stamp(cluster.now)}
     cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, **made}, "status": {"phase": "Running"}}
