@@ -50,6 +50,18 @@ class LearningRateSchedule(StrEnum):
     """It stays at learningRate."""
 
 
+class TooLong(StrEnum):
+    """What becomes of a row of more than maxLength tokens. An answer is never cut."""
+
+    FAIL = "Fail"
+    """It is a failed row (default)."""
+    DROP = "Drop"
+    """It is left out and counted, apart from failures.maxFraction."""
+    CUT_PROMPT = "CutPrompt"
+    """Its oldest turns go, then the middle of the longest text before the answer, which is marked. It is counted. A row
+    whose answer leaves no room for a prompt fails."""
+
+
 class Optimization(Spec):
     """What SFT and DPO share."""
 
@@ -57,8 +69,11 @@ class Optimization(Spec):
     """Rows an optimiser step, over all workers; a multiple of workers × microBatchSize."""
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     """Rows a worker holds at a time."""
-    max_length: Annotated[int, Field(ge=16, le=1048576)] = 2048
-    """Most tokens of a row (ours, as SimPO); a longer row is a recorded failure, never cut."""
+    max_length: Annotated[int, Field(ge=16, le=1048576)] = 4096
+    """Most tokens of a row, prompt and answer (ours): as much room for a prompt as maxTokens, by default, for an
+    answer."""
+    too_long: TooLong = TooLong.FAIL
+    """What becomes of a longer row."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 3
     """DeepSpeed ZeRO stage."""
     precision: Precision = Precision.BF16

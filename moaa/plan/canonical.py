@@ -44,7 +44,9 @@ LATER: Mapping[type[Spec], frozenset[str]] = {
     Judge: frozenset({"min_judges", "verdict"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
-    Optimization: frozenset({"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon"}),
+    Optimization: frozenset(
+        {"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon", "too_long"}
+    ),
     Dpo: frozenset({"loss"}),
     PairRules: frozenset(PairRules.model_fields),
 }
