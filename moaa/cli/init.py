@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moaa.api.file_uri import file_uri
 from moaa.cli.common import EXIT_OK, say
 from moaa.errors import UsageError
 
@@ -136,6 +135,8 @@ def data_uri(text: str) -> str:
 def _uri(text: str, hub: str) -> str:
     if _SCHEME.match(text):
         return text
+    from moaa.api.file_uri import file_uri
+
     path = Path(text).expanduser()
     if path.exists():
         return file_uri(path.resolve()) + ("/" if hub.endswith("datasets/") and path.is_dir() else "")
@@ -145,6 +146,8 @@ def _uri(text: str, hub: str) -> str:
 
 
 def _storage(text: str | None) -> str:
+    from moaa.api.file_uri import file_uri
+
     return text if text and _SCHEME.match(text) else file_uri(Path(text or "moaa-store").expanduser().resolve())
 
 
