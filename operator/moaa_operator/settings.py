@@ -58,8 +58,9 @@ class Scheduling(_Value):
 class Dedicated(Scheduling):
     """Nodes that take the pods of one MoAA only."""
 
+    namespace: str
     moaa: str
-    """Its name."""
+    """Its name. Another namespace's run of that name goes to the shared nodes."""
     role: NodeRole
 
 
@@ -93,8 +94,9 @@ class Settings(BaseSettings):
     """Where pods of a role go, as JSON {role: {nodeSelector, tolerations}}. Templates of the resource are merged over
     it; a role that is left out goes anywhere."""
     dedicated: tuple[Dedicated, ...] = ()
-    """Nodes that belong to one MoAA, as JSON [{moaa, role, nodeSelector, tolerations}]; its pods of that role go there
-    and not where `scheduling` says. Of several entries the first one's selector counts, and the tolerations of all."""
+    """Nodes that belong to one MoAA, as JSON [{namespace, moaa, role, nodeSelector, tolerations}]; its pods of that role
+    go there and not where `scheduling` says. Of several entries the first one's selector counts, and the tolerations of
+    all."""
     job_cpu: str = "1"
     job_memory: str = "4Gi"
     """Requests of a stage's pod; the memory is its limit, too."""
@@ -178,9 +180,10 @@ class Settings(BaseSettings):
     def server_account(self, namespace: str, account: str) -> str:
         return self.server_service_accounts.get(f"{namespace}/{account}", account)
 
-    def place(self, moaa: str, role: NodeRole) -> Scheduling:
+    def place(self, namespace: str, moaa: str, role: NodeRole) -> Scheduling:
         """Where the pods of a MoAA's role go."""
-        own = [nodes for nodes in self.dedicated if nodes.moaa == moaa and nodes.role is role]
+        whose = namespace, moaa, role
+        own = [nodes for nodes in self.dedicated if (nodes.namespace, nodes.moaa, nodes.role) == whose]
         if not own:
             return self.scheduling.get(role, Scheduling())
         merged = [entry for nodes in own for entry in nodes.tolerations]

@@ -170,7 +170,7 @@ def pod_template(
     `nodes` says which nodes it goes to, `account` stands in for the run's, `more` are further fields of its spec.
     """
     resource, settings = context.resource, context.settings
-    place = settings.place(resource.metadata.name, nodes)
+    place = settings.place(context.owner.namespace, context.owner.name, nodes)
     tolerated = [*tolerations, *(dict(entry) for entry in place.tolerations if entry not in tolerations)]
     spec: Manifest = {
         "serviceAccountName": account or resource.spec.service_account_name,
