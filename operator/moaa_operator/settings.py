@@ -94,9 +94,9 @@ class Settings(BaseSettings):
     """Where pods of a role go, as JSON {role: {nodeSelector, tolerations}}. Templates of the resource are merged over
     it; a role that is left out goes anywhere."""
     dedicated: tuple[Dedicated, ...] = ()
-    """Nodes that belong to one MoAA, as JSON [{namespace, moaa, role, nodeSelector, tolerations}]; its pods of that role
-    go there and not where `scheduling` says. Of several entries the first one's selector counts, and the tolerations of
-    all."""
+    """Nodes of one MoAA alone, as JSON [{namespace, moaa, role, nodeSelector, tolerations}]: its pods of that role
+    go there and not where `scheduling` says. Of several entries the first one's selector counts, and all
+    tolerations."""
     job_cpu: str = "1"
     job_memory: str = "4Gi"
     """Requests of a stage's pod; the memory is its limit, too."""
