@@ -68,6 +68,9 @@ class FakeRender:
     def refusals(self) -> list[Problem]:
         return refusals(self._resource)
 
+    def policies(self) -> list[Object]:
+        return []
+
     def servers(self, models: Iterable[ServedModel]) -> list[Object]:
         found: list[Object] = []
         for served in models:

@@ -64,6 +64,15 @@ class Dedicated(Scheduling):
     role: NodeRole
 
 
+class Peers(_Value):
+    """Who reaches pods of runs besides these, as `from` of a NetworkPolicy has it."""
+
+    operator: tuple[dict[str, Any], ...] = ()
+    """Asks stages how far they are."""
+    kuberay: tuple[dict[str, Any], ...] = ()
+    """Asks Ray heads how a job is."""
+
+
 class Settings(BaseSettings):
     """How the operator works and what it renders."""
 
@@ -97,6 +106,9 @@ class Settings(BaseSettings):
     """Nodes of one MoAA alone, as JSON [{namespace, moaa, role, nodeSelector, tolerations}]: its pods of that role
     go there and not where `scheduling` says. Of several entries the first one's selector counts, and all
     tolerations."""
+    network_peers: Peers | None = None
+    """As JSON {operator, kuberay}: each run gets network policies of its own, by which its pods take connections from
+    each other and these peers only. None: the operator makes no policies, and needs no right to."""
     job_cpu: str = "1"
     job_memory: str = "4Gi"
     """Requests of a stage's pod; the memory is its limit, too."""

@@ -62,7 +62,7 @@ class Desired:
 
     status: MoAAStatus
     apply: tuple[Manifest, ...] = ()
-    """Deployments and Services."""
+    """Policies, Deployments and Services."""
     create: tuple[Manifest, ...] = ()
     """Jobs, RayJobs and their ConfigMaps: made once, never changed."""
     delete: tuple[Ref, ...] = ()
@@ -90,6 +90,8 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     if not resource.spec.suspend:
         launch.serve(scope)
         launch.carry_out(scope)
+    if scope.apply or scope.create:  # before the pods that come of these
+        scope.apply[:0] = scope.render.policies()
     delete = sweep(scope)
     return Desired(
         status=status_of(_state(scope), observed.status),
