@@ -56,6 +56,8 @@ class Settings:
     """Gives what the machine offers. Called once the processes of an earlier runner are gone."""
     until: str | None = None
     """The last stage to finish; None: all."""
+    look_s: float = 30.0
+    """Between two looks for the result of another run that has taken a stage over."""
     retry_delay_s: float = 2.0
     """Before the first retry; doubles up to a minute."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -296,6 +298,7 @@ class _Runner:
             environment=settings.environment,
             job_command=settings.job_command,
             notify=self._notify,
+            look_s=settings.look_s,
         )
 
 

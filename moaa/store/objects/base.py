@@ -7,6 +7,7 @@ All methods are coroutines and safe to call concurrently.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from typing import Protocol
 class ObjectInfo:
     key: str
     size_bytes: int
+    written: datetime
+    """By the store's clock, with a time zone."""
 
 
 class Store(Protocol):

@@ -2,7 +2,8 @@
 
 An attempt's number is used once. Failures count from the last edit of the resource: an edit may have mended something,
 so a new generation gets all attempts again. These are no failures: servers and Ray clusters that found no machine,
-turns that deferred rows, attempts that were stopped on purpose.
+turns that deferred rows, attempts that were stopped on purpose, and those that another run of equal inputs has taken
+over.
 """
 
 import hashlib
@@ -14,8 +15,10 @@ from moaa.api.status import StageProgress
 from moaa.backoff import backoff_s
 from moaa.plan.ready import failed_again
 from moaa_operator.settings import Settings
-from moaa_operator.tell.conditions import NO_MACHINE
+from moaa_operator.tell.conditions import ANOTHER_RUN, NO_MACHINE
 
+LOOK_AGAIN_S = 180
+"""Between two looks for the result of another run, at most; a look is a light Job."""
 MAX_MESSAGE = 1000
 
 
@@ -87,6 +90,27 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
         message=cut(message),
         retry_after=now + timedelta(seconds=wait_s),
     )
+
+
+def overtaken(entry: StageAttempts, *, message: str, now: datetime, run: str) -> StageAttempts:
+    """Another run works on the stage. Before anything of it starts here, the store is asked again.
+
+    Two runs that overtake each other look at different moments, so one of them finds the other at work and waits.
+    """
+    wait_s = LOOK_AGAIN_S * spread(entry, entry.attempt, run)
+    return entry.with_(
+        step=None,
+        since=None,
+        is_checked=False,
+        reason=ANOTHER_RUN,
+        message=cut(message),
+        retry_after=now + timedelta(seconds=wait_s),
+    )
+
+
+def is_overtaken(entry: StageAttempts) -> bool:
+    """Whether it waits for another run's result."""
+    return entry.step is None and entry.reason == ANOTHER_RUN
 
 
 def is_released(entry: StageAttempts, *, now: datetime) -> bool:
