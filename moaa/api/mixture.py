@@ -143,6 +143,16 @@ class JudgeMethod(StrEnum):
     """Every judge decides alone; the majority of verdicts that hold in both orders wins."""
 
 
+class Comparisons(StrEnum):
+    """Which pairs of the answers to one prompt are judged, and in which orders."""
+
+    ROUND_ROBIN = "RoundRobin"
+    """Every pair in both orders (paper §4.1)."""
+    ADAPTIVE = "Adaptive"
+    """One order of one pair after another, until the best and the worst answer are clear (ours). What is skipped is
+    marked."""
+
+
 class VerdictForm(StrEnum):
     """How a verdict is read."""
 
@@ -230,8 +240,8 @@ class Judge(Spec):
     criteria: Annotated[int, Field(ge=0, le=16)] = 3
     """Criteria chosen for each pair; 0: all of criteriaChoices."""
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
-    comparisons: Literal["RoundRobin"] = "RoundRobin"
-    """RoundRobin: every pair of answers (paper §4.1)."""
+    comparisons: Comparisons = Comparisons.ROUND_ROBIN
+    """Which pairs of the answers to one prompt are judged; a benchmark's judge compares one answer with one."""
     verdict: VerdictForm = VerdictForm.TEXT
     """LogProbs: a second call of one token; a pair's score is then a share."""
     min_judges: Annotated[int, Field(ge=1, le=32)] | None = None

@@ -15,6 +15,7 @@ from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.judge import calls_a_prompt
 from moaa.plan.kinds.sliced import USER_TURNS, turns_of
 from moaa.plan.ready import Decision, World, decide
 from moaa.plan.result import StageResult
@@ -145,6 +146,17 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
+def _skipped(resource: MoAA, names: Sequence[str]) -> Iterator[str]:
+    """What judging is counted with where it skips comparisons, and between which ends that lies."""
+    stages = build(resource).stages
+    judging = next((stages[name] for name in names if name in stages and stages[name].kind is Kind.JUDGE), None)
+    if judging is not None and (calls := calls_a_prompt(judging, resource)) is not None:
+        yield (
+            f"spec.judge.comparisons Adaptive is counted with {calls.usual:.0f} calls a prompt, as usual; it takes "
+            f"{calls.least:.0f} at least, and up to {calls.most:.0f} where judges contradict themselves."
+        )
+
+
 def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
     if any(turns_of(name) not in known for name, _ in tables(resource)):
@@ -159,6 +171,7 @@ def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) 
             "Training on pairs is counted before spec.training.dpo.pairs drops any: how many it drops is known when "
             "they are judged."
         )
+    yield from _skipped(resource, [part.stage for part in parts])
     yield (
         "Estimates rest on the assumptions in moaa/plan/forecast/estimate.py; "
         "GPU-hours are good to about a factor of two."
