@@ -1,11 +1,12 @@
 """One row with all that belongs to it: what was proposed, sampled, said by judges, and chosen."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, cast
 
+from moaa.data.schemas import ANSWERS, CONVERSATIONS, JUDGEMENTS, PAIRS, RANKINGS, SCORES
 from moaa.judge.outcomes import MEANS
 from moaa.judge.ranking import PAIR
 from moaa.plan.stage import Kind
@@ -70,6 +71,14 @@ class Plain:
     kind: Literal["plain"] = "plain"
 
 
+_COLUMNS: Mapping[str, Sequence[str]] = {
+    "conversations": CONVERSATIONS.names,
+    "rankings": RANKINGS.names,
+    "pairs": PAIRS.names,
+    "judgements": JUDGEMENTS.names,
+    "answers": ANSWERS.names,
+    "scores": SCORES.names,
+}
 Detail = Talk | Judged | Answered | Plain
 
 
@@ -91,15 +100,21 @@ class Reader:
             return []
         query = exactly(table, **values)
         names = (await open_part(self.store, ref)).names
-        return [row for _, row in await rows_with(self.store, ref, query, names, limit=MOST_SAID)]
+        return [complete(table, row) for _, row in await rows_with(self.store, ref, query, names, limit=MOST_SAID)]
 
 
-async def detail(reader: Reader, table: str, row: Row) -> Detail:
+def complete(table: str, row: Row) -> Row:
+    """The row with every column of its table; those that an earlier release did not write are None."""
+    return {**dict.fromkeys(_COLUMNS.get(table, ())), **row}
+
+
+async def detail(reader: Reader, table: str, found: Row) -> Detail:
     """Raises StoreError: a table is missing or damaged."""
+    row = complete(table, found)
     match table:
         case "conversations":
             talk = cast(ConversationRow, row)
-            return Talk(example(reader.stage.stage.id, talk), talk["absent"])
+            return Talk(example(reader.stage.stage.id, talk), talk["absent"] or [])
         case "rankings":
             return await _judged(reader, cast(RankingRow, row))
         case "pairs":
@@ -169,6 +184,24 @@ async def _other(reader: Reader, row: AnswerRow) -> str | None:
     there = Reader(reader.store, reader.found, base, reader.part)
     rows = await there.rows("answers", id=row["id"], benchmark=row["benchmark"], model=label)
     return next((one["text"] for one in rows if one["sample"] == row["sample"]), None)
+
+
+def related(found: Found, stage: StageView, table: str, row: Row) -> list[tuple[str, str, str, dict[str, str]]]:
+    """Where else the item of a row is: what it is called, stage, table, and the search that finds it there."""
+    same = {"id": str(row.get("id", ""))}
+    around = {s.stage.kind: s.stage.id for s in found.view.stages if s.stage.iteration == stage.stage.iteration}
+    match table:
+        case "samples" if Kind.JUDGE in around:
+            return [("How judges ranked them", around[Kind.JUDGE], "rankings", same)]
+        case ("rankings" | "pairs") if Kind.SAMPLE in around:
+            return [("The samples before they were judged", around[Kind.SAMPLE], "samples", same)]
+        case "judgements" if row["benchmark"]:
+            asked = {**same, "benchmark": row["benchmark"], "model": row["model"]}
+            return [("The answer that was judged", stage.stage.id, "answers", asked)]
+        case "judgements" if "rankings" in found.tables(stage):
+            return [("All that was said of this prompt", stage.stage.id, "rankings", same)]
+        case _:
+            return []
 
 
 def plain(row: Row) -> Plain:

@@ -27,7 +27,7 @@ async function refresh() {
 async function searchOn() {
   const list = document.querySelector("#rows tbody");
   const more = document.getElementById("more");
-  while (list && more.dataset.search && list.rows.length < 50) {
+  while (list && more && more.dataset.search && list.rows.length < 50) {
     const link = more.querySelector("a[rel=next]");
     const fresh = link && (await read(link.href).catch(() => null));
     if (!fresh) return;

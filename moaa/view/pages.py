@@ -151,6 +151,7 @@ async def row(site: Site, request: web.Request) -> str:
         place=place,
         detail=await detail.detail(detail.Reader(site.store, found, shown, place.part), name, read),
         following=following,
+        related=[one for one in detail.related(found, shown, name, read) if one[2] in found.tables(found.stage(one[1]))],
         said_chars=SAID_CHARS,
     )
 
