@@ -163,18 +163,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     take.add_argument("--sft", type=Path, metavar="DIR", help="the conversations it was taught, as a dataset")
     take.add_argument("--pairs", type=Path, metavar="DIR", help="the preference pairs, as a dataset")
     add_uid(take)
-    look = add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
-    look.add_argument("where", metavar="FILE|STORE", help=WHERE)
-    look.add_argument("--port", type=_port, default=8800, metavar="N", help="default: 8800; 0: any that is free")
-    look.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
-    look.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name under which browsers reach it, beside addresses and localhost; repeatable",
+    _add_view(
+        add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
     )
-    add_uid(look)
     told = add("explain", "say what the fields of a resource are: type, limits, default, meaning", file=False)
     told.add_argument("field", nargs="?", default="spec", metavar="FIELD", help="for example training.dpo.pairs")
     told.add_argument("--markdown", action="store_true", help="as tables in Markdown")
@@ -188,6 +179,20 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 0 to 65535")
     return int(text)
+
+
+def _add_view(look: argparse.ArgumentParser) -> None:
+    look.add_argument("where", metavar="FILE|STORE", help=WHERE)
+    look.add_argument("--port", type=_port, default=8800, metavar="N", help="default: 8800; 0: any that is free")
+    look.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
+    look.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which browsers reach it, beside addresses and localhost; repeatable",
+    )
+    add_uid(look)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
