@@ -29,6 +29,8 @@ MOST = 4096
 """The resource allows no more."""
 BUSY = 0.75
 """Of a core: a process above it is at its own limit."""
+STARVED = 0.03
+"""Of its time that a process waited for a core: above it, other processes are measured, too."""
 
 
 class Client(StrEnum):
@@ -37,7 +39,7 @@ class Client(StrEnum):
     SERVED = "ours, served by us"
     """Every replica known, with as many slots as its server was started with."""
     ENDPOINT = "ours, an endpoint's defaults"
-    """One address, 32 calls at first and 512 at most."""
+    """One address, 32 calls at first."""
     TUNED = "ours, an endpoint with maxConcurrency"
     """One address; a fourth more than the fleet's slots at most."""
     SHARDS = "ours, served by us, a process a core"
@@ -87,6 +89,9 @@ class Measured:
     client_busy: float
     """CPU-seconds a second, of each process of the client."""
     server_busy: float
+    client_waited: float
+    """Of its time, for a core; of the client's process that waited most."""
+    server_waited: float
     cache_hits: float
     """Of the prompts' tokens."""
     sent_again: int
@@ -94,7 +99,8 @@ class Measured:
 
     @property
     def is_cpu_limited(self) -> bool:
-        return self.client_busy > BUSY or self.server_busy > BUSY
+        busiest, starved = max(self.client_busy, self.server_busy), max(self.client_waited, self.server_waited)
+        return busiest > BUSY or starved > STARVED
 
 
 @contextmanager
@@ -172,6 +178,8 @@ def measure(cell: Cell, prepared: Prepared, ideal: Sequence[float], folder: Path
         client_cpu_s_per_1000=1000 * sum(cpu_s) / calls,
         client_busy=max(cpu_s) / wall_s,
         server_busy=seen["cpu_s"] / wall_s,
+        client_waited=max(one.waited_s / one.wall_s for one in used),
+        server_waited=seen["waited_s"] / wall_s,
         cache_hits=seen["cached_tokens"] / seen["prompt_tokens"],
         sent_again=calls - seen["distinct"],
         peak_mib=max(one.peak_mib for one in used),

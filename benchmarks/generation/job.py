@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation.rows import AGGREGATOR, MODELS, PROPOSERS, prompts
+from benchmarks.generation.server import waited_s
 from moaa.api import MoAA
 from moaa.api.reading.load import load_text
 from moaa.contract.job import stage_job
@@ -34,8 +35,9 @@ class Used:
 
     wall_s: float
     cpu_s: float
+    waited_s: float
+    """For a core."""
     peak_mib: float
-    code: int
 
 
 @dataclass
@@ -143,11 +145,13 @@ class Process:
         ran = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(ran[11]) + int(ran[12])) / os.sysconf("SC_CLK_TCK")
 
-    def wait(self, *, expected: int | None = 0) -> Used:
+    def wait(self, *, expected: int = 0) -> Used:
         """Raises SystemExit: it ended with another code than was `expected`."""
+        os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        starved_s = waited_s(self._child.pid)
         _, status, used = os.wait4(self._child.pid, 0)
         self._child.returncode = code = os.waitstatus_to_exitcode(status)
-        if expected is not None and code != expected:
+        if code != expected:
             raise SystemExit(f"a client ended with code {code}: {self.log.read_text()[-2000:]}")
         wall_s = time.monotonic() - self.started
-        return Used(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, code)
+        return Used(wall_s, used.ru_utime + used.ru_stime, starved_s, used.ru_maxrss / 1024)

@@ -47,16 +47,24 @@ def _measured(result: Result) -> str:
     if not result.measured:
         return ""
     head = (
-        "| client, replicas a model | whole | middle half | calls a second | CPU-s per 1,000 calls | busiest process: "
-        "client, servers | first call after, s | peak MiB | prompt tokens from cache | |\n"
+        "| client, replicas a model | whole | middle half | calls a second | CPU-s per 1,000 calls | busy (waiting "
+        "for a core): client, servers | first call after, s | peak MiB | prompt tokens from cache | |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(
         f"| {one.cell.name} | {one.near.whole:.3f} | {one.near.middle:.3f} | {one.calls_per_s:.0f} | "
-        f"{one.client_cpu_s_per_1000:.2f} | {one.client_busy:.2f}, {one.server_busy:.2f} | {one.first_s:.1f} | "
+        f"{one.client_cpu_s_per_1000:.2f} | {_busy(one)} | {one.first_s:.1f} | "
         f"{one.peak_mib:.0f} | {one.cache_hits:.0%} | {'CPU-limited' if one.is_cpu_limited else ''} |"
         for one in result.measured
     )
+
+
+def _busy(one: Measured) -> str:
+    client, server = (
+        f"{one.client_busy:.2f} ({one.client_waited:.2f})",
+        f"{one.server_busy:.2f} ({one.server_waited:.2f})",
+    )
+    return f"{client}, {server}"
 
 
 def _endurance(result: Result) -> str:
@@ -125,8 +133,8 @@ def page(result: Result, arguments: str, commit: str) -> str:
 {version("aiohttp")}, {os.cpu_count()} CPUs ({platform.machine()}), load average {load} when it ended. Three proposers
 and an aggregator; 64 slots a replica; answers of 180 tokens (median, log-normal, σ 0.8). 1 is the ideal. "whole" is
 from the first request to the last answer; "middle half" from a quarter to three quarters of the rows. The servers
-shared the CPUs with the client: a cell in which one process took over three quarters of a core is said to be
-CPU-limited.
+shared the CPUs with the client. A cell in which a process took over three quarters of a core, or waited for one for
+over 3 % of its time, is said to be CPU-limited: what it shows is the machine.
 
 {table(result)}
 

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from benchmarks.generation.engine import Answer, Speed, answer_to
@@ -64,6 +65,11 @@ def stream(answer: Answer) -> bytes:
 def _usage(answer: Answer) -> dict[str, int]:
     tokens = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.tokens}
     return {**tokens, "total_tokens": sum(tokens.values())}
+
+
+def waited_s(process: int | str) -> float:
+    """How long the main thread of a process, ended or not, could have run and had no core."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
 
 
 class Connection(asyncio.Protocol):
@@ -123,6 +129,7 @@ class Connection(asyncio.Protocol):
             "prompt_tokens": sum(engine.prompt_tokens for engine in engines),
             "cached_tokens": sum(engine.cached_tokens for engine in engines),
             "cpu_s": used.ru_utime + used.ru_stime,
+            "waited_s": waited_s("self"),
         }
 
 

@@ -7,6 +7,7 @@ import random
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
 from moaa_jobs import __main__ as entry
+from moaa_jobs.__main__ import open_more
 from moaa_jobs.check import look_up
 from moaa_jobs.fetch import FetchSettings
 from moaa_jobs.runner.settings import JobSettings
@@ -228,3 +230,13 @@ def test_executors_and_jobs_call_the_environment_by_the_same_names() -> None:
     names = {value for name, value in vars(environment).items() if name.isupper() and name not in others}
     assert names <= read_by_jobs
     assert read_by_jobs - names == {"MOAA_JOB", "MOAA_ROWS_IN_FLIGHT"}  # a flag, and one that no executor sets
+
+
+def test_a_job_may_have_as_many_connections_as_the_system_allows() -> None:
+    before = getrlimit(RLIMIT_NOFILE)
+    try:
+        setrlimit(RLIMIT_NOFILE, (before[1] // 2, before[1]))
+        open_more()
+        assert getrlimit(RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        setrlimit(RLIMIT_NOFILE, before)
