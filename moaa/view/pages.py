@@ -151,7 +151,7 @@ async def row(site: Site, request: web.Request) -> str:
         place=place,
         detail=await detail.detail(detail.Reader(site.store, found, shown, place.part), name, read),
         following=following,
-        related=[one for one in detail.related(found, shown, name, read) if one[2] in found.tables(found.stage(one[1]))],
+        related=detail.related(found, shown, name, read),
         said_chars=SAID_CHARS,
     )
 
@@ -214,6 +214,13 @@ async def _both(site: Site, request: web.Request) -> tuple[tuple[Found, Subject]
     """
     one, other = (compare.subject_of(request.query.get(name, "")) for name in ("a", "b"))
     return ((await site.measured(one.run)).found, one), ((await site.measured(other.run)).found, other)
+
+
+def prepare() -> None:
+    """Compile the templates, so that no page waits for it."""
+    made = _environment()
+    for name in made.list_templates(filter_func=lambda name: name.endswith(".html.j2") and "/" not in name):
+        made.get_template(name)
 
 
 def problem(title: str, text: str) -> str:
