@@ -56,6 +56,7 @@ async def run(site: Site, request: web.Request) -> str:
         score_groups=drawn[2],
         totals=report_page.totals(summary.stages),
         subjects=compare.subjects(found),
+        others=[line.run for line in await site.runs() if line.run != view.run],
     )
 
 
@@ -157,7 +158,9 @@ async def row(site: Site, request: web.Request) -> str:
 
 
 async def compare_page(site: Site, request: web.Request) -> str:
-    """Two measured students on one benchmark, question by question."""
+    """Two measured students on one benchmark, question by question; or of two runs, which students there are."""
+    if "with" in request.query:
+        return await _chosen(site, request)
     one, other = await _both(site, request)
     change = compare.change_of(request.query.get("change", "changed"))
     before, after = compare.scores(*one), compare.scores(*other)
@@ -187,6 +190,13 @@ async def compare_page(site: Site, request: web.Request) -> str:
         is_whole=told.is_whole,
         choices={str(s): label for s, label in {**compare.subjects(one[0]), **compare.subjects(other[0])}.items()},
     )
+
+
+async def _chosen(site: Site, request: web.Request) -> str:
+    """The students of two runs, to choose one of each. Raises Absent: there is no such run."""
+    found = [(await site.measured(request.query.get(name, ""))).found for name in ("run", "with")]
+    sides = [(one.view.run, compare.subjects(one)) for one in found]
+    return _page("choose.html.j2", title="Compare two runs", sides=sides)
 
 
 async def question(site: Site, request: web.Request) -> str:
