@@ -31,6 +31,8 @@ class CurveRow(TypedDict):
     """Seen so far."""
     reward_accuracy: NotRequired[float | None]
     reward_margin: NotRequired[float | None]
+    reward_chosen: NotRequired[float | None]
+    reward_rejected: NotRequired[float | None]
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,13 @@ def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(studen
     spec = resource(tmp_path, student, workers=1, sft=wild, dpo={}).spec.training.sft
     assert spec is not None
     steps = batches(ROWS, epochs=Decimal(4), batch_size=8, seed=0)
-    recorder = StepRecorder(SavedState(), steps_an_epoch=2, tokens_seen=list(range(len(steps))), report=lambda *_: None)
+    recorder = StepRecorder(
+        SavedState(),
+        steps_an_epoch=2,
+        tokens_seen=list(range(len(steps))),
+        report=lambda *_: None,
+        track=lambda _: None,
+    )
     collator = trainers.SftCollator(table, pad_id=0, packed=False)
     bins = lay_out(steps, workers=1, micro_batch_size=8)
     words = r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss .* lower learningRate"

@@ -25,6 +25,8 @@ _COLUMNS: list[tuple[str, pa.DataType, bool]] = [
     ("tokens", pa.int64(), False),
     ("reward_accuracy", _FLOAT, True),
     ("reward_margin", _FLOAT, True),
+    ("reward_chosen", _FLOAT, True),
+    ("reward_rejected", _FLOAT, True),
 ]
 CURVE_SCHEMA = pa.schema([pa.field(name, kind, nullable=nullable) for name, kind, nullable in _COLUMNS])
 _LAST = 10

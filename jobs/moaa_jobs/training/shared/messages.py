@@ -107,6 +107,9 @@ class CurveRow(_Message):
     """dpo: part of the pairs whose chosen answer has the higher implicit reward."""
     reward_margin: float | None = None
     """dpo: mean of beta × (log-ratio of chosen − log-ratio of rejected)."""
+    reward_chosen: float | None = None
+    """dpo: mean of beta × the log-ratio of chosen to the ref_model's."""
+    reward_rejected: float | None = None
 
     @property
     def is_sound(self) -> bool:

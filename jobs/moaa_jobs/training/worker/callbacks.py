@@ -36,13 +36,15 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
         steps_an_epoch: float,
         tokens_seen: list[int],
         report: Callable[[int, float, float], None],
+        track: Callable[[CurveRow], None],
     ) -> None:
-        """`tokens_seen` are the tokens after each step of the whole run; `report` takes step, loss, tokens a second."""
+        """`tokens_seen` are the tokens after each step of the whole run; `report` takes step, loss, tokens a second;
+        `track` takes every step and returns at once."""
         self.curve = list(saved.curve)
         self._done = saved.done
         self._steps_an_epoch = steps_an_epoch
         self._tokens_seen = tokens_seen
-        self._report = report
+        self._report, self._track = report, track
         self._last_report = time.monotonic()
         self._lost = 0
         """Steps in a row, up to the last."""
@@ -66,8 +68,11 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
                 tokens=self._tokens_seen[step - 1],
                 reward_accuracy=logs.get("rewards/accuracies"),
                 reward_margin=logs.get("rewards/margins"),
+                reward_chosen=logs.get("rewards/chosen"),
+                reward_rejected=logs.get("rewards/rejected"),
             )
         )
+        self._track(self.curve[-1])
         self._look(step, float(logs["loss"]), float(logs["grad_norm"]), control)
         if self._first is None:
             self._first = (self._tokens_seen[step - 1], now)

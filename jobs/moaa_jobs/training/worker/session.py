@@ -23,6 +23,8 @@ from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, bring_checkpoint
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
+from moaa_jobs.training.trackers.choose import recorder_of
+from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
@@ -72,17 +74,20 @@ class Session:
             seed=self.config.resource.spec.seed,
         )
         start = self._start()
+        tracking = self._tracking(start)
         with self.worker.phase("score"):
             collator, packed = self.objective.collator(
                 self.worker, self.table, device=self.device, pad_id=pad_id, vocabulary=len(tokenizer)
             )
         with self.worker.phase("load"):
-            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer)
+            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer, tracking)
+        tracking.start(start.saved.curve)
         with self.worker.phase("train"):
             trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
         with self.worker.phase("export"):
             self.worker.report(LoopProgress(phase="exporting", step=len(steps), steps=len(steps)))
             exported = self._export(trainer)
+            tracking.close()
         if exported is None:
             return None
         model, files = exported
@@ -94,6 +99,12 @@ class Session:
             packed=packed,
             seconds=self.worker.seconds,
         )
+
+    def _tracking(self, start: Start) -> Recorder:
+        """Rank 0's; of the others nobody hears."""
+        if self.worker.rank != 0:
+            return Recorder([])
+        return recorder_of(self.config, self.worker.store, self.worker.scratch, resumed_step=start.step)
 
     def _start(self) -> Start:
         """The newest checkpoint: this attempt's after a worker was lost, else the one the driver found."""
@@ -148,6 +159,7 @@ class Session:
         layout: Layout,
         collator: Collator,
         tokenizer: PreTrainedTokenizerBase,
+        tracking: Recorder,
     ) -> tuple[trainers.SftTrainer | trainers.PairTrainer, StepRecorder]:
         spec, done = self.spec, start.saved.done
         # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
@@ -168,6 +180,7 @@ class Session:
             report=lambda step, loss, rate: self.worker.report(
                 LoopProgress(phase="training", step=step, steps=len(steps), loss=loss, tokens_per_s=rate)
             ),
+            track=tracking.add,
         )
         trainer = trainers.build(
             self.objective.trainer,
