@@ -89,6 +89,11 @@ class Optimization(Spec):
     gradient_checkpointing: bool = True
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
     """Optimiser steps between checkpoints."""
+    held_out: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] | None = None
+    """Share of the prompts, for instance "0.02", whose rows are not trained on: their loss shows as training goes on.
+    They are drawn by the run's seed. None: all are trained on."""
+    eval_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
+    """Optimiser steps between two looks at the held-out rows; the last step has one, too."""
 
 
 class Sft(Optimization):

@@ -33,6 +33,9 @@ class CurveRow(TypedDict):
     reward_margin: NotRequired[float | None]
     reward_chosen: NotRequired[float | None]
     reward_rejected: NotRequired[float | None]
+    eval_loss: NotRequired[float | None]
+    eval_reward_accuracy: NotRequired[float | None]
+    eval_reward_margin: NotRequired[float | None]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ _METRICS = {
     "reward_margin": "rewards/margins",
     "reward_chosen": "rewards/chosen",
     "reward_rejected": "rewards/rejected",
+    "eval_loss": "eval/loss",
+    "eval_reward_accuracy": "eval/rewards/accuracies",
+    "eval_reward_margin": "eval/rewards/margins",
 }
 """By field of a row: TRL's names, with the part before the slash that transformers' own integrations give them."""
 

@@ -26,7 +26,7 @@ from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.trackers.choose import recorder_of
 from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
-from moaa_jobs.training.worker.callbacks import CheckpointReporter, PulseKeeper, StepRecorder
+from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, objective_of
 from moaa_jobs.training.worker.place import Worker
@@ -57,6 +57,8 @@ class Session:
         self.student = worker.scratch / "student"
         self.table: pa.Table = open_table(worker.scratch / "tokens.arrow")
         self.lengths = row_lengths(self.table)
+        self.trained = len(self.lengths) - self.config.held_out
+        """Rows that are trained on; those behind them are held out."""
 
     def run(self) -> LoopResult | None:
         # The op is compiled at start, and only helps ranks of one machine without GPUs.
@@ -68,7 +70,7 @@ class Session:
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop_ids(self.student, tokenizer))
         )
         steps = batches(
-            len(self.lengths),
+            self.trained,
             epochs=self.spec.epochs,
             batch_size=self.spec.batch_size,
             seed=self.config.resource.spec.seed,
@@ -175,12 +177,13 @@ class Session:
         )
         recorder = StepRecorder(
             start.saved,
-            steps_an_epoch=len(self.lengths) / spec.batch_size,
+            steps_an_epoch=self.trained / spec.batch_size,
             tokens_seen=list(accumulate(sum(self.lengths[row] for row in batch) for batch in steps)),
             report=lambda step, loss, rate: self.worker.report(
                 LoopProgress(phase="training", step=step, steps=len(steps), loss=loss, tokens_per_s=rate)
             ),
             track=tracking.add,
+            looks=Looks(spec.eval_steps, len(steps)) if self.config.held_out else None,
         )
         trainer = trainers.build(
             self.objective.trainer,
@@ -190,6 +193,7 @@ class Session:
             collator=collator,
             schedule=trainers.schedule_of(spec, steps=len(steps), done=done),
             tokenizer=tokenizer,
+            held_out=range(self.trained, len(self.lengths)),
             callbacks=[
                 recorder,
                 CheckpointReporter(self.config, recorder, done=done),

@@ -109,6 +109,29 @@ async def test_a_stage_whose_rows_are_all_dropped_is_permanent(world: World) -> 
         await sft.run(job, context)
 
 
+async def test_held_out_prompts_lie_behind_the_rows_that_are_trained_on(world: World) -> None:
+    """52 rows of 26 prompts: of a prompt both rows are held out, or none; whatever order they come in."""
+    rows = conversations(52)
+    found = []
+    for given in (rows, rows[::-1]):
+        job, context = await prepared(world, given, heldOut="0.1")
+        encoded = await train._encode_rows(job, context, sft.RECIPE)
+        assert (encoded.held_out, encoded.table.num_rows) == (4, 52)
+        ids = [str(name) for name in encoded.table.column("id").to_pylist()]
+        found.append(set(ids[-4:]))
+        letters = [{rows[int(name[1:])]["messages"][0]["content"] for name in part} for part in (ids[:-4], ids[-4:])]
+        assert not letters[0] & letters[1]
+        assert len(letters[1]) == 2
+    assert found[0] == found[1]
+
+
+async def test_one_prompt_cannot_be_on_both_sides(world: World) -> None:
+    rows = [conversations(1)[0] | {"id": name} for name in ("a", "b")]
+    job, context = await prepared(world, rows, heldOut="0.5")
+    with pytest.raises(Permanent, match="i1-sft: heldOut would leave nothing to train on, since all rows have one"):
+        await sft.run(job, context)
+
+
 async def test_failed_rows_stand_in_the_manifest_with_an_example_of_each_reason(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
