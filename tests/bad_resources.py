@@ -255,6 +255,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training.dpo.samplesFrom",
         "has one answer, and pairs need two",
     ),
+    "a margin above any floor": (
+        {"spec__training__dpo": {"pairs": {"minMargin": "0.7", "minRejectedPoints": "0.31"}}},
+        "spec.training.dpo.pairs.minMargin",
+        "and minRejectedPoints 0.31 are more than 1 together",
+    ),
+    "a floor under the worse of two": (
+        {"spec__training__dpo": {"samples": 2, "pairs": {"minRejectedPoints": "0.1"}}},
+        "spec.training.dpo.pairs.minRejectedPoints",
+        "needs three samples",
+    ),
+    "a margin over skipped comparisons": (
+        {"spec__judge__comparisons": "Adaptive", "spec__training__dpo": {"pairs": {"minMargin": "0.2"}}},
+        "spec.training.dpo.pairs.minMargin",
+        "judge.comparisons Adaptive skips some",
+    ),
+    "a floor over skipped comparisons": (
+        {"spec__judge__comparisons": "Adaptive", "spec__training__dpo": {"pairs": {"minRejectedPoints": "0.2"}}},
+        "spec.training.dpo.pairs.minRejectedPoints",
+        "judge.comparisons Adaptive skips some",
+    ),
+    "any loser of skipped comparisons": (
+        {"spec__judge__comparisons": "Adaptive", "spec__training__dpo": {"pairs": {"rejected": "Random"}}},
+        "spec.training.dpo.pairs.rejected",
+        "judge.comparisons Adaptive skips some",
+    ),
     "an average that nothing measures": (
         {"spec__training__average": "0.5", "spec__evaluation": {}},
         "spec.training.average",

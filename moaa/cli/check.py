@@ -1,10 +1,12 @@
-"""`moaa validate`, `moaa crd` and `moaa version`: the commands that read no store."""
+"""`moaa validate`, `crd`, `schema`, `explain` and `version`: the commands that read no store."""
 
 import argparse
+import json
+import shutil
 import sys
 
 from moaa import __version__
-from moaa.cli.common import EXIT_OK, say
+from moaa.cli.common import EXIT_OK, columns, say
 
 
 def version(_options: argparse.Namespace) -> int:
@@ -24,4 +26,23 @@ def validate(options: argparse.Namespace) -> int:
     from moaa.plan.forecast.show import validate_text
 
     say(validate_text(load(options.file)))
+    return EXIT_OK
+
+
+def schema(_options: argparse.Namespace) -> int:
+    from moaa.api.crd.reference import json_schema
+
+    say(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+    return EXIT_OK
+
+
+def explain(options: argparse.Namespace) -> int:
+    from moaa.api.crd.reference import fields, in_words, markdown
+
+    found = fields(options.field)
+    say(
+        markdown(found)
+        if options.markdown
+        else in_words(found, columns=columns() or shutil.get_terminal_size().columns)
+    )
     return EXIT_OK

@@ -3,19 +3,38 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from moaa.judge.ranking import EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS
+from moaa.judge.ranking import (
+    EQUAL_TEXTS,
+    LENGTHS_DIFFER,
+    NONE_TO_REJECT,
+    ORDERS_DISAGREE,
+    PAIR,
+    SMALL_MARGIN,
+    TIE,
+    TOO_FEW_VERDICTS,
+)
 from moaa.rows import RankingRow
 
-_MEANS: Mapping[str, str] = {
+MEANS: Mapping[str, str] = {
     TIE: "best and worst drew",
     EQUAL_TEXTS: "the student's answers were the same text",
     TOO_FEW_VERDICTS: "too few verdicts could be read",
+    NONE_TO_REJECT: "no answer below the best had minRejectedPoints",
+    ORDERS_DISAGREE: "best against rejected was not decided alike in both orders",
+    SMALL_MARGIN: "the margin was below minMargin",
+    LENGTHS_DIFFER: "the lengths differed by more than maxLengthDifference",
 }
+"""Why a prompt gave no pair."""
 _REMEDY: Mapping[str, str] = {
     TIE: "let the student's answers differ more (samples and temperature of spec.training.dpo), or choose judges that "
     "tell them apart",
     EQUAL_TEXTS: "raise spec.training.dpo.temperature, or give prompts that have more than one answer",
     TOO_FEW_VERDICTS: "read what the judges wrote, and choose judges that answer in the form they are asked for",
+    NONE_TO_REJECT: "lower spec.training.dpo.pairs.minRejectedPoints: the last of a clear ranking has 0",
+    ORDERS_DISAGREE: "choose judges that tell the answers apart, or let these differ more (samples and temperature of "
+    "spec.training.dpo); pairs.consistent: false would train on verdicts that the order made",
+    SMALL_MARGIN: "lower spec.training.dpo.pairs.minMargin, or raise samples so that points are finer",
+    LENGTHS_DIFFER: "raise spec.training.dpo.pairs.maxLengthDifference; it counts characters",
 }
 _BY_ORDER = "most verdicts follow the order of the answers and not the answers: choose other judges"
 
@@ -27,7 +46,7 @@ def why_no_pairs(rankings: Sequence[RankingRow], failures: Mapping[str, int]) ->
     """
     outcomes = Counter(row["outcome"] for row in rankings)
     judged = outcomes.total() + sum(failures.values())
-    parts = [f"{_MEANS[outcome]}: {count}" for outcome, count in outcomes.most_common() if outcome != PAIR]
+    parts = [f"{MEANS[outcome]}: {count}" for outcome, count in outcomes.most_common() if outcome != PAIR]
     parts += [f"failed as {reason}: {count}" for reason, count in sorted(failures.items())]
     by_order, valid = _orders(rankings)
     if valid:
@@ -36,7 +55,7 @@ def why_no_pairs(rankings: Sequence[RankingRow], failures: Mapping[str, int]) ->
     most = next((outcome for outcome, _ in outcomes.most_common() if outcome != PAIR), None)
     if most is None:
         return told
-    return f"{told}; {_BY_ORDER if most == TIE and 2 * by_order > valid else _REMEDY[most]}"
+    return f"{told}; {_BY_ORDER if most in (TIE, ORDERS_DISAGREE) and 2 * by_order > valid else _REMEDY[most]}"
 
 
 def _orders(rankings: Sequence[RankingRow]) -> tuple[int, int]:

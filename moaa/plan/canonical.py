@@ -15,7 +15,7 @@ from moaa.api.base import Spec, decimal_text
 from moaa.api.data import DataSource
 from moaa.api.evaluation import AlpacaEval, ArenaHard, Benchmark, LmEval, MtBench
 from moaa.api.mixture import Judge, Mixture, Sampling
-from moaa.api.training import Dpo, Optimization
+from moaa.api.training import Dpo, Optimization, PairRules
 
 NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # A credential opens the same rows; the limit is part of the slice, or of the table for benchmarks; columns are part
@@ -34,10 +34,17 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # How a step is cut into pieces and where optimiser state lies: the same batch gives the same mean gradient, up to
     # rounding. Precision is another matter and counts. A look at held-out rows changes nothing.
     Optimization: frozenset(
-        {"micro_batch_size", "zero_stage", "gradient_checkpointing", "checkpoint_steps", "eval_steps"}
+        {
+            "micro_batch_size",
+            "zero_stage",
+            "gradient_checkpointing",
+            "checkpoint_steps",
+            "checkpoint_minutes",
+            "eval_steps",
+        }
     ),
-    # These are what `sample` depends on; DPO itself sees the pairs.
-    Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model"}),
+    # These are what `sample` and `judge` depend on; DPO itself sees the pairs.
+    Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model", "pairs"}),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
@@ -48,6 +55,7 @@ LATER: Mapping[type[Spec], frozenset[str]] = {
         {"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon", "too_long", "held_out"}
     ),
     Dpo: frozenset({"loss"}),
+    PairRules: frozenset(PairRules.model_fields),
 }
 """Fields that came after the first release: left out of documents while they are at their default."""
 

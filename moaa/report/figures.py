@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from moaa.api.training import PreferenceLoss
 from moaa.evaluate.told import points
+from moaa.judge.ranking import BY_RULE, EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS
 from moaa.plan.kinds.kind import Group
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
@@ -29,7 +30,7 @@ SPAN_POINTS, SPAN_CHARS = 10.0, 100.0
 """The least a chart of scores spans in percentage points, and one of lengths in characters."""
 MAX_POINTS = 300
 """Points of a curve; longer ones show means of equal stretches."""
-OUTCOMES = ("pair", "tie", "equal-texts", "too-few-verdicts")
+OUTCOMES = (PAIR, TIE, EQUAL_TEXTS, TOO_FEW_VERDICTS)
 OUTCOME_NAMES = ("pair kept", "tie", "equal texts", "too few verdicts")
 TIME_COLOURS: Mapping[Group, int] = {
     Group.GENERATE: 0,
@@ -153,18 +154,23 @@ def member_figures(view: RunView, summary: Summary) -> list[Figure]:
 
 
 def outcome_figure(pairs: Sequence[PairSummary]) -> Figure:
-    """Outcomes of the prompts of every judge stage."""
-    bars = [
-        Bar(
-            f"iteration {p.iteration}",
-            tuple(float(p.kept if reason == "pair" else p.dropped.get(reason, 0)) for reason in OUTCOMES),
-            wording.plural(p.prompts, "prompt"),
-        )
-        for p in pairs
-    ]
+    """Outcomes of the prompts of every judge stage; those that rules dropped are one part, where there are any."""
+
+    def parts(p: PairSummary) -> tuple[float, ...]:
+        counts = [p.kept if reason == PAIR else p.dropped.get(reason, 0) for reason in OUTCOMES]
+        return tuple(map(float, [*counts, by_rule(p)] if has_rules else counts))
+
+    has_rules = any(by_rule(p) for p in pairs)
+    bars = [Bar(f"iteration {p.iteration}", parts(p), wording.plural(p.prompts, "prompt")) for p in pairs]
+    names = (*OUTCOME_NAMES, "dropped by a rule") if has_rules else OUTCOME_NAMES
     title = "What became of the prompts"
     caption = "Only clear winners and losers become training pairs; what was left out is counted, not hidden."
-    return _bars(title, caption, bars, OUTCOME_NAMES, (2, 6, 4, 1))
+    return _bars(title, caption, bars, names, (2, 6, 4, 1, 3)[: len(names)])
+
+
+def by_rule(pairs: PairSummary) -> int:
+    """Prompts whose pair a rule of `dpo.pairs` dropped."""
+    return sum(pairs.dropped.get(reason, 0) for reason in BY_RULE)
 
 
 def order_figure(judges: Sequence[JudgeSummary]) -> Figure:

@@ -58,6 +58,8 @@ def render(view: RunView, summary: Summary) -> str:
         authors=provenance.authors(view),
         answers=None if spec.mixture is None else provenance.how_answers(spec.mixture),
         samples=None if spec.training.dpo is None else provenance.whose_samples(spec, spec.training.dpo),
+        pairs_kept="" if spec.training.dpo is None else provenance.which_pairs(spec.training.dpo.pairs),
+        pair_rules=provenance.pair_rules(summary.pairs),
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
         warned=page.warned(summary),

@@ -2,21 +2,23 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from moaa.api import MoAA, MoAASpec
+from moaa.api.base import decimal_text
 from moaa.api.data import DataSource
 from moaa.api.mixture import Mixture, MixtureMethod, Proposer
-from moaa.api.training import Dpo, SamplesFrom
+from moaa.api.training import Dpo, PairRules, Rejected, SamplesFrom
 from moaa.judge.methods import method_of
+from moaa.judge.ranking import BY_RULE, LENGTHS_DIFFER, NONE_TO_REJECT, ORDERS_DISAGREE, SMALL_MARGIN
 from moaa.mixture import methods as answers
 from moaa.mixture.samples import mixture_samples
 from moaa.plan.kinds.generate import WROTE
 from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.stage import Kind
 from moaa.report.measure import measured
-from moaa.report.schema import LineageSummary, ModelSummary
+from moaa.report.schema import LineageSummary, ModelSummary, PairSummary
 from moaa.run.students import origin, student_label
 from moaa.run.view import RunView, StageView
 
@@ -146,6 +148,40 @@ def whose_samples(spec: MoAASpec, dpo: Dpo) -> str:
             return f"{mixture_samples(method, dpo.samples)} answers a prompt from the mixture, not from the student"
         case _:
             assert_never(dpo.samples_from)
+
+
+_RULE_COLUMNS: Mapping[str, str] = {
+    NONE_TO_REJECT: "None to reject",
+    ORDERS_DISAGREE: "Orders disagree",
+    SMALL_MARGIN: "Small margin",
+    LENGTHS_DIFFER: "Lengths differ",
+}
+
+
+def pair_rules(pairs: Sequence[PairSummary]) -> list[tuple[str, str]]:
+    """Outcome and heading of the rules of `dpo.pairs` that dropped a pair, in the order in which they are asked."""
+    return [(r, _RULE_COLUMNS[r]) for r in BY_RULE if any(p.dropped.get(r) for p in pairs)]
+
+
+def which_pairs(rules: PairRules) -> str:
+    """` Pairs: the margin is at least 0.5; ….`, a sentence to follow another; empty at the defaults."""
+    said = []
+    match rules.rejected:
+        case Rejected.WORST:
+            pass
+        case Rejected.RANDOM:
+            said.append("rejected is any answer below the best, drawn at random")
+        case _:
+            assert_never(rules.rejected)
+    if rules.min_rejected_points is not None:
+        said.append(f"rejected has at least {decimal_text(rules.min_rejected_points)} points")
+    if rules.consistent:
+        said.append("the pair's own comparison is decided alike in both orders")
+    if rules.min_margin is not None:
+        said.append(f"the margin is at least {decimal_text(rules.min_margin)}")
+    if rules.max_length_difference is not None:
+        said.append(f"the lengths differ by at most {rules.max_length_difference:,} characters")
+    return f" Pairs: {'; '.join(said)}." if said else ""
 
 
 def authors(view: RunView) -> str:

@@ -260,10 +260,13 @@ class PairSummary(Record):
     prompts: int
     kept: int
     dropped: dict[str, int]
-    """By reason: `tie`, `equal-texts`, `too-few-verdicts`."""
+    """By reason, as `moaa.rows.RankingRow.outcome`."""
     failed_rows: int
     failed_verdicts: int
     verdicts: int
+    """Asked for: of each comparison one an order."""
+    skipped_verdicts: int = 0
+    """Not asked for, since they would hardly change best and worst (`judge.comparisons: Adaptive`)."""
     mean_margin: Figure | None
     """Chosen minus rejected points, between 0 and 1."""
     chosen_length: Figure | None

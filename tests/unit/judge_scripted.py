@@ -4,8 +4,10 @@ from typing import Any
 
 from moaa.api.mixture import Judge
 from moaa.api.prompts import Prompts, effective
+from moaa.api.training import PairRules
 from moaa.asking.asker import Asker
 from moaa.conversation import Message
+from moaa.judge.keep import keep
 from moaa.judge.method import Compared
 from moaa.judge.methods import method_of
 from moaa.judge.pairwise import EveryPair, Pair
@@ -23,6 +25,7 @@ PROMPTS = effective(
         single="SINGLE q={question} a={answer_a} b={answer_b} by {criteria}",
     )
 )
+EVERY_PAIR = PairRules()
 CHOICE = "Selected Criteria:\n1. Accuracy\n2. Depth\n3. Safety\nExplanation:\nClarity matters less."
 
 
@@ -81,7 +84,9 @@ async def heard(pair: Pair, judge: Judge, asker: Asker) -> Compared:
     return await method.compare(pair, asker.at(f"c{pair.a}-{pair.b}"))
 
 
-async def judge_row(row: SampleRow, judge: Judge, asker: Asker) -> tuple[RankingRow, PairRow | None]:
+async def judge_row(
+    row: SampleRow, judge: Judge, asker: Asker, rules: PairRules = EVERY_PAIR
+) -> tuple[RankingRow, PairRow | None]:
     """Both rows of a prompt, as the job writes them."""
-    ranked = await method_of(judge).rank(row["messages"], row["samples"], asker)
+    ranked = keep(await method_of(judge).rank(row["messages"], row["samples"], asker), row, rules, seed=0)
     return ranking_row(row, ranked), pair_row(row, ranked)

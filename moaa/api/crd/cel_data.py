@@ -6,7 +6,7 @@ from moaa.api.crd.rule import Reason, Rule, Rules, quoted
 from moaa.api.data import Columns
 from moaa.api.evaluation import Gate
 from moaa.api.resource import MoAASpec, Storage
-from moaa.api.training import LearningRateSchedule, Training
+from moaa.api.training import Dpo, LearningRateSchedule, PairRules, SamplesFrom, Training
 
 
 def _fixed(field: str, why: str) -> Rule:
@@ -82,6 +82,23 @@ def _sources_differ(group: str) -> Rule:
 
 
 RULES: Rules = {
+    PairRules: (
+        Rule(
+            "!has(self.minMargin) || !has(self.minRejectedPoints) || "
+            "double(self.minMargin) + double(self.minRejectedPoints) <= 1.0",
+            "minMargin and minRejectedPoints are more than 1 together, and points end at 1; lower one of them",
+            ".minMargin",
+        ),
+    ),
+    Dpo: (
+        Rule(
+            "!has(self.pairs.minRejectedPoints) || self.samples > 2 || "
+            f"self.samplesFrom != {quoted(SamplesFrom.STUDENT)}",
+            "pairs.minRejectedPoints needs three samples: of two, the worse lost its only comparison; remove it or "
+            "raise samples",
+            ".pairs.minRejectedPoints",
+        ),
+    ),
     Storage: (_fixed("uri", "finished work and this run's record lie there"),),
     Columns: (
         Rule(

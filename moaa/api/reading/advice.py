@@ -6,6 +6,7 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.mixture import Comparisons
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
@@ -83,6 +84,23 @@ def judges_measured(spec: Node) -> Iterator[str]:
             f"{judge.name}: nobody has measured this judge, and the student learns whatever it prefers; write "
             "anchors: {} to measure it on pairs with known answers first"
         )
+
+
+def comparisons_skipped(spec: Node) -> Iterator[str]:
+    """Where Adaptive has no effect, or costs more than it saves."""
+    adaptive = [n for n in _comparisons(spec) if n.text == Comparisons.ADAPTIVE]
+    for field in adaptive:
+        if field.path[1] != "judge":
+            yield f"{field.name}: a benchmark compares one answer with one, so nothing is skipped"
+        elif spec.at("serving", "schedule").text == "InTurn":
+            yield (
+                f"{field.name}: Adaptive asks one comparison after another, and schedule InTurn starts every judge's "
+                "server anew for each; RoundRobin starts each once"
+            )
+
+
+def _comparisons(spec: Node) -> list[Node]:
+    return [spec.at("judge", "comparisons"), *(b.at("judge", "comparisons") for b in benchmark_nodes(spec))]
 
 
 def lengths(spec: Node) -> Iterator[str]:
@@ -195,6 +213,7 @@ ADVICE = (
     judges_apart,
     judges_kin,
     judges_measured,
+    comparisons_skipped,
     lengths,
     judges_windows,
     samples_differ,

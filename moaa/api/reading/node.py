@@ -1,8 +1,11 @@
 """A place in a document that may hold anything: rules read through it what is there and of the right type."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
+from moaa.api.base import DECIMAL_PATTERN
 from moaa.api.reading.wording import shown
 from moaa.api.reading.yaml_text import Path, Step, path_text
 from moaa.errors import Problem
@@ -53,6 +56,12 @@ class Node:
     def word(self, default: str) -> str | None:
         """The same for text."""
         return self.text if self.given else default
+
+    @property
+    def decimal(self) -> Decimal | None:
+        """The number in quotes that stands here; None where anything else does."""
+        is_number = self.text is not None and re.match(DECIMAL_PATTERN, self.text)
+        return Decimal(self.text) if self.text is not None and is_number else None
 
     def problem(self, remedy: str) -> Problem:
         return Problem(path_text(self.path), shown(self.value, self.path), remedy)

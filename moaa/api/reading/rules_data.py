@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_addresses import source_nodes
-from moaa.api.training import LearningRateSchedule, Optimization, Precision
+from moaa.api.training import Dpo, LearningRateSchedule, Optimization, Precision, SamplesFrom
 from moaa.errors import Problem
 
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
+DEFAULT_SAMPLES = int(Dpo.model_fields["samples"].default)
 
 
 def storage(spec: Node) -> Iterator[Problem]:
@@ -70,6 +71,22 @@ def training_shape(spec: Node) -> Iterator[Problem]:
             )
 
 
+def pairs_can_be(spec: Node) -> Iterator[Problem]:
+    """Rules of dpo.pairs that no pair could meet."""
+    dpo = spec.at("training", "dpo")
+    margin, least = dpo.at("pairs", "minMargin"), dpo.at("pairs", "minRejectedPoints")
+    if margin.decimal is not None and least.decimal is not None and margin.decimal + least.decimal > 1:
+        yield margin.problem(
+            f"and minRejectedPoints {least.text} are more than 1 together, and points end at 1; lower one of them"
+        )
+    samples = dpo.at("samples").number(DEFAULT_SAMPLES)
+    of_student = dpo.at("samplesFrom").word(SamplesFrom.STUDENT) == SamplesFrom.STUDENT
+    if least.given and of_student and samples is not None and samples <= 2:
+        yield least.problem(
+            "needs three samples: of two, the worse lost its only comparison; remove it or raise dpo.samples"
+        )
+
+
 def average_is_measured(spec: Node) -> Iterator[Problem]:
     average = spec.at("training", "average")
     if average.given and not list(spec.at("evaluation", "selection")):
@@ -114,6 +131,7 @@ RULES = (
     columns,
     sources_differ,
     training_shape,
+    pairs_can_be,
     average_is_measured,
     training_has_data,
     rows_for_every_iteration,

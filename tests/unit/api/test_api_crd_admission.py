@@ -227,6 +227,25 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__training__sft": {"schedule": "Linear", "minLearningRateRatio": "0.1", "adamBeta2": "0.95"},
         "spec__training__dpo": {"schedule": "Constant", "adamBeta1": "0", "adamEpsilon": "1e-15"},
     },
+    "rules of pairs": {
+        "spec__training__dpo": {
+            "samples": 3,
+            "pairs": {
+                "rejected": "Random",
+                "consistent": True,
+                "minMargin": "0.7",
+                "minRejectedPoints": "3e-1",
+                "maxLengthDifference": 0,
+            },
+        },
+    },
+    "rules of pairs that need no points, over skipped comparisons": {
+        "spec__judge__comparisons": "Adaptive",
+        "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": True, "maxLengthDifference": 9}},
+    },
+    "a floor for two of a mixture": {
+        "spec__training__dpo": {"samples": 2, "samplesFrom": "Mixture", "pairs": {"minRejectedPoints": "0.1"}},
+    },
     "iterations over the same rows": {
         "spec__iterations": 2,
         "spec__data__allowReuse": True,
@@ -476,6 +495,18 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a mean that never moves": ({"spec__training__sft": {"adamBeta1": "1"}}, "spec.training.sft.adamBeta1"),
     "squares that never move": ({"spec__training__dpo": {"adamBeta2": "1"}}, "spec.training.dpo.adamBeta2"),
     "no epsilon": ({"spec__training__sft": {"adamEpsilon": "0"}}, "spec.training.sft.adamEpsilon"),
+    "a margin of nothing": (
+        {"spec__training__dpo": {"pairs": {"minMargin": "0"}}},
+        "spec.training.dpo.pairs.minMargin",
+    ),
+    "a floor at the top": (
+        {"spec__training__dpo": {"pairs": {"minRejectedPoints": "1"}}},
+        "spec.training.dpo.pairs.minRejectedPoints",
+    ),
+    "lengths below nothing": (
+        {"spec__training__dpo": {"pairs": {"maxLengthDifference": -1}}},
+        "spec.training.dpo.pairs.maxLengthDifference",
+    ),
     "an end at nothing": (
         {"spec__training__sft": {"minLearningRateRatio": "0"}},
         "spec.training.sft.minLearningRateRatio",

@@ -10,7 +10,7 @@ from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
 from moaa.api.evaluation import AlpacaEval, Benchmark, ExactMatch, Gate, Instructions, LmEval, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
-from moaa.api.training import Dpo, Optimization, PreferenceLoss, Sft
+from moaa.api.training import Dpo, Optimization, PairRules, PreferenceLoss, Sft
 from moaa.errors import StageError
 from moaa.judge.methods import method_of
 from moaa.plan import canonical as semantics
@@ -47,7 +47,8 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "workers": {"spec__training__resources": {"workers": 8, "template": {"spec": {"nodeSelector": {"a": "b"}}}}},
     "ZeRO stage": {"spec__training__sft": {"zeroStage": 1}},
     "micro batch": {"spec__training__sft": {"microBatchSize": 4}},
-    "checkpoints": {"spec__training__dpo": {"checkpointSteps": 7, "gradientCheckpointing": False}},
+    "checkpoints": {"spec__training__dpo": {"checkpointSteps": 7, "checkpointMinutes": 9}},
+    "recomputation": {"spec__training__dpo": {"gradientCheckpointing": False}},
     "failures": {"spec__failures": {"maxFraction": "0.5", "maxMemberFraction": "0.9", "retries": 9}},
     "suspend": {"spec__suspend": True},
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
@@ -64,6 +65,10 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
         "spec__mixture__aggregator__whenCut": "Fail",
         "spec__mixture__layers__0__proposers__0__whenCut": "Use",
         "spec__training__dpo": {"whenCut": "Fail"},
+    },
+    "every comparison written out": {"spec__judge__comparisons": "RoundRobin"},
+    "rules of pairs written out": {
+        "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": False, "minMargin": None}}
     },
     "nothing more in requests": {"spec__models__0__extraBody": {}},
     "reuse written out": {"spec__data__allowReuse": False},
@@ -108,6 +113,9 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "sample temperature": ({"spec__training__dpo": {"temperature": "1"}}, "i1-sample"),
     "criteria": ({"spec__judge__criteria": 2}, "i1-judge"),
     "judge prompt": ({"spec__prompts": {"judge": "{question}{answer_a}{answer_b}"}}, "i1-judge"),
+    "which pairs are kept": ({"spec__training__dpo": {"pairs": {"consistent": True}}}, "i1-judge"),
+    "fewer comparisons": ({"spec__judge__comparisons": "Adaptive"}, "i1-judge"),
+    "who is rejected": ({"spec__training__dpo": {"pairs": {"rejected": "Random"}}}, "i1-judge"),
     "beta": ({"spec__training__dpo": {"beta": "0.1"}}, "i1-dpo"),
     "ref model": ({"spec__training__dpo": {"refModel": "Base"}}, "i1-dpo"),
     "gate": ({"spec__evaluation__gate": {"rule": "Mean"}}, "i1-promote"),
@@ -269,6 +277,7 @@ FIELDS: dict[type[Spec], str] = {
     LmEval: "name sampling samples type tasks metric num_fewshot",
     Instructions: "name sampling samples type",
     Gate: "rule min_gain",
+    PairRules: "",
 }
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from moaa.report.provenance import authors, how_answers, whose_samples
+from moaa.api.training import PairRules
+from moaa.report.provenance import authors, how_answers, which_pairs, whose_samples
 from tests.plan_helpers import resource
 from tests.unit.report_world import finished_run
 
@@ -41,6 +42,22 @@ def test_whose_samples_are_judged(mixture: dict[str, Any], dpo: dict[str, Any], 
     spec = resource(spec__mixture=mixture, spec__training__dpo=dpo).spec
     assert spec.training.dpo is not None
     assert whose_samples(spec, spec.training.dpo) == said
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({}, ""),
+        ({"consistent": True}, " Pairs: the pair's own comparison is decided alike in both orders."),
+        (
+            {"rejected": "Random", "minRejectedPoints": "0.20", "minMargin": "0.5", "maxLengthDifference": 4000},
+            " Pairs: rejected is any answer below the best, drawn at random; rejected has at least 0.2 points; the "
+            "margin is at least 0.5; the lengths differ by at most 4,000 characters.",
+        ),
+    ],
+)
+def test_which_pairs_are_kept(rules: dict[str, Any], said: str) -> None:
+    assert which_pairs(PairRules.model_validate(rules)) == said
 
 
 def test_one_author_needs_no_count() -> None:

@@ -212,3 +212,23 @@ def test_proposals_stand_beside_the_turn_and_layer_they_were_made_for() -> None:
     assert [layer[0][0] for layer in shown.turns[0].layers[1:]] == ["early", "late"], "layers in number order"
     assert [model for model, _ in shown.turns[1].layers[0]] == ["qwen2-72b", "gemma2-27b"]
     assert shown.turns[1].question == "And on Mars?"
+
+
+def test_what_rules_of_pairs_dropped_has_columns_and_a_part_of_the_chart() -> None:
+    view = finished_run()
+    assert "Orders disagree" not in render(view, summarise(view))
+    tally = view.tallies["i2-judge"]
+    ruled = replace(
+        tally, pairs=tally.pairs - 31, outcomes=tally.outcomes + Counter({"orders-disagree": 24, "small-margin": 7})
+    )
+    view = replace(view, tallies={**view.tallies, "i2-judge": ruled})
+    page = render(view, summarise(view))
+    table = page[page.index("<span>Preference pairs") :].split("</tbody>")[0]
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", table.split("</thead>")[0])
+    [first, second] = re.findall(r"(?s)<tr>(.*?)</tr>", table)[1:]
+    at = heads.index("Orders disagree")
+    assert heads[at : at + 2] == ["Orders disagree", "Small margin"]
+    cells = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", line) for line in (first, second)]
+    assert [line[at : at + 2] for line in cells] == [["0", "0"], ["24", "7"]]
+    assert len(cells[0]) == len(cells[1]) == len(heads)
+    assert "dropped by a rule 31" in page

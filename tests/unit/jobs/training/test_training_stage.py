@@ -201,6 +201,24 @@ async def test_without_a_pair_it_says_what_became_of_the_prompts(world: World) -
     )
 
 
+async def test_without_a_pair_it_names_the_rule_that_dropped_most(world: World) -> None:
+    rankings = [
+        {"id": str(i), "messages": [{"role": "user", "content": "say a"}], "samples": ["x", "y"], "points": [1.0, 0.0],
+         "comparisons": [], "outcome": outcome}
+        for i, outcome in enumerate(["lengths-differ", "small-margin", "lengths-differ", "orders-disagree"])
+    ]  # fmt: skip
+    spec = resource(world.root / "store", world.student, sft={}, dpo={})
+    made = await world.stage(Kind.JUDGE, "pairs", [], rankings=rankings)
+    job = world.job(spec, Kind.DPO, [made])
+    with pytest.raises(Permanent) as caught:
+        await dpo.run(job, world.context(spec, job))
+    assert str(caught.value) == (
+        "i1-dpo: no row to train on: i1-judge: of 4 prompts that were judged, none gave a pair (the lengths differed "
+        "by more than maxLengthDifference: 2, the margin was below minMargin: 1, best against rejected was not decided "
+        "alike in both orders: 1); raise spec.training.dpo.pairs.maxLengthDifference; it counts characters"
+    )
+
+
 async def test_a_finished_stage_is_not_run_again(world: World) -> None:
     job, context = await prepared(world, conversations(2))
     finished = await world.stage(Kind.GENERATE, "conversations", conversations(3))
