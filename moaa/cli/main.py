@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from moaa import __version__
-from moaa.cli.check import crd, explain, schema, validate, version
+from moaa.cli.check import crd, explain, render, schema, validate, version
 from moaa.cli.common import (
     EXIT_FAILED,
     EXIT_INPUT,
@@ -30,7 +30,6 @@ from moaa.cli.experiment import experiment
 from moaa.cli.export import export
 from moaa.cli.init import add_options, init
 from moaa.cli.plan import plan
-from moaa.cli.render import render
 from moaa.cli.report import report
 from moaa.cli.run import run
 from moaa.cli.search import search
