@@ -303,11 +303,17 @@ def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
 
 
 def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:
-    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon", "tooLong"}
+    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon", "tooLong", "heldOut"}
     for part in (Sft(), Dpo()):
         assert not later & set(canonical(part))
         said = part.with_(
-            schedule="Linear", min_learning_rate_ratio="0.1", adam_beta1="0.8", adam_beta2="0.95", too_long="Drop"
+            schedule="Linear",
+            min_learning_rate_ratio="0.1",
+            adam_beta1="0.8",
+            adam_beta2="0.95",
+            too_long="Drop",
+            held_out="0.1",
+            eval_steps=3,
         )
         assert later - set(canonical(said)) == {"adamEpsilon"}
 
