@@ -60,7 +60,7 @@ def alive(port: str, file: str) -> int:
 
 def figure(text: str, names: "tuple[str, ...]") -> "float | None":
     """The sum of these metrics over all labels; None: one of them is not there."""
-    found = {}
+    found: dict[str, float] = {}
     for line in text.splitlines():
         name = line.partition("{")[0].partition(" ")[0]
         if name in names:
@@ -80,7 +80,7 @@ def read(file: str) -> "tuple[float, float] | None":
 
 def main(what: str, *arguments: str) -> int:
     try:
-        return {"start": start, "alive": alive}[what](*arguments)
+        return start(*arguments) if what == "start" else alive(*arguments)
     except urllib.error.HTTPError as error:
         # The body says why, and ends up in the pod's events.
         sys.stdout.write(f"{error.url} answered {error.code}: {error.read(500).decode(errors='replace')}\n")
