@@ -40,7 +40,9 @@ def leave(code, error=None):
         print(json.dumps({"error": error, "permanent": code == 64}), file=sys.stderr, flush=True)
     sys.exit(code)
 
-if what == "crash":
+if what.startswith("crash"):
+    if what[5:]:
+        progress(rows_done=99, rows_total=100, saved=int(what[5:]))
     leave(1, "it broke")
 if what == "permanent":
     leave(64, "column `messages` is missing")

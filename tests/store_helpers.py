@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moaa.errors import AlreadyExists, NotFound
-from moaa.store.objects.base import ObjectInfo, Store
+from moaa.store.objects.base import ObjectInfo, Store, whole_range
 
 Result = TypeVar("Result")
 
@@ -29,6 +29,9 @@ class MemoryStore:
         if key not in self.objects:
             raise NotFound(key)
         return self.objects[key]
+
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return whole_range(key, (await self.get(key))[start : start + size_bytes], start, size_bytes)
 
     async def put(self, key: str, body: bytes) -> None:
         await asyncio.sleep(0)
@@ -94,6 +97,9 @@ class Interposed:
 
     async def get(self, key: str) -> bytes:
         return await self._do("get", key, lambda: self.inner.get(key))
+
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await self._do("get_range", key, lambda: self.inner.get_range(key, start, size_bytes))
 
     async def put(self, key: str, body: bytes) -> None:
         await self._do("put", key, lambda: self.inner.put(key, body))

@@ -31,7 +31,7 @@ from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.kinds.table import KINDS
-from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
+from moaa.plan.ready import Decision, Failure, World, decide, failed_again, servers_needed
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Graph
 from moaa.run import records
@@ -212,8 +212,10 @@ class _Runner:
             await self._take(ended, reused=False)
             return
         earlier = self._failures.get(identity.fingerprint)
-        attempts = 1 + (earlier.attempts if earlier else 0)
-        self._failures[identity.fingerprint] = Failure(attempts, ended.is_permanent, ended.error)
+        before = earlier.reached if earlier else 0
+        attempts = failed_again(earlier.attempts if earlier else 0, before=before, reached=ended.reached)
+        reached = max(before, ended.reached)
+        self._failures[identity.fingerprint] = Failure(attempts, ended.is_permanent, ended.error, reached)
         left = self._resource.spec.failures.retries + 1 - attempts
         if ended.is_permanent or left <= 0:
             self._notify("stage_failed", stage=stage, error=ended.error)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob, stage_job
-from moaa.contract.progress import Figures
+from moaa.contract.progress import Figures, percent_saved
 from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
@@ -72,6 +72,8 @@ class Failed:
     error: str
     is_permanent: bool
     """Trying again cannot help."""
+    reached: int = 0
+    """Percent of the work that is in the store."""
 
 
 async def run_stage(
@@ -126,7 +128,8 @@ def _failed(stage: Stage, outcome: Outcome, around: Surroundings) -> Failed:
             return Failed(outcome.error, is_permanent=True)
         case _:
             error = outcome.error or "the job ended well but left no manifest"
-            return Failed(f"{error}\n  log: {_log(stage, around)}", is_permanent=False)
+            text = f"{error}\n  log: {_log(stage, around)}"
+            return Failed(text, is_permanent=False, reached=percent_saved(outcome.progress))
 
 
 @dataclass
@@ -151,7 +154,9 @@ async def _recorded_run(
     try:
         outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
-        outcome = Outcome(End.PERMANENT if error.is_permanent else End.CRASHED, 0.0, None, error=str(error))
+        end = End.PERMANENT if error.is_permanent else End.CRASHED
+        said = jobs.read_progress(_files(identity.stage, around).progress) if timing.job_clock else Figures()
+        outcome = Outcome(end, 0.0, None, error=str(error), progress=said)
     except DataError as error:
         outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
     except OSError as error:
@@ -177,6 +182,7 @@ async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, 
         error="" if outcome is None else outcome.error,
         servers=timing.servers,
         waiting={} if outcome is None else outcome.waiting,
+        reached=0 if outcome is None else percent_saved(outcome.progress),
     )
     await records.write_attempt(around.store, records.run_id(around.resource), attempt)
 

@@ -82,7 +82,7 @@ def logps_of(model: Any, ids: list[int]) -> Any:
 def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) -> tuple[list[dict[str, float]], Any]:
     """Two steps of SFT, 8 rows each, with real DeepSpeed; the log and the trained weights."""
     from moaa_jobs.training.rows.order import batches, lay_out, pack
-    from moaa_jobs.training.rows.table import row_lengths
+    from moaa_jobs.training.rows.table import row_lengths, row_widths
     from moaa_jobs.training.worker import trainers
     from moaa_jobs.training.worker.objective import Conversations
 
@@ -92,9 +92,10 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
     steps = batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0)
     where: dict[str, int] = {"workers": 1, "micro_batch_size": micro}
     packed = layout == "packed"
-    bins = (
-        pack(steps, lengths=row_lengths(table), max_length=MAX_LENGTH, **where) if packed else lay_out(steps, **where)
-    )
+    if packed:
+        bins = pack(steps, lengths=row_lengths(table), max_length=MAX_LENGTH, **where)
+    else:
+        bins = lay_out(steps, widths=row_widths(table), **where)
     return carry_out(student, folder, Conversations(spec), trainers.SftCollator(table, pad_id=0, packed=packed), bins)
 
 
@@ -146,6 +147,7 @@ def test_the_loss_is_the_mean_over_trained_tokens_only(student: Path, tmp_path: 
 
 def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(student: Path, tmp_path: Path) -> None:
     from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.rows.table import row_widths
     from moaa_jobs.training.shared.checkpoints import SavedState
     from moaa_jobs.training.shared.messages import TrainingRefused
     from moaa_jobs.training.worker import trainers
@@ -159,7 +161,7 @@ def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(studen
     steps = batches(ROWS, epochs=Decimal(4), batch_size=8, seed=0)
     recorder = StepRecorder(SavedState(), steps_an_epoch=2, tokens_seen=list(range(len(steps))), report=lambda *_: None)
     collator = trainers.SftCollator(table, pad_id=0, packed=False)
-    bins = lay_out(steps, workers=1, micro_batch_size=8)
+    bins = lay_out(steps, widths=row_widths(table), workers=1, micro_batch_size=8)
     words = r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss .* lower learningRate"
     with pytest.raises(TrainingRefused, match=words):
         carry_out(student, tmp_path, Conversations(spec), collator, bins, steps=len(steps), callbacks=[recorder])
@@ -234,6 +236,7 @@ def test_the_loss_on_pairs_is_its_formula(student: Path, tmp_path: Path, loss: P
     from transformers import AutoModelForCausalLM
 
     from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.rows.table import row_widths
     from moaa_jobs.training.worker.objective import Pairs
     from moaa_jobs.training.worker.trainers import PairCollator
 
@@ -254,7 +257,8 @@ def test_the_loss_on_pairs_is_its_formula(student: Path, tmp_path: Path, loss: P
     ref = (np.array(own) - ratios).tolist()
     steps = batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0)
     collator = PairCollator(table, pad_id=0, ref_logps=(ref[0], ref[1]))
-    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, lay_out(steps, workers=1, micro_batch_size=2))
+    bins = lay_out(steps, widths=row_widths(table), workers=1, micro_batch_size=2)
+    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins)
     expected = FORMULAS[loss](*ratios, *lengths)
     for entry, batch in zip(log, steps, strict=True):
         assert entry["loss"] == pytest.approx(expected[batch].mean(), rel=1e-4)

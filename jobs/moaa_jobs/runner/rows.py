@@ -307,6 +307,7 @@ class _Run:
         spent = sum((shard.calls.usage.totals for shard in self.open.values()), self.closed)
         self.context.progress.update(
             rows_done=self.rows_done,
+            saved=self.rows_done,
             rows_total=self.rows_total,
             rows_stage=len(self.stage.items),
             failed=self.rows_failed,

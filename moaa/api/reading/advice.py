@@ -6,6 +6,7 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.mixture import Comparisons
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
@@ -37,6 +38,14 @@ def idle(spec: Node) -> Iterator[str]:
         temperature = benchmark.at("sampling", "temperature")
         if is_asked_by_category(benchmark) and temperature.text not in UNWRITTEN_TEMPERATURES:
             yield f"{temperature.name}: byCategory gives each category its own; set it to false to use this one"
+
+
+_FATES = {
+    "Fail": "longer rows count as failed",
+    "Drop": "longer rows are left out",
+    "CutPrompt": "of longer rows the prompt is cut, and fails where the answer leaves no room",
+}
+"""Of rows that are too long, by tooLong."""
 
 
 def is_asked_by_category(benchmark: Node) -> bool:
@@ -77,8 +86,25 @@ def judges_measured(spec: Node) -> Iterator[str]:
         )
 
 
+def comparisons_skipped(spec: Node) -> Iterator[str]:
+    """Where Adaptive has no effect, or costs more than it saves."""
+    adaptive = [n for n in _comparisons(spec) if n.text == Comparisons.ADAPTIVE]
+    for field in adaptive:
+        if field.path[1] != "judge":
+            yield f"{field.name}: a benchmark compares one answer with one, so nothing is skipped"
+        elif spec.at("serving", "schedule").text == "InTurn":
+            yield (
+                f"{field.name}: Adaptive asks one comparison after another, and schedule InTurn starts every judge's "
+                "server anew for each; RoundRobin starts each once"
+            )
+
+
+def _comparisons(spec: Node) -> list[Node]:
+    return [spec.at("judge", "comparisons"), *(b.at("judge", "comparisons") for b in benchmark_nodes(spec))]
+
+
 def lengths(spec: Node) -> Iterator[str]:
-    """Rows longer than maxLength are recorded as failures."""
+    """Rows longer than maxLength become what tooLong says."""
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
     mixture = spec.at("mixture")
     writers = [mixture.at("aggregator")] if mixture.at("aggregator").given else _proposers(mixture)
@@ -88,7 +114,7 @@ def lengths(spec: Node) -> Iterator[str]:
         if part.given and holder.given and answer >= limit:
             yield (
                 f"{part.name}.maxLength: {limit} tokens hold prompt and answer, and {holder.name}.maxTokens lets an "
-                f"answer alone have {answer}; longer rows count as failed"
+                f"answer alone have {answer}; {_FATES[str(part.at('tooLong').text)]}"
             )
 
 
@@ -187,6 +213,7 @@ ADVICE = (
     judges_apart,
     judges_kin,
     judges_measured,
+    comparisons_skipped,
     lengths,
     judges_windows,
     samples_differ,

@@ -49,6 +49,9 @@ class S3Store:
     async def get(self, key: str) -> bytes:
         return await s3_transfer.get(self._requests, self._name(key))
 
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await s3_transfer.get_range(self._requests, self._name(key), start, size_bytes)
+
     async def put(self, key: str, body: bytes) -> None:
         await s3_transfer.put(self._requests, self._name(key), body)
 

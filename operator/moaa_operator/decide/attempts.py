@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
+from moaa.api.status import StageProgress
 from moaa.backoff import backoff_s
+from moaa.plan.ready import failed_again
 from moaa_operator.settings import Settings
 from moaa_operator.tell.conditions import ANOTHER_RUN, NO_MACHINE
 
@@ -38,6 +40,13 @@ def idle(entry: StageAttempts, *, reason: str = "", message: str = "") -> StageA
     return entry.with_(step=None, since=None, reason=reason or entry.reason, message=cut(message) or entry.message)
 
 
+def heard(entry: StageAttempts, progress: StageProgress) -> StageAttempts:
+    """How far it is, as its pods say. Within a percent of the work the entry stays the same."""
+    total = progress.steps or progress.rows_total
+    reached = min(100 * progress.saved // total, 100) if total else 0
+    return entry.with_(reached=reached) if reached > entry.reached else entry
+
+
 def failed(
     entry: StageAttempts,
     *,
@@ -52,12 +61,13 @@ def failed(
 
     It counts for the generation it began under: an edit made while it ran may have mended it.
     """
-    failures = entry.failures + 1
+    failures = failed_again(entry.failures, before=entry.failed_at, reached=entry.reached)
     delay_s = backoff_s(failures, first_s=settings.retry_s, max_s=settings.retry_max_s)
     return entry.with_(
         step=None,
         since=None,
         failures=failures,
+        failed_at=entry.reached,
         is_permanent=is_permanent,
         reason=reason,
         message=cut(message),

@@ -170,7 +170,9 @@ def _harvest(scope: Scope) -> None:
         ended = outcomes.outcome(scope.observed, entry, now=scope.now, place_within=scope.place_within)
         match ended:
             case None:
-                continue
+                child = outcomes.working_child(scope.observed, entry)
+                if child is not None and child.progress is not None:
+                    scope.put(attempts.heard(entry, child.progress))
             case Done(result):
                 # The same work may have been done as a stage of another name.
                 scope.known[entry.stage] = result.with_(stage=entry.stage)

@@ -2,8 +2,9 @@
 
 Every `progress_s` it asks the pods of every run, a few at a time, each for two seconds at most. The answers of a run's
 pods replace the earlier ones in one step. If that changes anything, the run's key is queued; its look writes a status
-only when people would see a difference (`moaa_operator.tell.progress.shown`). No decision depends on the answers: a pod
-that gives none is shown without.
+only when people would see a difference (`moaa_operator.tell.progress.shown`). One decision depends on the answers: a
+failed attempt that left a percent more of its work in the store begins a new count of failures. A pod that gives no
+answer is shown without.
 
 Labels choose no pod: anybody who may make one writes them. A pod is asked when its owner is a Job or Ray cluster of a
 MoAA that exists. What it says is read up to 64 KiB, and whatever it says ends neither a thread nor the round.

@@ -239,6 +239,10 @@ GOOD: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "rules of pairs that need no points, over skipped comparisons": {
+        "spec__judge__comparisons": "Adaptive",
+        "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": True, "maxLengthDifference": 9}},
+    },
     "a floor for two of a mixture": {
         "spec__training__dpo": {"samples": 2, "samplesFrom": "Mixture", "pairs": {"minRejectedPoints": "0.1"}},
     },

@@ -119,6 +119,14 @@ async def test_a_disk_that_refuses_the_job_s_files_is_a_failed_attempt(fake: Fak
         await carry_out(fake, fake.resource(mixture=False))
 
 
+async def test_attempts_that_left_more_in_the_store_do_not_count(fake: FakeMachine) -> None:
+    saved = [10, 30, 50, 70, 70, 70]
+    fake.script({"i0-stage-data": [f"crash{percent}" for percent in saved]})
+    with pytest.raises(StageError, match="3 attempts failed, the last with: it broke"):
+        await carry_out(fake, fake.resource(mixture=False))
+    assert fake.stages().count("i0-stage-data") == len(saved)
+
+
 async def test_retries_are_bounded(fake: FakeMachine) -> None:
     fake.script({"i0-stage-data": ["crash"] * 9})
     with pytest.raises(StageError, match="3 attempts failed, the last with: it broke"):

@@ -47,6 +47,12 @@ def test_rows_of_a_stage_from_its_pods(
     assert (found.rows, found.rows_total) == expected
 
 
+def test_what_is_saved_counts_shards_that_are_done() -> None:
+    found = combine([pod(50, 100, 400, saved=40), pod(10, 100, 400)], shards=4, finished=1)
+    assert found is not None
+    assert (found.rows, found.saved) == (160, 140)
+
+
 def test_speeds_add_up_and_what_is_left_is_done_at_their_sum() -> None:
     pods = [pod(50, 100, 400, eta_s=500.0, tokens_per_s=612.0), pod(0, 100, 400, tokens_per_s=8.0)]
     found = combine(pods, shards=4, finished=1)
@@ -104,6 +110,23 @@ def test_the_status_shows_how_far_the_stage_is() -> None:
     cluster.run()
     assert "work" not in cluster.status
     assert "progress" not in cluster.status
+
+
+def test_attempts_that_left_more_in_the_store_do_not_count() -> None:
+    cluster = Cluster(spec__failures={"retries": 1}, **SHORT)
+    saved = [20, 41, 60, 60]
+    for attempt, percent in enumerate(saved, 1):
+        uid = working(cluster, "i1-generate")
+        (item,) = cluster.running()
+        assert item["metadata"]["annotations"]["moaa.dev/attempt"] == str(attempt)
+        cluster.figures = {uid: pod(99, 100, saved=percent)}
+        cluster.settle()
+        cluster.end(item, code=137)
+        cluster.settle()
+        cluster.wait(600)
+    cluster.settle()
+    assert cluster.phase == "Failed"
+    assert "2 attempts failed" in str(cluster.condition("Succeeded"))
 
 
 @pytest.mark.parametrize(("hours", "most"), [(1, 110), (10, 150)])

@@ -44,6 +44,7 @@ async def finish(
     rows_in: int,
     failures: dict[str, int],
     examples: dict[str, str],
+    too_long: dict[str, float],
     started: datetime,
     seconds: float,
 ) -> StageManifest:
@@ -67,7 +68,7 @@ async def finish(
         failures=failures,
         examples=examples,
         models=_models(job, config),
-        metrics=figures(result),
+        metrics=figures(result) | too_long,
     )
     await token.check()
     return await write_manifest(store, token.stage_path, manifest)

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, folder_name
 from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, TrainingRefused
 from moaa_jobs.training.shared.stall import Pulse
+from moaa_jobs.training.worker.cadence import Cadence
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +119,10 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     folders in storage. Every worker reports equally often, as Ray Train requires.
     """
 
-    def __init__(self, config: LoopConfig, recorder: StepRecorder, *, done: int) -> None:
+    def __init__(self, config: LoopConfig, recorder: StepRecorder, *, done: int, cadence: Cadence | None) -> None:
+        """`cadence`: when one is due by the clock; None: by steps alone."""
         self._config = config
+        self._cadence = cadence
         self._recorder = recorder
         self._done = done
         self._uploading: Path | None = None
@@ -127,6 +130,8 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> None:
+        if self._cadence is not None and self._cadence.is_due(state.global_step):
+            control.should_save = True
         # After the last step comes the export; the optimiser is not needed again and not uploaded.
         if state.global_step >= state.max_steps:
             control.should_save = False
@@ -160,6 +165,8 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
         )
+        if self._cadence is not None:
+            self._cadence.saved()
 
     def _wait_for_upload(self) -> None:
         """Until Ray Train has deleted the folder it was uploading."""

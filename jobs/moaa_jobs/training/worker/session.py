@@ -18,17 +18,18 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from moaa.store.fencing import Token
 from moaa.store.stages.folders import publish_folder
 from moaa_jobs.training.rows.order import Batch, Layout, batches, lay_out, pack
-from moaa_jobs.training.rows.table import open_table, row_lengths
+from moaa_jobs.training.rows.table import open_table, row_lengths, row_widths
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, bring_checkpoint
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker import export, trainers
+from moaa_jobs.training.worker.cadence import Cadence
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, objective_of
 from moaa_jobs.training.worker.place import Worker
-from moaa_jobs.training.worker.process_group import meet
+from moaa_jobs.training.worker.process_group import meet, shared_values
 
 SHARD = "train"
 """The one shard of a training stage."""
@@ -129,10 +130,15 @@ class Session:
         meet("resume")
         return target
 
+    def _cadence(self) -> Cadence | None:
+        minutes = self.spec.checkpoint_minutes
+        return None if minutes is None else Cadence(shared_values(), rank=self.worker.rank, minutes=minutes)
+
     def _layout(self, steps: list[Batch], packed: bool) -> Layout:
         spec, workers = self.spec, self.config.workers
         if not packed:
-            return lay_out(steps, workers=workers, micro_batch_size=spec.micro_batch_size)
+            widths = row_widths(self.table)
+            return lay_out(steps, widths=widths, workers=workers, micro_batch_size=spec.micro_batch_size)
         return pack(
             steps,
             lengths=self.lengths,
@@ -179,7 +185,7 @@ class Session:
             tokenizer=tokenizer,
             callbacks=[
                 recorder,
-                CheckpointReporter(self.config, recorder, done=done),
+                CheckpointReporter(self.config, recorder, done=done, cadence=self._cadence()),
                 PulseKeeper(self.worker.pulse, done=done),
             ],
         )

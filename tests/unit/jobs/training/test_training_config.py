@@ -85,7 +85,7 @@ def test_token_tables_keep_rows_as_they_were(tmp_path: Path) -> None:
     file.write_bytes(token_table.to_bytes(table))
     again = token_table.open_table(file)
     assert again.to_pylist() == table.to_pylist()
-    assert token_table.row_lengths(again) == [4, 2]
+    assert token_table.row_lengths(again) == token_table.row_widths(again) == [4, 2]
     assert token_table.content_digest(again) == token_table.content_digest(table)
     assert token_table.content_digest(table) != token_table.content_digest(token_table.sft_table(rows[:1]))
 
@@ -97,11 +97,12 @@ def test_labels_are_the_trained_tokens_and_nothing_else() -> None:
 def test_a_pair_counts_both_of_its_sequences() -> None:
     table = token_table.pair_table([EncodedPair("p", [1, 2, 3], [4, 5], [6])])
     assert token_table.row_lengths(table) == [9]
+    assert token_table.row_widths(table) == [5]
 
 
 def test_ranks_share_the_rows_to_be_scored() -> None:
-    lengths = [3, 9, 1, 7, 5]
-    parts = [part_rows(lengths, rank=rank, workers=2) for rank in range(2)]
+    widths = [3, 9, 1, 7, 5]
+    parts = [part_rows(widths, rank=rank, workers=2) for rank in range(2)]
     assert sorted(parts[0] + parts[1]) == [0, 1, 2, 3, 4]
     assert parts[0] == [1, 4, 2]
 

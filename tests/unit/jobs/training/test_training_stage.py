@@ -80,6 +80,34 @@ async def test_tolerated_failures_are_counted(world: World) -> None:
     assert (encoded.rows_in, encoded.table.num_rows, encoded.failures) == (100, 99, {"too-long": 1})
 
 
+async def test_dropped_rows_are_counted_apart_from_those_that_may_fail(world: World) -> None:
+    rows = conversations(10)
+    for row in rows[3:6]:
+        row["messages"][0]["content"] = "x" * 100
+    job, context = await prepared(world, rows, tooLong="Drop")
+    encoded = await train._encode_rows(job, context, sft.RECIPE)
+    assert (encoded.rows_in, encoded.table.num_rows, encoded.failures) == (10, 7, {})
+    assert encoded.too_long == {"too_long_dropped": 3.0}
+
+
+async def test_rows_whose_prompt_is_cut_are_trained_and_counted(world: World) -> None:
+    rows = conversations(10)
+    for row in rows[3:6]:
+        row["messages"][0]["content"] = "x" * 100
+    job, context = await prepared(world, rows, tooLong="CutPrompt", maxLength=90)
+    encoded = await train._encode_rows(job, context, sft.RECIPE)
+    assert (encoded.failures, encoded.too_long) == ({}, {"too_long_cut": 3.0})
+    ids = [str(name) for name in encoded.table.column("id").to_pylist()]
+    assert {name.partition("#")[0] for name in ids} == {f"c{i}" for i in range(10)}
+    assert max(len(row or ()) for row in encoded.table.column("ids").to_pylist()) == 90
+
+
+async def test_a_stage_whose_rows_are_all_dropped_is_permanent(world: World) -> None:
+    job, context = await prepared(world, [conversations(2)[0]], maxLength=16, tooLong="Drop")
+    with pytest.raises(Permanent, match="no row is left to train on, of 1; too-long: 1, for example 'c0'"):
+        await sft.run(job, context)
+
+
 async def test_failed_rows_stand_in_the_manifest_with_an_example_of_each_reason(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
