@@ -11,7 +11,8 @@ against. The strategies are the real ones (`moaa.judge`), verdicts alone are mad
   hold in both orders as often as `consistent` says.
 - replayed: the rankings of all pairs that a store's judge stages hold; a panel's majority stands for its verdict.
 
-Calls and tokens are those of the paper's judge (criteria, three judges and a meta-judge, by the estimator's shapes).
+Criteria are chosen for every pair (RoundRobin's calls are 100 %) or once for the prompt; tables of verdicts do not
+depend on them, so what that changes in verdicts is not measured here. Calls and tokens are those of the paper's judge (criteria, three judges and a meta-judge, by the estimator's shapes).
 Intervals of `same pair` are Wilson's, 95 %. Printed: a line each, whether the aim is met (at most half of the calls and
 at least 95 % of the same pairs), last all of it as one JSON object. `--write` writes the table into the page beside
 this file anew; remarks on it are to be written again. The exit code is 1 where an aim is missed.
@@ -32,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from moaa.api.mixture import Criterion, Judge, JudgeModel
+from moaa.api.mixture import CriteriaFor, Criterion, Judge, JudgeModel
 from moaa.asking.asker import Asker
 from moaa.asking.load import ANSWER_TOKENS, Load
 from moaa.conversation import Message
@@ -148,10 +149,12 @@ def _by_first_number(texts: Sequence[str], table: Table) -> Table:
     }
 
 
-def strategies(contest: Contest) -> dict[str, Method]:
+def strategies(contest: Contest) -> dict[tuple[str, CriteriaFor], Method]:
+    """By `judge.comparisons` and `judge.criteriaFor`; a table's verdicts do not depend on criteria."""
     alone = Judge(aggregator=JudgeModel(model="table"), judges=[JudgeModel(model="table")], criteria=0)
     every = EveryPair(alone, FromTable(contest))
-    return {BASE: every, "Adaptive": Adaptive(every)}
+    methods: dict[str, Method] = {BASE: every, "Adaptive": Adaptive(every)}
+    return {(name, criteria): method for name, method in methods.items() for criteria in CriteriaFor}
 
 
 @dataclass(frozen=True)
@@ -203,11 +206,11 @@ class Found:
     gap: float | None
 
 
-async def found(contest: Contest, method: Method) -> Found:
+async def found(contest: Contest, method: Method, criteria: CriteriaFor) -> Found:
     messages = [Message(role="user", content="question")]
     asker = Asker(cast("object", Nobody()))  # type: ignore[arg-type]  # never called
     made = await method.rank(messages, contest.texts, asker)
-    calls, tokens = cost(made)
+    calls, tokens = cost(made, criteria)
     end = (made.ranking.chosen, made.ranking.rejected) if made.ranking.outcome == PAIR else None
     gap = None
     if contest.qualities and end is not None and end[0] is not None and end[1] is not None:
@@ -215,20 +218,22 @@ async def found(contest: Contest, method: Method) -> Found:
     return Found(end, calls, tokens, gap)
 
 
-def cost(made: Ranked) -> tuple[int, int]:
+def cost(made: Ranked, criteria: CriteriaFor) -> tuple[int, int]:
     """Calls and tokens of the paper's judge for what was asked."""
     orders = [len(ORDERS) - len(skipped(c.comparison)) for c in made.compared]
-    every = method_of(PAPERS)
+    every = method_of(PAPERS.model_copy(update={"criteria_for": criteria}))
     assert isinstance(every, EveryPair), "PAPERS compares every pair"
-    loads = list(every.loads(sum(map(bool, orders)), sum(orders), answer_tokens=ANSWER_TOKENS))
+    choices = every.choices(1, sum(map(bool, orders)))
+    loads = list(every.loads(choices, sum(orders), answer_tokens=ANSWER_TOKENS))
     return sum(one.calls for one in loads), sum(o.calls * (o.prompt_tokens + o.completion_tokens) for o in loads)
 
 
 async def measured(judges: str, contests: Sequence[Contest]) -> list[Line]:
     made: dict[str, list[Found]] = {}
     for contest in contests:
-        for name, method in strategies(contest).items():
-            made.setdefault(name, []).append(await found(contest, method))
+        for (comparisons, criteria), method in strategies(contest).items():
+            name = comparisons if criteria is CriteriaFor.PAIR else f"{comparisons}, criteria of the prompt"
+            made.setdefault(name, []).append(await found(contest, method, criteria))
     full = made[BASE]
     return [line(judges, contests, name, mine, full) for name, mine in made.items() if name != BASE]
 

@@ -39,7 +39,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges", "verdict"}),
+    Judge: frozenset({"min_judges", "verdict", "criteria_for"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset({"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon"}),

@@ -67,14 +67,14 @@ class Adaptive:
         """What is usual; `least_loads` and RoundRobin's are the ends of the range."""
         pairs = samples * (samples - 1) // 2
         usual = round(prompts * pairs * USUAL_PAIRS), round(prompts * 2 * pairs * USUAL_ORDERS)
-        return self.every.loads(*(usual if samples > 2 else (prompts, 2 * prompts)), answer_tokens=answer_tokens)
+        asked, orders = usual if samples > 2 else (prompts, 2 * prompts)
+        return self.every.loads(self.every.choices(prompts, asked), orders, answer_tokens=answer_tokens)
 
     def least_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
         """Of the first step alone: nothing is decided by less."""
         pairs = samples * (samples - 1) // 2
-        return self.every.loads(
-            prompts * min(pairs, samples), prompts * min(2 * pairs, samples), answer_tokens=answer_tokens
-        )
+        choices = self.every.choices(prompts, prompts * min(pairs, samples))
+        return self.every.loads(choices, prompts * min(2 * pairs, samples), answer_tokens=answer_tokens)
 
     def duel_loads(self, duels: int, *, answer_tokens: int) -> Iterator[Load]:
         return self.every.duel_loads(duels, answer_tokens=answer_tokens)
@@ -97,6 +97,11 @@ class Adaptive:
         heard = {(a, b): _Pair(Pair(question, a, b, texts[a], texts[b])) for a, b in needed(texts)}
         draws = Random(repr([question, *texts]))
         verdicts, end = opening(self._contest(heard, texts)), None
+        # Pairs of the first step come first: what is said for the criteria of a prompt stands with one that is asked.
+        pairs = dict.fromkeys([*((a, b) for a, b, _ in verdicts), *heard])
+        given = await self.every.of_prompt([heard[pair].pair for pair in pairs], asker)
+        for pair, choice in zip(pairs, given, strict=True):
+            heard[pair].choice = choice
         while verdicts:
             orders: dict[PairOf, list[Order]] = {}
             for a, b, order in verdicts:
@@ -157,4 +162,5 @@ class Adaptive:
         return Heard(halves.get("ab"), halves.get("ba"), score, failed)
 
     def _compared(self, one: _Pair) -> Compared:
-        return self.every.compared(one.pair, one.choice or ChosenCriteria([], is_chosen=False, said=()), one.said)
+        choice = one.choice if one.choice is not None and one.said else ChosenCriteria([], is_chosen=False, said=())
+        return self.every.compared(one.pair, choice, one.said)
