@@ -11,8 +11,9 @@ against. The strategies are the real ones (`moaa.judge`), verdicts alone are mad
   hold in both orders as often as `consistent` says.
 - replayed: the rankings of all pairs that a store's judge stages hold; a panel's majority stands for its verdict.
 
-Criteria are chosen for every pair (RoundRobin's calls are 100 %) or once for the prompt; tables of verdicts do not
-depend on them, so what that changes in verdicts is not measured here. Calls and tokens are those of the paper's judge (criteria, three judges and a meta-judge, by the estimator's shapes).
+Calls and tokens are those of the paper's judge (criteria, three judges and a meta-judge), by the estimator's shapes,
+as shares of RoundRobin's with criteria for every pair. Criteria once for the prompt change them, and nothing else here:
+tables of verdicts do not depend on criteria.
 Intervals of `same pair` are Wilson's, 95 %. Printed: a line each, whether the aim is met (at most half of the calls and
 at least 95 % of the same pairs), last all of it as one JSON object. `--write` writes the table into the page beside
 this file anew; remarks on it are to be written again. The exit code is 1 where an aim is missed.
@@ -149,12 +150,10 @@ def _by_first_number(texts: Sequence[str], table: Table) -> Table:
     }
 
 
-def strategies(contest: Contest) -> dict[tuple[str, CriteriaFor], Method]:
-    """By `judge.comparisons` and `judge.criteriaFor`; a table's verdicts do not depend on criteria."""
+def strategies(contest: Contest) -> dict[str, Method]:
     alone = Judge(aggregator=JudgeModel(model="table"), judges=[JudgeModel(model="table")], criteria=0)
     every = EveryPair(alone, FromTable(contest))
-    methods: dict[str, Method] = {BASE: every, "Adaptive": Adaptive(every)}
-    return {(name, criteria): method for name, method in methods.items() for criteria in CriteriaFor}
+    return {BASE: every, "Adaptive": Adaptive(every)}
 
 
 @dataclass(frozen=True)
@@ -206,16 +205,15 @@ class Found:
     gap: float | None
 
 
-async def found(contest: Contest, method: Method, criteria: CriteriaFor) -> Found:
+async def found(contest: Contest, method: Method) -> dict[CriteriaFor, Found]:
     messages = [Message(role="user", content="question")]
     asker = Asker(cast("object", Nobody()))  # type: ignore[arg-type]  # never called
     made = await method.rank(messages, contest.texts, asker)
-    calls, tokens = cost(made, criteria)
     end = (made.ranking.chosen, made.ranking.rejected) if made.ranking.outcome == PAIR else None
     gap = None
     if contest.qualities and end is not None and end[0] is not None and end[1] is not None:
         gap = contest.qualities[end[0]] - contest.qualities[end[1]]
-    return Found(end, calls, tokens, gap)
+    return {criteria: Found(end, *cost(made, criteria), gap) for criteria in CriteriaFor}
 
 
 def cost(made: Ranked, criteria: CriteriaFor) -> tuple[int, int]:
@@ -231,9 +229,10 @@ def cost(made: Ranked, criteria: CriteriaFor) -> tuple[int, int]:
 async def measured(judges: str, contests: Sequence[Contest]) -> list[Line]:
     made: dict[str, list[Found]] = {}
     for contest in contests:
-        for (comparisons, criteria), method in strategies(contest).items():
-            name = comparisons if criteria is CriteriaFor.PAIR else f"{comparisons}, criteria of the prompt"
-            made.setdefault(name, []).append(await found(contest, method, criteria))
+        for name, method in strategies(contest).items():
+            for criteria, one in (await found(contest, method)).items():
+                full_name = name if criteria is CriteriaFor.PAIR else f"{name}, criteria of the prompt"
+                made.setdefault(full_name, []).append(one)
     full = made[BASE]
     return [line(judges, contests, name, mine, full) for name, mine in made.items() if name != BASE]
 

@@ -26,10 +26,18 @@ from moaa.judge.prompts import Order, question_text
 from moaa.judge.ranking import EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS, Ranking, asked_points, needed, rank
 from moaa.judge.trail import Judgement
 
-USUAL_ORDERS = 0.6
-"""Part of the orders that judges of ordinary consistency are asked (benchmarks/judging_202611.md)."""
-USUAL_PAIRS = 0.8
-"""Part of the pairs of which at least one order is asked; their criteria are chosen."""
+USUAL = (
+    (2, 1.0, 1.0),
+    (3, 1.0, 0.85),
+    (4, 0.9, 0.7),
+    (5, 0.8, 0.63),
+    (6, 0.73, 0.57),
+    (8, 0.67, 0.52),
+    (12, 0.55, 0.43),
+    (64, 0.47, 0.36),
+)
+"""Up to so many answers, the part of the pairs of which an order is asked, and the part of all orders: what judges take
+whose verdicts hold in both orders in 84 of 100 pairs (benchmarks/judging_202611.md; 16 answers for all beyond 12)."""
 
 
 @dataclass
@@ -66,9 +74,9 @@ class Adaptive:
     def ranking_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
         """What is usual; `least_loads` and RoundRobin's are the ends of the range."""
         pairs = samples * (samples - 1) // 2
-        usual = round(prompts * pairs * USUAL_PAIRS), round(prompts * 2 * pairs * USUAL_ORDERS)
-        asked, orders = usual if samples > 2 else (prompts, 2 * prompts)
-        return self.every.loads(self.every.choices(prompts, asked), orders, answer_tokens=answer_tokens)
+        asked, orders = next((asked, orders) for most, asked, orders in USUAL if samples <= most)
+        choices = self.every.choices(prompts, round(prompts * pairs * asked))
+        return self.every.loads(choices, round(prompts * 2 * pairs * orders), answer_tokens=answer_tokens)
 
     def least_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
         """Of the first step alone: nothing is decided by less."""
