@@ -36,6 +36,7 @@ from typing import cast
 
 from moaa.api.mixture import CriteriaFor, Criterion, Judge, JudgeModel
 from moaa.asking.asker import Asker
+from moaa.asking.caller import Caller
 from moaa.asking.load import ANSWER_TOKENS, Load
 from moaa.conversation import Message
 from moaa.errors import ModelAbsent
@@ -116,6 +117,10 @@ class Nobody:
         raise ModelAbsent("nobody")
 
 
+def silent() -> Asker:
+    return Asker(cast("Caller", Nobody()))
+
+
 def simulated(size: int, sharpness: float, lean: float, rng: random.Random) -> Contest:
     qualities = tuple(rng.gauss(0, 1) for _ in range(size))
     table = {
@@ -144,8 +149,8 @@ def _by_first_number(texts: Sequence[str], table: Table) -> Table:
     last = {text: number for number, text in enumerate(texts)}
     return {
         (last[first], last[second]): table[last[first], last[second]]
-        for first in set(texts)
-        for second in set(texts)
+        for first in last
+        for second in last
         if first != second
     }
 
@@ -207,8 +212,7 @@ class Found:
 
 async def found(contest: Contest, method: Method) -> dict[CriteriaFor, Found]:
     messages = [Message(role="user", content="question")]
-    asker = Asker(cast("object", Nobody()))  # type: ignore[arg-type]  # never called
-    made = await method.rank(messages, contest.texts, asker)
+    made = await method.rank(messages, contest.texts, silent())
     end = (made.ranking.chosen, made.ranking.rejected) if made.ranking.outcome == PAIR else None
     gap = None
     if contest.qualities and end is not None and end[0] is not None and end[1] is not None:
@@ -321,8 +325,8 @@ def written(made: Sequence[Line], seconds: float, command: str) -> str:
     table = "\n".join([HEADER, *map(str, made)])
     return f"""# What fewer comparisons cost, {datetime.now(UTC).date()}
 
-`{command}` at commit {commit.stdout.strip()}; {seconds:.0f} s of CPU time on one core, Python
-{platform.python_version()}. What is simulated stands at the head of `benchmarks/judging.py`; the strategies are the
+`{command}` at commit {commit.stdout.strip()};
+{seconds:.0f} s of CPU time on one core, Python {platform.python_version()}. What is simulated stands at the head of `benchmarks/judging.py`; the strategies are the
 real ones. Calls and tokens are shares of RoundRobin's.
 
 {table}

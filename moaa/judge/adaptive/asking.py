@@ -34,10 +34,10 @@ USUAL = (
     (6, 0.73, 0.57),
     (8, 0.67, 0.52),
     (12, 0.55, 0.43),
-    (64, 0.47, 0.36),
+    (16, 0.47, 0.36),
 )
 """Up to so many answers, the part of the pairs of which an order is asked, and the part of all orders: what judges take
-whose verdicts hold in both orders in 84 of 100 pairs (benchmarks/judging_202611.md; 16 answers for all beyond 12)."""
+whose verdicts hold in both orders in 84 of 100 pairs (as in benchmarks/judging_202611.md). More are counted as 16."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Adaptive:
     def ranking_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
         """What is usual; `least_loads` and RoundRobin's are the ends of the range."""
         pairs = samples * (samples - 1) // 2
-        asked, orders = next((asked, orders) for most, asked, orders in USUAL if samples <= most)
+        _, asked, orders = next((usual for usual in USUAL if samples <= usual[0]), USUAL[-1])
         choices = self.every.choices(prompts, round(prompts * pairs * asked))
         return self.every.loads(choices, round(prompts * 2 * pairs * orders), answer_tokens=answer_tokens)
 
