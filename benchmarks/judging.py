@@ -326,8 +326,8 @@ def written(made: Sequence[Line], seconds: float, command: str) -> str:
     return f"""# What fewer comparisons cost, {datetime.now(UTC).date()}
 
 `{command}` at commit {commit.stdout.strip()};
-{seconds:.0f} s of CPU time on one core, Python {platform.python_version()}. What is simulated stands at the head of `benchmarks/judging.py`; the strategies are the
-real ones. Calls and tokens are shares of RoundRobin's.
+{seconds:.0f} s of CPU time on one core, Python {platform.python_version()}. What is simulated stands at the head of
+`benchmarks/judging.py`; the strategies are the real ones. Calls and tokens are shares of RoundRobin's.
 
 {table}
 """
