@@ -48,7 +48,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges", "verdict"}),
+    Judge: frozenset({"min_judges", "verdict", "criteria_for"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset(
