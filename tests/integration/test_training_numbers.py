@@ -163,6 +163,7 @@ def test_a_look_at_held_out_rows_is_the_mean_of_their_losses_and_changes_nothing
     from transformers import AutoModelForCausalLM
 
     from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.rows.table import row_widths
     from moaa_jobs.training.shared.checkpoints import SavedState
     from moaa_jobs.training.shared.messages import CurveRow
     from moaa_jobs.training.worker import trainers
