@@ -71,6 +71,8 @@ class Optimization(Spec):
     """Of AdamW: added to the root of the mean squared gradient (torch's default)."""
     weight_decay: NonNegative = Decimal(0)
     max_grad_norm: Positive = Decimal(1)
+    packing: bool = True
+    """Lay rows end to end, up to microBatchSize rows of maxLength tokens (of a pair: both its sequences)."""
     gradient_checkpointing: bool = True
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
     """Optimiser steps between checkpoints."""
@@ -82,7 +84,6 @@ class Sft(Optimization):
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(6)
     learning_rate: Positive = Decimal("8e-6")
     """§4.1; App. A prints 8e-7, which repeats the DPO line."""
-    packing: bool = True
 
 
 class RefModel(StrEnum):

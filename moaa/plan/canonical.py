@@ -34,8 +34,10 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # How a step is cut into pieces and where optimiser state lies: the same batch gives the same mean gradient, up to
     # rounding. Precision is another matter and counts.
     Optimization: frozenset({"micro_batch_size", "zero_stage", "gradient_checkpointing", "checkpoint_steps"}),
-    # These are what `sample` and `judge` depend on; DPO itself sees the pairs.
-    Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model", "pairs"}),
+    # These are what `sample` and `judge` depend on; DPO itself sees the pairs. Packing cuts its steps into pieces.
+    Dpo: frozenset(
+        {"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model", "pairs", "packing"}
+    ),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {

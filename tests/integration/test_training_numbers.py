@@ -21,6 +21,8 @@ pytestmark = [
 ]
 ROWS = 16
 MAX_LENGTH = 64
+PACK_TOKENS = 100
+"""Of a bin of pairs: three of the longest."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
     where: dict[str, int] = {"workers": 1, "micro_batch_size": micro}
     packed = layout == "packed"
     if packed:
-        bins = pack(steps, lengths=row_lengths(table), max_length=MAX_LENGTH, **where)
+        bins = pack(steps, lengths=row_lengths(table), capacity=micro * MAX_LENGTH, **where)
     else:
         bins = lay_out(steps, widths=row_widths(table), **where)
     return carry_out(student, folder, Conversations(spec), trainers.SftCollator(table, pad_id=0, packed=packed), bins)
@@ -186,28 +188,82 @@ def test_neither_micro_batches_nor_packing_change_the_result(student: Path, tmp_
             torch.testing.assert_close(other_weights[name], value, rtol=1e-3, atol=2e-5)
 
 
-def test_ref_logps_are_sums_over_the_answers_tokens(student: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_ref_logps_are_sums_over_the_answers_tokens(student: Path, packed: bool) -> None:
     import torch
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from moaa_jobs.training.worker import ref_logps, trainers
+    from moaa_jobs.training.rows.order import bins_of_rows, bins_of_tokens
+    from moaa_jobs.training.rows.table import row_lengths, row_widths
+    from moaa_jobs.training.worker import ref_logps
+    from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
     model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
-    expected = []
-    for row in table.to_pylist():
-        logps = [logps_of(model, row["prompt"] + row[name]) for name in ("chosen", "rejected")]
-        expected.append(tuple(float(part[len(row["prompt"]) - 1 :].sum()) for part in logps))
     add_fused_lm_head(model)
-    scored: dict[int, tuple[float, float]] = {}
+    bins = bins_of_tokens(range(ROWS), lengths=row_lengths(table), capacity=PACK_TOKENS)
+    if not packed:
+        bins = bins_of_rows(range(ROWS), widths=row_widths(table), micro_batch_size=4)
+    assert len(bins) % 3, "one rank has fewer bins than the others"
+    collate = PairCollator(table, pad_id=0, packed=packed, ref_logps=None)
+    scored: ref_logps.Scored = {}
+    passes = []
     for rank in range(3):
-        rows, values = ref_logps.score(
-            model, table, trainers.PairCollator(table, pad_id=0, ref_logps=None),
-            rank=rank, workers=3, batch_size=4, device=torch.device("cpu"), report=lambda *_: None,
+        ref_logps.score(
+            model, bins, collate, rank=rank, workers=3, device=torch.device("cpu"), keep=scored.update,
+            report=lambda done, _: passes.append(done),
         )  # fmt: skip
-        scored |= dict(zip(rows, values, strict=True))
-    assert [scored[row] for row in range(ROWS)] == [pytest.approx(pair, rel=1e-5) for pair in expected]
+    assert passes == list(range(1, len(passes) // 3 + 1)) * 3
+    expected = own_logps(student, table).T
+    assert [scored[row] for row in range(ROWS)] == [pytest.approx(tuple(pair), rel=1e-5) for pair in expected]
+
+
+def test_a_kill_loses_only_the_last_part(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    import torch
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    from moaa.store.objects.directory import DirectoryStore
+    from moaa_jobs.training.rows.order import bins_of_rows
+    from moaa_jobs.training.rows.table import row_widths
+    from moaa_jobs.training.worker import ref_logps
+    from moaa_jobs.training.worker.pairs import PairCollator
+
+    monkeypatch.setattr(ref_logps, "PART_ROWS", 4)
+    table = pair_table(student)
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    add_fused_lm_head(model)
+    store = DirectoryStore(tmp_path)
+    store.prepare()
+
+    def go(workers: int, *, dies_after: int | None) -> int:
+        """Score what is left, with the first of `workers` alone; passes made."""
+        left = asyncio.run(ref_logps.left(store, "k", rows=ROWS))
+        bins = bins_of_rows(left, widths=row_widths(table), micro_batch_size=2)
+        passes = []
+
+        def report(done: int, _: int) -> None:
+            passes.append(done)
+            if done == dies_after:
+                raise KeyboardInterrupt
+
+        for rank in range(workers):
+            ref_logps.score(
+                model, bins, PairCollator(table, pad_id=0, packed=False, ref_logps=None), rank=rank, workers=workers,
+                device=torch.device("cpu"), keep=lambda part: asyncio.run(ref_logps.write_part(store, "k", part)),
+                report=report,
+            )  # fmt: skip
+        return len(passes)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(1, dies_after=5)  # after ten rows, of which eight are stored
+    assert go(2, dies_after=None) == 4, "eight rows in twos, with another number of workers"
+    asyncio.run(ref_logps.finish(store, "k"))
+    found = asyncio.run(ref_logps.read(store, "k", rows=ROWS))
+    np.testing.assert_allclose(np.array(found), own_logps(student, table), rtol=1e-5)
 
 
 BETA = 0.1
@@ -229,39 +285,219 @@ FORMULAS: dict[PreferenceLoss, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("loss", PreferenceLoss)
-def test_the_loss_on_pairs_is_its_formula(student: Path, tmp_path: Path, loss: PreferenceLoss) -> None:
-    """Log-ratios are made different from zero by ref_logps that are not the student's own."""
+TRL_NAMES: dict[PreferenceLoss, str] = {
+    PreferenceLoss.SIGMOID: "sigmoid",
+    PreferenceLoss.IPO: "ipo",
+    PreferenceLoss.APO_ZERO: "apo_zero",
+}
+
+
+def own_logps(student: Path, table: Any) -> Any:
+    """Of every answer under the student, one row at a time: shape (2, rows)."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moaa_jobs.training.rows.order import batches, lay_out
-    from moaa_jobs.training.rows.table import row_widths
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    return np.array(
+        [
+            [
+                float(logps_of(model, row["prompt"] + row[name])[len(row["prompt"]) - 1 :].sum())
+                for row in table.to_pylist()
+            ]
+            for name in ("chosen", "rejected")
+        ]
+    )
+
+
+def pair_bins(table: Any, *, packed: bool, workers: int = 1, micro: int = 2, sort: bool = True) -> Any:
+    """Bins of two steps with 8 pairs each, and the steps."""
+    from moaa_jobs.training.rows.order import batches, lay_out, pack
+    from moaa_jobs.training.rows.table import row_lengths, row_widths
+
+    steps = batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0)
+    where: dict[str, int] = {"workers": workers, "micro_batch_size": micro}
+    if packed:
+        return pack(steps, lengths=row_lengths(table), capacity=PACK_TOKENS, **where), steps
+    widths = row_widths(table) if sort else [0] * ROWS
+    return lay_out(steps, widths=widths, **where), steps
+
+
+def dpo_spec(folder: Path, student: Path, **changes: Any) -> Any:
+    dpo = {"microBatchSize": 2, "learningRate": "1e-9", "zeroStage": 2, "beta": str(BETA), **changes}
+    return resource(folder, student, workers=1, sft={}, dpo=dpo).spec.training.dpo
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("loss", PreferenceLoss)
+def test_the_loss_on_pairs_is_its_formula(student: Path, tmp_path: Path, loss: PreferenceLoss, packed: bool) -> None:
+    """Log-ratios are made different from zero by ref_logps that are not the student's own."""
     from moaa_jobs.training.worker.objective import Pairs
-    from moaa_jobs.training.worker.trainers import PairCollator
+    from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
-    changes = {"microBatchSize": 2, "learningRate": "1e-9", "zeroStage": 2, "beta": str(BETA), "loss": str(loss)}
-    spec = resource(tmp_path, student, workers=1, sft={}, dpo=changes).spec.training.dpo
-    assert spec is not None
-    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
     rows, rng = table.to_pylist(), np.random.default_rng(0)
-    ratios, lengths = (
-        rng.normal(0, 20, (2, ROWS)),
-        np.array([[len(r[n]) for r in rows] for n in ("chosen", "rejected")]),
-    )
-    own = [
-        [float(logps_of(model, row["prompt"] + row[name])[len(row["prompt"]) - 1 :].sum()) for row in rows]
-        for name in ("chosen", "rejected")
-    ]
-    ref = (np.array(own) - ratios).tolist()
-    steps = batches(ROWS, epochs=Decimal(1), batch_size=8, seed=0)
-    collator = PairCollator(table, pad_id=0, ref_logps=(ref[0], ref[1]))
-    bins = lay_out(steps, widths=row_widths(table), workers=1, micro_batch_size=2)
-    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins)
+    ratios = rng.normal(0, 20, (2, ROWS))
+    lengths = np.array([[len(r[n]) for r in rows] for n in ("chosen", "rejected")])
+    ref = (own_logps(student, table) - ratios).tolist()
+    bins, steps = pair_bins(table, packed=packed)
+    assert packed is (len({len(one) for one in bins.bins}) > 1), "packed bins hold unlike numbers of pairs"
+    collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
+    log, _ = carry_out(student, tmp_path, Pairs(dpo_spec(tmp_path, student, loss=str(loss))), collator, bins)
     expected = FORMULAS[loss](*ratios, *lengths)
+    chosen, rejected = BETA * ratios
     for entry, batch in zip(log, steps, strict=True):
         assert entry["loss"] == pytest.approx(expected[batch].mean(), rel=1e-4)
+        assert entry["rewards/margins"] == pytest.approx((chosen - rejected)[batch].mean(), rel=1e-4)
+        assert entry["rewards/accuracies"] == pytest.approx((chosen > rejected)[batch].mean())
+
+
+@pytest.mark.parametrize("loss", PreferenceLoss)
+def test_losses_and_gradients_on_pairs_are_those_of_trl(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: PreferenceLoss
+) -> None:
+    """Padded and packed, all pairs in one bin, against TRL's own trainer, its collator and its reference forward."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, LlamaForCausalLM
+    from trl import DPOConfig, DPOTrainer
+
+    from moaa_jobs.training.rows.tokenizer import load_tokenizer
+    from moaa_jobs.training.worker.losses import Scores, pair_losses
+    from moaa_jobs.training.worker.pairs import PairCollator, answer_logps
+
+    # Both take the same tokens.
+    monkeypatch.setattr(DPOTrainer, "_prepare_dataset", lambda _trainer, dataset, *_: dataset)
+    table = pair_table(student)
+    spec = dpo_spec(tmp_path, student, loss=str(loss))
+    torch.manual_seed(1)
+    ref_model = LlamaForCausalLM(AutoModelForCausalLM.from_pretrained(student).config).float()
+    names = {name: f"{name}_ids" for name in ("prompt", "chosen", "rejected")}
+    theirs = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32),
+        ref_model=ref_model,
+        args=DPOConfig(
+            output_dir=str(tmp_path), loss_type=[TRL_NAMES[loss]], beta=BETA, max_length=None, use_cpu=True, bf16=False,
+            report_to=[], per_device_train_batch_size=ROWS,
+        ),
+        train_dataset=Dataset.from_list([{names[n]: row[n] for n in names} for row in table.to_pylist()]),
+        processing_class=load_tokenizer(student),
+    )  # fmt: skip
+    batch = theirs.data_collator([theirs.train_dataset[i] for i in range(ROWS)])
+    wanted = theirs.compute_loss(theirs.model, batch)
+    wanted.backward()
+    gradients = {name: value.grad for name, value in theirs.model.named_parameters()}
+    with torch.no_grad():
+        ref = [part.tolist() for part in theirs.compute_ref_log_probs(theirs.ref_model, batch)]
+    for packed in (False, True):
+        theirs.model.zero_grad()
+        collate = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
+        ours = collate([{"rows": list(range(ROWS))}])
+        logps, _ = answer_logps(theirs.model, ours)
+        found = pair_losses(spec, Scores.of(logps, ours["ref_logps"], ours["answer_tokens"])).mean()
+        found.backward()
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
+        for name, value in theirs.model.named_parameters():
+            torch.testing.assert_close(value.grad, gradients[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_of_dpo_is_the_one_computed_by_hand(student: Path, tmp_path: Path) -> None:
+    """Of the sums: each answer's part is weighted by beta × sigmoid(−beta × difference), rejected ones against it."""
+    import torch
+
+    from moaa_jobs.training.worker.losses import Scores, pair_losses
+
+    rng = np.random.default_rng(3)
+    logps, ref = rng.normal(-60, 20, (2, 2, ROWS))
+    policy = torch.tensor(logps.flatten(), requires_grad=True)
+    pair_losses(
+        dpo_spec(tmp_path, student), Scores.of(policy, torch.tensor(ref.flatten()), torch.ones(2 * ROWS))
+    ).sum().backward()
+    difference = (logps - ref)[0] - (logps - ref)[1]
+    by_hand = BETA * sigmoid(-BETA * difference)
+    assert policy.grad is not None
+    np.testing.assert_allclose(policy.grad.numpy(), np.concatenate([-by_hand, by_hand]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_neither_order_nor_packing_changes_what_pairs_teach(student: Path, tmp_path: Path, zero_stage: int) -> None:
+    """Step by step: a step's rows as they come, sorted by width, in single pairs, and end to end."""
+    import torch
+
+    from moaa_jobs.training.worker.objective import Pairs
+    from moaa_jobs.training.worker.pairs import PairCollator
+
+    table = pair_table(student)
+    ref = own_logps(student, table).tolist()
+    spec = dpo_spec(tmp_path, student, learningRate="1e-3", zeroStage=zero_stage)
+    layouts = {
+        "as they come": (False, 2, False),
+        "sorted": (False, 2, True),
+        "single": (False, 1, True),
+        "packed": (True, 2, True),
+    }
+    runs = {}
+    for name, (packed, micro, sort) in layouts.items():
+        bins, _ = pair_bins(table, packed=packed, micro=micro, sort=sort)
+        collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
+        runs[name] = carry_out(student, tmp_path / name, Pairs(spec), collator, bins)
+    log, weights = runs.pop("as they come")
+    for name, (other_log, other_weights) in runs.items():
+        for a, b in zip(log, other_log, strict=True):
+            for figure in ("loss", "grad_norm", "rewards/margins"):
+                assert a[figure] == pytest.approx(b[figure], rel=1e-4, abs=1e-6), (name, figure)
+        for parameter, value in weights.items():
+            torch.testing.assert_close(other_weights[parameter], value, rtol=1e-3, atol=2e-5)
+
+
+def train_as_rank(rank: int, workers: int, student: Path, folder: Path, packed: bool) -> None:
+    """One of several processes that train on the same pairs; the first leaves log and weights in `folder`."""
+    from datetime import timedelta
+
+    import torch
+
+    from moaa_jobs.training.worker.loop import prepare_environment
+
+    prepare_environment(on_gpu=False)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    import deepspeed
+    import torch.distributed as dist
+
+    from moaa_jobs.training.worker.objective import Pairs
+    from moaa_jobs.training.worker.pairs import PairCollator
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    place = f"file://{folder / 'place'}"
+    dist.init_process_group("gloo", place, rank=rank, world_size=workers, timeout=timedelta(seconds=200))
+    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+    table = pair_table(student)
+    ref = own_logps(student, table).tolist()
+    bins, _ = pair_bins(table, packed=packed, workers=workers)
+    collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
+    spec = dpo_spec(folder, student, learningRate="1e-3")
+    log, weights = carry_out(student, folder, Pairs(spec), collator, bins)
+    if rank == 0:
+        torch.save((log, weights), folder / "trained.pt")
+    dist.destroy_process_group()
+
+
+def test_two_workers_learn_from_pairs_what_one_learns(student: Path, tmp_path: Path) -> None:
+    """Padded and packed, step by step in FP32, in processes of their own."""
+    import torch
+
+    runs = {}
+    for workers, packed in ((1, False), (2, False), (2, True)):
+        folder = tmp_path / f"{workers}-{packed}"
+        folder.mkdir()
+        torch.multiprocessing.spawn(train_as_rank, (workers, student, folder, packed), nprocs=workers)
+        runs[workers, packed] = torch.load(folder / "trained.pt")
+    log, weights = runs.pop((1, False))
+    for other_log, other_weights in runs.values():
+        for a, b in zip(log, other_log, strict=True):
+            for figure in ("loss", "grad_norm", "rewards/margins", "rewards/accuracies"):
+                assert a[figure] == pytest.approx(b[figure], rel=1e-4, abs=1e-6), figure
+        for name, value in weights.items():
+            torch.testing.assert_close(other_weights[name], value, rtol=1e-3, atol=2e-5)
 
 
 def test_packing_is_refused_where_rows_would_see_each_other(student: Path) -> None:

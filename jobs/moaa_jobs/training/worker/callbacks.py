@@ -118,8 +118,11 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     folders in storage. Every worker reports equally often, as Ray Train requires.
     """
 
-    def __init__(self, config: LoopConfig, recorder: StepRecorder, *, done: int) -> None:
+    def __init__(self, config: LoopConfig, recorder: StepRecorder, seconds: dict[str, float], *, done: int) -> None:
+        """`seconds` learns, under `checkpoints`, how long training stood still for all of them."""
         self._config = config
+        self._seconds = seconds
+        self._stopped = 0.0
         self._recorder = recorder
         self._done = done
         self._uploading: Path | None = None
@@ -127,6 +130,7 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> None:
+        self._stopped = time.monotonic()
         # After the last step comes the export; the optimiser is not needed again and not uploaded.
         if state.global_step >= state.max_steps:
             control.should_save = False
@@ -160,6 +164,8 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
         )
+        before = self._seconds.get("checkpoints", 0.0)
+        self._seconds["checkpoints"] = round(before + time.monotonic() - self._stopped, 2)
 
     def _wait_for_upload(self) -> None:
         """Until Ray Train has deleted the folder it was uploading."""
