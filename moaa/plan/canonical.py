@@ -45,7 +45,7 @@ LATER: Mapping[type[Spec], frozenset[str]] = {
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset({"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon"}),
-    Dpo: frozenset({"loss"}),
+    Dpo: frozenset({"loss", "label_smoothing", "simpo_gamma", "sft_weight"}),
     PairRules: frozenset(PairRules.model_fields),
 }
 """Fields that came after the first release: left out of documents while they are at their default."""

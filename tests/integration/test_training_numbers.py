@@ -105,6 +105,8 @@ def carry_out(
     student: Path, folder: Path, objective: Any, collator: Any, bins: Any, *, steps: int = 2, callbacks: Any = ()
 ) -> tuple[list[dict[str, float]], Any]:
     """Steps of an objective over these bins."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
     from moaa_jobs.training.rows.tokenizer import load_tokenizer
     from moaa_jobs.training.worker import trainers
     from moaa_jobs.training.worker.model import load_model
@@ -124,6 +126,7 @@ def carry_out(
         callbacks=list(callbacks),
     )
     trainer.train()
+    unset_hf_deepspeed_config()  # else models that are loaded later would be sharded
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     return log, {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
 
@@ -282,13 +285,26 @@ FORMULAS: dict[PreferenceLoss, Callable[..., Any]] = {
     PreferenceLoss.SIGMOID: lambda c, r, *_: -log_sigmoid(BETA * (c - r)),
     PreferenceLoss.IPO: lambda c, r, nc, nr: (c / nc - r / nr - 1 / (2 * BETA)) ** 2,
     PreferenceLoss.APO_ZERO: lambda c, r, *_: 1 - sigmoid(BETA * c) + sigmoid(BETA * r),
+    PreferenceLoss.ROBUST: lambda c, r, *_: (
+        (-0.9 * log_sigmoid(BETA * (c - r)) + 0.1 * log_sigmoid(BETA * (r - c))) / 0.8
+    ),
+    PreferenceLoss.HINGE: lambda c, r, *_: np.maximum(0.0, 1 - BETA * (c - r)),
+    PreferenceLoss.SIGMOID_NORM: lambda c, r, nc, nr: -log_sigmoid(BETA * (c / nc - r / nr)),
+    # Here c and r are the log-probabilities themselves.
+    PreferenceLoss.SIMPO: lambda c, r, nc, nr: -log_sigmoid(BETA * (c / nc - r / nr) - 0.5),
 }
-
-
 TRL_NAMES: dict[PreferenceLoss, str] = {
     PreferenceLoss.SIGMOID: "sigmoid",
     PreferenceLoss.IPO: "ipo",
     PreferenceLoss.APO_ZERO: "apo_zero",
+    PreferenceLoss.ROBUST: "robust",
+    PreferenceLoss.HINGE: "hinge",
+    PreferenceLoss.SIGMOID_NORM: "sigmoid_norm",
+}
+"""Of DPOTrainer, which has no SimPO."""
+NEEDS: dict[PreferenceLoss, dict[str, str]] = {
+    PreferenceLoss.ROBUST: {"labelSmoothing": "0.1"},
+    PreferenceLoss.SIMPO: {"simpoGamma": "0.5"},
 }
 
 
@@ -324,34 +340,48 @@ def pair_bins(table: Any, *, packed: bool, workers: int = 1, micro: int = 2, sor
 
 def dpo_spec(folder: Path, student: Path, **changes: Any) -> Any:
     dpo = {"microBatchSize": 2, "learningRate": "1e-9", "zeroStage": 2, "beta": str(BETA), **changes}
+    dpo |= NEEDS.get(PreferenceLoss(dpo.get("loss", "Sigmoid")), {})
     return resource(folder, student, workers=1, sft={}, dpo=dpo).spec.training.dpo
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
-@pytest.mark.parametrize("loss", PreferenceLoss)
-def test_the_loss_on_pairs_is_its_formula(student: Path, tmp_path: Path, loss: PreferenceLoss, packed: bool) -> None:
+@pytest.mark.parametrize(
+    ("loss", "packed", "sft_weight"),
+    [
+        (PreferenceLoss.SIGMOID, False, None),
+        (PreferenceLoss.SIGMOID, True, "0.25"),
+        *((loss, True, None) for loss in PreferenceLoss),
+    ],
+)
+def test_the_loss_on_pairs_is_its_formula(
+    student: Path, tmp_path: Path, loss: PreferenceLoss, packed: bool, sft_weight: str | None
+) -> None:
     """Log-ratios are made different from zero by ref_logps that are not the student's own."""
     from moaa_jobs.training.worker.objective import Pairs
     from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
-    rows, rng = table.to_pylist(), np.random.default_rng(0)
-    ratios = rng.normal(0, 20, (2, ROWS))
+    rows, own = table.to_pylist(), own_logps(student, table)
     lengths = np.array([[len(r[n]) for r in rows] for n in ("chosen", "rejected")])
-    ref = (own_logps(student, table) - ratios).tolist()
+    ratios, ref_logps = own, None
+    if loss.reads_ref_model:
+        ratios = np.random.default_rng(0).normal(0, 20, (2, ROWS))
+        ref_logps = tuple((own - ratios).tolist())
     bins, steps = pair_bins(table, packed=packed)
     assert packed is (len({len(one) for one in bins.bins}) > 1), "packed bins hold unlike numbers of pairs"
-    collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
-    log, _ = carry_out(student, tmp_path, Pairs(dpo_spec(tmp_path, student, loss=str(loss))), collator, bins)
+    collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=ref_logps)
+    spec = dpo_spec(tmp_path, student, loss=str(loss), sftWeight=sft_weight)
+    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins)
     expected = FORMULAS[loss](*ratios, *lengths)
-    chosen, rejected = BETA * ratios
+    if sft_weight is not None:
+        expected = expected - float(sft_weight) * own[0] / lengths[0]
+    chosen, rejected = BETA * (ratios if loss.reads_ref_model else ratios / lengths)
     for entry, batch in zip(log, steps, strict=True):
         assert entry["loss"] == pytest.approx(expected[batch].mean(), rel=1e-4)
         assert entry["rewards/margins"] == pytest.approx((chosen - rejected)[batch].mean(), rel=1e-4)
         assert entry["rewards/accuracies"] == pytest.approx((chosen > rejected)[batch].mean())
 
 
-@pytest.mark.parametrize("loss", PreferenceLoss)
+@pytest.mark.parametrize("loss", TRL_NAMES)
 def test_losses_and_gradients_on_pairs_are_those_of_trl(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: PreferenceLoss
 ) -> None:
@@ -376,7 +406,8 @@ def test_losses_and_gradients_on_pairs_are_those_of_trl(
         model=AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32),
         ref_model=ref_model,
         args=DPOConfig(
-            output_dir=str(tmp_path), loss_type=[TRL_NAMES[loss]], beta=BETA, max_length=None, use_cpu=True, bf16=False,
+            output_dir=str(tmp_path), loss_type=[TRL_NAMES[loss]], beta=BETA, label_smoothing=0.1,
+            max_length=None, use_cpu=True, bf16=False,
             report_to=[], per_device_train_batch_size=ROWS,
         ),
         train_dataset=Dataset.from_list([{names[n]: row[n] for n in names} for row in table.to_pylist()]),
@@ -384,7 +415,7 @@ def test_losses_and_gradients_on_pairs_are_those_of_trl(
     )  # fmt: skip
     batch = theirs.data_collator([theirs.train_dataset[i] for i in range(ROWS)])
     wanted = theirs.compute_loss(theirs.model, batch)
-    wanted.backward()
+    torch.autograd.backward(wanted)
     gradients = {name: value.grad for name, value in theirs.model.named_parameters()}
     with torch.no_grad():
         ref = [part.tolist() for part in theirs.compute_ref_log_probs(theirs.ref_model, batch)]
@@ -394,7 +425,7 @@ def test_losses_and_gradients_on_pairs_are_those_of_trl(
         ours = collate([{"rows": list(range(ROWS))}])
         logps, _ = answer_logps(theirs.model, ours)
         found = pair_losses(spec, Scores.of(logps, ours["ref_logps"], ours["answer_tokens"])).mean()
-        found.backward()
+        torch.autograd.backward(found)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
         for name, value in theirs.model.named_parameters():
             torch.testing.assert_close(value.grad, gradients[name], rtol=1e-4, atol=1e-6)
@@ -409,9 +440,8 @@ def test_the_gradient_of_dpo_is_the_one_computed_by_hand(student: Path, tmp_path
     rng = np.random.default_rng(3)
     logps, ref = rng.normal(-60, 20, (2, 2, ROWS))
     policy = torch.tensor(logps.flatten(), requires_grad=True)
-    pair_losses(
-        dpo_spec(tmp_path, student), Scores.of(policy, torch.tensor(ref.flatten()), torch.ones(2 * ROWS))
-    ).sum().backward()
+    scores = Scores.of(policy, torch.tensor(ref.flatten()), torch.ones(2 * ROWS))
+    torch.autograd.backward(pair_losses(dpo_spec(tmp_path, student), scores).sum())
     difference = (logps - ref)[0] - (logps - ref)[1]
     by_hand = BETA * sigmoid(-BETA * difference)
     assert policy.grad is not None
@@ -449,8 +479,20 @@ def test_neither_order_nor_packing_changes_what_pairs_teach(student: Path, tmp_p
             torch.testing.assert_close(other_weights[parameter], value, rtol=1e-3, atol=2e-5)
 
 
-def train_as_rank(rank: int, workers: int, student: Path, folder: Path, packed: bool) -> None:
-    """One of several processes that train on the same pairs; the first leaves log and weights in `folder`."""
+def learn_from_pairs(student: Path, folder: Path, *, workers: int, packed: bool) -> tuple[list[dict[str, float]], Any]:
+    """Two steps of DPO in FP32, as this rank."""
+    from moaa_jobs.training.worker.objective import Pairs
+    from moaa_jobs.training.worker.pairs import PairCollator
+
+    table = pair_table(student)
+    ref = own_logps(student, table).tolist()
+    bins, _ = pair_bins(table, packed=packed, workers=workers)
+    collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
+    return carry_out(student, folder, Pairs(dpo_spec(folder, student, learningRate="1e-3")), collator, bins)
+
+
+def learn_as_rank(rank: int, workers: int, student: Path, folder: Path) -> None:
+    """One of several processes that learn from the same pairs, padded and packed; the first leaves what came of it."""
     from datetime import timedelta
 
     import torch
@@ -463,36 +505,27 @@ def train_as_rank(rank: int, workers: int, student: Path, folder: Path, packed: 
     import deepspeed
     import torch.distributed as dist
 
-    from moaa_jobs.training.worker.objective import Pairs
-    from moaa_jobs.training.worker.pairs import PairCollator
-
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     place = f"file://{folder / 'place'}"
-    dist.init_process_group("gloo", place, rank=rank, world_size=workers, timeout=timedelta(seconds=200))
+    dist.init_process_group("gloo", place, rank=rank, world_size=workers, timeout=timedelta(seconds=500))
     deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
-    table = pair_table(student)
-    ref = own_logps(student, table).tolist()
-    bins, _ = pair_bins(table, packed=packed, workers=workers)
-    collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
-    spec = dpo_spec(folder, student, learningRate="1e-3")
-    log, weights = carry_out(student, folder, Pairs(spec), collator, bins)
-    if rank == 0:
-        torch.save((log, weights), folder / "trained.pt")
+    for packed in (False, True):
+        learned = learn_from_pairs(student, folder, workers=workers, packed=packed)
+        if rank == 0:
+            torch.save(learned, folder / f"{packed}.pt")
     dist.destroy_process_group()
 
 
+@pytest.mark.timeout(600)
 def test_two_workers_learn_from_pairs_what_one_learns(student: Path, tmp_path: Path) -> None:
-    """Padded and packed, step by step in FP32, in processes of their own."""
+    """Padded and packed, step by step."""
     import torch
+    from torch.multiprocessing.spawn import spawn
 
-    runs = {}
-    for workers, packed in ((1, False), (2, False), (2, True)):
-        folder = tmp_path / f"{workers}-{packed}"
-        folder.mkdir()
-        torch.multiprocessing.spawn(train_as_rank, (workers, student, folder, packed), nprocs=workers)
-        runs[workers, packed] = torch.load(folder / "trained.pt")
-    log, weights = runs.pop((1, False))
-    for other_log, other_weights in runs.values():
+    spawn(learn_as_rank, (2, student, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    log, weights = learn_from_pairs(student, tmp_path, workers=1, packed=False)
+    for packed in (False, True):
+        other_log, other_weights = torch.load(tmp_path / f"{packed}.pt")
         for a, b in zip(log, other_log, strict=True):
             for figure in ("loss", "grad_norm", "rewards/margins", "rewards/accuracies"):
                 assert a[figure] == pytest.approx(b[figure], rel=1e-4, abs=1e-6), figure

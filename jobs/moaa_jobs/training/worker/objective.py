@@ -111,7 +111,7 @@ class Conversations:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A loss on pairs (`losses`), against a ref_model whose log-probabilities are computed once."""
+    """A loss on pairs (`losses`), most of them against a ref_model whose log-probabilities are computed once."""
 
     spec: Dpo
     probe_column: str = "prompt"
@@ -123,6 +123,8 @@ class Pairs:
 
     def collator(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, packed: bool) -> Collator:
         collate = PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=None)
+        if not self.spec.loss.reads_ref_model:
+            return collate
         scored = self._ref_logps(worker, table, collate, device, packed=packed)
         return PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=scored)
 

@@ -72,5 +72,5 @@ def answer_logps(model: Any, batch: Mapping[str, Any], **options: Any) -> tuple[
     output = model(**asked, **options, use_cache=False, fused_lm_head=True)
     # A place's value there is of the next token, so that the first token of the batch has none.
     logps = pad(output.log_probs, (1, 0))
-    sums = torch.stack([part.sum() for part in logps.flatten().split(batch["slots"])])
+    sums = torch.stack([part.sum() for part in torch.split(logps.flatten(), batch["slots"])])
     return sums, output

@@ -123,12 +123,14 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
         workers."""
         options = {"output_router_logits": True} if self._router_weight else {}
         logps, output = answer_logps(model, inputs, **options)
-        scores = Scores.of(logps, inputs["ref_logps"], inputs["answer_tokens"])
+        scores = Scores.of(logps, inputs.get("ref_logps"), inputs["answer_tokens"])
         for name, values in rewards(self._spec, scores).items():
             self._logged[name] = self._logged.get(name, 0.0) + values.sum() / self._spec.batch_size
         bins = self.args.gradient_accumulation_steps * self.args.world_size
-        loss = pair_losses(self._spec, scores).sum() * (bins / self._spec.batch_size)
-        return loss + self._router_weight * output.aux_loss if self._router_weight else loss
+        loss: torch.Tensor = pair_losses(self._spec, scores).sum() * (bins / self._spec.batch_size)
+        if self._router_weight:
+            loss = loss + self._router_weight * output.aux_loss
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self._logged:
