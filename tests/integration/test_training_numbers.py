@@ -485,7 +485,8 @@ def learn_from_pairs(student: Path, folder: Path, *, workers: int, packed: bool)
     from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
-    ref = own_logps(student, table).tolist()
+    # Not the student's own, or which answer has the higher reward would be rounding.
+    ref = (own_logps(student, table) + np.random.default_rng(5).normal(0, 1, (2, ROWS))).tolist()
     bins, _ = pair_bins(table, packed=packed, workers=workers)
     collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
     return carry_out(student, folder, Pairs(dpo_spec(folder, student, learningRate="1e-3")), collator, bins)

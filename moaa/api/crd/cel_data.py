@@ -51,7 +51,7 @@ def _read_by(loss: PreferenceLoss, field: str) -> Iterator[Rule]:
     )
     yield Rule(
         f"has(self.{field}) || self.loss != {quoted(loss)}",
-        f"{field} is required with loss {loss}",
+        f"{field} is required with loss {loss}; give it, or write another loss",
         f".{field}",
         Reason.REQUIRED,
     )

@@ -95,7 +95,7 @@ def loss_reads(spec: Node) -> Iterator[Problem]:
         if dpo.at(name).given and loss != reader:
             yield dpo.at(name).problem(f"is read by loss {reader} only, and loss is {loss}; remove it")
         if loss == reader and not dpo.at(name).given:
-            yield dpo.at(name).problem(f"is required with loss {reader}")
+            yield dpo.at(name).problem(f"is required with loss {reader}; give it, or write another loss")
     ref_model = dpo.at("refModel").word(RefModel.STAGE_START)
     if loss == PreferenceLoss.SIMPO and ref_model != RefModel.STAGE_START:
         yield dpo.at("refModel").problem(f"{ref_model} has no effect: loss SimPO reads no ref_model; remove it")
