@@ -126,6 +126,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         for what, words in (("unread", f"read by loss {loss} only"), ("wanted", f"required with loss {loss}"))
     },
     "losses on pairs: no ref_model": ("refModel: .*has no effect: loss SimPO", "refModel has no effect: loss SimPO"),
+    "pairs: points of all comparisons": ("reads the points of all comparisons", "read the points of all comparisons"),
     "off-policy pairs: two": ("has one answer, and pairs need two", "has one answer, and pairs need two"),
     "enough proposals": (r"minProposals \d+ is more than layers", "minProposals is more than a layer can give"),
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),

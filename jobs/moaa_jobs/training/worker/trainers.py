@@ -19,12 +19,15 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from moaa.api.training import Dpo, LearningRateSchedule, Precision, Sft
+from moaa_jobs.training.rows.held_out import mean_over, passes
 from moaa_jobs.training.rows.order import learning_rate_factor
 from moaa_jobs.training.rows.table import trained_labels
 from moaa_jobs.training.worker.deepspeed import training_config
 from moaa_jobs.training.worker.losses import Scores, pair_losses, rewards
 from moaa_jobs.training.worker.pairs import PairCollator, answer_logps
 
+_LOOKED_AT = ("rewards/accuracies", "rewards/margins")
+"""What is gathered of pairs, a value a pass, in a look at held-out rows."""
 Bin = dict[str, list[int]]
 """A dataset item: `{"rows": [...]}`."""
 
@@ -77,11 +80,40 @@ class SftCollator:
 
 
 class _Ours:
-    """What both trainers change. `schedule` is set before TRL's constructor runs."""
+    """What both trainers change. `schedule` and `held_out` are set before TRL's constructor runs."""
 
     schedule: Schedule
+    held_out: Sequence[int]
     optimizer: Any
     lr_scheduler: Any
+    accelerator: Any
+    callback_handler: Any
+    control: Any
+    args: Any
+    state: Any
+    data_collator: Any
+    model_wrapped: Any
+    prediction_step: Any
+    _metrics: Any
+
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """A look at the held-out rows, one a worker at a time: means over rows, which are the same for any number of
+        workers up to rounding. The trainer's own would pad the last batch with rows that then count twice."""
+        workers, rank = self.accelerator.num_processes, self.accelerator.process_index
+        looks, losses = passes(self.held_out, workers=workers), []
+        self.model_wrapped.eval()
+        for rows in looks:
+            inputs = self.data_collator([{"rows": [rows[rank % len(rows)]]}])
+            loss = self.prediction_step(self.model_wrapped, inputs, True)[0]
+            losses.append(self.accelerator.gather(loss.reshape(1).float()).mean().item())
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.model_wrapped.train()
+        found = {"loss": losses, **{name: self._metrics["eval"].get(name, []) for name in _LOOKED_AT}}
+        self._metrics["eval"].clear()
+        metrics = {f"eval_{name}": mean_over(values, looks) for name, values in found.items() if values}
+        # Not TRL's, which would add what it gathers of training.
+        Trainer.log(self, metrics)
+        return metrics
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002  ours knows
         if self.lr_scheduler is None:
@@ -93,8 +125,8 @@ class _Ours:
 
 
 class SftTrainer(_Ours, SFTTrainer):  # type: ignore[misc]  # untyped base
-    def __init__(self, *, schedule: Schedule, **kwargs: Any) -> None:
-        self.schedule = schedule
+    def __init__(self, *, schedule: Schedule, held_out: Sequence[int], **kwargs: Any) -> None:
+        self.schedule, self.held_out = schedule, held_out
         super().__init__(**kwargs)
 
 
@@ -105,9 +137,12 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
     bins, cannot lay sequences end to end, hashes the weights at start, and waits for sixteen figures a micro-step.
     """
 
-    def __init__(self, *, spec: Dpo, schedule: Schedule, model: PreTrainedModel, **kwargs: Any) -> None:
-        self.schedule = schedule
+    def __init__(
+        self, *, spec: Dpo, schedule: Schedule, held_out: Sequence[int], model: PreTrainedModel, **kwargs: Any
+    ) -> None:
+        self.schedule, self.held_out = schedule, held_out
         self._spec = spec
+        self._metrics: dict[str, dict[str, list[float]]] = {"eval": {}}
         self._logged: dict[str, torch.Tensor] = {}
         """This worker's part of the step's means."""
         disable_dropout_in_model(model)
@@ -121,9 +156,7 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """The bin's part of the step's loss, times bins: Trainer and DeepSpeed take the mean over micro-steps and
         workers."""
-        options = {"output_router_logits": True} if self._router_weight else {}
-        logps, output = answer_logps(model, inputs, **options)
-        scores = Scores.of(logps, inputs.get("ref_logps"), inputs["answer_tokens"])
+        scores, output = self._scores(model, inputs)
         for name, values in rewards(self._spec, scores).items():
             self._logged[name] = self._logged.get(name, 0.0) + values.sum() / self._spec.batch_size
         bins = self.args.gradient_accumulation_steps * self.args.world_size
@@ -131,6 +164,23 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
         if self._router_weight:
             loss = loss + self._router_weight * output.aux_loss
         return loss
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any
+    ) -> tuple[Any, None, None]:
+        """The mean loss of held-out pairs; what is looked at of them goes to `_metrics`, the mean over all workers."""
+        with torch.no_grad():
+            scores, _ = self._scores(model, self._prepare_inputs(inputs))
+        found = rewards(self._spec, scores)
+        for name in _LOOKED_AT:
+            self._metrics["eval"].setdefault(name, []).append(self.accelerator.gather(found[name]).mean().item())
+        return pair_losses(self._spec, scores).mean(), None, None
+
+    def _scores(self, model: Any, inputs: dict[str, Any]) -> tuple[Scores, Any]:
+        """And the model's whole output."""
+        options = {"output_router_logits": True} if self._router_weight else {}
+        logps, output = answer_logps(model, inputs, **options)
+        return Scores.of(logps, inputs.get("ref_logps"), inputs["answer_tokens"]), output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self._logged:
@@ -186,10 +236,12 @@ def build(
     schedule: Schedule,
     tokenizer: PreTrainedTokenizerBase,
     callbacks: list[TrainerCallback],
+    held_out: Sequence[int] = (),
 ) -> SftTrainer | PairTrainer:
-    """The trainer over these bins, in this order."""
+    """The trainer over these bins, in this order; `held_out` are rows of the same table."""
     return trainer(
         schedule=schedule,
+        held_out=held_out,
         model=model,
         args=args,
         train_dataset=Dataset.from_dict({"rows": [list(item) for item in bins]}),
