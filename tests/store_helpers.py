@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from moaa.errors import AlreadyExists, NotFound
-from moaa.store.objects.base import ObjectInfo, Store
+from moaa.store.objects.base import ObjectInfo, Store, whole_range
 
 Result = TypeVar("Result")
 
@@ -16,6 +17,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
+        """When an object was written, where a test says so; else now."""
 
     @property
     def uri(self) -> str:
@@ -26,6 +29,9 @@ class MemoryStore:
         if key not in self.objects:
             raise NotFound(key)
         return self.objects[key]
+
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return whole_range(key, (await self.get(key))[start : start + size_bytes], start, size_bytes)
 
     async def put(self, key: str, body: bytes) -> None:
         await asyncio.sleep(0)
@@ -45,7 +51,7 @@ class MemoryStore:
         await asyncio.sleep(0)
         for key in sorted(self.objects):
             if key.startswith(prefix) and key in self.objects:
-                yield ObjectInfo(key, len(self.objects[key]))
+                yield ObjectInfo(key, len(self.objects[key]), self.written.get(key, datetime.now(UTC)))
 
     async def delete(self, key: str) -> None:
         await asyncio.sleep(0)
@@ -91,6 +97,9 @@ class Interposed:
 
     async def get(self, key: str) -> bytes:
         return await self._do("get", key, lambda: self.inner.get(key))
+
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await self._do("get_range", key, lambda: self.inner.get_range(key, start, size_bytes))
 
     async def put(self, key: str, body: bytes) -> None:
         await self._do("put", key, lambda: self.inner.put(key, body))

@@ -25,7 +25,9 @@ class Sampling(Spec):
     """How one model is asked. Defaults are those of the original MoA code; the MoAA paper gives none."""
 
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal("0.7")
+    """0: always the likeliest token."""
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
+    """Tokens are drawn from the likeliest that add up to this probability."""
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """Most completion tokens of one answer, thoughts included."""
     when_cut: WhenCut = WhenCut.USE
@@ -44,6 +46,7 @@ class Proposer(Sampling):
     """A model that answers the prompt; the aggregator reads its answers."""
 
     model: ModelOrStudent
+    """A declared model, or $student: the last promoted one."""
     samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Independent answers to each prompt."""
 
@@ -52,6 +55,7 @@ class Aggregator(FinalSampling):
     """The model that writes one answer from the proposals."""
 
     model: ModelOrStudent
+    """A declared model, or $student: the last promoted one."""
 
 
 class Layer(Spec):
@@ -129,6 +133,8 @@ class Mixture(Spec):
 
 
 class JudgeMethod(StrEnum):
+    """How several judges come to one verdict."""
+
     MIXTURE = "Mixture"
     """Criteria, judges that write evaluations, a meta-judge that decides (paper §3.2)."""
     SINGLE = "Single"
@@ -195,8 +201,11 @@ class JudgeModel(Spec):
     """A model that compares two answers."""
 
     model: ModelOrStudent
+    """A declared model, or $student: the last promoted one."""
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
+    """0: always the likeliest token."""
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
+    """Tokens are drawn from the likeliest that add up to this probability."""
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """A cut verdict never counts."""
 
@@ -205,13 +214,16 @@ class BenchmarkJudge(JudgeModel):
     """A model that scores a benchmark of the field by itself. It cannot be the student."""
 
     model: ModelName
+    """A declared model."""
 
 
 class Criterion(Spec):
     """Something an answer can be judged by."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z -]*$", max_length=64)]
+    """As judges read it."""
     definition: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    """A question or sentence that says what to look at."""
 
 
 PAPER_CRITERIA = (

@@ -22,8 +22,12 @@ from pydantic import Field, ValidationError
 from moaa.api.base import Spec
 
 MAX_BYTES = 4096
+MAX_UNPACKED = 256 * 1024
+"""An answer of 4,096 bytes can say 4 MB of zeros; ours are below 20 kB."""
 PACKED = "zlib85"
 _MAX_ERROR = 3000
+MAX_READ = 64 * 1024
+"""From the end: a RayJob's message holds a log of any length."""
 AnswerT = TypeVar("AnswerT", bound=Spec)
 
 
@@ -86,16 +90,25 @@ def last_line(error: str, *, permanent: bool) -> str:
 
 
 def _last_object(text: str) -> dict[str, Any] | None:
-    for line in reversed(text.strip("\n").split("\n")):  # not splitlines: JSON may hold other line breaks
+    for line in reversed(text[-MAX_READ:].strip("\n").split("\n")):  # not splitlines: JSON may hold other line breaks
         try:
             found = json.loads(line)
             if isinstance(found, dict) and isinstance(found.get(PACKED), str):
-                found = json.loads(zlib.decompress(base64.b85decode(found[PACKED])))
-        except (ValueError, zlib.error):
+                found = json.loads(_unpacked(found[PACKED]))
+        except (ValueError, zlib.error, RecursionError):  # a container may say anything
             continue
         if isinstance(found, dict):
             return found
     return None
+
+
+def _unpacked(text: str) -> bytes:
+    """Raises ValueError, zlib.error: it is not what `pack` makes."""
+    unpacking = zlib.decompressobj()
+    found = unpacking.decompress(base64.b85decode(text), MAX_UNPACKED)
+    if not unpacking.eof:
+        raise ValueError(f"more than {MAX_UNPACKED} bytes, or cut off")
+    return found
 
 
 def _json(answer: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from moaa.judge.ranking import (
 )
 from moaa.rows import RankingRow
 
-_MEANS: Mapping[str, str] = {
+MEANS: Mapping[str, str] = {
     TIE: "best and worst drew",
     EQUAL_TEXTS: "the student's answers were the same text",
     TOO_FEW_VERDICTS: "too few verdicts could be read",
@@ -24,6 +24,7 @@ _MEANS: Mapping[str, str] = {
     SMALL_MARGIN: "the margin was below minMargin",
     LENGTHS_DIFFER: "the lengths differed by more than maxLengthDifference",
 }
+"""Why a prompt gave no pair."""
 _REMEDY: Mapping[str, str] = {
     TIE: "let the student's answers differ more (samples and temperature of spec.training.dpo), or choose judges that "
     "tell them apart",
@@ -45,7 +46,7 @@ def why_no_pairs(rankings: Sequence[RankingRow], failures: Mapping[str, int]) ->
     """
     outcomes = Counter(row["outcome"] for row in rankings)
     judged = outcomes.total() + sum(failures.values())
-    parts = [f"{_MEANS[outcome]}: {count}" for outcome, count in outcomes.most_common() if outcome != PAIR]
+    parts = [f"{MEANS[outcome]}: {count}" for outcome, count in outcomes.most_common() if outcome != PAIR]
     parts += [f"failed as {reason}: {count}" for reason, count in sorted(failures.items())]
     by_order, valid = _orders(rankings)
     if valid:

@@ -94,10 +94,11 @@ def _group(view: RunView, stage: StageView, benchmark: str, total: int, count: i
     mine = [c for c in view.compared.get(stage.stage.id, ()) if c.drawn.place.benchmark == benchmark]
     title = f"{stage.stage.id}, {benchmark}" if benchmark else stage.stage.id
     what = "graded answer" if any(map(_is_graded, mine)) else "comparison"
-    return Group(title, total, what, [_shown(view, stage, one) for one in mine[:count]])
+    return Group(title, total, what, [shown(view, stage, one) for one in mine[:count]])
 
 
-def _shown(view: RunView, stage: StageView, compared: Compared) -> Shown:
+def shown(view: RunView, stage: StageView, compared: Compared) -> Shown:
+    """One comparison with all that judges said of it, in words."""
     place, names = compared.drawn.place, _names(view, stage, compared)
     return Shown(
         id=place.id if place.sample == 0 else f"{place.id}, answer {place.sample + 1}",

@@ -6,7 +6,7 @@ depends on it.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from moaa.api import MoAA
@@ -16,6 +16,7 @@ from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.history.survey import survey
 from moaa.plan.ids import BASE_EVALUATE
 from moaa.plan.kinds.table import TRAINING
+from moaa.plan.ready import failed_again
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.subjects import BASE
@@ -39,6 +40,26 @@ Part = TypeVar("Part")
 Judged = tuple[Tally, Mapping[str, PairRow], tuple[Compared, ...]]
 
 
+@dataclass(frozen=True)
+class Look:
+    """How manifests and attempts are read. Who reads again and again may keep what cannot change."""
+
+    manifest: Callable[[str], Awaitable[StageManifest | None]]
+    """Of a stage, by its folder; None while it is not done. Raises StoreError: it is unreadable."""
+    attempts: Callable[[str], Awaitable[int]]
+    """The highest attempt of any shard, by the stage's folder; 0 without any."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A run without what takes long to read."""
+
+    view: RunView
+    closed: Mapping[int, IterationRecord]
+    started_from: Mapping[int, StageManifest] = field(default_factory=dict)
+    """By closed iteration: the evaluation of iteration 0 that it was closed on; empty until `with_figures`."""
+
+
 async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     """Everything the report says about `run`.
 
@@ -46,16 +67,8 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         StoreError: the store cannot be reached, or a stage's manifest is there but unreadable.
         StageError: a manifest lacks an output that a later stage reads.
     """
-    attempts, problems = await read_attempts(store, run)
-    closed = {i: record for i, record in (await read_iterations(store, run)).items() if record.is_closed}
-    resources, unknown = closed_on.resources_of(run, closed)
-    stages = await _stages(resource, store, attempts, closed, resources)
-    view = RunView(resource, run, stages, unreadable=(*problems, *unknown))
-    view, scores = await _read(view, {Kind.EVALUATE}, lambda m: _scores(store, m))
-    started_from = await closed_on.start_manifests(store, closed)
-    known = {s.manifest.fingerprint: scores.get(s.stage.id, ()) for s in stages if s.manifest}
-    starts, unread = await closed_on.start_scores(store, started_from, known)
-    view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
+    found = await with_figures(store, await outline(resource, store, run))
+    view, started_from = found.view, found.started_from
     view, anchored = await _read(view, {Kind.ANCHORS}, lambda m: _anchored(store, m))
     partly, unread = await _anchored_so_far(store, view)
     view = replace(view, anchors=anchored | partly, unreadable=(*view.unreadable, *unread))
@@ -65,7 +78,6 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     view = replace(view, trails=trails)
     view, judged = await _read(view, {Kind.JUDGE}, lambda m: _judged(store, m, trails.get(m.stage)))
     evaluated, unread = await of_answers(store, view, started_from)
-    view, curves = await _read(view, TRAINING, lambda m: _curve(store, m))
     view, talks = await _read(view, {Kind.GENERATE}, lambda m: _conversations(store, m))
     view = replace(
         view,
@@ -73,7 +85,6 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         pairs={stage: pairs for stage, (_, pairs, _) in judged.items()},
         compared={**{stage: compared for stage, (_, _, compared) in judged.items()}, **evaluated},
         unreadable=(*view.unreadable, *unread),
-        curves=curves,
         conversations=talks,
     )
     same, unread = await unchanged(store, view, started_from)
@@ -84,9 +95,43 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
         return replace(view, unreadable=(*view.unreadable, f"Answers could not be read: {str(error).rstrip('.')}."))
 
 
+async def outline(resource: MoAA, store: Store, run: str, look: Look | None = None) -> Outline:
+    """The stages of a run and how far each is: manifests and records, no table.
+
+    Raises:
+        StoreError: the store cannot be reached, or a stage's manifest is there but unreadable.
+        StageError: a manifest lacks an output that a later stage reads.
+    """
+    attempts, problems = await read_attempts(store, run)
+    closed = {i: record for i, record in (await read_iterations(store, run)).items() if record.is_closed}
+    resources, unknown = closed_on.resources_of(run, closed)
+    stages = await _stages(resource, look or look_into(store), attempts, closed, resources)
+    return Outline(RunView(resource, run, stages, unreadable=(*problems, *unknown)), closed)
+
+
+async def with_figures(store: Store, found: Outline) -> Outline:
+    """The same with scores and training curves, whose tables are small.
+
+    Raises:
+        StoreError: the manifest of an evaluation that an iteration was closed on is unreadable.
+    """
+    view, scores = await _read(found.view, {Kind.EVALUATE}, lambda m: _scores(store, m))
+    started_from = await closed_on.start_manifests(store, found.closed)
+    known = {s.manifest.fingerprint: scores.get(s.stage.id, ()) for s in view.stages if s.manifest}
+    starts, unread = await closed_on.start_scores(store, started_from, known)
+    view = replace(view, scores=scores, starts=starts, unreadable=(*view.unreadable, *unread))
+    view, curves = await _read(view, TRAINING, lambda m: _curve(store, m))
+    return Outline(replace(view, curves=curves), found.closed, started_from)
+
+
+def look_into(store: Store) -> Look:
+    """As the store has them at this moment."""
+    return Look(lambda path: read_manifest(store, path), lambda path: _attempts(store, path))
+
+
 async def _stages(
     resource: MoAA,
-    store: Store,
+    look: Look,
     attempts: Sequence[Attempt],
     closed: Mapping[int, IterationRecord],
     resources: Mapping[int, MoAA],
@@ -97,7 +142,7 @@ async def _stages(
 
     async def look_up(identity: Identity) -> StageResult | None:
         identities[identity.stage.id] = identity
-        manifest = await read_manifest(store, identity.path)
+        manifest = await look.manifest(identity.path)
         if manifest is None:
             return None
         manifests[identity.stage.id] = manifest
@@ -115,16 +160,16 @@ async def _stages(
             made_with, is_outdated = resources.get(number), True
             stage = build(made_with).stages.get(stage.id, stage) if made_with else stage
         if manifest is None and result is not None:
-            manifest = await read_manifest(store, result.path)
+            manifest = await look.manifest(result.path)
         path = result.path if result else identities[stage.id].path if stage.id in identities else None
         mine = [attempt for attempt in attempts if attempt.stage == stage.id]
-        view = await _stage(store, stage, path, manifest, mine, retries=resource.spec.failures.retries)
+        view = await _stage(look, stage, path, manifest, mine, retries=resource.spec.failures.retries)
         found.append(replace(view, resource=made_with, is_outdated=is_outdated and manifest is not None))
     return tuple(found)
 
 
 async def _stage(
-    store: Store,
+    look: Look,
     stage: Stage,
     path: str | None,
     manifest: StageManifest | None,
@@ -136,7 +181,7 @@ async def _stage(
     wall = sum(r.seconds for r in records) if records else None
     if path is None:
         return StageView(stage, "waiting", wall_seconds=wall)
-    attempts = await _attempts(store, path)
+    attempts = await look.attempts(path)
     if manifest is not None:
         return StageView(stage, "done", manifest, path, max(attempts, manifest.attempt), wall_seconds=wall)
     present = [r for r in records if r.fingerprint.startswith(path.rpartition("/")[2])]
@@ -147,7 +192,12 @@ async def _stage(
 
 def _status(records: Sequence[Attempt], *, attempts: int, retries: int) -> StageStatus:
     """Of a stage without a manifest, from the attempts under its present fingerprint, as `moaa.plan.ready` counts."""
-    if any(r.outcome == "Permanent" for r in records) or sum(r.outcome == "Crashed" for r in records) > retries:
+    failed, reached = 0, 0
+    for record in records:
+        if record.outcome == "Crashed":
+            failed = failed_again(failed, before=reached, reached=record.reached)
+            reached = max(reached, record.reached)
+    if any(r.outcome == "Permanent" for r in records) or failed > retries:
         return "failed"
     return "started" if attempts or records else "waiting"
 

@@ -24,7 +24,7 @@ from moaa_operator.kube.leader import Elector, LeaseTiming
 from moaa_operator.kube.objects import Key, Object
 from moaa_operator.kube.owner import RUN_LABEL
 from moaa_operator.kube.queue import Backoff, WorkQueue
-from moaa_operator.observe.poller import Poller
+from moaa_operator.observe.poller import Poller, at_work
 from moaa_operator.settings import Settings
 from moaa_operator.tell import health, logs
 from moaa_operator.tell.metrics import Metrics
@@ -60,7 +60,7 @@ class Operator:
         ]
         self.caches = Caches(self._informers)
         is_routine = partial(self._queue.add, is_news=False)
-        self._poller = Poller(self.caches.pods, is_routine, every_s=settings.progress_s)
+        self._poller = Poller(partial(at_work, self.caches), is_routine, every_s=settings.progress_s)
         self._controller = Controller(
             api,
             self.caches,

@@ -58,9 +58,19 @@ class Scheduling(_Value):
 class Dedicated(Scheduling):
     """Nodes that take the pods of one MoAA only."""
 
+    namespace: str
     moaa: str
-    """Its name."""
+    """Its name. Another namespace's run of that name goes to the shared nodes."""
     role: NodeRole
+
+
+class Peers(_Value):
+    """Who reaches pods of runs besides these, as `from` of a NetworkPolicy has it."""
+
+    operator: tuple[dict[str, Any], ...] = ()
+    """Asks stages how far they are."""
+    kuberay: tuple[dict[str, Any], ...] = ()
+    """Asks Ray heads how a job is."""
 
 
 class Settings(BaseSettings):
@@ -93,8 +103,12 @@ class Settings(BaseSettings):
     """Where pods of a role go, as JSON {role: {nodeSelector, tolerations}}. Templates of the resource are merged over
     it; a role that is left out goes anywhere."""
     dedicated: tuple[Dedicated, ...] = ()
-    """Nodes that belong to one MoAA, as JSON [{moaa, role, nodeSelector, tolerations}]; its pods of that role go there
-    and not where `scheduling` says. Of several entries the first one's selector counts, and the tolerations of all."""
+    """Nodes of one MoAA alone, as JSON [{namespace, moaa, role, nodeSelector, tolerations}]: its pods of that role
+    go there and not where `scheduling` says. Of several entries the first one's selector counts, and all
+    tolerations."""
+    network_peers: Peers | None = None
+    """As JSON {operator, kuberay}: each run gets network policies of its own, by which its pods take connections from
+    each other and these peers only. None: the operator makes no policies, and needs no right to."""
     job_cpu: str = "1"
     job_memory: str = "4Gi"
     """Requests of a stage's pod; the memory is its limit, too."""
@@ -178,9 +192,10 @@ class Settings(BaseSettings):
     def server_account(self, namespace: str, account: str) -> str:
         return self.server_service_accounts.get(f"{namespace}/{account}", account)
 
-    def place(self, moaa: str, role: NodeRole) -> Scheduling:
+    def place(self, namespace: str, moaa: str, role: NodeRole) -> Scheduling:
         """Where the pods of a MoAA's role go."""
-        own = [nodes for nodes in self.dedicated if nodes.moaa == moaa and nodes.role is role]
+        whose = namespace, moaa, role
+        own = [nodes for nodes in self.dedicated if (nodes.namespace, nodes.moaa, nodes.role) == whose]
         if not own:
             return self.scheduling.get(role, Scheduling())
         merged = [entry for nodes in own for entry in nodes.tolerations]

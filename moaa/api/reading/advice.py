@@ -40,6 +40,14 @@ def idle(spec: Node) -> Iterator[str]:
             yield f"{temperature.name}: byCategory gives each category its own; set it to false to use this one"
 
 
+_FATES = {
+    "Fail": "longer rows count as failed",
+    "Drop": "longer rows are left out",
+    "CutPrompt": "of longer rows the prompt is cut, and fails where the answer leaves no room",
+}
+"""Of rows that are too long, by tooLong."""
+
+
 def is_asked_by_category(benchmark: Node) -> bool:
     """Whether answers are asked for at the temperature of the question's category."""
     return benchmark.at("type").text == "MtBench" and benchmark.at("byCategory").value is not False
@@ -108,7 +116,7 @@ def _judges(spec: Node) -> list[Node]:
 
 
 def lengths(spec: Node) -> Iterator[str]:
-    """Rows longer than maxLength are recorded as failures."""
+    """Rows longer than maxLength become what tooLong says."""
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
     mixture = spec.at("mixture")
     writers = [mixture.at("aggregator")] if mixture.at("aggregator").given else _proposers(mixture)
@@ -118,7 +126,7 @@ def lengths(spec: Node) -> Iterator[str]:
         if part.given and holder.given and answer >= limit:
             yield (
                 f"{part.name}.maxLength: {limit} tokens hold prompt and answer, and {holder.name}.maxTokens lets an "
-                f"answer alone have {answer}; longer rows count as failed"
+                f"answer alone have {answer}; {_FATES[str(part.at('tooLong').text)]}"
             )
 
 

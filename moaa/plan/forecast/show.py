@@ -21,8 +21,11 @@ from moaa.plan.ready import Decision, World, decide
 from moaa.plan.result import StageResult
 from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Kind, Stage
+from moaa.tables import Fitted
 
 UNKNOWN = "?"
+LEAST = ("models", "tokens in", "tokens out", "GPUs", "rows", "hours", "USD", "calls")
+"""Columns that a narrow window does without, in this order."""
 ANEW = "to do closed iterations again, change metadata.name; what the edit leaves as it was is found and not repeated"
 
 
@@ -87,7 +90,7 @@ def plan_view(
     notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")
-    return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
+    return Group(Fitted(table, LEAST), *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
 
 
 def plan_text(view: RenderableType, *, width: int = 120) -> str:

@@ -7,14 +7,29 @@ All methods are coroutines and safe to call concurrently.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+from moaa.errors import StoreError
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
     key: str
     size_bytes: int
+    written: datetime
+    """By the store's clock, with a time zone."""
+
+
+def whole_range(name: str, body: bytes, start: int, size_bytes: int) -> bytes:
+    """`body`, which is to be a range of the object `name`. Raises StoreError: it is shorter or longer."""
+    if len(body) != size_bytes:
+        raise StoreError(
+            f"{name}: {len(body)} bytes came for {size_bytes} bytes from byte {start}; the object was cut short, or "
+            "the server does not honour ranges"
+        )
+    return body
 
 
 class Store(Protocol):
@@ -27,6 +42,10 @@ class Store(Protocol):
 
     async def get(self, key: str) -> bytes:
         """The object's bytes. Raises NotFound, StoreError."""
+        ...
+
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        """`size_bytes` bytes of the object from byte `start` (from 0). Raises NotFound, StoreError: it has fewer."""
         ...
 
     async def put(self, key: str, body: bytes) -> None:

@@ -13,11 +13,12 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, NotFound, StoreError
-from moaa.store.objects.base import ObjectInfo
+from moaa.store.objects.base import ObjectInfo, whole_range
 from moaa.store.objects.keys import HIDDEN, check_key, check_prefix
 
 _STALE_S = 24 * 3600.0
@@ -39,6 +40,9 @@ class DirectoryStore:
 
     async def get(self, key: str) -> bytes:
         return await asyncio.to_thread(self._read, key)
+
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await asyncio.to_thread(self._read, key, start, size_bytes)
 
     async def put(self, key: str, body: bytes) -> None:
         await asyncio.to_thread(self._write, key, lambda fd: _write_all(fd, body), os.replace)
@@ -81,13 +85,17 @@ class DirectoryStore:
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
-    def _read(self, key: str) -> bytes:
+    def _read(self, key: str, start: int = 0, size_bytes: int | None = None) -> bytes:
+        """The object, or a range of it."""
         try:
-            return self._path(key).read_bytes()
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                body = file.read() if size_bytes is None else file.read(size_bytes)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotFound(f"{self.uri}/{key}: no such object") from error
         except OSError as error:
             raise self._failed(key, error) from error
+        return body if size_bytes is None else whole_range(f"{self.uri}/{key}", body, start, size_bytes)
 
     def _exists(self, key: str) -> bool:
         try:
@@ -152,7 +160,9 @@ class DirectoryStore:
                 yield from self._walk(path)
             else:
                 with contextlib.suppress(FileNotFoundError):  # deleted since
-                    yield ObjectInfo(path.relative_to(self._root).as_posix(), entry.stat().st_size)
+                    about = entry.stat()
+                    written = datetime.fromtimestamp(about.st_mtime, UTC)
+                    yield ObjectInfo(path.relative_to(self._root).as_posix(), about.st_size, written)
 
     def _delete(self, key: str) -> None:
         try:

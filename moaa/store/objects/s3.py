@@ -49,6 +49,9 @@ class S3Store:
     async def get(self, key: str) -> bytes:
         return await s3_transfer.get(self._requests, self._name(key))
 
+    async def get_range(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await s3_transfer.get_range(self._requests, self._name(key), start, size_bytes)
+
     async def put(self, key: str, body: bytes) -> None:
         await s3_transfer.put(self._requests, self._name(key), body)
 
@@ -147,7 +150,7 @@ class S3Store:
         else:
             page = requests.client.list_objects_v2(Bucket=requests.bucket, Prefix=start)
         found = tuple(
-            ObjectInfo(item["Key"].removeprefix(self._prefix), item["Size"])
+            ObjectInfo(item["Key"].removeprefix(self._prefix), item["Size"], item["LastModified"])
             for item in page.get("Contents", [])
             if not item["Key"].endswith("/")  # folders that other tools leave
         )

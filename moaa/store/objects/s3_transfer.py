@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from moaa.errors import NotFound, StoreError
+from moaa.store.objects.base import whole_range
 from moaa.store.objects.s3_requests import Requests, get_if_match
 from moaa.store.objects.tasks import map_bounded
 
@@ -67,6 +68,17 @@ async def get(requests: Requests, name: str) -> bytes:
         return requests.client.get_object(Bucket=requests.bucket, Key=name)["Body"].read()
 
     return await requests.ask(name, read)
+
+
+async def get_range(requests: Requests, name: str, start: int, size_bytes: int) -> bytes:
+    """A part of an object that nobody writes again. Raises NotFound, StoreError: other bytes came than were asked."""
+    span = f"bytes={start}-{start + size_bytes - 1}"
+
+    def read() -> bytes:
+        return requests.client.get_object(Bucket=requests.bucket, Key=name, Range=span)["Body"].read()
+
+    body = await requests.ask(name, read)
+    return whole_range(f"s3://{requests.bucket}/{name}", body, start, size_bytes)
 
 
 async def put(requests: Requests, name: str, body: bytes) -> None:

@@ -125,7 +125,8 @@ def _not_ready(scope: Scope, found: Gang) -> None:
 def _keep_ahead(scope: Scope) -> None:
     """Keep servers up that answer and that a stage before the next training asks, so that they load once.
 
-    A stage that gave its servers back is left out: half of them would be in another run's way.
+    A stage that gave its servers back is left out: half of them would be in another run's way. So is one that waits for
+    another run's result.
     """
     if (
         scope.decision.is_stuck
@@ -140,7 +141,7 @@ def _keep_ahead(scope: Scope) -> None:
     given_back = [
         name
         for entry in scope.entries.values()
-        if entry.stage in graph.stages and attempts.is_released(entry, now=scope.now)
+        if entry.stage in graph.stages and (attempts.is_released(entry, now=scope.now) or attempts.is_overtaken(entry))
         for name in graph.stages[entry.stage].serves
     ]
     try:

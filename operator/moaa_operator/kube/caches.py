@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from moaa_operator.kube.informer import Informer
-from moaa_operator.kube.kinds import CHILDREN, MOAA, POD, Kind
+from moaa_operator.kube.kinds import CHILDREN, MOAA, Kind
 from moaa_operator.kube.objects import Fields, Key, Object, key_of, label
 from moaa_operator.kube.owner import RUN_LABEL, Owner
 
@@ -26,10 +26,6 @@ class Caches:
         """The metadata of a MoAA."""
         found = (informer.get(*key) for informer in self.informers if informer.kind is MOAA)
         return next((item for item in found if item is not None), None)
-
-    def pods(self) -> list[Object]:
-        """Of every run."""
-        return [item for informer in self.informers if informer.kind is POD for item in informer.all()]
 
     def children(self, owner: Owner) -> Mapping[str, list[Object]]:
         """The run's objects by kind."""

@@ -29,7 +29,7 @@ from moaa_operator.render.names import server_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
 
-PORT = 8000
+PORT = pod.SERVER_PORT
 FOLDER = "/model"
 WEIGHTS = f"{FOLDER}/weights"
 OPTIONS = f"{FOLDER}/vllm.yaml"

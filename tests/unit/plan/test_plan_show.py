@@ -171,3 +171,14 @@ def test_an_edit_is_explained() -> None:
     repeated = [Repeat("i1-dpo", (Change("training.beta", "0.01", "0.5"),), ())]
     text = plan_text(plan_view(resource(), {}, repeated=repeated), width=160)
     assert "edit: i1-dpo: training.beta 0.01 → 0.5; repeats i1-dpo" in text
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(140, ""), (80, "models"), (60, "USD")])
+def test_a_narrow_window_shows_fewer_columns_and_cuts_no_number(width: int, left_out: str) -> None:
+    view = plan_view(resource(spec__cost={"gpuHourUsd": "2"}), {}, counts={"sft-0": 61_135})
+    text = plan_text(view, width=width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert {"i1-evaluate-sft", "GPU-h", "status"} <= set(text.replace("│", " ").replace("┃", " ").split())
+    told = [line for line in text.splitlines() if line.startswith("left out, since the window is narrow: ")]
+    assert left_out in "".join(told) if left_out else not told
