@@ -65,7 +65,7 @@ class Endpoint(Spec):
     """The name the endpoint knows the model by."""
     secret: SecretKey | None = None
     """Where the API key is; sent as a Bearer token."""
-    max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 512
+    max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 2048
     """Most requests in flight. It starts with 32 and doubles while that brings more answers a second; throttling halves
     it."""
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192

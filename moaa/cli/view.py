@@ -82,9 +82,11 @@ async def _serve(storage: "Storage", given: "dict[str, MoAA]", options: argparse
         if not is_local(options.host):
             say(f"moaa: everybody who reaches {options.host} reads all that the store holds; there is no login")
         say(f"{address}  (Ctrl-C ends it)")
+        ahead = asyncio.create_task(site.read_ahead())
         try:
             await stop.wait()
         finally:
+            ahead.cancel()
             await runner.cleanup()
     finally:
         await store.close()

@@ -186,22 +186,33 @@ async def _other(reader: Reader, row: AnswerRow) -> str | None:
     return next((one["text"] for one in rows if one["sample"] == row["sample"]), None)
 
 
-def related(found: Found, stage: StageView, table: str, row: Row) -> list[tuple[str, str, str, dict[str, str]]]:
-    """Where else the item of a row is: what it is called, stage, table, and the search that finds it there."""
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another table that has the item of a row."""
+
+    label: str
+    stage: str
+    table: str
+    asked: Mapping[str, str]
+    """The search that finds it there."""
+
+
+def related(found: Found, stage: StageView, table: str, row: Row) -> list[Elsewhere]:
+    """Where else the item of a row is, as far as that can be read by now."""
     same = {"id": str(row.get("id", ""))}
     around = {s.stage.kind: s.stage.id for s in found.view.stages if s.stage.iteration == stage.stage.iteration}
+    there: list[Elsewhere] = []
     match table:
         case "samples" if Kind.JUDGE in around:
-            return [("How judges ranked them", around[Kind.JUDGE], "rankings", same)]
-        case ("rankings" | "pairs") if Kind.SAMPLE in around:
-            return [("The samples before they were judged", around[Kind.SAMPLE], "samples", same)]
+            there = [Elsewhere("How judges ranked them", around[Kind.JUDGE], "rankings", same)]
+        case "rankings" | "pairs" if Kind.SAMPLE in around:
+            there = [Elsewhere("The samples before they were judged", around[Kind.SAMPLE], "samples", same)]
         case "judgements" if row["benchmark"]:
             asked = {**same, "benchmark": row["benchmark"], "model": row["model"]}
-            return [("The answer that was judged", stage.stage.id, "answers", asked)]
-        case "judgements" if "rankings" in found.tables(stage):
-            return [("All that was said of this prompt", stage.stage.id, "rankings", same)]
-        case _:
-            return []
+            there = [Elsewhere("The answer that was judged", stage.stage.id, "answers", asked)]
+        case "judgements":
+            there = [Elsewhere("All that was said of this prompt", stage.stage.id, "rankings", same)]
+    return [one for one in there if one.table in found.tables(found.stage(one.stage))]
 
 
 def plain(row: Row) -> Plain:

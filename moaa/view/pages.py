@@ -56,6 +56,7 @@ async def run(site: Site, request: web.Request) -> str:
         score_groups=drawn[2],
         totals=report_page.totals(summary.stages),
         subjects=compare.subjects(found),
+        others=[line.run for line in await site.runs() if line.run != view.run],
     )
 
 
@@ -151,13 +152,15 @@ async def row(site: Site, request: web.Request) -> str:
         place=place,
         detail=await detail.detail(detail.Reader(site.store, found, shown, place.part), name, read),
         following=following,
-        related=[one for one in detail.related(found, shown, name, read) if one[2] in found.tables(found.stage(one[1]))],
+        related=detail.related(found, shown, name, read),
         said_chars=SAID_CHARS,
     )
 
 
 async def compare_page(site: Site, request: web.Request) -> str:
-    """Two measured students on one benchmark, question by question."""
+    """Two measured students on one benchmark, question by question; or of two runs, which students there are."""
+    if "with" in request.query:
+        return await _chosen(site, request)
     one, other = await _both(site, request)
     change = compare.change_of(request.query.get("change", "changed"))
     before, after = compare.scores(*one), compare.scores(*other)
@@ -189,6 +192,13 @@ async def compare_page(site: Site, request: web.Request) -> str:
     )
 
 
+async def _chosen(site: Site, request: web.Request) -> str:
+    """The students of two runs, to choose one of each. Raises Absent: there is no such run."""
+    found = [(await site.measured(request.query.get(name, ""))).found for name in ("run", "with")]
+    sides = [(one.view.run, compare.subjects(one)) for one in found]
+    return _page("choose.html.j2", title="Compare two runs", sides=sides)
+
+
 async def question(site: Site, request: web.Request) -> str:
     """One question as two students answered it."""
     one, other = await _both(site, request)
@@ -214,6 +224,13 @@ async def _both(site: Site, request: web.Request) -> tuple[tuple[Found, Subject]
     """
     one, other = (compare.subject_of(request.query.get(name, "")) for name in ("a", "b"))
     return ((await site.measured(one.run)).found, one), ((await site.measured(other.run)).found, other)
+
+
+def prepare() -> None:
+    """Compile the templates, so that no page waits for it."""
+    made = _environment()
+    for name in made.list_templates(filter_func=lambda name: name.endswith(".html.j2") and "/" not in name):
+        made.get_template(name)
 
 
 def problem(title: str, text: str) -> str:

@@ -123,7 +123,9 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def _warm_up() -> None:
-    """Arrow imports pandas with the first array that it makes of numbers: seconds that no page shall take."""
+    """Arrow imports pandas with the first array that it makes of numbers, and templates are compiled once: seconds that
+    no page shall take."""
+    pages.prepare()
     pa.table({"row": pa.array(np.arange(2))}).take(np.arange(1)).to_pylist()
 
 

@@ -5,6 +5,7 @@ everything else is read again for every page, so a page shows a run as it goes o
 """
 
 import asyncio
+import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from moaa.api import MoAA
-from moaa.errors import NotFound, StoreError
+from moaa.errors import NotFound, StageError, StoreError
 from moaa.report.schema import Summary
 from moaa.report.summary import summarise
 from moaa.run.closed import resources_of
@@ -135,6 +136,12 @@ class Site:
                 lines[key[1]] = _with_key(lines.get(key[1], RunLine(key[1])), key[2])
         started = datetime.min.replace(tzinfo=UTC)
         return sorted(lines.values(), key=lambda line: (line.last_begun or started, line.run), reverse=True)
+
+    async def read_ahead(self) -> None:
+        """Read the newest run, so that its first page does not have to. What cannot be read, its page says."""
+        with contextlib.suppress(Absent, StoreError, StageError):
+            for line in (await self.runs())[:1]:
+                await self.measured(line.run)
 
     async def found(self, run: str) -> Found:
         """The run as it is now, by its manifests and shards.

@@ -17,8 +17,8 @@ from moaa.errors import StoreError
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import ObjectRef
 
-TAIL_BYTES = 64 * 1024
-"""Read first from an object's end; nearly every footer is in it."""
+TAIL_BYTES = 256 * 1024
+"""Read first from an object's end: nearly every footer is in it, and of many a small object all."""
 GAP_BYTES = 256 * 1024
 """Columns closer than this are read in one piece."""
 _LENGTH_BYTES = 8
@@ -39,16 +39,14 @@ class OpenPart:
 
     ref: ObjectRef
     footer: pq.FileMetaData
+    tail: Span
+    """Bytes from its end, or all."""
+    names: tuple[str, ...]
+    """Its columns, in order."""
 
     @property
     def rows(self) -> int:
         return self.footer.num_rows
-
-    @property
-    def names(self) -> list[str]:
-        """Its columns, in order."""
-        names: list[str] = self.footer.schema.to_arrow_schema().names
-        return names
 
     @property
     def first_rows(self) -> list[int]:
@@ -65,7 +63,9 @@ async def open_part(store: Store, ref: ObjectRef) -> OpenPart:
     if size < wanted <= ref.size_bytes:
         tail = await store.get_range(ref.key, ref.size_bytes - wanted, wanted)
     try:
-        return OpenPart(ref, await asyncio.to_thread(pq.read_metadata, pa.BufferReader(tail)))
+        footer = pq.read_metadata(pa.BufferReader(tail))
+        names = tuple(footer.schema.to_arrow_schema().names)
+        return OpenPart(ref, footer, Span(ref.size_bytes - len(tail), tail), names)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{store.uri}/{ref.key}: not a readable Parquet file ({error}); restore it") from error
 
@@ -79,7 +79,10 @@ async def read_group(store: Store, part: OpenPart, group: int, columns: Sequence
     known = set(part.names)
     present = [name for name in columns if name in known]
     pieces = _pieces(part.footer, group, present)
-    spans = [Span(start, await store.get_range(part.ref.key, start, end - start)) for start, end in pieces]
+    spans = [part.tail]
+    for start, end in pieces:
+        if start < part.tail.start:
+            spans.append(Span(start, await store.get_range(part.ref.key, start, end - start)))
     try:
         return await asyncio.to_thread(_decode, part, group, present, spans)
     except (pa.ArrowInvalid, OSError) as error:

@@ -9,6 +9,7 @@ import sys
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
 from moaa_jobs import __main__ as entry
+from moaa_jobs.__main__ import open_more
 from moaa_jobs.check import look_up
 from moaa_jobs.fetch import FetchSettings
 from moaa_jobs.runner.settings import JobSettings
@@ -254,3 +256,13 @@ def test_only_the_end_of_a_long_log_is_read() -> None:
     answer = '{"error": "x", "permanent": true}'
     assert read(f"{answer}\n" + "log\n" * 100_000, FailureAnswer) is None
     assert read("log\n" * 100_000 + answer, FailureAnswer) is not None
+
+
+def test_a_job_may_have_as_many_connections_as_the_system_allows() -> None:
+    before = getrlimit(RLIMIT_NOFILE)
+    try:
+        setrlimit(RLIMIT_NOFILE, (before[1] // 2, before[1]))
+        open_more()
+        assert getrlimit(RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        setrlimit(RLIMIT_NOFILE, before)

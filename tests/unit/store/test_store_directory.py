@@ -37,6 +37,9 @@ async def test_objects_round_trip(store: DirectoryStore, tmp_path: Path) -> None
     assert await store.get("a/b") == b"two"
     assert await store.exists("a/b")
     assert not await store.exists("a")
+    assert await store.get_range("a/b", 1, 2) == b"wo"
+    with pytest.raises(StoreError, match="a/b: 2 bytes came for 3 bytes from byte 1"):
+        await store.get_range("a/b", 1, 3)
     local = store.local_path("a/b")
     assert local is not None
     assert local.read_bytes() == b"two"

@@ -86,6 +86,9 @@ async def test_objects_round_trip_below_the_prefix() -> None:
             await store.put(name, name.encode())
         assert sorted(fake.objects) == [f"pre/fix/{name}" for name in ("a-b", "a/1 é+%&", "a/2", "b/1", "c")]
         assert await store.get("a/1 é+%&") == "a/1 é+%&".encode()
+        assert await store.get_range("a/2", 1, 2) == b"/2"
+        with pytest.raises(StoreError, match="a/2: 2 bytes came for 3 bytes from byte 1"):
+            await store.get_range("a/2", 1, 3)
         fake.objects["pre/fix/folder/"] = b""  # what consoles make
         assert [found.key async for found in store.list("")] == ["a-b", "a/1 é+%&", "a/2", "b/1", "c"]
         assert [(found.key, found.size_bytes) async for found in store.list("a/2")] == [("a/2", 3)]

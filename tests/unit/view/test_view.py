@@ -45,9 +45,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return filled
 
 
+_SITES: dict[int, Site] = {}
+
+
+def site_of(store: Store) -> Site:
+    """One a store: what it has measured stays measured."""
+    return _SITES.setdefault(id(store), Site(store))
+
+
 @asynccontextmanager
 async def client(store: Store, hosts: tuple[str, ...] = ()) -> AsyncIterator[TestClient[Any, Any]]:
-    async with TestClient(TestServer(application(Site(store), hosts))) as found:
+    async with TestClient(TestServer(application(site_of(store), hosts))) as found:
         yield found
 
 
@@ -127,6 +135,18 @@ def test_what_changed_is_shown_question_by_question(whole: Filled) -> None:
     assert "dpo says" in shown
 
 
+def test_students_of_two_runs_are_compared(whole: Filled, tmp_path: Path) -> None:
+    filled, other = copied(whole, tmp_path), "research-other-local"
+    world = finished_run(WORLD.resource.with_(metadata=WORLD.resource.metadata.with_(name="other")))
+    asyncio.run(write_resource(filled.store, other, world.resource))
+    assert f"<option>{other}</option>" in page(filled.store, f"/run/{RUN}")
+    choice = page(filled.store, f"/compare?run={RUN}&with={other}")
+    assert f'value="{RUN}~i1-evaluate-dpo~dpo"' in choice
+    assert f'value="{other}~i1-evaluate-sft~sft"' in choice
+    text = page(filled.store, f"/compare?a={RUN}~i1-evaluate-dpo~dpo&b={other}~i1-evaluate-dpo~dpo")
+    assert "changed (0)" in text, "the other run found what this one has made"
+
+
 @pytest.mark.parametrize(
     ("address", "status", "told"),
     [
@@ -142,6 +162,7 @@ def test_what_changed_is_shown_question_by_question(whole: Filled) -> None:
         (f"/run/{RUN}/stage/i1-judge/rankings?least=many", 400, "no whole number"),
         (f"/run/{RUN}/stage/i1-judge/rankings?part=x", 400, "no whole number"),
         (f"/run/{RUN}/stage/i1-judge/rankings?sort=id", 400, "is searched by"),
+        (f"/compare?run={RUN}&with=nobody", 404, "no run"),
         ("/compare?a=x&b=y", 400, "RUN~STAGE~MODEL"),
     ],
 )
