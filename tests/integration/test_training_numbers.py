@@ -163,6 +163,7 @@ def test_a_look_at_held_out_rows_is_the_mean_of_their_losses_and_changes_nothing
     from transformers import AutoModelForCausalLM
 
     from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.rows.table import row_widths
     from moaa_jobs.training.shared.checkpoints import SavedState
     from moaa_jobs.training.shared.messages import CurveRow
     from moaa_jobs.training.worker import trainers
@@ -174,7 +175,7 @@ def test_a_look_at_held_out_rows_is_the_mean_of_their_losses_and_changes_nothing
     sft = spec.spec.training.sft
     assert sft is not None
     steps = batches(ROWS - 3, epochs=Decimal(2), batch_size=8, seed=0)[:3]
-    bins = lay_out(steps, workers=1, micro_batch_size=1)
+    bins = lay_out(steps, widths=row_widths(table), workers=1, micro_batch_size=1)
     tracked: list[CurveRow] = []
     recorder = StepRecorder(
         SavedState(), steps_an_epoch=2, tokens_seen=[1, 2, 3], report=lambda *_: None, track=tracked.append,
