@@ -86,8 +86,9 @@ terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the
 	terraform/check.sh
 
 .PHONY: crd
-crd: setup ## Write the CRD of the resource's classes into the chart
+crd: setup ## Write what follows from the resource's classes: the chart's CRD and docs/reference.md
 	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
+	sed -i '/^## /,$$d' docs/reference.md && .venv/bin/moaa explain --markdown >> docs/reference.md
 
 .PHONY: golden
 golden: setup ## Write golden values again (tests/golden), after a change that is meant; then read the difference in git

@@ -132,13 +132,16 @@ class Comparison(TypedDict):
     read."""
     score: float | None
     """Points of a: 1, 0, or ½ where the orders or the panel disagree; of verdicts by log-probabilities any share
-    between. None without a valid comparison."""
+    between. None without a valid comparison, or where an order was skipped."""
     forward: int | None
     """Outcome when a stood first."""
     backward: int | None
     """Outcome when b stood first, in terms of a."""
     votes: list[list[int | None]]
-    """Panel: [forward, backward] of every judge; else empty."""
+    """Panel: [forward, backward] of every judge; else empty, also where an order was skipped."""
+    skipped: NotRequired[list[str] | None]
+    """Orders, `ab` or `ba`, that were not asked, since they would hardly change best and worst
+    (`judge.comparisons: Adaptive`). Missing or None: none."""
 
 
 class RankingRow(TypedDict):
@@ -146,7 +149,8 @@ class RankingRow(TypedDict):
     messages: list[Message]
     samples: list[str]
     points: list[float | None]
-    """Points ÷ valid comparisons of each sample; None where too few were valid."""
+    """Points ÷ valid comparisons of each sample; None where too few were valid. Where some were skipped, by the orders
+    that were asked."""
     comparisons: list[Comparison]
     outcome: str
     """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`; where a rule of `dpo.pairs` dropped it,

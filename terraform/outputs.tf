@@ -28,7 +28,7 @@ output "chart_values" {
     } }
     # Nodes that belong to one MoAA: its pods need this instead.
     dedicated = [for name, g in module.node_groups.scheduling : {
-      moaa = g.moaa, role = g.role, nodeGroup = name, nodeSelector = g.nodeSelector, tolerations = g.tolerations
+      namespace = split("/", g.moaa)[0], moaa = split("/", g.moaa)[1], role = g.role, nodeGroup = name, nodeSelector = g.nodeSelector, tolerations = g.tolerations
     } if g.moaa != null]
     nodeGroups = [for name, g in module.node_groups.scheduling : {
       name = name, role = g.role, gpus = g.gpus, efaInterfaces = g.efaInterfaces, spot = g.spot

@@ -175,7 +175,7 @@ variable "monthly_usd" {
 }
 
 variable "monthly_usd_by_moaa" {
-  description = "The same by name of a MoAA that has node groups of its own."
+  description = "The same by <namespace>/<name> of a MoAA that has node groups of its own."
   type        = map(number)
   default     = {}
 }

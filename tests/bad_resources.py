@@ -265,6 +265,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training.dpo.pairs.minRejectedPoints",
         "needs three samples",
     ),
+    "a margin over skipped comparisons": (
+        {"spec__judge__comparisons": "Adaptive", "spec__training__dpo": {"pairs": {"minMargin": "0.2"}}},
+        "spec.training.dpo.pairs.minMargin",
+        "judge.comparisons Adaptive skips some",
+    ),
+    "a floor over skipped comparisons": (
+        {"spec__judge__comparisons": "Adaptive", "spec__training__dpo": {"pairs": {"minRejectedPoints": "0.2"}}},
+        "spec.training.dpo.pairs.minRejectedPoints",
+        "judge.comparisons Adaptive skips some",
+    ),
+    "any loser of skipped comparisons": (
+        {"spec__judge__comparisons": "Adaptive", "spec__training__dpo": {"pairs": {"rejected": "Random"}}},
+        "spec.training.dpo.pairs.rejected",
+        "judge.comparisons Adaptive skips some",
+    ),
     "an average that nothing measures": (
         {"spec__training__average": "0.5", "spec__evaluation": {}},
         "spec.training.average",

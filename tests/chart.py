@@ -85,6 +85,7 @@ RULES: dict[tuple[str, str], list[str]] = {
     ("", "configmaps"): [*READ, "create", "delete"],
     ("", "pods"): READ,
     ("", "events"): ["list", "create"],
+    ("networking.k8s.io", "networkpolicies"): ["create", "patch"],
 }
 """All that the operator may do where runs are."""
 

@@ -154,6 +154,7 @@ class FakeS3:
         more = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
         found = "".join(
             f"<Contents><Key>{escape(key)}</Key><ETag>{escape(_etag(self.objects[key]))}</ETag>"
+            f"<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
             f"<Size>{len(self.objects[key])}</Size></Contents>"
             for key in page
         )

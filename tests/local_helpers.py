@@ -40,7 +40,9 @@ def leave(code, error=None):
         print(json.dumps({"error": error, "permanent": code == 64}), file=sys.stderr, flush=True)
     sys.exit(code)
 
-if what == "crash":
+if what.startswith("crash"):
+    if what[5:]:
+        progress(rows_done=99, rows_total=100, saved=int(what[5:]))
     leave(1, "it broke")
 if what == "permanent":
     leave(64, "column `messages` is missing")
@@ -95,6 +97,10 @@ manifest = {"stage": stage, "kind": job["kind"], "iteration": job["iteration"], 
             "document": job["document"], "outputs": outputs, "files": files, "models": models,
             "started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:00:01Z", "seconds": 1.0}
 os.makedirs(os.path.join(root, path), exist_ok=True)
+if what == "overtaken":
+    # Another run is at work on it, and has the manifest nearly ready.
+    json.dump(manifest, open(os.path.join(root, path, "nearly.json"), "w"))
+    leave(69)
 temporary = os.path.join(root, path, ".manifest")
 json.dump(manifest, open(temporary, "w"))
 os.replace(temporary, os.path.join(root, path, "manifest.json"))
@@ -202,6 +208,7 @@ class FakeMachine:
             cache=self.folder / "cache",
             capacity=lambda: Capacity(memory_gib=memory_gib),
             until=until,
+            look_s=0.0,
             retry_delay_s=0.0,
             environment={},
             job_command=self.job_command,

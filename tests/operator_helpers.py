@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,7 +37,7 @@ from moaa_operator.observe.observed import Observed
 from moaa_operator.observe.progress import PodFigures
 from moaa_operator.observe.read import observe
 from moaa_operator.render.admission import refusals
-from moaa_operator.settings import Settings
+from moaa_operator.settings import Allowed, Settings
 from moaa_operator.tell.status import document as status_document
 from tests.plan_helpers import finish, tree
 
@@ -66,7 +66,10 @@ class FakeRender:
         self._owner = owner
 
     def refusals(self) -> list[Problem]:
-        return refusals(self._resource)
+        return refusals(self._resource, Allowed())
+
+    def policies(self) -> list[Object]:
+        return []
 
     def servers(self, models: Iterable[ServedModel]) -> list[Object]:
         found: list[Object] = []
@@ -148,7 +151,7 @@ def finished(job: StageJob) -> StageResult:
     return result
 
 
-def inspected(job: CheckJob, manifests: Mapping[str, StageResult]) -> CheckAnswer:
+def inspected(job: CheckJob, manifests: Mapping[str, StageResult], worked_on: Collection[str] = ()) -> CheckAnswer:
     """What a look into a store with these manifests, by fingerprint, would find."""
     resource = MoAA.model_validate(job.resource)
     known, found, absent = dict(job.results), [], []
@@ -161,7 +164,8 @@ def inspected(job: CheckJob, manifests: Mapping[str, StageResult]) -> CheckAnswe
             found.append(known[stage.id])
         else:
             absent.append(identity.fingerprint)
-    return CheckAnswer(results=found[:3], absent=absent, is_complete=len(found) <= 3)
+    busy = [fingerprint for fingerprint in absent if fingerprint in worked_on]
+    return CheckAnswer(results=found[:3], absent=absent, worked_on=busy, is_complete=len(found) <= 3)
 
 
 class Cluster:
@@ -184,6 +188,8 @@ class Cluster:
         self.has_kuberay = has_kuberay
         self.render: Renderer = render or FakeRender
         self.manifests: dict[str, StageResult] = {}
+        self.worked_on: set[str] = set()
+        """Fingerprints that another run of the same store works on."""
         self.created: list[str] = []
         """Names of every Job and RayJob ever made, in order; a name twice was made again."""
         self.uids = 0
@@ -336,7 +342,10 @@ class Cluster:
         if role == "preflight":
             self.end(item, message="{}")
         elif role == "inspect":
-            self.end(item, message=inspected(self.job_of(item), self.manifests).model_dump_json(by_alias=True))
+            self.end(
+                item,
+                message=inspected(self.job_of(item), self.manifests, self.worked_on).model_dump_json(by_alias=True),
+            )
         else:
             job: StageJob = self.job_of(item)
             whole = item["kind"] == "Job" and item["spec"].get("completionMode") != "Indexed"
@@ -415,11 +424,12 @@ def unplaced(cluster: Cluster, words: str) -> Object:
 
 
 def pod_of(cluster: Cluster, item: Object, status: Object, suffix: str = "", **labels: str) -> Object:
-    """A pod of a Job or RayJob, with this status."""
+    """A pod of a Job or RayJob, with this status; one that is labelled as a Ray cluster's is owned by that, too."""
     item["status"] = item.get("status") or {}
     name = item["metadata"]["name"] + suffix
     meta = {"name": name, "namespace": OWNER.namespace, "uid": f"p-{name}", "labels": labels}
-    owned = [{"uid": item["metadata"]["uid"]}]
+    ray = labels.get("ray.io/cluster")
+    owned = [{"uid": item["metadata"]["uid"]}, *([{"kind": "RayCluster", "name": ray, "uid": ray}] if ray else [])]
     pod: Object = {"kind": "Pod", "metadata": {**meta, "ownerReferences": owned}, "status": status}
     cluster.objects["Pod", name] = pod
     return pod

@@ -120,6 +120,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         r"pairs\.minRejectedPoints: needs three samples",
         r"pairs\.minRejectedPoints needs three samples",
     ),
+    "pairs: points of all comparisons": ("reads the points of all comparisons", "read the points of all comparisons"),
     "off-policy pairs: two": ("has one answer, and pairs need two", "has one answer, and pairs need two"),
     "enough proposals": (r"minProposals \d+ is more than layers", "minProposals is more than a layer can give"),
     "student joins once": ("addStudent would add it again", "addStudent would add it again"),

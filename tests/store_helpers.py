@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
+        """When an object was written, where a test says so; else now."""
 
     @property
     def uri(self) -> str:
@@ -48,7 +51,7 @@ class MemoryStore:
         await asyncio.sleep(0)
         for key in sorted(self.objects):
             if key.startswith(prefix) and key in self.objects:
-                yield ObjectInfo(key, len(self.objects[key]))
+                yield ObjectInfo(key, len(self.objects[key]), self.written.get(key, datetime.now(UTC)))
 
     async def delete(self, key: str) -> None:
         await asyncio.sleep(0)

@@ -9,14 +9,16 @@ import json
 import logging
 import signal
 import sys
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
+import uvloop
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
 from moaa.contract.answers import WaitingAnswer, last_line
 from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.job import StageJob
-from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
+from moaa.errors import DataError, Fenced, MoaaError, ResourceError, ServerError, StageError, UsageError
 from moaa.plan.result import stage_path
 from moaa.plan.stage import Kind
 from moaa_jobs.runner.context import Context, Deferred, Permanent
@@ -56,6 +58,7 @@ async def run(settings: JobSettings) -> None:
     context = Context(job=job, resource=resource, store=store, work_dir=work_dir, progress=progress, settings=settings)
     module = importlib.import_module(module_of(job.kind))
     collect_less()
+    open_more()
     task = asyncio.ensure_future(module.run(job, context))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     logger.info("stage_started stage=%s fingerprint=%s", job.stage, job.fingerprint[:12])
@@ -87,6 +90,13 @@ def collect_less() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+def open_more() -> None:
+    """Allow as many open files as this process may have: every request in flight is a connection, and the usual 1,024
+    are fewer than two models' requests."""
+    _, most = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr, force=True
@@ -94,7 +104,7 @@ def main() -> int:
     check = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
     settings = CliApp.run(JobSettings, cli_args=sys.argv[1 if check is None else 2 :])
     try:
-        asyncio.run(run(settings) if check is None else _check(check, settings))
+        uvloop.run(run(settings) if check is None else _check(check, settings))
     except Deferred as deferred:
         logger.info("stage_deferred %s", json.dumps(deferred.waiting))
         return Exit.DEFERRED
@@ -123,7 +133,8 @@ async def _check(name: str, settings: JobSettings) -> None:
 
 def _report(error: Exception, settings: JobSettings, *, permanent: bool) -> int:
     """Leave the error as the last line on stderr, and the answer, for the executor."""
-    answer_failure(settings.termination_log, str(error), permanent=permanent)
+    servers = isinstance(error, ServerError)
+    answer_failure(settings.termination_log, str(error), permanent=permanent, servers=servers)
     sys.stderr.write(last_line(str(error), permanent=permanent))
     return Exit.PERMANENT if permanent else TRY_AGAIN
 

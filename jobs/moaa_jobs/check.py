@@ -6,13 +6,15 @@ known, as far as there are manifests, and names those that could run and have no
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 from moaa.api import MoAA
 from moaa.contract.answers import PreflightAnswer, pack
 from moaa.contract.checks import CheckAnswer, CheckJob
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
-from moaa.plan.result import StageResult
+from moaa.plan.result import StageResult, ledger_path
+from moaa.store.fencing import is_worked_on
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.objects.preflight import preflight as prove
@@ -50,6 +52,7 @@ async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]
     results = dict(known)
     found: list[StageResult] = []
     absent: list[str] = []
+    worked_on: list[str] = []
     for stage in build(resource).stages.values():
         identity = None if stage.id in results else identify(stage, resource, results)
         if identity is None:
@@ -57,20 +60,23 @@ async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]
         manifest = await read_manifest(store, identity.path)
         if manifest is None:
             absent.append(identity.fingerprint)
+            ledger = ledger_path(stage.kind, identity.inputs)
+            if await is_worked_on(store, identity.path, ledger, now=datetime.now(UTC)):
+                worked_on.append(identity.fingerprint)
             continue
         # The same work may have been done as a stage of another name.
         results[stage.id] = manifest.result().with_(stage=stage.id)
         found.append(results[stage.id])
-    return _fitting(found, absent)
+    return _fitting(found, CheckAnswer(absent=absent, worked_on=worked_on))
 
 
-def _fitting(found: list[StageResult], absent: list[str]) -> CheckAnswer:
+def _fitting(found: list[StageResult], others: CheckAnswer) -> CheckAnswer:
     """Keeps at least one result, if there is any: otherwise the same question would come back for ever."""
     for kept in range(len(found), 0, -1):
-        candidate = CheckAnswer(results=found[:kept], absent=absent, is_complete=kept == len(found))
+        candidate = others.with_(results=found[:kept], is_complete=kept == len(found))
         if pack(candidate) is not None:
             return candidate
-    return CheckAnswer(results=found[:1], absent=absent, is_complete=len(found) <= 1)
+    return others.with_(results=found[:1], is_complete=len(found) <= 1)
 
 
 def _open(settings: JobSettings) -> tuple[CheckJob, Store]:

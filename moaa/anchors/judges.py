@@ -13,7 +13,7 @@ from typing import assert_never
 
 from moaa.api import STUDENT, MoAASpec
 from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, Instructions, LmEval, MtBench, Pairwise
-from moaa.api.mixture import Judge, JudgeMethod, JudgeModel, parts_of
+from moaa.api.mixture import Comparisons, CriteriaFor, Judge, JudgeMethod, JudgeModel, parts_of
 from moaa.asking.load import Load
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import judging_alone, measure_of
@@ -96,7 +96,9 @@ class MeasuredJudge:
     def key(self) -> str:
         """The same for judges that ask the same."""
         ignored = {*self.method.without_effect, "allowStudent"}
-        said = self.judge.model_dump(mode="json", by_alias=True)
+        # A field that came later is left out at its default: names of calls hang on this key.
+        later = {"criteria_for"} if self.judge.criteria_for is CriteriaFor.PAIR else set()
+        said = self.judge.model_dump(mode="json", by_alias=True, exclude=later)
         asked = {name: value for name, value in said.items() if name not in ignored}
         return json.dumps({**self.manner, **asked}, sort_keys=True)
 
@@ -113,10 +115,11 @@ class MeasuredJudge:
 def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[MeasuredJudge]:
     """Declared judges in the order of the resource, then their models alone; empty where nothing is judged.
 
-    `resolved` replaces `$student` among judges.
+    `resolved` replaces `$student` among judges. A pair is one comparison, so judges that differ only in which of many
+    they skip are one judge.
     """
     found: dict[str, MeasuredJudge] = {}
-    for one in _declared(spec, resolved):
+    for one in _declared(spec, lambda judge: _comparing_all(resolved(judge))):
         known = found.setdefault(one.key, one)
         if known is not one:
             is_student = known.is_student or one.is_student
@@ -125,6 +128,10 @@ def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[
         names = [_member(model, whole, found).name for model in _models(whole.judge)]
         found[key] = replace(whole, members=tuple(names))
     return list(found.values())
+
+
+def _comparing_all(judge: Judge) -> Judge:
+    return judge.model_copy(update={"comparisons": Comparisons.ROUND_ROBIN})
 
 
 def _member(model: JudgeModel, whole: MeasuredJudge, found: dict[str, MeasuredJudge]) -> MeasuredJudge:

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 from moaa.api.base import Observed
 
 Rows = Annotated[int, Field(ge=0)]
+Percent = Annotated[int, Field(ge=0, le=100)]
 Name = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -46,7 +47,11 @@ class StageAttempts(Observed):
     since: datetime | None = None
     """When the step began."""
     failures: Rows = 0
-    """Attempts that failed since the resource was last edited."""
+    """Attempts in a row that failed and got no further, since the resource was last edited."""
+    reached: Percent = 0
+    """Percent of the work that is in the store, as the stage's pods have said."""
+    failed_at: Percent = 0
+    """What `reached` was at the last failure that counted."""
     is_permanent: bool = False
     """Trying again cannot help."""
     reason: Name = ""

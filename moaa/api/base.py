@@ -121,7 +121,9 @@ class SecretKey(Spec):
     """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Of the Secret."""
     key: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Of the entry in it."""
 
     @property
     def environment_variable(self) -> str:

@@ -19,6 +19,7 @@ class Columns(Spec):
     prompt: ColumnName | None = None
     """What is asked, instead of `messages`."""
     system: ColumnName | None = None
+    """The system prompt."""
     context: ColumnName | None = None
     """Put behind the first user turn."""
     response: ColumnName | None = None
@@ -26,6 +27,7 @@ class Columns(Spec):
     answer: ColumnName | None = None
     """The right answer, for ExactMatch."""
     id: ColumnName | None = None
+    """What tells rows apart; None: `id`, `uid` or `question_id`, else a digest of the conversation."""
     ignore: Annotated[list[ColumnName], Field(max_length=64)] = []
     """Columns to read as if they were not there."""
 
@@ -34,6 +36,7 @@ class FileSource(Spec):
     """One file or data set: hf://datasets/owner/name, s3://bucket/key or file:///path."""
 
     source: DataUri
+    """hf://datasets/owner/name, s3://bucket/key or file:///path; a folder ends with /."""
     split: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "train"
     """Files or a folder of that name; a folder without splits is read whole."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
@@ -57,6 +60,8 @@ class DataSource(FileSource):
 
 
 class Answers(StrEnum):
+    """Who writes the answers that are taught."""
+
     MIXTURE = "Mixture"
     """Every assistant turn is written by the mixture; the data's own answers are discarded (paper Eq. 3)."""
     GIVEN = "Given"
@@ -64,6 +69,8 @@ class Answers(StrEnum):
 
 
 class SftSource(DataSource):
+    """Conversations for supervised fine-tuning."""
+
     answers: Answers = Answers.MIXTURE
 
 

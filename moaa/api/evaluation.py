@@ -20,6 +20,7 @@ class Benchmark(DataSource):
     """What benchmarks share. Rows need `messages` (or `prompt`); `limit` caps the rows read."""
 
     name: BenchmarkName
+    """What reports call it."""
     sampling: FinalSampling = FinalSampling(temperature=Decimal(0), max_tokens=2048)
     samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Answers a prompt; the row's score is their mean."""
@@ -160,6 +161,8 @@ FEW_QUESTIONS = (
 
 
 class GateRule(StrEnum):
+    """What decides whether a student is better."""
+
     MEAN = "Mean"
     """The mean paired gain decides: noise passes, and with it a student that is no better."""
     LOWER_BOUND = "LowerBound"
@@ -178,6 +181,8 @@ class Gate(Spec):
 
 
 class Evaluation(Spec):
+    """What students are measured on, and what promotes one."""
+
     selection: Annotated[list[AnyBenchmark], Field(max_length=16)] = []
     """Decides promotion. Without any, the last trained student is promoted."""
     report: Annotated[list[AnyBenchmark], Field(max_length=16)] = []
@@ -188,3 +193,4 @@ class Evaluation(Spec):
     bootstrap: Annotated[int, Field(ge=100, le=100000)] = 2000
     """Resamples behind each interval of a score; the gate draws none."""
     confidence: Annotated[NonNegative, Field(gt=0, lt=1)] = Decimal("0.95")
+    """Of every interval, and of the gate over a whole run."""

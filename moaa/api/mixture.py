@@ -25,7 +25,9 @@ class Sampling(Spec):
     """How one model is asked. Defaults are those of the original MoA code; the MoAA paper gives none."""
 
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal("0.7")
+    """0: always the likeliest token."""
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
+    """Tokens are drawn from the likeliest that add up to this probability."""
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """Most completion tokens of one answer, thoughts included."""
     when_cut: WhenCut = WhenCut.USE
@@ -44,6 +46,7 @@ class Proposer(Sampling):
     """A model that answers the prompt; the aggregator reads its answers."""
 
     model: ModelOrStudent
+    """A declared model, or $student: the last promoted one."""
     samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Independent answers to each prompt."""
 
@@ -52,6 +55,7 @@ class Aggregator(FinalSampling):
     """The model that writes one answer from the proposals."""
 
     model: ModelOrStudent
+    """A declared model, or $student: the last promoted one."""
 
 
 class Layer(Spec):
@@ -129,12 +133,33 @@ class Mixture(Spec):
 
 
 class JudgeMethod(StrEnum):
+    """How several judges come to one verdict."""
+
     MIXTURE = "Mixture"
     """Criteria, judges that write evaluations, a meta-judge that decides (paper §3.2)."""
     SINGLE = "Single"
     """The aggregator alone decides, with the same criteria and no evaluations."""
     PANEL = "Panel"
     """Every judge decides alone; the majority of verdicts that hold in both orders wins."""
+
+
+class Comparisons(StrEnum):
+    """Which pairs of the answers to one prompt are judged, and in which orders."""
+
+    ROUND_ROBIN = "RoundRobin"
+    """Every pair in both orders (paper §4.1)."""
+    ADAPTIVE = "Adaptive"
+    """One order of one pair after another, until the best and the worst answer are clear (ours). What is skipped is
+    marked."""
+
+
+class CriteriaFor(StrEnum):
+    """What criteria are chosen for."""
+
+    PAIR = "Pair"
+    """Every two answers, which the aggregator sees (paper §3.2.1)."""
+    PROMPT = "Prompt"
+    """The prompt, before its answers are seen: one call a prompt in place of one a pair (ours)."""
 
 
 class VerdictForm(StrEnum):
@@ -176,8 +201,11 @@ class JudgeModel(Spec):
     """A model that compares two answers."""
 
     model: ModelOrStudent
+    """A declared model, or $student: the last promoted one."""
     temperature: Annotated[NonNegative, Field(le=2)] = Decimal(0)
+    """0: always the likeliest token."""
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
+    """Tokens are drawn from the likeliest that add up to this probability."""
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
     """A cut verdict never counts."""
 
@@ -186,13 +214,16 @@ class BenchmarkJudge(JudgeModel):
     """A model that scores a benchmark of the field by itself. It cannot be the student."""
 
     model: ModelName
+    """A declared model."""
 
 
 class Criterion(Spec):
     """Something an answer can be judged by."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z -]*$", max_length=64)]
+    """As judges read it."""
     definition: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    """A question or sentence that says what to look at."""
 
 
 PAPER_CRITERIA = (
@@ -216,10 +247,12 @@ class Judge(Spec):
     aggregator: JudgeModel | None = None
     """Chooses the criteria and gives the verdict; Panel has none."""
     criteria: Annotated[int, Field(ge=0, le=16)] = 3
-    """Criteria chosen for each pair; 0: all of criteriaChoices."""
+    """How many criteria are chosen; 0: all of criteriaChoices."""
+    criteria_for: CriteriaFor = CriteriaFor.PAIR
+    """Prompt: one choice for all comparisons of a prompt."""
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
-    comparisons: Literal["RoundRobin"] = "RoundRobin"
-    """RoundRobin: every pair of answers (paper §4.1)."""
+    comparisons: Comparisons = Comparisons.ROUND_ROBIN
+    """Which pairs of the answers to one prompt are judged; a benchmark's judge compares one answer with one."""
     verdict: VerdictForm = VerdictForm.TEXT
     """LogProbs: a second call of one token; a pair's score is then a share."""
     min_judges: Annotated[int, Field(ge=1, le=32)] | None = None

@@ -47,6 +47,7 @@ class Header(Spec):
     """A header of every request. It says who asks, not what, and counts in no fingerprint."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=64)]
+    """Of the header."""
     value: (
         Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=512)] | None
     ) = None
@@ -64,7 +65,7 @@ class Endpoint(Spec):
     """The name the endpoint knows the model by."""
     secret: SecretKey | None = None
     """Where the API key is; sent as a Bearer token."""
-    max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 512
+    max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 2048
     """Most requests in flight. It starts with 32 and doubles while that brings more answers a second; throttling halves
     it."""
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
@@ -88,6 +89,7 @@ class Serving(Spec):
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs a replica; 0 serves on the CPU."""
     replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    """Servers of this model side by side; requests are spread over them."""
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
     """Context window in tokens."""
     startup_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
@@ -114,6 +116,7 @@ class Model(Spec):
     """A model, declared once under a name that other fields use."""
 
     name: ModelName
+    """What other fields call it."""
     source: ModelUri | None = None
     """hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None

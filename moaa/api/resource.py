@@ -41,6 +41,7 @@ class StorageSecret(Spec):
     """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Of the Secret."""
 
 
 class Storage(Spec):
@@ -51,10 +52,13 @@ class Storage(Spec):
     endpoint: ServerUrl | None = None
     """Of an S3 server that is not AWS: http(s)://host:port, with a path where the server has one."""
     region: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Of the bucket; None: as the environment or the cloud says."""
     secret: StorageSecret | None = None
 
 
 class Schedule(StrEnum):
+    """How many of a stage's models are served at a time."""
+
     TOGETHER = "Together"
     """All models of a stage are served at once."""
     IN_TURN = "InTurn"
@@ -62,12 +66,16 @@ class Schedule(StrEnum):
 
 
 class ServingPolicy(Spec):
+    """When models are served."""
+
     schedule: Schedule = Schedule.TOGETHER
     schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
     """Minutes that a stage's servers or training pods may wait for machines before all are released."""
 
 
 class Start(StrEnum):
+    """Which student an iteration trains."""
+
     PROMOTED = "Promoted"
     """An iteration trains the last promoted student."""
     BASE = "Base"
@@ -82,7 +90,8 @@ class Failures(Spec):
     max_member_fraction: Fraction = Decimal("0.5")
     """Part of its tries that a proposer or judge may fail."""
     retries: Annotated[int, Field(ge=0, le=20)] = 3
-    """Attempts of a stage after the first."""
+    """Attempts of a stage after the first. One that leaves more in the store than those before it, by a percent of the
+    work, begins a new count."""
 
 
 class Cost(Spec):

@@ -123,6 +123,8 @@ class StageProgress(Observed):
 
     rows: Count | None = None
     rows_total: Count | None = None
+    saved: Count = 0
+    """Rows or steps that another attempt would not do again."""
     failed_rows: Count = 0
     step: Count | None = None
     """Of training, in optimiser steps."""

@@ -4,7 +4,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from moaa.api.base import Fraction, NonNegative, Positive, Spec
 from moaa.api.mixture import FinalSampling, WhenCut
@@ -14,16 +14,18 @@ class TrainingResources(Spec):
     """Ray Train workers. batchSize is over all of them."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Ray Train workers."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 1
     """A Ray Train worker drives one GPU; 0 trains on the CPU."""
     gpu_memory_gib: Annotated[Positive, Field(le=65536)] | None = None
     """Memory of one of these GPUs, for instance "80". Training that cannot fit is refused before anything is asked."""
     cpus_per_worker: Annotated[int, Field(ge=1, le=256)] = 1
+    """CPU cores of one worker."""
     memory_gib: Annotated[Positive, Field(le=65536)] | None = None
     """Memory of one worker; None: decided by the executor."""
     max_failures: Annotated[int, Field(ge=0, le=100)] = 3
     """Worker losses Ray Train repairs inside one attempt. Attempts multiply them: the workers start at most
-    (maxFailures + 1) × (failures.retries + 1) times."""
+    (maxFailures + 1) × (failures.retries + 1) times without getting further."""
     stall_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
     """An attempt in which no worker has finished a micro-step for so long ends, and the next goes on from its newest
     checkpoint. Loading, checkpoints and the export do not count."""
@@ -32,6 +34,8 @@ class TrainingResources(Spec):
 
 
 class Precision(StrEnum):
+    """Of weights and activations; optimiser state is FP32 in both."""
+
     BF16 = "BF16"
     FP32 = "FP32"
 
@@ -46,6 +50,18 @@ class LearningRateSchedule(StrEnum):
     """It stays at learningRate."""
 
 
+class TooLong(StrEnum):
+    """What becomes of a row of more than maxLength tokens. An answer is never cut."""
+
+    FAIL = "Fail"
+    """It is a failed row (default)."""
+    DROP = "Drop"
+    """It is left out and counted, apart from failures.maxFraction."""
+    CUT_PROMPT = "CutPrompt"
+    """Its oldest turns go, then the middle of the longest text before the answer, which is marked. It is counted. A row
+    whose answer leaves no room for a prompt fails."""
+
+
 class Optimization(Spec):
     """What SFT and DPO share."""
 
@@ -53,8 +69,11 @@ class Optimization(Spec):
     """Rows an optimiser step, over all workers; a multiple of workers × microBatchSize."""
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     """Rows a worker holds at a time."""
-    max_length: Annotated[int, Field(ge=16, le=1048576)] = 2048
-    """Most tokens of a row (ours, as SimPO); a longer row is a recorded failure, never cut."""
+    max_length: Annotated[int, Field(ge=16, le=1048576)] = 4096
+    """Most tokens of a row, prompt and answer (ours): as much room for a prompt as maxTokens, by default, for an
+    answer."""
+    too_long: TooLong = TooLong.FAIL
+    """What becomes of a longer row."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 3
     """DeepSpeed ZeRO stage."""
     precision: Precision = Precision.BF16
@@ -70,22 +89,36 @@ class Optimization(Spec):
     adam_epsilon: Annotated[Positive, Field(ge=Decimal("1e-15"), le=1)] = Decimal("1e-8")
     """Of AdamW: added to the root of the mean squared gradient (torch's default)."""
     weight_decay: NonNegative = Decimal(0)
+    """Of AdamW."""
     max_grad_norm: Positive = Decimal(1)
+    """A longer gradient is shortened to this norm."""
     gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass: a third more work, far less memory."""
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
     """Optimiser steps between checkpoints."""
+    checkpoint_minutes: Annotated[int, Field(ge=1, le=10_080)] | None = None
+    """Most minutes between checkpoints, where steps are long; None: `checkpointSteps` alone."""
+    held_out: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] | None = None
+    """Share of the prompts, for instance "0.02", whose rows are not trained on: their loss shows as training goes on.
+    They are drawn by the run's seed. None: all are trained on."""
+    eval_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
+    """Optimiser steps between two looks at the held-out rows; the last step has one, too."""
 
 
 class Sft(Optimization):
     """Supervised fine-tuning on the mixture's conversations; loss on assistant tokens only."""
 
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(6)
+    """Passes over the conversations (§4.1)."""
     learning_rate: Positive = Decimal("8e-6")
     """§4.1; App. A prints 8e-7, which repeats the DPO line."""
     packing: bool = True
+    """Lay short rows end to end; none sees another."""
 
 
 class RefModel(StrEnum):
+    """What DPO measures the student against."""
+
     STAGE_START = "StageStart"
     """The student DPO starts from: the one that wrote the samples (default)."""
     ITERATION_START = "IterationStart"
@@ -154,15 +187,21 @@ class Dpo(Optimization):
     samples: Annotated[int, Field(ge=2, le=64)] = 5
     """Answers sampled for each prompt (§4.1)."""
     temperature: Annotated[Positive, Field(le=2)] = Decimal("0.8")
+    """Of the samples."""
     top_p: Annotated[Fraction, Field(gt=0)] = Decimal(1)
+    """Of the samples: tokens are drawn from the likeliest that add up to this probability."""
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 2048
+    """Most completion tokens of a sample, thoughts included."""
     when_cut: WhenCut = WhenCut.FAIL
     """Fail: a sample that ended at maxTokens is left out, as long as two remain."""
     pairs: PairRules = PairRules()
     """Which pairs are kept; an edit asks no judge again."""
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(5)
+    """Passes over the pairs (§4.1)."""
     learning_rate: Positive = Decimal("8e-7")
+    """Peak (§4.1)."""
     beta: Positive = Decimal("0.01")
+    """How much the distance to refModel weighs."""
     loss: PreferenceLoss = PreferenceLoss.SIGMOID
     """What is minimised; IPO wants a larger beta, such as 0.1."""
     ref_model: RefModel = RefModel.STAGE_START
@@ -175,6 +214,26 @@ class Thinking(StrEnum):
     """To answer at once. A row whose answer holds a thought is a recorded failure."""
     AS_GIVEN = "AsGiven"
     """To think where the answers of the data hold a thought, as it stands there."""
+
+
+class Tracked(Spec):
+    """A tracker that shows this run's trainings."""
+
+    project: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] | None = None
+    """W&B project, MLflow experiment or trackio project; None: the resource's name."""
+
+
+class Trackers(Spec):
+    """Services that show training curves as they grow, beside the TensorBoard files that every training leaves in the
+    store. They are reached from the workers, whose environment says where they are and how to log in; one that fails
+    ends no training."""
+
+    wandb: Tracked | None = None
+    """Weights & Biases: WANDB_API_KEY, and WANDB_BASE_URL for a server of your own."""
+    mlflow: Tracked | None = None
+    """MLflow: MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_TOKEN or _USERNAME and _PASSWORD."""
+    trackio: Tracked | None = None
+    """trackio: TRACKIO_SPACE_ID with HF_TOKEN, or TRACKIO_SERVER_URL; else a folder of the machine."""
 
 
 def sampling_of(dpo: Dpo) -> FinalSampling:
@@ -194,3 +253,5 @@ class Training(Spec):
     average: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
     """Share of the trained weights in one candidate more, for instance "0.5"; the rest is the weights of the student
     before. The gate decides (arXiv 2109.01903). None: no such candidate."""
+    trackers: Trackers = Trackers()
+    """In no fingerprint."""

@@ -5,15 +5,21 @@ Commands import what they need inside their functions: `moaa --help` answers at 
 
 import argparse
 import asyncio
+import difflib
+import os
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from moaa.cli.check import crd, validate, version
+from moaa import __version__
+from moaa.cli.check import crd, explain, render, schema, validate, version
 from moaa.cli.common import (
     EXIT_FAILED,
     EXIT_INPUT,
     EXIT_INTERRUPTED,
+    EXIT_PIPE,
     add_machine,
     add_rows,
     add_student_config,
@@ -22,8 +28,8 @@ from moaa.cli.common import (
 )
 from moaa.cli.experiment import experiment
 from moaa.cli.export import export
+from moaa.cli.init import add_options, init
 from moaa.cli.plan import plan
-from moaa.cli.render import render
 from moaa.cli.report import report
 from moaa.cli.run import run
 from moaa.cli.search import search
@@ -31,6 +37,7 @@ from moaa.cli.view import WHERE, view
 from moaa.errors import DataError, MoaaError, ResourceError, UsageError, outside
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "init": init,
     "validate": validate,
     "plan": plan,
     "run": run,
@@ -40,10 +47,16 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "export": export,
     "view": view,
+    "explain": explain,
+    "schema": schema,
     "crd": crd,
     "version": version,
 }
-FILES = {"experiment": "the experiment, YAML or JSON", "search": "the search, YAML or JSON"}
+FILES = {
+    "init": "the resource to write, YAML",
+    "experiment": "the experiment, YAML or JSON",
+    "search": "the search, YAML or JSON",
+}
 """What FILE is, where it is no resource."""
 EPILOG = """\
 exit codes:
@@ -51,19 +64,54 @@ exit codes:
   1    the run failed; finished work is kept, and the same command goes on from there
   2    the file or an option is wrong
   130  interrupted (Ctrl-C or SIGTERM); the same command goes on
+  141  what read the output has closed it
 
 Secrets come from the environment only: MOAA_SECRET_<NAME>_<KEY> for each secret that the file names, and
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong and where the options are told."""
+
+    def error(self, message: str) -> NoReturn:
+        lacking = message.removeprefix("the following arguments are required: ")
+        if lacking != message:
+            message = f"{lacking} is missing"
+        self.exit(EXIT_INPUT, f"{self.prog}: {message} (`{self.prog} --help` tells more)\n")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word.lower(), list(words), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command and its options.
+
+    Raises:
+        SystemExit: they are wrong, and what is wrong is on the terminal; or they ask for help or the version.
+    """
+    top, commands = _parsers()
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        top.error(f"there is no command {argv[0]!r}{_nearest(argv[0], COMMANDS)}")
+    options, unknown = top.parse_known_args(argv)
+    if unknown:
+        command = commands[options.command]
+        known = re.findall(r"--[a-z-]+", command.format_usage())
+        command.error(f"cannot use {unknown[0]!r}{_nearest(unknown[0].partition('=')[0], known)}")
+    return options
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and those of the commands by name."""
+    top = _Parser(
         prog="moaa",
         description="Mixture of Agents Alignment: open models teach and judge one student, again and again.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str, *, file: bool = True) -> argparse.ArgumentParser:
@@ -76,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
             )
         return command
 
+    add_options(add("init", "write a resource to begin with, from options or a few questions, for this machine's GPUs"))
     add("validate", "check a resource and list every mistake at once")
     plan = add("plan", "show the stages of a run: which are done, what the rest will take, and what an edit repeats")
     add_rows(plan)
@@ -113,7 +162,25 @@ def parser() -> argparse.ArgumentParser:
     take.add_argument("--sft", type=Path, metavar="DIR", help="the conversations it was taught, as a dataset")
     take.add_argument("--pairs", type=Path, metavar="DIR", help="the preference pairs, as a dataset")
     add_uid(take)
-    look = add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
+    _add_view(
+        add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
+    )
+    told = add("explain", "say what the fields of a resource are: type, limits, default, meaning", file=False)
+    told.add_argument("field", nargs="?", default="spec", metavar="FIELD", help="for example training.dpo.pairs")
+    told.add_argument("--markdown", action="store_true", help="as tables in Markdown")
+    add("schema", "print a JSON Schema of the resource's file, for editors", file=False)
+    add("crd", "print the CustomResourceDefinition to install on a cluster", file=False)
+    add("version", "print the version", file=False)
+    return top, commands.choices
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 0 to 65535")
+    return int(text)
+
+
+def _add_view(look: argparse.ArgumentParser) -> None:
     look.add_argument("where", metavar="FILE|STORE", help=WHERE)
     look.add_argument("--port", type=_port, default=8800, metavar="N", help="default: 8800; 0: any that is free")
     look.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
@@ -125,23 +192,19 @@ def parser() -> argparse.ArgumentParser:
         help="a name under which browsers reach it, beside addresses and localhost; repeatable",
     )
     add_uid(look)
-    add("crd", "print the CustomResourceDefinition to install on a cluster", file=False)
-    add("version", "print the version", file=False)
-    return top
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 0 to 65535")
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    options = parser().parse_args(argv)
+    options = parse(sys.argv[1:] if argv is None else argv)
     command: Callable[[argparse.Namespace], int] = COMMANDS[options.command]
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough; Python would complain when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except (ResourceError, DataError, UsageError) as error:
         return _fail(error, EXIT_INPUT)
     except MoaaError as error:

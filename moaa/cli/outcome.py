@@ -13,6 +13,7 @@ from moaa.report.wording import published
 from moaa.run.collect import collect
 from moaa.run.records import run_id
 from moaa.store.objects.base import Store
+from moaa.tables import Fitted
 
 
 async def outcome_text(resource: MoAA, store: Store, finished: Finished, settings: Settings) -> RenderableType:
@@ -64,7 +65,7 @@ def scores_text(summary: Summary) -> RenderableType:
                 str(score.n),
                 *([published[id(score)]] if more else []),
             )
-        parts.append(table)
+        parts.append(Fitted(table, ("prompts", "published", "iteration", "interval")))
     return Group(*parts)
 
 

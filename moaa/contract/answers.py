@@ -22,8 +22,12 @@ from pydantic import Field, ValidationError
 from moaa.api.base import Spec
 
 MAX_BYTES = 4096
+MAX_UNPACKED = 256 * 1024
+"""An answer of 4,096 bytes can say 4 MB of zeros; ours are below 20 kB."""
 PACKED = "zlib85"
 _MAX_ERROR = 3000
+MAX_READ = 64 * 1024
+"""From the end: a RayJob's message holds a log of any length."""
 AnswerT = TypeVar("AnswerT", bound=Spec)
 
 
@@ -46,6 +50,8 @@ class FailureAnswer(Spec):
     error: str
     permanent: bool
     """Trying again cannot help."""
+    servers: bool = False
+    """Its model servers did not answer: another attempt needs other ones."""
 
 
 def pack(answer: Spec) -> str | None:
@@ -72,30 +78,39 @@ def read(text: str, expected: type[AnswerT]) -> AnswerT | None:
         return None
 
 
-def failure(error: str, *, permanent: bool) -> FailureAnswer:
+def failure(error: str, *, permanent: bool, servers: bool = False) -> FailureAnswer:
     """The answer of a failure; a long text keeps its beginning and its end."""
-    while len(_json({"error": error, "permanent": permanent}).encode()) > MAX_BYTES:
+    while len(_json({"error": error, "permanent": permanent, "servers": servers}).encode()) > MAX_BYTES:
         limit = min(len(error) - 1, _MAX_ERROR)
         error = f"{error[: limit // 2]} … {error[-(limit // 2 - 200) :]}" if limit > 500 else error[:limit]
-    return FailureAnswer(error=error, permanent=permanent)
+    return FailureAnswer(error=error, permanent=permanent, servers=servers)
 
 
 def last_line(error: str, *, permanent: bool) -> str:
     """What a job that failed leaves as the last line on stderr, for an executor that keeps its log."""
-    return json.dumps(FailureAnswer(error=error, permanent=permanent).model_dump()) + "\n"
+    return json.dumps(FailureAnswer(error=error, permanent=permanent).model_dump(exclude_defaults=True)) + "\n"
 
 
 def _last_object(text: str) -> dict[str, Any] | None:
-    for line in reversed(text.strip("\n").split("\n")):  # not splitlines: JSON may hold other line breaks
+    for line in reversed(text[-MAX_READ:].strip("\n").split("\n")):  # not splitlines: JSON may hold other line breaks
         try:
             found = json.loads(line)
             if isinstance(found, dict) and isinstance(found.get(PACKED), str):
-                found = json.loads(zlib.decompress(base64.b85decode(found[PACKED])))
-        except (ValueError, zlib.error):
+                found = json.loads(_unpacked(found[PACKED]))
+        except (ValueError, zlib.error, RecursionError):  # a container may say anything
             continue
         if isinstance(found, dict):
             return found
     return None
+
+
+def _unpacked(text: str) -> bytes:
+    """Raises ValueError, zlib.error: it is not what `pack` makes."""
+    unpacking = zlib.decompressobj()
+    found = unpacking.decompress(base64.b85decode(text), MAX_UNPACKED)
+    if not unpacking.eof:
+        raise ValueError(f"more than {MAX_UNPACKED} bytes, or cut off")
+    return found
 
 
 def _json(answer: dict[str, Any]) -> str:

@@ -25,6 +25,8 @@ class CheckAnswer(Spec):
     """In graph order, as many as there is room for."""
     absent: list[Digest] = []
     """Fingerprints of stages that could run and have no manifest."""
+    worked_on: list[Digest] = []
+    """Those of `absent` for which something was written within the last quarter of an hour, by whichever run."""
     is_complete: bool = True
     """False: there are more results; ask again with these."""
 

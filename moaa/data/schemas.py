@@ -30,6 +30,7 @@ _COMPARISONS = _list(
             pa.field("forward", pa.int32()),
             pa.field("backward", pa.int32()),
             _field("votes", _list(pa.list_(pa.int32()))),
+            pa.field("skipped", _list(_STRING)),
         ]
     )
 )

@@ -12,7 +12,10 @@ from moaa.experiment.expand import Expanded
 from moaa.experiment.sharing import Share
 from moaa.plan.forecast.estimate import total
 from moaa.plan.forecast.show import figures
+from moaa.tables import Fitted
 
+LEAST = ("tokens in", "tokens out", "GPUs", "hours", "stages", "USD", "done", "calls", "shared")
+"""Columns that a narrow window does without, in this order."""
 COLUMNS = ("calls", "tokens in", "tokens out", "GPUs", "hours", "GPU-h", "USD")
 
 
@@ -31,7 +34,7 @@ def plan_view(expanded: Expanded, shares: Sequence[Share]) -> RenderableType:
     whole = total(part for share in shares for part in share.parts)
     table.add_row("all", "", str(sum(sums)), *map(str, sums), *list(figures(whole))[1:])
     lines = [line for share in shares for line in _told(expanded, share)]
-    return Group(table, *map(Text, [*lines, *_notes(shares), *_warnings(expanded)]))
+    return Group(Fitted(table, LEAST), *map(Text, [*lines, *_notes(shares), *_warnings(expanded)]))
 
 
 def _told(expanded: Expanded, share: Share) -> Iterator[str]:

@@ -3,6 +3,9 @@
 The chosen answer is the ranking's best, whatever the rules. `rejected` says who stands against it; then each rule may
 drop the pair, and the first that does is the prompt's outcome. At the defaults every ranking stays as it is. Points
 stay in every case: a dropped prompt shows what its judges said.
+
+Rules that read points need those of all comparisons, so the resource's validation allows none of them beside
+`judge.comparisons: Adaptive`.
 """
 
 from collections.abc import Sequence
@@ -50,6 +53,8 @@ def _rejected(
     """Who stands against the chosen answer; None: nobody has both fewer points than it and as many as are asked for."""
     assert ranking.chosen is not None, "a pair has a chosen answer"
     assert ranking.rejected is not None, "a pair has a rejected answer"
+    if rules.rejected is Rejected.WORST and rules.min_rejected_points is None:
+        return ranking.rejected
     top, least = _points(ranking, ranking.chosen), float(rules.min_rejected_points or 0) - _ROUNDING
     among = [i for i, text in enumerate(texts) if least <= _points(ranking, i) < top and text != texts[ranking.chosen]]
     if not among:

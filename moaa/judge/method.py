@@ -62,8 +62,11 @@ class Method(Protocol):
         """Calls that decide `duels` duels between answers of `answer_tokens`."""
         ...
 
-    async def rank(self, messages: Conversation, texts: Sequence[str], asker: Asker) -> Ranked:
-        """Rank `texts`, at least two answers to the last user turn of `messages`.
+    async def rank(
+        self, messages: Conversation, texts: Sequence[str], asker: Asker, *, confirms: bool = False
+    ) -> Ranked:
+        """Rank `texts`, at least two answers to the last user turn of `messages`. With `confirms` the best and the
+        worst are compared with each other in both orders.
 
         Permanent failures are part of the result and never count as a score.
 

@@ -23,6 +23,8 @@ LENGTHS_DIFFER = "lengths-differ"
 BY_RULE = (NONE_TO_REJECT, ORDERS_DISAGREE, SMALL_MARGIN, LENGTHS_DIFFER)
 """Outcomes of a pair that a rule of `training.dpo.pairs` dropped, in the order in which the rules are asked."""
 
+Points = Fraction | float
+_NONE: Points = Fraction(0)
 _HALF = Fraction(1, 2)
 SCORE_DIGITS = 6
 """Decimals of a score: more than any judge is sure of. What rounding leaves of two orders that cancel is a tie."""
@@ -74,6 +76,11 @@ def needed(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     return ((a, b) for a, b in combinations(range(len(texts)), 2) if texts[a] != texts[b])
 
 
+def skipped(comparison: Comparison) -> Sequence[str]:
+    """Orders of it that were not asked, `ab` or `ba`."""
+    return comparison.get("skipped") or ()
+
+
 def rank(texts: Sequence[str], comparisons: Sequence[Comparison]) -> Ranking:
     """Rank the samples `texts` by `comparisons` between them.
 
@@ -100,11 +107,36 @@ def rank(texts: Sequence[str], comparisons: Sequence[Comparison]) -> Ranking:
     best, worst = max(known), min(known)
     if best == worst:
         return Ranking(points, TIE)
-    chosen = _settle([i for i in range(n) if known[i] == best], scores, highest=True)
-    rejected = _settle([i for i in range(n) if known[i] == worst], scores, highest=False)
+    chosen = settle([i for i in range(n) if known[i] == best], scores, highest=True)
+    rejected = settle([i for i in range(n) if known[i] == worst], scores, highest=False)
     if texts[chosen] == texts[rejected]:
         return Ranking(points, EQUAL_TEXTS)
     return Ranking(points, PAIR, chosen, rejected)
+
+
+def asked_points(texts: Sequence[str], comparisons: Sequence[Comparison]) -> tuple[float | None, ...]:
+    """Points where comparisons may have been skipped: of a sample the mean over the orders that it was asked in.
+
+    As for `rank` a comparison counts by its score where both orders were asked; a single order counts half as much.
+    None for a sample of which nothing valid was asked, or which lost more comparisons to failures than `rank` allows.
+    """
+    n = len(texts)
+    won, weights, failed = [0.0] * n, [0] * n, [0] * n
+    for (a, _), score in _scores(texts, comparisons).items():
+        won[a] += 2 * float(score)
+        weights[a] += 2
+    for comparison in comparisons:
+        a, b = comparison["a"], comparison["b"]
+        outcome = comparison["forward"] if comparison["forward"] is not None else comparison["backward"]
+        if comparison["score"] is not None or len(skipped(comparison)) == 2:
+            continue
+        for sample, points in ((a, outcome), (b, None if outcome is None else 1 - outcome)):
+            has_half = points is not None and skipped(comparison)
+            won[sample] += float(points or 0) if has_half else 0.0
+            weights[sample] += bool(has_half)
+            failed[sample] += not has_half
+    most = n - 1 - max(1, n - 2)
+    return tuple(w / of if of and lost <= most else None for w, of, lost in zip(won, weights, failed, strict=True))
 
 
 def lowest(among: Sequence[int], ranking: Ranking, texts: Sequence[str], comparisons: Sequence[Comparison]) -> int:
@@ -116,7 +148,7 @@ def lowest(among: Sequence[int], ranking: Ranking, texts: Sequence[str], compari
     points = {i: share for i in among if (share := ranking.points[i]) is not None}
     fewest = min(points.values())
     tied = [i for i, share in points.items() if share == fewest]
-    return _settle(tied, _scores(texts, comparisons), highest=False)
+    return settle(tied, _scores(texts, comparisons), highest=False)
 
 
 def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tuple[int, int], Fraction]:
@@ -136,11 +168,11 @@ def _scores(texts: Sequence[str], comparisons: Sequence[Comparison]) -> dict[tup
     return scores
 
 
-def _settle(tied: Sequence[int], scores: Mapping[tuple[int, int], Fraction], *, highest: bool) -> int:
+def settle(tied: Sequence[int], scores: Mapping[tuple[int, int], Points], *, highest: bool) -> int:
     """Pick one of the samples with equal points: by their points against each other, then the lower index."""
 
-    def among(i: int) -> Fraction:
-        return sum((scores.get((i, j), _HALF) for j in tied if j != i), Fraction(0))
+    def among(i: int) -> Points:
+        return sum((scores.get((i, j), _HALF) for j in tied if j != i), _NONE)
 
     sign = -1 if highest else 1
     return min(tied, key=lambda i: (sign * among(i), i))

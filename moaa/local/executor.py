@@ -31,7 +31,7 @@ from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.kinds.table import KINDS
-from moaa.plan.ready import Decision, Failure, World, decide, servers_needed
+from moaa.plan.ready import Decision, Failure, World, decide, failed_again, servers_needed
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Graph
 from moaa.run import records
@@ -56,6 +56,8 @@ class Settings:
     """Gives what the machine offers. Called once the processes of an earlier runner are gone."""
     until: str | None = None
     """The last stage to finish; None: all."""
+    look_s: float = 30.0
+    """Between two looks for the result of another run that has taken a stage over."""
     retry_delay_s: float = 2.0
     """Before the first retry; doubles up to a minute."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -210,8 +212,10 @@ class _Runner:
             await self._take(ended, reused=False)
             return
         earlier = self._failures.get(identity.fingerprint)
-        attempts = 1 + (earlier.attempts if earlier else 0)
-        self._failures[identity.fingerprint] = Failure(attempts, ended.is_permanent, ended.error)
+        before = earlier.reached if earlier else 0
+        attempts = failed_again(earlier.attempts if earlier else 0, before=before, reached=ended.reached)
+        reached = max(before, ended.reached)
+        self._failures[identity.fingerprint] = Failure(attempts, ended.is_permanent, ended.error, reached)
         left = self._resource.spec.failures.retries + 1 - attempts
         if ended.is_permanent or left <= 0:
             self._notify("stage_failed", stage=stage, error=ended.error)
@@ -294,6 +298,7 @@ class _Runner:
             environment=settings.environment,
             job_command=settings.job_command,
             notify=self._notify,
+            look_s=settings.look_s,
         )
 
 

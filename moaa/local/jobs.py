@@ -38,7 +38,7 @@ class End(StrEnum):
     PERMANENT = "Permanent"
     """Trying again cannot help."""
     FENCED = "Fenced"
-    """A newer attempt, of another runner, owns the work."""
+    """A newer attempt, of another run, owns the work."""
     CRASHED = "Crashed"
     """Anything else; another attempt may help."""
 

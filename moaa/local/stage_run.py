@@ -1,7 +1,9 @@
 """One attempt of a stage: lease servers, run the job, and run it again with others while rows wait for them.
 
 Ends in one of two ways only: the manifest is in the store, or `Failed` says why not. Rows that wait for models are no
-failure as long as something new happens in a cycle over all models. The plan decides whether to try again.
+failure as long as something new happens in a cycle over all models. Nor is another run of equal inputs that has taken
+the stage over: its result is waited for, without servers, and taken. If that run falls silent, this one goes on. The
+plan decides whether to try again.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ from typing import Protocol
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob, stage_job
-from moaa.contract.progress import Figures
+from moaa.contract.progress import Figures, percent_saved
 from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
@@ -26,9 +28,10 @@ from moaa.local.serving.server import ServerSpec
 from moaa.local.show.events import Notify
 from moaa.local.turns import Cycle, choose_servers, cut_short
 from moaa.plan.kinds.table import TRAINING
-from moaa.plan.result import Identity, StageResult
+from moaa.plan.result import Identity, StageResult, ledger_path
 from moaa.plan.stage import Stage
 from moaa.run import records
+from moaa.store import fencing
 from moaa.store.objects.base import Store
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
@@ -58,6 +61,8 @@ class Surroundings:
     environment: Mapping[str, str]
     job_command: JobCommand
     notify: Notify
+    look_s: float
+    """Between two looks for the result of another run."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Failed:
     error: str
     is_permanent: bool
     """Trying again cannot help."""
+    reached: int = 0
+    """Percent of the work that is in the store."""
 
 
 async def run_stage(
@@ -83,6 +90,11 @@ async def run_stage(
         manifest = await read_manifest(around.store, identity.path)
         if manifest is not None:
             return manifest
+        if outcome.end is End.FENCED:
+            manifest = await _of_another_run(identity, around)
+            if manifest is not None:
+                return manifest
+            continue
         if outcome.end is not End.WAITING:
             return _failed(stage, outcome, around)
         waiting = outcome.waiting
@@ -95,15 +107,29 @@ async def run_stage(
         around.notify("stage_deferred", stage=stage.id, waiting=waiting)
 
 
+async def _of_another_run(identity: Identity, around: Surroundings) -> StageManifest | None:
+    """The manifest of the run that has taken the stage over; None: it writes nothing any more and has left none."""
+    around.notify("stage_overtaken", stage=identity.stage.id)
+    ledger = ledger_path(identity.stage.kind, identity.inputs)
+    is_worked_on = True
+    while is_worked_on:
+        await asyncio.sleep(around.look_s)
+        # First: what is written between the two looks is a sign, and the next look finds it.
+        is_worked_on = await fencing.is_worked_on(around.store, identity.path, ledger, now=records.now())
+        manifest = await read_manifest(around.store, identity.path)
+        if manifest is not None:
+            return manifest
+    return None
+
+
 def _failed(stage: Stage, outcome: Outcome, around: Surroundings) -> Failed:
     match outcome.end:
         case End.PERMANENT:
             return Failed(outcome.error, is_permanent=True)
-        case End.FENCED:
-            return Failed("another runner has taken it over; let that one finish, or end it", is_permanent=True)
         case _:
             error = outcome.error or "the job ended well but left no manifest"
-            return Failed(f"{error}\n  log: {_log(stage, around)}", is_permanent=False)
+            text = f"{error}\n  log: {_log(stage, around)}"
+            return Failed(text, is_permanent=False, reached=percent_saved(outcome.progress))
 
 
 @dataclass
@@ -128,7 +154,9 @@ async def _recorded_run(
     try:
         outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
-        outcome = Outcome(End.PERMANENT if error.is_permanent else End.CRASHED, 0.0, None, error=str(error))
+        end = End.PERMANENT if error.is_permanent else End.CRASHED
+        said = jobs.read_progress(_files(identity.stage, around).progress) if timing.job_clock else Figures()
+        outcome = Outcome(end, 0.0, None, error=str(error), progress=said)
     except DataError as error:
         outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
     except OSError as error:
@@ -154,6 +182,7 @@ async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, 
         error="" if outcome is None else outcome.error,
         servers=timing.servers,
         waiting={} if outcome is None else outcome.waiting,
+        reached=0 if outcome is None else percent_saved(outcome.progress),
     )
     await records.write_attempt(around.store, records.run_id(around.resource), attempt)
 

@@ -3,6 +3,10 @@
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
+TOO_LONG_DROPPED = "too_long_dropped"
+TOO_LONG_CUT = "too_long_cut"
+"""Metrics of a training stage: rows longer than maxLength that `tooLong` left out, or trained with a shorter prompt."""
+
 
 class Fit(StrEnum):
     """What is wrong with a row, as a sentence goes on after "20 % of sft-0"."""

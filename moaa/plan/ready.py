@@ -2,8 +2,9 @@
 
 Both executors call `decide` after every event and act on the answer; nothing is remembered between two calls. What
 always holds: a stage with a result is never started; nothing starts before its inputs have results; a stage whose
-identity an edit has changed is stopped; at most one training runs; attempts of one fingerprint are bounded, so every
-run ends. Capacity (memory, GPUs) is the executor's concern: it may start fewer stages than `start` names.
+identity an edit has changed is stopped; at most one training runs; attempts of one fingerprint that get no further are
+bounded, so every run ends. Capacity (memory, GPUs) is the executor's concern: it may start fewer stages than `start`
+names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,9 +24,24 @@ class Failure:
     a newer one fenced."""
 
     attempts: int
+    """In a row that got no further than the one before them (`failed_again`)."""
     is_permanent: bool
     error: str
     """The last one's."""
+    reached: int = 0
+    """Percent of the work that they left in the store."""
+
+
+def failed_again(attempts: int, *, before: int, reached: int) -> int:
+    """The failed attempts that count against `failures.retries` after another one failed.
+
+    One that left more in the store than those before it, in whole percent of the work, begins a new count: a long
+    training on machines that are lost now and then ends, and one that dies at the same place is given up.
+
+    >>> failed_again(2, before=40, reached=40), failed_again(2, before=40, reached=55)
+    (3, 1)
+    """
+    return 1 if reached > before else attempts + 1
 
 
 @dataclass(frozen=True)

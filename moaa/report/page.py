@@ -60,6 +60,8 @@ class Verdict:
     chosen: Sampled | None
     rejected: Sampled | None
     outcome: str
+    has_skipped: bool
+    """Not every pair was compared in both orders."""
 
 
 @dataclass(frozen=True)
@@ -274,14 +276,15 @@ def points_of(score: float) -> str:
 
 
 def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Verdict:
-    table = judging.matrix(row)
+    skipped = judging.skipped_cells(row)
+    cells = {**{pair: points_of(share) for pair, share in judging.matrix(row).items()}, **skipped}
     size = range(len(row["samples"]))
     samples = [
         Sampled(
             i,
             row["samples"][i],
             row["points"][i],
-            ["·" if i == j else points_of(table[i, j]) if (i, j) in table else "" for j in size],
+            ["·" if i == j else cells.get((i, j), "") for j in size],
         )
         for i in size
     ]
@@ -289,4 +292,4 @@ def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Ve
     chosen, rejected = (by_text.get(pair["chosen"]), by_text.get(pair["rejected"])) if pair else (None, None)
     criteria = list(dict.fromkeys(c for comparison in row["comparisons"] for c in comparison["criteria"]))
     prompt = next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")
-    return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"])
+    return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"], bool(skipped))

@@ -264,6 +264,9 @@ class PairSummary(Record):
     failed_rows: int
     failed_verdicts: int
     verdicts: int
+    """Asked for: of each comparison one an order."""
+    skipped_verdicts: int = 0
+    """Not asked for, since they would hardly change best and worst (`judge.comparisons: Adaptive`)."""
     mean_margin: Figure | None
     """Chosen minus rejected points, between 0 and 1."""
     chosen_length: Figure | None

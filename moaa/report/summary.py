@@ -2,10 +2,11 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from moaa.api.mixture import MixtureMethod
+from moaa.plan.lengths import TOO_LONG_CUT, TOO_LONG_DROPPED
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.calls import call_notes, calls
@@ -132,7 +133,8 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
         dropped={reason: n for reason, n in sorted(tally.outcomes.items()) if reason != "pair"},
         failed_rows=sum(manifest.failures.values()) if manifest else 0,
         failed_verdicts=tally.failed_verdicts,
-        verdicts=2 * (tally.verdicts.valid + tally.verdicts.missing),
+        verdicts=2 * (tally.verdicts.valid + tally.verdicts.missing) + tally.single_verdicts,
+        skipped_verdicts=tally.skipped_verdicts,
         mean_margin=tally.margin / tally.pairs if tally.pairs else None,
         chosen_length=tally.chosen_chars / tally.pairs if tally.pairs else None,
         rejected_length=tally.rejected_chars / tally.pairs if tally.pairs else None,
@@ -191,7 +193,20 @@ def notes(view: RunView) -> list[str]:
         for s in view.stages
         if s.manifest and s.manifest.metrics.get("packing") == 0 and _asked_for_packing(s.manifest.document)
     ]
-    return [*outdated, *unpacked, *call_notes(view)]
+    return [*outdated, *unpacked, *_long_rows(view), *call_notes(view)]
+
+
+def _long_rows(view: RunView) -> Iterator[str]:
+    """What became of rows longer than maxLength, where the resource says that they are no failures."""
+    for s in view.stages:
+        metrics, rows = (s.manifest.metrics, s.manifest.rows_in) if s.manifest else ({}, 0)
+        if metrics.get(TOO_LONG_DROPPED):
+            yield f"{s.stage.id} left out {metrics[TOO_LONG_DROPPED]:.0f} of {rows} rows longer than maxLength."
+        if metrics.get(TOO_LONG_CUT):
+            yield (
+                f"{s.stage.id} cut the prompts of {metrics[TOO_LONG_CUT]:.0f} of {rows} rows, which were longer than "
+                "maxLength."
+            )
 
 
 def _asked_for_packing(document: Mapping[str, object]) -> bool:

@@ -16,6 +16,7 @@ from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.history.survey import survey
 from moaa.plan.ids import BASE_EVALUATE
 from moaa.plan.kinds.table import TRAINING
+from moaa.plan.ready import failed_again
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Kind, Stage
 from moaa.plan.subjects import BASE
@@ -191,7 +192,12 @@ async def _stage(
 
 def _status(records: Sequence[Attempt], *, attempts: int, retries: int) -> StageStatus:
     """Of a stage without a manifest, from the attempts under its present fingerprint, as `moaa.plan.ready` counts."""
-    if any(r.outcome == "Permanent" for r in records) or sum(r.outcome == "Crashed" for r in records) > retries:
+    failed, reached = 0, 0
+    for record in records:
+        if record.outcome == "Crashed":
+            failed = failed_again(failed, before=reached, reached=record.reached)
+            reached = max(reached, record.reached)
+    if any(r.outcome == "Permanent" for r in records) or failed > retries:
         return "failed"
     return "started" if attempts or records else "waiting"
 

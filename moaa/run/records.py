@@ -40,6 +40,8 @@ class Attempt(Observed):
     servers: tuple[str, ...] = ()
     """Models that were served to it."""
     waiting: dict[str, int] = {}
+    reached: int = 0
+    """Percent of the work that was in the store when it ended, as far as the job had said."""
 
 
 def run_id(resource: MoAA, *, uid: str = LOCAL_UID) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, zip_longest
 
-from moaa.judge.ranking import EQUAL_TEXTS, PAIR
+from moaa.judge.ranking import EQUAL_TEXTS, PAIR, skipped
 from moaa.rows import PairRow, RankingRow
 
 
@@ -66,6 +66,9 @@ def orders(forward: int | None, backward: int | None) -> Orders:
     return _FIRST if forward == 1 else _SECOND
 
 
+_BRACKETS = {1: ("(1)", "(0)"), 0: ("(0)", "(1)")}
+
+
 @dataclass(frozen=True)
 class Tally:
     """Counts over rankings and pairs of one judge stage."""
@@ -77,6 +80,10 @@ class Tally:
     """Of the method as a whole."""
     failed_verdicts: int = 0
     """Single verdicts that are missing; a comparison has two."""
+    single_verdicts: int = 0
+    """Of comparisons whose other order was skipped; they are in none of the counts by order."""
+    skipped_verdicts: int = 0
+    """Orders that were not asked (`judge.comparisons: Adaptive`)."""
     judges: tuple[Orders, ...] = ()
     """Of every judge by itself, in the order of the resource; Panel only."""
     sided: tuple[int, ...] = ()
@@ -107,6 +114,8 @@ class Tally:
             outcomes=self.outcomes + other.outcomes,
             verdicts=self.verdicts + other.verdicts,
             failed_verdicts=self.failed_verdicts + other.failed_verdicts,
+            single_verdicts=self.single_verdicts + other.single_verdicts,
+            skipped_verdicts=self.skipped_verdicts + other.skipped_verdicts,
             judges=_add_orders(self.judges, other.judges),
             sided=_add_counts(self.sided, other.sided),
             compared=_add_counts(self.compared, other.compared),
@@ -154,12 +163,25 @@ def margin(row: RankingRow) -> float:
 
 
 def matrix(row: RankingRow) -> Mapping[tuple[int, int], float]:
-    """Points of sample i against j: 1 won, ½ the order decided, 0 lost; failed comparisons are absent."""
+    """Points of sample i against j: 1 won, ½ the order decided, 0 lost; comparisons that failed or whose orders were
+    not both asked are absent."""
     table: dict[tuple[int, int], float] = {}
     for c in row["comparisons"]:
         if (share := c["score"]) is None:
             continue
         table[c["a"], c["b"]], table[c["b"], c["a"]] = share, 1 - share
+    return table
+
+
+def skipped_cells(row: RankingRow) -> Mapping[tuple[int, int], str]:
+    """As `matrix`, of comparisons that were skipped: `–`, or in brackets who won the one order that was asked."""
+    table: dict[tuple[int, int], str] = {}
+    for c in row["comparisons"]:
+        if not skipped(c):
+            continue
+        outcome = c["forward"] if c["forward"] is not None else c["backward"]
+        told = ("–", "–") if len(skipped(c)) == 2 else ("", "") if outcome is None else _BRACKETS[outcome]
+        table[c["a"], c["b"]], table[c["b"], c["a"]] = told
     return table
 
 
@@ -170,7 +192,13 @@ def _tally_row(row: RankingRow) -> Tally:
     sided: tuple[int, ...] = ()
     compared: tuple[int, ...] = ()
     met, alike = 0, 0
+    asked_once = [c for c in row["comparisons"] if len(skipped(c)) == 1]
+    for c in asked_once:
+        failed += c["forward"] is None and c["backward"] is None
+        criteria.update(c["criteria"] if c["chosen"] else [])
     for c in row["comparisons"]:
+        if skipped(c):
+            continue
         whole = orders(c["forward"], c["backward"])
         verdicts += whole
         failed += (c["forward"] is None) + (c["backward"] is None)
@@ -190,6 +218,8 @@ def _tally_row(row: RankingRow) -> Tally:
         outcomes=Counter({row["outcome"]: 1}),
         verdicts=verdicts,
         failed_verdicts=failed,
+        single_verdicts=len(asked_once),
+        skipped_verdicts=sum(len(skipped(c)) for c in row["comparisons"]),
         judges=judges,
         sided=sided,
         compared=compared,

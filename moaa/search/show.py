@@ -10,6 +10,7 @@ from rich.text import Text
 
 from moaa.search.space import PROMPTS, Space
 from moaa.search.trials import Searched, Tried, best, gain
+from moaa.tables import Fitted
 
 REFUSED_SHOWN = 5
 
@@ -29,7 +30,8 @@ def result_view(space: Space, found: Searched) -> RenderableType:
     measured = sorted((one for one in found.tried if one.scores), key=lambda one: -one.value)
     for one in measured:
         table.add_row(one.run.arm, f"{100 * one.value:.1f}", _difference(space, found, one), *_costs(one))
-    return Group(table, *map(Text, _sentences(space, found)), Text(mixture_yaml(best(found.tried))))
+    least = (f"GPU-h / {PROMPTS:,}", f"USD / {PROMPTS:,}", "minus base")
+    return Group(Fitted(table, least), *map(Text, _sentences(space, found)), Text(mixture_yaml(best(found.tried))))
 
 
 def _difference(space: Space, found: Searched, one: Tried) -> str:

@@ -5,6 +5,9 @@ publish; a worker that finds a higher number leaves. The look alone cannot stop 
 writing: the ledger (`moaa.store.ledger.ledger`) seals itself against earlier attempts, and what is published is put
 only if absent, under keys that carry the attempt. So a zombie wastes at most the calls of one flush interval.
 
+Two runs of equal inputs share a stage's folder, and the one that claims later fences the other. A fenced run looks
+with `is_worked_on` whether the other goes on, and waits for its result.
+
 Numbers have no gaps: n+1 is only ever claimed by someone who saw n, and nothing deletes an attempt. One look for n+1
 therefore tells whether any higher attempt exists.
 """
@@ -13,12 +16,15 @@ import json
 import os
 import socket
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, Fenced, StoreError
 from moaa.store.objects.base import Store
 
+QUIET = timedelta(minutes=15)
+"""A stage at work writes its ledger every 10 s and a training its progress every few seconds. What reads sources or
+loads weights before that writes nothing, seldom for longer."""
 MAX_CLAIM_TRIES = 100
 """Each lost try means that another claim succeeded; so many mean a crowd on one shard."""
 
@@ -74,6 +80,26 @@ async def claim(store: Store, stage_path: str, shard: str) -> Token:
         f"{stage_path} shard {shard}: no attempt could be claimed in {MAX_CLAIM_TRIES} tries because others keep "
         "claiming it; make sure that one executor runs this stage"
     )
+
+
+async def is_worked_on(store: Store, stage_path: str, ledger: str, *, now: datetime) -> bool:
+    """Whether something of a stage was written within `QUIET`: its claims, shards, checkpoints or calls.
+
+    `ledger` is the folder that it shares with other stages of the same inputs; their calls do not count.
+    """
+    chain = chain_of(stage_path)
+    async for found in store.list(f"{stage_path}/"):
+        if now - found.written < QUIET:
+            return True
+    async for found in store.list(f"{ledger}/"):
+        if found.key.rpartition("/")[2].startswith(f"{chain}-") and now - found.written < QUIET:
+            return True
+    return False
+
+
+def chain_of(stage_path: str) -> str:
+    """What names of a stage's ledger segments begin with."""
+    return stage_path.rpartition("/")[2][:8]
 
 
 async def _highest(store: Store, stage_path: str, shard: str) -> int:

@@ -178,10 +178,10 @@ run "training_on_spot_when_acknowledged" {
 run "nodes_of_one_moaa_carry_its_name_on_the_bill" {
   command = plan
   module { source = "./modules/node-groups" }
-  variables { groups = { system = var.system, own = { role = "Inference", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, moaa = "llama-8b" } } }
+  variables { groups = { system = var.system, own = { role = "Inference", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, moaa = "alignment/llama-8b" } } }
   assert {
     condition = alltrue([for s in aws_launch_template.this["own"].tag_specifications :
-    s.tags["moaa:run"] == "llama-8b" && s.tags["moaa:component"] == "inference" && s.tags["moaa:installation"] == "test"])
+    s.tags["moaa:run"] == "alignment/llama-8b" && s.tags["moaa:component"] == "inference" && s.tags["moaa:installation"] == "test"])
     error_message = "machines, disks and interfaces must carry the run's tag"
   }
   assert {
@@ -193,7 +193,7 @@ run "nodes_of_one_moaa_carry_its_name_on_the_bill" {
     error_message = "shared nodes say so"
   }
   assert {
-    condition     = contains([for t in aws_eks_node_group.this["own"].taint : "${t.key}=${t.value}"], "moaa.dev/only=llama-8b") && output.scheduling.own.nodeSelector["moaa.dev/only"] == "llama-8b"
+    condition     = contains([for t in aws_eks_node_group.this["own"].taint : "${t.key}=${t.value}"], "moaa.dev/only=alignment.llama-8b") && output.scheduling.own.nodeSelector["moaa.dev/only"] == "alignment.llama-8b"
     error_message = "other MoAAs must stay away"
   }
 }

@@ -33,11 +33,11 @@ variables {
     system = { role = "System", instance_types = ["m7i.large"], min_nodes = 1, max_nodes = 2 }
     serve  = { role = "Inference", capacity = "Spot", instance_types = ["g6.12xlarge", "g5.12xlarge"], gpus = 4, max_nodes = 8 }
     train  = { role = "Training", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 8, efa_interfaces = 32, zone = "eu-west-1b", placement_group = true }
-    own    = { role = "Inference", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, moaa = "llama-8b" }
+    own    = { role = "Inference", instance_types = ["g6.12xlarge"], gpus = 4, max_nodes = 1, moaa = "alignment/llama-8b" }
   }
   run_namespaces      = { alignment = { prefix = "alignment" }, research = { prefix = "teams/research", create = false } }
   monthly_usd         = 1000
-  monthly_usd_by_moaa = { llama-8b = 400 }
+  monthly_usd_by_moaa = { "alignment/llama-8b" = 400 }
   budget_emails       = ["ops@example.com"]
 }
 
@@ -77,7 +77,7 @@ run "chart_values_are_ready" {
     error_message = output.chart_values
   }
   assert {
-    condition     = [for d in yamldecode(output.chart_values).dedicated : "${d.moaa}/${d.nodeGroup}/${d.role}"] == ["llama-8b/own/inference"]
+    condition     = [for d in yamldecode(output.chart_values).dedicated : "${d.namespace}/${d.moaa}/${d.nodeGroup}/${d.role}"] == ["alignment/llama-8b/own/inference"]
     error_message = output.chart_values
   }
   assert {
@@ -89,7 +89,7 @@ run "chart_values_are_ready" {
     error_message = "roles: ${jsonencode(keys(output.role_arns))}"
   }
   assert {
-    condition     = output.budgets == tolist(["moaa-test", "moaa-test-llama-8b"])
+    condition     = output.budgets == tolist(["moaa-test", "moaa-test-alignment-llama-8b"])
     error_message = jsonencode(output.budgets)
   }
 }

@@ -90,12 +90,12 @@ run "budgets_follow_the_tags" {
   command = plan
   module { source = "./modules/budget" }
   variables {
-    monthly_usd_by_moaa = { llama-8b = 400 }
+    monthly_usd_by_moaa = { "alignment/llama-8b" = 400 }
     activate_cost_tags  = true
   }
   assert {
     condition = { for name, b in aws_budgets_budget.this : name => flatten([for f in b.cost_filter : f.values]) } == {
-      test = ["user:moaa:installation$test"], test-llama-8b = ["user:moaa:run$llama-8b"]
+      test = ["user:moaa:installation$test"], test-alignment-llama-8b = ["user:moaa:run$alignment/llama-8b"]
     }
     error_message = "filters"
   }

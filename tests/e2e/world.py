@@ -80,6 +80,13 @@ def worker_template() -> Document:
     return {"spec": {"containers": [{"name": "ray-worker", "resources": {"requests": {"cpu": "200m"}}}]}}
 
 
+KUBERAY = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
+}
+"""Where the one-node cluster has it."""
+
+
 def values(settings: Settings) -> Document:
     """Of the chart: our images, and requests small enough for a machine of two cores."""
 
@@ -95,6 +102,7 @@ def values(settings: Settings) -> Document:
             "serverCpu": "200m", "serverMemory": "3Gi", "headCpu": "250m", "headMemory": "3Gi",
         },
         "runNamespaces": [{"name": settings.run_namespace, "create": False}],
+        "networkPolicies": {"kuberayFrom": [KUBERAY]},
     }  # fmt: skip
 
 

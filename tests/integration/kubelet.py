@@ -300,12 +300,14 @@ class Kubelet:
         if kind is JOB:
             labels["batch.kubernetes.io/job-name"] = about["name"]
             annotations[INDEX] = suffix
-        owner = {"apiVersion": kind.api_version, "kind": kind.kind, "name": about["name"], "uid": about["uid"]}
+        owners = [{"apiVersion": kind.api_version, "kind": kind.kind, "name": about["name"], "uid": about["uid"]}]
+        if cluster := labels.get("ray.io/cluster"):
+            owners.append({"apiVersion": kind.api_version, "kind": "RayCluster", "name": cluster, "uid": cluster})
         name = f"{about['name']}-{suffix}-{generation}"
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "labels": labels, "annotations": annotations, "ownerReferences": [owner]},
+            "metadata": {"name": name, "labels": labels, "annotations": annotations, "ownerReferences": owners},
             "spec": template["spec"],
         }
         made = self._api.create(POD, self._namespace, body)

@@ -8,11 +8,7 @@ import pytest
 import yaml
 
 from moaa.api.crd.definition import crd
-from moaa.contract import progress
-from moaa_operator.kube.owner import ROLE_LABEL, RUN_LABEL, Owner, Role
-from moaa_operator.render.context import Child, RenderContext
-from moaa_operator.render.server import PORT
-from moaa_operator.settings import LogFormat, NodeRole, Settings
+from moaa_operator.settings import LogFormat, NodeRole, Peers, Settings
 from tests.chart import (
     ALL,
     CHART,
@@ -28,7 +24,6 @@ from tests.chart import (
     only,
     render,
 )
-from tests.plan_helpers import resource
 
 CLUSTER_SCOPED = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
 
@@ -232,11 +227,12 @@ def test_what_terraform_says_reaches_the_operator(monkeypatch: pytest.MonkeyPatc
     assert settings.training_workers_per_pod == 8
     assert names(objects, "Namespace") == {"alignment"}
     for role in NodeRole:
-        place = settings.place("some", role)
+        place = settings.place("alignment", "some", role)
         assert place.node_selector == TERRAFORM["scheduling"][role]["nodeSelector"]
         assert list(place.tolerations) == TERRAFORM["scheduling"][role]["tolerations"]
-    own = settings.place("llama-8b", NodeRole.INFERENCE)
-    assert own.node_selector == {"moaa.dev/only": "llama-8b", "moaa.dev/role": "inference"}
+    own = settings.place("alignment", "llama-8b", NodeRole.INFERENCE)
+    assert own.node_selector == {"moaa.dev/only": "alignment.llama-8b", "moaa.dev/role": "inference"}
+    assert settings.place("research", "llama-8b", NodeRole.INFERENCE).node_selector == {"moaa.dev/role": "inference"}
     assert settings.jobs_image == "111122223333.dkr.ecr.eu-west-1.amazonaws.com/mocked:0.1.0"
     assert pod_of(objects)["nodeSelector"] == {"moaa.dev/role": "system"}
     accounts = {
@@ -261,51 +257,21 @@ def test_namespaces_of_runs() -> None:
 
 
 def selects(selector: Mapping[str, Any], found: Mapping[str, str]) -> bool:
-    for term in selector.get("matchExpressions", ()):
-        is_there = term["key"] in found
-        match term["operator"]:
-            case "Exists":
-                holds = is_there
-            case "NotIn":
-                holds = not is_there or found[term["key"]] not in term["values"]
-        if not holds:
-            return False
-    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    wanted: Mapping[str, str] = selector["matchLabels"]
     return wanted.items() <= found.items()
 
 
-def admitted(policies: list[Object], target: Mapping[str, str], peer: Mapping[str, str] | None) -> list[int | None]:
-    """Ports (None: all) on which pods labelled so accept a peer: of this namespace, or None: anybody without a name."""
-    mine = [
-        p["spec"]
-        for p in policies
-        if "Ingress" in p["spec"]["policyTypes"] and selects(p["spec"]["podSelector"], target)
-    ]
-    assert mine, "a pod that no policy selects accepts everybody"
-    ports: list[int | None] = []
-    for rule in (rule for spec in mine for rule in spec["ingress"]):
-        near = [one["podSelector"] for one in rule["from"] if "namespaceSelector" not in one]
-        if peer is not None and any(selects(selector, peer) for selector in near):
-            ports += [port["port"] for port in rule["ports"]] if "ports" in rule else [None]
-    return ports
-
-
-def test_who_reaches_pods_of_runs() -> None:
-    objects = render({"runNamespaces": [{"name": "runs"}]})
-    policies = [o for o in objects if o["kind"] == "NetworkPolicy" and o["metadata"]["namespace"] == "runs"]
-    context = RenderContext(resource(), Owner("llama", "runs", "uid"), Settings())
-    server, stage = context.labels(Child("server", Role.SERVER)), context.labels(Child("stage", Role.STAGE))
-    assert {RUN_LABEL, ROLE_LABEL} <= server.keys()
-    assert admitted(policies, server, stage) == [PORT]
-    assert admitted(policies, server, {"app": "somebody"}) == []
-    assert admitted(policies, stage, stage) == [None]
-    assert admitted(policies, stage, {"app": "somebody"}) == []
-    far = [rule for p in policies for rule in p["spec"]["ingress"] if "namespaceSelector" in rule["from"][0]]
-    operator = only(objects, "Deployment")["spec"]["selector"]["matchLabels"]
-    assert [(r["from"][0]["podSelector"]["matchLabels"], [p["port"] for p in r["ports"]]) for r in far] == [
-        (operator, [progress.PORT]),
-        ({"app.kubernetes.io/component": "kuberay-operator"}, [8265]),
-    ]
+def test_the_operator_learns_who_may_reach_pods_of_runs() -> None:
+    objects = render({})
+    (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (told,) = [one["value"] for one in container["env"] if one["name"] == "MOAA_OPERATOR_NETWORK_PEERS"]
+    peers = Peers.model_validate_json(told)
+    (operator,), (kuberay,) = peers.operator, peers.kuberay
+    by_name = "kubernetes.io/metadata.name"
+    assert operator["namespaceSelector"]["matchLabels"] == {by_name: "moaa-system"}
+    assert operator["podSelector"] == only(objects, "Deployment")["spec"]["selector"]
+    assert kuberay["namespaceSelector"]["matchLabels"] == {by_name: "kuberay"}
+    assert kuberay["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "kuberay-operator"}
 
 
 def test_egress_is_limited_only_when_asked_for() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob
@@ -27,7 +28,7 @@ from tests.training_world import World, build_student, conversations, pairs, res
 
 pytestmark = pytest.mark.timeout(900)
 
-SFT = {"epochs": "4", "learningRate": "4e-3", "checkpointSteps": 5, "packing": True}
+SFT = {"epochs": "4", "learningRate": "4e-3", "checkpointSteps": 5, "checkpointMinutes": 60, "packing": True}
 DPO = {"epochs": "3", "learningRate": "1e-3", "checkpointSteps": 5, "beta": "0.1", "zeroStage": 2}
 ROWS, STEPS = 80, 40
 JOB_S = 300.0
@@ -40,6 +41,8 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path
     stage: Path
+    earlier: frozenset[Path]
+    """Checkpoints of attempts before this one, some written by workers that outlived their job for a moment."""
 
     def wait_for(self, found: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + JOB_S
@@ -49,7 +52,7 @@ class Running:
             time.sleep(0.1)
 
     def wait_for_checkpoint(self) -> None:
-        self.wait_for(lambda: any(self.stage.glob("checkpoints/*/step-*.json")), "a checkpoint")
+        self.wait_for(lambda: bool(checkpoints(self.stage) - self.earlier), "a checkpoint")
 
     def end(self) -> None:
         code = self.process.wait(JOB_S)
@@ -80,6 +83,10 @@ def descendants(root: int) -> dict[int, str]:
     return {pid: commands[pid] for pid in below - {root} if pid in commands}
 
 
+def checkpoints(stage: Path) -> frozenset[Path]:
+    return frozenset(stage.glob("checkpoints/*/step-*.json"))
+
+
 def start(world: World, spec: MoAA, job: StageJob) -> Running:
     """`python -m moaa_jobs`, as an executor starts it."""
     folder = world.root / "jobs" / f"{job.stage}-{time.monotonic_ns()}"
@@ -91,13 +98,14 @@ def start(world: World, spec: MoAA, job: StageJob) -> Running:
         "MOAA_PROGRESS_FILE": str(world.root / f"{job.stage}-progress.json"),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    log = folder / "log"
+    log, stage = folder / "log", world.root / "store" / path_of(job)
+    earlier = checkpoints(stage)
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "moaa_jobs", "--job", str(folder / "job.json")],
             stdout=out, stderr=out, env=environment, cwd=folder,
         )  # fmt: skip
-    return Running(process, log, world.root / "store" / path_of(job))
+    return Running(process, log, stage, earlier)
 
 
 def path_of(job: StageJob) -> str:
@@ -172,6 +180,10 @@ def test_a_lost_worker_is_repaired_from_the_last_checkpoint(
     )
     progress = json.loads((world.root / "i1-sft-progress.json").read_text())
     assert progress["steps"] == STEPS
+    events = EventAccumulator(str(world.root / "store" / path_of(job) / "tensorboard"))
+    events.Reload()
+    losses = [(one.step, one.value) for one in events.Scalars("train/loss")]
+    assert losses == [(row["step"], pytest.approx(row["loss"])) for row in curve], "no step twice, none missing"
 
 
 def test_a_killed_job_goes_on_where_its_newest_checkpoint_is(

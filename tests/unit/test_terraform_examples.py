@@ -15,7 +15,7 @@ MOAAS: Mapping[str, MoAA] = {moaa.metadata.name: moaa for moaa in map(load, sort
 
 
 def field(group: str, name: str) -> str:
-    found = re.search(rf'\b{name}\s*=\s*"?([\w.-]+)', group)
+    found = re.search(rf'\b{name}\s*=\s*"?([\w./-]+)', group)
     assert found is not None, f"{name} in {group}"
     return found[1]
 
@@ -36,7 +36,7 @@ def test_an_example_shows_one() -> None:
 
 @pytest.mark.parametrize(("example", "group"), dedicated())
 def test_it_holds_the_run_that_it_is_for(example: str, group: str) -> None:
-    moaa = MOAAS[field(group, "moaa")]
+    moaa = MOAAS[field(group, "moaa").partition("/")[2]]
     gpus, machines = int(field(group, "gpus")), int(field(group, "max_nodes"))
     assert gpus * machines >= max(part.gpus or 0 for part in estimate(moaa))
     # The scheduler may spread pods: small servers on every machine would leave no room for one that needs a whole one.
@@ -47,5 +47,5 @@ def test_it_holds_the_run_that_it_is_for(example: str, group: str) -> None:
 
 def test_its_budget_is_by_the_same_name() -> None:
     text = (ROOT / "terraform" / "examples" / "production" / "main.tf").read_text()
-    budgets = re.findall(r"monthly_usd_by_moaa = \{ ([\w-]+) =", text)
+    budgets = re.findall(r'monthly_usd_by_moaa = \{ "([\w/-]+)" =', text)
     assert budgets == [field(group, "moaa") for _, group in dedicated()]

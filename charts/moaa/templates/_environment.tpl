@@ -41,6 +41,13 @@
 {{- with $accounts }}{{ include "moaa.variable" (list "SERVER_SERVICE_ACCOUNTS" .) }}{{ end }}
 {{- with .Values.scheduling }}{{ include "moaa.variable" (list "SCHEDULING" .) }}{{ end }}
 {{- with .Values.dedicated }}{{ include "moaa.variable" (list "DEDICATED" .) }}{{ end }}
+{{- with .Values.allowed }}{{ include "moaa.variable" (list "ALLOWED" .) }}{{ end }}
+{{- with .Values.networkPolicies }}
+{{- if .enabled }}
+{{- $self := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" $.Release.Namespace)) "podSelector" (dict "matchLabels" (include "moaa.selectorLabels" $ | fromYaml)) }}
+{{- include "moaa.variable" (list "NETWORK_PEERS" (dict "operator" (list $self) "kuberay" .kuberayFrom)) }}
+{{- end }}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 {{- include "moaa.variable" (list (snakecase $name | upper) $value) }}
 {{- end }}

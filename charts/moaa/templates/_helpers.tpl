@@ -87,4 +87,9 @@ app.kubernetes.io/part-of: moaa
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]
+{{- if .Values.networkPolicies.enabled }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create, patch]
+{{- end }}
 {{- end }}

@@ -45,6 +45,7 @@ from moaa_jobs.runner.health import Health, fitted
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
+from moaa_jobs.runner.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -175,15 +176,12 @@ class _Run:
     async def _start_all(
         self, shards: Sequence[int], group: asyncio.TaskGroup, clients: Clients, windows: Windows
     ) -> None:
-        """Start items one by one, each when the models want more calls, in order."""
-        room = asyncio.Semaphore(self.context.settings.rows_in_flight)
+        """Start items one by one, in order."""
+        pace = Pace(group, clients, most=self.context.settings.rows_in_flight)
         for index in shards:
             shard = await self._open_shard(index, clients, windows)
             for position in range(len(shard.items)):
-                await room.acquire()
-                await clients.until_wanted()
-                group.create_task(self._work(shard, position)).add_done_callback(lambda _: room.release())
-                await asyncio.sleep(0)  # it makes its calls before the next is started
+                await pace.start(self._work(shard, position))
             if not shard.items:
                 await self._end_shard(shard)
 
@@ -307,6 +305,7 @@ class _Run:
         spent = sum((shard.calls.usage.totals for shard in self.open.values()), self.closed)
         self.context.progress.update(
             rows_done=self.rows_done,
+            saved=self.rows_done,
             rows_total=self.rows_total,
             rows_stage=len(self.stage.items),
             failed=self.rows_failed,

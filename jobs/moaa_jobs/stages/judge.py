@@ -9,9 +9,10 @@ from moaa.asking.asker import Asker
 from moaa.contract.job import StageJob
 from moaa.data.schemas import JUDGEMENTS, PAIRS, RANKINGS
 from moaa.judge.keep import keep
+from moaa.judge.ranking import skipped
 from moaa.judge.row import pair_row, ranking_row, trail
 from moaa.plan.ids import stage_id
-from moaa.plan.kinds.judge import OUTCOME
+from moaa.plan.kinds.judge import OUTCOME, SKIPPED
 from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind
 from moaa.plan.students import declared_dpo, judge_method
@@ -34,7 +35,8 @@ async def run(job: StageJob, context: Context) -> None:
 
     def item(row: SampleRow) -> Item:
         async def work(asker: Asker) -> Rows:
-            ranked = keep(await method.rank(row["messages"], row["samples"], asker), row, rules, seed=seed)
+            made = await method.rank(row["messages"], row["samples"], asker, confirms=rules.consistent)
+            ranked = keep(made, row, rules, seed=seed)
             pair = pair_row(row, ranked)
             return {
                 "rankings": [ranking_row(row, ranked)],
@@ -52,15 +54,17 @@ async def run(job: StageJob, context: Context) -> None:
             schemas={"rankings": RANKINGS, "pairs": PAIRS, "judgements": JUDGEMENTS},
             main_table="rankings",
             trails=(JUDGEMENTS_TRAIL,),
-            count=outcomes,
+            count=counts,
         ),
     )
     if manifest is not None:
-        counts = [(n.removeprefix(OUTCOME), v) for n, v in manifest.metrics.items() if n.startswith(OUTCOME)]
-        logger.info("prompts_ranked stage=%s %s", job.stage, " ".join(f"{name}={count:.0f}" for name, count in counts))
+        found = [(name.removeprefix(OUTCOME), value) for name, value in manifest.metrics.items()]
+        logger.info("prompts_ranked stage=%s %s", job.stage, " ".join(f"{name}={value:.0f}" for name, value in found))
 
 
-def outcomes(rows: Sequence[Row]) -> dict[str, int]:
-    """Prompts by what became of them, as metrics of the manifest."""
-    found = Counter(row["outcome"] for row in cast("Sequence[RankingRow]", rows))
-    return {f"{OUTCOME}{outcome}": prompts for outcome, prompts in found.items()}
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """Prompts by what became of them, and orders of comparisons that were skipped, as metrics of the manifest."""
+    rankings = cast("Sequence[RankingRow]", rows)
+    found = Counter(f"{OUTCOME}{row['outcome']}" for row in rankings)
+    found[SKIPPED] = sum(len(skipped(comparison)) for row in rankings for comparison in row["comparisons"])
+    return {name: number for name, number in found.items() if number}

@@ -5,7 +5,7 @@ that is not known yet; how long it may be and is likely to be is declared, or as
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -14,7 +14,7 @@ from moaa.api.data import Answers
 from moaa.api.evaluation import AnyBenchmark, LmEval
 from moaa.api.mixture import Judge, JudgeModel, Layer, Mixture, MixtureMethod
 from moaa.api.prompts import PLACEHOLDERS, effective, render
-from moaa.api.training import Dpo, SamplesFrom
+from moaa.api.training import Dpo, SamplesFrom, Sft, TooLong
 from moaa.asking.load import written
 from moaa.benchmark.measures import measure_of
 from moaa.conversation import Conversation, Message
@@ -77,6 +77,8 @@ class Reader:
     """Shortened where they do not fit."""
     max_length: int = 0
     """Of a row that is trained on."""
+    is_fine: bool = False
+    """The resource says what becomes of a row that is too long, so that any number may be."""
 
     def prompt(self, row: Conversation) -> Conversation:
         """What it reads, without texts of models."""
@@ -116,10 +118,26 @@ def _answer(max_tokens: int) -> Texts:
     return Texts(1, written(max_tokens), max_tokens)
 
 
-def _trained(max_tokens: int) -> Texts:
-    """That one answer of `max_tokens` may fill maxLength needs no rows to be known: `moaa validate` says it."""
-    usual = written(max_tokens)
-    return Texts(1, usual, usual)
+def _training(
+    table: str, part: str, spec: Sft | Dpo, student: str, view: View, answer_tokens: int | None = None
+) -> Reader:
+    """The student that is trained on a table's rows by `training.<part>`, with answers of at most so many tokens beside
+    them. That one answer alone may fill maxLength needs no rows to be known: `moaa validate` says it."""
+    answers = NONE if answer_tokens is None else _answer(answer_tokens)
+    if answers.most >= spec.max_length:
+        answers = replace(answers, most=answers.likely)
+    remedy = f"raise training.{part}.maxLength"
+    match spec.too_long:
+        case TooLong.FAIL:
+            pass
+        case TooLong.DROP:
+            remedy = f"training.{part}.tooLong leaves them out: {remedy} to train on them"
+        case TooLong.CUT_PROMPT:
+            remedy = f"training.{part}.tooLong cuts their prompts: {remedy} to train on them whole"
+        case _:
+            assert_never(spec.too_long)
+    is_fine = spec.too_long is not TooLong.FAIL
+    return Reader(table, student, remedy, True, view=view, whole=answers, max_length=spec.max_length, is_fine=is_fine)
 
 
 def readers(resource: MoAA) -> Iterator[Reader]:
@@ -131,10 +149,9 @@ def readers(resource: MoAA) -> Iterator[Reader]:
         if source.answers is Answers.MIXTURE and spec.mixture is not None:
             yield from _mixture(table, spec.mixture, resource)
         if training.sft is not None:
-            yield _trained_on(table, source.answers, resource, training.sft.max_length)
+            yield _trained_on(table, source.answers, resource, training.sft)
     if training.dpo is not None:
         dpo, most = training.dpo, _sample_tokens(training.dpo, resource)
-        answer = _trained(most)
         for number in range(len(spec.data.preference)):
             table = f"preference-{number}"
             match dpo.samples_from:
@@ -145,10 +162,7 @@ def readers(resource: MoAA) -> Iterator[Reader]:
                     yield from _mixture(table, spec.mixture, resource, View.PROMPT)
                 case _:
                     assert_never(dpo.samples_from)
-            yield Reader(
-                table, student, "raise training.dpo.maxLength", True,
-                max_length=dpo.max_length, view=View.PROMPT, whole=answer,
-            )  # fmt: skip
+            yield _training(table, "dpo", dpo, student, View.PROMPT, most)
             if spec.judge is not None:
                 yield from _judge(
                     table, spec.judge, resource, View.QUESTION, (most, most), method_of(spec.judge).prompts
@@ -168,15 +182,15 @@ def _sample_tokens(dpo: Dpo, resource: MoAA) -> int:
             assert_never(dpo.samples_from)
 
 
-def _trained_on(table: str, answers: Answers, resource: MoAA, max_length: int) -> Reader:
-    spec, remedy = resource.spec, "raise training.sft.maxLength"
+def _trained_on(table: str, answers: Answers, resource: MoAA, sft: Sft) -> Reader:
+    student = resource.spec.student
     match answers:
         case Answers.GIVEN:
-            return Reader(table, spec.student, remedy, True, max_length=max_length)
+            return _training(table, "sft", sft, student, View.GIVEN)
         case Answers.MIXTURE:
-            assert spec.mixture is not None, "the resource's validation asks for one"
-            answer = _trained(_answers(spec.mixture, resource).answer_tokens)
-            return Reader(table, spec.student, remedy, True, max_length=max_length, view=View.TURNS, whole=answer)
+            assert resource.spec.mixture is not None, "the resource's validation asks for one"
+            most = _answers(resource.spec.mixture, resource).answer_tokens
+            return _training(table, "sft", sft, student, View.TURNS, most)
         case _:
             assert_never(answers)
 

@@ -4,10 +4,20 @@ from collections.abc import Callable, Iterator
 
 from moaa.api.base import STUDENT
 from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, listed, matches, quoted, shorter
-from moaa.api.mixture import Judge, JudgeMethod, Members, Mixture, MixtureMethod, Parts, members_of, parts_of
+from moaa.api.mixture import (
+    Comparisons,
+    Judge,
+    JudgeMethod,
+    Members,
+    Mixture,
+    MixtureMethod,
+    Parts,
+    members_of,
+    parts_of,
+)
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.resource import MoAASpec
-from moaa.api.training import SamplesFrom
+from moaa.api.training import Rejected, SamplesFrom
 
 NOT_DECLARED = "names a model that spec.models does not declare; declare it or correct the name"
 NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lower it or raise that maxModelLen"
@@ -250,6 +260,15 @@ RULES: Rules = {
             "self.mixture.layers.map(l, l.proposers.map(p, p.samples).sum()).sum() > 1",
             "samplesFrom Mixture: method Combined has one answer, and pairs need two; add proposers or samples",
             ".training.dpo.samplesFrom",
+        ),
+        Rule(
+            f"!has(self.judge) || self.judge.comparisons != {quoted(Comparisons.ADAPTIVE)} || "
+            "!has(self.training.dpo) || (!has(self.training.dpo.pairs.minMargin) && "
+            "!has(self.training.dpo.pairs.minRejectedPoints) && "
+            f"self.training.dpo.pairs.rejected != {quoted(Rejected.RANDOM)})",
+            "pairs: minMargin, minRejectedPoints and rejected Random read the points of all comparisons, and "
+            "judge.comparisons Adaptive skips some; remove one of the two",
+            ".training.dpo.pairs",
         ),
         Rule(f"!has(self.judge) || ({_judge_declared('self.judge')})", f"a judge {NOT_DECLARED}", ".judge"),
         Rule(f"!has(self.judge) || ({_judge_fits('self.judge')})", NO_ROOM, ".judge"),

@@ -6,6 +6,7 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
+from moaa.api.mixture import Comparisons, CriteriaFor
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
@@ -37,6 +38,14 @@ def idle(spec: Node) -> Iterator[str]:
         temperature = benchmark.at("sampling", "temperature")
         if is_asked_by_category(benchmark) and temperature.text not in UNWRITTEN_TEMPERATURES:
             yield f"{temperature.name}: byCategory gives each category its own; set it to false to use this one"
+
+
+_FATES = {
+    "Fail": "longer rows count as failed",
+    "Drop": "longer rows are left out",
+    "CutPrompt": "of longer rows the prompt is cut, and fails where the answer leaves no room",
+}
+"""Of rows that are too long, by tooLong."""
 
 
 def is_asked_by_category(benchmark: Node) -> bool:
@@ -77,8 +86,37 @@ def judges_measured(spec: Node) -> Iterator[str]:
         )
 
 
+def comparisons_skipped(spec: Node) -> Iterator[str]:
+    """Where Adaptive has no effect, or costs more than it saves."""
+    for judge in _judges(spec):
+        field = judge.at("comparisons")
+        if field.text != Comparisons.ADAPTIVE:
+            continue
+        if field.path[1] != "judge":
+            yield f"{field.name}: a benchmark compares one answer with one, so nothing is skipped"
+        elif spec.at("serving", "schedule").text == "InTurn":
+            yield (
+                f"{field.name}: Adaptive asks one comparison after another, and schedule InTurn starts every judge's "
+                "server anew for each; RoundRobin starts each once"
+            )
+
+
+def criteria_of_prompts(spec: Node) -> Iterator[str]:
+    for judge in _judges(spec):
+        is_chosen = judge.at("criteria").integer(0) > 0 and judge.at("aggregator").given
+        if judge.at("criteriaFor").text == CriteriaFor.PROMPT and not is_chosen:
+            yield (
+                f"{judge.at('criteriaFor').name}: no criteria are chosen here (criteria is 0, or the method has no "
+                "aggregator), so it has no effect"
+            )
+
+
+def _judges(spec: Node) -> list[Node]:
+    return [spec.at("judge"), *(b.at("judge") for b in benchmark_nodes(spec))]
+
+
 def lengths(spec: Node) -> Iterator[str]:
-    """Rows longer than maxLength are recorded as failures."""
+    """Rows longer than maxLength become what tooLong says."""
     sft, dpo = spec.at("training", "sft"), spec.at("training", "dpo")
     mixture = spec.at("mixture")
     writers = [mixture.at("aggregator")] if mixture.at("aggregator").given else _proposers(mixture)
@@ -88,7 +126,7 @@ def lengths(spec: Node) -> Iterator[str]:
         if part.given and holder.given and answer >= limit:
             yield (
                 f"{part.name}.maxLength: {limit} tokens hold prompt and answer, and {holder.name}.maxTokens lets an "
-                f"answer alone have {answer}; longer rows count as failed"
+                f"answer alone have {answer}; {_FATES[str(part.at('tooLong').text)]}"
             )
 
 
@@ -187,6 +225,8 @@ ADVICE = (
     judges_apart,
     judges_kin,
     judges_measured,
+    comparisons_skipped,
+    criteria_of_prompts,
     lengths,
     judges_windows,
     samples_differ,

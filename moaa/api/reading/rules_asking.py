@@ -5,13 +5,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moaa.api.base import BASE_STUDENT, GIVEN_ANSWERS, STUDENT
-from moaa.api.mixture import PAPER_CRITERIA, Judge, JudgeMethod, MixtureMethod, Sampling, members_of, parts_of
+from moaa.api.mixture import (
+    PAPER_CRITERIA,
+    Comparisons,
+    Judge,
+    JudgeMethod,
+    MixtureMethod,
+    Sampling,
+    members_of,
+    parts_of,
+)
 from moaa.api.models import Serving
 from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_models import declared, models_named
 from moaa.api.reading.wording import suggestion
-from moaa.api.training import SamplesFrom
+from moaa.api.training import Rejected, SamplesFrom
 from moaa.errors import Problem
 
 DEFAULT_CRITERIA = int(Judge.model_fields["criteria"].default)
@@ -222,6 +231,20 @@ def _criteria(judge: Node) -> Iterator[Problem]:
         yield judge.problem("criteriaChoices: two have the same name")
 
 
+def points_are_whole(spec: Node) -> Iterator[Problem]:
+    """Rules of dpo.pairs that read the points of all comparisons, where some are skipped."""
+    if spec.at("judge", "comparisons").text != Comparisons.ADAPTIVE:
+        return
+    pairs = spec.at("training", "dpo", "pairs")
+    read = [pairs.at("minMargin"), pairs.at("minRejectedPoints")]
+    read += [pairs.at("rejected")] if pairs.at("rejected").text == Rejected.RANDOM else []
+    for rule in read:
+        if rule.given:
+            yield rule.problem(
+                "reads the points of all comparisons, and judge.comparisons Adaptive skips some; remove one of the two"
+            )
+
+
 def anchors_have_judges(spec: Node) -> Iterator[Problem]:
     if spec.at("anchors").given and not judge_is_asked(spec) and not any(_judged(b) for b in benchmark_nodes(spec)):
         yield spec.at("anchors").problem("measures judges, and nothing is judged: no dpo, no benchmark; remove it")
@@ -271,6 +294,7 @@ RULES = (
     enough_proposals,
     student_joins_once,
     judges,
+    points_are_whole,
     anchors_have_judges,
     prompts,
     benchmarks,

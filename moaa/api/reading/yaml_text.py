@@ -63,6 +63,8 @@ def read_documents(text: str) -> list[Document]:
         nodes = list(yaml.compose_all(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
+        if line is not None and "\t" in "".join(text.splitlines()[line - 1 : line]).partition("#")[0]:
+            return [_broken("is not valid YAML: a tab stands where YAML takes only spaces; replace it", line)]
         return [_broken(f"is not valid YAML: {error.problem or error.context}; mend the text", line)]
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 WORTH = 1.1
-"""Factor in answers a second that a doubled limit has to bring to be doubled again."""
+"""Factor in answers a second that a window has to bring over the best before, for the limit to double again."""
 
 
 @dataclass
@@ -15,9 +15,10 @@ class AdaptiveLimit:
     """How many requests may be in flight, between 1 and `maximum`.
 
     Starts at `start`, by default at the maximum, since a server of ours queues by itself. While it is used to the full,
-    it doubles as long as the doubling before brought a tenth more answers a second, in one of two windows. A sign of
-    overload (429, 503, a time-out) halves it, once for all requests that were in flight together, and ends the
-    doubling; from then on a full window of successes adds one.
+    it doubles with each window, of as many successes as the limit, that had a tenth more answers a second than any
+    before; two windows without that end it. A window begins with its doubling, so its first answers may be to requests
+    sent before: the second window counts them out. A sign of overload (429, 503, a time-out) halves it, once for all
+    requests that were in flight together, and ends the doubling; from then on a full window of successes adds one.
     """
 
     maximum: int
@@ -30,8 +31,9 @@ class AdaptiveLimit:
     _best: float = 0.0
     """Most answers a second that a window had."""
     _seen: int = 0
-    """Successes since the limit was doubled: one window settles, the next is measured."""
-    _since: float = 0.0
+    """Successes of the window."""
+    _since: float | None = None
+    """When the window began; None before the first success."""
     _is_doubtful: bool = False
     """The last window brought nothing more; lengths of answers vary, so another one decides."""
 
@@ -59,20 +61,22 @@ class AdaptiveLimit:
             self._measure(now)
 
     def _measure(self, now: float) -> None:
-        self._seen += 1
-        if self._seen == self.limit:
+        if self._since is None:
             self._since = now
-        if self._seen < 2 * self.limit:
+            return
+        self._seen += 1
+        if self._seen < self.limit:
             return
         rate = self.limit / (now - self._since) if now > self._since else inf
+        self._seen, self._since = 0, now
         if rate >= WORTH * self._best:
-            self._best, self._seen, self._is_doubtful = rate, 0, False
+            self._best, self._is_doubtful = rate, False
             self._limit = min(float(self.maximum), 2.0 * self._limit)
             self._doubles = self._limit < self.maximum
         elif self._is_doubtful:
             self._doubles, self._ceiling = False, self._limit
         else:
-            self._is_doubtful, self._seen, self._since = True, self.limit, now
+            self._is_doubtful = True
 
     def overloaded(self, *, sent_in: int) -> None:
         """A request of epoch `sent_in` was turned away. Requests of earlier epochs met an overload that has already

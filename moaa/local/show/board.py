@@ -19,6 +19,9 @@ class Status(StrEnum):
     """Done before this runner started."""
 
 
+OVERTAKEN = "another run of equal inputs is at work on it; its result is taken once it is there"
+
+
 @dataclass
 class StageLine:
     status: Status = Status.PENDING
@@ -92,6 +95,9 @@ class Board:
                 line.figures = {name: value for name, value in fields.items() if name != "stage"}
             case "deferred":
                 line.figures = {**line.figures, "waiting": fields["waiting"]}
+            case "overtaken":
+                line.status = Status.RETRYING
+                line.error = OVERTAKEN
             case "attempt_failed":
                 line.status = Status.RETRYING
                 line.error = str(fields["error"])

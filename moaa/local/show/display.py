@@ -14,10 +14,13 @@ from rich.text import Text
 
 from moaa.local.show.board import Board, StageLine, Status
 from moaa.local.show.events import Notify, line
+from moaa.tables import Fitted
 
 REFRESH_HZ = 2
 PLAIN_PROGRESS_S = 15.0
 """At most one progress line a stage in this time; everything else is shown at once."""
+AROUND = 8
+"""Lines of the live table that are no stages: title, header, servers, what is lacking, an error or two."""
 MARKS = {
     Status.PENDING: ("·", "dim"),
     Status.QUEUED: ("○", "yellow"),
@@ -36,7 +39,11 @@ def display(*, as_json: bool, console: Console) -> Iterator[Notify]:
         yield JsonLines(console.file)
     elif console.is_terminal:
         board = Board()
-        with Live(get_renderable=lambda: render(board), console=console, refresh_per_second=REFRESH_HZ):
+        with Live(
+            get_renderable=lambda: render(board, height=console.size.height),
+            console=console,
+            refresh_per_second=REFRESH_HZ,
+        ):
             yield board
     else:
         yield PlainLines(console.file)
@@ -80,21 +87,29 @@ class PlainLines:
         self._out.flush()
 
 
-def render(board: Board) -> Group:
-    """The live table."""
+def render(board: Board, *, height: int | None = None) -> Group:
+    """The live table. While the run goes on, stages that are done and stages far ahead are counted in place of shown,
+    as far as `height` lines ask for it."""
     table = Table(box=None, padding=(0, 1), expand=False)
-    for title, justify in (("stage", "left"), ("", "left"), ("time", "right"), ("progress", "left")):
+    for title, justify in (("stage", "left"), ("status", "left"), ("time", "right")):
         table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's literal type
-    for name, stage in board.stages.items():
+    table.add_column("progress")
+    before, stages, after = _folded(board, height)
+    if before:
+        said = sum(len(stage.said) for stage in before.values())
+        table.add_row(Text(f"✓ {len(before)} stages done", style="green"), "", "", f"{said} remarks" if said else "")
+    for name, stage in stages.items():
         mark, style = MARKS[stage.status]
         seconds = board.elapsed_s(stage)
         table.add_row(
             Text(f"{mark} {name}", style=style),
             Text(stage.status, style=style),
             "" if seconds is None else duration(seconds),
-            Text(summary(stage), overflow="ellipsis"),
+            Text(summary(stage)),
         )
-    parts: list[Any] = [Text(f"{board.run} → {board.storage}", style="bold"), table]
+    if after:
+        table.add_row(Text(f"· {len(after)} more stages", style="dim"), "", "", f"up to {after[-1]}")
+    parts: list[Any] = [Text(f"{board.run} → {board.storage}", style="bold"), Fitted(table, ("status",))]
     if board.servers:
         parts.append(Text("servers  " + "  ".join(f"{m} ({s})" for m, s in board.servers.items()), style="dim"))
     fewer = {
@@ -102,13 +117,32 @@ def render(board: Board) -> Group:
     }
     if fewer:
         parts.append(Text("room for  " + "  ".join(f"{n} replicas of {m}" for m, n in fewer.items()), style="yellow"))
-    parts += [Text(f"{n}: {said}") for n, s in board.stages.items() for said in s.said]
+    parts += [Text(f"{n}: {said}") for n, s in stages.items() for said in s.said]
     parts += [Text(f"{n}: {s.error}", style="yellow") for n, s in board.stages.items() if s.error]
     if board.is_stopping:
         parts.append(
             Text("stopping in order, so that nothing is lost; Ctrl-C again stops at once", style="bold yellow")
         )
     return Group(*parts)
+
+
+def _folded(board: Board, height: int | None) -> tuple[dict[str, StageLine], dict[str, StageLine], tuple[str, ...]]:
+    """Stages counted as done, stages shown, names of those counted as to come. All are shown once nothing goes on."""
+    stages = board.stages
+    goes_on = any(stage.status in (Status.QUEUED, Status.RUNNING, Status.RETRYING) for stage in stages.values())
+    over = len(stages) + AROUND - height if height and goes_on else 0
+    names = list(stages)
+    done = next((i for i, s in enumerate(stages.values()) if s.status not in (Status.DONE, Status.REUSED)), 0)
+    ahead = next((i for i, s in enumerate(reversed(stages.values())) if s.status is not Status.PENDING), 0)
+    first = min(over + 1, done) if over > 0 and done > 1 else 0
+    over -= first - 1 if first else 0
+    last = min(over + 1, ahead) if over > 0 and ahead > 1 else 0
+    shown = names[first : len(names) - last]
+    return (
+        {name: stages[name] for name in names[:first]},
+        {name: stages[name] for name in shown},
+        tuple(names[len(names) - last :]),
+    )
 
 
 def summary(stage: StageLine) -> str:

@@ -13,6 +13,7 @@
 | stage_started | stage, models, fewer_replicas (models for whose replicas the machine has no room), log |
 | stage_progress | stage, and the job's figures |
 | stage_deferred | stage, waiting |
+| stage_overtaken | stage (another run of equal inputs works on it; its result is waited for) |
 | stage_attempt_failed | stage, error, attempts_left |
 | stage_failed | stage, error |
 | server_starting, server_ready, server_died, server_failed, server_stopping | model, and log or seconds |

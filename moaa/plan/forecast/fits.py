@@ -13,6 +13,7 @@ from moaa.api.training import Dpo, Sft, Training, TrainingResources
 from moaa.errors import DataError
 from moaa.plan.forecast.memory import GIB, Memory, parts, training_memory, usable
 from moaa.plan.forecast.shape import ModelShape, read_shape
+from moaa.tables import Fitted
 
 CLOSE = 0.9
 """Part of what a GPU can take from which a sentence warns: the model of activations is good to about a tenth."""
@@ -39,13 +40,13 @@ def memory_view(resource: MoAA, config: Mapping[str, object] | None) -> Renderab
     table = Table(title=f"GiB of a training worker, {name}", title_justify="left", box=box.SIMPLE)
     table.add_column("stage")
     for part in (*Memory.__dataclass_fields__, "sum"):
-        table.add_column(part, justify="right")
+        table.add_column(part, justify="right", no_wrap=True)
     notes = []
     for stage, spec in trained(training):
         needed = training_memory(shape, spec, workers=training.resources.workers)
         table.add_row(stage, *(gib(size) for size in parts(needed).values()), gib(needed.total))
         notes.append(Text(told(shape, stage, spec, training.resources)))
-    return Group(table, *notes)
+    return Group(Fitted(table, list(Memory.__dataclass_fields__)[::-1]), *notes)
 
 
 def hopeless(config: Mapping[str, object], training: Training, name: str) -> str | None:

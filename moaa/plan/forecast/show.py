@@ -15,13 +15,17 @@ from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.ids import STAGE_DATA
+from moaa.plan.kinds.judge import calls_a_prompt
 from moaa.plan.kinds.sliced import USER_TURNS, turns_of
 from moaa.plan.ready import Decision, World, decide
 from moaa.plan.result import StageResult
 from moaa.plan.slices import tables
 from moaa.plan.stage import Graph, Kind, Stage
+from moaa.tables import Fitted
 
 UNKNOWN = "?"
+LEAST = ("models", "tokens in", "tokens out", "GPUs", "rows", "hours", "USD", "calls")
+"""Columns that a narrow window does without, in this order."""
 ANEW = "to do closed iterations again, change metadata.name; what the edit leaves as it was is found and not repeated"
 
 
@@ -86,7 +90,7 @@ def plan_view(
     notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")
-    return Group(table, *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
+    return Group(Fitted(table, LEAST), *(Text(line) for line in (*notes, *_notes(resource, open_parts, known))))
 
 
 def plan_text(view: RenderableType, *, width: int = 120) -> str:
@@ -142,6 +146,17 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
+def _skipped(resource: MoAA, names: Sequence[str]) -> Iterator[str]:
+    """What judging is counted with where it skips comparisons, and between which ends that lies."""
+    stages = build(resource).stages
+    judging = next((stages[name] for name in names if name in stages and stages[name].kind is Kind.JUDGE), None)
+    if judging is not None and (calls := calls_a_prompt(judging, resource)) is not None:
+        yield (
+            f"spec.judge.comparisons Adaptive is counted with {calls.usual:.0f} calls a prompt, as usual; it takes "
+            f"{calls.least:.0f} at least, and up to {calls.most:.0f} where judges contradict themselves."
+        )
+
+
 def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:
     unknown = [name for name, source in tables(resource) if source.limit is None and name not in known]
     if any(turns_of(name) not in known for name, _ in tables(resource)):
@@ -156,6 +171,7 @@ def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) 
             "Training on pairs is counted before spec.training.dpo.pairs drops any: how many it drops is known when "
             "they are judged."
         )
+    yield from _skipped(resource, [part.stage for part in parts])
     yield (
         "Estimates rest on the assumptions in moaa/plan/forecast/estimate.py; "
         "GPU-hours are good to about a factor of two."

@@ -1,6 +1,9 @@
 """judge: compares and ranks the student's samples, and makes preference pairs of them."""
 
+from dataclasses import dataclass
+
 from moaa.api import MoAA
+from moaa.judge.adaptive.asking import Adaptive
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import (
     Document,
@@ -19,6 +22,8 @@ from moaa.plan.students import declared_dpo, judge_method
 
 OUTCOME = "outcome."
 """Begins the names of the manifest's metrics that count prompts by `RankingRow.outcome`."""
+SKIPPED = "skipped-verdicts"
+"""Metric of the manifest: orders of comparisons that were not asked; none where there is no such order."""
 
 
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:
@@ -40,6 +45,26 @@ def effort(stage: Stage, resource: MoAA, counts: Counts) -> Asked:
     prompts, samples = sample.expected(stage, resource, counts) or 0, sample.sample_count(stage, resource)
     answer_tokens = sample.sample_tokens(stage, resource)
     return Asked(tuple(judge_method(resource, stage).ranking_loads(prompts, samples, answer_tokens=answer_tokens)))
+
+
+@dataclass(frozen=True)
+class CallsAPrompt:
+    """Calls that judge the samples of one prompt."""
+
+    usual: float
+    least: float
+    most: float
+
+
+def calls_a_prompt(stage: Stage, resource: MoAA) -> CallsAPrompt | None:
+    """What judging takes where comparisons are skipped; None where all are asked, and `effort` is exact."""
+    method, samples = judge_method(resource, stage), sample.sample_count(stage, resource)
+    if not isinstance(method, Adaptive):
+        return None
+    many = 1000  # of one, the usual number of comparisons would be rounded
+    kinds = (method.ranking_loads, method.least_loads, method.every.ranking_loads)
+    counts = [sum(load.calls for load in loads(many, samples, answer_tokens=1)) / many for loads in kinds]
+    return CallsAPrompt(*counts)
 
 
 def rows(stage: Stage, _resource: MoAA, results: Results) -> int:

@@ -25,7 +25,7 @@ from typing import Self
 from uuid import uuid4
 
 from moaa.errors import AlreadyExists, Fenced, NotFound, StoreError
-from moaa.store.fencing import Token
+from moaa.store.fencing import Token, chain_of
 from moaa.store.ledger.call_index import CallIndex
 from moaa.store.ledger.compaction import choose_run, delete_superfluous, list_segments, merge
 from moaa.store.ledger.segments import (
@@ -75,7 +75,7 @@ class Ledger:
         self._folder = folder
         self._token = token
         self._limits = limits
-        self._chain = token.stage_path.rpartition("/")[2][:8]
+        self._chain = chain_of(token.stage_path)
         self._writer = uuid4().hex
         self._segments: list[Segment] = []
         self._calls = CallIndex(self._chain)

@@ -7,6 +7,7 @@ All methods are coroutines and safe to call concurrently.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from moaa.errors import StoreError
 class ObjectInfo:
     key: str
     size_bytes: int
+    written: datetime
+    """By the store's clock, with a time zone."""
 
 
 def whole_range(name: str, body: bytes, start: int, size_bytes: int) -> bytes:

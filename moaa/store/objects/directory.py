@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -159,7 +160,9 @@ class DirectoryStore:
                 yield from self._walk(path)
             else:
                 with contextlib.suppress(FileNotFoundError):  # deleted since
-                    yield ObjectInfo(path.relative_to(self._root).as_posix(), entry.stat().st_size)
+                    about = entry.stat()
+                    written = datetime.fromtimestamp(about.st_mtime, UTC)
+                    yield ObjectInfo(path.relative_to(self._root).as_posix(), about.st_size, written)
 
     def _delete(self, key: str) -> None:
         try:

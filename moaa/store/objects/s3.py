@@ -150,7 +150,7 @@ class S3Store:
         else:
             page = requests.client.list_objects_v2(Bucket=requests.bucket, Prefix=start)
         found = tuple(
-            ObjectInfo(item["Key"].removeprefix(self._prefix), item["Size"])
+            ObjectInfo(item["Key"].removeprefix(self._prefix), item["Size"], item["LastModified"])
             for item in page.get("Contents", [])
             if not item["Key"].endswith("/")  # folders that other tools leave
         )

@@ -2,7 +2,8 @@
 
 An attempt's number is used once. Failures count from the last edit of the resource: an edit may have mended something,
 so a new generation gets all attempts again. These are no failures: servers and Ray clusters that found no machine,
-turns that deferred rows, attempts that were stopped on purpose.
+turns that deferred rows, attempts that were stopped on purpose, and those that another run of equal inputs has taken
+over.
 """
 
 import hashlib
@@ -10,10 +11,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
+from moaa.api.status import StageProgress
 from moaa.backoff import backoff_s
+from moaa.plan.ready import failed_again
 from moaa_operator.settings import Settings
-from moaa_operator.tell.conditions import NO_MACHINE
+from moaa_operator.tell.conditions import ANOTHER_RUN, NO_MACHINE
 
+LOOK_AGAIN_S = 180
+"""Between two looks for the result of another run, at most; a look is a light Job."""
 MAX_MESSAGE = 1000
 
 
@@ -35,6 +40,13 @@ def idle(entry: StageAttempts, *, reason: str = "", message: str = "") -> StageA
     return entry.with_(step=None, since=None, reason=reason or entry.reason, message=cut(message) or entry.message)
 
 
+def heard(entry: StageAttempts, progress: StageProgress) -> StageAttempts:
+    """How far it is, as its pods say. Within a percent of the work the entry stays the same."""
+    total = progress.steps or progress.rows_total
+    reached = min(100 * progress.saved // total, 100) if total else 0
+    return entry.with_(reached=reached) if reached > entry.reached else entry
+
+
 def failed(
     entry: StageAttempts,
     *,
@@ -49,12 +61,13 @@ def failed(
 
     It counts for the generation it began under: an edit made while it ran may have mended it.
     """
-    failures = entry.failures + 1
+    failures = failed_again(entry.failures, before=entry.failed_at, reached=entry.reached)
     delay_s = backoff_s(failures, first_s=settings.retry_s, max_s=settings.retry_max_s)
     return entry.with_(
         step=None,
         since=None,
         failures=failures,
+        failed_at=entry.reached,
         is_permanent=is_permanent,
         reason=reason,
         message=cut(message),
@@ -77,6 +90,27 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
         message=cut(message),
         retry_after=now + timedelta(seconds=wait_s),
     )
+
+
+def overtaken(entry: StageAttempts, *, message: str, now: datetime, run: str) -> StageAttempts:
+    """Another run works on the stage. Before anything of it starts here, the store is asked again.
+
+    Two runs that overtake each other look at different moments, so one of them finds the other at work and waits.
+    """
+    wait_s = LOOK_AGAIN_S * spread(entry, entry.attempt, run)
+    return entry.with_(
+        step=None,
+        since=None,
+        is_checked=False,
+        reason=ANOTHER_RUN,
+        message=cut(message),
+        retry_after=now + timedelta(seconds=wait_s),
+    )
+
+
+def is_overtaken(entry: StageAttempts) -> bool:
+    """Whether it waits for another run's result."""
+    return entry.step is None and entry.reason == ANOTHER_RUN
 
 
 def is_released(entry: StageAttempts, *, now: datetime) -> bool:

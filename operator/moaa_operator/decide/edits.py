@@ -12,6 +12,7 @@ from moaa.api.status import MAX_STAGES, RepeatedStage
 from moaa.plan.history.repeats import Repeat, repeats
 from moaa_operator.decide.scope import Scope
 from moaa_operator.kube.owner import Role
+from moaa_operator.observe.observed import Child
 
 MAX_WHY = 240
 UNKNOWN = "an edit changed what it depends on"
@@ -42,12 +43,22 @@ def _reasons(scope: Scope, before: Mapping[str, str]) -> dict[str, str]:
     documents: dict[str, Mapping[str, object]] = {}
     for child in scope.observed.children:
         if child.job_file and child.role == Role.STAGE and before.get(child.stage) == child.fingerprint:
-            documents[child.stage] = json.loads(child.job_file)["document"]
+            documents |= _document(child)
     kept: dict[str, Repeat] = {}
     for repeat in repeats(scope.held.graph, scope.resource, scope.held.results, last=scope.known, documents=documents):
         if repeat.changes or any(stage in kept for stage in repeat.because):
             kept[repeat.stage] = repeat
     return {name: str(repeat) for name, repeat in kept.items()}
+
+
+def _document(child: Child) -> dict[str, Mapping[str, object]]:
+    """What the child's stage was made from, by stage; empty when somebody wrote something else into its ConfigMap."""
+    try:
+        found = json.loads(child.job_file)
+    except (ValueError, RecursionError):
+        return {}
+    document = found.get("document") if isinstance(found, dict) else None
+    return {child.stage: document} if isinstance(document, dict) else {}
 
 
 def _cut(text: str) -> str:

@@ -23,6 +23,8 @@ HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
 """A pod so long past its end is on a machine that does not answer: it never ends, and its Job waits for it."""
+SERVERS_FAILED = "ServersFailed"
+"""The reason of attempts whose model servers did not answer; the next one gets new ones."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often it failed, not why."""
 
@@ -59,7 +61,14 @@ class Released:
     message: str
 
 
-Outcome = Done | Worked | Deferred | Failed | Released
+@dataclass(frozen=True)
+class Overtaken:
+    """Another run of equal inputs has claimed the work since."""
+
+    message: str
+
+
+Outcome = Done | Worked | Deferred | Failed | Released | Overtaken
 
 
 def children_of(observed: Observed, entry: StageAttempts) -> list[Child]:
@@ -165,7 +174,11 @@ def answer(observed: Observed, entry: StageAttempts, *, now: datetime) -> CheckA
             return given_up if isinstance(given_up, Failed) else None
         case End.FAILED:
             failure = _failure(child)
-            return failure if isinstance(failure, Failed) else Failed("Failed", "it was deferred", is_permanent=False)
+            return (
+                failure
+                if isinstance(failure, Failed)
+                else Failed("Failed", "it ended as a stage ends", is_permanent=False)
+            )
         case End.SUCCEEDED:
             return _found(child)
         case _:
@@ -188,15 +201,22 @@ def _result(child: Child, fingerprint: str) -> StageResult | None:
     return None
 
 
-def _failure(child: Child) -> Failed | Deferred:
-    """One answer for all containers: a permanent failure outweighs rows that wait, those outweigh crashes."""
+def _failure(child: Child) -> Failed | Deferred | Overtaken:
+    """One answer for all containers: a permanent failure outweighs a newer attempt elsewhere, that rows that wait, and
+    those outweigh crashes."""
     permanent = [t for t in child.terminations if t.exit_code == Exit.PERMANENT or _is_permanent(t)]
     if permanent:
         return Failed("PermanentFailure", pods.describe(permanent[0]), is_permanent=True)
+    overtaken = [t for t in child.terminations if t.exit_code == Exit.FENCED]
+    if overtaken:
+        return Overtaken(pods.describe(overtaken[0]))
     waiting = [t for t in child.terminations if t.exit_code == Exit.DEFERRED]
     if waiting:
         said = [answer for t in waiting if (answer := t.said(WaitingAnswer)) is not None]
         return Deferred(_add([answer.waiting for answer in said]), calls=sum(answer.calls for answer in said))
+    silent = [t for t in child.terminations if (said_so := t.said(FailureAnswer)) is not None and said_so.servers]
+    if silent:
+        return Failed(SERVERS_FAILED, f"{_shard(silent[0])}{pods.describe(silent[0])}", is_permanent=False)
     crashed = [t for t in child.terminations if t.exit_code != Exit.DONE]
     problem = child.problem
     reason = problem.reason if problem else "Failed"

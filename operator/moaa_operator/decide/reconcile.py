@@ -31,7 +31,7 @@ from moaa.plan.result import Identity
 from moaa_operator.decide import attempts, launch, outcomes, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
-from moaa_operator.decide.outcomes import Deferred, Done, Failed, Released, Worked
+from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
 from moaa_operator.decide.renderer import Renderer, Rendering
 from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Scope
 from moaa_operator.kube import rejections
@@ -62,7 +62,7 @@ class Desired:
 
     status: MoAAStatus
     apply: tuple[Manifest, ...] = ()
-    """Deployments and Services."""
+    """Policies, Deployments and Services."""
     create: tuple[Manifest, ...] = ()
     """Jobs, RayJobs and their ConfigMaps: made once, never changed."""
     delete: tuple[Ref, ...] = ()
@@ -90,6 +90,8 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     if not resource.spec.suspend:
         launch.serve(scope)
         launch.carry_out(scope)
+    if scope.apply or scope.create:  # before the pods that come of these
+        scope.apply[:0] = scope.render.policies()
     delete = sweep(scope)
     return Desired(
         status=status_of(_state(scope), observed.status),
@@ -168,7 +170,9 @@ def _harvest(scope: Scope) -> None:
         ended = outcomes.outcome(scope.observed, entry, now=scope.now, place_within=scope.place_within)
         match ended:
             case None:
-                continue
+                child = outcomes.working_child(scope.observed, entry)
+                if child is not None and child.progress is not None:
+                    scope.put(attempts.heard(entry, child.progress))
             case Done(result):
                 # The same work may have been done as a stage of another name.
                 scope.known[entry.stage] = result.with_(stage=entry.stage)
@@ -182,6 +186,8 @@ def _harvest(scope: Scope) -> None:
                 scope.fail(entry, reason, message, is_permanent=is_permanent)
             case Released(message):
                 scope.release(entry, message)
+            case Overtaken(message):
+                scope.put(attempts.overtaken(entry, message=message, now=scope.now, run=scope.observed.owner.uid))
             case _:
                 assert_never(ended)
 
@@ -266,6 +272,11 @@ def _start(scope: Scope, identity: Identity, wanted: list[Identity]) -> str | No
         scope.put(entry)
     if entry.retry_after is not None and entry.retry_after > scope.now:
         scope.wake.append(entry.retry_after)
+        if attempts.is_overtaken(entry):
+            return (
+                "another run of equal inputs is at work on it; its result is taken once it is there (looks again at "
+                f"{entry.retry_after:%H:%M:%S} UTC)"
+            )
         return f"tries again at {entry.retry_after:%H:%M:%S} UTC after: {entry.message}"
     if not entry.is_checked and not KINDS[stage.kind].is_quick:
         wanted.append(identity)

@@ -13,7 +13,7 @@ from moaa.contract.checks import CheckAnswer, check_job
 from moaa.plan.canonical import digest_of
 from moaa.plan.result import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes
-from moaa_operator.decide.outcomes import Deferred, Done, Failed, Released, Worked
+from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Scope
 from moaa_operator.kube.objects import Problem
 from moaa_operator.kube.owner import Check, Role
@@ -51,8 +51,8 @@ def take_preflight(scope: Scope) -> None:
             return
         case Failed():
             scope.fail(entry, ended.reason, ended.message)
-        case Deferred():
-            scope.fail(entry, "Deferred", "the preflight ended as if rows waited; is the image of this version?")
+        case Deferred() | Overtaken():
+            scope.fail(entry, "NoAnswer", "the preflight ended as a stage ends; is the image of this version?")
         case Done() | Worked():
             scope.put(attempts.idle(entry).with_(is_checked=True, failures=0, reason="", message="", retry_after=None))
         case _:
@@ -102,11 +102,17 @@ def take_inspect(scope: Scope) -> None:
 
 
 def _mark_absent(scope: Scope, found: CheckAnswer) -> None:
-    """Remember which stages have no manifest: they need no further question."""
-    for absent in found.absent:
-        for entry in list(scope.entries.values()):
-            if entry.fingerprint == absent and not entry.is_checked:
-                scope.put(entry.with_(is_checked=True))
+    """Remember which stages have no manifest: they need no further question, unless another run works on them."""
+    run = scope.observed.owner.uid
+    for entry in list(scope.entries.values()):
+        if entry.is_checked or entry.fingerprint not in found.absent:
+            continue
+        if attempts.is_overtaken(entry) and entry.fingerprint in found.worked_on:
+            scope.put(attempts.overtaken(entry, message=entry.message, now=scope.now, run=run))
+        elif attempts.is_overtaken(entry):
+            scope.put(entry.with_(is_checked=True, reason="", message="", retry_after=None))
+        else:
+            scope.put(entry.with_(is_checked=True))
 
 
 def _is_known(result: StageResult, known: dict[str, StageResult]) -> bool:

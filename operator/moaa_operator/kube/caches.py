@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from moaa_operator.kube.informer import Informer
-from moaa_operator.kube.kinds import CHILDREN, MOAA, POD, Kind
+from moaa_operator.kube.kinds import CHILDREN, MOAA, Kind
 from moaa_operator.kube.objects import Fields, Key, Object, key_of, label
 from moaa_operator.kube.owner import RUN_LABEL, Owner
 
@@ -18,6 +18,10 @@ class Caches:
         """The server has this kind."""
         return not any(informer.is_absent for informer in self.informers if informer.kind is kind)
 
+    def is_synced(self, namespace: str) -> bool:
+        """The copies of that namespace are complete."""
+        return all(i.is_synced for i in self.informers if i.namespace in (None, namespace))
+
     def runs(self) -> list[Key]:
         """Every MoAA there is."""
         return [key_of(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]
@@ -26,10 +30,6 @@ class Caches:
         """The metadata of a MoAA."""
         found = (informer.get(*key) for informer in self.informers if informer.kind is MOAA)
         return next((item for item in found if item is not None), None)
-
-    def pods(self) -> list[Object]:
-        """Of every run."""
-        return [item for informer in self.informers if informer.kind is POD for item in informer.all()]
 
     def children(self, owner: Owner) -> Mapping[str, list[Object]]:
         """The run's objects by kind."""

@@ -32,6 +32,7 @@ POD = Kind("v1", "Pod", "pods")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 EVENT = Kind("v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 CHILDREN = (DEPLOYMENT, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
 """What the operator makes, and the pods that come of it."""
-BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in CHILDREN}
+BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*CHILDREN, NETWORK_POLICY)}

@@ -15,6 +15,7 @@ Key = tuple[str, str]
 """Namespace and name."""
 Place = tuple[str, str]
 """Kind and name, of an object in a run's namespace."""
+MAX_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,21 @@ def is_leaving(item: Fields) -> bool:
 
 def is_owned_by(item: Fields, uid: str) -> bool:
     return any(ref.get("uid") == uid for ref in item["metadata"].get("ownerReferences") or ())
+
+
+def is_owned_by_name(item: Fields, kind: str, name: str) -> bool:
+    """Of an owner whose UID is not known."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return any(ref.get("kind") == kind and ref.get("name") == name for ref in owners)
+
+
+def number_of(text: str) -> int | None:
+    """A number in a label or an annotation; None: it is none that we wrote.
+
+    >>> number_of("12"), number_of("²"), number_of("-1"), number_of("9" * 5000)
+    (12, None, None, None)
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def label(item: Fields, name: str) -> str:

@@ -14,6 +14,7 @@ from moaa_operator.kube.objects import (
     is_owned_by,
     label,
     name_of,
+    number_of,
     ref_of,
     uid_of,
 )
@@ -58,15 +59,15 @@ def pods_of(item: Fields, all_pods: Iterable[Fields]) -> list[Fields]:
 
 def child(item: Fields, kind: str, **state: Any) -> Child | None:
     """None: it carries no attempt or no role that we know, so it is not a stage's."""
-    attempt, role = annotation(item, ATTEMPT_ANNOTATION), label(item, ROLE_LABEL)
-    if not attempt.isdigit() or role not in set(Role):
+    attempt, role = number_of(annotation(item, ATTEMPT_ANNOTATION)), label(item, ROLE_LABEL)
+    if attempt is None or role not in set(Role):
         return None
     return Child(
         ref=ref_of(item, kind),
         role=Role(role),
         stage=label(item, STAGE_LABEL) or role,
         fingerprint=annotation(item, FINGERPRINT_ANNOTATION),
-        attempt=int(attempt),
+        attempt=attempt,
         is_leaving=is_leaving(item),
         created=created_at(item),
         **state,

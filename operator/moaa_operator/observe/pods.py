@@ -11,7 +11,17 @@ from datetime import datetime
 from moaa.cause import cause
 from moaa.contract import answers
 from moaa.contract.answers import AnswerT, FailureAnswer
-from moaa_operator.kube.objects import Fields, Problem, condition, created_at, is_leaving, moment, name_of
+from moaa_operator.kube.objects import (
+    Fields,
+    Problem,
+    annotation,
+    condition,
+    created_at,
+    is_leaving,
+    moment,
+    name_of,
+    number_of,
+)
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 GPU = "nvidia.com/gpu"
@@ -109,7 +119,7 @@ def problem(pod: Fields) -> Problem | None:
 
 def terminations(pod: Fields) -> Iterator[Termination]:
     """How the pod's own containers ended, those that did."""
-    index = (pod["metadata"].get("annotations") or {}).get(INDEX_ANNOTATION)
+    index = number_of(annotation(pod, INDEX_ANNOTATION))
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         ended = (container.get("state") or {}).get("terminated")
         if ended:
@@ -117,7 +127,7 @@ def terminations(pod: Fields) -> Iterator[Termination]:
                 exit_code=int(ended.get("exitCode") or 0),
                 message=str(ended.get("message") or ""),
                 reason=str(ended.get("reason") or ""),
-                index=int(index) if index is not None and index.isdigit() else None,
+                index=index,
             )
 
 

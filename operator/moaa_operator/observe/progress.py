@@ -21,6 +21,8 @@ class PodFigures:
     done: int = 0
     total: int = 0
     """Rows of its shards, or steps of training."""
+    saved: int = 0
+    """Of those done, what another attempt would not do again."""
     stage_total: int = 0
     """Rows of all shards; 0: it did not say, or does the whole stage."""
     is_steps: bool = False
@@ -42,14 +44,20 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
     return PodFigures(
         done=min(done, total),
         total=total,
+        saved=min(figures.get("saved", 0), done, total),
         stage_total=figures.get("rows_stage", 0),
         is_steps=is_steps,
         failed=figures.get("failed", 0),
         tokens_per_s=figures.get("tokens_per_s", 0.0),
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
-        message=figures.get("message", "")[:MAX_MESSAGE],
+        message=_shown(figures.get("message", "")[:MAX_MESSAGE]),
     )
+
+
+def _shown(text: str) -> str:
+    """Without what no terminal shows, and what UTF-8 cannot say."""
+    return "".join(c for c in text if c.isprintable())
 
 
 def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:
@@ -61,16 +69,18 @@ def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -
     said = [pod for pod in pods if pod.total or pod.message]
     if not said:
         return None
-    total, done = sum(pod.total for pod in said), sum(pod.done for pod in said)
+    total, done, saved = (sum(getattr(pod, part) for pod in said) for part in ("total", "done", "saved"))
     if shards:
         longest = max(pod.total for pod in said)
         left = total - done + max(shards - finished - len(said), 0) * longest
         total = max(pod.stage_total for pod in said) or shards * longest
+        saved = max(total - left - done + saved, 0)
         done = max(total - left, 0)
     losses = [pod.loss for pod in said if pod.loss is not None]
     return StageProgress(
         rows=None if said[0].is_steps else done,
         rows_total=None if said[0].is_steps else total,
+        saved=saved,
         failed_rows=sum(pod.failed for pod in said),
         step=done if said[0].is_steps else None,
         steps=total if said[0].is_steps else None,

@@ -6,7 +6,17 @@ from datetime import datetime
 
 from moaa.contract import answers
 from moaa_operator.kube import rejections
-from moaa_operator.kube.objects import Fields, Problem, created_at, holds, is_leaving, label, moment, name_of
+from moaa_operator.kube.objects import (
+    Fields,
+    Problem,
+    created_at,
+    holds,
+    is_leaving,
+    is_owned_by_name,
+    label,
+    moment,
+    name_of,
+)
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard, child
 from moaa_operator.observe.observed import Child, End
@@ -24,9 +34,13 @@ def is_silent(item: Fields, all_pods: Iterable[Fields]) -> bool:
 
 
 def pods_of_cluster(item: Fields, all_pods: Iterable[Fields]) -> list[Fields]:
-    """Of a RayJob's cluster."""
+    """Of a RayJob's cluster, by their owner reference: anybody who makes a pod may write a label.
+
+    A RayJob says its cluster's name and not its UID. The garbage collector removes a pod that names a UID that is not
+    its owner's.
+    """
     cluster = (item.get("status") or {}).get("rayClusterName")
-    return [pod for pod in all_pods if cluster and label(pod, "ray.io/cluster") == cluster]
+    return [pod for pod in all_pods if cluster and is_owned_by_name(pod, "RayCluster", str(cluster))]
 
 
 def end_of(item: Fields) -> End:

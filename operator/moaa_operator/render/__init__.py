@@ -19,7 +19,7 @@ from moaa.plan.kinds.table import KINDS
 from moaa.weights.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Check, Owner
-from moaa_operator.render import admission, rayjob, server
+from moaa_operator.render import admission, pod, rayjob, server
 from moaa_operator.render import job as jobs
 from moaa_operator.render.context import RenderContext
 from moaa_operator.settings import Settings
@@ -32,8 +32,12 @@ class Rendered:
     context: RenderContext
 
     def refusals(self) -> list[Problem]:
-        """Every field of the resource that a cluster cannot carry out."""
-        return admission.refusals(self.context.resource)
+        """Every field of the resource that a cluster cannot carry out, or that the installation does not allow."""
+        return admission.refusals(self.context.resource, self.context.settings.allowed)
+
+    def policies(self) -> list[Manifest]:
+        """Who reaches the run's pods."""
+        return pod.policies(self.context)
 
     def servers(self, models: Iterable[ServedModel]) -> list[Manifest]:
         """Service and Deployment of every model, each once.

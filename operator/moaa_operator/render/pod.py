@@ -1,4 +1,4 @@
-"""What every pod of a run has in common: account, security, scratch folders, environment.
+"""What every pod of a run has in common: account, security, scratch folders, environment, and who reaches it.
 
 Pod Security `restricted` holds for each. The root file system is read-only, except for GPU servers and workers, where
 the driver's hook writes to it; `/tmp` and the home folder are emptyDirs. Secrets come by secretKeyRef, by name of
@@ -13,11 +13,17 @@ from typing import Any
 
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.resource import Storage
+from moaa.contract import progress
 from moaa_operator.kube.objects import Manifest
-from moaa_operator.kube.owner import JOB_FILE
-from moaa_operator.render.context import STAY_ANNOTATIONS, RenderContext
+from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, Role
+from moaa_operator.render.context import STAY_ANNOTATIONS, Child, RenderContext
+from moaa_operator.render.names import child
 from moaa_operator.settings import NodeRole
 
+SERVER_PORT = 8000
+"""Of vLLM."""
+DASHBOARD_PORT = 8265
+"""Of a Ray head: its job API."""
 USER = 1000
 """Of the images: MoAA's own have it in /etc/passwd; others run under any number."""
 HOME = "/home/moaa"
@@ -170,7 +176,7 @@ def pod_template(
     `nodes` says which nodes it goes to, `account` stands in for the run's, `more` are further fields of its spec.
     """
     resource, settings = context.resource, context.settings
-    place = settings.place(resource.metadata.name, nodes)
+    place = settings.place(context.owner.namespace, context.owner.name, nodes)
     tolerated = [*tolerations, *(dict(entry) for entry in place.tolerations if entry not in tolerations)]
     spec: Manifest = {
         "serviceAccountName": account or resource.spec.service_account_name,
@@ -188,3 +194,43 @@ def pod_template(
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     return {"metadata": {"labels": dict(labels), "annotations": dict(STAY_ANNOTATIONS)}, "spec": spec}
+
+
+def policies(context: RenderContext) -> list[Manifest]:
+    """NetworkPolicies of the run: its servers answer its pods, and its other pods each other, the operator's question
+    for progress and KubeRay's for a Ray job. None where the installation makes none.
+
+    They are per run, since a policy cannot compare labels: with one for all runs, each would reach the others'.
+    """
+    peers, run = context.settings.network_peers, {RUN_LABEL: context.owner.name}
+    if peers is None:
+        return []
+    own = {"podSelector": {"matchLabels": run}}
+    is_other = {"key": ROLE_LABEL, "operator": "NotIn", "values": [str(Role.SERVER)]}
+    asked = [(peers.operator, progress.PORT), (peers.kuberay, DASHBOARD_PORT)]
+    servers = {"matchLabels": {**run, ROLE_LABEL: str(Role.SERVER)}}
+    return [
+        _policy(context, "servers", servers, [_rule([own], SERVER_PORT)]),
+        _policy(
+            context,
+            "stages",
+            {"matchLabels": run, "matchExpressions": [is_other]},
+            # Ray's pods use many ports among themselves. A rule that names nobody would let everybody in.
+            [{"from": [own]}, *(_rule(peer, port) for peer, port in asked if peer)],
+        ),
+    ]
+
+
+def _policy(context: RenderContext, what: str, selector: Manifest, ingress: list[Manifest]) -> Manifest:
+    about = context.metadata(Child(child(context.owner, what, "policy"), Role.STAGE), made_from={})
+    del about["labels"][ROLE_LABEL]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": about,
+        "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": ingress},
+    }
+
+
+def _rule(peers: Sequence[Mapping[str, Any]], port: int) -> Manifest:
+    return {"from": [dict(peer) for peer in peers], "ports": [{"port": port, "protocol": "TCP"}]}

@@ -5,7 +5,7 @@ fixed. Ray Train repairs a lost worker in a live cluster. KubeRay makes no secon
 operator makes a new one with a new name. The same image runs head, workers and submitter.
 
 These rules of KubeRay are kept (`validation.go`, 1.6 and 1.7): a name has 47 characters at most; no TTL without
-shutdown; a suspended RayJob shuts down after it finishes. KubeRay adds /dev/shm itself.
+shutdown; a suspended RayJob shuts down after it finishes; a token needs Ray 2.52. KubeRay adds /dev/shm itself.
 
 A template of the resource (`training.resources.template`) is for the workers and knows the container `ray-worker`.
 """
@@ -83,6 +83,8 @@ def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Mani
             "submitterPodTemplate": parts.submitter(),
             "rayClusterSpec": {
                 "rayVersion": settings.ray_version,
+                # Ray's API runs whatever it is sent. KubeRay makes a token for each cluster and gives it to its pods.
+                "authOptions": {"mode": "token"},
                 "headGroupSpec": {
                     "rayStartParams": {
                         "num-cpus": "0",

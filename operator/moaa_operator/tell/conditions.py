@@ -12,8 +12,8 @@
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
 The reason of Succeeded is the column REASON: what is at work (`StageKind.at_work`), what is waited for
-(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Retrying, AskingTheStore), or what a person has to mend (as in
-Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
+(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Retrying, AnotherRun, AskingTheStore), or what a person has to
+mend (as in Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
 
 A condition that does not apply is absent rather than False, so that an old one never speaks for the present. The
 transition time moves only when the status does.
@@ -35,6 +35,8 @@ Status = Literal["True", "False", "Unknown"]
 Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
 MAX_MESSAGE = 4000
+ANOTHER_RUN = "AnotherRun"
+"""The reason of stages that another run of equal inputs works on."""
 NO_MACHINE = "NoMachine"
 """The reason of attempts that found too few machines and gave back those they had."""
 
@@ -166,7 +168,7 @@ def _between(state: RunState) -> tuple[str, str]:
     later = [entry for entry in state.attempts.values() if entry.retry_after and entry.retry_after > state.now]
     if later:
         soonest = min(later, key=lambda entry: entry.retry_after or state.now)
-        reason = soonest.reason if soonest.reason == NO_MACHINE else "Retrying"
+        reason = soonest.reason if soonest.reason in (ANOTHER_RUN, NO_MACHINE) else "Retrying"
         return reason, f"{soonest.stage} {state.waiting.get(soonest.stage, soonest.message)}"
     return "Waiting", "; ".join([f"{stage}: {why}" for stage, why in state.waiting.items()][:3])
 

@@ -117,6 +117,10 @@ def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event
         yield Event("Warning", "AttemptFailed", f"{entry.stage} attempt {entry.attempt}: {entry.message}", key)
     if last is not None and entry.releases > last.releases:
         yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", f"{key} {entry.releases}")
+    if entry.reason == conditions.ANOTHER_RUN != (last.reason if last is not None else None):
+        yield Event(
+            "Normal", conditions.ANOTHER_RUN, f"{entry.stage}: another run of equal inputs is at work on it", key
+        )
     moved = entry.step is not None and (last is None or (last.step, last.attempt) != (entry.step, entry.attempt))
     if not moved:
         return

@@ -41,7 +41,7 @@ module "moaa" {
     # All servers of the MoAA llama-8b (examples/paper-llama-8b.yaml) and nobody else's, so that its cost stands alone on
     # the bill. It needs 31 GPUs at once (docs/capacity.md), four machines when its seven servers are packed. They would
     # rather be, but nothing forces the scheduler, so there may be one for each. Its training takes the shared nodes.
-    llama-8b = { role = "Inference", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 7, local_nvme = true, disk_gib = 300, moaa = "llama-8b" }
+    llama-8b = { role = "Inference", instance_types = ["p5.48xlarge"], gpus = 8, max_nodes = 7, local_nvme = true, disk_gib = 300, moaa = "alignment/llama-8b" }
   }
 
   run_namespaces = {
@@ -50,6 +50,6 @@ module "moaa" {
   }
 
   monthly_usd         = 200000
-  monthly_usd_by_moaa = { llama-8b = 40000 }
+  monthly_usd_by_moaa = { "alignment/llama-8b" = 40000 }
   budget_emails       = var.budget_emails
 }

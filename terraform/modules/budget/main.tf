@@ -3,7 +3,7 @@
 locals {
   budgets = merge(
     { (var.name) = { usd = var.monthly_usd, tag = format("user:moaa:installation$%s", var.name) } },
-    { for moaa, usd in var.monthly_usd_by_moaa : "${var.name}-${moaa}" => { usd = usd, tag = format("user:moaa:run$%s", moaa) } },
+    { for moaa, usd in var.monthly_usd_by_moaa : "${var.name}-${replace(moaa, "/", "-")}" => { usd = usd, tag = format("user:moaa:run$%s", moaa) } },
   )
 }
 

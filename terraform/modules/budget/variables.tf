@@ -12,7 +12,7 @@ variable "monthly_usd" {
 }
 
 variable "monthly_usd_by_moaa" {
-  description = "The same by name of a MoAA that has node groups of its own."
+  description = "The same by <namespace>/<name> of a MoAA that has node groups of its own."
   type        = map(number)
   default     = {}
   validation {
@@ -20,8 +20,8 @@ variable "monthly_usd_by_moaa" {
     error_message = "monthly_usd_by_moaa: every amount must be more than 0."
   }
   validation {
-    condition     = alltrue([for moaa, _ in var.monthly_usd_by_moaa : can(regex("^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", moaa))])
-    error_message = "monthly_usd_by_moaa: keys must be names of MoAA resources: ${join(", ", keys(var.monthly_usd_by_moaa))}."
+    condition     = alltrue([for moaa, _ in var.monthly_usd_by_moaa : can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", moaa))])
+    error_message = "monthly_usd_by_moaa: keys must be <namespace>/<name> of MoAA resources: ${join(", ", keys(var.monthly_usd_by_moaa))}."
   }
 }
 

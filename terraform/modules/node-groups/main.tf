@@ -9,14 +9,14 @@ locals {
     # yet, is not finished. Without it, it takes the node for one without GPUs and starts another, at every scale-up. The
     # value only splits limits by type (--gpu-total). Of a group without nodes it learns labels from eks:DescribeNodegroup.
     g.gpus == 0 ? {} : { "k8s.amazonaws.com/accelerator" = "nvidia" },
-    g.moaa == null ? {} : { "moaa.dev/only" = g.moaa },
+    g.moaa == null ? {} : { "moaa.dev/only" = replace(g.moaa, "/", ".") },
   ) }
 
   # GPU nodes take only pods that ask for them: role keeps servers off training nodes, `only` other MoAAs.
   taints = { for name, g in var.groups : name => merge(
     g.gpus == 0 ? {} : { "nvidia.com/gpu" = "present" },
     g.role == "System" ? {} : { "moaa.dev/role" = lower(g.role) },
-    g.moaa == null ? {} : { "moaa.dev/only" = g.moaa },
+    g.moaa == null ? {} : { "moaa.dev/only" = replace(g.moaa, "/", ".") },
   ) }
 
   # `moaa:run` is what splits the bill. Nodes several MoAAs share say so; their split is by pod (see README).

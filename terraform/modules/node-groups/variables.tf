@@ -45,9 +45,9 @@ variable "groups" {
     - placement_group_name: use an existing one; a reservation made inside a placement group needs it.
     - reservation_id: of the capacity reservation or capacity block.
     - checkpoints_acknowledged: true says: a spot interruption throws training back to its last checkpoint, we know.
-    - moaa: only this MoAA's pods run here, and its pods of the group's role run nowhere else: with Inference all of its
+    - moaa: "<namespace>/<name>": only this MoAA's pods run here, and its pods of the group's role run nowhere else: with Inference all of its
       model servers, so the groups that name it must hold as many GPUs as its largest stage (moaa plan), or it waits for
-      ever. MoAAs of that name in every namespace are meant. The nodes' cost carries the name. null: shared.
+      ever. The nodes' cost carries both. null: shared.
   EOT
   type = map(object({
     role                     = string
@@ -149,7 +149,7 @@ variable "groups" {
     error_message = "groups: CapacityBlock takes no placement_group_name; its nodes stand together anyway."
   }
   validation {
-    condition     = alltrue([for g in var.groups : g.moaa == null || can(regex("^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", g.moaa))])
-    error_message = "groups: moaa must be the name of a MoAA resource, at most 24 characters."
+    condition     = alltrue([for g in var.groups : g.moaa == null || (length(g.moaa) <= 63 && can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", g.moaa)))])
+    error_message = "groups: moaa must be <namespace>/<name> of a MoAA resource, the name at most 24 characters and both at most 63."
   }
 }

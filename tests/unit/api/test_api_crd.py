@@ -126,7 +126,12 @@ def test_what_stands_in_the_classes_stands_in_the_schema() -> None:
         "maximum": 64,
         "default": 1,
     }
-    assert spec["start"] == {"type": "string", "enum": ["Promoted", "Base"], "default": "Promoted"}
+    assert spec["start"] == {
+        "type": "string",
+        "description": "Which student an iteration trains.",
+        "enum": ["Promoted", "Base"],
+        "default": "Promoted",
+    }
     assert spec["data"]["properties"]["sft"]["items"]["properties"]["limit"]["description"].endswith(
         "Absent: all, for one iteration only."
     )

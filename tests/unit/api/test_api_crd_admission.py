@@ -239,6 +239,10 @@ GOOD: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "rules of pairs that need no points, over skipped comparisons": {
+        "spec__judge__comparisons": "Adaptive",
+        "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": True, "maxLengthDifference": 9}},
+    },
     "a floor for two of a mixture": {
         "spec__training__dpo": {"samples": 2, "samplesFrom": "Mixture", "pairs": {"minRejectedPoints": "0.1"}},
     },
@@ -548,7 +552,17 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "text behind the last line": ({"spec__student": "base\n"}, "spec.student"),
     **{
         f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
-        for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+        for name in (
+            "aggregate",
+            "proposal",
+            "criterion",
+            "criteria",
+            "promptCriteria",
+            "judge",
+            "evaluation",
+            "metaJudge",
+            "single",
+        )
     },
 }
 

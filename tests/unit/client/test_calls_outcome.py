@@ -192,6 +192,15 @@ def test_one_slow_window_does_not_end_the_doubling() -> None:
     assert limit.limit == 512
 
 
+def test_the_limit_doubles_once_a_window() -> None:
+    """Answers of a server with room come in step with the requests, so 512 is reached after 32 + 64 + 128 + 256."""
+    limit, now = AdaptiveLimit(512, 32), 0.0
+    for _ in range(1 + 32 + 64 + 128 + 256):
+        now += 1.0 / limit.limit
+        limit.succeeded(now=now, in_flight=limit.limit)
+    assert limit.limit == 512
+
+
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
     limit = AdaptiveLimit(512, 32)
     for second in range(1000):

@@ -1,12 +1,15 @@
 """What jobs say at their end: to the store by a manifest, to an operator without access to it by a short answer."""
 
+import base64
 import importlib
 import inspect
 import json
 import random
 import sys
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 
 from moaa.api import MoAA
 from moaa.contract import environment
-from moaa.contract.answers import MAX_BYTES, FailureAnswer, PreflightAnswer, WaitingAnswer, failure, pack, read
+from moaa.contract.answers import MAX_BYTES, PACKED, FailureAnswer, PreflightAnswer, WaitingAnswer, failure, pack, read
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.contract.job import stage_job
 from moaa.errors import StageError
@@ -26,6 +29,7 @@ from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.manifest import StageManifest
 from moaa_jobs import __main__ as entry
+from moaa_jobs.__main__ import open_more
 from moaa_jobs.check import look_up
 from moaa_jobs.fetch import FetchSettings
 from moaa_jobs.runner.settings import JobSettings
@@ -180,7 +184,9 @@ def test_answers_come_back_as_they_went(waiting: dict[str, int]) -> None:
 def test_answers_keep_their_bytes() -> None:
     assert pack(PreflightAnswer()) == "{}"
     assert pack(WaitingAnswer(waiting={"a": 3}, calls=7)) == '{"waiting":{"a":3},"calls":7}'
-    assert pack(failure("no row is left", permanent=True)) == '{"error":"no row is left","permanent":true}'
+    assert (
+        pack(failure("no row is left", permanent=True)) == '{"error":"no row is left","permanent":true,"servers":false}'
+    )
 
 
 def test_only_the_expected_answer_is_taken() -> None:
@@ -228,3 +234,35 @@ def test_executors_and_jobs_call_the_environment_by_the_same_names() -> None:
     names = {value for name, value in vars(environment).items() if name.isupper() and name not in others}
     assert names <= read_by_jobs
     assert read_by_jobs - names == {"MOAA_JOB", "MOAA_ROWS_IN_FLIGHT"}  # a flag, and one that no executor sets
+
+
+def packed(text: bytes) -> str:
+    return json.dumps({PACKED: base64.b85encode(zlib.compress(text, 9)).decode()})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[" * 4000, packed(b"[" * 100_000), packed(b" " * 3_000_000 + b'{"error": "x", "permanent": true}'),
+        packed(b"{}")[:-9] + '"}',
+    ],
+    ids=["brackets", "packed brackets", "three megabytes in three kilobytes", "cut off"],
+)  # fmt: skip
+def test_what_a_hostile_container_leaves_is_no_answer(said: str) -> None:
+    assert read(said, FailureAnswer) is None
+
+
+def test_only_the_end_of_a_long_log_is_read() -> None:
+    answer = '{"error": "x", "permanent": true}'
+    assert read(f"{answer}\n" + "log\n" * 100_000, FailureAnswer) is None
+    assert read("log\n" * 100_000 + answer, FailureAnswer) is not None
+
+
+def test_a_job_may_have_as_many_connections_as_the_system_allows() -> None:
+    before = getrlimit(RLIMIT_NOFILE)
+    try:
+        setrlimit(RLIMIT_NOFILE, (before[1] // 2, before[1]))
+        open_more()
+        assert getrlimit(RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        setrlimit(RLIMIT_NOFILE, before)

@@ -222,6 +222,34 @@ async def test_samples_are_judged_in_both_orders_and_become_pairs(tmp_path: Path
             assert comparison["criteria"] == ["Accuracy"]
 
 
+async def test_comparisons_that_decide_nothing_are_skipped_counted_and_found_after_an_edit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stages = ["i0-resolve", "i0-stage-data", "i0-evaluate", "i1-sample", "i1-judge"]
+    dpo = {"dpo": {"samples": 8, "pairs": {"consistent": True}}}
+    caplog.set_level("INFO")
+    async with serve(scripted) as endpoint:
+        declared = resource(tmp_path, endpoint.url, prompts=PROMPTS, training=dpo)
+        whole = await chain(declared, tmp_path, endpoint, stages)
+        asked = len(endpoint.requests)
+        assert declared.spec.judge is not None
+        judging = {**declared.spec.judge.model_dump(mode="json", by_alias=True), "comparisons": "Adaptive"}
+        fewer = resource(tmp_path, endpoint.url, prompts=PROMPTS, training=dpo, judge=judging)
+        made = await chain(fewer, tmp_path, endpoint, stages)
+        assert len(endpoint.requests) == asked, "calls have the same names, so verdicts that were paid for are found"
+    assert made["i1-judge"]["pairs"]
+    assert [(row["id"], row["chosen"], row["rejected"]) for row in made["i1-judge"]["pairs"]] == [
+        (row["id"], row["chosen"], row["rejected"]) for row in whole["i1-judge"]["pairs"]
+    ]
+    comparisons = [c for row in made["i1-judge"]["rankings"] for c in row["comparisons"]]
+    skipped = sum(len(c["skipped"] or []) for c in comparisons)
+    assert skipped > 0
+    assert all(c["score"] is None for c in comparisons if c["skipped"])
+    said = [message for message in caplog.messages if message.startswith("prompts_ranked stage=i1-judge")]
+    assert "skipped-verdicts" not in said[0]
+    assert f"skipped-verdicts={skipped}" in said[1]
+
+
 async def test_rules_drop_pairs_with_counts_and_ask_no_judge_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -71,16 +71,33 @@ def test_rows_that_cannot_be_trained_on_end_it_before_they_are_paid_for() -> Non
         DataError,
         match=r"sft-0: 100 of 1000 rows .*too long for base, and .*lets 1\.0% fail; raise training\.sft\.maxLength",
     ):
-        check(resource(), 100, characters=14_000)
+        check(resource(), 100, characters=28_000)
 
 
 def test_what_may_fail_may_be_too_long() -> None:
-    assert check(resource(), 9, characters=14_000) == {"sft-0.tooLong.base": 0.009}
-    assert check(resource(spec__failures={"maxFraction": "0.2"}), 100, characters=14_000) == {"sft-0.tooLong.base": 0.1}
+    assert check(resource(), 9, characters=28_000) == {"sft-0.tooLong.base": 0.009}
+    assert check(resource(spec__failures={"maxFraction": "0.2"}), 100, characters=28_000) == {"sft-0.tooLong.base": 0.1}
+
+
+@pytest.mark.parametrize(("policy", "says"), [("Drop", "leaves them out"), ("CutPrompt", "cuts their prompts")])
+def test_any_number_may_be_too_long_where_the_resource_says_what_becomes_of_them(
+    policy: str, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    owner = resource(spec__training__sft={"tooLong": policy})
+    assert check(owner, 100, characters=28_000) == {"sft-0.tooLong.base": 0.1}
+    assert f"too long for base; training.sft.tooLong {says}: raise training.sft.maxLength" in caplog.text
+
+
+def test_prompts_beside_which_an_answer_of_max_tokens_is_too_long_are_told() -> None:
+    """Of 4096 tokens an answer may have 2048; 13,000 characters are 2167 tokens at least."""
+    owner = resource(spec__models__3__serving={"maxModelLen": 100_000})
+    found = check(owner, 100, characters=13_000)
+    assert {key: part for key, part in found.items() if key.endswith(".base")} == {"sft-0.tooLongAtMost.base": 0.1}
 
 
 def test_a_sample_that_leaves_it_open_ends_nothing() -> None:
-    assert check(resource(), 12, characters=14_000) == {"sft-0.tooLong.base": 0.012}
+    assert check(resource(), 12, characters=28_000) == {"sft-0.tooLong.base": 0.012}
 
 
 def judged(question_tokens: int) -> dict[str, float]:
@@ -156,7 +173,8 @@ def test_replies_of_the_data_count_where_they_are_read_and_nowhere_else() -> Non
     row: Any = [*conversation(8), reply, *conversation(8)]
     tables: dict[str, Any] = {"sft-0": [row], "eval-held": [row]}
     found = check(resource(), 0, characters=8, **tables)
-    assert found == {"eval-held.tooLongAtMost.eva": 1.0}, "two answers of two turns, of maxTokens each"
+    most = {"sft-0.tooLongAtMost.base": 1.0, "eval-held.tooLongAtMost.eva": 1.0}
+    assert found == most, "two answers of two turns, of maxTokens each"
     for table in ("preference-0", "sft-0"):
         owner = resource(spec__data__sft__0__answers="Given", spec__mixture=None)
         one: Any = {table: [row]}

@@ -71,6 +71,41 @@ def test_table_shows_stage_progress_and_servers() -> None:
     assert "room for  2 of 4 replicas of a" in text
 
 
+def screen(board: Board, *, width: int, height: int | None = None) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width, color_system=None).print(render(board, height=height))
+    return out.getvalue().splitlines()
+
+
+def test_a_low_window_counts_what_is_done_and_what_is_far_ahead() -> None:
+    board = Board(clock=lambda: 5.0)
+    names = [f"i{i}-{kind}" for i in range(1, 9) for kind in ("generate", "sft", "sample", "judge", "dpo")]
+    board("run_started", run="r", storage="file:///s", stages=names)
+    for name in names[:20]:
+        board("stage_done", stage=name, seconds=1.0, rows=3, failed=0, reused=False, said=["a doubt"])
+    board("stage_started", stage=names[20], models=["a"], fewer_replicas={}, log="/l")
+    lines = screen(board, width=80, height=24)
+    assert len(lines) <= 24
+    assert any(line.startswith(" ✓ 20 stages done") and "20 remarks" in line for line in lines)
+    assert any(f"● {names[20]}" in line for line in lines)
+    assert any("more stages" in line and f"up to {names[-1]}" in line for line in lines)
+    assert not any("a doubt" in line for line in lines)
+    board("stage_failed", stage=names[20], error="it broke")
+    assert sum("a doubt" in line for line in screen(board, width=80, height=24)) == 20, "at its end all is shown"
+
+
+def test_a_narrow_window_cuts_no_number() -> None:
+    board = Board(clock=lambda: 5.0)
+    for event, fields in RUN:
+        board(event, **fields)
+    board(
+        "stage_progress", stage="i1-generate", rows_done=1234567, rows_total=2345678, tokens_per_s=98765.4, eta_s=61.0
+    )
+    for width in (80, 60, 40):
+        text = " ".join(" ".join(screen(board, width=width)).split())
+        assert all(word in text for word in ("1234567/2345678", "98765", "1m01s", "i1-generate")), text
+
+
 def test_table_shows_what_decided_a_promotion_and_what_is_doubtful() -> None:
     board = Board(clock=lambda: 5.0)
     said = ["i1-dpo is promoted: its gain.", "raw win rates decided"]

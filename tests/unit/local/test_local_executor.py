@@ -119,6 +119,14 @@ async def test_a_disk_that_refuses_the_job_s_files_is_a_failed_attempt(fake: Fak
         await carry_out(fake, fake.resource(mixture=False))
 
 
+async def test_attempts_that_left_more_in_the_store_do_not_count(fake: FakeMachine) -> None:
+    saved = [10, 30, 50, 70, 70, 70]
+    fake.script({"i0-stage-data": [f"crash{percent}" for percent in saved]})
+    with pytest.raises(StageError, match="3 attempts failed, the last with: it broke"):
+        await carry_out(fake, fake.resource(mixture=False))
+    assert fake.stages().count("i0-stage-data") == len(saved)
+
+
 async def test_retries_are_bounded(fake: FakeMachine) -> None:
     fake.script({"i0-stage-data": ["crash"] * 9})
     with pytest.raises(StageError, match="3 attempts failed, the last with: it broke"):
@@ -161,10 +169,27 @@ async def test_failed_stage_lets_independent_ones_finish(fake: FakeMachine) -> N
     assert "i1-sft" in fake.stages()
 
 
-async def test_fenced_job_says_that_another_runner_is_there(fake: FakeMachine) -> None:
-    fake.script({"i0-resolve": ["fenced"]})
-    with pytest.raises(StageError, match="another runner has taken it over"):
-        await carry_out(fake, fake.resource())
+@pytest.mark.parametrize("goes_on", [True, False], ids=["its result is taken", "it falls silent"])
+async def test_a_stage_that_another_run_has_taken_over_has_not_failed(fake: FakeMachine, goes_on: bool) -> None:
+    fake.script({"i0-resolve": ["overtaken"]})
+    events = Events()
+
+    def other(event: str, /, **fields: Any) -> None:
+        events(event, **fields)
+        if event == "stage_overtaken":
+            (nearly,) = fake.root.rglob("nearly.json")
+            if goes_on:
+                nearly.rename(nearly.with_name("manifest.json"))
+            else:
+                for file in nearly.parent.rglob("*"):
+                    os.utime(file, (0, 0))
+
+    resource = fake.resource(mixture=False, failures={"retries": 0})
+    await execute(resource, open_store(resource.spec.storage), fake.settings(until="i0-resolve"), other)
+    assert fake.stages() == ["i0-resolve"] * (1 if goes_on else 2)
+    assert events.of("stage_overtaken", "stage") == ["i0-resolve"]
+    assert events.of("stage_attempt_failed", "stage") == events.of("stage_failed", "stage") == []
+    assert events.of("stage_done", "stage") == ["i0-resolve"]
 
 
 async def test_models_that_do_not_fit_together_take_turns(fake: FakeMachine) -> None:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.operator_helpers import SHORT, Cluster, Object, stamp, until, until_servers
+from moaa.contract.job import StageJob
+from tests.operator_helpers import SHORT, Cluster, Object, finished, pod_of, stamp, until, until_servers
 
 
 def test_a_failed_attempt_is_tried_again_under_the_next_number_and_no_more_often_than_allowed() -> None:
@@ -182,7 +183,66 @@ def head_of(cluster: Cluster, item: Object) -> None:
     """A Ray head made now."""
     name = f"{item['metadata']['name']}-head"
     labels = {"ray.io/cluster": "c", "ray.io/node-type": "head"}
-    owned = [{"uid": item["metadata"]["uid"]}]
+    owned = [{"kind": "RayCluster", "name": "c", "uid": item["metadata"]["uid"]}]
     meta = {"name": name, "namespace": "team", "labels": labels, "ownerReferences": owned, "uid": name}
     made = {"creationTimestamp": stamp(cluster.now)}
     cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, **made}, "status": {"phase": "Running"}}
+
+
+# Another run of equal inputs over the same store
+
+
+FENCED = json.dumps({"error": "attempt 2 has taken over from attempt 1; this process stops", "permanent": False})
+
+
+def overtaken(stage: str) -> tuple[Cluster, StageJob]:
+    cluster = Cluster(spec__failures={"retries": 0}, **SHORT)
+    item = until(cluster, stage)
+    job: StageJob = cluster.job_of(item)
+    cluster.end(item, code=69, message=FENCED)
+    cluster.settle()
+    return cluster, job
+
+
+@pytest.mark.parametrize("stage", ["i1-generate", "i1-sft"])
+def test_a_stage_that_another_run_took_over_waits_for_its_result_and_has_not_failed(stage: str) -> None:
+    cluster, job = overtaken(stage)
+    entry = cluster.entry(stage)
+    assert (entry["failures"], entry["reason"], entry["isPermanent"]) == (0, "AnotherRun", False)
+    succeeded = cluster.condition("Succeeded")
+    assert succeeded is not None
+    assert succeeded["reason"] == "AnotherRun"
+    assert f"{stage} another run of equal inputs is at work on it" in succeeded["message"]
+    assert cluster.running() == []
+    assert cluster.of("Deployment") == []
+    work = [name for name in cluster.created if stage in name]
+    cluster.worked_on = {job.fingerprint}
+    for _ in range(8):  # it is asked for its result every few minutes, and nothing starts
+        cluster.wait(180)
+        cluster.settle()
+        cluster.work_all()
+        cluster.settle()
+        assert cluster.entry(stage)["reason"] == "AnotherRun"
+    cluster.manifests[job.fingerprint] = finished(job)
+    cluster.wait(180)
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+    assert [name for name in cluster.created if stage in name] == work
+
+
+def test_when_the_other_run_falls_silent_the_next_attempt_begins() -> None:
+    cluster, _ = overtaken("i1-generate")
+    cluster.wait(180)
+    cluster.run()
+    assert cluster.phase == "Succeeded"
+    assert len([name for name in cluster.created if "generate-s" in name]) == 2
+
+
+def test_a_permanent_failure_counts_more_than_an_attempt_elsewhere() -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-generate")
+    cluster.end(item, code=69, message=FENCED)
+    permanent = {"exitCode": 64, "message": json.dumps({"error": "no such column", "permanent": True})}
+    pod_of(cluster, item, {"containerStatuses": [{"name": "job", "state": {"terminated": permanent}}]}, "-other")
+    cluster.settle()
+    assert cluster.entry("i1-generate")["isPermanent"]

@@ -7,6 +7,7 @@ import pytest
 from moaa.contract.answers import FailureAnswer, WaitingAnswer, failure
 from moaa_operator.observe.observed import End
 from moaa_operator.observe.pods import Termination, describe, problem, terminations, unscheduled_since
+from moaa_operator.observe.rayjobs import pods_of_cluster
 from moaa_operator.observe.read import observe
 from tests.operator_helpers import OWNER, Cluster
 from tests.unit.test_cause import DEATHS
@@ -146,7 +147,8 @@ def rayjob(**status: Any) -> Any:
         "annotations": {"moaa.dev/fingerprint": "f" * 64, "moaa.dev/attempt": "1"},
     }  # fmt: skip
     item = {"kind": "RayJob", "metadata": meta, "spec": {"suspend": status.pop("suspend", False)}, "status": status}
-    pods = [{"metadata": {"name": "w", "labels": {"ray.io/cluster": "c"}}, "status": {"conditions": [UNSCHEDULABLE]}}]
+    owned = [{"kind": "RayCluster", "name": "c", "uid": "c1"}]
+    pods = [{"metadata": {"name": "w", "ownerReferences": owned}, "status": {"conditions": [UNSCHEDULABLE]}}]
     (found,) = observe(cluster.document, {"RayJob": [item], "Pod": pods}).children
     return found
 
@@ -177,3 +179,30 @@ def test_what_a_rayjob_waits_for() -> None:
     waiting = rayjob(jobDeploymentStatus="Initializing", rayClusterName="c")
     assert (waiting.end, waiting.problem.reason) == (End.RUNNING, "GPUsUnavailable")
     assert rayjob(jobDeploymentStatus="Suspended", suspend=True).problem.reason == "Queued"
+
+
+@pytest.mark.parametrize("index", ["²", "-1", "9" * 5000, "x", ""])
+def test_an_index_that_is_none_is_passed_over(index: str) -> None:
+    ended = {"exitCode": 1, "message": "it broke"}
+    about = {"name": "p", "annotations": {"batch.kubernetes.io/job-completion-index": index}}
+    pod = {"metadata": about, "status": {"containerStatuses": [{"name": "job", "state": {"terminated": ended}}]}}
+    (found,) = terminations(pod)
+    assert (found.index, found.message) == (None, "it broke")
+
+
+@pytest.mark.parametrize("attempt", ["²", "9" * 5000])
+def test_a_child_with_an_attempt_that_is_no_number_is_not_a_stages(attempt: str) -> None:
+    cluster = Cluster()
+    meta = {
+        "name": "j", "namespace": OWNER.namespace, "uid": "j1", "ownerReferences": [dict(OWNER.reference)],
+        "labels": {"moaa.dev/run": OWNER.name, "moaa.dev/role": "stage"}, "annotations": {"moaa.dev/attempt": attempt},
+    }  # fmt: skip
+    assert observe(cluster.document, {"Job": [{"kind": "Job", "metadata": meta}]}).children == ()
+
+
+def test_a_label_alone_puts_no_pod_into_a_ray_cluster() -> None:
+    item = {"metadata": {"name": "r"}, "status": {"rayClusterName": "c"}}
+    labelled = {"metadata": {"name": "w", "labels": {"ray.io/cluster": "c"}}}
+    other = {"metadata": {"name": "w", "ownerReferences": [{"kind": "ReplicaSet", "name": "c", "uid": "u"}]}}
+    mine: Object = {"metadata": {"name": "w", "ownerReferences": [{"kind": "RayCluster", "name": "c", "uid": "u"}]}}
+    assert pods_of_cluster(item, [labelled, other, mine]) == [mine]

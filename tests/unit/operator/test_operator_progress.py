@@ -15,7 +15,8 @@ from moaa.api.status import StageProgress
 from moaa.contract.progress import Figures, read
 from moaa_jobs.tell.progress_server import shown_on
 from moaa_operator.kube.errors import Refused, error_of
-from moaa_operator.observe.poller import Poller, fetch
+from moaa_operator.kube.objects import Key, name_of
+from moaa_operator.observe.poller import Poller, fetch, working_pods
 from moaa_operator.observe.progress import PodFigures, combine, parse
 from moaa_operator.tell.progress import column
 from tests.operator_helpers import OWNER, SHORT, Cluster, until
@@ -44,6 +45,12 @@ def test_rows_of_a_stage_from_its_pods(
     found = combine(pods, shards=shards, finished=finished)
     assert found is not None
     assert (found.rows, found.rows_total) == expected
+
+
+def test_what_is_saved_counts_shards_that_are_done() -> None:
+    found = combine([pod(50, 100, 400, saved=40), pod(10, 100, 400)], shards=4, finished=1)
+    assert found is not None
+    assert (found.rows, found.saved) == (160, 140)
 
 
 def test_speeds_add_up_and_what_is_left_is_done_at_their_sum() -> None:
@@ -105,6 +112,23 @@ def test_the_status_shows_how_far_the_stage_is() -> None:
     assert "progress" not in cluster.status
 
 
+def test_attempts_that_left_more_in_the_store_do_not_count() -> None:
+    cluster = Cluster(spec__failures={"retries": 1}, **SHORT)
+    saved = [20, 41, 60, 60]
+    for attempt, percent in enumerate(saved, 1):
+        uid = working(cluster, "i1-generate")
+        (item,) = cluster.running()
+        assert item["metadata"]["annotations"]["moaa.dev/attempt"] == str(attempt)
+        cluster.figures = {uid: pod(99, 100, saved=percent)}
+        cluster.settle()
+        cluster.end(item, code=137)
+        cluster.settle()
+        cluster.wait(600)
+    cluster.settle()
+    assert cluster.phase == "Failed"
+    assert "2 attempts failed" in str(cluster.condition("Succeeded"))
+
+
 @pytest.mark.parametrize(("hours", "most"), [(1, 110), (10, 150)])
 def test_a_status_is_written_when_progress_shows_and_not_for_every_answer(hours: int, most: int) -> None:
     cluster = Cluster(**SHORT)
@@ -127,27 +151,53 @@ def test_a_status_is_written_when_progress_shows_and_not_for_every_answer(hours:
 # Asking
 
 
-def running(name: str, host: str, *, phase: str = "Running", container: str = "job", role: str = "stage") -> Object:
+RUN = ("team", "small")
+
+
+def running(
+    name: str, host: str = "127.0.0.1", *, phase: str = "Running", container: str = "job", owner: str = "job-1"
+) -> Object:
+    kind = "RayCluster" if owner == "cluster" else "Job"
     return {
         "metadata": {
-            "name": name, "namespace": "team", "uid": name, "labels": {"moaa.dev/run": "small", "moaa.dev/role": role},
+            "name": name, "namespace": "team", "uid": name,
+            "labels": {"moaa.dev/run": "small", "moaa.dev/role": "stage"},
+            "ownerReferences": [{"kind": kind, "name": owner, "uid": owner}],
         },
         "spec": {"containers": [{"name": container}]},
         "status": {"phase": phase, "podIP": host},
     }  # fmt: skip
 
 
+def owned(uid: str, owner: str, *, role: str = "stage", **status: str) -> Object:
+    """A Job or RayJob of a MoAA."""
+    meta = {"name": uid, "namespace": "team", "uid": uid, "labels": {"moaa.dev/run": "small", "moaa.dev/role": role}}
+    return {"metadata": {**meta, "ownerReferences": [{"uid": owner}]}, "status": status}
+
+
+def test_only_pods_down_the_owner_references_are_asked() -> None:
+    objects = {
+        "Job": [owned("job-1", "run-1"), owned("job-2", "another"), owned("job-3", "run-1", role="inspect")],
+        "RayJob": [owned("ray-1", "run-1", rayClusterName="cluster")],
+        "Pod": [
+            running("works"),
+            running("head", container="ray-head", owner="cluster"),
+            running("pending", phase="Pending"),
+            running("worker", container="ray-worker", owner="cluster"),
+            running("of another run's job", owner="job-2"),
+            running("of a check", owner="job-3"),
+            running("of nobody", owner="made up"),
+            {**running("bare"), "metadata": {**running("bare")["metadata"], "ownerReferences": []}},
+        ],
+    }  # fmt: skip
+    assert [name_of(pod) for pod in working_pods("run-1", objects)] == ["works", "head"]
+    assert list(working_pods("run-2", objects)) == []
+
+
 def test_pods_that_work_are_asked_and_a_change_queues_their_run() -> None:
     figures = Figures(rows_done=1, rows_total=4)
     changed: list[tuple[str, str]] = []
-    pods = [
-        running("works", "127.0.0.1"),
-        running("head", "127.0.0.1", container="ray-head"),
-        running("silent", "127.0.0.2"),
-        running("pending", "127.0.0.1", phase="Pending"),
-        running("worker", "127.0.0.1", container="ray-worker"),
-        running("server", "127.0.0.1", role="server"),
-    ]
+    pods = [(RUN, running("works")), (RUN, running("head")), (RUN, running("silent", "127.0.0.2"))]
     with shown_on(0, lambda: figures, host="127.0.0.1") as port, ThreadPoolExecutor(4) as pool:
         assert port is not None
         poller = Poller(lambda: pods, changed.append, every_s=30, port=port)
@@ -159,7 +209,7 @@ def test_pods_that_work_are_asked_and_a_change_queues_their_run() -> None:
         figures["rows_done"] = 2
         poller.ask(pool)
         assert len(changed) == 2
-        pods[1]["status"]["podIP"] = "127.0.0.2"
+        pods[1][1]["status"]["podIP"] = "127.0.0.2"
         poller.ask(pool)
         assert poller.of(("team", "small"))["head"] == pod(2, 4)
         assert len(changed) == 2
@@ -210,6 +260,21 @@ def test_a_pod_that_never_ends_its_answer_is_let_go() -> None:
         assert fetch("127.0.0.1", port, timeout_s=0.2) is None
 
 
+@pytest.mark.parametrize("host", ["a" * 300, "\ud800"])
+def test_an_address_that_is_none_is_silent_and_hides_no_other_pod(host: str) -> None:
+    with shown_on(0, lambda: Figures(rows_total=4), host="127.0.0.1") as port, ThreadPoolExecutor(2) as pool:
+        assert port is not None
+        poller = Poller(
+            lambda: [(RUN, running("odd", host)), (RUN, running("works"))], lambda _: None, every_s=30, port=port
+        )
+        poller.ask(pool)
+    assert poller.of(RUN) == {"works": pod(0, 4)}
+
+
+def test_a_message_is_shown_without_what_no_terminal_shows() -> None:
+    assert parse({"message": "a\ud800\x1b[2J\nb"}).message == "a[2Jb"
+
+
 def test_brackets_without_end_are_no_figures_and_no_crash() -> None:
     deep = b"[" * 60_000
     assert read(deep) == {}
@@ -220,7 +285,7 @@ def test_a_round_that_fails_does_not_end_the_poller() -> None:
     again = threading.Event()
     rounds: list[int] = []
 
-    def pods() -> list[Object]:
+    def pods() -> list[tuple[Key, Object]]:
         rounds.append(1)
         if len(rounds) == 1:
             raise KeyError("metadata")

@@ -47,7 +47,8 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "workers": {"spec__training__resources": {"workers": 8, "template": {"spec": {"nodeSelector": {"a": "b"}}}}},
     "ZeRO stage": {"spec__training__sft": {"zeroStage": 1}},
     "micro batch": {"spec__training__sft": {"microBatchSize": 4}},
-    "checkpoints": {"spec__training__dpo": {"checkpointSteps": 7, "gradientCheckpointing": False}},
+    "checkpoints": {"spec__training__dpo": {"checkpointSteps": 7, "checkpointMinutes": 9}},
+    "recomputation": {"spec__training__dpo": {"gradientCheckpointing": False}},
     "failures": {"spec__failures": {"maxFraction": "0.5", "maxMemberFraction": "0.9", "retries": 9}},
     "suspend": {"spec__suspend": True},
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
@@ -65,6 +66,8 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
         "spec__mixture__layers__0__proposers__0__whenCut": "Use",
         "spec__training__dpo": {"whenCut": "Fail"},
     },
+    "every comparison written out": {"spec__judge__comparisons": "RoundRobin"},
+    "criteria of pairs written out": {"spec__judge__criteriaFor": "Pair"},
     "rules of pairs written out": {
         "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": False, "minMargin": None}}
     },
@@ -112,6 +115,8 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "criteria": ({"spec__judge__criteria": 2}, "i1-judge"),
     "judge prompt": ({"spec__prompts": {"judge": "{question}{answer_a}{answer_b}"}}, "i1-judge"),
     "which pairs are kept": ({"spec__training__dpo": {"pairs": {"consistent": True}}}, "i1-judge"),
+    "criteria of a prompt": ({"spec__judge__criteriaFor": "Prompt"}, "i1-judge"),
+    "fewer comparisons": ({"spec__judge__comparisons": "Adaptive"}, "i1-judge"),
     "who is rejected": ({"spec__training__dpo": {"pairs": {"rejected": "Random"}}}, "i1-judge"),
     "beta": ({"spec__training__dpo": {"beta": "0.1"}}, "i1-dpo"),
     "ref model": ({"spec__training__dpo": {"refModel": "Base"}}, "i1-dpo"),
@@ -224,11 +229,11 @@ GOLDEN: dict[str, tuple[int, str]] = {
     "i0-stage-data": (2, "9646bd8a25fe"),
     "i0-evaluate": (7, "43bc5fa53b35"),
     "i1-generate": (4, "0b8fc341f7f9"),
-    "i1-sft": (2, "da8d1105452a"),
+    "i1-sft": (2, "9c30baa48fc4"),
     "i1-evaluate-sft": (7, "55000f058c3d"),
     "i1-sample": (2, "2d34cfbe6aaa"),
     "i1-judge": (5, "0f7f8e568757"),
-    "i1-dpo": (2, "3a7ab1e7a076"),
+    "i1-dpo": (2, "6e53caad4294"),
     "i1-evaluate-dpo": (7, "51b98b727b25"),
     "i1-promote": (4, "3c8b72b82aab"),
 }
@@ -300,10 +305,18 @@ def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
 
 
 def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:
-    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon"}
+    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon", "tooLong", "heldOut"}
     for part in (Sft(), Dpo()):
         assert not later & set(canonical(part))
-        said = part.with_(schedule="Linear", min_learning_rate_ratio="0.1", adam_beta1="0.8", adam_beta2="0.95")
+        said = part.with_(
+            schedule="Linear",
+            min_learning_rate_ratio="0.1",
+            adam_beta1="0.8",
+            adam_beta2="0.95",
+            too_long="Drop",
+            held_out="0.1",
+            eval_steps=3,
+        )
         assert later - set(canonical(said)) == {"adamEpsilon"}
 
 

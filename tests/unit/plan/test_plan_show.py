@@ -143,6 +143,15 @@ def test_what_rules_of_pairs_will_drop_is_said_to_be_unknown_until_pairs_are_jud
     assert words not in plan_text(plan_view(drawn, {}), width=1000), "it drops none"
 
 
+def test_judging_that_skips_comparisons_is_counted_with_a_range() -> None:
+    owner = resource(spec__judge__comparisons="Adaptive", spec__training__dpo={"samples": 5})
+    words = "comparisons Adaptive is counted with 46 calls a prompt, as usual; it takes 20 at least, and up to 70 where"
+    results = run_all(owner)[0]
+    assert words in plan_text(plan_view(owner, {}), width=1000)
+    assert "Adaptive is counted" not in plan_text(plan_view(owner, results), width=1000), "nothing is left to judge"
+    assert "Adaptive is counted" not in plan_text(plan_view(resource(), {}), width=1000)
+
+
 def test_far_iterations_are_one_line() -> None:
     text = plan_text(plan_view(resource(spec__iterations=900), {}), width=200)
     assert len(text.splitlines()) < 40
@@ -162,3 +171,14 @@ def test_an_edit_is_explained() -> None:
     repeated = [Repeat("i1-dpo", (Change("training.beta", "0.01", "0.5"),), ())]
     text = plan_text(plan_view(resource(), {}, repeated=repeated), width=160)
     assert "edit: i1-dpo: training.beta 0.01 → 0.5; repeats i1-dpo" in text
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(140, ""), (80, "models"), (60, "USD")])
+def test_a_narrow_window_shows_fewer_columns_and_cuts_no_number(width: int, left_out: str) -> None:
+    view = plan_view(resource(spec__cost={"gpuHourUsd": "2"}), {}, counts={"sft-0": 61_135})
+    text = plan_text(view, width=width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert {"i1-evaluate-sft", "GPU-h", "status"} <= set(text.replace("│", " ").replace("┃", " ").split())
+    told = [line for line in text.splitlines() if line.startswith("left out, since the window is narrow: ")]
+    assert left_out in "".join(told) if left_out else not told

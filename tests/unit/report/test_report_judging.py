@@ -6,7 +6,7 @@ import pytest
 
 from moaa.judge.ranking import BY_RULE, orders_score, panel_score
 from moaa.rows import Comparison, RankingRow
-from moaa.run.tally import Orders, Tally, margin, matrix, orders, tally_pairs, tally_rankings
+from moaa.run.tally import Orders, Tally, margin, matrix, orders, skipped_cells, tally_pairs, tally_rankings
 from tests.unit.report_world import pair_of, ranking, rankings
 
 
@@ -107,6 +107,22 @@ def test_a_prompt_that_a_rule_dropped_is_an_example_of_one_without_a_pair(outcom
     dropped = row(points=[1.0, 0.5, 0.0], outcome=outcome)
     tally = tally_rankings([row(outcome="equal-texts"), dropped])
     assert (tally.dropped, tally.clearest, tally.outcomes[outcome]) == (dropped, None, 1)
+
+
+def test_skipped_orders_are_counted_and_are_no_failures() -> None:
+    half: Comparison = {**comparison(0, 1, 1, None), "score": None, "skipped": ["ba"]}
+    failed: Comparison = {**comparison(1, 2, None, None), "score": None, "skipped": ["ab"]}
+    none: Comparison = {**comparison(0, 3, None, None), "score": None, "skipped": ["ab", "ba"]}
+    ranking = row(half, failed, none, comparison(0, 2, 1, 1))
+    tally = tally_rankings([ranking])
+    assert (tally.verdicts, tally.single_verdicts, tally.skipped_verdicts) == (Orders(agreed=1), 2, 4)
+    assert tally.failed_verdicts == 1, "the one that was asked and gave nothing"
+    doubled = tally + tally
+    assert (doubled.single_verdicts, doubled.skipped_verdicts) == (4, 8)
+    assert matrix(ranking) == {(0, 2): 1, (2, 0): 0}
+    assert skipped_cells(ranking) == {
+        (0, 1): "(1)", (1, 0): "(0)", (1, 2): "", (2, 1): "", (0, 3): "–", (3, 0): "–",
+    }  # fmt: skip
 
 
 def test_the_matrix_mirrors_itself() -> None:

@@ -178,17 +178,19 @@ async def test_a_run_in_progress(tmp_path: Path, whole: Filled) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "status"),
+    ("outcomes", "reached", "status"),
     [
-        (["Permanent"], "failed"),
-        (["Crashed"] * 4, "failed"),
-        (["Crashed"] * 3, "started"),
-        (["Waiting", "Stopped"], "started"),
+        (["Permanent"], 0, "failed"),
+        (["Crashed"] * 4, 0, "failed"),
+        (["Crashed"] * 3, 0, "started"),
+        (["Crashed"] * 9, 5, "started"),
+        (["Waiting", "Stopped"], 0, "started"),
     ],
 )
 async def test_the_executors_record_tells_failures(
-    tmp_path: Path, whole: Filled, outcomes: list[str], status: str
+    tmp_path: Path, whole: Filled, outcomes: list[str], reached: int, status: str
 ) -> None:
+    """`reached` is what each attempt left in the store beyond the one before it, in percent."""
     filled = copied(whole, tmp_path, until="i1-generate")
     stage = next(s.stage for s in WORLD.stages if s.stage.id == "i1-sft")
     identity = identify(stage, WORLD.resource, filled.results)
@@ -197,7 +199,7 @@ async def test_the_executors_record_tells_failures(
         body = {"stage": "i1-sft", "kind": "sft", "fingerprint": identity.fingerprint,
                 "started": "2026-01-01T00:00:00Z",
                 "seconds": 30.0, "jobSeconds": 20.0, "outcome": outcome, "error": f"error {i}",
-                "anything": "else"}  # fmt: skip
+                "reached": reached * i, "anything": "else"}  # fmt: skip
         await filled.store.put(f"runs/{RUN}/attempts/{i}.json", json.dumps(body).encode())
     await filled.store.put(f"runs/{RUN}/attempts/9.json", b"{torn")
     found = await collect(WORLD.resource, filled.store, RUN)

@@ -367,6 +367,22 @@ def test_a_training_that_asked_for_packing_and_went_without_is_noted(asked: bool
     assert all(note in html for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("too_long_dropped", "i1-sft left out 3 of 40 rows longer than maxLength."),
+        ("too_long_cut", "i1-sft cut the prompts of 3 of 40 rows, which were longer than maxLength."),
+    ],
+)
+def test_what_became_of_rows_that_are_too_long_is_noted(metric: str, told: str) -> None:
+    done = stage(FINISHED, "i1-sft")
+    assert done.manifest is not None
+    for count in (3.0, 0.0):
+        changed = {"rows_in": 40, "metrics": {**done.manifest.metrics, metric: count}}
+        view = with_stage(FINISHED, replace(done, manifest=done.manifest.model_copy(update=changed)))
+        assert [note for note in summarise(view).notes if "maxLength" in note] == ([told] if count else [])
+
+
 def test_rows_that_a_benchmark_leaves_out_have_a_column_where_there_are_any() -> None:
     assert "Not asked" not in render(FINISHED, SUMMARY)
     done = stage(FINISHED, "i0-stage-data")

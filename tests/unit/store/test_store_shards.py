@@ -54,6 +54,7 @@ RANKING = {
             "forward": 1,
             "backward": None,
             "votes": [[1, None]],
+            "skipped": ["ba"],
         }
     ],
     "outcome": "pair",

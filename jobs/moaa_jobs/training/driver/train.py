@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import pyarrow as pa
 
+from moaa.api.training import Dpo, Sft, TooLong
 from moaa.cause import CauseKind, cause
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, StageError
 from moaa.judge.outcomes import why_no_pairs
+from moaa.plan.lengths import TOO_LONG_CUT, TOO_LONG_DROPPED
 from moaa.plan.stage import Kind
 from moaa.rows import RankingRow
 from moaa.store.fencing import Token, claim
@@ -33,8 +35,9 @@ from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.chat import open_chat
+from moaa_jobs.training.rows.held_out import held_out, prompt_of
 from moaa_jobs.training.rows.student import check_memory
-from moaa_jobs.training.rows.tokens import Failed
+from moaa_jobs.training.rows.tokens import TOO_LONG, Failed
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.shared.messages import (
@@ -77,6 +80,10 @@ class Rows:
     """By reason, the most frequent first."""
     examples: dict[str, str]
     """The first failed row of each reason and what was found."""
+    held_out: int
+    """The last rows of the table, which are not trained on."""
+    too_long: dict[str, float]
+    """What a policy for rows that are too long did, as metrics: rows dropped, or rows whose prompt was cut."""
 
 
 async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
@@ -105,6 +112,7 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
     await publish.finish(
         context, config, result, token,
         rows_in=rows.rows_in, failures=rows.failures, examples=rows.examples,
+        counts=rows.too_long | ({"held_out_rows": float(rows.held_out)} if rows.held_out else {}),
         started=started, seconds=time.monotonic() - begun,
     )  # fmt: skip
     await remove_checkpoints(context.store, config.checkpoints)
@@ -130,35 +138,80 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     check_memory(json.loads((folder / "config.json").read_text(encoding="utf-8")), resource.training, declared.name)
     chat = await asyncio.to_thread(open_chat, folder, declared, thinking=resource.training.thinking)
     spec = optimization(context.resource, recipe.kind)
+    cuts = spec.too_long is TooLong.CUT_PROMPT
 
     def encode_all(part: Sequence[Any]) -> list[Any]:
-        return [recipe.encode(chat, row, max_length=spec.max_length) for row in part]
+        return [recipe.encode(chat, row, max_length=spec.max_length, cuts=cuts) for row in part]
 
-    encoded: list[Any] = []
+    encoded: list[tuple[str, list[Any]]] = []
+    """With its prompt, all sequences of each row."""
     failed: list[Failed] = []
+    dropped: list[Failed] = []
     for i in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[i : i + ROWS_AT_ONCE]
-        for item in await asyncio.to_thread(encode_all, part):
-            if isinstance(item, Failed):
-                failed.append(item)
+        for row, item in zip(part, await asyncio.to_thread(encode_all, part), strict=True):
+            if not isinstance(item, Failed):
+                encoded.append((prompt_of(row["messages"]), item))
+            elif item.reason == TOO_LONG and spec.too_long is TooLong.DROP:
+                dropped.append(item)
             else:
-                encoded += item
+                failed.append(item)
         # Not as rows_done: what is left of the stage is counted in steps.
         context.progress.update(failed=len(failed), message=f"tokenising {i + len(part)} of {len(rows)} rows")
-    _check_failures(context, job.stage, len(rows), failed)
-    trained = len(rows) - len(failed)
-    if len(encoded) != trained:
+    _check_failures(context, job.stage, len(rows), failed, dropped)
+    trained, held = _split(encoded, spec, seed=resource.seed, stage=job.stage)
+    cut = sum(any(sequence.is_cut for sequence in of_row) for _, of_row in encoded)
+    if len(trained) + len(held) != len(encoded):
         logger.info(
-            "rows_split rows=%d sequences=%d: the chat template writes earlier turns otherwise than they were answered",
-            trained, len(encoded),
+            "rows_split rows=%d sequences=%d: the chat template writes earlier turns otherwise than they were "
+            "answered, or prompts are cut",
+            len(encoded), len(trained) + len(held),
         )  # fmt: skip
     by_reason = _by_reason(failed)
     return Rows(
-        table=recipe.to_table(encoded),
+        table=recipe.to_table([*trained, *held]),
         rows_in=len(rows),
         failures={reason: len(of) for reason, of in by_reason.items()},
         examples={reason: shortened(_told(of[0])) for reason, of in by_reason.items()},
+        held_out=len(held),
+        too_long=_too_long(spec, rows=len(rows), dropped=len(dropped), cut=cut),
     )
+
+
+def _split(
+    encoded: Sequence[tuple[str, list[Any]]], spec: Sft | Dpo, *, seed: int, stage: str
+) -> tuple[list[Any], list[Any]]:
+    """Sequences to train on, and held-out ones, each in the order of rows.
+
+    Raises:
+        Permanent: there is one prompt, which cannot be on both sides.
+    """
+    if spec.held_out is None:
+        return [sequence for _, of_row in encoded for sequence in of_row], []
+    aside = held_out([prompt for prompt, _ in encoded], share=spec.held_out, seed=seed)
+    if not aside:
+        raise Permanent(
+            f"{stage}: heldOut would leave nothing to train on, since all rows have one prompt; leave it out"
+        )
+    trained = [sequence for prompt, of_row in encoded if prompt not in aside for sequence in of_row]
+    held = [sequence for prompt, of_row in encoded if prompt in aside for sequence in of_row]
+    logger.info("rows_held_out prompts=%d sequences=%d of=%d", len(aside), len(held), len(held) + len(trained))
+    return trained, held
+
+
+def _too_long(spec: Sft | Dpo, *, rows: int, dropped: int, cut: int) -> dict[str, float]:
+    """Metrics of the policy, which are logged, too."""
+    match spec.too_long:
+        case TooLong.FAIL:
+            return {}
+        case TooLong.DROP:
+            logger.info("rows_dropped rows=%d of=%d max_length=%d", dropped, rows, spec.max_length)
+            return {TOO_LONG_DROPPED: float(dropped)}
+        case TooLong.CUT_PROMPT:
+            logger.info("prompts_cut rows=%d of=%d max_length=%d", cut, rows, spec.max_length)
+            return {TOO_LONG_CUT: float(cut)}
+        case _:
+            assert_never(spec.too_long)
 
 
 async def _why_none(context: Context, maker: str, recipe: Recipe) -> str:
@@ -184,16 +237,20 @@ def _told(row: Failed) -> str:
     return f"row {row.id}: {row.details}" if row.details else f"row {row.id}"
 
 
-def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Failed]) -> None:
-    """Raises Permanent: too many rows failed; every reason with its count and an example."""
+def _check_failures(
+    context: Context, stage: str, rows: int, failed: Sequence[Failed], dropped: Sequence[Failed]
+) -> None:
+    """Raises Permanent: too many rows failed, or none is left; every reason with its count and an example."""
     for row in failed:
         logger.info("row_failed id=%s reason=%s details=%s", row.id, row.reason, row.details)
+    for row in dropped:
+        logger.info("row_dropped id=%s reason=%s details=%s", row.id, row.reason, row.details)
     reasons = "; ".join(
         f"{reason}: {len(of)}, for example {of[0].id!r}{f' ({of[0].details})' if of[0].details else ''}"
-        for reason, of in _by_reason(failed).items()
+        for reason, of in _by_reason([*failed, *dropped] if rows == len(failed) + len(dropped) else failed).items()
     )
     allowed = context.resource.spec.failures.max_fraction * rows
-    if rows == len(failed):
+    if rows == len(failed) + len(dropped):
         raise Permanent(
             f"{stage}: no row is left to train on, of {rows}; {reasons}; raise maxLength where they are too long, "
             "or look at the answers"
@@ -201,7 +258,8 @@ def _check_failures(context: Context, stage: str, rows: int, failed: Sequence[Fa
     if len(failed) > allowed:
         raise Permanent(
             f"{stage}: {len(failed)} of {rows} rows cannot be trained, but spec.failures.maxFraction allows "
-            f"{int(allowed)}; {reasons}. Raise maxLength (too-long) or maxFraction, or drop the rows"
+            f"{int(allowed)}; {reasons}. Raise maxLength (too-long) or "
+            "maxFraction, or say what becomes of rows that are too long (tooLong)"
         )
 
 
@@ -232,6 +290,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
         ref_model=await weights.find(job.ref_model, context) if job.ref_model else None,
         tokens_key=tokens_key,
         tokens_digest=await asyncio.to_thread(token_table.content_digest, rows.table),
+        held_out=rows.held_out,
         resume=resume,
     )
 

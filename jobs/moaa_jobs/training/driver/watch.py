@@ -87,7 +87,7 @@ async def watch(training: "asyncio.Future[dict[str, Any]]", config: LoopConfig, 
 def _show(progress: LoopProgress, context: Context) -> None:
     figures: Figures = {"message": progress.phase}
     if progress.phase in ("training", "exporting"):
-        figures |= {"step": progress.step, "steps": progress.steps}
+        figures |= {"step": progress.step, "steps": progress.steps, "saved": progress.resumed_step}
     if progress.loss is not None:
         figures["loss"] = round(progress.loss, 5)
     if progress.tokens_per_s is not None:

@@ -49,11 +49,23 @@ class Layout:
     """Micro-steps of each optimiser step."""
 
 
-def lay_out(steps: Sequence[Batch], *, workers: int, micro_batch_size: int) -> Layout:
-    """Bins of `micro_batch_size` rows each. The batch size is divisible by workers × micro_batch_size (checked in the
-    resource)."""
-    bins = [batch[i : i + micro_batch_size] for batch in steps for i in range(0, len(batch), micro_batch_size)]
+def lay_out(steps: Sequence[Batch], *, widths: Sequence[int], workers: int, micro_batch_size: int) -> Layout:
+    """Bins of `micro_batch_size` rows each, to be padded to their widest row. The batch size is divisible by workers ×
+    micro_batch_size (checked in the resource).
+
+    A step's rows go from wide to narrow: those of a bin are alike, so little is padding, and so are the bins of a
+    micro-step, so its workers finish together. The step holds the same rows in any order.
+    """
+    bins = [
+        rows[i : i + micro_batch_size]
+        for rows in (widest_first(batch, widths) for batch in steps)
+        for i in range(0, len(rows), micro_batch_size)
+    ]
     return Layout(bins=bins, accumulation=len(steps[0]) // (workers * micro_batch_size))
+
+
+def widest_first(rows: Sequence[int], widths: Sequence[int]) -> list[int]:
+    return sorted(rows, key=lambda row: (-widths[row], row))
 
 
 def pack(
@@ -76,7 +88,7 @@ def pack(
             bins += filled
         else:
             return Layout(bins=bins, accumulation=accumulation)
-    return lay_out(steps, workers=workers, micro_batch_size=micro_batch_size)
+    return lay_out(steps, widths=lengths, workers=workers, micro_batch_size=micro_batch_size)
 
 
 def _fill(batch: Batch, lengths: Sequence[int], count: int, capacity: int) -> list[list[int]] | None:
@@ -87,7 +99,7 @@ def _fill(batch: Batch, lengths: Sequence[int], count: int, capacity: int) -> li
     heap: list[tuple[int, int]] = [(0, i) for i in range(count)]
     bins: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
-    for row in sorted(batch, key=lambda row: (-lengths[row], row)):
+    for row in widest_first(batch, lengths):
         load, i = heapq.heappop(heap)
         loads[i] = load + lengths[row]
         if loads[i] > capacity:

@@ -61,6 +61,14 @@ def row_lengths(table: pa.Table) -> list[int]:
     return [2 * p + c + r for p, c, r in zip(prompt, chosen, rejected, strict=True)]
 
 
+def row_widths(table: pa.Table) -> list[int]:
+    """Tokens that a row's batch is at least padded to: a conversation's, or those of a pair's longer sequence."""
+    if "ids" in table.column_names:
+        return _lengths(table, "ids")
+    prompt, chosen, rejected = (_lengths(table, name) for name in ("prompt", "chosen", "rejected"))
+    return [p + max(c, r) for p, c, r in zip(prompt, chosen, rejected, strict=True)]
+
+
 def _lengths(table: pa.Table, column: str) -> list[int]:
     import pyarrow.compute as pc
 

@@ -13,11 +13,13 @@ An answer that begins with a line break may merge with the end of the prompt int
 there the prompt ends and the answer begins a token of its own. So the answer is tokenised apart.
 
 A row that cannot be trained is a recorded failure with a reason, and concerns no other row: a template's refusal of the
-conversation, an empty answer, one that spells a control token, a row that is too long.
+conversation, an empty answer, one that spells a control token, a row that is too long. Where prompts are cut instead,
+a conversation goes on, from the first answer that does not fit, in a sequence of its own with a shorter context: every
+answer is trained once and whole.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moaa.api.training import Thinking
 from moaa.conversation import Message
@@ -25,6 +27,7 @@ from moaa.rows import ConversationRow, PairRow
 from moaa.thoughts import holds_thought, split_channels
 from moaa_jobs.training.rows import thoughts
 from moaa_jobs.training.rows.chat import Chat, spelling
+from moaa_jobs.training.rows.cut import cut_prompt
 from moaa_jobs.training.rows.template import TemplateRefuses
 
 TOO_LONG = "too-long"
@@ -49,6 +52,8 @@ class Encoded:
     """The row's; `<row>#2` and so on for further sequences of it."""
     ids: list[int]
     spans: list[tuple[int, int]]
+    is_cut: bool = False
+    """Its prompt was cut to fit."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class EncodedPair:
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
+    is_cut: bool = False
+    """Its prompt was cut to fit."""
 
 
 @dataclass(frozen=True)
@@ -78,48 +85,101 @@ class _Untrainable(Exception):
         super().__init__(reason)
 
 
-def encode_conversation(chat: Chat, row: ConversationRow, *, max_length: int) -> list[Encoded] | Failed:
-    """Tokens of a conversation, all of its assistant turns marked: one sequence, or several in the order of turns."""
+@dataclass(frozen=True)
+class _Limit:
+    """Most tokens of a sequence, and whether the prompt of a longer one is cut."""
+
+    tokens: int
+    cuts: bool
+
+
+def encode_conversation(
+    chat: Chat, row: ConversationRow, *, max_length: int, cuts: bool = False
+) -> list[Encoded] | Failed:
+    """Tokens of a conversation, all of its assistant turns marked: one sequence, or several in the order of turns.
+
+    `max_length` is in tokens of a sequence; `cuts`: prompts of longer ones are cut, where the row fails otherwise.
+    """
+    limit = _Limit(max_length, cuts)
     try:
-        found = _sequences(chat, row["messages"])
+        found = _sequences(chat, row["messages"], limit)
     except _Untrainable as error:
         return Failed(row["id"], error.reason, error.details)
-    longest = max(len(ids) for ids, _ in found)
-    if longest > max_length:
-        return Failed(row["id"], TOO_LONG, f"{longest} tokens, and maxLength is {max_length}")
+    longest = max(len(sequence.ids) for sequence in found)
+    if longest > limit.tokens:
+        return Failed(row["id"], TOO_LONG, f"{longest} tokens, and maxLength is {limit.tokens}")
     return [
-        Encoded(row["id"] if number == 1 else f"{row['id']}#{number}", ids, spans)
-        for number, (ids, spans) in enumerate(found, start=1)
+        replace(sequence, id=row["id"] if number == 1 else f"{row['id']}#{number}")
+        for number, sequence in enumerate(found, start=1)
     ]
 
 
-def encode_pair(chat: Chat, row: PairRow, *, max_length: int) -> list[EncodedPair] | Failed:
-    """Tokens of a prompt and its two answers, each ending with its end-of-turn token; a list of one."""
+def encode_pair(chat: Chat, row: PairRow, *, max_length: int, cuts: bool = False) -> list[EncodedPair] | Failed:
+    """Tokens of a prompt and its two answers, each ending with its end-of-turn token; a list of one. `max_length` and
+    `cuts` as of `encode_conversation`."""
+    limit = _Limit(max_length, cuts)
+
+    def encode(messages: Sequence[Message], *, is_cut: bool) -> EncodedPair:
+        (prompt, chosen), (_, rejected) = (_turn(chat, messages, row[side]) for side in ("chosen", "rejected"))
+        return EncodedPair(row["id"], prompt, chosen, rejected, is_cut)
+
     try:
-        (prompt, chosen), (_, rejected) = (_turn(chat, row["messages"], row[side]) for side in ("chosen", "rejected"))
+        pair = encode(row["messages"], is_cut=False)
+        if _length(pair) > limit.tokens and limit.cuts:
+            cut = cut_prompt(row["messages"], lambda messages: _length(encode(messages, is_cut=True)) <= limit.tokens)
+            if cut is None:
+                raise _no_room(max(len(pair.chosen), len(pair.rejected)), limit)
+            pair = encode(cut, is_cut=True)
     except _Untrainable as error:
         return Failed(row["id"], error.reason, error.details)
-    longest = len(prompt) + max(len(chosen), len(rejected))
-    if longest > max_length:
-        return Failed(row["id"], TOO_LONG, f"{longest} tokens, and maxLength is {max_length}")
-    return [EncodedPair(row["id"], prompt, chosen, rejected)]
+    if _length(pair) > limit.tokens:
+        return Failed(row["id"], TOO_LONG, f"{_length(pair)} tokens, and maxLength is {limit.tokens}")
+    return [pair]
 
 
-def _sequences(chat: Chat, messages: Sequence[Message]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-    """Ids and spans of every sequence. Raises _Untrainable."""
-    found: list[tuple[list[int], list[tuple[int, int]]]] = []
-    for k, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        prompt, answer = _turn(chat, messages[:k], message["content"])
-        ids, span = prompt + answer, (len(prompt), len(prompt) + len(answer))
-        if found and prompt[: len(found[-1][0])] == found[-1][0]:
-            found[-1] = (ids, [*found[-1][1], span])
-        else:
-            found.append((ids, [span]))
+def _length(pair: EncodedPair) -> int:
+    """Of the longer of its two sequences."""
+    return len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
+
+
+def _no_room(answer: int, limit: _Limit) -> _Untrainable:
+    return _Untrainable(TOO_LONG, f"an answer of {answer} tokens, which is never cut, and maxLength is {limit.tokens}")
+
+
+def _sequences(chat: Chat, messages: Sequence[Message], limit: _Limit) -> list[Encoded]:
+    """Every sequence, still without its row's id. Raises _Untrainable."""
+    found: list[Encoded] = []
+    before: list[Message] = []
+    for message in messages:
+        if message["role"] == "assistant":
+            prompt, answer = _turn(chat, before, message["content"])
+            is_cut = limit.cuts and len(prompt) + len(answer) > limit.tokens
+            if is_cut:
+                before, prompt, answer = _cut(chat, before, message["content"], len(answer), limit)
+            _append(found, prompt, answer, is_cut=is_cut)
+        before.append(message)
     if not found:
         raise _Untrainable(NO_ANSWER)
     return found
+
+
+def _append(found: list[Encoded], prompt: list[int], answer: list[int], *, is_cut: bool) -> None:
+    """To the last sequence, if the prompt goes on where it ends; else as a new one."""
+    ids, span = prompt + answer, (len(prompt), len(prompt) + len(answer))
+    if found and prompt[: len(found[-1].ids)] == found[-1].ids:
+        found[-1] = Encoded("", ids, [*found[-1].spans, span], found[-1].is_cut or is_cut)
+    else:
+        found.append(Encoded("", ids, [span], is_cut))
+
+
+def _cut(
+    chat: Chat, before: Sequence[Message], answer: str, answer_tokens: int, limit: _Limit
+) -> tuple[list[Message], list[int], list[int]]:
+    """The turns before an answer, cut to fit, and the tokens of prompt and answer. Raises _Untrainable."""
+    shorter = cut_prompt(before, lambda messages: sum(map(len, _turn(chat, messages, answer))) <= limit.tokens)
+    if shorter is None:
+        raise _no_room(answer_tokens, limit)
+    return (shorter, *_turn(chat, shorter, answer))
 
 
 def _turn(chat: Chat, before: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:

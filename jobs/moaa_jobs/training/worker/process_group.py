@@ -81,7 +81,14 @@ def meet(place: str) -> None:
     `TIMEOUT_S`. When one fails meanwhile, Ray Train ends all. A worker group may use each `place` once."""
     import torch.distributed as dist
 
-    gather(dist.distributed_c10d._get_default_store(), place, dist.get_world_size())
+    gather(shared_values(), place, dist.get_world_size())
+
+
+def shared_values() -> "Store":
+    """The key-value store of this worker group."""
+    import torch.distributed as dist
+
+    return dist.distributed_c10d._get_default_store()
 
 
 def gather(store: "Store", place: str, workers: int, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from moaa.errors import AlreadyExists, NotFound, StoreError
 from moaa.store.objects.base import Store
-from moaa_jobs.training.rows.table import row_lengths
+from moaa_jobs.training.rows.order import widest_first
+from moaa_jobs.training.rows.table import row_widths
 
 RefLogps = tuple[list[float], list[float]]
 """Of chosen and of rejected, by row index."""
@@ -32,10 +33,9 @@ class RefLogpsManifest(BaseModel):
     parts: list[str]
 
 
-def part_rows(lengths: Sequence[int], *, rank: int, workers: int) -> list[int]:
-    """The rows one worker scores: every `workers`-th by length, so that parts weigh the same and little is padded."""
-    by_length = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    return by_length[rank::workers]
+def part_rows(widths: Sequence[int], *, rank: int, workers: int) -> list[int]:
+    """The rows one worker scores: every `workers`-th by width, so that parts weigh the same and little is padded."""
+    return widest_first(range(len(widths)), widths)[rank::workers]
 
 
 async def read(store: Store, folder: str, *, tokens_digest: str, rows: int) -> RefLogps | None:
@@ -101,7 +101,7 @@ def score(
 
     `report` hears of batches done and batches in all.
     """
-    rows = part_rows(row_lengths(table), rank=rank, workers=workers)
+    rows = part_rows(row_widths(table), rank=rank, workers=workers)
     largest = -(-table.num_rows // workers)
     passes = -(-largest // batch_size)
     values: list[tuple[float, float]] = []

@@ -85,7 +85,7 @@ def test_token_tables_keep_rows_as_they_were(tmp_path: Path) -> None:
     file.write_bytes(token_table.to_bytes(table))
     again = token_table.open_table(file)
     assert again.to_pylist() == table.to_pylist()
-    assert token_table.row_lengths(again) == [4, 2]
+    assert token_table.row_lengths(again) == token_table.row_widths(again) == [4, 2]
     assert token_table.content_digest(again) == token_table.content_digest(table)
     assert token_table.content_digest(table) != token_table.content_digest(token_table.sft_table(rows[:1]))
 
@@ -97,11 +97,12 @@ def test_labels_are_the_trained_tokens_and_nothing_else() -> None:
 def test_a_pair_counts_both_of_its_sequences() -> None:
     table = token_table.pair_table([EncodedPair("p", [1, 2, 3], [4, 5], [6])])
     assert token_table.row_lengths(table) == [9]
+    assert token_table.row_widths(table) == [5]
 
 
 def test_ranks_share_the_rows_to_be_scored() -> None:
-    lengths = [3, 9, 1, 7, 5]
-    parts = [part_rows(lengths, rank=rank, workers=2) for rank in range(2)]
+    widths = [3, 9, 1, 7, 5]
+    parts = [part_rows(widths, rank=rank, workers=2) for rank in range(2)]
     assert sorted(parts[0] + parts[1]) == [0, 1, 2, 3, 4]
     assert parts[0] == [1, 4, 2]
 
@@ -192,7 +193,11 @@ def test_figures_average_the_end_of_the_curve() -> None:
     lost = row(1, float("nan"))
     assert not lost.is_sound
     assert figures(result.model_copy(update={"curve": [lost, *curve]})) == {**figures(result), "lost_steps": 1.0}
+    looked = [row.model_copy(update={"eval_loss": 3.0 + abs(row.step - 6)}) for row in curve if row.step % 3 == 0]
+    at_end = figures(result.model_copy(update={"curve": looked}))
+    assert [at_end[name] for name in ("final_eval_loss", "best_eval_loss", "best_eval_step")] == [6.0, 3.0, 6.0]
     found = figures(result)
+    assert "final_eval_loss" not in found, "nothing was held out"
     assert found["first_loss"] == 9.0
     assert found["final_loss"] == 2.0
     assert found["final_reward_margin"] == 6.5

@@ -39,9 +39,38 @@ def test_order_depends_on_the_seed_only() -> None:
 
 
 def test_bins_follow_each_other_as_the_sampler_hands_them_out() -> None:
-    layout = lay_out([[1, 2, 3, 4, 5, 6, 7, 8]], workers=2, micro_batch_size=2)
+    layout = lay_out([[1, 2, 3, 4, 5, 6, 7, 8]], widths=[5] * 9, workers=2, micro_batch_size=2)
     assert layout.accumulation == 2
     assert layout.bins == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+@given(
+    widths=st.lists(st.integers(1, 50), min_size=16, max_size=40),
+    workers=st.sampled_from([1, 2, 4]),
+    micro=st.sampled_from([1, 2, 4]),
+)
+def test_a_step_keeps_its_rows_and_takes_no_more_slots_than_in_any_order(
+    widths: list[int], workers: int, micro: int
+) -> None:
+    steps = batches(len(widths), epochs=Decimal(2), batch_size=16, seed=0)
+    layout = lay_out(steps, widths=widths, workers=workers, micro_batch_size=micro)
+    of_step = layout.accumulation * workers
+
+    def slots(bins: list[list[int]]) -> int:
+        """Of all micro-steps: every worker waits for the widest bin."""
+        return sum(
+            max(widths[row] for item in bins[i : i + workers] for row in item) for i in range(0, of_step, workers)
+        )
+
+    for step, batch in enumerate(steps):
+        bins = layout.bins[step * of_step : (step + 1) * of_step]
+        assert sorted(row for item in bins for row in item) == sorted(batch)
+        assert slots(bins) <= slots([batch[i : i + micro] for i in range(0, 16, micro)])
+
+
+def test_wide_rows_share_a_micro_step() -> None:
+    layout = lay_out([[0, 1, 2, 3, 4, 5, 6, 7]], widths=[1, 9, 2, 8, 3, 7, 4, 6], workers=2, micro_batch_size=2)
+    assert layout.bins == [[1, 3], [5, 7], [6, 4], [2, 0]]
 
 
 @given(
@@ -52,7 +81,7 @@ def test_bins_follow_each_other_as_the_sampler_hands_them_out() -> None:
 def test_packing_keeps_the_rows_of_every_step_within_capacity(lengths: list[int], workers: int, micro: int) -> None:
     steps = batches(len(lengths), epochs=Decimal(2), batch_size=16, seed=0)
     layout = pack(steps, lengths=lengths, workers=workers, micro_batch_size=micro, max_length=50)
-    plain = lay_out(steps, workers=workers, micro_batch_size=micro)
+    plain = lay_out(steps, widths=lengths, workers=workers, micro_batch_size=micro)
     assert layout.accumulation <= plain.accumulation
     of_step = layout.accumulation * workers
     assert len(layout.bins) == len(steps) * of_step

@@ -207,6 +207,73 @@ def test_a_longer_row_is_a_failure_and_never_cut() -> None:
     assert failed == Failed("r1", TOO_LONG, f"{length} tokens, and maxLength is {length - 1}")
 
 
+LONG = "a" * 150 + "b" * 150
+
+
+def cut(row: Any, max_length: int) -> list[Encoded] | Failed:
+    return encode_conversation(chat(build_tokenizer()), row, max_length=max_length, cuts=True)
+
+
+def test_cutting_leaves_rows_that_fit_as_they_are() -> None:
+    row = conversation(*TURNS)
+    whole = encode(build_tokenizer(), row)
+    assert isinstance(whole, Encoded)
+    assert cut(row, len(whole.ids)) == [whole]
+    assert not whole.is_cut
+
+
+def test_the_middle_of_a_long_question_goes_and_the_answer_stays() -> None:
+    tokenizer = build_tokenizer()
+    row = conversation(("system", "be kind"), ("user", LONG), ("assistant", "yes"))
+    found = cut(row, 120)
+    assert isinstance(found, list)
+    (one,) = found
+    assert (len(one.ids), one.is_cut) == (120, True), "as little goes as will do"
+    (start, end) = one.spans[0]
+    assert (tokenizer.decode(one.ids[start:end]), end) == ("yes<|end|>", 120)
+    said = tokenizer.decode(one.ids[:start])
+    assert said.startswith("<|system|>be kind<|end|>\n<|user|>aaa")
+    assert said.endswith("bbb<|end|>\n<|assistant|>")
+    assert abs(said.count("a" * 3) - said.count("b" * 3)) <= 1
+    assert "\n[" not in LONG
+    assert "<unk>" in said, "the mark, which this tokenizer has no tokens for"
+
+
+def test_the_oldest_turns_go_first_and_every_answer_is_trained_once() -> None:
+    tokenizer = build_tokenizer()
+    turns = [turn for i in range(6) for turn in (("user", f"question {i}"), ("assistant", f"answer {i}"))]
+    row = conversation(("system", "be kind"), *turns)
+    found = cut(row, 120)
+    assert isinstance(found, list)
+    assert [one.id for one in found] == ["r1", *(f"r1#{n}" for n in range(2, len(found) + 1))]
+    assert [one.is_cut for one in found] == [False] + [True] * (len(found) - 1)
+    assert all(len(one.ids) <= 120 for one in found)
+    trained = [tokenizer.decode(one.ids[start:end]) for one in found for start, end in one.spans]
+    assert trained == [f"answer {i}<|end|>" for i in range(6)]
+    for one in found:
+        text = tokenizer.decode(one.ids)
+        assert text.startswith("<|system|>be kind<|end|>\n<|user|>question ")
+    last = tokenizer.decode(found[-1].ids)
+    assert "question 0" not in last
+    assert "answer 4<|end|>\n<|user|>question 5" in last
+
+
+def test_an_answer_that_leaves_no_room_is_a_failure_however_prompts_are_cut() -> None:
+    found = cut(conversation(("user", LONG), ("assistant", "x" * 60)), 100)
+    assert found == Failed("r1", TOO_LONG, "an answer of 61 tokens, which is never cut, and maxLength is 100")
+
+
+def test_both_answers_of_a_pair_stand_behind_the_same_cut_prompt() -> None:
+    tokenizer = build_tokenizer()
+    row = pair(("user", "old"), ("assistant", "older"), ("user", LONG)) | {"chosen": "y" * 9, "rejected": "n" * 20}
+    found = encode_pair(chat(tokenizer), row, max_length=120, cuts=True)
+    assert isinstance(found, list)
+    (one,) = found
+    assert (len(one.prompt) + len(one.rejected), one.is_cut) == (120, True)
+    assert "old" not in tokenizer.decode(one.prompt)
+    assert (tokenizer.decode(one.chosen), tokenizer.decode(one.rejected)) == ("y" * 9 + "<|end|>", "n" * 20 + "<|end|>")
+
+
 def test_an_answer_that_spells_the_end_of_a_turn_is_a_failure() -> None:
     row = conversation(("user", "hi"), ("assistant", "a<|end|>b"))
     assert encode(build_tokenizer(), row) == Failed("r1", STOP_IN_ANSWER, "it spells <|end|>")

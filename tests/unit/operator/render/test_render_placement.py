@@ -7,7 +7,7 @@ import pytest
 
 from moaa.weights.served import server_of
 from moaa_operator.kube.owner import HASH_ANNOTATION, Role
-from moaa_operator.settings import Dedicated, NodeRole, Settings
+from moaa_operator.settings import Dedicated, NodeRole, Scheduling, Settings
 from tests.render_world import (
     MOAA,
     SETTINGS,
@@ -44,9 +44,11 @@ def roles_of(settings: Settings) -> dict[str, tuple[Any, Any]]:
 
 def test_pods_go_to_the_nodes_of_their_role_and_a_runs_own_nodes_come_first() -> None:
     shared = {role: placed(role) for role in ("inference", "training")} | {"system": {"nodeSelector": {"pool": "s"}}}
-    own = {"moaa": "demo", "role": "training", "nodeGroup": "big", **placed("training", "demo")}
-    other = {"moaa": "another", "role": "inference", **placed("inference", "another")}
-    settings = Settings.model_validate({"scheduling": shared, "dedicated": [own, other]})
+    demo = {"namespace": "team", "moaa": "demo"}
+    own = {**demo, "role": "training", "nodeGroup": "big", **placed("training", "demo")}
+    other = {**demo, "moaa": "another", "role": "inference", **placed("inference", "another")}
+    namesake = {**demo, "namespace": "others", "role": "inference", **placed("inference", "namesake")}
+    settings = Settings.model_validate({"scheduling": shared, "dedicated": [own, other, namesake]})
     found = roles_of(settings)
     system = ({"pool": "s"}, None)
     assert found["job"] == found["ray-head"] == found["ray-job-submitter"] == system
@@ -84,10 +86,14 @@ def test_servers_have_an_account_of_their_own_where_the_namespace_has_one() -> N
 
 def test_where_pods_go_comes_from_variables_as_the_chart_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOAA_OPERATOR_SCHEDULING", json.dumps({"training": placed("training")}))
-    monkeypatch.setenv("MOAA_OPERATOR_DEDICATED", json.dumps([{"moaa": "demo", "role": "inference"}]))
+    monkeypatch.setenv(
+        "MOAA_OPERATOR_DEDICATED", json.dumps([{"namespace": "team", "moaa": "demo", "role": "inference"}])
+    )
     monkeypatch.setenv("MOAA_OPERATOR_SERVER_SERVICE_ACCOUNTS", json.dumps({"team/moaa-run": "moaa-serve"}))
     settings = Settings()
-    assert settings.place("demo", NodeRole.TRAINING).node_selector == {"moaa.dev/role": "training"}
-    assert settings.place("demo", NodeRole.INFERENCE) == Dedicated(moaa="demo", role=NodeRole.INFERENCE)
+    assert settings.place("team", "demo", NodeRole.TRAINING).node_selector == {"moaa.dev/role": "training"}
+    own = Dedicated(namespace="team", moaa="demo", role=NodeRole.INFERENCE)
+    assert settings.place("team", "demo", NodeRole.INFERENCE) == own
+    assert settings.place("others", "demo", NodeRole.INFERENCE) == Scheduling()
     assert settings.server_account("team", "moaa-run") == "moaa-serve"
     assert settings.server_account("other", "moaa-run") == "moaa-run"

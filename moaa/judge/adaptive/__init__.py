@@ -1,0 +1,1 @@
+"""Fewer comparisons for the same pair: what is asked next, and when to stop."""
