@@ -47,7 +47,7 @@ RUN mkdir -p "$NLTK_DATA" && if test "$PUNKT" = 1; then \
 FROM jobs-env AS torch-env
 ARG CUDA=1
 RUN --mount=type=cache,target=/uv-cache --mount=type=cache,target=/tools \
-    ./uv.sh sync --quiet --frozen --no-install-project --extra kuberay
+    ./uv.sh sync --quiet --frozen --no-install-project --extra kuberay --extra trackers
 
 FROM torch-env AS stubs
 ARG CUDA=1

@@ -4,7 +4,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from moaa.api.base import Fraction, NonNegative, Positive, Spec
 from moaa.api.mixture import FinalSampling, WhenCut
@@ -98,6 +98,11 @@ class Optimization(Spec):
     """Optimiser steps between checkpoints."""
     checkpoint_minutes: Annotated[int, Field(ge=1, le=10_080)] | None = None
     """Most minutes between checkpoints, where steps are long; None: `checkpointSteps` alone."""
+    held_out: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] | None = None
+    """Share of the prompts, for instance "0.02", whose rows are not trained on: their loss shows as training goes on.
+    They are drawn by the run's seed. None: all are trained on."""
+    eval_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
+    """Optimiser steps between two looks at the held-out rows; the last step has one, too."""
 
 
 class Sft(Optimization):
@@ -211,6 +216,26 @@ class Thinking(StrEnum):
     """To think where the answers of the data hold a thought, as it stands there."""
 
 
+class Tracked(Spec):
+    """A tracker that shows this run's trainings."""
+
+    project: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] | None = None
+    """W&B project, MLflow experiment or trackio project; None: the resource's name."""
+
+
+class Trackers(Spec):
+    """Services that show training curves as they grow, beside the TensorBoard files that every training leaves in the
+    store. They are reached from the workers, whose environment says where they are and how to log in; one that fails
+    ends no training."""
+
+    wandb: Tracked | None = None
+    """Weights & Biases: WANDB_API_KEY, and WANDB_BASE_URL for a server of your own."""
+    mlflow: Tracked | None = None
+    """MLflow: MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_TOKEN or _USERNAME and _PASSWORD."""
+    trackio: Tracked | None = None
+    """trackio: TRACKIO_SPACE_ID with HF_TOKEN, or TRACKIO_SERVER_URL; else a folder of the machine."""
+
+
 def sampling_of(dpo: Dpo) -> FinalSampling:
     """How the student's samples are drawn."""
     return FinalSampling(temperature=dpo.temperature, top_p=dpo.top_p, max_tokens=dpo.max_tokens, when_cut=dpo.when_cut)
@@ -228,3 +253,5 @@ class Training(Spec):
     average: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
     """Share of the trained weights in one candidate more, for instance "0.5"; the rest is the weights of the student
     before. The gate decides (arXiv 2109.01903). None: no such candidate."""
+    trackers: Trackers = Trackers()
+    """In no fingerprint."""

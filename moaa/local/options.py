@@ -12,6 +12,7 @@ from moaa.api import MoAA
 from moaa.errors import UsageError
 from moaa.local.executor import Settings
 from moaa.local.serving import machine
+from moaa.local.trackers import check_trackers
 
 
 class RunOptions(BaseSettings):
@@ -45,7 +46,8 @@ def cache_folder() -> Path:
 
 
 def settings_of(resource: MoAA, options: RunOptions, *, until: str | None) -> Settings:
-    """Settings of a run on this machine."""
+    """Settings of a run on this machine. Raises UsageError: a tracker of the resource cannot be used here."""
+    check_trackers(resource.spec.training.trackers, os.environ)
     cache = cache_folder()
     folder = options.workdir or cache / "runs" / resource.run_name
     return Settings(

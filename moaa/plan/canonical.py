@@ -32,20 +32,27 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     Mixture: frozenset({"add_student", "student_sampling"}),
     Judge: frozenset({"allow_student"}),
     # How a step is cut into pieces and where optimiser state lies: the same batch gives the same mean gradient, up to
-    # rounding. Precision is another matter and counts.
+    # rounding. Precision is another matter and counts. A look at held-out rows changes nothing.
     Optimization: frozenset(
-        {"micro_batch_size", "zero_stage", "gradient_checkpointing", "checkpoint_steps", "checkpoint_minutes"}
+        {
+            "micro_batch_size",
+            "zero_stage",
+            "gradient_checkpointing",
+            "checkpoint_steps",
+            "checkpoint_minutes",
+            "eval_steps",
+        }
     ),
     # These are what `sample` and `judge` depend on; DPO itself sees the pairs.
     Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model", "pairs"}),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges", "verdict"}),
+    Judge: frozenset({"min_judges", "verdict", "criteria_for"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset(
-        {"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon", "too_long"}
+        {"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon", "too_long", "held_out"}
     ),
     Dpo: frozenset({"loss"}),
     PairRules: frozenset(PairRules.model_fields),

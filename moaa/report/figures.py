@@ -225,7 +225,7 @@ def time_figure(summary: Summary) -> Figure | None:
 
 
 def curve_figures(view: RunView) -> list[Figure]:
-    """Training curves: SFT loss, DPO loss, DPO reward margin and accuracy, a line an iteration."""
+    """Training curves, a line an iteration: losses, DPO's rewards, gradient norms, learning rates."""
     sft = _curves(view, Kind.SFT)
     dpo = _curves(view, Kind.DPO)
     specs: list[tuple[str, str, Sequence[tuple[int, Sequence[CurveRow]]], Callable[[CurveRow], float | None]]] = [
@@ -243,6 +243,36 @@ def curve_figures(view: RunView) -> list[Figure]:
             dpo,
             lambda r: r.get("reward_accuracy"),
         ),
+        (
+            "DPO reward of chosen",
+            "β times how much likelier the chosen answer is than under ref_model; below 0 it has become less likely.",
+            dpo,
+            lambda r: r.get("reward_chosen"),
+        ),
+        (
+            "DPO reward of rejected",
+            "The same of the rejected answer.",
+            dpo,
+            lambda r: r.get("reward_rejected"),
+        ),
+        ("SFT held-out loss", "Of rows that are not trained on (heldOut).", sft, lambda r: r.get("eval_loss")),
+        ("DPO held-out loss", "Of pairs that are not trained on (heldOut).", dpo, lambda r: r.get("eval_loss")),
+        (
+            "DPO held-out reward margin",
+            "Of pairs that are not trained on.",
+            dpo,
+            lambda r: r.get("eval_reward_margin"),
+        ),
+        (
+            "DPO held-out reward accuracy",
+            "Of pairs that are not trained on; ½ is chance.",
+            dpo,
+            lambda r: r.get("eval_reward_accuracy"),
+        ),
+        ("SFT gradient norm", "Before it is cut to maxGradNorm.", sft, lambda r: r["grad_norm"]),
+        ("DPO gradient norm", "Before it is cut to maxGradNorm.", dpo, lambda r: r["grad_norm"]),
+        ("SFT learning rate", "Of each step: warm-up, then schedule.", sft, lambda r: r["learning_rate"]),
+        ("DPO learning rate", "Of each step: warm-up, then schedule.", dpo, lambda r: r["learning_rate"]),
     ]
     found = []
     for title, caption, curves, value in specs:

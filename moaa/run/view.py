@@ -31,6 +31,11 @@ class CurveRow(TypedDict):
     """Seen so far."""
     reward_accuracy: NotRequired[float | None]
     reward_margin: NotRequired[float | None]
+    reward_chosen: NotRequired[float | None]
+    reward_rejected: NotRequired[float | None]
+    eval_loss: NotRequired[float | None]
+    eval_reward_accuracy: NotRequired[float | None]
+    eval_reward_margin: NotRequired[float | None]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from moaa.api import MoAA
 from moaa.contract.job import StageJob
@@ -179,6 +180,10 @@ def test_a_lost_worker_is_repaired_from_the_last_checkpoint(
     )
     progress = json.loads((world.root / "i1-sft-progress.json").read_text())
     assert progress["steps"] == STEPS
+    events = EventAccumulator(str(world.root / "store" / path_of(job) / "tensorboard"))
+    events.Reload()
+    losses = [(one.step, one.value) for one in events.Scalars("train/loss")]
+    assert losses == [(row["step"], pytest.approx(row["loss"])) for row in curve], "no step twice, none missing"
 
 
 def test_a_killed_job_goes_on_where_its_newest_checkpoint_is(

@@ -100,7 +100,15 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
 
 
 def carry_out(
-    student: Path, folder: Path, objective: Any, collator: Any, bins: Any, *, steps: int = 2, callbacks: Any = ()
+    student: Path,
+    folder: Path,
+    objective: Any,
+    collator: Any,
+    bins: Any,
+    *,
+    steps: int = 2,
+    callbacks: Any = (),
+    held_out: Any = (),
 ) -> tuple[list[dict[str, float]], Any]:
     """Steps of an objective over these bins."""
     from moaa_jobs.training.rows.tokenizer import load_tokenizer
@@ -120,6 +128,7 @@ def carry_out(
         schedule=trainers.Schedule(steps=steps, warmup_steps=0, shape=LearningRateSchedule.COSINE),
         tokenizer=load_tokenizer(student),
         callbacks=list(callbacks),
+        held_out=held_out,
     )
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -145,6 +154,51 @@ def test_the_loss_is_the_mean_over_trained_tokens_only(student: Path, tmp_path: 
         assert entry["loss"] == pytest.approx(-sum(trained) / len(trained), rel=1e-5)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_a_look_at_held_out_rows_is_the_mean_of_their_losses_and_changes_nothing(
+    student: Path, tmp_path: Path, packed: bool
+) -> None:
+    """The last rows of the table; with a learning rate of nearly nothing the student stays what it was."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.rows.order import batches, lay_out
+    from moaa_jobs.training.shared.checkpoints import SavedState
+    from moaa_jobs.training.shared.messages import CurveRow
+    from moaa_jobs.training.worker import trainers
+    from moaa_jobs.training.worker.callbacks import Looks, StepRecorder
+    from moaa_jobs.training.worker.objective import Conversations
+
+    table, aside = sft_table(student), range(ROWS - 3, ROWS)
+    spec = resource(tmp_path, student, workers=1, sft={"learningRate": "1e-9", "zeroStage": 2}, dpo={})
+    sft = spec.spec.training.sft
+    assert sft is not None
+    steps = batches(ROWS - 3, epochs=Decimal(2), batch_size=8, seed=0)[:3]
+    bins = lay_out(steps, workers=1, micro_batch_size=1)
+    tracked: list[CurveRow] = []
+    recorder = StepRecorder(
+        SavedState(), steps_an_epoch=2, tokens_seen=[1, 2, 3], report=lambda *_: None, track=tracked.append,
+        looks=Looks(2, 3),
+    )  # fmt: skip
+    collator = trainers.SftCollator(table, pad_id=0, packed=packed)
+    log, weights = carry_out(
+        student, tmp_path, Conversations(sft), collator, bins, steps=3, callbacks=[recorder], held_out=aside
+    )
+    plain, untouched = carry_out(student, tmp_path / "b", Conversations(sft), collator, bins, steps=3)
+    assert [entry["loss"] for entry in log] == [entry["loss"] for entry in plain]
+    assert all(torch.equal(value, untouched[name]) for name, value in weights.items())
+    model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
+    expected = []
+    for row in aside:
+        ids, spans = table.column("ids")[row].as_py(), table.column("spans")[row].as_py()
+        logps = logps_of(model, ids)
+        trained = [p for a, b in zip(spans[::2], spans[1::2], strict=True) for p in logps[a - 1 : b - 1].tolist()]
+        expected.append(-sum(trained) / len(trained))
+    mean = pytest.approx(sum(expected) / 3, rel=1e-5)
+    assert [row.eval_loss for row in recorder.curve] == [None, mean, mean], "every second step, and the last"
+    assert tracked == recorder.curve
+
+
 def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(student: Path, tmp_path: Path) -> None:
     from moaa_jobs.training.rows.order import batches, lay_out
     from moaa_jobs.training.rows.table import row_widths
@@ -159,7 +213,13 @@ def test_a_training_that_diverges_ends_with_a_diagnosis_and_no_checkpoint(studen
     spec = resource(tmp_path, student, workers=1, sft=wild, dpo={}).spec.training.sft
     assert spec is not None
     steps = batches(ROWS, epochs=Decimal(4), batch_size=8, seed=0)
-    recorder = StepRecorder(SavedState(), steps_an_epoch=2, tokens_seen=list(range(len(steps))), report=lambda *_: None)
+    recorder = StepRecorder(
+        SavedState(),
+        steps_an_epoch=2,
+        tokens_seen=list(range(len(steps))),
+        report=lambda *_: None,
+        track=lambda _: None,
+    )
     collator = trainers.SftCollator(table, pad_id=0, packed=False)
     bins = lay_out(steps, widths=row_widths(table), workers=1, micro_batch_size=8)
     words = r"steps 2 to 4 have loss .*; the last sound one is step 1 with loss .* lower learningRate"

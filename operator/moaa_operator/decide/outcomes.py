@@ -23,6 +23,8 @@ HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
 """A pod so long past its end is on a machine that does not answer: it never ends, and its Job waits for it."""
+SERVERS_FAILED = "ServersFailed"
+"""The reason of attempts whose model servers did not answer; the next one gets new ones."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often it failed, not why."""
 
@@ -212,6 +214,9 @@ def _failure(child: Child) -> Failed | Deferred | Overtaken:
     if waiting:
         said = [answer for t in waiting if (answer := t.said(WaitingAnswer)) is not None]
         return Deferred(_add([answer.waiting for answer in said]), calls=sum(answer.calls for answer in said))
+    silent = [t for t in child.terminations if (said_so := t.said(FailureAnswer)) is not None and said_so.servers]
+    if silent:
+        return Failed(SERVERS_FAILED, f"{_shard(silent[0])}{pods.describe(silent[0])}", is_permanent=False)
     crashed = [t for t in child.terminations if t.exit_code != Exit.DONE]
     problem = child.problem
     reason = problem.reason if problem else "Failed"

@@ -552,7 +552,17 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "text behind the last line": ({"spec__student": "base\n"}, "spec.student"),
     **{
         f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
-        for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+        for name in (
+            "aggregate",
+            "proposal",
+            "criterion",
+            "criteria",
+            "promptCriteria",
+            "judge",
+            "evaluation",
+            "metaJudge",
+            "single",
+        )
     },
 }
 

@@ -1,7 +1,9 @@
 """The command as a process: exit codes, messages, signals, and a run that was killed."""
 
+import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +16,12 @@ from typing import Any
 import pytest
 
 from moaa import __version__
+from moaa.api.training import Trackers
 from moaa.cli import common, main
+from moaa.errors import UsageError
 from moaa.local.executor import Settings
 from moaa.local.processes import guard
+from moaa.local.trackers import check_trackers
 from tests.local_helpers import FakeMachine
 
 RUN_WITH_FAKES = textwrap.dedent(
@@ -221,6 +226,23 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MOAA_GPUS", "1")
     options = read_options({"memory_gib": "3", "gpus": None, "workdir": None})
     assert (options.memory_gib, options.gpus, options.workdir) == (3.0, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_there", "told"),
+    [
+        ("wandb", False, "spec.training.trackers.wandb: wandb is not installed here; install moaa[trackers]"),
+        ("trackio", False, "spec.training.trackers.trackio: trackio is not installed here; install moaa[trackers]"),
+        ("mlflow", True, "spec.training.trackers.mlflow: MLFLOW_TRACKING_URI is not set"),
+    ],
+)
+def test_a_tracker_that_cannot_be_used_ends_the_run_before_it_begins(
+    name: str, is_there: bool, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object() if is_there else None)
+    with pytest.raises(UsageError, match=re.escape(told)):
+        check_trackers(Trackers.model_validate({name: {}}), {})
+    check_trackers(Trackers(), {})
 
 
 def test_suspended_resource_starts_nothing(fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:

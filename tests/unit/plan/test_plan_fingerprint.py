@@ -67,6 +67,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
         "spec__training__dpo": {"whenCut": "Fail"},
     },
     "every comparison written out": {"spec__judge__comparisons": "RoundRobin"},
+    "criteria of pairs written out": {"spec__judge__criteriaFor": "Pair"},
     "rules of pairs written out": {
         "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": False, "minMargin": None}}
     },
@@ -114,6 +115,7 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "criteria": ({"spec__judge__criteria": 2}, "i1-judge"),
     "judge prompt": ({"spec__prompts": {"judge": "{question}{answer_a}{answer_b}"}}, "i1-judge"),
     "which pairs are kept": ({"spec__training__dpo": {"pairs": {"consistent": True}}}, "i1-judge"),
+    "criteria of a prompt": ({"spec__judge__criteriaFor": "Prompt"}, "i1-judge"),
     "fewer comparisons": ({"spec__judge__comparisons": "Adaptive"}, "i1-judge"),
     "who is rejected": ({"spec__training__dpo": {"pairs": {"rejected": "Random"}}}, "i1-judge"),
     "beta": ({"spec__training__dpo": {"beta": "0.1"}}, "i1-dpo"),
@@ -303,11 +305,17 @@ def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
 
 
 def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:
-    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon", "tooLong"}
+    later = {"schedule", "minLearningRateRatio", "adamBeta1", "adamBeta2", "adamEpsilon", "tooLong", "heldOut"}
     for part in (Sft(), Dpo()):
         assert not later & set(canonical(part))
         said = part.with_(
-            schedule="Linear", min_learning_rate_ratio="0.1", adam_beta1="0.8", adam_beta2="0.95", too_long="Drop"
+            schedule="Linear",
+            min_learning_rate_ratio="0.1",
+            adam_beta1="0.8",
+            adam_beta2="0.95",
+            too_long="Drop",
+            held_out="0.1",
+            eval_steps=3,
         )
         assert later - set(canonical(said)) == {"adamEpsilon"}
 

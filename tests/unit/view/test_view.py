@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return filled
 
 
-@cache
+_SITES: dict[int, Site] = {}
+
+
 def site_of(store: Store) -> Site:
     """One a store: what it has measured stays measured."""
-    return Site(store)
+    return _SITES.setdefault(id(store), Site(store))
 
 
 @asynccontextmanager

@@ -25,6 +25,11 @@ _COLUMNS: list[tuple[str, pa.DataType, bool]] = [
     ("tokens", pa.int64(), False),
     ("reward_accuracy", _FLOAT, True),
     ("reward_margin", _FLOAT, True),
+    ("reward_chosen", _FLOAT, True),
+    ("reward_rejected", _FLOAT, True),
+    ("eval_loss", _FLOAT, True),
+    ("eval_reward_accuracy", _FLOAT, True),
+    ("eval_reward_margin", _FLOAT, True),
 ]
 CURVE_SCHEMA = pa.schema([pa.field(name, kind, nullable=nullable) for name, kind, nullable in _COLUMNS])
 _LAST = 10
@@ -44,7 +49,7 @@ async def finish(
     rows_in: int,
     failures: dict[str, int],
     examples: dict[str, str],
-    too_long: dict[str, float],
+    counts: dict[str, float],
     started: datetime,
     seconds: float,
 ) -> StageManifest:
@@ -68,7 +73,7 @@ async def finish(
         failures=failures,
         examples=examples,
         models=_models(job, config),
-        metrics=figures(result) | too_long,
+        metrics=figures(result) | counts,
     )
     await token.check()
     return await write_manifest(store, token.stage_path, manifest)
@@ -93,6 +98,10 @@ def figures(result: LoopResult) -> dict[str, float]:
         of_last = [getattr(row, name) for row in last if getattr(row, name) is not None]
         if of_last:
             values[f"final_{name}"] = _mean(of_last)
+    looked = [(row.eval_loss, row.step) for row in sound if row.eval_loss is not None]
+    if looked:
+        best, step = min(looked)
+        values |= {"final_eval_loss": looked[-1][0], "best_eval_loss": best, "best_eval_step": float(step)}
     return values
 
 

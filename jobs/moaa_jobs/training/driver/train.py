@@ -35,6 +35,7 @@ from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.chat import open_chat
+from moaa_jobs.training.rows.held_out import held_out, prompt_of
 from moaa_jobs.training.rows.student import check_memory
 from moaa_jobs.training.rows.tokens import TOO_LONG, Failed
 from moaa_jobs.training.shared import weights
@@ -79,6 +80,8 @@ class Rows:
     """By reason, the most frequent first."""
     examples: dict[str, str]
     """The first failed row of each reason and what was found."""
+    held_out: int
+    """The last rows of the table, which are not trained on."""
     too_long: dict[str, float]
     """What a policy for rows that are too long did, as metrics: rows dropped, or rows whose prompt was cut."""
 
@@ -108,7 +111,8 @@ async def train(job: StageJob, context: Context, recipe: Recipe) -> None:
         await asyncio.to_thread(shutil.rmtree, context.work_dir / "weights", ignore_errors=True)
     await publish.finish(
         context, config, result, token,
-        rows_in=rows.rows_in, failures=rows.failures, examples=rows.examples, too_long=rows.too_long,
+        rows_in=rows.rows_in, failures=rows.failures, examples=rows.examples,
+        counts=rows.too_long | ({"held_out_rows": float(rows.held_out)} if rows.held_out else {}),
         started=started, seconds=time.monotonic() - begun,
     )  # fmt: skip
     await remove_checkpoints(context.store, config.checkpoints)
@@ -139,14 +143,15 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     def encode_all(part: Sequence[Any]) -> list[Any]:
         return [recipe.encode(chat, row, max_length=spec.max_length, cuts=cuts) for row in part]
 
-    encoded: list[list[Any]] = []
+    encoded: list[tuple[str, list[Any]]] = []
+    """With its prompt, all sequences of each row."""
     failed: list[Failed] = []
     dropped: list[Failed] = []
     for i in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[i : i + ROWS_AT_ONCE]
-        for item in await asyncio.to_thread(encode_all, part):
+        for row, item in zip(part, await asyncio.to_thread(encode_all, part), strict=True):
             if not isinstance(item, Failed):
-                encoded.append(item)
+                encoded.append((prompt_of(row["messages"]), item))
             elif item.reason == TOO_LONG and spec.too_long is TooLong.DROP:
                 dropped.append(item)
             else:
@@ -154,22 +159,44 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
         # Not as rows_done: what is left of the stage is counted in steps.
         context.progress.update(failed=len(failed), message=f"tokenising {i + len(part)} of {len(rows)} rows")
     _check_failures(context, job.stage, len(rows), failed, dropped)
-    sequences = [sequence for of_row in encoded for sequence in of_row]
-    cut = sum(any(sequence.is_cut for sequence in of_row) for of_row in encoded)
-    if len(sequences) != len(encoded):
+    trained, held = _split(encoded, spec, seed=resource.seed, stage=job.stage)
+    cut = sum(any(sequence.is_cut for sequence in of_row) for _, of_row in encoded)
+    if len(trained) + len(held) != len(encoded):
         logger.info(
             "rows_split rows=%d sequences=%d: the chat template writes earlier turns otherwise than they were "
             "answered, or prompts are cut",
-            len(encoded), len(sequences),
+            len(encoded), len(trained) + len(held),
         )  # fmt: skip
     by_reason = _by_reason(failed)
     return Rows(
-        table=recipe.to_table(sequences),
+        table=recipe.to_table([*trained, *held]),
         rows_in=len(rows),
         failures={reason: len(of) for reason, of in by_reason.items()},
         examples={reason: shortened(_told(of[0])) for reason, of in by_reason.items()},
+        held_out=len(held),
         too_long=_too_long(spec, rows=len(rows), dropped=len(dropped), cut=cut),
     )
+
+
+def _split(
+    encoded: Sequence[tuple[str, list[Any]]], spec: Sft | Dpo, *, seed: int, stage: str
+) -> tuple[list[Any], list[Any]]:
+    """Sequences to train on, and held-out ones, each in the order of rows.
+
+    Raises:
+        Permanent: there is one prompt, which cannot be on both sides.
+    """
+    if spec.held_out is None:
+        return [sequence for _, of_row in encoded for sequence in of_row], []
+    aside = held_out([prompt for prompt, _ in encoded], share=spec.held_out, seed=seed)
+    if not aside:
+        raise Permanent(
+            f"{stage}: heldOut would leave nothing to train on, since all rows have one prompt; leave it out"
+        )
+    trained = [sequence for prompt, of_row in encoded if prompt not in aside for sequence in of_row]
+    held = [sequence for prompt, of_row in encoded if prompt in aside for sequence in of_row]
+    logger.info("rows_held_out prompts=%d sequences=%d of=%d", len(aside), len(held), len(held) + len(trained))
+    return trained, held
 
 
 def _too_long(spec: Sft | Dpo, *, rows: int, dropped: int, cut: int) -> dict[str, float]:
@@ -263,6 +290,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
         ref_model=await weights.find(job.ref_model, context) if job.ref_model else None,
         tokens_key=tokens_key,
         tokens_digest=await asyncio.to_thread(token_table.content_digest, rows.table),
+        held_out=rows.held_out,
         resume=resume,
     )
 

@@ -69,6 +69,8 @@ class LoopConfig(_Message):
     tokens_key: str
     """The encoded rows in the store."""
     tokens_digest: str
+    held_out: int = 0
+    """How many of the encoded rows, the last ones, are measured and not trained on."""
     resume: Resume | None = None
 
     @property
@@ -107,6 +109,13 @@ class CurveRow(_Message):
     """dpo: part of the pairs whose chosen answer has the higher implicit reward."""
     reward_margin: float | None = None
     """dpo: mean of beta × (log-ratio of chosen − log-ratio of rejected)."""
+    reward_chosen: float | None = None
+    """dpo: mean of beta × the log-ratio of chosen to the ref_model's."""
+    reward_rejected: float | None = None
+    eval_loss: float | None = None
+    """Of the held-out rows after this step, where they were looked at: the mean of their own mean losses."""
+    eval_reward_accuracy: float | None = None
+    eval_reward_margin: float | None = None
 
     @property
     def is_sound(self) -> bool:

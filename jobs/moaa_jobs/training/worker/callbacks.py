@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,18 @@ MOST_LOST = 3
 ZeRO-1 and 2; else it ruins the weights, and every later step is lost."""
 
 
+@dataclass(frozen=True)
+class Looks:
+    """After which steps of a run the held-out rows are looked at."""
+
+    every: int
+    steps: int
+    """Of the whole run; the last one always has a look."""
+
+    def is_due(self, step: int) -> bool:
+        return step % self.every == 0 or step == self.steps
+
+
 class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
     """Keeps the training curve, and tells `report` of logged steps, at most one a second."""
 
@@ -37,13 +50,18 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
         steps_an_epoch: float,
         tokens_seen: list[int],
         report: Callable[[int, float, float], None],
+        track: Callable[[CurveRow], None],
+        looks: Looks | None = None,
     ) -> None:
-        """`tokens_seen` are the tokens after each step of the whole run; `report` takes step, loss, tokens a second."""
+        """`tokens_seen` are the tokens after each step of the whole run; `report` takes step, loss, tokens a second;
+        `track` takes every step and returns at once; `looks`: where there are held-out rows."""
         self.curve = list(saved.curve)
         self._done = saved.done
         self._steps_an_epoch = steps_an_epoch
         self._tokens_seen = tokens_seen
-        self._report = report
+        self._report, self._track, self._looks = report, track, looks
+        self._is_tracked = True
+        """Whether the last step of the curve has gone to `track`, which gets it with what a look adds to it."""
         self._last_report = time.monotonic()
         self._lost = 0
         """Steps in a row, up to the last."""
@@ -54,9 +72,18 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_kwargs: Any
     ) -> None:
         """Raises TrainingRefused: too many steps in a row are lost."""
+        if logs and "eval_loss" in logs:
+            self.curve[-1] = self.curve[-1].model_copy(
+                update={
+                    "eval_loss": float(logs["eval_loss"]),
+                    "eval_reward_accuracy": logs.get("eval_rewards/accuracies"),
+                    "eval_reward_margin": logs.get("eval_rewards/margins"),
+                }
+            )
         if not logs or "loss" not in logs:
             return
         step, now = self._done + state.global_step, time.monotonic()
+        self._track_last()
         self.curve.append(
             CurveRow(
                 step=step,
@@ -67,8 +94,11 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
                 tokens=self._tokens_seen[step - 1],
                 reward_accuracy=logs.get("rewards/accuracies"),
                 reward_margin=logs.get("rewards/margins"),
+                reward_chosen=logs.get("rewards/chosen"),
+                reward_rejected=logs.get("rewards/rejected"),
             )
         )
+        self._is_tracked = False
         self._look(step, float(logs["loss"]), float(logs["grad_norm"]), control)
         if self._first is None:
             self._first = (self._tokens_seen[step - 1], now)
@@ -77,6 +107,16 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
             tokens, since = self._first
             rate = (self._tokens_seen[step - 1] - tokens) / (now - since) if now > since else 0.0
             self._report(step, float(logs["loss"]), rate)
+
+    def _track_last(self) -> None:
+        if not self._is_tracked:
+            self._track(self.curve[-1])
+            self._is_tracked = True
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        control.should_evaluate = self._looks is not None and self._looks.is_due(self._done + state.global_step)
 
     def _look(self, step: int, loss: float, grad_norm: float, control: TrainerControl) -> None:
         """Count a step that is lost; every rank sees the same figures. No checkpoint is written of what may be ruined.
@@ -97,6 +137,7 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
     ) -> None:
         """Raises TrainingRefused: the last step is lost, and with it perhaps the weights."""
+        self._track_last()
         if self._lost:
             last = self.curve[-1]
             raise TrainingRefused(self._diagnosis(self._done + state.global_step, last.loss, last.grad_norm))
@@ -201,6 +242,11 @@ class PulseKeeper(TrainerCallback):  # type: ignore[misc]  # untyped base
         self._pulse.progress(self._done + state.global_step)
         if control.should_save:
             self._pulse.excuse("writing a checkpoint")
+
+    def on_prediction_step(
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        self._pulse.progress(self._done + state.global_step)
 
     def on_save(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
         self._pulse.progress(self._done + state.global_step)

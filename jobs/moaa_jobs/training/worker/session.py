@@ -23,9 +23,11 @@ from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, bring_checkpoint
 from moaa_jobs.training.shared.messages import LoopProgress, LoopResult
 from moaa_jobs.training.shared.storage import file_system
+from moaa_jobs.training.trackers.choose import recorder_of
+from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.cadence import Cadence
-from moaa_jobs.training.worker.callbacks import CheckpointReporter, PulseKeeper, StepRecorder
+from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, objective_of
 from moaa_jobs.training.worker.place import Worker
@@ -56,6 +58,8 @@ class Session:
         self.student = worker.scratch / "student"
         self.table: pa.Table = open_table(worker.scratch / "tokens.arrow")
         self.lengths = row_lengths(self.table)
+        self.trained = len(self.lengths) - self.config.held_out
+        """Rows that are trained on; those behind them are held out."""
 
     def run(self) -> LoopResult | None:
         # The op is compiled at start, and only helps ranks of one machine without GPUs.
@@ -67,23 +71,26 @@ class Session:
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop_ids(self.student, tokenizer))
         )
         steps = batches(
-            len(self.lengths),
+            self.trained,
             epochs=self.spec.epochs,
             batch_size=self.spec.batch_size,
             seed=self.config.resource.spec.seed,
         )
         start = self._start()
+        tracking = self._tracking(start)
         with self.worker.phase("score"):
             collator, packed = self.objective.collator(
                 self.worker, self.table, device=self.device, pad_id=pad_id, vocabulary=len(tokenizer)
             )
         with self.worker.phase("load"):
-            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer)
+            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer, tracking)
+        tracking.start(start.saved.curve)
         with self.worker.phase("train"):
             trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
         with self.worker.phase("export"):
             self.worker.report(LoopProgress(phase="exporting", step=len(steps), steps=len(steps)))
             exported = self._export(trainer)
+            tracking.close()
         if exported is None:
             return None
         model, files = exported
@@ -95,6 +102,12 @@ class Session:
             packed=packed,
             seconds=self.worker.seconds,
         )
+
+    def _tracking(self, start: Start) -> Recorder:
+        """Rank 0's; of the others nobody hears."""
+        if self.worker.rank != 0:
+            return Recorder([])
+        return recorder_of(self.config, self.worker.store, self.worker.scratch, resumed_step=start.step)
 
     def _start(self) -> Start:
         """The newest checkpoint: this attempt's after a worker was lost, else the one the driver found."""
@@ -154,6 +167,7 @@ class Session:
         layout: Layout,
         collator: Collator,
         tokenizer: PreTrainedTokenizerBase,
+        tracking: Recorder,
     ) -> tuple[trainers.SftTrainer | trainers.PairTrainer, StepRecorder]:
         spec, done = self.spec, start.saved.done
         # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
@@ -169,11 +183,13 @@ class Session:
         )
         recorder = StepRecorder(
             start.saved,
-            steps_an_epoch=len(self.lengths) / spec.batch_size,
+            steps_an_epoch=self.trained / spec.batch_size,
             tokens_seen=list(accumulate(sum(self.lengths[row] for row in batch) for batch in steps)),
             report=lambda step, loss, rate: self.worker.report(
                 LoopProgress(phase="training", step=step, steps=len(steps), loss=loss, tokens_per_s=rate)
             ),
+            track=tracking.add,
+            looks=Looks(spec.eval_steps, len(steps)) if self.config.held_out else None,
         )
         trainer = trainers.build(
             self.objective.trainer,
@@ -183,6 +199,7 @@ class Session:
             collator=collator,
             schedule=trainers.schedule_of(spec, steps=len(steps), done=done),
             tokenizer=tokenizer,
+            held_out=range(self.trained, len(self.lengths)),
             callbacks=[
                 recorder,
                 CheckpointReporter(self.config, recorder, done=done, cadence=self._cadence()),

@@ -13,16 +13,19 @@ from typing import Any
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from moaa.api.training import Dpo, LearningRateSchedule, Precision, Sft
+from moaa_jobs.training.rows.held_out import mean_over, passes
 from moaa_jobs.training.rows.order import learning_rate_factor
 from moaa_jobs.training.rows.table import trained_labels
 from moaa_jobs.training.worker.deepspeed import training_config
 
+_LOOKED_AT = ("rewards/accuracies", "rewards/margins")
+"""What TRL gathers of pairs, a value a pass, that a look at held-out rows tells, too."""
 Bin = dict[str, list[int]]
 """A dataset item: `{"rows": [...]}`."""
 
@@ -95,11 +98,40 @@ class PairCollator:
 
 
 class _Ours:
-    """What both trainers change. `schedule` is set before TRL's constructor runs."""
+    """What both trainers change. `schedule` and `held_out` are set before TRL's constructor runs."""
 
     schedule: Schedule
+    held_out: Sequence[int]
     optimizer: Any
     lr_scheduler: Any
+    accelerator: Any
+    callback_handler: Any
+    control: Any
+    args: Any
+    state: Any
+    data_collator: Any
+    model_wrapped: Any
+    prediction_step: Any
+    _metrics: Any
+
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """A look at the held-out rows, one a worker at a time: means over rows, which are the same for any number of
+        workers up to rounding. The trainer's own would pad the last batch with rows that then count twice."""
+        workers, rank = self.accelerator.num_processes, self.accelerator.process_index
+        looks, losses = passes(self.held_out, workers=workers), []
+        self.model_wrapped.eval()
+        for rows in looks:
+            inputs = self.data_collator([{"rows": [rows[rank % len(rows)]]}])
+            loss = self.prediction_step(self.model_wrapped, inputs, True)[0]
+            losses.append(self.accelerator.gather(loss.reshape(1).float()).mean().item())
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.model_wrapped.train()
+        found = {"loss": losses, **{name: self._metrics["eval"].get(name, []) for name in _LOOKED_AT}}
+        self._metrics["eval"].clear()
+        metrics = {f"eval_{name}": mean_over(values, looks) for name, values in found.items() if values}
+        # Not TRL's, which would add what it gathers of training.
+        Trainer.log(self, metrics)
+        return metrics
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002  ours knows
         if self.lr_scheduler is None:
@@ -111,14 +143,14 @@ class _Ours:
 
 
 class SftTrainer(_Ours, SFTTrainer):  # type: ignore[misc]  # untyped base
-    def __init__(self, *, schedule: Schedule, **kwargs: Any) -> None:
-        self.schedule = schedule
+    def __init__(self, *, schedule: Schedule, held_out: Sequence[int], **kwargs: Any) -> None:
+        self.schedule, self.held_out = schedule, held_out
         super().__init__(**kwargs)
 
 
 class PairTrainer(_Ours, DPOTrainer):  # type: ignore[misc]  # untyped base
-    def __init__(self, *, schedule: Schedule, **kwargs: Any) -> None:
-        self.schedule = schedule
+    def __init__(self, *, schedule: Schedule, held_out: Sequence[int], **kwargs: Any) -> None:
+        self.schedule, self.held_out = schedule, held_out
         super().__init__(**kwargs)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:  # noqa: ARG002  rows come tokenised
@@ -175,10 +207,12 @@ def build(
     schedule: Schedule,
     tokenizer: PreTrainedTokenizerBase,
     callbacks: list[TrainerCallback],
+    held_out: Sequence[int] = (),
 ) -> SftTrainer | PairTrainer:
-    """The trainer over these bins, in this order."""
+    """The trainer over these bins, in this order; `held_out` are rows of the same table."""
     return trainer(
         schedule=schedule,
+        held_out=held_out,
         model=model,
         args=args,
         train_dataset=Dataset.from_dict({"rows": [list(item) for item in bins]}),

@@ -193,7 +193,11 @@ def test_figures_average_the_end_of_the_curve() -> None:
     lost = row(1, float("nan"))
     assert not lost.is_sound
     assert figures(result.model_copy(update={"curve": [lost, *curve]})) == {**figures(result), "lost_steps": 1.0}
+    looked = [row.model_copy(update={"eval_loss": 3.0 + abs(row.step - 6)}) for row in curve if row.step % 3 == 0]
+    at_end = figures(result.model_copy(update={"curve": looked}))
+    assert [at_end[name] for name in ("final_eval_loss", "best_eval_loss", "best_eval_step")] == [6.0, 3.0, 6.0]
     found = figures(result)
+    assert "final_eval_loss" not in found, "nothing was held out"
     assert found["first_loss"] == 9.0
     assert found["final_loss"] == 2.0
     assert found["final_reward_margin"] == 6.5

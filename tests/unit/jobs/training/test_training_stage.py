@@ -23,6 +23,7 @@ from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.stages import dpo, sft
 from moaa_jobs.training.driver import publish, train, watch
 from moaa_jobs.training.rows.chat import open_chat
+from moaa_jobs.training.rows.table import row_lengths
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.messages import CurveRow, LoopProgress, LoopResult, progress_key
@@ -97,14 +98,37 @@ async def test_rows_whose_prompt_is_cut_are_trained_and_counted(world: World) ->
     job, context = await prepared(world, rows, tooLong="CutPrompt", maxLength=90)
     encoded = await train._encode_rows(job, context, sft.RECIPE)
     assert (encoded.failures, encoded.too_long) == ({}, {"too_long_cut": 3.0})
-    ids = [str(name) for name in encoded.table.column("id").to_pylist()]
-    assert {name.partition("#")[0] for name in ids} == {f"c{i}" for i in range(10)}
-    assert max(len(row or ()) for row in encoded.table.column("ids").to_pylist()) == 90
+    ids = {str(name).partition("#")[0] for name in encoded.table.column("id").to_pylist()}
+    assert ids == {f"c{i}" for i in range(10)}
+    assert max(row_lengths(encoded.table)) == 90
 
 
 async def test_a_stage_whose_rows_are_all_dropped_is_permanent(world: World) -> None:
     job, context = await prepared(world, [conversations(2)[0]], maxLength=16, tooLong="Drop")
     with pytest.raises(Permanent, match="no row is left to train on, of 1; too-long: 1, for example 'c0'"):
+        await sft.run(job, context)
+
+
+async def test_held_out_prompts_lie_behind_the_rows_that_are_trained_on(world: World) -> None:
+    """52 rows of 26 prompts: of a prompt both rows are held out, or none; whatever order they come in."""
+    rows = conversations(52)
+    found = []
+    for given in (rows, rows[::-1]):
+        job, context = await prepared(world, given, heldOut="0.1")
+        encoded = await train._encode_rows(job, context, sft.RECIPE)
+        assert (encoded.held_out, encoded.table.num_rows) == (4, 52)
+        ids = [str(name) for name in encoded.table.column("id").to_pylist()]
+        found.append(set(ids[-4:]))
+        letters = [{rows[int(name[1:])]["messages"][0]["content"] for name in part} for part in (ids[:-4], ids[-4:])]
+        assert not letters[0] & letters[1]
+        assert len(letters[1]) == 2
+    assert found[0] == found[1]
+
+
+async def test_one_prompt_cannot_be_on_both_sides(world: World) -> None:
+    rows = [conversations(1)[0] | {"id": name} for name in ("a", "b")]
+    job, context = await prepared(world, rows, heldOut="0.5")
+    with pytest.raises(Permanent, match="i1-sft: heldOut would leave nothing to train on, since all rows have one"):
         await sft.run(job, context)
 
 
