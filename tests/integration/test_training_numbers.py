@@ -261,7 +261,7 @@ def test_ref_logps_are_sums_over_the_answers_tokens(student: Path, packed: bool)
     from moaa_jobs.training.rows.order import bins_of_rows, bins_of_tokens
     from moaa_jobs.training.rows.table import row_lengths, row_widths
     from moaa_jobs.training.worker import ref_logps
-    from moaa_jobs.training.worker.pairs import PairCollator
+    from moaa_jobs.training.worker.losses import PairCollator
 
     table = pair_table(student)
     model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
@@ -294,7 +294,7 @@ def test_a_kill_loses_only_the_last_part(student: Path, tmp_path: Path, monkeypa
     from moaa_jobs.training.rows.order import bins_of_rows
     from moaa_jobs.training.rows.table import row_widths
     from moaa_jobs.training.worker import ref_logps
-    from moaa_jobs.training.worker.pairs import PairCollator
+    from moaa_jobs.training.worker.losses import PairCollator
 
     monkeypatch.setattr(ref_logps, "PART_ROWS", 4)
     table = pair_table(student)
@@ -417,8 +417,8 @@ def test_the_loss_on_pairs_is_its_formula(
     student: Path, tmp_path: Path, loss: PreferenceLoss, packed: bool, sft_weight: str | None
 ) -> None:
     """Log-ratios are made different from zero by ref_logps that are not the student's own."""
+    from moaa_jobs.training.worker.losses import PairCollator
     from moaa_jobs.training.worker.objective import Pairs
-    from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
     rows, own = table.to_pylist(), own_logps(student, table)
@@ -446,8 +446,8 @@ def test_the_loss_on_pairs_is_its_formula(
 def test_a_look_at_held_out_pairs_is_the_mean_of_their_losses(student: Path, tmp_path: Path, packed: bool) -> None:
     from moaa_jobs.training.shared.checkpoints import SavedState
     from moaa_jobs.training.worker.callbacks import Looks, StepRecorder
+    from moaa_jobs.training.worker.losses import PairCollator
     from moaa_jobs.training.worker.objective import Pairs
-    from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
     ratios = np.random.default_rng(2).normal(0, 20, (2, ROWS))
@@ -480,8 +480,7 @@ def test_losses_and_gradients_on_pairs_are_those_of_trl(
     from trl import DPOConfig, DPOTrainer
 
     from moaa_jobs.training.rows.tokenizer import load_tokenizer
-    from moaa_jobs.training.worker.losses import Scores, pair_losses
-    from moaa_jobs.training.worker.pairs import PairCollator, answer_logps
+    from moaa_jobs.training.worker.losses import PairCollator, Scores, answer_logps, pair_losses
 
     # Both take the same tokens.
     monkeypatch.setattr(DPOTrainer, "_prepare_dataset", lambda _trainer, dataset, *_: dataset)
@@ -541,8 +540,8 @@ def test_neither_order_nor_packing_changes_what_pairs_teach(student: Path, tmp_p
     """Step by step: a step's rows as they come, sorted by width, in single pairs, and end to end."""
     import torch
 
+    from moaa_jobs.training.worker.losses import PairCollator
     from moaa_jobs.training.worker.objective import Pairs
-    from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
     ref = own_logps(student, table).tolist()
@@ -569,8 +568,8 @@ def test_neither_order_nor_packing_changes_what_pairs_teach(student: Path, tmp_p
 
 def learn_from_pairs(student: Path, folder: Path, *, workers: int, packed: bool) -> tuple[list[dict[str, float]], Any]:
     """Two steps of DPO in FP32, as this rank."""
+    from moaa_jobs.training.worker.losses import PairCollator
     from moaa_jobs.training.worker.objective import Pairs
-    from moaa_jobs.training.worker.pairs import PairCollator
 
     table = pair_table(student)
     # Not the student's own, or which answer has the higher reward would be rounding.

@@ -17,8 +17,8 @@ from moaa_jobs.training.rows.order import bins_of_rows, bins_of_tokens
 from moaa_jobs.training.rows.table import row_lengths, row_widths
 from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress
 from moaa_jobs.training.worker import ref_logps
+from moaa_jobs.training.worker.losses import PairCollator, RefLogps
 from moaa_jobs.training.worker.model import packing_is_exact, scoring_model
-from moaa_jobs.training.worker.pairs import PairCollator, RefLogps
 from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.trainers import PairTrainer, SftCollator, SftTrainer
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from moaa.api.training import Dpo
 from moaa.errors import AlreadyExists, NotFound, StoreError
 from moaa.store.objects.base import Store
-from moaa_jobs.training.worker.pairs import PairCollator, RefLogps, answer_logps
+from moaa_jobs.training.worker.losses import PairCollator, RefLogps, answer_logps
 
 PART_ROWS = 512
 """Rows that a worker scores between two parts."""

@@ -23,8 +23,7 @@ from moaa_jobs.training.rows.held_out import mean_over, passes
 from moaa_jobs.training.rows.order import learning_rate_factor
 from moaa_jobs.training.rows.table import trained_labels
 from moaa_jobs.training.worker.deepspeed import training_config
-from moaa_jobs.training.worker.losses import Scores, pair_losses, rewards
-from moaa_jobs.training.worker.pairs import PairCollator, answer_logps
+from moaa_jobs.training.worker.losses import PairCollator, Scores, answer_logps, pair_losses, rewards
 
 _LOOKED_AT = ("rewards/accuracies", "rewards/margins")
 """What is gathered of pairs, a value a pass, in a look at held-out rows."""
