@@ -6,6 +6,7 @@ worker, one under ZeRO-3 whose job is killed and started again, must end alike; 
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -29,7 +30,15 @@ from tests.training_world import World, build_student, conversations, pairs, res
 pytestmark = pytest.mark.timeout(900)
 
 SFT = {"epochs": "4", "learningRate": "4e-3", "checkpointSteps": 5, "checkpointMinutes": 60, "packing": True}
-DPO = {"epochs": "3", "learningRate": "1e-3", "checkpointSteps": 5, "beta": "0.1", "zeroStage": 2}
+DPO = {
+    "epochs": "3",
+    "learningRate": "1e-3",
+    "checkpointSteps": 5,
+    "beta": "0.1",
+    "zeroStage": 2,
+    "heldOut": "0.1",
+    "evalSteps": 4,
+}
 ROWS, STEPS = 80, 40
 JOB_S = 300.0
 
@@ -265,23 +274,22 @@ def test_dpo_raises_margins_and_survives_a_stop_and_a_change_of_workers(
     first.process.terminate()
     assert first.process.wait(JOB_S) == 143
     assert not first.descendants()
-    scored = sorted(first.stage.glob("checkpoints/ref-logps/*"))
-    assert len(scored) == 3
+    scored = sorted(first.stage.parent.glob("ref-logps/*/**/*.*"))
+    assert [file.suffix for file in scored] == [".json", ".arrow", ".arrow"], "of each worker a part"
     second = start(world, *jobs[1])
-    seen: set[Path] = set()
-
-    def look() -> bool:
-        seen.update(second.stage.glob("checkpoints/ref-logps/*"))
-        return second.process.poll() is not None
-
-    while not look():
-        time.sleep(0.1)
     second.end()
-    assert sorted(seen) == scored, "the pairs were scored again"
+    assert sorted(first.stage.parent.glob("ref-logps/*/**/*.*")) == scored, "the pairs were scored again"
     manifest, curve = finished(world, jobs[1][1])
     assert "resume_weights_only" in second.log.read_text()
     assert manifest.metrics["resumed_step"] >= 5
-    assert [row["step"] for row in curve] == list(range(1, ROWS * 3 // 8 + 1))
+    assert manifest.metrics["held_out_rows"] in (6, 7, 8), "two prompts of 26"
+    last = math.ceil((ROWS - manifest.metrics["held_out_rows"]) * 3 / 8)
+    assert [row["step"] for row in curve] == list(range(1, last + 1))
+    looks = [row for row in curve if row["eval_loss"] is not None]
+    assert [row["step"] for row in looks] == sorted({*range(4, last + 1, 4), last}), "by two workers, then by one"
+    assert looks[-1]["eval_loss"] < looks[0]["eval_loss"] < 0.6932
+    assert looks[-1]["eval_reward_margin"] > looks[0]["eval_reward_margin"]
+    assert looks[-1]["eval_reward_accuracy"] == 1.0
     assert curve[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
     assert curve[0]["reward_margin"] == pytest.approx(0.0, abs=1e-4)
     assert curve[-1]["reward_margin"] > 0.05

@@ -59,6 +59,8 @@ class Released:
     """Pods of it found no machine in time; it gives back the machines that the others have."""
 
     message: str
+    has_begun: bool
+    """It had all its machines once, and lost one since."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _given_up(child: Child, *, now: datetime, place_within: timedelta) -> Failed
     if child.unplaced_since is not None and now >= child.unplaced_since + place_within:
         said = child.problem.message if child.problem else "the scheduler said nothing"
         minutes = int(place_within.total_seconds() // 60)
-        return Released(f"RayJob {child.ref.name} found no machines for all its pods in {minutes} minutes: {said}")
+        why = f"RayJob {child.ref.name} found no machines for all its pods in {minutes} minutes: {said}"
+        return Released(why, has_begun=child.is_running)
     return None
 
 

@@ -1,6 +1,7 @@
 """`python -m benchmarks.judging`: its figures are those of the strategies; stored rankings are replayed as they are."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from benchmarks import judging
 from moaa.api.mixture import CriteriaFor
 from moaa.judge.method import Compared, Ranked
-from moaa.judge.ranking import Ranking
+from moaa.judge.ranking import Ranking, skipped
 from moaa.rows import Comparison, RankingRow
 from tests.unit.judge_scripted import user
 
@@ -80,3 +81,40 @@ def test_no_pair_is_an_end_like_any_other() -> None:
     made = judging.line("j", [contest] * 2, "s", [nothing, pair], [nothing, judging.Found((1, 0), 2, 2, 0.5)])
     assert (made.same_pair, made.same_best, made.same_worst) == (0.5, 0.0, 0.0)
     assert (made.gap, made.full_gap) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("seed", range(24))
+async def test_whatever_judges_say_adaptive_ends_with_a_pair_that_its_points_bear(seed: int) -> None:
+    rng = random.Random(seed)
+    size = rng.randint(2, 6)
+    texts = tuple(f"text {rng.randint(0, size)}" for _ in range(size))
+    numbers = {text: number for number, text in enumerate(texts)}
+    table = {
+        (i, j): rng.choices([True, False, None, i < j], [4, 4, seed % 3, 4])[0]
+        for i in range(size)
+        for j in range(size)
+        if i != j
+    }
+    methods = judging.strategies(judging.Contest(texts, table))
+    made = await methods["Adaptive"].rank(user("Q"), texts, judging.silent(), confirms=seed % 2 == 0)
+    full = await methods[judging.BASE].rank(user("Q"), texts, judging.silent())
+    assert [(c.comparison["a"], c.comparison["b"]) for c in made.compared] == [
+        (c.comparison["a"], c.comparison["b"]) for c in full.compared
+    ]
+    for one, other in zip(made.compared, full.compared, strict=True):
+        left_out = skipped(one.comparison)
+        assert all(one.comparison[key] in (None, other.comparison[key]) for key in ("score", "forward", "backward"))
+        assert left_out or one == other
+    if not any(skipped(c.comparison) for c in made.compared):
+        assert made.ranking == full.ranking
+    ranking = made.ranking
+    if ranking.outcome == "pair":
+        assert ranking.chosen is not None
+        assert ranking.rejected is not None
+        assert (ranking.points[ranking.chosen] or 0) > (ranking.points[ranking.rejected] or 0)
+        assert numbers[texts[ranking.chosen]] != numbers[texts[ranking.rejected]]
+        a, b = sorted((ranking.chosen, ranking.rejected))
+        [own] = [c.comparison for c in made.compared if (c.comparison["a"], c.comparison["b"]) == (a, b)]
+        assert seed % 2 or not skipped(own) or None in (table[a, b], table[b, a])
+    if ranking.outcome == "too-few-verdicts":
+        assert None in ranking.points

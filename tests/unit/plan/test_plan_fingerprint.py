@@ -300,8 +300,15 @@ def test_the_lists_name_fields_that_exist() -> None:
 
 
 def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
-    assert "loss" not in canonical(Dpo())
-    assert canonical(Dpo(loss=PreferenceLoss.IPO))["loss"] == "IPO"
+    later = {"loss", "labelSmoothing", "simpoGamma", "sftWeight"}
+    assert not later & set(canonical(Dpo()))
+    every = Dpo(loss=PreferenceLoss.IPO, label_smoothing="0.1", simpo_gamma="1", sft_weight="0.5")
+    assert later <= set(canonical(every))
+    assert canonical(every)["loss"] == "IPO"
+
+
+def test_packing_of_pairs_repeats_nothing() -> None:
+    assert canonical(Dpo(packing=False)) == canonical(Dpo())
 
 
 def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:
