@@ -21,7 +21,7 @@ from moaa.store.objects.base import Store
 from moaa.store.objects.s3 import S3Store
 from moaa.store.objects.s3_requests import S3Account
 from moaa.store.stages.manifest import StageManifest
-from moaa.view.server import application, is_ours
+from moaa.view.server import application, is_local, is_ours, serve
 from moaa.view.site import Site
 from tests.fake_s3 import FakeS3
 from tests.fake_s3 import serve as serve_s3
@@ -298,3 +298,16 @@ def test_what_is_named_is_a_file_a_store_or_refused(whole: Filled, tmp_path: Pat
         with pytest.raises(UsageError):
             store_of(wrong)
     assert main(["view", str(tmp_path / "absent")]) == 2
+
+
+async def test_an_address_that_is_taken_is_named(whole: Filled) -> None:
+    runner, address = await serve(Site(whole.store), host="127.0.0.1", port=0, hosts=())
+    port = int(address.rstrip("/").rpartition(":")[2])
+    try:
+        with pytest.raises(UsageError, match=f"--port {port}: .*--port 0"):
+            await serve(Site(whole.store), host="127.0.0.1", port=port, hosts=())
+    finally:
+        await runner.cleanup()
+    assert [is_local(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "moaa.example")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
