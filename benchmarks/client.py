@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import aiohttp
 
+from benchmarks.commit import commit
 from moaa.api.mixture import Sampling
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
@@ -188,15 +188,11 @@ def table(costs: dict[str, list[Cost]], calls: int) -> str:
 
 def report(rows: str, *, calls: int, repeats: int) -> str:
     """The result as a document. Raises SystemExit: the tree is no clean commit, so the result would name nothing."""
-    folder = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True)
-    if dirty.stdout.strip():
-        raise SystemExit("the working tree has changes; commit them first, so that the result names what ran")
+    named = commit()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return f"""# Cost of a model call in the client, {datetime.now(UTC):%Y-%m-%d}
 
-`python -m benchmarks.client --calls {calls} --repeats {repeats} --write` at commit {commit.stdout.strip()[:12]};
+`python -m benchmarks.client --calls {calls} --repeats {repeats} --write` at commit {named};
 Python {platform.python_version()}, aiohttp {version("aiohttp")}, {os.cpu_count()} CPUs ({platform.machine()}), load
 average {load} when it ended. {IN_FLIGHT} calls in flight, prompts of {len(PROMPT):,} and answers of {len(ANSWER):,}
 characters, one endpoint in another process on loopback. Warm-up: {IN_FLIGHT} calls a repeat. Medians of {repeats}

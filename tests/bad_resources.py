@@ -255,6 +255,31 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training.dpo.samplesFrom",
         "has one answer, and pairs need two",
     ),
+    "smoothing of another loss": (
+        {"spec__training__dpo": {"labelSmoothing": "0.1"}},
+        "spec.training.dpo.labelSmoothing",
+        "read by loss Robust only, and loss is Sigmoid",
+    ),
+    "a robust loss without its share": (
+        {"spec__training__dpo": {"loss": "Robust"}},
+        "spec.training.dpo.labelSmoothing",
+        "is required with loss Robust",
+    ),
+    "a gamma of another loss": (
+        {"spec__training__dpo": {"loss": "Hinge", "simpoGamma": "1"}},
+        "spec.training.dpo.simpoGamma",
+        "read by loss SimPO only, and loss is Hinge",
+    ),
+    "SimPO without its gamma": (
+        {"spec__training__dpo": {"loss": "SimPO"}},
+        "spec.training.dpo.simpoGamma",
+        "is required with loss SimPO",
+    ),
+    "SimPO against a ref_model": (
+        {"spec__training__dpo": {"loss": "SimPO", "simpoGamma": "1", "refModel": "Base"}},
+        "spec.training.dpo.refModel",
+        "Base has no effect: loss SimPO reads no ref_model",
+    ),
     "a margin above any floor": (
         {"spec__training__dpo": {"pairs": {"minMargin": "0.7", "minRejectedPoints": "0.31"}}},
         "spec.training.dpo.pairs.minMargin",

@@ -37,7 +37,7 @@ from moaa_operator.observe.observed import Observed
 from moaa_operator.observe.progress import PodFigures
 from moaa_operator.observe.read import observe
 from moaa_operator.render.admission import refusals
-from moaa_operator.settings import Settings
+from moaa_operator.settings import Allowed, Settings
 from moaa_operator.tell.status import document as status_document
 from tests.plan_helpers import finish, tree
 
@@ -66,7 +66,7 @@ class FakeRender:
         self._owner = owner
 
     def refusals(self) -> list[Problem]:
-        return refusals(self._resource)
+        return refusals(self._resource, Allowed())
 
     def policies(self) -> list[Object]:
         return []

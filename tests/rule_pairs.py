@@ -120,6 +120,12 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         r"pairs\.minRejectedPoints: needs three samples",
         r"pairs\.minRejectedPoints needs three samples",
     ),
+    **{
+        f"losses on pairs: {field} {what}": (rf"{field}: is {words}", rf"{field} is {words}")
+        for field, loss in (("labelSmoothing", "Robust"), ("simpoGamma", "SimPO"))
+        for what, words in (("unread", f"read by loss {loss} only"), ("wanted", f"required with loss {loss}"))
+    },
+    "losses on pairs: no ref_model": ("refModel: .*has no effect: loss SimPO", "refModel has no effect: loss SimPO"),
     "pairs: points of all comparisons": ("reads the points of all comparisons", "read the points of all comparisons"),
     "off-policy pairs: two": ("has one answer, and pairs need two", "has one answer, and pairs need two"),
     "enough proposals": (r"minProposals \d+ is more than layers", "minProposals is more than a layer can give"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.commit import commit
 from benchmarks.generation import report
 from benchmarks.generation.cell import Cell, Client, Measured, Near, measure, simulate
 from benchmarks.generation.endurance import Killed, Memory, kill, memory
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--write", action="store_true", help="write generation_<year><month>.md; needs a clean commit")
     asked = parser.parse_args()
-    named = report.commit() if asked.write else ""
+    named = commit() if asked.write else ""
     with tempfile.TemporaryDirectory(prefix="moaa-generation-") as folder:
         chosen = SMALL if asked.small else WHOLE if asked.whole else FULL
         result = run(Bench(Path(folder)), chosen, asked.only)

@@ -154,6 +154,13 @@ def simulate(cell: Cell, rows: Rows, ideal: Sequence[float]) -> Near:
     return Near(ideal[-1] / ends[-1], middle(ideal) / middle(ends))
 
 
+def until_asked(urls: Mapping[str, Sequence[str]], more_than: int, client: Process) -> None:
+    """Wait until the servers were asked so often. Raises SystemExit: the client ended before."""
+    while told(urls, "asked")["requests"] <= more_than:
+        client.check_runs()
+        time.sleep(POLL_S)
+
+
 def measure(cell: Cell, prepared: Prepared, ideal: Sequence[float], folder: Path) -> Measured:
     """Run the cell; `ideal` are the ends of its rows in the best case."""
     folder.mkdir(parents=True)
@@ -161,8 +168,8 @@ def measure(cell: Cell, prepared: Prepared, ideal: Sequence[float], folder: Path
     with serving(fleet) as urls:
         clients = _start(cell, prepared, urls, folder)
         started = min(client.started for client in clients)
-        while told(urls, "asked")["requests"] == 0:
-            time.sleep(POLL_S)
+        for client in clients:
+            until_asked(urls, 0, client)
         before_s = [client.cpu_s() for client in clients]
         used = [client.wait() for client in clients]
         seen = told(urls, "stats")

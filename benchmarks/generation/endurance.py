@@ -1,11 +1,10 @@
 """A job that is killed with -9 at half of its work and started again, and the memory of jobs of many rows."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.generation.cell import POLL_S, serving, told
+from benchmarks.generation.cell import serving, told, until_asked
 from benchmarks.generation.engine import Speed
 from benchmarks.generation.job import Prepared
 from benchmarks.generation.rows import MODELS, STAGE
@@ -42,25 +41,20 @@ class Memory:
     stage_data_s: float
 
 
-def _until_asked(urls: Mapping[str, list[str]], more_than: int) -> None:
-    while told(urls, "asked")["requests"] <= more_than:
-        time.sleep(POLL_S)
-
-
 def kill(prepared: Prepared, folder: Path, *, replicas: int, speed: Speed) -> Killed:
     """Kill the stage's job when half of its calls were asked, and let another end it."""
     folder.mkdir(parents=True)
     resource = prepared.resource(prepared.copy_store(folder), {})
     with serving(Fleet(MODELS, replicas, speed)) as urls:
         job = prepared.start(STAGE, resource, folder, urls)
-        _until_asked(urls, prepared.rows * len(MODELS) // 2)
+        until_asked(urls, prepared.rows * len(MODELS) // 2, job)
         job.kill()
         before = told(urls, "stats")
         job.wait(expected=-9)
         asked = before["requests"]
         in_flight = asked - sum(map(len, before["answers"].values()))
         again = prepared.start(STAGE, resource, folder, urls)
-        _until_asked(urls, asked)
+        until_asked(urls, asked, again)
         first_call_s = time.monotonic() - again.started
         again.wait()
         seen = told(urls, "stats")
@@ -75,9 +69,9 @@ def memory(folder: Path, *, rows: int) -> Memory:
     resource = prepared.resource(prepared.copy_store(folder), {})
     with serving(Fleet(MODELS, 4, FAST)) as urls:
         job = prepared.start(STAGE, resource, folder, urls)
-        _until_asked(urls, 0)
+        until_asked(urls, 0, job)
         first_call_s = time.monotonic() - job.started
-        _until_asked(urls, WARM_CALLS)
+        until_asked(urls, WARM_CALLS, job)
         peak_mib = job.peak_mib()
         job.kill()
         job.wait(expected=-9)

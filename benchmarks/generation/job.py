@@ -145,6 +145,11 @@ class Process:
         ran = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(ran[11]) + int(ran[12])) / os.sysconf("SC_CLK_TCK")
 
+    def check_runs(self) -> None:
+        """Raises SystemExit: it has ended, too early for what is waited for."""
+        if os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+            raise SystemExit(f"a client ended before its calls were made: {self.log.read_text()[-2000:]}")
+
     def wait(self, *, expected: int = 0) -> Used:
         """Raises SystemExit: it ended with another code than was `expected`."""
         os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)

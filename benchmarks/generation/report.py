@@ -9,9 +9,6 @@ from importlib.metadata import version
 
 from benchmarks.generation.cell import Cell, Client, Measured, Near
 from benchmarks.generation.endurance import Killed, Memory
-from benchmarks.operator_scale.__main__ import commit
-
-__all__ = ["Result", "aims", "commit", "line", "page", "table"]
 
 AIM = 0.99
 FAST_AIM = 0.9

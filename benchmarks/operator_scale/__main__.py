@@ -3,7 +3,6 @@
 import argparse
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from benchmarks.commit import commit
 from benchmarks.operator_scale import audit, report
 from benchmarks.operator_scale.cluster import PlayedCluster, Progress
 from benchmarks.operator_scale.world import NAMESPACE, Bench, Start, resource
@@ -58,16 +58,6 @@ def measure(bench: Bench, progress: Progress, asked: argparse.Namespace) -> Star
             bench.cluster.release(islice(parked, many))
             bench.until_succeeded(done)
     return start
-
-
-def commit() -> str:
-    """Raises SystemExit: the tree is no clean commit, so that the result would name nothing."""
-    folder = Path(__file__).parent
-    named = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True)
-    if dirty.stdout.strip():
-        raise SystemExit("the working tree has changes; commit them first, so that the result names what ran")
-    return named.stdout.strip()[:12]
 
 
 def main() -> None:

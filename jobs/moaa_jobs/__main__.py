@@ -18,7 +18,7 @@ from moaa.api import MoAA
 from moaa.contract.answers import WaitingAnswer, last_line
 from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.job import StageJob
-from moaa.errors import DataError, Fenced, MoaaError, ResourceError, StageError, UsageError
+from moaa.errors import DataError, Fenced, MoaaError, ResourceError, ServerError, StageError, UsageError
 from moaa.plan.result import stage_path
 from moaa.plan.stage import Kind
 from moaa_jobs.runner.context import Context, Deferred, Permanent
@@ -133,7 +133,8 @@ async def _check(name: str, settings: JobSettings) -> None:
 
 def _report(error: Exception, settings: JobSettings, *, permanent: bool) -> int:
     """Leave the error as the last line on stderr, and the answer, for the executor."""
-    answer_failure(settings.termination_log, str(error), permanent=permanent)
+    servers = isinstance(error, ServerError)
+    answer_failure(settings.termination_log, str(error), permanent=permanent, servers=servers)
     sys.stderr.write(last_line(str(error), permanent=permanent))
     return Exit.PERMANENT if permanent else TRY_AGAIN
 

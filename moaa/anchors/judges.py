@@ -13,7 +13,7 @@ from typing import assert_never
 
 from moaa.api import STUDENT, MoAASpec
 from moaa.api.evaluation import AlpacaEval, AnyBenchmark, ArenaHard, ExactMatch, Instructions, LmEval, MtBench, Pairwise
-from moaa.api.mixture import Comparisons, Judge, JudgeMethod, JudgeModel, parts_of
+from moaa.api.mixture import Comparisons, CriteriaFor, Judge, JudgeMethod, JudgeModel, parts_of
 from moaa.asking.load import Load
 from moaa.benchmark.measure import Measure
 from moaa.benchmark.measures import judging_alone, measure_of
@@ -96,7 +96,9 @@ class MeasuredJudge:
     def key(self) -> str:
         """The same for judges that ask the same."""
         ignored = {*self.method.without_effect, "allowStudent"}
-        said = self.judge.model_dump(mode="json", by_alias=True)
+        # A field that came later is left out at its default: names of calls hang on this key.
+        later = {"criteria_for"} if self.judge.criteria_for is CriteriaFor.PAIR else set()
+        said = self.judge.model_dump(mode="json", by_alias=True, exclude=later)
         asked = {name: value for name, value in said.items() if name not in ignored}
         return json.dumps({**self.manner, **asked}, sort_keys=True)
 

@@ -65,7 +65,7 @@ class StageAttempts(Observed):
     generation: Rows = 0
     """metadata.generation that the failures count for."""
     releases: Rows = 0
-    """How often its servers or Ray cluster found no machines in time and were released."""
+    """How often in a row its servers or Ray cluster found no machines in time and were released."""
     turn: Name | None = None
     """InTurn: the model that is served now, or was last."""
     waiting: Annotated[list[WaitingRows], Field(max_length=64)] = []

@@ -4,19 +4,24 @@ The authors' own are not shipped. Whoever wants published figures puts them into
 judge is asked, `judgeSystem` of the benchmark its system message.
 """
 
-CASE = """\
-Below are a request and two answers to it, A and B, written by two assistants. Your task follows after them.
-
+REQUEST = """\
 ===== REQUEST =====
 {question}
 ===== END OF REQUEST =====
 
+"""
+"""How every judge is shown what was asked."""
+
+CASE = f"""\
+Below are a request and two answers to it, A and B, written by two assistants. Your task follows after them.
+
+{REQUEST}\
 ===== ANSWER A =====
-{answer_a}
+{{answer_a}}
 ===== END OF ANSWER A =====
 
 ===== ANSWER B =====
-{answer_b}
+{{answer_b}}
 ===== END OF ANSWER B =====
 
 """

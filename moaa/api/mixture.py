@@ -153,6 +153,15 @@ class Comparisons(StrEnum):
     marked."""
 
 
+class CriteriaFor(StrEnum):
+    """What criteria are chosen for."""
+
+    PAIR = "Pair"
+    """Every two answers, which the aggregator sees (paper §3.2.1)."""
+    PROMPT = "Prompt"
+    """The prompt, before its answers are seen: one call a prompt in place of one a pair (ours)."""
+
+
 class VerdictForm(StrEnum):
     """How a verdict is read."""
 
@@ -238,7 +247,9 @@ class Judge(Spec):
     aggregator: JudgeModel | None = None
     """Chooses the criteria and gives the verdict; Panel has none."""
     criteria: Annotated[int, Field(ge=0, le=16)] = 3
-    """Criteria chosen for each pair; 0: all of criteriaChoices."""
+    """How many criteria are chosen; 0: all of criteriaChoices."""
+    criteria_for: CriteriaFor = CriteriaFor.PAIR
+    """Prompt: one choice for all comparisons of a prompt."""
     criteria_choices: Annotated[list[Criterion], Field(min_length=1, max_length=32)] = list(PAPER_CRITERIA)
     comparisons: Comparisons = Comparisons.ROUND_ROBIN
     """Which pairs of the answers to one prompt are judged; a benchmark's judge compares one answer with one."""

@@ -31,6 +31,7 @@ PLACEHOLDERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "proposal": (frozenset({"text"}), frozenset({"number"})),
     "criterion": (frozenset({"name"}), frozenset({"number", "definition"})),
     "criteria": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria", "count"})),
+    "prompt_criteria": (frozenset({"question"}), frozenset({"criteria", "count"})),
     "judge": (frozenset({"question", "answer_a", "answer_b"}), frozenset({"criteria"})),
     "evaluation": (frozenset({"text"}), frozenset({"number"})),
     "meta_judge": (frozenset({"question", "answer_a", "answer_b", "evaluations"}), frozenset({"criteria"})),
@@ -59,6 +60,8 @@ class Prompts(Spec):
     """One entry of {criteria}: {number}, {name}, {definition}."""
     criteria: Template | None = None
     """Asks for the criteria: {question}, {answer_a}, {answer_b}, {criteria}, {count}."""
+    prompt_criteria: Template | None = None
+    """The same before any answer is seen (judge.criteriaFor Prompt): {question}, {criteria}, {count}."""
     judge: Template | None = None
     """Asks a judge for its evaluation: {question}, {answer_a}, {answer_b}, {criteria}."""
     evaluation: Template | None = None
@@ -162,6 +165,18 @@ _DECIDE = """\
 End with your verdict on a line of its own: [[A]] if answer A is better, [[B]] if answer B is better. There is no \
 tie; if they are close, choose the one you would rather receive. Write the brackets once only."""
 
+_CRITERIA_FORM = """\
+- Reply in the format of the example: first a line "Selected Criteria:", then the names as a numbered list with \
+nothing else on their lines, then a line "Explanation:" and a few sentences.
+
+Example of the format (another request, choosing three):
+Request: How do I convert 5 miles to kilometres without a calculator? Keep it to one sentence.
+Selected Criteria:
+1. Accuracy
+2. Instruction adherence
+3. Clarity
+Explanation:"""
+
 _CRITERIA = f"""\
 {benchmark_prompts.CASE}\
 Before anyone decides which answer is better, settle what should count. From the list of criteria below, pick the \
@@ -172,18 +187,25 @@ Criteria to choose from:
 Rules:
 - Pick exactly {{count}} different criteria, by their names as listed.
 - Think of what this request needs and of where the two answers differ. Do not say which answer is better.
-- Reply in the format of the example: first a line "Selected Criteria:", then the names as a numbered list with \
-nothing else on their lines, then a line "Explanation:" and a few sentences.
-
-Example of the format (another request, choosing three):
-Request: How do I convert 5 miles to kilometres without a calculator? Keep it to one sentence.
-Selected Criteria:
-1. Accuracy
-2. Instruction adherence
-3. Clarity
-Explanation:
+{_CRITERIA_FORM}
 The result has to be right, the request sets a limit of one sentence that only one answer keeps, and a rule of thumb \
 is of use only when it is plainly put."""
+
+_PROMPT_CRITERIA = f"""\
+Below is a request. Assistants have answered it, and you will not see their answers. Your task follows after it.
+
+{benchmark_prompts.REQUEST}\
+Settle what should count when two answers to this request are compared. From the list of criteria below, pick the \
+{{count}} that matter most for telling a good answer to it from a poor one.
+
+Criteria to choose from:
+{{criteria}}
+Rules:
+- Pick exactly {{count}} different criteria, by their names as listed.
+- Think of what this request needs and of where answers to it may fail.
+{_CRITERIA_FORM}
+The result has to be right, the request sets a limit of one sentence that an answer may miss, and a rule of thumb is \
+of use only when it is plainly put."""
 
 _JUDGE = f"""\
 {benchmark_prompts.CASE}\
@@ -260,6 +282,7 @@ DEFAULT_PROMPTS: Mapping[str, str] = MappingProxyType(
         "proposal": _PROPOSAL,
         "criterion": _CRITERION,
         "criteria": _CRITERIA,
+        "prompt_criteria": _PROMPT_CRITERIA,
         "judge": _JUDGE,
         "evaluation": _EVALUATION,
         "meta_judge": _META_JUDGE,

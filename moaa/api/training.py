@@ -92,6 +92,8 @@ class Optimization(Spec):
     """Of AdamW."""
     max_grad_norm: Positive = Decimal(1)
     """A longer gradient is shortened to this norm."""
+    packing: bool = True
+    """Lay rows end to end, up to microBatchSize rows of maxLength tokens (of a pair: both its sequences)."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass: a third more work, far less memory."""
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
@@ -112,8 +114,6 @@ class Sft(Optimization):
     """Passes over the conversations (§4.1)."""
     learning_rate: Positive = Decimal("8e-6")
     """§4.1; App. A prints 8e-7, which repeats the DPO line."""
-    packing: bool = True
-    """Lay short rows end to end; none sees another."""
 
 
 class RefModel(StrEnum):
@@ -126,7 +126,7 @@ class RefModel(StrEnum):
 
 
 class PreferenceLoss(StrEnum):
-    """What is minimised over pairs. All of them read the ref_model; β scales the log-ratios to it."""
+    """What is minimised over pairs. β scales the log-ratios to the ref_model; SimPO has none."""
 
     SIGMOID = "Sigmoid"
     """DPO (arXiv 2305.18290), as in the paper (default)."""
@@ -134,6 +134,18 @@ class PreferenceLoss(StrEnum):
     """Squared distance of the difference in log-ratios a token to 1 / (2 × beta) (arXiv 2310.12036)."""
     APO_ZERO = "APOZero"
     """Chosen answers become likelier and rejected ones less likely, each by itself (arXiv 2408.06266)."""
+    ROBUST = "Robust"
+    """Sigmoid, corrected for a share of pairs that stand the wrong way round: `labelSmoothing` (arXiv 2403.00409)."""
+    HINGE = "Hinge"
+    """Zero once the difference in log-ratios, times beta, is 1 (SLiC, arXiv 2305.10425)."""
+    SIGMOID_NORM = "SigmoidNorm"
+    """Sigmoid of the difference in log-ratios a token, so that length counts for nothing (arXiv 2411.15124)."""
+    SIMPO = "SimPO"
+    """Sigmoid of the difference in log-probabilities a token, less `simpoGamma`; no ref_model (arXiv 2405.14734)."""
+
+    @property
+    def reads_ref_model(self) -> bool:
+        return self is not PreferenceLoss.SIMPO
 
 
 class SamplesFrom(StrEnum):
@@ -203,7 +215,13 @@ class Dpo(Optimization):
     beta: Positive = Decimal("0.01")
     """How much the distance to refModel weighs."""
     loss: PreferenceLoss = PreferenceLoss.SIGMOID
-    """What is minimised; IPO wants a larger beta, such as 0.1."""
+    """What is minimised; IPO wants a larger beta, such as 0.1, SigmoidNorm and SimPO one of 2 or more."""
+    label_smoothing: Annotated[Fraction, Field(gt=0, lt=Decimal("0.5"))] | None = None
+    """Of loss Robust: share of the pairs that are taken to stand the wrong way round."""
+    simpo_gamma: Annotated[NonNegative, Field(le=100)] | None = None
+    """Of loss SimPO: how far the chosen answer's reward is to be above the rejected one's; about half of beta."""
+    sft_weight: Annotated[Positive, Field(le=100)] | None = None
+    """Weight of the chosen answer's cross-entropy a token, added to the loss of each pair (arXiv 2404.19733)."""
     ref_model: RefModel = RefModel.STAGE_START
 
 

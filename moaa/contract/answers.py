@@ -50,6 +50,8 @@ class FailureAnswer(Spec):
     error: str
     permanent: bool
     """Trying again cannot help."""
+    servers: bool = False
+    """Its model servers did not answer: another attempt needs other ones."""
 
 
 def pack(answer: Spec) -> str | None:
@@ -76,17 +78,17 @@ def read(text: str, expected: type[AnswerT]) -> AnswerT | None:
         return None
 
 
-def failure(error: str, *, permanent: bool) -> FailureAnswer:
+def failure(error: str, *, permanent: bool, servers: bool = False) -> FailureAnswer:
     """The answer of a failure; a long text keeps its beginning and its end."""
-    while len(_json({"error": error, "permanent": permanent}).encode()) > MAX_BYTES:
+    while len(_json({"error": error, "permanent": permanent, "servers": servers}).encode()) > MAX_BYTES:
         limit = min(len(error) - 1, _MAX_ERROR)
         error = f"{error[: limit // 2]} … {error[-(limit // 2 - 200) :]}" if limit > 500 else error[:limit]
-    return FailureAnswer(error=error, permanent=permanent)
+    return FailureAnswer(error=error, permanent=permanent, servers=servers)
 
 
 def last_line(error: str, *, permanent: bool) -> str:
     """What a job that failed leaves as the last line on stderr, for an executor that keeps its log."""
-    return json.dumps(FailureAnswer(error=error, permanent=permanent).model_dump()) + "\n"
+    return json.dumps(FailureAnswer(error=error, permanent=permanent).model_dump(exclude_defaults=True)) + "\n"
 
 
 def _last_object(text: str) -> dict[str, Any] | None:

@@ -21,7 +21,15 @@ from moaa.asking.load import Load, written
 from moaa.asking.reasons import Reason
 from moaa.conversation import Conversation
 from moaa.errors import CallError
-from moaa.judge.prompts import LETTERS, QUESTION, Ordered, criteria_messages, meta_messages, single_messages
+from moaa.judge.prompts import (
+    LETTERS,
+    QUESTION,
+    Ordered,
+    criteria_messages,
+    meta_messages,
+    prompt_criteria_messages,
+    single_messages,
+)
 from moaa.judge.reading import Verdict, led_to_letter, parse_criteria, parse_verdict
 from moaa.judge.trail import UNREADABLE, Judgement, Role
 
@@ -38,7 +46,7 @@ Ask = Callable[[JudgeModel, str], Coroutine[Any, Any, Fitting]]
 
 @dataclass(frozen=True)
 class ChosenCriteria:
-    """The criteria of a pair."""
+    """The criteria of a pair, or of all pairs of a prompt."""
 
     criteria: list[Criterion]
     is_chosen: bool
@@ -46,9 +54,9 @@ class ChosenCriteria:
     said: tuple[Judgement, ...]
 
 
-async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> ChosenCriteria:
-    """The criteria for a pair, chosen by the judge's aggregator. Where `criteria` is 0, or the method has no aggregator
-    (Panel), all of them, without a call.
+async def choose_criteria(shown: Ordered | str, judge: Judge, asker: Asker) -> ChosenCriteria:
+    """The criteria for a pair, or for a question before its answers are seen, chosen by the judge's aggregator. Where
+    `criteria` is 0, or the method has no aggregator (Panel), all of them, without a call.
 
     Raises:
         CallError: a failure that may pass.
@@ -57,7 +65,10 @@ async def choose_criteria(pair: Ordered, judge: Judge, asker: Asker) -> ChosenCr
     aggregator, everything = judge.aggregator, list(judge.criteria_choices)
     if judge.criteria == 0 or aggregator is None:
         return ChosenCriteria(everything, is_chosen=False, said=())
-    messages = criteria_messages(pair, judge.criteria_choices, count=judge.criteria, prompts=asker.prompts)
+    if isinstance(shown, Ordered):
+        messages = criteria_messages(shown, judge.criteria_choices, count=judge.criteria, prompts=asker.prompts)
+    else:
+        messages = prompt_criteria_messages(shown, judge.criteria_choices, count=judge.criteria, prompts=asker.prompts)
 
     async def ask(model: JudgeModel, key: str) -> Fitting:
         return Fitting(await asker.ask(model.model, messages, model, key=key), messages)

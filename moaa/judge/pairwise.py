@@ -1,17 +1,18 @@
 """Judging by pairs: every two answers are compared in both orders, whatever the method.
 
-Criteria are chosen once for the unordered pair and used in both orders (our choice). A call that fails permanently, or
-whose reply cannot be read, leaves its order without an outcome. That is recorded as None and never counts as a score. A
-failure that may pass fails the row.
+Criteria are chosen once for the unordered pair and used in both orders (our choice), or once for the prompt. A call
+that fails permanently, or whose reply cannot be read, leaves its order without an outcome. That is recorded as None and
+never counts as a score. A failure that may pass fails the row.
 
-Calls are named `c<a>-<b>/criteria`, then as the method names those of one order below `c<a>-<b>/ab` and `/ba`.
+Calls are named `c<a>-<b>/criteria` (of a prompt's criteria `criteria`), then as the method names those of one order
+below `c<a>-<b>/ab` and `/ba`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from moaa.api.mixture import Criterion, Judge
+from moaa.api.mixture import CriteriaFor, Criterion, Judge
 from moaa.asking.asker import Asker
 from moaa.asking.gather import gather_all
 from moaa.asking.load import PROMPT_TOKENS, Load, written
@@ -94,7 +95,8 @@ class EveryPair:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        return ("criterion", *(("criteria",) if self._chooses_criteria else ()), *self.order.prompts)
+        chooses = "prompt_criteria" if self.judge.criteria_for is CriteriaFor.PROMPT else "criteria"
+        return ("criterion", *((chooses,) if self._chooses_criteria else ()), *self.order.prompts)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -110,17 +112,23 @@ class EveryPair:
         return self.order.without_effect
 
     def ranking_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
-        return self.duel_loads(prompts * samples * (samples - 1) // 2, answer_tokens=answer_tokens)
+        pairs = prompts * samples * (samples - 1) // 2
+        return self.loads(self.choices(prompts, pairs), 2 * pairs, answer_tokens=answer_tokens)
 
     def duel_loads(self, duels: int, *, answer_tokens: int) -> Iterator[Load]:
         return self.loads(duels, 2 * duels, answer_tokens=answer_tokens)
 
-    def loads(self, pairs: int, orders: int, *, answer_tokens: int) -> Iterator[Load]:
-        """Calls that choose criteria for `pairs` pairs and judge them in `orders` orders, all together."""
+    def choices(self, prompts: int, pairs: int) -> int:
+        """How often criteria are chosen for so many prompts with so many pairs, where they are."""
+        return prompts if self.judge.criteria_for is CriteriaFor.PROMPT else pairs
+
+    def loads(self, choices: int, orders: int, *, answer_tokens: int) -> Iterator[Load]:
+        """Calls that choose criteria `choices` times and judge pairs in `orders` orders, all together."""
         compared, aggregator = PROMPT_TOKENS + 2 * answer_tokens, self.judge.aggregator
         if self._chooses_criteria and aggregator is not None:
             said = written(aggregator.max_tokens, CRITERIA_ANSWER_TOKENS)
-            yield Load(aggregator.model, pairs, compared + CRITERIA_INSTRUCTION_TOKENS, said)
+            seen = PROMPT_TOKENS if self.judge.criteria_for is CriteriaFor.PROMPT else compared
+            yield Load(aggregator.model, choices, seen + CRITERIA_INSTRUCTION_TOKENS, said)
         yield from self.order.loads(self.judge, orders, compared)
 
     async def rank(
@@ -132,8 +140,11 @@ class EveryPair:
         confirms: bool = False,  # noqa: ARG002 - every pair is asked in both orders
     ) -> Ranked:
         question = question_text(messages)
+        pairs = [Pair(question, a, b, texts[a], texts[b]) for a, b in needed(texts)]
+        given = await self.of_prompt(pairs, asker)
         compared = await gather_all(
-            self.compare(Pair(question, a, b, texts[a], texts[b]), asker.at(f"c{a}-{b}")) for a, b in needed(texts)
+            self.compare(pair, asker.at(f"c{pair.a}-{pair.b}"), choice)
+            for pair, choice in zip(pairs, given, strict=True)
         )
         return Ranked(rank(texts, [c.comparison for c in compared]), compared)
 
@@ -142,20 +153,30 @@ class EveryPair:
             return None
         return await self.compare(Pair(question, 0, 1, answer, baseline), asker.at("c0-1"))
 
-    async def compare(self, pair: Pair, asker: Asker) -> Compared:
-        """Judge `pair` in both orders.
+    async def of_prompt(self, pairs: Sequence[Pair], asker: Asker) -> list[ChosenCriteria | None]:
+        """What each of one prompt's `pairs` is to be judged by; None: its criteria are its own to choose. What was said
+        for the choice stands with the first pair. Raises CallError, ModelAbsent as `compare`."""
+        if not pairs or self.judge.criteria_for is CriteriaFor.PAIR:
+            return [None] * len(pairs)
+        choice = await choose_criteria(pairs[0].question, self.judge, asker.at("criteria"))
+        return [choice, *[replace(choice, said=())] * (len(pairs) - 1)]
+
+    async def compare(self, pair: Pair, asker: Asker, given: ChosenCriteria | None = None) -> Compared:
+        """Judge `pair` in both orders, by the criteria `given` for its prompt or by its own.
 
         Raises:
             CallError: a failure that may pass.
             ModelAbsent: both raised after every call that can be made now was made.
         """
-        choice = await self.choose(pair, asker)
+        choice = given or await self.choose(pair, asker)
         said = await gather_all(self.hear(pair, order, choice.criteria, asker) for order in ORDERS)
         return self.compared(pair, choice, dict(zip(ORDERS, said, strict=True)))
 
     async def choose(self, pair: Pair, asker: Asker) -> ChosenCriteria:
         """The criteria of `pair`, for both orders. Raises CallError, ModelAbsent as `compare`."""
-        return await choose_criteria(pair.ordered("ab"), self.judge, asker.at("criteria"))
+        is_of_prompt = self.judge.criteria_for is CriteriaFor.PROMPT
+        shown = pair.question if is_of_prompt else pair.ordered("ab")
+        return await choose_criteria(shown, self.judge, asker.at("criteria"))
 
     async def hear(self, pair: Pair, order: Order, criteria: Sequence[Criterion], asker: Asker) -> list[Judgement]:
         """What judges say of `pair` in one order. Raises CallError, ModelAbsent as `compare`."""

@@ -22,7 +22,9 @@ def method(judge: Judge) -> EveryPair:
 
 class _EachAlone:
     prompts = ("single",)
-    without_effect = frozenset({"criteria"})  # there is no choice: every judge gets all of criteriaChoices
+    without_effect = frozenset(
+        {"criteria", "criteriaFor"}
+    )  # there is no choice: every judge gets all of criteriaChoices
 
     async def judgements(
         self, pair: Ordered, criteria: Sequence[Criterion], judge: Judge, asker: Asker

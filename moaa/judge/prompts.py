@@ -96,6 +96,13 @@ def criteria_messages(
     return _user("criteria", pair, {"criteria": criteria_list(choices, prompts), "count": str(count)}, prompts)
 
 
+def prompt_criteria_messages(
+    question: str, choices: Sequence[Criterion], *, count: int, prompts: Mapping[str, str]
+) -> list[Message]:
+    values = {"question": question, "criteria": criteria_list(choices, prompts), "count": str(count)}
+    return [Message(role="user", content=render(prompts["prompt_criteria"], values, prompts))]
+
+
 def judge_messages(pair: Ordered, criteria: Sequence[Criterion], prompts: Mapping[str, str]) -> list[Message]:
     return _user("judge", pair, {"criteria": criteria_list(criteria, prompts)}, prompts)
 

@@ -43,18 +43,20 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
             "eval_steps",
         }
     ),
-    # These are what `sample` and `judge` depend on; DPO itself sees the pairs.
-    Dpo: frozenset({"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model", "pairs"}),
+    # These are what `sample` and `judge` depend on; DPO itself sees the pairs. Packing cuts its steps into pieces.
+    Dpo: frozenset(
+        {"samples_from", "samples", "temperature", "top_p", "max_tokens", "when_cut", "ref_model", "pairs", "packing"}
+    ),
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges", "verdict"}),
+    Judge: frozenset({"min_judges", "verdict", "criteria_for"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset(
         {"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon", "too_long", "held_out"}
     ),
-    Dpo: frozenset({"loss"}),
+    Dpo: frozenset({"loss", "label_smoothing", "simpo_gamma", "sft_weight"}),
     PairRules: frozenset(PairRules.model_fields),
 }
 """Fields that came after the first release: left out of documents while they are at their default."""

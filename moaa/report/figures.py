@@ -233,7 +233,8 @@ def curve_figures(view: RunView) -> list[Figure]:
         ("DPO loss", _dpo_loss_caption(view), dpo, lambda r: r["loss"]),
         (
             "DPO reward margin",
-            "β times how much more the policy than ref_model prefers chosen to rejected.",
+            "β times how much more the policy than ref_model prefers chosen to rejected; by loss SimPO β times how "
+            "much likelier a token of the chosen answer is.",
             dpo,
             lambda r: r.get("reward_margin"),
         ),
@@ -285,7 +286,9 @@ def curve_figures(view: RunView) -> list[Figure]:
 
 def _dpo_loss_caption(view: RunView) -> str:
     dpo = view.resource.spec.training.dpo
-    if dpo is not None and dpo.loss is not PreferenceLoss.SIGMOID:
+    if dpo is not None and not dpo.loss.reads_ref_model:
+        return f"Loss {dpo.loss}, which has no ref_model."
+    if dpo is not None and (dpo.loss is not PreferenceLoss.SIGMOID or dpo.sft_weight is not None):
         return f"Loss {dpo.loss}; it starts where policy and ref_model are the same."
     return "Starts at ln 2 ≈ 0.693, where policy and ref_model are the same."
 

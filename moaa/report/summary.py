@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 
 from moaa.api.mixture import MixtureMethod
@@ -191,7 +191,7 @@ def notes(view: RunView) -> list[str]:
         f"{s.stage.id} asked for packing but trained without it: with this model, packed rows give other logits "
         "than single rows. The result is the same; steps take longer."
         for s in view.stages
-        if s.manifest and s.manifest.metrics.get("packing") == 0 and _asked_for_packing(s.manifest.document)
+        if s.manifest and s.manifest.metrics.get("packing_refused") == 1
     ]
     return [*outdated, *unpacked, *_long_rows(view), *call_notes(view)]
 
@@ -207,11 +207,6 @@ def _long_rows(view: RunView) -> Iterator[str]:
                 f"{s.stage.id} cut the prompts of {metrics[TOO_LONG_CUT]:.0f} of {rows} rows, which were longer than "
                 "maxLength."
             )
-
-
-def _asked_for_packing(document: Mapping[str, object]) -> bool:
-    training = document.get("training")
-    return isinstance(training, Mapping) and training.get("packing") is True
 
 
 def versions(view: RunView) -> dict[str, list[str]]:

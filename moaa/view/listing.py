@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moaa.judge.ranking import skipped
+
 Row = Mapping[str, Any]
 CELL_CHARS = 160
 """Of a text in a list; its page has the whole."""
@@ -72,7 +74,8 @@ LISTINGS: Mapping[str, Listing] = {
             _QUESTION,
             _named("outcome"),
             Head("Best less worst", _points, is_number=True),
-            Head("Comparisons", lambda row: len(row["comparisons"]), is_number=True),
+            Head("Comparisons", lambda row: sum(len(skipped(c)) < 2 for c in row["comparisons"]), is_number=True),
+            Head("Verdicts skipped", lambda row: sum(len(skipped(c)) for c in row["comparisons"]), is_number=True),
             Head("Of these changed by the order", _swapped, is_number=True),
             _ID,
         ),

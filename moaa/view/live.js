@@ -9,6 +9,10 @@ function sameParts(selector, fresh) {
   }
 }
 
+function liveIds(page) {
+  return [...page.querySelectorAll("[data-live]")].map((part) => part.id).join(" ");
+}
+
 async function read(address) {
   const answer = await fetch(address, { headers: { accept: "text/html" } });
   return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
@@ -18,6 +22,7 @@ async function refresh() {
   if (!document.hidden) {
     const fresh = await read(location.href).catch(() => null);
     const note = document.getElementById("live-note");
+    if (fresh && liveIds(fresh) !== liveIds(document)) return location.reload(); // a part has come or gone
     if (fresh) sameParts("[data-live]", fresh);
     if (note) note.textContent = fresh ? "" : "The server does not answer; this page is as it was.";
   }

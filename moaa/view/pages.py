@@ -168,6 +168,8 @@ async def compare_page(site: Site, request: web.Request) -> str:
         name for name in dict.fromkeys(r["benchmark"] for r in before) if any(r["benchmark"] == name for r in after)
     ]
     benchmark = request.query.get("benchmark") or (shared[0] if shared else "")
+    if benchmark not in shared:
+        raise Absent(f"the two share no benchmark {benchmark!r}; they share {', '.join(shared) or 'none'}")
     names = compare.subjects(one[0])[one[1]], compare.subjects(other[0])[other[1]]
     made = await asyncio.to_thread(compare.compare, other[0], before, after, benchmark, change, names=names)
     start = max(0, _whole(request, "start", 0))

@@ -9,7 +9,7 @@ a decision on an old status could run an attempt again. Children come from the c
 created again, and found to exist.
 
 One pass applies and creates; then writes the status once, guarded by the resource version that was read; then, if that
-succeeded, deletes and sends Events. If the API server refuses an object, the pass decides once more, so that the status
+succeeded, sends Events and deletes. If the API server refuses an object, the pass decides once more, so that the status
 says so, and the key comes back later and later. An error pushes the key back in the same way.
 """
 
@@ -46,6 +46,10 @@ def now_utc() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
+UNSYNCED_S = 1.0
+"""How soon to look again at a run whose namespace is not known completely."""
+
+
 class Controller:
     """Works on keys until its queue is closed."""
 
@@ -80,7 +84,15 @@ class Controller:
                 self._queue.done(key)
 
     def handle(self, key: Key) -> None:
-        """Look at one key once. Every error ends here, as a delay until the next look."""
+        """Look at one key once. Every error ends here, as a delay until the next look.
+
+        A namespace whose copies are not complete yet waits: a child that its copy lacks would be made again, and one
+        without a Role may never be complete. Others do not wait for it.
+        """
+        if not self._caches.is_synced(key[0]):
+            self._queue.succeeded(key)
+            self._queue.add_after(key, UNSYNCED_S)
+            return
         started = time.monotonic()
         result = "ok"
         try:
@@ -137,9 +149,10 @@ class Controller:
             refused = replace(observed, refusals=refusals)
             desired = reconcile(refused, now=now, settings=self._settings, render=self._render)
         document = self._write_status(document, observed, desired)
-        apply.delete(self._api, owner, desired.delete)
+        # Before the deletions: what the written status makes news is news once, and a deletion may fail.
         self._tell(owner, document, events.between(observed.status, desired.status))
         self._metrics.observed(key, desired.status)
+        apply.delete(self._api, owner, desired.delete)
         return desired
 
     def _write_status(self, document: Object, observed: Observed, desired: Desired) -> Object:

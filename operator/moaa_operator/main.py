@@ -75,10 +75,15 @@ class Operator:
         self.metrics.watch(self._informers, self._queue.__len__)
 
     def start(self) -> None:
-        """Fill the copies; workers begin when they are complete, since a missing child would be made again."""
+        """Fill the copies and work. A run waits for its namespace's copies, and for no other's."""
         for informer in self._informers:
             informer.start()
-        threading.Thread(target=self._start_workers, name="start", daemon=True).start()
+        threading.Thread(target=self._tell_synced, name="start", daemon=True).start()
+        for number in range(self.settings.workers):
+            worker = threading.Thread(target=self._controller.work, name=f"worker-{number}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+        self._poller.start()
 
     def stop(self) -> bool:
         """Finish the keys under way; False when some took too long."""
@@ -108,20 +113,18 @@ class Operator:
         return f"dead threads: {', '.join(dead)}" if dead and not self._stopped.is_set() else None
 
     def readiness(self) -> str | None:
-        missing = [informer.kind.plural for informer in self._informers if not informer.is_synced]
-        return f"not listed yet: {', '.join(missing)}" if missing else None
+        """What is not listed yet, for /readyz; None once one namespace is known completely: the others wait alone."""
+        missing = [informer for informer in self._informers if not informer.is_synced]
+        if any(self.caches.is_synced(namespace) for namespace in self.settings.watch_namespaces) or not missing:
+            return None
+        return f"not listed yet: {', '.join(informer.kind.plural for informer in missing)}"
 
-    def _start_workers(self) -> None:
+    def _tell_synced(self) -> None:
         for informer in self._informers:
             while not informer.wait_synced(1.0):
                 if self._stopped.is_set():
                     return
         logger.info("caches_synced runs=%d", len(self.caches.runs()))
-        for number in range(self.settings.workers):
-            worker = threading.Thread(target=self._controller.work, name=f"worker-{number}", daemon=True)
-            self._workers.append(worker)
-            worker.start()
-        self._poller.start()
 
     def _on_change(self, item: Object, before: Object | None) -> None:
         key = run_of(item)

@@ -73,6 +73,36 @@ class Peers(_Value):
     """Asks Ray heads how a job is."""
 
 
+Patterns = tuple[str, ...] | None
+"""Names in which `*` stands for anything; None: any name."""
+
+
+class Allowed(_Value):
+    """What the creator of a MoAA may choose, beyond what Kubernetes lets the operator do for them. A list that is left
+    out allows everything, but for `vllm_code_args`."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    service_accounts: Patterns = None
+    """spec.serviceAccountName, as <namespace>/<name>."""
+    images: Patterns = None
+    """Of containers in pod templates; the installation's own need no entry."""
+    secrets: Patterns = None
+    """Every Secret that the resource names, in its fields and in pod templates, as <namespace>/<name>."""
+    node_selectors: Patterns = None
+    """Of pod templates, as <label>=<value>. A list also refuses nodeName, affinity and topologySpreadConstraints."""
+    tolerations: Patterns = None
+    """Keys that pod templates may tolerate; one without a key tolerates everything and is called `*`."""
+    priority_classes: Patterns = None
+    """Of pod templates."""
+    vllm_args: Patterns = None
+    """Names of `serving.args`, as --quantization."""
+    vllm_code_args: tuple[str, ...] = ()
+    """Those among `serving.args` that run other code than vLLM's, as --trust-remote-code: none unless it is listed."""
+    endpoint_hosts: Patterns = None
+    """Hosts of models' endpoints and of the store's, with the port where the address has one."""
+
+
 class Settings(BaseSettings):
     """How the operator works and what it renders."""
 
@@ -106,6 +136,8 @@ class Settings(BaseSettings):
     """Nodes of one MoAA alone, as JSON [{namespace, moaa, role, nodeSelector, tolerations}]: its pods of that role
     go there and not where `scheduling` says. Of several entries the first one's selector counts, and all
     tolerations."""
+    allowed: Allowed = Allowed()
+    """What creators of MoAAs may choose, as JSON; a resource that chooses something else is not carried out."""
     network_peers: Peers | None = None
     """As JSON {operator, kuberay}: each run gets network policies of its own, by which its pods take connections from
     each other and these peers only. None: the operator makes no policies, and needs no right to."""
@@ -116,9 +148,9 @@ class Settings(BaseSettings):
     light_memory: str = "1Gi"
     """The same for finalise, inspect and preflight."""
     server_cpu: str = "4"
-    """Of a model server."""
+    """Of a model server, for each of its GPUs: each has a process of its own that keeps a core busy."""
     server_memory: str = "24Gi"
-    """Of a model server, for each of its GPUs: each has a process of its own. `serving.template` overrides it."""
+    """The same; `serving.template` overrides both."""
     head_cpu: str = "2"
     head_memory: str = "8Gi"
     """Of the Ray head; less than 8Gi has been seen to run out of memory."""

@@ -40,7 +40,7 @@ def training() -> dict[str, Any]:
 
 def _order() -> dict[str, Any]:
     steps = batches(len(LENGTHS), epochs=Decimal("1.5"), batch_size=4, seed=11)
-    packed = pack(steps, lengths=LENGTHS, workers=2, micro_batch_size=1, max_length=64)
+    packed = pack(steps, lengths=LENGTHS, workers=2, micro_batch_size=1, capacity=64)
     plain = lay_out(steps, widths=LENGTHS, workers=2, micro_batch_size=1)
     rates = [
         learning_rate_factor(step, steps=10, warmup_steps=2, schedule=LearningRateSchedule.COSINE, min_ratio=0.0)

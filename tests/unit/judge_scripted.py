@@ -22,6 +22,7 @@ PROMPTS = effective(
         judge="JUDGE q={question} a={answer_a} b={answer_b} by {criteria}",
         evaluation="({number}:{text})",
         meta_judge="META q={question} a={answer_a} b={answer_b} by {criteria} read {evaluations}",
+        prompt_criteria="CRITERIA-OF q={question} {count} of {criteria}",
         single="SINGLE q={question} a={answer_a} b={answer_b} by {criteria}",
     )
 )

@@ -28,7 +28,7 @@ DERIVED = {
     "jobs_image", "train_image", "vllm_image", "vllm_cpu_image", "image_pull_policy", "image_pull_secrets",
     "job_priority_class", "server_priority_class", "training_priority_class", "watch_namespaces", "namespace",
     "server_service_accounts", "scheduling", "dedicated", "leader_election", "lease_name", "log_level", "log_format",
-    "network_peers",
+    "network_peers", "allowed",
 }  # fmt: skip
 """Settings that follow from other values."""
 FIXED = {"health_host", "health_port", "metrics_port"}

@@ -86,6 +86,21 @@ def test_what_a_second_replica_of_the_slowest_judge_saves(replicas: int, said: s
     assert said in DOCUMENT.replace("\n  ", " ")
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"comparisons": "Adaptive"}, "350,400 calls for `i1-judge`: 120.0 GPU-h"),
+        ({"comparisons": "Adaptive", "criteriaFor": "Prompt"}, "308,400 and 101.6."),
+    ],
+)
+def test_what_fewer_comparisons_save(fields: dict[str, str], said: str) -> None:
+    owner = load(ROOT / "examples" / "paper-llama-8b.yaml").model_dump(mode="json", by_alias=True)
+    owner["spec"]["judge"] |= fields
+    judge = {part.stage: part for part in estimate(MoAA.model_validate(owner))}["i1-judge"]
+    assert all(figure in said for figure in (f"{judge.calls:,}", f"{judge.gpu_hours:.1f}"))
+    assert said in DOCUMENT.replace("\n  ", " ")
+
+
 MEMORY = {"Llama-3.1-8B": (4, 8), "Llama-3.1-70B": (8, 16, 32)}
 
 

@@ -41,6 +41,7 @@
 {{- with $accounts }}{{ include "moaa.variable" (list "SERVER_SERVICE_ACCOUNTS" .) }}{{ end }}
 {{- with .Values.scheduling }}{{ include "moaa.variable" (list "SCHEDULING" .) }}{{ end }}
 {{- with .Values.dedicated }}{{ include "moaa.variable" (list "DEDICATED" .) }}{{ end }}
+{{- with .Values.allowed }}{{ include "moaa.variable" (list "ALLOWED" .) }}{{ end }}
 {{- with .Values.networkPolicies }}
 {{- if .enabled }}
 {{- $self := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" $.Release.Namespace)) "podSelector" (dict "matchLabels" (include "moaa.selectorLabels" $ | fromYaml)) }}

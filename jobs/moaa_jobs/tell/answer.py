@@ -25,8 +25,8 @@ def answer(file: Path | None, said: Spec) -> None:
     _write(file, text)
 
 
-def answer_failure(file: Path | None, error: str, *, permanent: bool) -> None:
-    _write(file, pack(failure(error, permanent=permanent)) or "")
+def answer_failure(file: Path | None, error: str, *, permanent: bool, servers: bool = False) -> None:
+    _write(file, pack(failure(error, permanent=permanent, servers=servers)) or "")
 
 
 def _write(file: Path | None, text: str) -> None:

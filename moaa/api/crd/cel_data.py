@@ -6,7 +6,7 @@ from moaa.api.crd.rule import Reason, Rule, Rules, quoted
 from moaa.api.data import Columns
 from moaa.api.evaluation import Gate
 from moaa.api.resource import MoAASpec, Storage
-from moaa.api.training import Dpo, LearningRateSchedule, PairRules, SamplesFrom, Training
+from moaa.api.training import Dpo, LearningRateSchedule, PairRules, PreferenceLoss, RefModel, SamplesFrom, Training
 
 
 def _fixed(field: str, why: str) -> Rule:
@@ -39,6 +39,22 @@ def _training() -> Iterator[Rule]:
             f"{part}.minLearningRateRatio has no effect under schedule Constant; remove it, or write Linear or Cosine",
             f".{part}.minLearningRateRatio",
         )
+
+
+def _read_by(loss: PreferenceLoss, field: str) -> Iterator[Rule]:
+    """A field that one loss on pairs needs and no other reads."""
+    yield Rule(
+        f"!has(self.{field}) || self.loss == {quoted(loss)}",
+        f"{field} is read by loss {loss} only; remove it",
+        f".{field}",
+        Reason.FORBIDDEN,
+    )
+    yield Rule(
+        f"has(self.{field}) || self.loss != {quoted(loss)}",
+        f"{field} is required with loss {loss}; give it, or write another loss",
+        f".{field}",
+        Reason.REQUIRED,
+    )
 
 
 def _rows(part: str, group: str, what: str) -> Iterator[Rule]:
@@ -97,6 +113,13 @@ RULES: Rules = {
             "pairs.minRejectedPoints needs three samples: of two, the worse lost its only comparison; remove it or "
             "raise samples",
             ".pairs.minRejectedPoints",
+        ),
+        *_read_by(PreferenceLoss.ROBUST, "labelSmoothing"),
+        *_read_by(PreferenceLoss.SIMPO, "simpoGamma"),
+        Rule(
+            f"self.loss != {quoted(PreferenceLoss.SIMPO)} || self.refModel == {quoted(RefModel.STAGE_START)}",
+            "refModel has no effect: loss SimPO reads no ref_model; remove it",
+            ".refModel",
         ),
     ),
     Storage: (_fixed("uri", "finished work and this run's record lie there"),),

@@ -6,7 +6,7 @@ Read from a valid resource with its defaults filled in, so every field is there.
 from collections.abc import Iterator
 
 from moaa.api.base import STUDENT
-from moaa.api.mixture import Comparisons
+from moaa.api.mixture import Comparisons, CriteriaFor
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
@@ -88,8 +88,10 @@ def judges_measured(spec: Node) -> Iterator[str]:
 
 def comparisons_skipped(spec: Node) -> Iterator[str]:
     """Where Adaptive has no effect, or costs more than it saves."""
-    adaptive = [n for n in _comparisons(spec) if n.text == Comparisons.ADAPTIVE]
-    for field in adaptive:
+    for judge in _judges(spec):
+        field = judge.at("comparisons")
+        if field.text != Comparisons.ADAPTIVE:
+            continue
         if field.path[1] != "judge":
             yield f"{field.name}: a benchmark compares one answer with one, so nothing is skipped"
         elif spec.at("serving", "schedule").text == "InTurn":
@@ -99,8 +101,18 @@ def comparisons_skipped(spec: Node) -> Iterator[str]:
             )
 
 
-def _comparisons(spec: Node) -> list[Node]:
-    return [spec.at("judge", "comparisons"), *(b.at("judge", "comparisons") for b in benchmark_nodes(spec))]
+def criteria_of_prompts(spec: Node) -> Iterator[str]:
+    for judge in _judges(spec):
+        is_chosen = judge.at("criteria").integer(0) > 0 and judge.at("aggregator").given
+        if judge.at("criteriaFor").text == CriteriaFor.PROMPT and not is_chosen:
+            yield (
+                f"{judge.at('criteriaFor').name}: no criteria are chosen here (criteria is 0, or the method has no "
+                "aggregator), so it has no effect"
+            )
+
+
+def _judges(spec: Node) -> list[Node]:
+    return [spec.at("judge"), *(b.at("judge") for b in benchmark_nodes(spec))]
 
 
 def lengths(spec: Node) -> Iterator[str]:
@@ -214,6 +226,7 @@ ADVICE = (
     judges_kin,
     judges_measured,
     comparisons_skipped,
+    criteria_of_prompts,
     lengths,
     judges_windows,
     samples_differ,

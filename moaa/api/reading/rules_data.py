@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_addresses import source_nodes
-from moaa.api.training import Dpo, LearningRateSchedule, Optimization, Precision, SamplesFrom
+from moaa.api.training import Dpo, LearningRateSchedule, Optimization, Precision, PreferenceLoss, RefModel, SamplesFrom
 from moaa.errors import Problem
 
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
@@ -87,6 +87,20 @@ def pairs_can_be(spec: Node) -> Iterator[Problem]:
         )
 
 
+def loss_reads(spec: Node) -> Iterator[Problem]:
+    """What a loss on pairs needs, and what it does not read."""
+    dpo = spec.at("training", "dpo")
+    loss = dpo.at("loss").word(PreferenceLoss.SIGMOID)
+    for name, reader in (("labelSmoothing", PreferenceLoss.ROBUST), ("simpoGamma", PreferenceLoss.SIMPO)):
+        if dpo.at(name).given and loss != reader:
+            yield dpo.at(name).problem(f"is read by loss {reader} only, and loss is {loss}; remove it")
+        if loss == reader and not dpo.at(name).given:
+            yield dpo.at(name).problem(f"is required with loss {reader}; give it, or write another loss")
+    ref_model = dpo.at("refModel").word(RefModel.STAGE_START)
+    if loss == PreferenceLoss.SIMPO and ref_model != RefModel.STAGE_START:
+        yield dpo.at("refModel").problem(f"{ref_model} has no effect: loss SimPO reads no ref_model; remove it")
+
+
 def average_is_measured(spec: Node) -> Iterator[Problem]:
     average = spec.at("training", "average")
     if average.given and not list(spec.at("evaluation", "selection")):
@@ -132,6 +146,7 @@ RULES = (
     sources_differ,
     training_shape,
     pairs_can_be,
+    loss_reads,
     average_is_measured,
     training_has_data,
     rows_for_every_iteration,

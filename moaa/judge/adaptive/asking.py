@@ -26,10 +26,18 @@ from moaa.judge.prompts import Order, question_text
 from moaa.judge.ranking import EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS, Ranking, asked_points, needed, rank
 from moaa.judge.trail import Judgement
 
-USUAL_ORDERS = 0.6
-"""Part of the orders that judges of ordinary consistency are asked (benchmarks/judging_202611.md)."""
-USUAL_PAIRS = 0.8
-"""Part of the pairs of which at least one order is asked; their criteria are chosen."""
+USUAL = (
+    (2, 1.0, 1.0),
+    (3, 1.0, 0.85),
+    (4, 0.9, 0.7),
+    (5, 0.8, 0.63),
+    (6, 0.73, 0.57),
+    (8, 0.67, 0.52),
+    (12, 0.55, 0.43),
+    (16, 0.47, 0.36),
+)
+"""Up to so many answers, the part of the pairs of which an order is asked, and the part of all orders: what judges take
+whose verdicts hold in both orders in 84 of 100 pairs (as in benchmarks/judging_202611.md). More are counted as 16."""
 
 
 @dataclass
@@ -66,15 +74,15 @@ class Adaptive:
     def ranking_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
         """What is usual; `least_loads` and RoundRobin's are the ends of the range."""
         pairs = samples * (samples - 1) // 2
-        usual = round(prompts * pairs * USUAL_PAIRS), round(prompts * 2 * pairs * USUAL_ORDERS)
-        return self.every.loads(*(usual if samples > 2 else (prompts, 2 * prompts)), answer_tokens=answer_tokens)
+        _, asked, orders = next((usual for usual in USUAL if samples <= usual[0]), USUAL[-1])
+        choices = self.every.choices(prompts, round(prompts * pairs * asked))
+        return self.every.loads(choices, round(prompts * 2 * pairs * orders), answer_tokens=answer_tokens)
 
     def least_loads(self, prompts: int, samples: int, *, answer_tokens: int) -> Iterator[Load]:
         """Of the first step alone: nothing is decided by less."""
         pairs = samples * (samples - 1) // 2
-        return self.every.loads(
-            prompts * min(pairs, samples), prompts * min(2 * pairs, samples), answer_tokens=answer_tokens
-        )
+        choices = self.every.choices(prompts, prompts * min(pairs, samples))
+        return self.every.loads(choices, prompts * min(2 * pairs, samples), answer_tokens=answer_tokens)
 
     def duel_loads(self, duels: int, *, answer_tokens: int) -> Iterator[Load]:
         return self.every.duel_loads(duels, answer_tokens=answer_tokens)
@@ -97,6 +105,11 @@ class Adaptive:
         heard = {(a, b): _Pair(Pair(question, a, b, texts[a], texts[b])) for a, b in needed(texts)}
         draws = Random(repr([question, *texts]))
         verdicts, end = opening(self._contest(heard, texts)), None
+        # Pairs of the first step come first: what is said for the criteria of a prompt stands with one that is asked.
+        pairs = dict.fromkeys([*((a, b) for a, b, _ in verdicts), *heard])
+        given = await self.every.of_prompt([heard[pair].pair for pair in pairs], asker)
+        for pair, choice in zip(pairs, given, strict=True):
+            heard[pair].choice = choice
         while verdicts:
             orders: dict[PairOf, list[Order]] = {}
             for a, b, order in verdicts:
@@ -157,4 +170,5 @@ class Adaptive:
         return Heard(halves.get("ab"), halves.get("ba"), score, failed)
 
     def _compared(self, one: _Pair) -> Compared:
-        return self.every.compared(one.pair, one.choice or ChosenCriteria([], is_chosen=False, said=()), one.said)
+        choice = one.choice if one.choice is not None and one.said else ChosenCriteria([], is_chosen=False, said=())
+        return self.every.compared(one.pair, choice, one.said)

@@ -96,20 +96,23 @@ def element_bytes(spec: Optimization) -> int:
 
 
 def rows_held(spec: Sft | Dpo) -> int:
-    """Sequences that a worker holds at a time: packed rows are one, a pair is two."""
-    match spec:
-        case Sft():
-            return 1 if spec.packing else spec.micro_batch_size
-        case Dpo():
-            return 2 * spec.micro_batch_size
-        case _:
-            assert_never(spec)
+    """Sequences that a worker holds at a time; laid end to end they are one."""
+    return 1 if spec.packing else _sequences(spec)
 
 
 def row_length(spec: Sft | Dpo) -> int:
     """Tokens of the longest sequence that a worker can meet."""
-    is_packed = isinstance(spec, Sft) and spec.packing
-    return spec.max_length * (spec.micro_batch_size if is_packed else 1)
+    return spec.max_length * (_sequences(spec) if spec.packing else 1)
+
+
+def _sequences(spec: Sft | Dpo) -> int:
+    match spec:
+        case Sft():
+            return spec.micro_batch_size
+        case Dpo():
+            return 2 * spec.micro_batch_size
+        case _:
+            assert_never(spec)
 
 
 def kept_bytes(shape: ModelShape, *, rows: int, length: int, width: int, again: bool) -> int:

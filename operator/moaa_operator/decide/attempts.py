@@ -17,6 +17,7 @@ from moaa.plan.ready import failed_again
 from moaa_operator.settings import Settings
 from moaa_operator.tell.conditions import ANOTHER_RUN, NO_MACHINE
 
+MAX_PAUSES = 8
 LOOK_AGAIN_S = 180
 """Between two looks for the result of another run, at most; a look is a light Job."""
 MAX_MESSAGE = 1000
@@ -32,7 +33,8 @@ def begin(entry: StageAttempts, step: Step, *, now: datetime, turn: str | None =
 
 
 def move(entry: StageAttempts, step: Step, *, now: datetime) -> StageAttempts:
-    return entry.with_(step=step, since=now)
+    """On to a later step of the attempt; the servers it waited for found machines."""
+    return entry.with_(step=step, since=now, releases=0)
 
 
 def idle(entry: StageAttempts, *, reason: str = "", message: str = "") -> StageAttempts:
@@ -79,9 +81,11 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
     """Its servers, or its Ray cluster, found no machines in time.
 
     They come back after up to half of `minutes`, each run at another moment: two runs would otherwise take turns at
-    holding half of what each needs.
+    holding half of what each needs. The pause doubles with each release in a row up to MAX_PAUSES halves: what a part
+    of the servers holds meanwhile is paid for and does nothing.
     """
-    wait_s = 60 * minutes / 2 * spread(entry, entry.releases + 1, run)
+    halves = min(2**entry.releases, MAX_PAUSES)
+    wait_s = 60 * minutes / 2 * halves * spread(entry, entry.releases + 1, run)
     return entry.with_(
         step=None,
         since=None,

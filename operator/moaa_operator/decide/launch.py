@@ -126,7 +126,8 @@ def _keep_ahead(scope: Scope) -> None:
     """Keep servers up that answer and that a stage before the next training asks, so that they load once.
 
     A stage that gave its servers back is left out: half of them would be in another run's way. So is one that waits for
-    another run's result.
+    another run's result, and one whose servers did not answer it: whatever /health says, they come up anew, unless
+    another stage is at work with them.
     """
     if (
         scope.decision.is_stuck
@@ -141,7 +142,7 @@ def _keep_ahead(scope: Scope) -> None:
     given_back = [
         name
         for entry in scope.entries.values()
-        if entry.stage in graph.stages and (attempts.is_released(entry, now=scope.now) or attempts.is_overtaken(entry))
+        if entry.stage in graph.stages and _gives_back(scope, entry)
         for name in graph.stages[entry.stage].serves
     ]
     try:
@@ -153,6 +154,13 @@ def _keep_ahead(scope: Scope) -> None:
     for manifests, server in servers.values():
         if server is not None and server.is_ready:
             _want(scope, manifests, server)
+
+
+def _gives_back(scope: Scope, entry: StageAttempts) -> bool:
+    """Between attempts: it is not to find the servers again that it had."""
+    if attempts.is_released(entry, now=scope.now) or attempts.is_overtaken(entry):
+        return True
+    return entry.step is None and entry.reason == outcomes.SERVERS_FAILED
 
 
 def _hopeless(scope: Scope) -> set[str]:

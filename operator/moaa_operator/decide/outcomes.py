@@ -23,6 +23,8 @@ HEAD_GRACE = timedelta(minutes=2)
 """KubeRay notices most lost heads by itself, and its words say more."""
 LEAVING_GRACE = timedelta(minutes=5)
 """A pod so long past its end is on a machine that does not answer: it never ends, and its Job waits for it."""
+SERVERS_FAILED = "ServersFailed"
+"""The reason of attempts whose model servers did not answer; the next one gets new ones."""
 _COUNTING = frozenset({"BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "PodFailurePolicy"})
 """Reasons of a Job that say how often it failed, not why."""
 
@@ -57,6 +59,8 @@ class Released:
     """Pods of it found no machine in time; it gives back the machines that the others have."""
 
     message: str
+    has_begun: bool
+    """It had all its machines once, and lost one since."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ def _given_up(child: Child, *, now: datetime, place_within: timedelta) -> Failed
     if child.unplaced_since is not None and now >= child.unplaced_since + place_within:
         said = child.problem.message if child.problem else "the scheduler said nothing"
         minutes = int(place_within.total_seconds() // 60)
-        return Released(f"RayJob {child.ref.name} found no machines for all its pods in {minutes} minutes: {said}")
+        why = f"RayJob {child.ref.name} found no machines for all its pods in {minutes} minutes: {said}"
+        return Released(why, has_begun=child.is_running)
     return None
 
 
@@ -212,6 +217,9 @@ def _failure(child: Child) -> Failed | Deferred | Overtaken:
     if waiting:
         said = [answer for t in waiting if (answer := t.said(WaitingAnswer)) is not None]
         return Deferred(_add([answer.waiting for answer in said]), calls=sum(answer.calls for answer in said))
+    silent = [t for t in child.terminations if (said_so := t.said(FailureAnswer)) is not None and said_so.servers]
+    if silent:
+        return Failed(SERVERS_FAILED, f"{_shard(silent[0])}{pods.describe(silent[0])}", is_permanent=False)
     crashed = [t for t in child.terminations if t.exit_code != Exit.DONE]
     problem = child.problem
     reason = problem.reason if problem else "Failed"

@@ -184,8 +184,8 @@ def _harvest(scope: Scope) -> None:
                 _defer(scope, entry, waiting, calls=calls, turns=max(served, 1))
             case Failed(reason, message, is_permanent):
                 scope.fail(entry, reason, message, is_permanent=is_permanent)
-            case Released(message):
-                scope.release(entry, message)
+            case Released(message, has_begun):
+                scope.release(entry.with_(releases=0) if has_begun else entry, message)
             case Overtaken(message):
                 scope.put(attempts.overtaken(entry, message=message, now=scope.now, run=scope.observed.owner.uid))
             case _:

@@ -18,6 +18,10 @@ class Caches:
         """The server has this kind."""
         return not any(informer.is_absent for informer in self.informers if informer.kind is kind)
 
+    def is_synced(self, namespace: str) -> bool:
+        """The copies of that namespace are complete."""
+        return all(i.is_synced for i in self.informers if i.namespace in (None, namespace))
+
     def runs(self) -> list[Key]:
         """Every MoAA there is."""
         return [key_of(item) for informer in self.informers if informer.kind is MOAA for item in informer.all()]

@@ -32,8 +32,8 @@ class Rendered:
     context: RenderContext
 
     def refusals(self) -> list[Problem]:
-        """Every field of the resource that a cluster cannot carry out."""
-        return admission.refusals(self.context.resource)
+        """Every field of the resource that a cluster cannot carry out, or that the installation does not allow."""
+        return admission.refusals(self.context.resource, self.context.settings.allowed)
 
     def policies(self) -> list[Manifest]:
         """Who reaches the run's pods."""

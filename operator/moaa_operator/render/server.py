@@ -1,8 +1,9 @@
 """A model server: a Deployment of vLLM and the headless Service by which its replicas are found.
 
 A pod first brings the weights (`python -m moaa_jobs.fetch`), then starts vLLM on them, offline and without any secret.
-It is ready once it has answered a real request for one token on loopback (`canary.py`); from then on readiness and
-liveness are `/health`. A pod that is deleted leaves the Service first, then finishes its requests.
+It is ready once it has answered a real request for one token on loopback (`canary.py`); from then on readiness is
+`/health`. A server with requests that gives no token for ten minutes is started again. A pod that is deleted leaves the
+Service first, then finishes its requests.
 
 A template of the resource (`serving.template`) knows the containers `weights` and `vllm`.
 """
@@ -42,6 +43,9 @@ LEAVE_S = 5
 """Seconds between deletion and refusing work: endpoints and clients notice first."""
 FINISH_S = 45
 """Then requests under way may finish."""
+ALIVE_S = 30
+ALIVE_TIMEOUT_S = 20
+LAST_TOKEN = f"{pod.TMP}/last-token.json"
 CANARY = Path(__file__).with_name("canary.py").read_text()
 
 
@@ -232,13 +236,18 @@ def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedM
         read_only=serving.gpus == 0,
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         startupProbe={
-            "exec": {"command": ["python3", "-c", CANARY, str(PORT), name]},
+            "exec": {"command": ["python3", "-c", CANARY, "start", str(PORT), name, LAST_TOKEN]},
             "periodSeconds": PROBE_S,
             "timeoutSeconds": CANARY_TIMEOUT_S,
             "failureThreshold": math.ceil(60 * serving.startup_minutes / PROBE_S),
         },
         readinessProbe={**health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-        livenessProbe={**health, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        livenessProbe={
+            "exec": {"command": ["python3", "-c", CANARY, "alive", str(PORT), LAST_TOKEN]},
+            "periodSeconds": ALIVE_S,
+            "timeoutSeconds": ALIVE_TIMEOUT_S,
+            "failureThreshold": 3,
+        },
         lifecycle={"preStop": {"exec": {"command": ["/bin/sleep", str(LEAVE_S)]}}},
     )
 
@@ -247,7 +256,9 @@ def _resources(serving: Serving, settings: Settings) -> Manifest:
     if serving.gpus == 0:
         memory = f"{decimal_text(serving.memory_gib)}Gi" if serving.memory_gib is not None else settings.server_memory
         return pod.requests_with_memory_limit(settings.server_cpu, memory)
-    resources = pod.requests_with_memory_limit(settings.server_cpu, pod.times(settings.server_memory, serving.gpus))
+    resources = pod.requests_with_memory_limit(
+        pod.times(settings.server_cpu, serving.gpus), pod.times(settings.server_memory, serving.gpus)
+    )
     resources["limits"]["nvidia.com/gpu"] = str(serving.gpus)
     return resources
 

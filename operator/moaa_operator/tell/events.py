@@ -111,12 +111,18 @@ def _attempts(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
         yield from _attempt(last, entry)
 
 
+def is_release(last: StageAttempts | None, entry: StageAttempts) -> bool:
+    """Between two statuses its servers or Ray cluster were given back without machines."""
+    was_under_way = last is not None and last.step is not None
+    return was_under_way and entry.step is None and entry.reason == conditions.NO_MACHINE
+
+
 def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event]:
     key = f"{entry.fingerprint} {entry.attempt}"
     if entry.failures and (last is None or last.failures < entry.failures):
         yield Event("Warning", "AttemptFailed", f"{entry.stage} attempt {entry.attempt}: {entry.message}", key)
-    if last is not None and entry.releases > last.releases:
-        yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", f"{key} {entry.releases}")
+    if is_release(last, entry):
+        yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", key)
     if entry.reason == conditions.ANOTHER_RUN != (last.reason if last is not None else None):
         yield Event(
             "Normal", conditions.ANOTHER_RUN, f"{entry.stage}: another run of equal inputs is at work on it", key

@@ -32,6 +32,7 @@ from moaa.plan.stage import Kind
 from moaa_operator.kube.informer import Informer
 from moaa_operator.kube.objects import Key
 from moaa_operator.tell.conditions import STALLED
+from moaa_operator.tell.events import is_release
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A look takes a few milliseconds and its requests; more than a second of one is a server in trouble."""
@@ -82,7 +83,7 @@ class Metrics:
                 self._attempts.labels(kind).inc()
             if entry.failures > (last.failures if last else 0):
                 self._failed.labels(kind, str(entry.is_permanent).lower()).inc()
-            if entry.releases > (last.releases if last else 0):
+            if is_release(last, entry):
                 self._released.inc()
 
     def observed(self, key: Key, status: MoAAStatus) -> None:

@@ -511,6 +511,7 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__training__sft": {"minLearningRateRatio": "0"}},
         "spec.training.sft.minLearningRateRatio",
     ),
+    "more held out than taught": ({"spec__training__sft": {"heldOut": "0.51"}}, "spec.training.sft.heldOut"),
     "a rate of nothing": ({"spec__training__sft": {"learningRate": "0"}}, "spec.training.sft.learningRate"),
     "more memory than there is": ({"spec__models__0__serving": {"memoryGib": "1e9"}}, "spec.models[0].serving"),
     "an absurd price of tokens": (
@@ -552,7 +553,17 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "text behind the last line": ({"spec__student": "base\n"}, "spec.student"),
     **{
         f"prompt {name} without its texts": ({"spec__prompts": {name: "{nothing}"}}, f"spec.prompts.{name}")
-        for name in ("aggregate", "proposal", "criterion", "criteria", "judge", "evaluation", "metaJudge", "single")
+        for name in (
+            "aggregate",
+            "proposal",
+            "criterion",
+            "criteria",
+            "promptCriteria",
+            "judge",
+            "evaluation",
+            "metaJudge",
+            "single",
+        )
     },
 }
 

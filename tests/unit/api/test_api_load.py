@@ -451,6 +451,18 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         "in eva's 4096, of which 1024 are for its own; pairs of long answers have no verdict then: raise "
         "spec.models[4].serving.maxModelLen or lower spec.evaluation.selection[0].sampling.maxTokens",
     ),
+    "comparisons one after another, and models in turn": (
+        {"spec__judge__comparisons": "Adaptive", "spec__serving__schedule": "InTurn"},
+        "spec.judge.comparisons: Adaptive asks one comparison after another",
+    ),
+    "a benchmark that skips its one comparison": (
+        {"spec__evaluation__selection__0__judge__comparisons": "Adaptive"},
+        "spec.evaluation.selection[0].judge.comparisons: a benchmark compares one answer with one",
+    ),
+    "criteria of prompts where none are chosen": (
+        {"spec__judge__criteriaFor": "Prompt", "spec__judge__criteria": 0},
+        "spec.judge.criteriaFor: no criteria are chosen here",
+    ),
     "twins": ({"spec__mixture__layers__0__proposers__1__model": "a"}, "'a' stands 2 times"),
     "trained on the test": (
         {"spec__evaluation__selection__0__source": "file:///sft.jsonl"},

@@ -102,6 +102,15 @@ async def test_best_of_n_takes_what_the_judge_ranks_first_and_goes_on_from_it() 
     assert len(answered.notes.proposals) == 8
 
 
+async def test_best_of_n_skips_comparisons_that_would_not_change_the_best() -> None:
+    mixture, every, some = declared("BestOfN", {"a": 1, "b": 6}), ScriptedCaller(numbered), ScriptedCaller(numbered)
+    adaptive = judge("Single", comparisons="Adaptive")
+    whole = await answer_conversation(ASKED, mixture, Asker(every, PROMPTS), judge=judge("Single"))
+    answered = await answer_conversation(ASKED, mixture, Asker(some, PROMPTS), judge=adaptive)
+    assert answered.messages == whole.messages
+    assert set(some.paths) < set(every.paths)
+
+
 async def test_a_draw_goes_to_the_first_answer_never_by_length() -> None:
     def first_wins(asked: Asked) -> str:
         return f"{asked.model} {'long ' * (asked.model == 'b')}" if "/layer0/" in asked.path else "[[A]]"

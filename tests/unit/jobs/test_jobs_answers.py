@@ -184,7 +184,9 @@ def test_answers_come_back_as_they_went(waiting: dict[str, int]) -> None:
 def test_answers_keep_their_bytes() -> None:
     assert pack(PreflightAnswer()) == "{}"
     assert pack(WaitingAnswer(waiting={"a": 3}, calls=7)) == '{"waiting":{"a":3},"calls":7}'
-    assert pack(failure("no row is left", permanent=True)) == '{"error":"no row is left","permanent":true}'
+    assert (
+        pack(failure("no row is left", permanent=True)) == '{"error":"no row is left","permanent":true,"servers":false}'
+    )
 
 
 def test_only_the_expected_answer_is_taken() -> None:

@@ -20,6 +20,7 @@ from moaa.judge.method import Ranked
 from moaa.judge.methods import method_of
 from moaa.judge.ranking import Ranking, asked_points, skipped
 from moaa.judge.row import pair_row, ranking_row
+from moaa.judge.trail import Role
 from moaa.rows import Comparison
 from tests.unit.calls_scripted import Asked, ScriptedCaller
 from tests.unit.judge_scripted import CHOICE, PROMPTS, by_quality, judge, row, user
@@ -238,7 +239,7 @@ def test_the_forecast_lies_between_the_first_step_and_all_comparisons() -> None:
     usual = calls(list(method.ranking_loads(100, 5, answer_tokens=1)))
     least = calls(list(method.least_loads(100, 5, answer_tokens=1)))
     most = calls(list(method.every.ranking_loads(100, 5, answer_tokens=1)))
-    assert (least, usual, most) == (2500, 5600, 9000)
+    assert (least, usual, most) == (2500, 5840, 9000)
     two = [list(kind(100, 2, answer_tokens=1)) for kind in (method.ranking_loads, method.every.ranking_loads)]
     assert two[0] == two[1], "two answers are always judged in both orders"
 
@@ -246,3 +247,44 @@ def test_the_forecast_lies_between_the_first_step_and_all_comparisons() -> None:
 def test_a_ranking_keeps_its_pair_where_points_are_over_few_verdicts() -> None:
     made = Ranked(Ranking((0.75, 1.0, 0.0), "pair", 0, 2), [])
     assert keep(made, row("x", "y", "z"), PairRules(), seed=0).ranking == made.ranking
+
+
+@pytest.mark.parametrize("of", [judge, adaptive], ids=["RoundRobin", "Adaptive"])
+async def test_criteria_of_a_prompt_are_chosen_once_before_any_answer_is_seen(of: Callable[..., Judge]) -> None:
+    caller = ScriptedCaller(by_quality)
+    made = await method_of(of(criteriaFor="Prompt")).rank(user("Q"), texts(4), Asker(caller, PROMPTS))
+    [asked] = [one for one in caller.asked if "criteria" in one.path]
+    assert (asked.path, asked.model) == ("criteria", "agg")
+    assert asked.text.startswith("<user>CRITERIA-OF q=Q 3 of Instruction adherence;")
+    assert "answer" not in asked.text
+    assert what(made) == ("pair", 3, 0)
+    heard = [c for c in made.compared if len(skipped(c.comparison)) < 2]
+    assert {tuple(c.comparison["criteria"]) for c in heard} == {("Accuracy", "Depth", "Safety")}
+    assert all(c.comparison["chosen"] for c in heard)
+    assert [said.role for c in made.compared for said in c.said].count(Role.CRITERIA) == 1
+    assert all(c.comparison["criteria"] == [] for c in made.compared if c not in heard)
+
+
+async def test_a_duel_is_judged_by_the_criteria_of_its_prompt_and_equal_texts_by_none() -> None:
+    caller = ScriptedCaller(by_quality)
+    one = method_of(judge("Single", criteriaFor="Prompt"))
+    assert await one.duel("Q", "answer 1", "answer 2", Asker(caller, PROMPTS)) is not None
+    assert caller.paths == ["c0-1/ab/single", "c0-1/ba/single", "c0-1/criteria"]
+    assert caller.at("c0-1/criteria").text.startswith("<user>CRITERIA-OF q=Q")
+    nobody = ScriptedCaller(by_quality)
+    await one.rank(user("Q"), ["same", "same"], Asker(nobody, PROMPTS))
+    assert nobody.asked == []
+
+
+def test_criteria_of_a_prompt_are_counted_once_and_read_no_answer() -> None:
+    per_pair, per_prompt = (
+        list(method_of(judge(**fields)).ranking_loads(100, 5, answer_tokens=1000))
+        for fields in ({}, {"criteriaFor": "Prompt"})
+    )
+    assert [one.calls for one in per_pair][:2] == [1000, 2000]
+    assert [one.calls for one in per_prompt][:2] == [100, 2000]
+    assert per_pair[0].prompt_tokens - per_prompt[0].prompt_tokens == 2000
+    assert per_pair[1:] == per_prompt[1:]
+    assert next(iter(method_of(judge(criteriaFor="Prompt")).duel_loads(100, answer_tokens=1000))) == per_prompt[0]
+    assert method_of(judge(criteriaFor="Prompt")).prompts[:2] == ("criterion", "prompt_criteria")
+    assert "prompt_criteria" not in method_of(judge(criteriaFor="Prompt", criteria=0)).prompts

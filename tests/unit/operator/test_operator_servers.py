@@ -127,3 +127,26 @@ def test_in_turn_gives_up_when_a_whole_cycle_sends_no_call() -> None:
         cluster.settle()
     entry = cluster.entry("i1-generate")
     assert (entry["isPermanent"], entry["reason"]) == (True, "RowsStuck")
+
+
+SILENT = json.dumps({"error": "model 'a': no server answered for 10 minutes", "permanent": False, "servers": True})
+
+
+def uids(cluster: Cluster) -> set[str]:
+    return {item["metadata"]["uid"] for item in cluster.of("Deployment")}
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["its servers were silent", "its own fault"])
+def test_servers_that_a_stage_failed_on_are_made_anew(silent: bool) -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-generate")
+    before = uids(cluster)
+    cluster.end(item, code=1, message=SILENT if silent else json.dumps({"error": "it broke", "permanent": False}))
+    cluster.settle()
+    assert cluster.entry("i1-generate")["failures"] == 1
+    assert uids(cluster) == (set() if silent else before)
+    cluster.wait(60)
+    until(cluster, "i1-generate")
+    assert bool(uids(cluster) & before) is not silent
+    cluster.run()
+    assert cluster.phase == "Succeeded"

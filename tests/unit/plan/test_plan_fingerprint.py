@@ -67,6 +67,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
         "spec__training__dpo": {"whenCut": "Fail"},
     },
     "every comparison written out": {"spec__judge__comparisons": "RoundRobin"},
+    "criteria of pairs written out": {"spec__judge__criteriaFor": "Pair"},
     "rules of pairs written out": {
         "spec__training__dpo": {"pairs": {"rejected": "Worst", "consistent": False, "minMargin": None}}
     },
@@ -114,6 +115,7 @@ FIRST_REPEATED: dict[str, tuple[dict[str, Any], str]] = {
     "criteria": ({"spec__judge__criteria": 2}, "i1-judge"),
     "judge prompt": ({"spec__prompts": {"judge": "{question}{answer_a}{answer_b}"}}, "i1-judge"),
     "which pairs are kept": ({"spec__training__dpo": {"pairs": {"consistent": True}}}, "i1-judge"),
+    "criteria of a prompt": ({"spec__judge__criteriaFor": "Prompt"}, "i1-judge"),
     "fewer comparisons": ({"spec__judge__comparisons": "Adaptive"}, "i1-judge"),
     "who is rejected": ({"spec__training__dpo": {"pairs": {"rejected": "Random"}}}, "i1-judge"),
     "beta": ({"spec__training__dpo": {"beta": "0.1"}}, "i1-dpo"),
@@ -298,8 +300,15 @@ def test_the_lists_name_fields_that_exist() -> None:
 
 
 def test_an_upgrade_repeats_no_dpo_and_another_loss_does() -> None:
-    assert "loss" not in canonical(Dpo())
-    assert canonical(Dpo(loss=PreferenceLoss.IPO))["loss"] == "IPO"
+    later = {"loss", "labelSmoothing", "simpoGamma", "sftWeight"}
+    assert not later & set(canonical(Dpo()))
+    every = Dpo(loss=PreferenceLoss.IPO, label_smoothing="0.1", simpo_gamma="1", sft_weight="0.5")
+    assert later <= set(canonical(every))
+    assert canonical(every)["loss"] == "IPO"
+
+
+def test_packing_of_pairs_repeats_nothing() -> None:
+    assert canonical(Dpo(packing=False)) == canonical(Dpo())
 
 
 def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:

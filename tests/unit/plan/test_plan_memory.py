@@ -62,13 +62,14 @@ def test_activations_by_hand() -> None:
 
 
 def test_pairs_are_two_rows_and_packed_rows_are_one_long_one() -> None:
-    one, two = (training_memory(TINY, spec, workers=1).activations for spec in (Sft(), Dpo()))
+    one, two = (training_memory(TINY, spec, workers=1).activations for spec in (Sft(packing=False), Dpo(packing=False)))
     assert two == 2 * one
-    packed, padded = (
-        training_memory(TINY, Sft(max_length=16, micro_batch_size=4, packing=packing), workers=1).activations
-        for packing in (True, False)
-    )
-    assert packed - padded == 64 * 64 - 4 * 16 * 16  # the mask
+    for spec in (Sft(max_length=16, micro_batch_size=4), Dpo(max_length=16, micro_batch_size=2)):
+        packed, padded = (
+            training_memory(TINY, spec.model_copy(update={"packing": packing}), workers=1).activations
+            for packing in (True, False)
+        )
+        assert packed - padded == 64 * 64 - 4 * 16 * 16  # the mask
 
 
 def test_capped_attention_holds_its_scores() -> None:

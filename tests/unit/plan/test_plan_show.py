@@ -145,7 +145,7 @@ def test_what_rules_of_pairs_will_drop_is_said_to_be_unknown_until_pairs_are_jud
 
 def test_judging_that_skips_comparisons_is_counted_with_a_range() -> None:
     owner = resource(spec__judge__comparisons="Adaptive", spec__training__dpo={"samples": 5})
-    words = "comparisons Adaptive is counted with 44 calls a prompt, as usual; it takes 20 at least, and up to 70 where"
+    words = "comparisons Adaptive is counted with 46 calls a prompt, as usual; it takes 20 at least, and up to 70 where"
     results = run_all(owner)[0]
     assert words in plan_text(plan_view(owner, {}), width=1000)
     assert "Adaptive is counted" not in plan_text(plan_view(owner, results), width=1000), "nothing is left to judge"

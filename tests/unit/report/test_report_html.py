@@ -9,7 +9,7 @@ from itertools import pairwise
 from moaa.report.html import render
 from moaa.report.page import MAX_CHARS, cut, example, why
 from moaa.report.summary import summarise
-from moaa.rows import ProposalRecord
+from moaa.rows import Comparison, ProposalRecord, RankingRow
 from moaa.run.view import RunView, StageView
 from tests.unit.report_world import LONG, finished_run, hostile, not_started, resource, run_in_progress
 
@@ -232,3 +232,24 @@ def test_what_rules_of_pairs_dropped_has_columns_and_a_part_of_the_chart() -> No
     assert [line[at : at + 2] for line in cells] == [["0", "0"], ["24", "7"]]
     assert len(cells[0]) == len(cells[1]) == len(heads)
     assert "dropped by a rule 31" in page
+
+
+def test_skipped_verdicts_have_a_column_and_a_place_in_the_matrix() -> None:
+    view = finished_run()
+    assert "Skipped" not in render(view, summarise(view))
+    tally = view.tallies["i2-judge"]
+    clearest = tally.clearest
+    assert clearest is not None
+    first, *others = clearest["comparisons"]
+    halved: Comparison = {**first, "score": None, "backward": None, "votes": [], "skipped": ["ba"]}
+    row: RankingRow = {**clearest, "comparisons": [halved, *others]}
+    judged = replace(tally, skipped_verdicts=41, single_verdicts=41, clearest=row)
+    view = replace(view, tallies={**view.tallies, "i2-judge": judged})
+    page = render(view, summarise(view))
+    table = page[page.index("<span>Preference pairs") :].split("</tbody>")[0]
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", table.split("</thead>")[0])
+    lines = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", line) for line in re.findall(r"(?s)<tr>(.*?)</tr>", table)[1:]]
+    assert [line[heads.index("Skipped")] for line in lines] == ["0", "41"]
+    assert {len(line) for line in lines} == {len(heads)}
+    assert "in brackets the one order that was asked" in page
+    assert re.search(r"<td>\([01]\)</td>", page)

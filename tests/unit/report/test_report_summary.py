@@ -353,13 +353,11 @@ def test_a_failure_is_told_in_one_line(problem: str, told: str) -> None:
     assert told in summarise(with_stage(view, failed)).missing
 
 
-@pytest.mark.parametrize(
-    ("asked", "packing", "count"), [(True, 0.0, 1), (True, 1.0, 0), (False, 0.0, 0)], ids=["refused", "used", "off"]
-)
-def test_a_training_that_asked_for_packing_and_went_without_is_noted(asked: bool, packing: float, count: int) -> None:
+@pytest.mark.parametrize(("refused", "count"), [(1.0, 1), (0.0, 0)])
+def test_a_training_that_asked_for_packing_and_went_without_is_noted(refused: float, count: int) -> None:
     done = stage(FINISHED, "i1-sft")
     assert done.manifest is not None
-    changed = {"document": {"training": {"packing": asked}}, "metrics": {"packing": packing}}
+    changed = {"metrics": {"packing_refused": refused}}
     view = with_stage(FINISHED, replace(done, manifest=done.manifest.model_copy(update=changed)))
     summary = summarise(view)
     notes, html = summary.notes, render(view, summary)

@@ -1,15 +1,16 @@
 """The pages of `moaa view` over a real store: what they show, and what the server refuses."""
 
 import asyncio
+import html
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
 
 from moaa.cli.main import main
 from moaa.cli.view import store_of
@@ -17,9 +18,13 @@ from moaa.data.schemas import CONVERSATIONS
 from moaa.errors import UsageError
 from moaa.run.records import write_resource
 from moaa.store.objects.base import Store
+from moaa.store.objects.s3 import S3Store
+from moaa.store.objects.s3_requests import S3Account
 from moaa.store.stages.manifest import StageManifest
-from moaa.view.server import application, is_ours
+from moaa.view.server import application, is_local, is_ours, serve
 from moaa.view.site import Site
+from tests.fake_s3 import FakeS3
+from tests.fake_s3 import serve as serve_s3
 from tests.store_helpers import MemoryStore
 from tests.unit.report_store import Filled, copied, fill, put
 from tests.unit.report_world import RUN, finished_run, rankings
@@ -46,10 +51,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return filled
 
 
-@cache
+_SITES: dict[int, Site] = {}
+
+
 def site_of(store: Store) -> Site:
     """One a store: what it has measured stays measured."""
-    return Site(store)
+    return _SITES.setdefault(id(store), Site(store))
 
 
 @asynccontextmanager
@@ -162,6 +169,8 @@ def test_students_of_two_runs_are_compared(whole: Filled, tmp_path: Path) -> Non
         (f"/run/{RUN}/stage/i1-judge/rankings?part=x", 400, "no whole number"),
         (f"/run/{RUN}/stage/i1-judge/rankings?sort=id", 400, "is searched by"),
         (f"/compare?run={RUN}&with=nobody", 404, "no run"),
+        (f"/compare?a={RUN}~i0-evaluate~base&b={RUN}~i1-evaluate-dpo~dpo&benchmark=other", 404, "they share math"),
+        (f"/compare?a={RUN}~i0-evaluate~nobody&b={RUN}~i1-evaluate-dpo~dpo", 404, "no scores of 'nobody'"),
         ("/compare?a=x&b=y", 400, "RUN~STAGE~MODEL"),
     ],
 )
@@ -239,6 +248,43 @@ def test_a_store_elsewhere_is_read_by_ranges(whole: Filled) -> None:
         assert page(store, address) == page(whole.store, address)
 
 
+async def test_a_bucket_is_only_listed_and_read(whole: Filled) -> None:
+    fake = FakeS3()
+    fake.objects = {path.relative_to(whole.folder).as_posix(): path.read_bytes() for path in _files(whole.folder)}
+    async with serve_s3(fake) as url:
+        account = S3Account(url, "region", SecretStr("a"), SecretStr("b"))
+        store = S3Store.connect("s3://bucket", account)
+        async with client(store) as found:
+            for address in PAGES:
+                assert (await found.get(address)).status == 200
+        await store.close()
+    assert {request.partition(" ")[0] for request in fake.requests} == {"GET"}
+
+
+def test_every_link_leads_somewhere(whole: Filled) -> None:
+    """Of each table, as of every kind of page, a few are followed."""
+
+    async def crawl() -> set[str]:
+        waiting, seen = ["/"], set[str]()
+        async with client(whole.store) as found:
+            while waiting:
+                address = waiting.pop()
+                answer = await found.get(address)
+                text = await answer.text()
+                assert answer.status == 200, f"{address}: {text}"
+                links = [html.unescape(link) for link in re.findall(r'href="([^"#][^"]*)"', text)]
+                base = address.partition("?")[0]
+                for link in (link if link.startswith("/") else base + link for link in links if ":" not in link):
+                    kind = re.sub(r"\d+|=[^&]*", "N", link)
+                    if kind not in seen:
+                        seen.add(kind)
+                        waiting.append(link)
+        return seen
+
+    seen = asyncio.run(crawl())
+    assert {"/", "/run/research-llama-Nb-local/stage/iN-judge/rankings/N/N", "/style.css"} <= seen
+
+
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -252,3 +298,16 @@ def test_what_is_named_is_a_file_a_store_or_refused(whole: Filled, tmp_path: Pat
         with pytest.raises(UsageError):
             store_of(wrong)
     assert main(["view", str(tmp_path / "absent")]) == 2
+
+
+async def test_an_address_that_is_taken_is_named(whole: Filled) -> None:
+    runner, address = await serve(Site(whole.store), host="127.0.0.1", port=0, hosts=())
+    port = int(address.rstrip("/").rpartition(":")[2])
+    try:
+        with pytest.raises(UsageError, match=f"--port {port}: .*--port 0"):
+            await serve(Site(whole.store), host="127.0.0.1", port=port, hosts=())
+    finally:
+        await runner.cleanup()
+    assert [is_local(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "moaa.example")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip

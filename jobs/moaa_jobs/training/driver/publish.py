@@ -91,6 +91,7 @@ def figures(result: LoopResult) -> dict[str, float]:
         "final_loss": _mean([row.loss for row in last]),
         "lost_steps": float(len(result.curve) - len(sound)),
         "packing": float(result.packed),
+        "packing_refused": float(result.packing_refused),
         "resumed_step": float(result.resumed_step),
     }
     values |= {f"seconds_{name}": value for name, value in result.seconds.items()}

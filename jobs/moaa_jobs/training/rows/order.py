@@ -56,11 +56,7 @@ def lay_out(steps: Sequence[Batch], *, widths: Sequence[int], workers: int, micr
     A step's rows go from wide to narrow: those of a bin are alike, so little is padding, and so are the bins of a
     micro-step, so its workers finish together. The step holds the same rows in any order.
     """
-    bins = [
-        rows[i : i + micro_batch_size]
-        for rows in (widest_first(batch, widths) for batch in steps)
-        for i in range(0, len(rows), micro_batch_size)
-    ]
+    bins = [one for batch in steps for one in bins_of_rows(batch, widths=widths, micro_batch_size=micro_batch_size)]
     return Layout(bins=bins, accumulation=len(steps[0]) // (workers * micro_batch_size))
 
 
@@ -69,14 +65,14 @@ def widest_first(rows: Sequence[int], widths: Sequence[int]) -> list[int]:
 
 
 def pack(
-    steps: Sequence[Batch], *, lengths: Sequence[int], workers: int, micro_batch_size: int, max_length: int
+    steps: Sequence[Batch], *, lengths: Sequence[int], workers: int, micro_batch_size: int, capacity: int
 ) -> Layout:
-    """Bins of at most micro_batch_size × max_length tokens, as few micro-steps as will do, evenly filled.
+    """Bins of at most `capacity` tokens, the most that `micro_batch_size` rows can have, as few micro-steps as will do,
+    evenly filled.
 
     A step holds the same rows as without packing, so the gradient is the same; only the padding and the short
     micro-steps go. The number of micro-steps must be one for all steps, so it is what the fullest step needs.
     """
-    capacity = micro_batch_size * max_length
     most = len(steps[0]) // (workers * micro_batch_size)
     fullest = max(sum(lengths[row] for row in batch) for batch in steps)
     for accumulation in range(max(1, math.ceil(fullest / (workers * capacity))), most + 1):
@@ -107,6 +103,25 @@ def _fill(batch: Batch, lengths: Sequence[int], count: int, capacity: int) -> li
         bins[i].append(row)
         heapq.heappush(heap, (loads[i], i))
     return [bins[i] for i in sorted(range(count), key=lambda i: (-loads[i], i))]
+
+
+def bins_of_rows(rows: Sequence[int], *, widths: Sequence[int], micro_batch_size: int) -> list[list[int]]:
+    """Rows to be looked at once, padded, from wide to narrow; the last bin may hold fewer."""
+    ordered = widest_first(rows, widths)
+    return [ordered[i : i + micro_batch_size] for i in range(0, len(ordered), micro_batch_size)]
+
+
+def bins_of_tokens(rows: Sequence[int], *, lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Rows to be looked at once, end to end: as many neighbours by length as `capacity` tokens hold, at least one."""
+    bins: list[list[int]] = []
+    room = 0
+    for row in widest_first(rows, lengths):
+        if not bins or lengths[row] > room:
+            bins.append([])
+            room = capacity
+        bins[-1].append(row)
+        room -= lengths[row]
+    return bins
 
 
 def learning_rate_factor(

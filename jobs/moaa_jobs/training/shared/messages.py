@@ -133,8 +133,10 @@ class LoopResult(_Message):
     resumed_step: int
     """0 when training began at the start."""
     packed: bool
+    packing_refused: bool = False
+    """As in LoopProgress."""
     seconds: dict[str, float]
-    """Wall time of rank 0 by phase."""
+    """Wall time of rank 0 by phase; `checkpoints` is part of `train`."""
 
 
 class LoopProgress(_Message):

@@ -160,9 +160,20 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     folders in storage. Every worker reports equally often, as Ray Train requires.
     """
 
-    def __init__(self, config: LoopConfig, recorder: StepRecorder, *, done: int, cadence: Cadence | None) -> None:
-        """`cadence`: when one is due by the clock; None: by steps alone."""
+    def __init__(
+        self,
+        config: LoopConfig,
+        recorder: StepRecorder,
+        seconds: dict[str, float],
+        *,
+        done: int,
+        cadence: Cadence | None,
+    ) -> None:
+        """`seconds` learns, under `checkpoints`, how long training stood still for all of them; `cadence`: when one is
+        due by the clock; None: by steps alone."""
         self._config = config
+        self._seconds = seconds
+        self._stopped = 0.0
         self._cadence = cadence
         self._recorder = recorder
         self._done = done
@@ -171,6 +182,7 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> None:
+        self._stopped = time.monotonic()
         if self._cadence is not None and self._cadence.is_due(state.global_step):
             control.should_save = True
         # After the last step comes the export; the optimiser is not needed again and not uploaded.
@@ -206,6 +218,8 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
         )
+        before = self._seconds.get("checkpoints", 0.0)
+        self._seconds["checkpoints"] = round(before + time.monotonic() - self._stopped, 2)
         if self._cadence is not None:
             self._cadence.saved()
 

@@ -1,22 +1,26 @@
 """Where SFT and learning from pairs differ: trainer, collator, training arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 import pyarrow as pa
 import torch
 import torch.distributed as dist
-from trl import DPOConfig, SFTConfig
+from transformers import TrainingArguments
+from trl import SFTConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from moaa.api.training import Dpo, Sft
+from moaa_jobs.training.rows.order import bins_of_rows, bins_of_tokens
+from moaa_jobs.training.rows.table import row_lengths, row_widths
 from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress
 from moaa_jobs.training.worker import ref_logps
-from moaa_jobs.training.worker.losses import loss_arguments
+from moaa_jobs.training.worker.losses import PairCollator, RefLogps
 from moaa_jobs.training.worker.model import packing_is_exact, scoring_model
 from moaa_jobs.training.worker.place import Worker
-from moaa_jobs.training.worker.trainers import PairCollator, PairTrainer, SftCollator, SftTrainer
+from moaa_jobs.training.worker.trainers import PairTrainer, SftCollator, SftTrainer
 
 Collator = SftCollator | PairCollator
 REPORT_EVERY = 20
@@ -27,24 +31,29 @@ class Objective(Protocol):
     """What a training stage minimises, and over which rows."""
 
     @property
-    def trainer(self) -> type[SftTrainer] | type[PairTrainer]: ...
+    def trainer(self) -> Callable[..., SftTrainer | PairTrainer]:
+        """Makes the trainer, by keywords (`trainers.build`)."""
+        ...
 
     @property
     def probe_column(self) -> str:
         """Column of token ids by which the export is compared with the trained model."""
         ...
 
-    def collator(
-        self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, vocabulary: int
-    ) -> tuple[Collator, bool]:
-        """How bins become batches, and whether rows are laid end to end. Every rank calls it equally often.
+    @property
+    def sequences(self) -> int:
+        """Of each row."""
+        ...
+
+    def collator(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, packed: bool) -> Collator:
+        """How bins become batches; `packed` lays their rows end to end. Every rank calls it equally often.
 
         Raises:
             StoreError: the ref_model's log-probabilities could be neither read nor written.
         """
         ...
 
-    def arguments(self, common: Mapping[str, Any]) -> SFTConfig | DPOConfig:
+    def arguments(self, common: Mapping[str, Any]) -> TrainingArguments:
         """Training arguments. Make them before the model is loaded: they switch ZeRO-3's sharded loading on."""
         ...
 
@@ -59,62 +68,122 @@ def objective_of(config: LoopConfig) -> Objective:
             assert_never(config.spec)
 
 
+def may_pack(worker: Worker, *, vocabulary: int, device: torch.device) -> bool:
+    """Whether rows are laid end to end: the resource asks for it, and the student keeps them apart. Every rank calls it
+    equally often."""
+    spec = worker.config.spec
+    if not spec.packing:
+        return False
+    with scoring_model(worker.scratch / "student", spec, device) as model:
+        packed = packing_is_exact(model, vocabulary=vocabulary, spec=spec, device=device)
+    worker.packing_refused = not packed
+    return packed
+
+
+def capacity(objective: Objective, spec: Sft | Dpo) -> int:
+    """Tokens of a bin whose rows lie end to end."""
+    return objective.sequences * spec.micro_batch_size * spec.max_length
+
+
 @dataclass(frozen=True)
 class Conversations:
     """SFT: the mean cross-entropy of assistant tokens."""
 
     spec: Sft
-    trainer: type[SftTrainer] = SftTrainer
+    trainer: Callable[..., SftTrainer | PairTrainer] = SftTrainer
     probe_column: str = "ids"
+    sequences: int = 1
 
     def collator(
-        self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, vocabulary: int
-    ) -> tuple[Collator, bool]:
-        packed = False
-        if self.spec.packing:
-            with scoring_model(worker.scratch / "student", self.spec, device) as model:
-                packed = packing_is_exact(model, vocabulary=vocabulary, spec=self.spec, device=device)
-            worker.packing_refused = not packed
-        return SftCollator(table, pad_id=pad_id, packed=packed), packed
+        self,
+        worker: Worker,  # noqa: ARG002  no ref_model
+        table: pa.Table,
+        *,
+        device: torch.device,  # noqa: ARG002
+        pad_id: int,
+        packed: bool,
+    ) -> Collator:
+        return SftCollator(table, pad_id=pad_id, packed=packed)
 
-    def arguments(self, common: Mapping[str, Any]) -> SFTConfig:
-        return SFTConfig(**common, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
+    def arguments(self, common: Mapping[str, Any]) -> TrainingArguments:
+        return SFTConfig(**common, max_length=None, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A loss on pairs (`losses`), against a ref_model whose log-probabilities are computed once."""
+    """A loss on pairs (`losses`), most of them against a ref_model whose log-probabilities are computed once."""
 
     spec: Dpo
-    trainer: type[PairTrainer] = PairTrainer
     probe_column: str = "prompt"
+    sequences: int = 2
 
-    def collator(
-        self,
-        worker: Worker,
-        table: pa.Table,
-        *,
-        device: torch.device,
-        pad_id: int,
-        vocabulary: int,  # noqa: ARG002  pairs are never packed
-    ) -> tuple[Collator, bool]:
-        scored = self._ref_logps(worker, table, device=device, pad_id=pad_id)
-        return PairCollator(table, pad_id=pad_id, ref_logps=scored), False
+    @property
+    def trainer(self) -> Callable[..., SftTrainer | PairTrainer]:
+        return partial(PairTrainer, spec=self.spec)
 
-    def arguments(self, common: Mapping[str, Any]) -> DPOConfig:
-        return DPOConfig(**common, **loss_arguments(self.spec), precompute_ref_log_probs=True, disable_dropout=True)
+    def collator(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, packed: bool) -> Collator:
+        collate = PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=None)
+        if not self.spec.loss.reads_ref_model:
+            return collate
+        scored = self._ref_logps(worker, table, collate, device, packed=packed)
+        return PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=scored)
 
-    def _ref_logps(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int) -> ref_logps.RefLogps:
+    def arguments(self, common: Mapping[str, Any]) -> TrainingArguments:
+        return TrainingArguments(**common)
+
+    def _ref_logps(
+        self, worker: Worker, table: pa.Table, collate: PairCollator, device: torch.device, *, packed: bool
+    ) -> RefLogps:
         """From the store, where they are put first if they are not there."""
-        config = worker.config
-        folder = f"{config.checkpoints}/ref-logps"
-        digest, rows = config.tokens_digest, table.num_rows
-        stored = worker.runner.run(ref_logps.read(worker.store, folder, tokens_digest=digest, rows=rows))
+        config, rows, run = worker.config, table.num_rows, worker.runner.run
+        assert config.ref_model is not None, "every stage that learns from pairs has one"
+        folder = ref_logps.folder_of(
+            config.stage_path,
+            self.spec,
+            tokens_digest=config.tokens_digest,
+            ref_model=config.ref_model.digest,
+            packed=packed,
+        )
+        stored = run(ref_logps.read(worker.store, folder, rows=rows))
         # All ranks must go the same way, even if one looked a moment later.
         missing = torch.tensor([stored is None], dtype=torch.int32, device=device)
         dist.all_reduce(missing, op=dist.ReduceOp.MAX)
         if stored is not None and not missing.item():
             return stored
+        left = [run(ref_logps.left(worker.store, folder, rows=rows)) if worker.rank == 0 else []]
+        dist.broadcast_object_list(left, device=device)
+        if left[0]:
+            self._score(worker, table, collate, device, folder, left[0], packed=packed)
+        worker.pulse.excuse("storing ref_logps")
+        dist.barrier()
+        if worker.rank == 0:
+            run(ref_logps.finish(worker.store, folder))
+        dist.barrier()
+        stored = run(ref_logps.read(worker.store, folder, rows=rows))
+        assert stored is not None, "rank 0 has just written it"
+        return stored
+
+    def _score(
+        self,
+        worker: Worker,
+        table: pa.Table,
+        collate: PairCollator,
+        device: torch.device,
+        folder: str,
+        rows: Sequence[int],
+        *,
+        packed: bool,
+    ) -> None:
+        """Score `rows` with the other ranks, and store them in parts."""
+        bins = (
+            bins_of_tokens(rows, lengths=row_lengths(table), capacity=capacity(self, self.spec))
+            if packed
+            else bins_of_rows(rows, widths=row_widths(table), micro_batch_size=self.spec.micro_batch_size)
+        )
+
+        def keep(scored: ref_logps.Scored) -> None:
+            worker.pulse.excuse("storing ref_logps")
+            worker.runner.run(ref_logps.write_part(worker.store, folder, scored))
 
         def report(step: int, of: int) -> None:
             worker.pulse.progress(step)
@@ -123,18 +192,7 @@ class Pairs:
 
         with scoring_model(worker.scratch / "ref-model", self.spec, device) as model:
             add_fused_lm_head(model)
-            mine, values = ref_logps.score(
-                model, table, PairCollator(table, pad_id=pad_id, ref_logps=None), rank=worker.rank,
-                workers=config.workers, batch_size=self.spec.micro_batch_size, device=device, report=report,
+            ref_logps.score(
+                model, bins, collate, rank=worker.rank, workers=worker.config.workers, device=device, keep=keep,
+                report=report,
             )  # fmt: skip
-        worker.pulse.excuse("storing ref_logps")
-        keys = [ref_logps.part_key(folder, config.run_name, rank) for rank in range(config.workers)]
-        worker.runner.run(ref_logps.write_part(worker.store, keys[worker.rank], mine, values))
-        dist.barrier()
-        if worker.rank == 0:
-            manifest = ref_logps.RefLogpsManifest(tokens_digest=digest, rows=rows, parts=keys)
-            worker.runner.run(ref_logps.write_manifest(worker.store, folder, manifest))
-        dist.barrier()
-        stored = worker.runner.run(ref_logps.read(worker.store, folder, tokens_digest=digest, rows=rows))
-        assert stored is not None, "rank 0 has just written it"
-        return stored

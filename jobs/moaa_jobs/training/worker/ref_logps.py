@@ -1,135 +1,150 @@
 """Log-probabilities of every pair under the reference model: computed once, before training, and durable.
 
-Every worker scores its part of the rows and stores it; one object, put only if absent under the digest of the encoded
-rows, then names all parts. A restarted worker or a new attempt that finds it reads instead of computing. Rows that
-another version of the tokenizer library encodes differently are scored again. The values are sums over an answer's
-tokens, end-of-turn token included, in float32.
+They lie beside the stages that learn from the same pairs, under a digest of all they depend on (`folder_of`), so that
+a stage of another loss or learning rate reads them. Workers store what they have scored in parts as they go; a kill
+loses the last `PART_ROWS` of each worker. Once the parts hold every row, a manifest names them. Parts and manifest are
+put only if absent, so that no older attempt changes what another has read. The values are sums over an answer's tokens,
+end-of-turn token included, in float32.
 """
 
+import hashlib
 import io
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import torch
+from accelerate.utils import send_to_device
 from pydantic import BaseModel, ConfigDict
 
+from moaa.api.training import Dpo
 from moaa.errors import AlreadyExists, NotFound, StoreError
 from moaa.store.objects.base import Store
-from moaa_jobs.training.rows.order import widest_first
-from moaa_jobs.training.rows.table import row_widths
+from moaa_jobs.training.worker.losses import PairCollator, RefLogps, answer_logps
 
-RefLogps = tuple[list[float], list[float]]
-"""Of chosen and of rejected, by row index."""
+PART_ROWS = 512
+"""Rows that a worker scores between two parts."""
 _COLUMNS: list[tuple[str, pa.DataType]] = [("row", pa.int32()), ("chosen", pa.float32()), ("rejected", pa.float32())]
 _SCHEMA = pa.schema(_COLUMNS)
+Scored = dict[int, tuple[float, float]]
+"""Of chosen and of rejected, by row index."""
 
 
 class RefLogpsManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tokens_digest: str
-    rows: int
     parts: list[str]
 
 
-def part_rows(widths: Sequence[int], *, rank: int, workers: int) -> list[int]:
-    """The rows one worker scores: every `workers`-th by width, so that parts weigh the same and little is padded."""
-    return widest_first(range(len(widths)), widths)[rank::workers]
+def folder_of(stage_path: str, spec: Dpo, *, tokens_digest: str, ref_model: str, packed: bool) -> str:
+    """Where a stage finds them: beside the stages of the same pairs (`stages/dpo/<inputs>/<fingerprint>`).
+
+    `tokens_digest` is of the encoded rows, `ref_model` of the weights. Precision and packing round otherwise.
+    """
+    depends = json.dumps([tokens_digest, ref_model, spec.precision, packed])
+    return f"{stage_path.rpartition('/')[0]}/ref-logps/{hashlib.sha256(depends.encode()).hexdigest()[:32]}"
 
 
-async def read(store: Store, folder: str, *, tokens_digest: str, rows: int) -> RefLogps | None:
-    """What an earlier worker or attempt stored, or None.
+async def read(store: Store, folder: str, *, rows: int) -> RefLogps | None:
+    """What an earlier worker, attempt or stage stored; None where its parts are not yet whole.
 
     Raises:
-        StoreError: a part lacks rows.
+        StoreError: the named parts lack rows.
     """
     try:
-        manifest = RefLogpsManifest.model_validate_json(await store.get(_manifest_key(folder, tokens_digest)))
+        manifest = RefLogpsManifest.model_validate_json(await store.get(_manifest_key(folder)))
     except NotFound:
         return None
-    chosen: list[float | None] = [None] * rows
-    rejected: list[float | None] = [None] * rows
-    for key in manifest.parts:
-        part = pa.ipc.open_file(pa.BufferReader(await store.get(key))).read_all()
-        for row, c, r in zip(*(part.column(name).to_pylist() for name in _SCHEMA.names), strict=True):
-            chosen[row], rejected[row] = c, r
-    if len(scored := [(c, r) for c, r in zip(chosen, rejected, strict=True) if c is not None and r is not None]) < rows:
-        key = _manifest_key(folder, tokens_digest)
-        raise StoreError(f"{store.uri}/{key}: its parts lack rows; delete it to score the pairs again")
-    return [c for c, _ in scored], [r for _, r in scored]
+    scored = await _read_parts(store, manifest.parts)
+    if missing := _missing(scored, rows):
+        raise StoreError(
+            f"{store.uri}/{_manifest_key(folder)}: its parts lack {len(missing)} of {rows} rows, the first "
+            f"{missing[0]}; delete it to score them again"
+        )
+    chosen, rejected = zip(*(scored[row] for row in range(rows)), strict=True)
+    return chosen, rejected
 
 
-async def write_part(store: Store, key: str, rows: Sequence[int], values: Sequence[tuple[float, float]]) -> None:
-    table = pa.table(
-        {"row": list(rows), "chosen": [c for c, _ in values], "rejected": [r for _, r in values]}, schema=_SCHEMA
-    )
+async def left(store: Store, folder: str, *, rows: int) -> list[int]:
+    """Rows that no stored part holds."""
+    return _missing(await _read_parts(store, await _parts(store, folder)), rows)
+
+
+async def write_part(store: Store, folder: str, scored: Scored) -> None:
+    """Under a name that says which rows it holds. Nothing is written where they are stored already."""
+    rows = list(scored)
+    columns = {"row": rows, "chosen": [scored[row][0] for row in rows], "rejected": [scored[row][1] for row in rows]}
     buffer = io.BytesIO()
     with pa.ipc.new_file(buffer, _SCHEMA) as writer:
-        writer.write_table(table)
-    await store.put(key, buffer.getvalue())
+        writer.write_table(pa.table(columns, schema=_SCHEMA))
+    name = hashlib.sha256(repr(rows).encode()).hexdigest()[:32]
+    await _put_once(store, f"{folder}/parts/{name}.arrow", buffer.getvalue())
 
 
-async def write_manifest(store: Store, folder: str, manifest: RefLogpsManifest) -> None:
-    """Make these parts count, unless another attempt's do already."""
+async def finish(store: Store, folder: str) -> None:
+    """Make the stored parts count, unless another attempt's do already."""
+    manifest = RefLogpsManifest(parts=await _parts(store, folder))
+    await _put_once(store, _manifest_key(folder), manifest.model_dump_json().encode())
+
+
+async def _put_once(store: Store, key: str, body: bytes) -> None:
     try:
-        await store.put_if_absent(_manifest_key(folder, manifest.tokens_digest), manifest.model_dump_json().encode())
+        await store.put_if_absent(key, body)
     except AlreadyExists:
         return
 
 
-def part_key(folder: str, run_name: str, rank: int) -> str:
-    return f"{folder}/{run_name}-{rank}.arrow"
+async def _parts(store: Store, folder: str) -> list[str]:
+    return sorted([entry.key async for entry in store.list(f"{folder}/parts/")])
 
 
-def _manifest_key(folder: str, tokens_digest: str) -> str:
-    return f"{folder}/{tokens_digest}.json"
+async def _read_parts(store: Store, keys: Sequence[str]) -> Scored:
+    """Where two parts hold a row, the later key counts."""
+    found: Scored = {}
+    for key in keys:
+        part = pa.ipc.open_file(pa.BufferReader(await store.get(key))).read_all()
+        for row, c, r in zip(*(part.column(name).to_pylist() for name in _SCHEMA.names), strict=True):
+            found[row] = (c, r)
+    return found
 
 
-def score(
-    model: Any,
-    table: pa.Table,
-    collate: Callable[[list[dict[str, list[int]]]], dict[str, torch.Tensor]],
-    *,
-    rank: int,
-    workers: int,
-    batch_size: int,
-    device: torch.device,
-    report: Callable[[int, int], None],
-) -> tuple[list[int], list[tuple[float, float]]]:
-    """This rank's rows and their (chosen, rejected) log-probabilities. Every rank makes the same number of passes.
+def _missing(scored: Scored, rows: int) -> list[int]:
+    return [row for row in range(rows) if row not in scored]
 
-    `report` hears of batches done and batches in all.
-    """
-    rows = part_rows(row_widths(table), rank=rank, workers=workers)
-    largest = -(-table.num_rows // workers)
-    passes = -(-largest // batch_size)
-    values: list[tuple[float, float]] = []
-    for i in range(passes):
-        # A rank that has run out of rows scores its first again, to keep step with the others.
-        part = rows[i * batch_size : (i + 1) * batch_size]
-        batch = {name: tensor.to(device) for name, tensor in collate([{"rows": part or [0]}]).items()}
-        sums = answer_logps(model, batch)
-        chosen, rejected = sums.float().cpu().chunk(2)
-        if part:
-            values += zip(chosen.tolist(), rejected.tolist(), strict=True)
-        report(i + 1, passes)
-    return rows, values
+
+def _manifest_key(folder: str) -> str:
+    return f"{folder}/manifest.json"
 
 
 @torch.no_grad()
-def answer_logps(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Summed log-probabilities of the answers' tokens, chosen first: shape (2B,).
+def score(
+    model: Any,
+    bins: Sequence[list[int]],
+    collate: PairCollator,
+    *,
+    rank: int,
+    workers: int,
+    device: torch.device,
+    keep: Callable[[Scored], None],
+    report: Callable[[int, int], None],
+) -> None:
+    """Score every `workers`-th bin of rows. Every rank makes the same number of passes.
 
-    `model` has TRL's fused LM head, the very one that computes the policy's: at step 0 both are equal bit for bit.
+    `model` has the fused LM head of the policy: at step 0 both give the same values, but for rounding. `keep` gets the
+    (chosen, rejected) log-probabilities in parts; `report` hears of passes done and passes in all.
     """
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-    output = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        labels=labels,
-        use_cache=False,
-        fused_lm_head=True,
-    )
-    sums: torch.Tensor = output.log_probs.sum(dim=1)
-    return sums
+    mine = bins[rank::workers]
+    passes = -(-len(bins) // workers)
+    scored: Scored = {}
+    for i in range(passes):
+        # A rank that has run out of bins scores the first of all again, to keep step with the others.
+        rows = mine[i] if i < len(mine) else bins[0]
+        sums, _ = answer_logps(model, send_to_device(collate([{"rows": rows}]), device))
+        if i < len(mine):
+            chosen, rejected = sums.float().cpu().chunk(2)
+            scored |= dict(zip(rows, zip(chosen.tolist(), rejected.tolist(), strict=True), strict=True))
+        if len(scored) >= PART_ROWS or (scored and i == passes - 1):
+            keep(scored)
+            scored = {}
+        report(i + 1, passes)

@@ -29,7 +29,7 @@ from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.cadence import Cadence
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
-from moaa_jobs.training.worker.objective import Collator, objective_of
+from moaa_jobs.training.worker.objective import Collator, capacity, may_pack, objective_of
 from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.process_group import meet, shared_values
 
@@ -79,8 +79,9 @@ class Session:
         start = self._start()
         tracking = self._tracking(start)
         with self.worker.phase("score"):
-            collator, packed = self.objective.collator(
-                self.worker, self.table, device=self.device, pad_id=pad_id, vocabulary=len(tokenizer)
+            packed = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            collator = self.objective.collator(
+                self.worker, self.table, device=self.device, pad_id=pad_id, packed=packed
             )
         with self.worker.phase("load"):
             trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer, tracking)
@@ -100,6 +101,7 @@ class Session:
             curve=recorder.curve,
             resumed_step=start.step,
             packed=packed,
+            packing_refused=self.worker.packing_refused,
             seconds=self.worker.seconds,
         )
 
@@ -157,7 +159,7 @@ class Session:
             lengths=self.lengths,
             workers=workers,
             micro_batch_size=spec.micro_batch_size,
-            max_length=spec.max_length,
+            capacity=capacity(self.objective, spec),
         )
 
     def _trainer(
@@ -202,7 +204,7 @@ class Session:
             held_out=range(self.trained, len(self.lengths)),
             callbacks=[
                 recorder,
-                CheckpointReporter(self.config, recorder, done=done, cadence=self._cadence()),
+                CheckpointReporter(self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence()),
                 PulseKeeper(self.worker.pulse, done=done),
             ],
         )

@@ -1,11 +1,11 @@
-"""TRL's SFT and DPO trainers with our own rows, order, schedule and ref_logps.
+"""TRL's SFT trainer and one for pairs, with our own rows, order, schedule and ref_logps.
 
-A dataset item is one bin (`order.py`): a list of row indices. The collator looks the rows up and hands them to TRL's
-own collator, so that TRL sees nothing but finished tokens: it tokenises, cuts, shuffles and packs nothing. The
-overridden underscore methods are those of the pinned TRL version (1.16); the tests would notice another.
+A dataset item is one bin (`order.py`): a list of row indices. The collator looks the rows up and makes a batch of
+them, so that a trainer sees nothing but finished tokens: it tokenises, cuts, shuffles and packs nothing. What is
+overridden is of the pinned versions of TRL (1.16) and transformers; the tests would notice others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,20 @@ from typing import Any
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from moaa.api.training import Dpo, LearningRateSchedule, Precision, Sft
 from moaa_jobs.training.rows.held_out import mean_over, passes
 from moaa_jobs.training.rows.order import learning_rate_factor
 from moaa_jobs.training.rows.table import trained_labels
 from moaa_jobs.training.worker.deepspeed import training_config
+from moaa_jobs.training.worker.losses import PairCollator, Scores, answer_logps, pair_losses, rewards
 
 _LOOKED_AT = ("rewards/accuracies", "rewards/margins")
-"""What TRL gathers of pairs, a value a pass, that a look at held-out rows tells, too."""
+"""What is gathered of pairs, a value a pass, in a look at held-out rows."""
 Bin = dict[str, list[int]]
 """A dataset item: `{"rows": [...]}`."""
 
@@ -75,26 +76,6 @@ class SftCollator:
             ids: list[int] = self._ids[row].as_py()
             examples.append({"input_ids": ids, "labels": trained_labels(ids, self._spans[row].as_py())})
         return dict(self._collate(examples))
-
-
-class PairCollator:
-    """Bins of pairs to batches: all chosen, then all rejected, with the reference model's log-probabilities."""
-
-    def __init__(
-        self, table: pa.Table, *, pad_id: int, ref_logps: tuple[Sequence[float], Sequence[float]] | None
-    ) -> None:
-        self._columns = {name: table.column(name) for name in ("prompt", "chosen", "rejected")}
-        self._ref_logps = ref_logps
-        self._collate = DataCollatorForPreference(pad_token_id=pad_id)
-
-    def __call__(self, bins: Sequence[Bin]) -> dict[str, Any]:
-        return dict(self._collate([self._example(row) for item in bins for row in item["rows"]]))
-
-    def _example(self, row: int) -> dict[str, Any]:
-        example: dict[str, Any] = {f"{name}_ids": column[row].as_py() for name, column in self._columns.items()}
-        if self._ref_logps is not None:
-            example["ref_chosen_logps"], example["ref_rejected_logps"] = (part[row] for part in self._ref_logps)
-        return example
 
 
 class _Ours:
@@ -148,16 +129,64 @@ class SftTrainer(_Ours, SFTTrainer):  # type: ignore[misc]  # untyped base
         super().__init__(**kwargs)
 
 
-class PairTrainer(_Ours, DPOTrainer):  # type: ignore[misc]  # untyped base
-    def __init__(self, *, schedule: Schedule, held_out: Sequence[int], **kwargs: Any) -> None:
+class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
+    """Minimises a loss on pairs (`losses`), as TRL's DPOTrainer would: tests compare losses and gradients.
+
+    A step's loss is the mean over its pairs, however many of them each bin holds. TRL's trainer takes the mean over
+    bins, cannot lay sequences end to end, hashes the weights at start, and waits for sixteen figures a micro-step.
+    """
+
+    def __init__(
+        self, *, spec: Dpo, schedule: Schedule, held_out: Sequence[int], model: PreTrainedModel, **kwargs: Any
+    ) -> None:
         self.schedule, self.held_out = schedule, held_out
-        super().__init__(**kwargs)
+        self._spec = spec
+        self._metrics: dict[str, dict[str, list[float]]] = {"eval": {}}
+        self._logged: dict[str, torch.Tensor] = {}
+        """This worker's part of the step's means."""
+        disable_dropout_in_model(model)
+        add_fused_lm_head(model)
+        config = model.config.get_text_config()
+        routes = hasattr(config, "output_router_logits")
+        self._router_weight = float(getattr(config, "router_aux_loss_coef", 0.0)) if routes else 0.0
+        super().__init__(model=model, **kwargs)
+        self.model_accepts_loss_kwargs = False  # the mean over micro-steps is taken by Trainer
 
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:  # noqa: ARG002  rows come tokenised
-        return dataset
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> torch.Tensor:
+        """The bin's part of the step's loss, times bins: Trainer and DeepSpeed take the mean over micro-steps and
+        workers."""
+        scores, output = self._scores(model, inputs)
+        for name, values in rewards(self._spec, scores).items():
+            self._logged[name] = self._logged.get(name, 0.0) + values.sum() / self._spec.batch_size
+        bins = self.args.gradient_accumulation_steps * self.args.world_size
+        loss: torch.Tensor = pair_losses(self._spec, scores).sum() * (bins / self._spec.batch_size)
+        if self._router_weight:
+            loss = loss + self._router_weight * output.aux_loss
+        return loss
 
-    def _precompute_ref_logps(self, dataset: Dataset, *args: Any) -> Dataset:  # noqa: ARG002  the collator has them
-        return dataset
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any
+    ) -> tuple[Any, None, None]:
+        """The mean loss of held-out pairs; what is looked at of them goes to `_metrics`, the mean over all workers."""
+        with torch.no_grad():
+            scores, _ = self._scores(model, self._prepare_inputs(inputs))
+        found = rewards(self._spec, scores)
+        for name in _LOOKED_AT:
+            self._metrics["eval"].setdefault(name, []).append(self.accelerator.gather(found[name]).mean().item())
+        return pair_losses(self._spec, scores).mean(), None, None
+
+    def _scores(self, model: Any, inputs: dict[str, Any]) -> tuple[Scores, Any]:
+        """And the model's whole output."""
+        options = {"output_router_logits": True} if self._router_weight else {}
+        logps, output = answer_logps(model, inputs, **options)
+        return Scores.of(logps, inputs.get("ref_logps"), inputs["answer_tokens"]), output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self._logged:
+            means = self.accelerator.reduce(torch.stack(list(self._logged.values())), reduction="sum")
+            logs |= dict(zip(self._logged, means.tolist(), strict=True))
+            self._logged = {}
+        super().log(logs, start_time)
 
 
 def common_arguments(
@@ -174,7 +203,6 @@ def common_arguments(
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": on_gpu,
         "remove_unused_columns": False,
-        "max_length": None,
         "learning_rate": float(spec.learning_rate),
         "weight_decay": float(spec.weight_decay),
         "max_grad_norm": float(spec.max_grad_norm),
@@ -198,9 +226,9 @@ def common_arguments(
 
 
 def build(
-    trainer: type[SftTrainer] | type[PairTrainer],
+    trainer: Callable[..., SftTrainer | PairTrainer],
     model: PreTrainedModel,
-    args: SFTConfig | DPOConfig,
+    args: TrainingArguments,
     *,
     bins: Sequence[list[int]],
     collator: SftCollator | PairCollator,

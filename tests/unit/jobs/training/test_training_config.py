@@ -27,7 +27,6 @@ from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopProgres
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker.deepspeed import scoring_config, training_config
 from moaa_jobs.training.worker.memory import is_out_of_memory, out_of_memory
-from moaa_jobs.training.worker.ref_logps import part_rows
 from tests.training_world import resource
 
 
@@ -98,13 +97,6 @@ def test_a_pair_counts_both_of_its_sequences() -> None:
     table = token_table.pair_table([EncodedPair("p", [1, 2, 3], [4, 5], [6])])
     assert token_table.row_lengths(table) == [9]
     assert token_table.row_widths(table) == [5]
-
-
-def test_ranks_share_the_rows_to_be_scored() -> None:
-    widths = [3, 9, 1, 7, 5]
-    parts = [part_rows(widths, rank=rank, workers=2) for rank in range(2)]
-    assert sorted(parts[0] + parts[1]) == [0, 1, 2, 3, 4]
-    assert parts[0] == [1, 4, 2]
 
 
 @pytest.mark.parametrize(

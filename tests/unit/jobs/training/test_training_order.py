@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moaa.api.training import LearningRateSchedule
-from moaa_jobs.training.rows.order import batches, lay_out, learning_rate_factor, pack
+from moaa_jobs.training.rows.order import batches, bins_of_rows, bins_of_tokens, lay_out, learning_rate_factor, pack
 
 COSINE = LearningRateSchedule.COSINE
 
@@ -80,7 +80,7 @@ def test_wide_rows_share_a_micro_step() -> None:
 )
 def test_packing_keeps_the_rows_of_every_step_within_capacity(lengths: list[int], workers: int, micro: int) -> None:
     steps = batches(len(lengths), epochs=Decimal(2), batch_size=16, seed=0)
-    layout = pack(steps, lengths=lengths, workers=workers, micro_batch_size=micro, max_length=50)
+    layout = pack(steps, lengths=lengths, workers=workers, micro_batch_size=micro, capacity=micro * 50)
     plain = lay_out(steps, widths=lengths, workers=workers, micro_batch_size=micro)
     assert layout.accumulation <= plain.accumulation
     of_step = layout.accumulation * workers
@@ -92,9 +92,16 @@ def test_packing_keeps_the_rows_of_every_step_within_capacity(lengths: list[int]
         assert all(sum(lengths[row] for row in item) <= micro * 50 for item in bins)
 
 
+def test_rows_to_be_looked_at_once_are_cut_by_count_or_by_tokens() -> None:
+    sizes = [3, 9, 1, 7, 5]
+    assert bins_of_rows([0, 1, 3, 4], widths=sizes, micro_batch_size=3) == [[1, 3, 4], [0]]
+    assert bins_of_tokens([0, 1, 2, 3, 4], lengths=sizes, capacity=12) == [[1], [3, 4], [0, 2]]
+    assert bins_of_tokens([], lengths=sizes, capacity=12) == []
+
+
 def test_packing_takes_as_few_micro_steps_as_the_fullest_step_needs() -> None:
     lengths = [10] * 16
-    layout = pack([list(range(16))], lengths=lengths, workers=2, micro_batch_size=1, max_length=40)
+    layout = pack([list(range(16))], lengths=lengths, workers=2, micro_batch_size=1, capacity=40)
     assert layout.accumulation == 2
     assert all(len(item) == 4 for item in layout.bins)
 
@@ -103,7 +110,7 @@ def test_packing_takes_as_few_micro_steps_as_the_fullest_step_needs() -> None:
 def test_even_the_fewest_micro_steps_are_filled_evenly(workers: int, micro: int) -> None:
     """One micro-step holds the whole step: its workers wait for the longest bin."""
     lengths = [100, 90, 80, 70, 10, 10, 20, 20]
-    layout = pack([list(range(8))], lengths=lengths, workers=workers, micro_batch_size=micro, max_length=100)
+    layout = pack([list(range(8))], lengths=lengths, workers=workers, micro_batch_size=micro, capacity=micro * 100)
     assert layout.accumulation == 1
     loads = [sum(lengths[row] for row in rows) for rows in layout.bins]
     assert len(loads) == workers

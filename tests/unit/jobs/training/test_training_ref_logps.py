@@ -1,42 +1,75 @@
-"""Stored log-probabilities belong to tokens: equal ones are read, others scored again."""
+"""Stored log-probabilities belong to tokens and a reference model; a kill loses the part that was not yet written."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from moaa.api.training import Dpo
 from moaa.errors import StoreError
 from moaa.store.objects.directory import DirectoryStore
 from moaa_jobs.training.worker import ref_logps
 
-FOLDER = "stages/dpo/a/b/checkpoints/ref-logps"
+FOLDER = "stages/dpo/a/ref-logps/k"
 
 
-async def stored(folder: Path, rows: list[int]) -> DirectoryStore:
-    """Two rows of tokens "d1", of which `rows` were scored."""
-    store = DirectoryStore(folder)
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    store = DirectoryStore(tmp_path)
     store.prepare()
-    key = ref_logps.part_key(FOLDER, "b-1", 0)
-    await ref_logps.write_part(store, key, rows, [(-1.0 - row, -2.0 - row) for row in rows])
-    await ref_logps.write_manifest(store, FOLDER, ref_logps.RefLogpsManifest(tokens_digest="d1", rows=2, parts=[key]))
     return store
 
 
-async def test_a_later_attempt_reads_what_belongs_to_its_tokens(tmp_path: Path) -> None:
-    store = await stored(tmp_path, [1, 0])
-    assert await ref_logps.read(store, FOLDER, tokens_digest="d1", rows=2) == ([-1.0, -2.0], [-2.0, -3.0])
+def scored(*rows: int, shift: float = 0.0) -> ref_logps.Scored:
+    return {row: (-1.0 - row - shift, -2.0 - row - shift) for row in rows}
 
 
-async def test_other_tokens_are_scored_anew_beside_them(tmp_path: Path) -> None:
-    store = await stored(tmp_path, [0, 1])
-    assert await ref_logps.read(store, FOLDER, tokens_digest="d2", rows=2) is None
-    part = ref_logps.part_key(FOLDER, "b-2", 0)
-    await ref_logps.write_part(store, part, [0], [(-5.0, -6.0)])
-    await ref_logps.write_manifest(store, FOLDER, ref_logps.RefLogpsManifest(tokens_digest="d2", rows=1, parts=[part]))
-    assert await ref_logps.read(store, FOLDER, tokens_digest="d2", rows=1) == ([-5.0], [-6.0])
-    assert await ref_logps.read(store, FOLDER, tokens_digest="d1", rows=2) == ([-1.0, -2.0], [-2.0, -3.0])
+async def test_parts_count_once_a_manifest_names_them(store: DirectoryStore) -> None:
+    await ref_logps.write_part(store, FOLDER, scored(1, 0))
+    assert await ref_logps.read(store, FOLDER, rows=3) is None
+    assert await ref_logps.left(store, FOLDER, rows=3) == [2]
+    await ref_logps.write_part(store, FOLDER, scored(2))
+    assert await ref_logps.left(store, FOLDER, rows=3) == []
+    await ref_logps.finish(store, FOLDER)
+    assert await ref_logps.read(store, FOLDER, rows=3) == ((-1.0, -2.0, -3.0), (-2.0, -3.0, -4.0))
 
 
-async def test_parts_that_lack_rows_are_an_error(tmp_path: Path) -> None:
-    store = await stored(tmp_path, [0])
-    with pytest.raises(StoreError, match=r"ref-logps/d1\.json: its parts lack rows"):
-        await ref_logps.read(store, FOLDER, tokens_digest="d1", rows=2)
+async def test_an_older_attempt_changes_nothing_that_was_read(store: DirectoryStore) -> None:
+    await ref_logps.write_part(store, FOLDER, scored(0, 1))
+    await ref_logps.finish(store, FOLDER)
+    before = await ref_logps.read(store, FOLDER, rows=2)
+    await ref_logps.write_part(store, FOLDER, scored(0, 1, shift=9.0))
+    await ref_logps.write_part(store, FOLDER, scored(1, shift=9.0))
+    await ref_logps.finish(store, FOLDER)
+    assert await ref_logps.read(store, FOLDER, rows=2) == before
+
+
+async def test_parts_that_lack_rows_are_an_error(store: DirectoryStore) -> None:
+    await ref_logps.write_part(store, FOLDER, scored(0))
+    await ref_logps.finish(store, FOLDER)
+    with pytest.raises(StoreError, match=r"k/manifest\.json: its parts lack 1 of 2 rows, the first 1"):
+        await ref_logps.read(store, FOLDER, rows=2)
+
+
+BASE: dict[str, Any] = {
+    "stage_path": "stages/dpo/a/b", "spec": Dpo(), "tokens_digest": "t", "ref_model": "m", "packed": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "shared"),
+    [
+        ({"stage_path": "stages/dpo/a/c"}, True),
+        ({"spec": Dpo.model_validate({"beta": "0.5", "learningRate": "1e-6", "loss": "IPO"})}, True),
+        ({"stage_path": "stages/dpo/other/b"}, False),
+        ({"spec": Dpo.model_validate({"precision": "FP32"})}, False),
+        ({"tokens_digest": "u"}, False),
+        ({"ref_model": "n"}, False),
+        ({"packed": False}, False),
+    ],
+    ids=["another stage", "another loss", "other pairs", "precision", "tokens", "ref_model", "packing"],
+)
+def test_stages_share_what_depends_on_nothing_else(changed: dict[str, Any], shared: bool) -> None:
+    base = ref_logps.folder_of(**BASE)
+    assert base.startswith("stages/dpo/a/ref-logps/")
+    assert (ref_logps.folder_of(**BASE | changed) == base) is shared

@@ -67,8 +67,20 @@ def test_a_server_is_ready_after_a_real_completion_within_its_startup_minutes() 
     probe = vllm("big")["startupProbe"]
     assert probe["exec"]["command"][:2] == ["python3", "-c"]
     assert "chat/completions" in probe["exec"]["command"][2]
-    assert probe["exec"]["command"][3:] == ["8000", "big"]
+    assert probe["exec"]["command"][3:] == ["start", "8000", "big", "/tmp/last-token.json"]
     assert probe["periodSeconds"] * probe["failureThreshold"] == 30 * 60
+
+
+def test_a_server_lives_while_it_gives_tokens() -> None:
+    probe = vllm("big")["livenessProbe"]
+    assert probe["exec"]["command"][3:] == ["alive", "8000", "/tmp/last-token.json"]
+    assert probe["periodSeconds"] > probe["timeoutSeconds"]
+
+
+def test_a_server_asks_for_cores_by_its_gpus() -> None:
+    assert MOAA.spec.model("big").serving.gpus == 8
+    assert vllm("big")["resources"]["requests"]["cpu"] == "32"
+    assert vllm("small")["resources"]["requests"]["cpu"] == SETTINGS.server_cpu
 
 
 def test_a_server_that_goes_finishes_what_it_was_asked() -> None:
