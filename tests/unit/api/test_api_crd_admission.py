@@ -511,6 +511,15 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__training__sft": {"minLearningRateRatio": "0"}},
         "spec.training.sft.minLearningRateRatio",
     ),
+    "labels wrong half the time": (
+        {"spec__training__dpo": {"loss": "Robust", "labelSmoothing": "0.5"}},
+        "spec.training.dpo.labelSmoothing",
+    ),
+    "a margin of hundreds": (
+        {"spec__training__dpo": {"loss": "SimPO", "simpoGamma": "101"}},
+        "spec.training.dpo.simpoGamma",
+    ),
+    "an SFT term of hundreds": ({"spec__training__dpo": {"sftWeight": "101"}}, "spec.training.dpo.sftWeight"),
     "more held out than taught": ({"spec__training__sft": {"heldOut": "0.51"}}, "spec.training.sft.heldOut"),
     "a rate of nothing": ({"spec__training__sft": {"learningRate": "0"}}, "spec.training.sft.learningRate"),
     "more memory than there is": ({"spec__models__0__serving": {"memoryGib": "1e9"}}, "spec.models[0].serving"),
