@@ -149,7 +149,7 @@ variable "groups" {
     error_message = "groups: CapacityBlock takes no placement_group_name; its nodes stand together anyway."
   }
   validation {
-    condition     = alltrue([for g in var.groups : g.moaa == null || (length(g.moaa) <= 63 && can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", g.moaa)))])
+    condition     = alltrue([for g in var.groups : g.moaa == null || (can(regex("^.{1,63}$", g.moaa)) && can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", g.moaa)))])
     error_message = "groups: moaa must be <namespace>/<name> of a MoAA resource, the name at most 24 characters and both at most 63."
   }
 }
