@@ -179,6 +179,23 @@ def test_one_replica_has_no_budget_and_two_are_spread() -> None:
     assert selector["matchLabels"].items() <= only(two, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
 
 
+def peers(release: str) -> dict[str, Any]:
+    """Who reaches pods of runs besides their own."""
+    operator = {"app.kubernetes.io/component": "operator", "app.kubernetes.io/instance": release,
+                "app.kubernetes.io/name": "moaa"}  # fmt: skip
+    return {
+        "operator": [_peer("moaa-system", operator)],
+        "kuberay": [_peer("kuberay", {"app.kubernetes.io/component": "kuberay-operator"})],
+    }
+
+
+def _peer(namespace: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "podSelector": {"matchLabels": labels},
+    }
+
+
 def test_the_operator_reads_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = Settings(
         jobs_image="moaa-jobs:0.1.0",
@@ -186,6 +203,7 @@ def test_the_operator_reads_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         namespace="from-the-pod",
         lease_name="moaa",
         log_format=LogFormat.JSON,
+        network_peers=Peers.model_validate(peers("moaa")),
     )
     assert settings_of(render(), monkeypatch) == expected
 
@@ -210,6 +228,7 @@ def test_the_operator_reads_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
         "workers": 8,
         "lease_duration_s": 20.5,
         "training_deadline_hours": 10_000_000,
+        "network_peers": peers("rel"),
     }
     pod = pod_of(objects)
     assert pod["containers"][0]["image"] == f"registry.example/moaa/operator@{DIGEST}"
