@@ -1,6 +1,6 @@
 """How fast training is beside TRL's own scripts: the same model, rows and batches, on CPUs.
 
-    python -m benchmarks.training [--small] [--write]
+    python -m benchmarks.training [--small] [--workers N …] [--write]
 
 A Llama of random weights learns, in FP32 and one thread a worker, from conversations (SFT) and from pairs (DPO) whose
 lengths are log-normal, as natural ones are. Ours is the whole job as an executor starts it: Ray, DeepSpeed ZeRO-2,
@@ -291,20 +291,20 @@ Not measured: GPUs, BF16, several machines, resuming.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--small", action="store_true", help="fewer rows, two workers only: whether it runs, no figures"
-    )
+    parser.add_argument("--small", action="store_true", help="fewer rows: whether it runs, no figures")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     parser.add_argument("--write", action="store_true", help="write training_<year><month>.md beside this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="moaa-benchmark-") as name:
         root = Path(name)
         student = build_model(root / "student")
         rows = make_rows(2 * BATCH if options.small else 12 * BATCH)
-        found = compare(root, student, rows, [2] if options.small else [1, 2])
+        found = compare(root, student, rows, options.workers)
     print(as_table(found))
     if options.write:
         file = Path(__file__).with_name(f"training_{datetime.now(UTC):%Y%m}.md")
-        file.write_text(report(found, ["--small"] if options.small else []))
+        asked = ["--workers", *map(str, options.workers)] if options.workers != [1, 2] else []
+        file.write_text(report(found, [*(["--small"] if options.small else []), *asked]))
         print(f"wrote {file.name}")
     print(json.dumps(found))
 
