@@ -79,6 +79,12 @@ class Contest:
     qualities: tuple[float, ...] = ()
 
 
+def every_pair(judge: Judge) -> EveryPair:
+    method = method_of(judge)
+    assert isinstance(method, EveryPair), "it compares every pair"
+    return method
+
+
 class FromTable:
     """One order by a table of verdicts (`moaa.judge.pairwise.OneOrder`); texts end in the answer's number."""
 
@@ -104,7 +110,8 @@ class FromTable:
         return orders_score(*forward, *backward)
 
     def loads(self, judge: Judge, times: int, compared: int) -> Iterator[Load]:
-        raise NotImplementedError("costs are those of the paper's judge")
+        """Those of the paper's judge, whose verdicts the table stands for."""
+        return every_pair(PAPERS).order.loads(judge, times, compared)
 
 
 class Nobody:
@@ -223,8 +230,7 @@ async def found(contest: Contest, method: Method) -> dict[CriteriaFor, Found]:
 def cost(made: Ranked, criteria: CriteriaFor) -> tuple[int, int]:
     """Calls and tokens of the paper's judge for what was asked."""
     orders = [len(ORDERS) - len(skipped(c.comparison)) for c in made.compared]
-    every = method_of(PAPERS.model_copy(update={"criteria_for": criteria}))
-    assert isinstance(every, EveryPair), "PAPERS compares every pair"
+    every = every_pair(PAPERS.model_copy(update={"criteria_for": criteria}))
     choices = every.choices(1, sum(map(bool, orders)))
     loads = list(every.loads(choices, sum(orders), answer_tokens=ANSWER_TOKENS))
     return sum(one.calls for one in loads), sum(o.calls * (o.prompt_tokens + o.completion_tokens) for o in loads)

@@ -50,7 +50,7 @@ def init(options: argparse.Namespace) -> int:
     """Write the file. On a terminal, ask for what no option says.
 
     Raises:
-        UsageError: the file is there already, or a wish is missing or wrong.
+        UsageError: the file is there already, its folder is not, or a wish is missing or wrong.
         ResourceError: what came of it is no valid resource.
     """
     from moaa.api.reading.load import load_text
@@ -59,6 +59,10 @@ def init(options: argparse.Namespace) -> int:
     file: Path = options.file
     if file.exists():
         raise UsageError(f"{file}: is there already; name a new file, or remove it")
+    if not file.resolve().parent.is_dir():
+        raise UsageError(f"{file}: there is no folder {file.parent}; make it first")
+    if options.gpus is not None and options.gpus < 0:
+        raise UsageError(f"--gpus {options.gpus}: give 0 or more")
     wishes = _wishes(options, _ask if sys.stdin.isatty() else None)
     gpus = options.gpus if options.gpus is not None else len(capacity(memory_gib=1.0, gpus=None).gpus)
     text = resource_text(wishes, gpus=gpus)
@@ -138,11 +142,11 @@ def _uri(text: str, hub: str) -> str:
     from moaa.api.file_uri import file_uri
 
     path = Path(text).expanduser()
-    if path.exists():
+    if text and path.exists():
         return file_uri(path.resolve()) + ("/" if hub.endswith("datasets/") and path.is_dir() else "")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         return hub + text
-    raise UsageError(f"{text}: there is no such file or folder, and it is no owner/name of the Hub")
+    raise UsageError(f"{text or 'an empty name'}: there is no such file or folder, and it is no owner/name of the Hub")
 
 
 def _storage(text: str | None) -> str:

@@ -149,6 +149,14 @@ def test_init_overwrites_nothing_and_names_what_is_missing(
     assert (
         "nowhere.jsonl: there is no such file or folder, and it is no owner/name of the Hub" in capsys.readouterr().err
     )
+    for wrong, said in (
+        (["--proposer", ""], "an empty name: there is no such file"),
+        (["--gpus", "-1"], "--gpus -1: give 0 or more"),
+    ):
+        assert main(["init", str(file), *MODELS, "--prompts", "owner/data", *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["init", str(tmp_path / "no" / "x.yaml"), *MODELS, "--prompts", "owner/data"]) == 2
+    assert "make it first" in capsys.readouterr().err
     assert not file.exists()
     file.write_text("mine")
     assert main(["init", str(file), *MODELS, "--prompts", "owner/data"]) == 2
