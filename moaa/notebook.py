@@ -162,11 +162,11 @@ class Started:
         return self._process.poll() is None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Its events as they come: `time`, `event`, then the event's fields."""
+        """Its events as they come: `time`, `event`, then the event's fields. Whoever leaves early may come back; a run
+        whose events nobody reads waits after some hundreds of them."""
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                yield json.loads(line)
+        for line in () if self._process.stdout.closed else self._process.stdout:
+            yield json.loads(line)
 
     def wait(self) -> None:
         """Until it has ended.
@@ -174,8 +174,10 @@ class Started:
         Raises:
             MoaaError: it failed or was stopped; what it said.
         """
-        for _ in self if self._process.stdout and not self._process.stdout.closed else ():
+        assert self._process.stdout is not None
+        for _ in self:
             pass
+        self._process.stdout.close()
         self._listener.join()
         if self._process.wait():
             raise MoaaError("".join(self._said).strip().removeprefix("moaa: "))

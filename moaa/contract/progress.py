@@ -68,7 +68,12 @@ def percent_saved(figures: Figures) -> int:
     33
     """
     total = figures.get("steps") or figures.get("rows_stage") or figures.get("rows_total") or 0
-    return min(100 * figures.get("saved", 0) // total, 100) if total else 0
+    return percent(figures.get("saved", 0), total)
+
+
+def percent(part: int, total: int) -> int:
+    """Whole percent, at most 100; 0 of nothing."""
+    return min(100 * part // total, 100) if total else 0
 
 
 def figures_of(said: Mapping[str, Any]) -> Figures:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def test_a_run_that_is_started_tells_events_and_its_failure(tmp_path: Path) -> N
     with pytest.raises(MoaaError, match=rf"{file}: \d+ problems"):
         started.wait()
     assert not started.is_running
+
+
+def test_who_leaves_the_events_early_ends_no_run() -> None:
+    program = 'import time\nfor i in range(3): print(\'{"event": "e%d"}\' % i, flush=True); time.sleep(0.05)'
+    started = moaa.Started([sys.executable, "-c", program])
+    for event in started:
+        assert event == {"event": "e0"}
+        break
+    assert [event["event"] for event in started] == ["e1", "e2"]
+    started.wait()
+    started.wait()
 
 
 def test_the_example_notebook_runs(run: moaa.Run, monkeypatch: pytest.MonkeyPatch) -> None:

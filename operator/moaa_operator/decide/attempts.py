@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
 from moaa.api.status import StageProgress
 from moaa.backoff import backoff_s
+from moaa.contract.progress import percent
 from moaa.plan.ready import failed_again
 from moaa_operator.settings import Settings
 from moaa_operator.tell.conditions import ANOTHER_RUN, NO_MACHINE
@@ -44,8 +45,7 @@ def idle(entry: StageAttempts, *, reason: str = "", message: str = "") -> StageA
 
 def heard(entry: StageAttempts, progress: StageProgress) -> StageAttempts:
     """How far it is, as its pods say. Within a percent of the work the entry stays the same."""
-    total = progress.steps or progress.rows_total
-    reached = min(100 * progress.saved // total, 100) if total else 0
+    reached = percent(progress.saved, progress.steps or progress.rows_total or 0)
     return entry.with_(reached=reached) if reached > entry.reached else entry
 
 
