@@ -47,16 +47,20 @@ def test_mlflow_has_one_run_with_every_step_once(tmp_path: Path, monkeypatch: py
 
 
 def test_wandb_keeps_a_run_that_is_named_by_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wandb import teardown
+
     monkeypatch.setenv("WANDB_MODE", "offline")
     recorder = Recorder([WeightsAndBiases("alignment", RUN, tmp_path)], every_s=0.01)
     recorder.start([row(1)])
     recorder.add(row(2))
     recorder.close()
+    teardown()  # its own process writes the file out when it ends, not when the run does
     (kept,) = (tmp_path / "wandb").glob("offline-run-*")
     assert kept.name.endswith(RUN.id), "attempts are uploaded to one run"
     (file,) = kept.glob("run-*.wandb")
     body = file.read_bytes()
-    assert all(word in body for word in (b"train/grad_norm", b"alignment", RUN.name.encode()))
+    missing = [word for word in (b"train/grad_norm", b"alignment", RUN.name.encode()) if word not in body]
+    assert not missing, body
 
 
 def test_trackio_goes_on_with_the_run_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
