@@ -27,7 +27,7 @@ from moaa.cli.common import (
     missing_extra,
 )
 from moaa.cli.experiment import experiment
-from moaa.cli.export import export
+from moaa.cli.export import add_export_options, export
 from moaa.cli.init import add_options, init
 from moaa.cli.plan import plan
 from moaa.cli.report import report
@@ -155,12 +155,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     report.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: ./NAME-report)")
     add_uid(report)
     take = add("export", "take a run's student and its training data as folders that other programs read")
-    take.add_argument(
-        "--model", type=Path, metavar="DIR", help="the promoted student, as transformers and vLLM take it"
-    )
-    take.add_argument("--stage", metavar="STAGE", help="that of this stage instead, for example i1-sft")
-    take.add_argument("--sft", type=Path, metavar="DIR", help="the conversations it was taught, as a dataset")
-    take.add_argument("--pairs", type=Path, metavar="DIR", help="the preference pairs, as a dataset")
+    add_export_options(take)
     add_uid(take)
     _add_view(
         add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
