@@ -67,7 +67,7 @@ exit codes:
   141  what read the output has closed it
 
 Secrets come from the environment only: MOAA_SECRET_<NAME>_<KEY> for each secret that the file names, and
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity.
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity; HF_TOKEN for --push-to-hub.
 """
 
 
@@ -154,7 +154,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: ./NAME-report)")
     add_uid(report)
-    take = add("export", "take a run's student and its training data as folders that other programs read")
+    take = add("export", "take a run's student and its training data as folders that other programs read, or to a hub")
     add_export_options(take)
     add_uid(take)
     _add_view(
