@@ -15,6 +15,8 @@ from typing import NoReturn
 
 from moaa import __version__
 from moaa.cli.check import crd, explain, render, schema, validate, version
+from moaa.cli.cluster.command import FIELDS as ON_CLUSTER
+from moaa.cli.cluster.command import add_cluster_commands, on_cluster
 from moaa.cli.common import (
     EXIT_FAILED,
     EXIT_INPUT,
@@ -47,6 +49,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "export": export,
     "view": view,
+    **dict.fromkeys(ON_CLUSTER, on_cluster),
     "explain": explain,
     "schema": schema,
     "crd": crd,
@@ -160,6 +163,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     _add_view(
         add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
     )
+    add_cluster_commands(add)
     told = add("explain", "say what the fields of a resource are: type, limits, default, meaning", file=False)
     told.add_argument("field", nargs="?", default="spec", metavar="FIELD", help="for example training.dpo.pairs")
     told.add_argument("--markdown", action="store_true", help="as tables in Markdown")
