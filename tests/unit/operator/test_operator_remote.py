@@ -188,11 +188,15 @@ def test_what_pods_cannot_reach_is_refused_here(write: Callable[[Object], Path])
         refuse_what_pods_cannot_do(load(write(document)), "moaa.yaml", "ns")
 
 
+def says(answer: str) -> Callable[[str], str]:
+    return lambda _question: answer
+
+
 def test_a_question_needs_somebody_to_answer() -> None:
     with pytest.raises(UsageError, match="Nobody is there to answer; say --yes"):
         asker(is_terminal=False)("Change it?")
     for answer, is_yes in (("y", True), ("YES ", True), ("", False), ("no", False)):
-        assert asker(is_terminal=True, read=lambda _question, answer=answer: answer)("Change it?") is is_yes
+        assert asker(is_terminal=True, read=says(answer))("Change it?") is is_yes
 
 
 # logs
