@@ -22,7 +22,7 @@ from moaa.asking.reasons import TRANSIENT
 from moaa.asking.windows import Windows
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
-from moaa.client.usage import Totals
+from moaa.client.usage import Spending, Totals, Usage
 from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.result import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
@@ -151,6 +151,7 @@ class _Run:
         """Of the rows this process made."""
         self.closed = Totals()
         """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
+        self.spending = Spending()
         self.rows_done = 0
         self.rows_total = len(stage.items)
         self.rows_failed = 0
@@ -195,6 +196,7 @@ class _Run:
             digests=answering_digests(self.context),
             run_seed=self.context.resource.spec.seed,
             windows=windows,
+            usage=Usage(spending=self.spending),
         )
         shard = _Shard(
             name=shard_name(index),
@@ -314,6 +316,8 @@ class _Run:
             calls_reused=spent.from_ledger,
             prompt_tokens=spent.prompt_tokens,
             completion_tokens=spent.completion_tokens,
+            prompt_spent=dict(self.spending.prompt),
+            completion_spent=dict(self.spending.completion),
         )
 
 
@@ -337,6 +341,8 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     run.rows_total = sum(len(run.items_of(index)) for index in wanted)
     run.rows_done = sum(shard.rows_in for shard in mine)
     run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
+    for model, usage in (used for shard in mine for used in shard.usage.items()):
+        run.spending.add(model, prompt=usage.prompt_tokens, completion=usage.completion_tokens)
     for shard in finished.values():
         run.rows_left -= shard.rows_in
         run.failures.update(shard.failures)
