@@ -169,6 +169,7 @@ class _Run:
             except BaseExceptionGroup as errors:
                 raise first_leaf(errors) from errors
             finally:
+                await self._drain(clients)
                 await self._close_all()
 
     def items_of(self, shard: int) -> Sequence[Item]:
@@ -281,6 +282,19 @@ class _Run:
             manifest.rows[self.stage.main_table],
             sum(manifest.failures.values()),
         )
+
+    async def _drain(self, clients: Clients) -> None:
+        """After an error or SIGTERM: requests that are out are paid for, so their answers are waited for a little."""
+        clients.stop_sending()
+        out = [task for shard in self.open.values() for task in shard.calls.sending]
+        if not out:
+            return
+        logger.info("answers_awaited calls=%d at_most_s=%.0f", len(out), self.context.settings.drain_s)
+        _, late = await asyncio.wait(out, timeout=self.context.settings.drain_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*out, return_exceptions=True)
+        self.report()
 
     async def _close_all(self) -> None:
         """After an error or SIGTERM: keep what was answered. One ledger that cannot be flushed keeps no other back."""

@@ -109,7 +109,7 @@ def limits_of(amount: Amount) -> dict[Unit, Decimal]:
 
 def units_of_estimate(part: Estimate) -> Units:
     """Nothing is known where rows are not."""
-    if part.rows is None and part.stage != "total":
+    if part.calls is None:
         return dict.fromkeys(Unit)
     read, written = part.prompt_tokens or 0, part.completion_tokens or 0  # a training has none
     return {

@@ -34,7 +34,9 @@ def left_sentence(funds: Funds, left: list[Stage]) -> str:
     """What is left to do is estimated to take."""
     whole = units_of_estimate(sum_of([of_stage(stage, funds.resource, funds.counts) for stage in left]))
     stages = f"{len(left)} stage{'s' if len(left) != 1 else ''}"
-    return f"Left to do: {stages}, by estimate {listed(whole) or 'nothing worth counting'}."
+    is_known = any(amount is not None for amount in whole.values())
+    takes = listed(whole) or "nothing worth counting" if is_known else "not known before their rows are counted"
+    return f"Left to do: {stages}, by estimate {takes}."
 
 
 def listed(units: Units) -> str:
