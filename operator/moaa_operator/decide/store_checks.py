@@ -145,5 +145,8 @@ def _ask(scope: Scope, check: Check) -> None:
 
 
 def _numbers(scope: Scope, check: Check) -> list[int]:
-    """Of the check's Jobs that exist, so that a lost status never gives a number twice."""
-    return [child.attempt for child in scope.observed.children if child.stage == check]
+    """Of the check's Jobs that exist, so that a lost status never gives a number twice.
+
+    A job file alone counts for nothing: its Job could not be made, and one more number a look would be one more file.
+    """
+    return [child.attempt for child in scope.observed.children if child.stage == check and child.is_work]
