@@ -15,6 +15,7 @@ from moaa.plan.result import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Scope
+from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Problem
 from moaa_operator.kube.owner import Check, Role
 
@@ -130,7 +131,7 @@ def _ask(scope: Scope, check: Check) -> None:
         entry = scope.entries[check]
     child = outcomes.working_child(scope.observed, entry)
     if child is not None:
-        if child.problem is not None:
+        if child.problem is not None and child.problem.reason not in kueue.WAITS:
             scope.blocked.append(child.problem)
         return
     match check:

@@ -81,7 +81,7 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": context.metadata(child, made_from=made_from),
+        "metadata": context.metadata(context.queued(child), made_from=made_from),
         "spec": {
             "replicas": model.serving.replicas,
             # There may be no spare GPU for a second pod beside the first.
@@ -147,7 +147,8 @@ def _pod(context: RenderContext, child: Child, bring: BringWeights, served: Serv
     return pod.pod_template(
         context,
         nodes=NodeRole.INFERENCE,
-        labels=context.labels(child),
+        # Kueue's own webhook would write them here; where it is told to look at pods only, nobody does.
+        labels={**context.labels(child), **context.queue_labels()},
         account=settings.server_account(context.owner.namespace, context.resource.spec.service_account_name),
         init_containers=[_weights_container(context, bring)],
         containers=[_vllm_container(context, bring, served, model)],
