@@ -3,6 +3,7 @@
 from typing import Any
 
 from moaa_operator.kube import kueue
+from moaa_operator.kube.objects import condition, holds
 from moaa_operator.kube.owner import GANG_ANNOTATION
 from moaa_operator.render import bind
 from tests.operator_helpers import OWNER, Cluster, Object, stamp
@@ -80,7 +81,7 @@ class Queue(Cluster):
 
     def admit_all(self) -> None:
         for kind, name in list(self.objects):
-            if kind == "Workload" and not kueue.holds(self.objects[kind, name], "Admitted"):
+            if kind == "Workload" and not holds(self.objects[kind, name], "Admitted"):
                 self.admit(name)
 
     def evict(self, name: str) -> None:
@@ -113,7 +114,7 @@ class Queue(Cluster):
         ]
 
     def servers_answer(self) -> None:
-        waiting = [pod for pod in self.of("Pod") if kueue.condition(pod, "PodScheduled") and _is_gated(pod)]
+        waiting = [pod for pod in self.of("Pod") if condition(pod, "PodScheduled") and _is_gated(pod)]
         gated = {reference["uid"] for pod in waiting for reference in pod["metadata"]["ownerReferences"]}
         for item in self.of("Deployment"):
             if item["metadata"]["uid"] not in gated:
@@ -124,4 +125,4 @@ class Queue(Cluster):
 
 
 def _is_gated(pod: Object) -> bool:
-    return any(condition.get("reason") == "SchedulingGated" for condition in pod["status"]["conditions"])
+    return any(one.get("reason") == "SchedulingGated" for one in pod["status"]["conditions"])

@@ -76,11 +76,11 @@ def serve(scope: Scope) -> None:
             continue
         if not servers:
             continue
-        if (problem := queueing.waits(scope, entry)) is not None:
-            _not_ready(scope, Gang(State.COMING, problem.reason, problem.message))
-            continue
         if (problem := queueing.lost(scope, entry, servers)) is not None:
             scope.preempt(entry, problem.message)
+            _not_ready(scope, Gang(State.COMING, problem.reason, problem.message))
+            continue
+        if (problem := queueing.waits(scope, entry)) is not None:
             _not_ready(scope, Gang(State.COMING, problem.reason, problem.message))
             continue
         if entry.step is Step.SERVERS and not _wait(scope, entry, servers):

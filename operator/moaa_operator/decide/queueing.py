@@ -35,9 +35,11 @@ def waits(scope: Scope, entry: StageAttempts) -> Problem | None:
 
 
 def lost(scope: Scope, entry: StageAttempts, servers: Deployments) -> Problem | None:
-    """Why an attempt at work has to stop: its queue took away the quota of its Job or of its servers."""
-    if entry.step is not Step.WORK:
-        return None
+    """Why an attempt has to stop: its queue took away the quota of its Job or of its servers.
+
+    Those that only came up stop, too: for as long as a pod that lost its quota takes to end, Kueue counts it as one of
+    its group and deletes the pod that its Deployment makes in its place, again and again.
+    """
     child = outcomes.working_child(scope.observed, entry)
     if child is not None and child.is_evicted:
         return child.problem

@@ -52,8 +52,11 @@ class RenderContext:
         return kueue.labels_of(self.resource.metadata.labels)
 
     def queued(self, child: Child) -> Child:
-        """The child as one that the MoAA's queue admits, where it has one. Not what its pods are labelled from: Kueue
-        leaves pods alone whose Job or RayJob it has admitted."""
+        """The child as one that the MoAA's queue admits, where it has one.
+
+        Not what its pods are labelled from: they are admitted with their Job or RayJob, and Kueue itself labels those
+        of a Deployment. A pod that says by itself that it is queued keeps a finalizer of Kueue's when it ends.
+        """
         notes = kueue.asked(self.resource.metadata.labels)
         return replace(
             child, labels={**child.labels, **self.queue_labels()}, annotations={**child.annotations, **notes}

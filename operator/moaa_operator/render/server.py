@@ -147,8 +147,7 @@ def _pod(context: RenderContext, child: Child, bring: BringWeights, served: Serv
     return pod.pod_template(
         context,
         nodes=NodeRole.INFERENCE,
-        # Kueue's own webhook would write them here; where it is told to look at pods only, nobody does.
-        labels={**context.labels(child), **context.queue_labels()},
+        labels=context.labels(child),
         account=settings.server_account(context.owner.namespace, context.resource.spec.service_account_name),
         init_containers=[_weights_container(context, bring)],
         containers=[_vllm_container(context, bring, served, model)],

@@ -8,6 +8,7 @@ import pytest
 from moaa.api.status import MoAAStatus
 from moaa_operator.kube import kueue
 from moaa_operator.kube.kueue import GROUP_LABEL, QUEUE_LABEL, problem
+from moaa_operator.kube.objects import holds
 from moaa_operator.tell.events import between
 from tests.operator_helpers import SHORT, Object, until
 from tests.queue_helpers import FULL, Queue
@@ -194,6 +195,23 @@ def test_a_stage_whose_quota_goes_stops_at_once_and_joins_the_queue_again(whose:
     assert cluster.phase == "Succeeded"
 
 
+def test_servers_that_lose_their_quota_while_they_come_up_give_all_back() -> None:
+    cluster = Queue(**SHORT)
+    job = waits_for_seat(cluster)
+    cluster.admit(f"job-{job['metadata']['name']}")
+    cluster.settle()
+    (gang,) = cluster.gangs()
+    cluster.admit(gang)
+    cluster.step()
+    cluster.evict(gang)
+    cluster.step()
+    assert (cluster.of("Deployment"), cluster.of("Job", role="stage", stage="i1-generate")) == ([], [])
+    assert (cluster.entry("i1-generate")["failures"], cluster.entry("i1-generate")["reason"]) == (0, "Preempted")
+    cluster.wait(60)
+    cluster.settle()
+    assert [item["metadata"]["name"] for item in cluster.of("Job", stage="i1-generate")] != [job["metadata"]["name"]]
+
+
 def test_a_training_that_is_preempted_says_so_and_goes_on_as_the_same_attempt() -> None:
     cluster = Queue(admits=True, **SHORT)
     item = until(cluster, "i1-sft")
@@ -236,7 +254,7 @@ def test_a_whole_run_ends_right_whatever_the_queue_does(seed: int) -> None:
             break
         workloads = [name for kind, name in cluster.objects if kind == "Workload"]
         for name in workloads:
-            is_in = kueue.holds(cluster.objects["Workload", name], "Admitted")
+            is_in = holds(cluster.objects["Workload", name], "Admitted")
             if is_in and dice.random() < 0.05:
                 cluster.evict(name)
             elif not is_in and dice.random() < 0.5:
