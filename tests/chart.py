@@ -109,6 +109,7 @@ RULES: dict[tuple[str, str], list[str]] = {
     ("", "services"): [*READ, "create", "patch", "delete"],
     ("batch", "jobs"): [*READ, "create", "delete"],
     ("ray.io", "rayjobs"): [*READ, "create", "delete"],
+    ("kueue.x-k8s.io", "workloads"): ["get", "list"],
     ("", "configmaps"): [*READ, "create", "delete"],
     ("", "pods"): READ,
     ("", "events"): ["list", "create"],
