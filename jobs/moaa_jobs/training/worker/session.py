@@ -26,6 +26,7 @@ from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.trackers.choose import recorder_of
 from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
+from moaa_jobs.training.worker.attention.kinds import Attention
 from moaa_jobs.training.worker.cadence import Cadence
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
@@ -79,12 +80,14 @@ class Session:
         start = self._start()
         tracking = self._tracking(start)
         with self.worker.phase("score"):
-            packed = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            attention = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            packed = attention is not None
             collator = self.objective.collator(
                 self.worker, self.table, device=self.device, pad_id=pad_id, packed=packed
             )
         with self.worker.phase("load"):
-            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer, tracking)
+            layout = self._layout(steps, packed)
+            trainer, recorder = self._trainer(start, steps, layout, collator, tokenizer, tracking, attention)
         tracking.start(start.saved.curve)
         with self.worker.phase("train"):
             trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
@@ -170,6 +173,7 @@ class Session:
         collator: Collator,
         tokenizer: PreTrainedTokenizerBase,
         tracking: Recorder,
+        attention: Attention | None,
     ) -> tuple[trainers.SftTrainer | trainers.PairTrainer, StepRecorder]:
         spec, done = self.spec, start.saved.done
         # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
@@ -195,7 +199,7 @@ class Session:
         )
         trainer = trainers.build(
             self.objective.trainer,
-            load_together(start.model, spec, self.device),
+            load_together(start.model, spec, self.device, attention),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,
