@@ -19,6 +19,7 @@ from moaa_jobs.training.shared.messages import TrainingRefused
 from moaa_jobs.training.worker.attention.kinds import Attention, for_packing, for_padding
 from moaa_jobs.training.worker.deepspeed import scoring_config
 from moaa_jobs.training.worker.memory import is_out_of_memory
+from moaa_jobs.training.worker.process_group import all_say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -147,9 +148,7 @@ def attend_packed(model: Any, *, vocabulary: int, spec: Optimization, device: to
             if is_out_of_memory(error):
                 raise
             logger.warning("attention_failed kind=%s error=%s: the next is tried", kind, error)
-        agreed = torch.tensor([is_exact], dtype=torch.int32, device=device)
-        dist.all_reduce(agreed, op=dist.ReduceOp.MIN)
-        if agreed.item():
+        if all_say(is_exact, device):
             logger.info("rows_end_to_end attention=%s", kind)
             return kind
     return None

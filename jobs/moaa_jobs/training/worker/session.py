@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ from moaa_jobs.training.trackers.choose import recorder_of
 from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.attention.kinds import Attention
-from moaa_jobs.training.worker.cadence import Cadence
+from moaa_jobs.training.worker.cadence import Cadence, Turn
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, capacity, may_pack, objective_of
 from moaa_jobs.training.worker.place import Worker
-from moaa_jobs.training.worker.process_group import meet, shared_values
+from moaa_jobs.training.worker.process_group import all_say, meet, shared_values
 
 SHARD = "train"
 """The one shard of a training stage."""
@@ -61,6 +62,7 @@ class Session:
         self.lengths = row_lengths(self.table)
         self.trained = len(self.lengths) - self.config.held_out
         """Rows that are trained on; those behind them are held out."""
+        self.turn = Turn(partial(all_say, device=self.device))
 
     def run(self) -> LoopResult | None:
         # The op is compiled at start, and only helps ranks of one machine without GPUs.
@@ -105,6 +107,7 @@ class Session:
             resumed_step=start.step,
             packed=packed,
             packing_refused=self.worker.packing_refused,
+            checkpoints_late=self.turn.late,
             seconds=self.worker.seconds,
         )
 
@@ -208,7 +211,9 @@ class Session:
             held_out=range(self.trained, len(self.lengths)),
             callbacks=[
                 recorder,
-                CheckpointReporter(self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence()),
+                CheckpointReporter(
+                    self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence(), turn=self.turn
+                ),
                 PulseKeeper(self.worker.pulse, done=done),
             ],
         )
