@@ -18,6 +18,7 @@ from moaa.cli.check import crd, explain, render, schema, validate, version
 from moaa.cli.cluster.command import FIELDS as ON_CLUSTER
 from moaa.cli.cluster.command import add_cluster_commands, on_cluster
 from moaa.cli.common import (
+    EXIT_BUDGET,
     EXIT_FAILED,
     EXIT_INPUT,
     EXIT_INTERRUPTED,
@@ -38,7 +39,7 @@ from moaa.cli.report import report
 from moaa.cli.run import run
 from moaa.cli.search import search
 from moaa.cli.view import WHERE, view
-from moaa.errors import DataError, MoaaError, ResourceError, UsageError, outside
+from moaa.errors import BudgetExhausted, DataError, MoaaError, ResourceError, UsageError, outside
 
 
 def completion(options: argparse.Namespace) -> int:
@@ -85,6 +86,7 @@ exit codes:
   0    done, or nothing to do
   1    the run failed; finished work is kept, and the same command goes on from there
   2    the file or an option is wrong
+  3    a limit of spec.budget was reached; raise it, and the same command goes on
   130  interrupted (Ctrl-C or SIGTERM); the same command goes on
   141  what read the output has closed it
 
@@ -227,6 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_PIPE
     except (ResourceError, DataError, UsageError) as error:
         return _fail(error, EXIT_INPUT)
+    except BudgetExhausted as error:
+        return _fail(error, EXIT_BUDGET)
     except MoaaError as error:
         return _fail(error, EXIT_FAILED)
     except OSError as error:

@@ -194,15 +194,17 @@ class Api:
         timeout: tuple[float, float | None],
     ) -> client.rest.RESTResponse:
         headers = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
-        request = self._client.param_serialize(
-            method, path, query_params=list(query.items()), header_params=headers, body=body,
-            auth_settings=["BearerToken"],
-        )  # fmt: skip
         try:
+            request = self._client.param_serialize(  # reads a token's file again, which may be gone for a moment
+                method, path, query_params=list(query.items()), header_params=headers, body=body,
+                auth_settings=["BearerToken"],
+            )  # fmt: skip
             response = self._client.call_api(*request, _request_timeout=timeout)
             if 200 <= response.status < 300:
                 return response
             answer = response.response.data or b""
+        except config.ConfigException as error:
+            raise Busy(0, "NoCredentials", f"{method} {path}: {error}") from error
         except (client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
             said = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
             raise Busy(0, "Unreachable", f"{method} {path}: {type(said).__name__}: {said}") from error
