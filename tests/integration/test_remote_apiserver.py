@@ -116,7 +116,8 @@ def test_an_edit_that_repeats_finished_stages_is_asked_about(world: World, perso
     file = written(tmp_path, document)
     said = person("submit", file, code=2)
     assert "repeats 1 finished stages: i1-generate" in said
-    assert "Change it, and do 1 stages again? Nobody is there to answer" in said
+    assert "ends the attempt under way of i1-sft" in said
+    assert "Change it, and do this work again? Nobody is there to answer" in said
     assert world.api.get(MOAA, world.namespace, "tiny")["metadata"]["generation"] == 1
     assert "tiny: changed" in person("submit", file, "--yes")
     world.until(lambda: "i1-generate" not in world.done("tiny"))
