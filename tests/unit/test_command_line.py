@@ -15,7 +15,7 @@ from moaa.api.crd.definition import crd
 from moaa.api.crd.reference import Field, fields, json_schema, markdown
 from moaa.api.file_uri import file_path
 from moaa.api.reading.load import load
-from moaa.cli.main import main
+from moaa.cli.main import COMMANDS, SHELLS, main
 from moaa.errors import ResourceError, UsageError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,6 +45,15 @@ def test_a_wrong_word_is_told_in_one_line(words: list[str], said: str, capsys: p
     assert code == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"{said}\n")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_every_command_and_its_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in script] == []
+    for option in ("push-to-hub", "all-namespaces", "until"):
+        assert option in script
 
 
 def test_the_version_in_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
