@@ -44,6 +44,7 @@ ALL: dict[str, Any] = {
         {"name": "made", "createServiceAccounts": False},
         {"name": "one", "serviceAccountName": "same", "servingServiceAccountName": "same"},
     ],
+    "allowed": {"serviceAccounts": ["*/moaa-run"], "images": [], "vllmCodeArgs": ["--trust-remote-code"]},
     "priorityClasses": {
         "jobs": {"name": "moaa-jobs", "create": True, "value": 1_000_000},
         "training": {"name": "there-already"},
@@ -93,6 +94,7 @@ MATRIX: Mapping[str, dict[str, Any]] = {
         "crds": {"install": False},
         "rbac": {"create": False, "aggregate": False},
         "networkPolicies": {"enabled": False},
+        "admissionPolicy": {"enabled": False},
         "metrics": {"service": False},
         "operator": {"serviceAccount": {"create": False, "name": "there"}},
     },
@@ -107,6 +109,7 @@ RULES: dict[tuple[str, str], list[str]] = {
     ("", "services"): [*READ, "create", "patch", "delete"],
     ("batch", "jobs"): [*READ, "create", "delete"],
     ("ray.io", "rayjobs"): [*READ, "create", "delete"],
+    ("kueue.x-k8s.io", "workloads"): ["get", "list"],
     ("", "configmaps"): [*READ, "create", "delete"],
     ("", "pods"): READ,
     ("", "events"): ["list", "create"],

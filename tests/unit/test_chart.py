@@ -103,6 +103,8 @@ def test_the_ports_are_those_of_the_operator() -> None:
         ({"settings": {"jobMemory": "4 GiB"}}, "$.settings.jobMemory"),
         ({"settings": {"workers": 0}}, "$.settings.workers"),
         ({"settings": {"retryS": 0}}, "$.settings.retryS"),
+        ({"admissionPolicy": {"actions": []}}, "$.admissionPolicy.actions"),
+        ({"admissionPolicy": {"actions": ["Refuse"]}}, "$.admissionPolicy.actions[0]"),
         ({"runNamespaces": ["alignment"]}, "$.runNamespaces[0]"),
         ({"runNamespaces": [{"create": True}]}, "'name' is a required property"),
         ({"runNamespaces": [{"name": "Alignment"}]}, "$.runNamespaces[0].name"),

@@ -78,6 +78,10 @@ app.kubernetes.io/part-of: moaa
 - apiGroups: [ray.io]
   resources: [rayjobs]
   verbs: [get, list, watch, create, delete]
+# Why a queue (Kueue) holds back what the operator made.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [get, list]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, delete]
