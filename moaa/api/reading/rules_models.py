@@ -62,6 +62,7 @@ _FORBIDDEN_IN_TEMPLATES = (
     "hostPID",
     "hostIPC",
     "procMount",
+    "serviceAccountToken",
 )
 
 
