@@ -57,12 +57,37 @@ ALL: dict[str, Any] = {
     },
     "scheduling": {"system": {"nodeSelector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
 }
+VIEWS: dict[str, Any] = {
+    "region": "eu-central-1",
+    "images": {"jobs": {"repository": "registry.example/moaa/jobs", "tag": "1.2"}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "networkPolicies": {"enabled": False, "egress": {"enabled": True}},
+    "scheduling": {"system": {"nodeSelector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
+    "views": [
+        {
+            "namespace": "alignment",
+            "storageUri": "s3://bucket/prefix",
+            "endpoint": "http://s3.example:7070",
+            "secret": "s3",
+            "allowHosts": ["moaa.example"],
+            "from": [{"podSelector": {"matchLabels": {"app": "proxy"}}}],
+        },
+        {"namespace": "alignment", "name": "second", "storageUri": "s3://other", "region": "us-east-1"},
+        {
+            "namespace": "research",
+            "storageUri": "s3://bucket",
+            "serviceAccountAnnotations": {"cloud": "identity"},
+            "resources": {"requests": {"memory": "1Gi"}},
+        },
+    ],
+}
 MATRIX: Mapping[str, dict[str, Any]] = {
     "default": {},
     "two-replicas": {"operator": {"replicas": 2}},
     "namespaced": {"clusterWide": False, "runNamespaces": [{"name": "runs"}, {"name": "more", "create": True}]},
     "alone": {"operator": {"leaderElection": False}},
     "terraform": TERRAFORM,
+    "views": VIEWS,
     "all": ALL,
     "all-namespaced": {**ALL, "clusterWide": False},
     "bare": {
@@ -84,6 +109,7 @@ RULES: dict[tuple[str, str], list[str]] = {
     ("", "services"): [*READ, "create", "patch", "delete"],
     ("batch", "jobs"): [*READ, "create", "delete"],
     ("ray.io", "rayjobs"): [*READ, "create", "delete"],
+    ("kueue.x-k8s.io", "workloads"): ["get", "list"],
     ("", "configmaps"): [*READ, "create", "delete"],
     ("", "pods"): READ,
     ("", "events"): ["list", "create"],

@@ -24,7 +24,7 @@ PATH = re.compile(
 )
 KINDS = {
     "moaas": "MoAA", "deployments": "Deployment", "services": "Service", "jobs": "Job", "rayjobs": "RayJob",
-    "pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "leases": "Lease",
+    "workloads": "Workload", "pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "leases": "Lease",
 }  # fmt: skip
 
 

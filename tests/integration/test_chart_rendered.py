@@ -47,8 +47,14 @@ def rights(role: Object) -> dict[tuple[str, str], list[str]]:
 
 
 def pod_of(objects: list[Object]) -> Object:
-    spec: Object = only(objects, "Deployment")["spec"]["template"]["spec"]
+    """The operator's."""
+    (found,) = [one for one in objects if one["kind"] == "Deployment" and component(one) == "operator"]
+    spec: Object = found["spec"]["template"]["spec"]
     return spec
+
+
+def component(made: Object) -> str:
+    return str(made["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
 def settings_of(objects: list[Object], monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -82,6 +88,10 @@ def test_every_object_has_a_name_of_its_own_a_place_and_our_labels(case: str) ->
         (
             {"metrics": {"service": False, "serviceMonitor": {"enabled": True}}},
             "metrics.serviceMonitor.enabled: needs metrics.service: true",
+        ),
+        (
+            {"views": [{"namespace": "runs", "storageUri": f"s3://{name}"} for name in "ab"]},
+            "views: two would be called runs/moaa-view; give each of namespace runs a name of its own",
         ),
         ({"operator": {"image": "moaa"}}, "additional properties 'image' not allowed"),
     ],

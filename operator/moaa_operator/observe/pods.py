@@ -65,6 +65,12 @@ def unscheduled_since(pod: Fields) -> datetime | None:
     return moment(scheduled.get("lastTransitionTime")) or created_at(pod)
 
 
+def is_gated(pod: Fields) -> bool:
+    """A queue keeps it from the scheduler."""
+    scheduled = condition(pod, "PodScheduled")
+    return scheduled is not None and scheduled.get("reason") == "SchedulingGated" and not is_leaving(pod)
+
+
 def scheduled_at(pod: Fields) -> datetime | None:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "True":

@@ -5,11 +5,12 @@ A stage of shards has a pod for each shard that runs; rows of finished shards ar
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from moaa.api.status import StageProgress
 from moaa.contract.progress import figures_of
+from moaa.plan.budget.spent import Tokens, tokens_of
 from moaa.text import shown
 
 MAX_MESSAGE = 120
@@ -32,6 +33,8 @@ class PodFigures:
     eta_s: float | None = None
     loss: float | None = None
     message: str = ""
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    """By model: what the calls of its shards have cost."""
 
 
 def parse(said: Mapping[str, Any]) -> PodFigures:
@@ -53,6 +56,7 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
         message=shown(figures.get("message", "")[:MAX_MESSAGE].replace("\n", "")),
+        tokens=tokens_of(figures.get("prompt_spent", {}), figures.get("completion_spent", {})),
     )
 
 
