@@ -20,7 +20,9 @@ store."""
 
 
 def say(text: str) -> None:
+    """A line is out at once, into files and pipes, too: what goes on for days is followed there."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def columns() -> int | None:

@@ -16,6 +16,7 @@ from moaa.plan.result import StageResult
 from moaa.weights.served import ServedModel
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
+from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
 from moaa_operator.observe.observed import Observed, Server
@@ -66,6 +67,17 @@ class Scope:
         """How long pods may wait for machines before all of their stage's are given back."""
         return timedelta(minutes=self.resource.spec.serving.schedule_minutes)
 
+    @property
+    def queue(self) -> str:
+        """The queue that admits what the run makes; empty: none."""
+        return kueue.queue_of(self.resource.metadata.labels)
+
+    @property
+    def is_queued(self) -> bool:
+        """Something of the run waits for quota."""
+        jobs, servers = self.observed.children, self.observed.servers
+        return any(child.is_queued for child in jobs) or any(server.is_queued for server in servers)
+
     def running(self) -> list[StageAttempts]:
         """Attempts of stages that are under way, in graph order."""
         found = [self.entries[name] for name in self.held.graph.stages if name in self.entries]
@@ -91,6 +103,11 @@ class Scope:
         """Its servers, or its Ray cluster, found no machines in time."""
         minutes, run = self.resource.spec.serving.schedule_minutes, self.observed.owner.uid
         self.put(attempts.released(entry, message=message, now=self.now, run=run, minutes=minutes))
+
+    def preempt(self, entry: StageAttempts, message: str) -> None:
+        """Its queue took its quota away."""
+        run = self.observed.owner.uid
+        self.put(attempts.preempted(entry, message=message, now=self.now, run=run, settings=self.settings))
 
     def begin(self, entry: StageAttempts, step: Step, *, turn: str | None = None) -> None:
         self.put(attempts.begin(entry, step, now=self.now, turn=turn))

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from moaa.api.status import StageProgress
 from moaa.contract.answers import ShardAnswer
 from moaa.plan.budget.spent import Spent, Tokens, tokens_of
-from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of
+from moaa_operator.kube import kueue
+from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of, uid_of
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard, child, pods_of
 from moaa_operator.observe.observed import Child, End
@@ -14,10 +15,18 @@ from moaa_operator.observe.progress import combine
 
 def is_silent(item: Fields, all_pods: Iterable[Fields]) -> bool:
     """It goes on and has no pod. One that waits in a queue has none by design."""
-    if is_leaving(item) or (item.get("spec") or {}).get("suspend"):
+    if is_leaving(item) or has_ended(item) or (item.get("spec") or {}).get("suspend"):
         return False
-    has_ended = any(holds(item, kind) for kind in ("Complete", "Failed"))
-    return not has_ended and not pods_of(item, all_pods)
+    return not pods_of(item, all_pods)
+
+
+def has_ended(item: Fields) -> bool:
+    return any(holds(item, kind) for kind in ("Complete", "Failed"))
+
+
+def is_queued(item: Fields) -> bool:
+    """It is suspended, which only a queue does."""
+    return bool((item.get("spec") or {}).get("suspend")) and not is_leaving(item) and not has_ended(item)
 
 
 def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
@@ -32,6 +41,9 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
     is_quiet = is_silent(item, mine)
     if is_quiet:
         problem = heard.no_pods(item, "Job")
+    waits, workload = is_queued(item), heard.workloads.get(uid_of(item))
+    if waits:
+        problem = kueue.problem(f"Job {name_of(item)}", workload)
     shards = int(spec.get("completions") or 0) if spec.get("completionMode") == "Indexed" else 0
     finished = int(status.get("succeeded") or 0)
     progress = combine(heard.of(mine), shards=shards, finished=finished) if end is End.RUNNING else None
@@ -44,6 +56,8 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         end=end,
         problem=problem,
         is_silent=is_quiet,
+        is_queued=waits,
+        is_evicted=waits and kueue.is_evicted(workload),
         is_running=any(map(pods.is_running, mine)),
         told_to_go=min((t for pod in mine if (t := pods.told_to_go(pod))), default=None),
         terminations=ended,

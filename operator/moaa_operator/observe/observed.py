@@ -51,6 +51,12 @@ class Child:
     """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
     """It should have pods and has none."""
+    queue: str = ""
+    """The queue it was made for; empty: none."""
+    is_queued: bool = False
+    """It is suspended until its queue has quota for it."""
+    is_evicted: bool = False
+    """It is queued, and had its quota before."""
 
     @property
     def is_work(self) -> bool:
@@ -80,6 +86,14 @@ class Server:
     """When the first replica got its machine."""
     restarts: int = 0
     problem: Problem | None = None
+    queue: str = ""
+    """The queue it was made for; empty: none."""
+    gang: str = ""
+    """The pod group that a queue admits it with."""
+    is_queued: bool = False
+    """None of its pods has a machine, and one waits for its queue to have quota for it."""
+    is_evicted: bool = False
+    """Its pod group has lost its quota."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
 The reason of Succeeded is the column REASON: what is at work (`StageKind.at_work`), what is waited for
-(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Retrying, AnotherRun, AskingTheStore), or what a person has to
-mend (as in Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
+(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Preempted, Retrying, AnotherRun, AskingTheStore), or what a
+person has to mend (as in Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
 
 A condition that does not apply is absent rather than False, so that an old one never speaks for the present. The
 transition time moves only when the status does.
@@ -26,6 +26,7 @@ from typing import Literal, assert_never
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import SUCCEEDED, Condition, Phase
 from moaa.plan.kinds.table import KINDS
+from moaa_operator.kube.kueue import PREEMPTED
 from moaa_operator.kube.objects import Problem
 from moaa_operator.tell.progress import sentence, share
 from moaa_operator.tell.run_state import RunState
@@ -101,6 +102,9 @@ def _storage(state: RunState) -> Said:
         return STORAGE, "True", "PreflightPassed", ""
     if entry.failures and entry.step is None:
         return STORAGE, "False", "PreflightFailed", entry.message
+    waits = state.hindered.get(entry.stage)
+    if waits is not None:
+        return STORAGE, "Unknown", waits.reason, waits.message
     return STORAGE, "Unknown", "Checking", entry.message
 
 
@@ -177,7 +181,8 @@ def _between(state: RunState) -> tuple[str, str]:
     later = [entry for entry in state.attempts.values() if entry.retry_after and entry.retry_after > state.now]
     if later:
         soonest = min(later, key=lambda entry: entry.retry_after or state.now)
-        reason = soonest.reason if soonest.reason in (ANOTHER_RUN, NO_MACHINE) else "Retrying"
+        is_told = soonest.reason in (ANOTHER_RUN, NO_MACHINE, PREEMPTED)
+        reason = soonest.reason if is_told else "Retrying"
         return reason, f"{soonest.stage} {state.waiting.get(soonest.stage, soonest.message)}"
     return "Waiting", "; ".join([f"{stage}: {why}" for stage, why in state.waiting.items()][:3])
 
