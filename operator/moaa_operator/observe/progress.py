@@ -55,9 +55,13 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
         tokens_per_s=figures.get("tokens_per_s", 0.0),
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
-        message=shown(figures.get("message", "")[:MAX_MESSAGE].replace("\n", "")),
+        message=shown((figures.get("message") or _held(figures.get("held", {})))[:MAX_MESSAGE].replace("\n", "")),
         tokens=tokens_of(figures.get("prompt_spent", {}), figures.get("completion_spent", {})),
     )
+
+
+def _held(held: Mapping[str, int]) -> str:
+    return f"waiting for the limits of {', '.join(held)}" if held else ""
 
 
 def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:
