@@ -107,7 +107,7 @@ def build(size: Size, cell: Cell) -> LlamaForCausalLM:
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model.set_attn_implementation(cell.attention.value)
     # To BF16 went the table of rotary frequencies, too, which training keeps in FP32.
-    model.model.rotary_emb = type(model.model.rotary_emb)(config, device=size.device)
+    model.model.rotary_emb = type(model.model.rotary_emb)(config).to(size.device)
     if cell.recompute:
         model.gradient_checkpointing_enable()
     if cell.compiled:
@@ -156,7 +156,7 @@ class Master:
     def __init__(self, model: LlamaForCausalLM) -> None:
         self._weights = list(model.parameters())
         self._copies = [weight.detach().float() for weight in self._weights]
-        self._adam = torch.optim.AdamW(self._copies, lr=1e-5, fused=self._copies[0].is_cuda or None)
+        self._adam = torch.optim.AdamW(self._copies, lr=1e-4, fused=self._copies[0].is_cuda or None)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -223,7 +223,7 @@ def measure(size: Size, cell: Cell) -> dict[str, Any]:
     return {
         "cell": cell.name,
         "steps": steps,
-        "loss": [round(first, 3), round(last, 3)],
+        "loss": [round(first, 4), round(last, 4)],
         "slots_used": round(sum(lengths) / batch["input_ids"].numel(), 3),
         "tokens_per_s": round(sum(lengths) / a_step),
         "mfu": None if speed is None else round(operations(size, lengths) / a_step / speed, 3),
