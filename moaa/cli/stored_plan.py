@@ -62,7 +62,7 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     counts = {**counts, **({} if staged is None else counted_turns(resource, staged.metrics))}
     return plan_view(
         resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=[*found, *problems],
-        measured=_measured(graph, manifests, resource, resources),
+        measured=_measured(graph, manifests, resource, resources, results),
     )  # fmt: skip
 
 
@@ -77,7 +77,11 @@ async def _manifests(store: Store, results: Mapping[str, StageResult]) -> dict[s
 
 
 def _measured(
-    graph: Graph, manifests: Mapping[str, StageManifest], resource: MoAA, resources: Mapping[int, MoAA]
+    graph: Graph,
+    manifests: Mapping[str, StageManifest],
+    resource: MoAA,
+    resources: Mapping[int, MoAA],
+    results: Mapping[str, StageResult],
 ) -> dict[str, Estimate]:
     """What every stage took that is done, by the resource that its iteration was closed with."""
     found: dict[str, Estimate] = {}
@@ -85,7 +89,7 @@ def _measured(
     for name, manifest in manifests.items():
         stage = stages.get(name, graph.stages[name])
         made_with = resources.get(stage.iteration, resource)
-        found[name] = measured(stage, manifest, made_with=made_with.spec, prices=resource.spec)
+        found[name] = measured(stage, manifest, made_with=made_with, prices=resource.spec, results=results)
     return found
 
 

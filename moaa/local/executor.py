@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moaa.api import MoAA
@@ -27,6 +27,8 @@ from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
+from moaa.local.turns import with_replicas
+from moaa.plan.forecast.replicas import check_limit, widest
 from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
@@ -92,14 +94,17 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
     Raises:
         StageError: stages failed for good; what the others finished is in the store.
         UsageError: another runner uses the folder, the machine lacks what is asked for, or `until` names no stage.
+        ResourceError: the servers of a stage need more than `serving.maxGpus`.
         StoreError: the store failed.
     """
+    check_limit(resource)
     settings.folder.mkdir(parents=True, exist_ok=True)
     settings.cache.mkdir(parents=True, exist_ok=True)
     async with exclusive(settings.folder, notify) as lock_fd:
         closed = await records.read_iterations(store, records.run_id(resource))
         graph, _ = pin_closed(build(resource), closed)
-        hold = Hold(capacity=settings.capacity(), lock_fd=lock_fd)
+        capacity = replace(settings.capacity(), max_served_gpus=resource.spec.serving.max_gpus)
+        hold = Hold(capacity=capacity, lock_fd=lock_fd)
         return await _Runner(resource, store, wanted(graph, settings.until), closed, settings, hold, notify).run()
 
 
@@ -257,7 +262,8 @@ class _Runner:
         needed = servers_needed(left, self._resource)
         # The promotion has not chosen yet. The newest student is the likeliest, and is up already.
         likely = [stage.candidates[-1] for stage in left if stage.candidates and f"@{stage.id}" in needed]
-        upcoming = await around.catalogue.keys([*needed, *likely], self._results)
+        served = widest(self._resource, left, self._results, max_gpus=len(self._hold.capacity.gpus))
+        upcoming = await around.catalogue.keys([*needed, *likely], self._results, served)
         around.pool.upcoming = list(dict.fromkeys(upcoming))
         await around.pool.retire()
         # Quick stages leave most of the machine idle: the time to start the next servers.
@@ -266,9 +272,11 @@ class _Runner:
             following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.after)]
             names = servers_needed(following, self._resource)
             with contextlib.suppress(MoaaError):  # the stage that needs them will say so
-                first = list((await around.catalogue.known_servers(names, self._results)).values())
-                more = [other for spec in first for other in replicas(spec, spec.serving.replicas)[1:]]
-                around.pool.warm([*first, *more])
+                first = await around.catalogue.known_servers(names, self._results)
+                wider = widest(self._resource, following, self._results, max_gpus=len(self._hold.capacity.gpus))
+                specs = with_replicas(first, wider).values()
+                more = [other for spec in specs for other in replicas(spec, spec.serving.replicas)[1:]]
+                around.pool.warm([*first.values(), *more])
 
     async def _cancel_running(self) -> None:
         tasks = [task for _, task in self._running.values()]

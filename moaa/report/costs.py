@@ -1,10 +1,14 @@
 """What finished stages took, from their manifests: GPU hours by work time and GPUs held, dollars by prices."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
-from moaa.api import MoAASpec
-from moaa.plan.forecast.estimate import Estimate, gpus_held
+from moaa.api import MoAA, MoAASpec
+from moaa.plan.forecast.estimate import Estimate
+from moaa.plan.forecast.replicas import for_stage, gpus_held
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import StageManifest, TokenUsage
@@ -12,7 +16,19 @@ from moaa.store.stages.manifest import StageManifest, TokenUsage
 
 def gpu_hours(view: RunView, stage: StageView) -> float | None:
     """By the resource that the stage was made with; None until it is done."""
-    return None if stage.manifest is None else _gpu_hours(stage.stage, stage.manifest, view.spec_of(stage))
+    if stage.manifest is None:
+        return None
+    staged = view.of(STAGE_DATA)
+    results = {} if staged is None or staged.manifest is None else {STAGE_DATA: staged.manifest.result()}
+    return gpus_given(stage.stage, stage.resource or view.resource, results) * stage.manifest.seconds / 3600
+
+
+def gpus_given(stage: Stage, resource: MoAA, results: Mapping[str, StageResult]) -> int:
+    """GPUs that the resource gives a stage: as declared, or as Auto gives them by the rows of stage-data.
+
+    A machine with fewer GPUs, or a second stage beside it, leaves it fewer.
+    """
+    return gpus_held(for_stage(resource, stage, results).spec, stage)
 
 
 def usd(view: RunView, stage: StageView) -> float | None:
@@ -33,10 +49,14 @@ def unpriced(view: RunView, stage: StageView) -> list[str]:
     return _unpriced(stage.manifest, gpu_hours(view, stage) or 0.0, view.resource.spec)
 
 
-def measured(stage: Stage, manifest: StageManifest, *, made_with: MoAASpec, prices: MoAASpec) -> Estimate:
-    """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now."""
+def measured(
+    stage: Stage, manifest: StageManifest, *, made_with: MoAA, prices: MoAASpec, results: Mapping[str, StageResult]
+) -> Estimate:
+    """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now. Of
+    `results` stage-data's says how many rows there were."""
+    gpus = gpus_given(stage, made_with, results)
     usage = sum(manifest.usage.values(), TokenUsage())
-    hours, tokens = _gpu_hours(stage, manifest, made_with), manifest.metrics.get("tokens")
+    hours, tokens = gpus * manifest.seconds / 3600, manifest.metrics.get("tokens")
     is_priced = not _unpriced(manifest, hours, prices)
     return Estimate(
         stage.id,
@@ -45,15 +65,11 @@ def measured(stage: Stage, manifest: StageManifest, *, made_with: MoAASpec, pric
         prompt_tokens=usage.prompt_tokens if manifest.usage else None,
         completion_tokens=usage.completion_tokens if manifest.usage else None,
         trained_tokens=int(tokens) if stage.kind in TRAINING and tokens is not None else None,
-        gpus=gpus_held(made_with, stage),
+        gpus=gpus,
         hours=manifest.seconds / 3600,
         gpu_hours=hours,
         usd=Decimal(str(sum(_dollars(manifest, hours, prices)))) if is_priced else None,
     )
-
-
-def _gpu_hours(stage: Stage, manifest: StageManifest, made_with: MoAASpec) -> float:
-    return gpus_held(made_with, stage) * manifest.seconds / 3600
 
 
 def _dollars(manifest: StageManifest, hours: float, prices: MoAASpec) -> list[float]:

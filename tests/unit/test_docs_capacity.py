@@ -10,9 +10,10 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.api.reading.load import load
-from moaa.plan.forecast.estimate import estimate, hours_by_model, loads
+from moaa.plan.forecast.estimate import estimate, hours_by_model
 from moaa.plan.forecast.fits import gib, told, trained
 from moaa.plan.forecast.memory import parts, training_memory
+from moaa.plan.forecast.replicas import loads
 from moaa.plan.forecast.shape import read_shape
 from moaa.plan.forecast.show import plan_text, plan_view
 from moaa.plan.graph import build

@@ -13,7 +13,8 @@ def is_server(item: Fields) -> bool:
 
 
 def server(item: Fields, all_pods: list[Fields]) -> Server:
-    selector = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    spec = item.get("spec") or {}
+    selector = (spec.get("selector") or {}).get("matchLabels") or {}
     mine = [
         pod
         for pod in all_pods
@@ -34,6 +35,7 @@ def server(item: Fields, all_pods: list[Fields]) -> Server:
         hash=annotation(item, HASH_ANNOTATION),
         is_ready=is_current and int(status.get("readyReplicas") or 0) > 0,
         is_leaving=is_leaving(item),
+        replicas=int(spec.get("replicas", 1)),
         created=created_at(item),
         unscheduled_since=min(waiting) if waiting and not placed else None,
         scheduled_at=min(placed, default=None),

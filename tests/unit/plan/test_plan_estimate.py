@@ -11,7 +11,9 @@ from moaa.api.models import Model
 from moaa.api.reading.load import load
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.judge.methods import method_of
-from moaa.plan.forecast.estimate import Estimate, billions, estimate, hours_by_model, loads, too_few, total
+from moaa.plan.forecast.estimate import Estimate, estimate, hours_by_model, too_few, total
+from moaa.plan.forecast.replicas import loads
+from moaa.plan.forecast.throughput import billions
 from moaa.plan.graph import build
 from tests.plan_helpers import resource
 
@@ -245,6 +247,12 @@ def test_calls_of_ten_pairs(judge: dict[str, Any], calls: int) -> None:
 )
 def test_sizes_are_read_off_names(source: str, size: float) -> None:
     assert billions(Model.model_validate({"name": "x", "source": source})) == pytest.approx(size)
+
+
+def test_a_name_of_any_size_has_an_estimate() -> None:
+    for size in ("0b", "99999999b"):
+        models = [{"name": name, "source": f"hf://o/{name}-{size}"} for name in ("a", "b", "agg", "base", "eva")]
+        assert total(estimate(resource(spec__models=models))).hours is not None
 
 
 def test_every_stage_has_an_estimate() -> None:
