@@ -79,6 +79,8 @@ class ServingPolicy(Spec):
 
     schedule: Schedule = Schedule.TOGETHER
     replicas: Replicas = Replicas.DECLARED
+    """Servers of each model. Declared: as its serving.replicas says. Auto: more where a stage has the most work, within
+    maxGpus; its serving.replicas is then the least."""
     max_gpus: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Most GPUs that the servers of the run hold at once, trainings aside. Needed for replicas Auto."""
     schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60

@@ -18,9 +18,14 @@ def gpu_hours(view: RunView, stage: StageView) -> float | None:
     """By the resource that the stage was made with; None until it is done."""
     if stage.manifest is None:
         return None
+    gpus = gpus_given(stage.stage, stage.resource or view.resource, counted(view))
+    return gpus * stage.manifest.seconds / 3600
+
+
+def counted(view: RunView) -> dict[str, StageResult]:
+    """What stage-data has counted: its result, once it is done."""
     staged = view.of(STAGE_DATA)
-    results = {} if staged is None or staged.manifest is None else {STAGE_DATA: staged.manifest.result()}
-    return gpus_given(stage.stage, stage.resource or view.resource, results) * stage.manifest.seconds / 3600
+    return {} if staged is None or staged.manifest is None else {STAGE_DATA: staged.manifest.result()}
 
 
 def gpus_given(stage: Stage, resource: MoAA, results: Mapping[str, StageResult]) -> int:

@@ -9,6 +9,7 @@ import pytest
 from moaa.api.mixture import Judge
 from moaa.api.models import Model
 from moaa.api.reading.load import load
+from moaa.api.resource import ServingPolicy
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.judge.methods import method_of
 from moaa.plan.forecast.estimate import Estimate, estimate, hours_by_model, too_few, total
@@ -181,7 +182,8 @@ def test_gpus_are_paid_for_until_the_slowest_model_is_through() -> None:
 
 
 def test_replicas_shorten_a_stage() -> None:
-    one = load(EXAMPLES / "paper-llama-8b.yaml")
+    paper = load(EXAMPLES / "paper-llama-8b.yaml")
+    one = paper.with_(spec=paper.spec.with_(serving=ServingPolicy()))
     judge = next(model for model in one.spec.models if model.name == "qwen2-72b")
     models = [m if m is not judge else m.with_(serving=m.serving.with_(replicas=3)) for m in one.spec.models]
     three = one.with_(spec=one.spec.with_(models=models))
