@@ -10,14 +10,15 @@ A stage that fails for good does not stop the others: the run ends when nothing 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.backoff import backoff_s
-from moaa.errors import MoaaError, StageError, UsageError
+from moaa.errors import BudgetExhausted, MoaaError, StageError, UsageError
 from moaa.local import jobs
+from moaa.local.meter import Meter
 from moaa.local.processes.lock import exclusive
 from moaa.local.processes.process import Guards
 from moaa.local.serving.catalogue import Catalogue, VllmLaunch
@@ -28,22 +29,26 @@ from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
 from moaa.local.turns import with_replicas
+from moaa.plan.budget.told import out_of_budget
 from moaa.plan.forecast.replicas import check_limit, widest
 from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.kinds.table import KINDS
-from moaa.plan.ready import Decision, Failure, World, decide, failed_again, servers_needed
+from moaa.plan.ready import Decision, Failure, World, decide, failed_again, funds_of, servers_needed
 from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Graph
+from moaa.plan.stage import Graph, Stage
 from moaa.run import records
 from moaa.run.edits import edits_without_effect
+from moaa.run.spending import read_account
 from moaa.store.objects.base import Store
 from moaa.store.objects.preflight import preflight
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 
 MAX_RETRY_DELAY_S = 60.0
+BUDGET_LOOK_S = 1.0
+"""Between two looks at what stages at work have spent."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
 
     Raises:
         StageError: stages failed for good; what the others finished is in the store.
+        BudgetExhausted: a limit of spec.budget keeps the rest from being done; nothing that was paid is lost.
         UsageError: another runner uses the folder, the machine lacks what is asked for, or `until` names no stage.
         ResourceError: the servers of a stage need more than `serving.maxGpus`.
         StoreError: the store failed.
@@ -133,6 +139,7 @@ class _Runner:
         self._notify = notify
         self._hold = hold
         self._made: list[str] = []
+        self._meter = Meter()
         self._failures: dict[str, Failure] = {}
         self._running: dict[str, tuple[Identity, asyncio.Task[StageManifest | Failed]]] = {}
 
@@ -152,6 +159,10 @@ class _Runner:
                 raise UsageError(lacking)
             await preflight(self._store)
             await records.write_resource(self._store, records.run_id(self._resource), self._resource)
+            if self._resource.spec.budget.is_given:
+                run = records.run_id(self._resource)
+                before = await read_account(self._store, run, self._resource, self._results, self._closed)
+                self._meter.ended |= before
             await self._run_the_rest()
         kept = await edits_without_effect(self._resource, self._store, self._results, self._closed)
         if kept:
@@ -189,18 +200,43 @@ class _Runner:
             if not self._running:
                 break
             await self._plan_ahead(around)
-            await asyncio.wait([task for _, task in self._running.values()], return_when=asyncio.FIRST_COMPLETED)
+            await self._until_something_ends()
             for identity, task in list(self._running.values()):
                 if task.done():
                     del self._running[identity.stage.id]
-                    await self._account(identity, task.result())
+                    if not task.cancelled():
+                        await self._account(identity, task.result())
             await self._survey()
-        if decision.failed:
-            raise StageError(_verdict(decision))
+        failures = [_verdict(decision)] if decision.failed else []
+        if decision.over_budget:
+            funds = funds_of(self._resource, self._world())
+            told = out_of_budget(funds, self._graph, self._results, decision.over_budget)
+            self._notify("budget_exhausted", held=dict(decision.over_budget))
+            if not failures:
+                raise BudgetExhausted(told)
+            failures.append(told)
+        if failures:
+            raise StageError("\n".join(failures))
+
+    async def _until_something_ends(self) -> None:
+        """Until a stage ends by itself, or `spec.budget` ends some."""
+        look_s = BUDGET_LOOK_S if self._resource.spec.budget.is_given else None
+        while True:
+            tasks = [task for _, task in self._running.values()]
+            done, _ = await asyncio.wait(tasks, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+            over = [] if done else [self._running[name][1] for name in self._decide().stop]
+            for task in over:
+                task.cancel()
+            await asyncio.gather(*over, return_exceptions=True)
+            if done or over:
+                return
 
     def _decide(self) -> Decision:
+        return decide(self._graph, self._resource, self._world())
+
+    def _world(self) -> World:
         running = {name: identity.fingerprint for name, (identity, _) in self._running.items()}
-        return decide(self._graph, self._resource, World(self._results, running=running, failures=self._failures))
+        return World(self._results, running=running, failures=self._failures, account=self._meter.account)
 
     def _start(self, identity: Identity, around: Surroundings) -> None:
         failure = self._failures.get(identity.fingerprint)
@@ -214,6 +250,7 @@ class _Runner:
         stage = identity.stage.id
         if isinstance(ended, StageManifest):
             self._made.append(stage)
+            self._meter.finish(identity, ended, self._widest([identity.stage]))
             await self._take(ended, reused=False)
             return
         earlier = self._failures.get(identity.fingerprint)
@@ -256,13 +293,17 @@ class _Runner:
             said=[text for text in (manifest.decision, *manifest.warnings) if text],
         )
 
+    def _widest(self, stages: Iterable[Stage]) -> MoAA:
+        """The resource with the most replicas that any of these stages gets on this machine."""
+        return widest(self._resource, stages, self._results, max_gpus=len(self._hold.capacity.gpus))
+
     async def _plan_ahead(self, around: Surroundings) -> None:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""
         left = [stage for stage in self._graph.stages.values() if stage.id not in self._results]
         needed = servers_needed(left, self._resource)
         # The promotion has not chosen yet. The newest student is the likeliest, and is up already.
         likely = [stage.candidates[-1] for stage in left if stage.candidates and f"@{stage.id}" in needed]
-        served = widest(self._resource, left, self._results, max_gpus=len(self._hold.capacity.gpus))
+        served = self._widest(left)
         upcoming = await around.catalogue.keys([*needed, *likely], self._results, served)
         around.pool.upcoming = list(dict.fromkeys(upcoming))
         await around.pool.retire()
@@ -273,8 +314,7 @@ class _Runner:
             names = servers_needed(following, self._resource)
             with contextlib.suppress(MoaaError):  # the stage that needs them will say so
                 first = await around.catalogue.known_servers(names, self._results)
-                wider = widest(self._resource, following, self._results, max_gpus=len(self._hold.capacity.gpus))
-                specs = with_replicas(first, wider).values()
+                specs = with_replicas(first, self._widest(following)).values()
                 more = [other for spec in specs for other in replicas(spec, spec.serving.replicas)[1:]]
                 around.pool.warm([*first.values(), *more])
 
@@ -307,6 +347,7 @@ class _Runner:
             job_command=settings.job_command,
             notify=self._notify,
             look_s=settings.look_s,
+            meter=self._meter,
         )
 
 

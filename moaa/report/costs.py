@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from moaa.api import MoAA, MoAASpec
+from moaa.plan.budget.limits import Funds, limits_of, units_of_bill
 from moaa.plan.forecast.estimate import Estimate
-from moaa.plan.forecast.replicas import for_stage, gpus_held
+from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
+from moaa.report.schema import BudgetSummary
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import StageManifest, TokenUsage
 
@@ -18,7 +20,7 @@ def gpu_hours(view: RunView, stage: StageView) -> float | None:
     """By the resource that the stage was made with; None until it is done."""
     if stage.manifest is None:
         return None
-    gpus = gpus_given(stage.stage, stage.resource or view.resource, counted(view))
+    gpus = gpus_given(stage.resource or view.resource, stage.stage, counted(view))
     return gpus * stage.manifest.seconds / 3600
 
 
@@ -26,14 +28,6 @@ def counted(view: RunView) -> dict[str, StageResult]:
     """What stage-data has counted: its result, once it is done."""
     staged = view.of(STAGE_DATA)
     return {} if staged is None or staged.manifest is None else {STAGE_DATA: staged.manifest.result()}
-
-
-def gpus_given(stage: Stage, resource: MoAA, results: Mapping[str, StageResult]) -> int:
-    """GPUs that the resource gives a stage: as declared, or as Auto gives them by the rows of stage-data.
-
-    A machine with fewer GPUs, or a second stage beside it, leaves it fewer.
-    """
-    return gpus_held(for_stage(resource, stage, results).spec, stage)
 
 
 def usd(view: RunView, stage: StageView) -> float | None:
@@ -54,12 +48,26 @@ def unpriced(view: RunView, stage: StageView) -> list[str]:
     return _unpriced(stage.manifest, gpu_hours(view, stage) or 0.0, view.resource.spec)
 
 
+def budget(view: RunView) -> list[BudgetSummary]:
+    """Every limit of the run, and of each iteration that has spent something, with what is spent of it."""
+    spec, funds = view.resource.spec, Funds(view.resource, view.account)
+    iterations = dict.fromkeys(s.stage.iteration for s in view.stages)
+    scopes = [("run", spec.budget, funds.spent())]
+    scopes += [(f"iteration {i}", spec.budget.per_iteration, funds.spent(iteration=i)) for i in iterations]
+    return [
+        BudgetSummary(scope=scope, unit=unit.value, limit=float(limit), spent=float(units_of_bill(paid)[unit]))
+        for scope, amount, paid in scopes
+        for unit, limit in limits_of(amount).items()
+        if scope == "run" or units_of_bill(paid)[unit]
+    ]
+
+
 def measured(
     stage: Stage, manifest: StageManifest, *, made_with: MoAA, prices: MoAASpec, results: Mapping[str, StageResult]
 ) -> Estimate:
     """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now. Of
     `results` stage-data's says how many rows there were."""
-    gpus = gpus_given(stage, made_with, results)
+    gpus = gpus_given(made_with, stage, results)
     usage = sum(manifest.usage.values(), TokenUsage())
     hours, tokens = gpus * manifest.seconds / 3600, manifest.metrics.get("tokens")
     is_priced = not _unpriced(manifest, hours, prices)

@@ -115,12 +115,13 @@ def planned_alone(
 
 
 def resolved(resource: MoAA, counts: Mapping[str, int]) -> MoAA:
-    """The resource with these numbers as its models' `serving.replicas`, so that nothing else needs to know of Auto."""
+    """The resource with these numbers declared, so that nothing else needs to know of Auto."""
     models = [
         model.with_(serving=model.serving.with_(replicas=counts.get(model.name, model.serving.replicas)))
         for model in resource.spec.models
     ]
-    return resource.with_(spec=resource.spec.with_(models=models))
+    serving = resource.spec.serving.with_(replicas=Replicas.DECLARED, max_gpus=None)
+    return resource.with_(spec=resource.spec.with_(models=models, serving=serving))
 
 
 def for_stage(resource: MoAA, stage: Stage, results: Mapping[str, StageResult], *, max_gpus: int | None = None) -> MoAA:
@@ -172,6 +173,14 @@ def gpus_held(spec: MoAASpec, stage: Stage) -> int:
     models = [spec.model(spec.student if made_by(name) else name) for name in stage.serves]
     served = [0 if model.endpoint else model.serving.gpus * model.serving.replicas for model in models]
     return max(served, default=0) if spec.serving.schedule is Schedule.IN_TURN else sum(served)
+
+
+def gpus_given(resource: MoAA, stage: Stage, results: Mapping[str, StageResult]) -> int:
+    """GPUs that the resource gives a stage: as declared, or as Auto gives them by the rows of stage-data.
+
+    A machine with fewer GPUs, or a second stage beside it, leaves it fewer.
+    """
+    return gpus_held(for_stage(resource, stage, results).spec, stage)
 
 
 def check_limit(resource: MoAA) -> None:

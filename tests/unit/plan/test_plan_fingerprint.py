@@ -54,6 +54,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
     "replicas where the work is": {"spec__serving": {"replicas": "Auto", "maxGpus": 16}},
     "cost": {"spec__cost": {"gpuHourUsd": "9"}},
+    "budget": {"spec__budget": {"tokens": 9, "perIteration": {"gpuHours": "1"}}},
     "storage": {"spec__storage__uri": "file:///elsewhere"},
     "name": {"metadata__name": "other"},
     "labels": {"metadata__labels": {"a": "b"}},
