@@ -90,3 +90,27 @@ def test_a_limit_below_what_a_stage_needs_is_a_refused_resource() -> None:
     assert ready is not None
     assert "GPUs of the models that i0-evaluate serves at once" in ready["message"]
     assert cluster.of("Job") == []
+
+
+def test_in_a_queue_one_stage_is_served_at_a_time_by_groups_that_keep_their_size() -> None:
+    cluster = Cluster(**auto(16), metadata__labels={"kueue.x-k8s.io/queue-name": "gpus"})
+    sizes: dict[str, set[int]] = {}
+    for _ in range(400):
+        cluster.settle()
+        for item in cluster.of("Deployment"):
+            sizes.setdefault(item["metadata"]["uid"], set()).add(item["spec"]["replicas"])
+        cluster.servers_answer()
+        cluster.settle()
+        serving = [e for e in cluster.status["attempts"] if e.get("step") in ("Servers", "Work")]
+        assert sum(bool(asks_models(e["stage"])) for e in serving) <= 1
+        if cluster.phase == "Succeeded":
+            break
+        if cluster.running():
+            cluster.work(cluster.running()[0])
+    assert cluster.phase == "Succeeded"
+    assert max(max(found) for found in sizes.values()) > 1
+    assert all(len(found) == 1 for found in sizes.values())
+
+
+def asks_models(stage: str) -> bool:
+    return any(word in stage for word in ("evaluate", "generate", "sample", "judge"))
