@@ -499,6 +499,24 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.data.sft[0].revision",
         "for hf:// data sets only",
     ),
+    # serving
+    "Auto without a limit": (
+        {"spec__serving": {"replicas": "Auto"}},
+        "spec.serving.replicas",
+        "give maxGpus, the GPUs that all servers may hold",
+    ),
+    "a limit of nothing": ({"spec__serving": {"maxGpus": 9}}, "spec.serving.maxGpus", "without replicas: Auto"),
+    "a limit below one model": (
+        {"spec__serving": {"replicas": "Auto", "maxGpus": 7}, "spec__models__2__serving": {"gpus": 4, "replicas": 2}},
+        "spec.serving.maxGpus",
+        "is less than the 8 GPUs of agg",
+    ),
+    "no GPU": ({"spec__serving": {"replicas": "Auto", "maxGpus": 0}}, "spec.serving.maxGpus", "must be at least 1"),
+    "GPUs without end": (
+        {"spec__serving": {"replicas": "Auto", "maxGpus": 100_001}},
+        "spec.serving.maxGpus",
+        "must be at most 100000",
+    ),
     # training
     "nothing trained": ({"spec__training": {}}, "spec.training", "without either nothing is trained"),
     "batch does not divide": (

@@ -205,11 +205,11 @@ class FakeMachine:
         mode = self.modes.get(spec.name, "serves")
         return [*FAST, FAKE_SERVER, str(port), mode, spec.name, str(self.control)], {}
 
-    def settings(self, *, memory_gib: float = 64.0, until: str | None = None) -> Settings:
+    def settings(self, *, memory_gib: float = 64.0, gpus: int = 0, until: str | None = None) -> Settings:
         return Settings(
             folder=self.folder / "work",
             cache=self.folder / "cache",
-            capacity=lambda: Capacity(memory_gib=memory_gib),
+            capacity=lambda: Capacity(memory_gib=memory_gib, gpus=tuple(str(k) for k in range(gpus))),
             until=until,
             look_s=0.0,
             retry_delay_s=0.0,

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from moaa.api import MoAA
@@ -71,21 +72,25 @@ class FakeRender:
     def policies(self) -> list[Object]:
         return []
 
-    def servers(self, models: Iterable[ServedModel]) -> list[Object]:
+    def servers(
+        self, models: Iterable[ServedModel], replicas: Mapping[str, int] = MappingProxyType({})
+    ) -> list[Object]:
         found: list[Object] = []
         for served in models:
             name = self._server(served)
             spec = self._resource.spec
             model = spec.model(spec.student if served.name.startswith("@") else served.name)
+            serving = model.serving.with_(replicas=replicas.get(model.name, model.serving.replicas))
             notes = {
                 MODEL_ANNOTATION: served.name,
-                HASH_ANNOTATION: digest_of([served.digest, model.serving.model_dump(mode="json")]),
+                HASH_ANNOTATION: digest_of([served.digest, serving.model_dump(mode="json")]),
             }
             for kind in ("Service", "Deployment"):
                 made = _manifest(self._owner, kind, name, "server", notes)
                 if kind == "Deployment":
                     template: Object = {"metadata": {}, "spec": {}}
-                    made["spec"] = {"selector": {"matchLabels": {"server": name}}, "replicas": 1, "template": template}
+                    selector = {"matchLabels": {"server": name}}
+                    made["spec"] = {"selector": selector, "replicas": serving.replicas, "template": template}
                 found.append(made)
         return found
 

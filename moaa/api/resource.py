@@ -65,10 +65,24 @@ class Schedule(StrEnum):
     """One model at a time; rows wait in the ledger for the next."""
 
 
+class Replicas(StrEnum):
+    """Who says how many servers a model gets."""
+
+    DECLARED = "Declared"
+    """As many servers of each model as its serving.replicas says."""
+    AUTO = "Auto"
+    """More of them where a stage has the most work, within maxGpus; serving.replicas of a model is then the least."""
+
+
 class ServingPolicy(Spec):
-    """When models are served."""
+    """When models are served, and by how many servers."""
 
     schedule: Schedule = Schedule.TOGETHER
+    replicas: Replicas = Replicas.DECLARED
+    """Servers of each model. Declared: as its serving.replicas says. Auto: more where a stage has the most work, within
+    maxGpus; its serving.replicas is then the least."""
+    max_gpus: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Most GPUs that the servers of the run hold at once, trainings aside. Needed for replicas Auto."""
     schedule_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
     """Minutes that a stage's servers or training pods may wait for machines before all are released."""
 

@@ -64,7 +64,7 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     account = await read_account(store, run, resource, results, records) if resource.spec.budget.is_given else None
     return plan_view(
         resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=[*found, *problems],
-        measured=_measured(graph, manifests, resource, resources), account=account,
+        measured=_measured(graph, manifests, resource, resources, results), account=account,
     )  # fmt: skip
 
 
@@ -79,7 +79,11 @@ async def _manifests(store: Store, results: Mapping[str, StageResult]) -> dict[s
 
 
 def _measured(
-    graph: Graph, manifests: Mapping[str, StageManifest], resource: MoAA, resources: Mapping[int, MoAA]
+    graph: Graph,
+    manifests: Mapping[str, StageManifest],
+    resource: MoAA,
+    resources: Mapping[int, MoAA],
+    results: Mapping[str, StageResult],
 ) -> dict[str, Estimate]:
     """What every stage took that is done, by the resource that its iteration was closed with."""
     found: dict[str, Estimate] = {}
@@ -87,7 +91,7 @@ def _measured(
     for name, manifest in manifests.items():
         stage = stages.get(name, graph.stages[name])
         made_with = resources.get(stage.iteration, resource)
-        found[name] = measured(stage, manifest, made_with=made_with.spec, prices=resource.spec)
+        found[name] = measured(stage, manifest, made_with=made_with, prices=resource.spec, results=results)
     return found
 
 

@@ -3,25 +3,40 @@
 5 rows, limit 2: rows 0 1 | 2 3 | then an error, or with reuse 4 0 | 1 2 | ...
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from moaa.plan.slices import Slice, positions
 from moaa.rows import PromptRow
 
 
-def take(table: Sequence[PromptRow], part: Slice) -> list[PromptRow]:
-    """The rows of a slice, in order.
+@dataclass(frozen=True)
+class Stretch:
+    """Rows of a table that a slice takes one after the other."""
 
-    A row that comes again within the slice (reuse) gets the id `<id>#2`, `<id>#3`, ..., so that ids stay unique and its
-    second answer is a new sample.
+    first: int
+    stop: int
+    again: int
+    """1; 2 where the slice takes them for the second time, and so on."""
+
+
+def stretches(part: Slice, num_rows: int, first: int, stop: int) -> Iterator[Stretch]:
+    """What the rows `first` up to `stop` of a slice are in a table of `num_rows`.
 
     Raises:
         DataError: as `positions`.
     """
-    taken: list[PromptRow] = []
-    for i, position in enumerate(positions(part, len(table))):
-        row = table[position % len(table)]
-        again = i // len(table) + 1
-        row_id = row["id"] if again == 1 else f"{row['id']}#{again}"
-        taken.append(PromptRow(id=row_id, messages=row["messages"], answer=row["answer"]))
-    return taken
+    taken = positions(part, num_rows)
+    i, end = first, min(stop, len(taken))
+    while i < end:
+        row = (taken.start + i) % num_rows
+        length = min(end - i, num_rows - row, num_rows - i % num_rows)
+        yield Stretch(row, row + length, i // num_rows + 1)
+        i += length
+
+
+def named(row: PromptRow, again: int) -> PromptRow:
+    """A row that comes again within a slice (reuse) has the id `<id>#2`, `<id>#3`, …, so that ids stay unique and its
+    second answer is a new sample."""
+    row_id = row["id"] if again == 1 else f"{row['id']}#{again}"
+    return PromptRow(id=row_id, messages=row["messages"], answer=row["answer"])

@@ -16,6 +16,7 @@ from moaa.judge.methods import method_of
 from moaa.plan.forecast.estimate import Estimate, total
 from moaa.plan.graph import benchmarks
 from moaa.plan.stage import Kind
+from moaa.report.costs import counted
 from moaa.report.costs import measured as measured_cost
 from moaa.report.measure import Measured, measured
 from moaa.report.promotion import promotion_summaries
@@ -215,7 +216,13 @@ def _cost(parts: Iterable[tuple[RunView, StageView]]) -> Cost:
 
 def _estimate(view: RunView, stage: StageView) -> Estimate:
     assert stage.manifest is not None, "only stages that are done have a cost"
-    return measured_cost(stage.stage, stage.manifest, made_with=view.spec_of(stage), prices=view.resource.spec)
+    return measured_cost(
+        stage.stage,
+        stage.manifest,
+        made_with=stage.resource or view.resource,
+        prices=view.resource.spec,
+        results=counted(view),
+    )
 
 
 def _missing(expanded: Expanded, views: Views, problems: Mapping[str, str]) -> Iterator[str]:

@@ -13,7 +13,8 @@ from moaa.api import MoAA
 from moaa.api.data import Answers
 from moaa.api.mixture import MixtureMethod
 from moaa.plan.canonical import digest_of
-from moaa.plan.forecast.estimate import Estimate, asking, loads
+from moaa.plan.forecast.estimate import Estimate, asking
+from moaa.plan.forecast.replicas import loads
 from moaa.plan.kinds.kind import Counts
 from moaa.plan.kinds.sliced import taken
 from moaa.plan.result import Identity, ledger_path

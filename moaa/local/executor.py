@@ -10,8 +10,8 @@ A stage that fails for good does not stop the others: the run ends when nothing 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moaa.api import MoAA
@@ -28,14 +28,16 @@ from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
+from moaa.local.turns import with_replicas
 from moaa.plan.budget.told import out_of_budget
+from moaa.plan.forecast.replicas import check_limit, widest
 from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.ready import Decision, Failure, World, decide, failed_again, funds_of, servers_needed
 from moaa.plan.result import Identity, StageResult
-from moaa.plan.stage import Graph
+from moaa.plan.stage import Graph, Stage
 from moaa.run import records
 from moaa.run.edits import edits_without_effect
 from moaa.run.spending import read_account
@@ -98,14 +100,17 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
         StageError: stages failed for good; what the others finished is in the store.
         BudgetExhausted: a limit of spec.budget keeps the rest from being done; nothing that was paid is lost.
         UsageError: another runner uses the folder, the machine lacks what is asked for, or `until` names no stage.
+        ResourceError: the servers of a stage need more than `serving.maxGpus`.
         StoreError: the store failed.
     """
+    check_limit(resource)
     settings.folder.mkdir(parents=True, exist_ok=True)
     settings.cache.mkdir(parents=True, exist_ok=True)
     async with exclusive(settings.folder, notify) as lock_fd:
         closed = await records.read_iterations(store, records.run_id(resource))
         graph, _ = pin_closed(build(resource), closed)
-        hold = Hold(capacity=settings.capacity(), lock_fd=lock_fd)
+        capacity = replace(settings.capacity(), max_served_gpus=resource.spec.serving.max_gpus)
+        hold = Hold(capacity=capacity, lock_fd=lock_fd)
         return await _Runner(resource, store, wanted(graph, settings.until), closed, settings, hold, notify).run()
 
 
@@ -245,7 +250,7 @@ class _Runner:
         stage = identity.stage.id
         if isinstance(ended, StageManifest):
             self._made.append(stage)
-            self._meter.finish(identity, ended, self._resource)
+            self._meter.finish(identity, ended, self._widest([identity.stage]))
             await self._take(ended, reused=False)
             return
         earlier = self._failures.get(identity.fingerprint)
@@ -288,13 +293,18 @@ class _Runner:
             said=[text for text in (manifest.decision, *manifest.warnings) if text],
         )
 
+    def _widest(self, stages: Iterable[Stage]) -> MoAA:
+        """The resource with the most replicas that any of these stages gets on this machine."""
+        return widest(self._resource, stages, self._results, max_gpus=len(self._hold.capacity.gpus))
+
     async def _plan_ahead(self, around: Surroundings) -> None:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""
         left = [stage for stage in self._graph.stages.values() if stage.id not in self._results]
         needed = servers_needed(left, self._resource)
         # The promotion has not chosen yet. The newest student is the likeliest, and is up already.
         likely = [stage.candidates[-1] for stage in left if stage.candidates and f"@{stage.id}" in needed]
-        upcoming = await around.catalogue.keys([*needed, *likely], self._results)
+        served = self._widest(left)
+        upcoming = await around.catalogue.keys([*needed, *likely], self._results, served)
         around.pool.upcoming = list(dict.fromkeys(upcoming))
         await around.pool.retire()
         # Quick stages leave most of the machine idle: the time to start the next servers.
@@ -303,9 +313,10 @@ class _Runner:
             following = [stage for stage in left if stage.id not in self._running and known.issuperset(stage.after)]
             names = servers_needed(following, self._resource)
             with contextlib.suppress(MoaaError):  # the stage that needs them will say so
-                first = list((await around.catalogue.known_servers(names, self._results)).values())
-                more = [other for spec in first for other in replicas(spec, spec.serving.replicas)[1:]]
-                around.pool.warm([*first, *more])
+                first = await around.catalogue.known_servers(names, self._results)
+                specs = with_replicas(first, self._widest(following)).values()
+                more = [other for spec in specs for other in replicas(spec, spec.serving.replicas)[1:]]
+                around.pool.warm([*first.values(), *more])
 
     async def _cancel_running(self) -> None:
         tasks = [task for _, task in self._running.values()]

@@ -38,10 +38,11 @@ class Meter:
         self.ended[key] = after_attempt(self.ended.get(key, Spent()), attempt)
 
     def finish(self, identity: Identity, manifest: StageManifest, resource: MoAA) -> None:
-        """The stage is done; its manifest may know of calls that no attempt had told."""
+        """The stage is done; its manifest may know of calls that no attempt had told. `resource` declares the servers
+        that it got."""
         if manifest.run == run_id(resource):
             key = _key(identity)
-            self.ended[key] = self.ended.get(key, Spent()).at_least(of_manifest(manifest, identity.stage, resource))
+            self.ended[key] = self.ended.get(key, Spent()).at_least(of_manifest(manifest, identity.stage, resource, {}))
 
 
 def _with(before: Spent, live: Spent) -> Spent:

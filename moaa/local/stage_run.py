@@ -27,7 +27,8 @@ from moaa.local.serving.catalogue import Catalogue
 from moaa.local.serving.pool import Lease, Pool
 from moaa.local.serving.server import ServerSpec
 from moaa.local.show.events import Notify
-from moaa.local.turns import Cycle, choose_servers, cut_short
+from moaa.local.turns import Cycle, choose_servers, cut_short, with_replicas
+from moaa.plan.forecast.replicas import for_stage
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import Identity, StageResult, ledger_path
 from moaa.plan.stage import Stage
@@ -209,7 +210,8 @@ async def _run(
 ) -> Outcome:
     """One run of the job with the servers that can be up together. Raises ServerError, DataError (for good)."""
     stage = identity.stage
-    specs = await around.catalogue.servers(stage.serves, results)
+    served = for_stage(around.resource, stage, results, max_gpus=len(around.pool.capacity.gpus))
+    specs = with_replicas(await around.catalogue.servers(stage.serves, results), served)
     student_gib = (
         await around.catalogue.size_gib(stage.student, results) if stage.kind in TRAINING and stage.student else 0
     )

@@ -1,14 +1,16 @@
 """Which models are served to the next run of a job, and whether waiting rows still make progress."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from moaa.api import MoAA
 from moaa.api.resource import Schedule
 from moaa.local.jobs import Outcome
 from moaa.local.serving import budget
 from moaa.local.serving.machine import Demand
 from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import ServerSpec, replicas
+from moaa.plan.forecast.throughput import declared
 from moaa.plan.ready import next_in_turn
 from moaa.plan.stage import Stage
 
@@ -68,6 +70,12 @@ def choose_servers(
     wanted = {key: spec.serving.replicas for key, spec in unique.items()}
     counts = budget.widen(chosen, demands, wanted, pool.capacity, beside=job)
     return {name: replicas(spec, counts[spec.key]) for name, spec in specs.items() if spec.key in counts}
+
+
+def with_replicas(specs: Mapping[str, ServerSpec], served: MoAA) -> dict[str, ServerSpec]:
+    """The specs with as many replicas as `served` declares."""
+    counts = {name: declared(name, served).serving.replicas for name in specs}
+    return {name: replace(spec, serving=spec.serving.with_(replicas=counts[name])) for name, spec in specs.items()}
 
 
 def by_key(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:

@@ -1,11 +1,15 @@
 """What finished stages took, from their manifests: GPU hours by work time and GPUs held, dollars by prices."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
-from moaa.api import MoAASpec
+from moaa.api import MoAA, MoAASpec
 from moaa.plan.budget.limits import Funds, limits_of, units_of_bill
-from moaa.plan.forecast.estimate import Estimate, gpus_held
+from moaa.plan.forecast.estimate import Estimate
+from moaa.plan.forecast.replicas import gpus_given
+from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
 from moaa.report.schema import BudgetSummary
 from moaa.run.view import RunView, StageView
@@ -14,7 +18,16 @@ from moaa.store.stages.manifest import StageManifest, TokenUsage
 
 def gpu_hours(view: RunView, stage: StageView) -> float | None:
     """By the resource that the stage was made with; None until it is done."""
-    return None if stage.manifest is None else _gpu_hours(stage.stage, stage.manifest, view.spec_of(stage))
+    if stage.manifest is None:
+        return None
+    gpus = gpus_given(stage.resource or view.resource, stage.stage, counted(view))
+    return gpus * stage.manifest.seconds / 3600
+
+
+def counted(view: RunView) -> dict[str, StageResult]:
+    """What stage-data has counted: its result, once it is done."""
+    staged = view.of(STAGE_DATA)
+    return {} if staged is None or staged.manifest is None else {STAGE_DATA: staged.manifest.result()}
 
 
 def usd(view: RunView, stage: StageView) -> float | None:
@@ -49,10 +62,14 @@ def budget(view: RunView) -> list[BudgetSummary]:
     ]
 
 
-def measured(stage: Stage, manifest: StageManifest, *, made_with: MoAASpec, prices: MoAASpec) -> Estimate:
-    """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now."""
+def measured(
+    stage: Stage, manifest: StageManifest, *, made_with: MoAA, prices: MoAASpec, results: Mapping[str, StageResult]
+) -> Estimate:
+    """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now. Of
+    `results` stage-data's says how many rows there were."""
+    gpus = gpus_given(made_with, stage, results)
     usage = sum(manifest.usage.values(), TokenUsage())
-    hours, tokens = _gpu_hours(stage, manifest, made_with), manifest.metrics.get("tokens")
+    hours, tokens = gpus * manifest.seconds / 3600, manifest.metrics.get("tokens")
     is_priced = not _unpriced(manifest, hours, prices)
     return Estimate(
         stage.id,
@@ -61,15 +78,11 @@ def measured(stage: Stage, manifest: StageManifest, *, made_with: MoAASpec, pric
         prompt_tokens=usage.prompt_tokens if manifest.usage else None,
         completion_tokens=usage.completion_tokens if manifest.usage else None,
         trained_tokens=int(tokens) if stage.kind in TRAINING and tokens is not None else None,
-        gpus=gpus_held(made_with, stage),
+        gpus=gpus,
         hours=manifest.seconds / 3600,
         gpu_hours=hours,
         usd=Decimal(str(sum(_dollars(manifest, hours, prices)))) if is_priced else None,
     )
-
-
-def _gpu_hours(stage: Stage, manifest: StageManifest, made_with: MoAASpec) -> float:
-    return gpus_held(made_with, stage) * manifest.seconds / 3600
 
 
 def _dollars(manifest: StageManifest, hours: float, prices: MoAASpec) -> list[float]:

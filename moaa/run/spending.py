@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from moaa.api import MoAA
 from moaa.plan.budget.spent import Account, Spent, Tokens, tokens_of
-from moaa.plan.forecast.estimate import gpus_held
+from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
@@ -48,7 +48,7 @@ async def read_account(
             continue
         key = manifest.stage, manifest.fingerprint
         made_with = resources.get(stage.iteration, resource)
-        found[key] = found.get(key, Spent()).at_least(of_manifest(manifest, stage, made_with))
+        found[key] = found.get(key, Spent()).at_least(of_manifest(manifest, stage, made_with, results))
     return found
 
 
@@ -58,9 +58,10 @@ def after_attempt(before: Spent, attempt: Attempt) -> Spent:
     return (before + Spent(attempt.gpus * attempt.job_seconds)).at_least(Spent(tokens=tokens))
 
 
-def of_manifest(manifest: StageManifest, stage: Stage, made_with: MoAA) -> Spent:
+def of_manifest(manifest: StageManifest, stage: Stage, made_with: MoAA, results: Mapping[str, StageResult]) -> Spent:
+    """Of `results` stage-data's says how many rows there were."""
     tokens = {name: Tokens(usage.prompt_tokens, usage.completion_tokens) for name, usage in manifest.usage.items()}
-    return Spent(gpus_held(made_with.spec, stage) * manifest.seconds, tokens)
+    return Spent(gpus_given(made_with, stage, results) * manifest.seconds, tokens)
 
 
 async def _manifests(store: Store, results: Mapping[str, StageResult]) -> list[StageManifest]:

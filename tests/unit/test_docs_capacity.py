@@ -10,9 +10,11 @@ import pytest
 
 from moaa.api import MoAA
 from moaa.api.reading.load import load
-from moaa.plan.forecast.estimate import estimate, hours_by_model, loads
+from moaa.api.resource import Replicas
+from moaa.plan.forecast.estimate import estimate, hours_by_model, total
 from moaa.plan.forecast.fits import gib, told, trained
 from moaa.plan.forecast.memory import parts, training_memory
+from moaa.plan.forecast.replicas import loads
 from moaa.plan.forecast.shape import read_shape
 from moaa.plan.forecast.show import plan_text, plan_view
 from moaa.plan.graph import build
@@ -55,42 +57,43 @@ def test_every_table_is_what_the_command_prints(command: str) -> None:
     assert table_after(f"`moaa plan {command}`") == planned(command)
 
 
-def judge_replicas(count: int) -> MoAA:
+def within(limit: int | None) -> MoAA:
+    """The paper's run with `maxGpus`, or with one server a model."""
     owner = load(ROOT / "examples" / "paper-llama-8b.yaml")
-    models = [
-        model.with_(serving=model.serving.with_(replicas=count)) if model.name == "qwen2-72b" else model
-        for model in owner.spec.models
-    ]
-    return owner.with_(spec=owner.spec.with_(models=models))
+    replicas = Replicas.DECLARED if limit is None else Replicas.AUTO
+    serving = owner.spec.serving.with_(replicas=replicas, max_gpus=limit)
+    return owner.with_(spec=owner.spec.with_(serving=serving))
 
 
 def test_the_models_of_each_stage() -> None:
-    owner, counts, expected = judge_replicas(1), {"sft-0": 61135}, []
+    owner, counts, expected = within(None), {"sft-0": 61135}, []
     for stage in build(owner).stages.values():
         asked = list(loads(stage, owner, counts))
         for name, hours in hours_by_model(owner, asked).items():
             model = owner.spec.model(owner.spec.student if name.startswith("@") else name)
             calls = sum(load.calls for load in asked if load.model == name)
             expected.append([stage.id, name, f"{calls:,}", str(model.serving.gpus), f"{hours:.2f}"])
-    assert table_after("By stage of the Llama run") == expected
+    assert table_after("By stage, with one server a model") == expected
 
 
-@pytest.mark.parametrize(("replicas", "said"), [(1, "183.8"), (2, "14 GPUs for 9.2 hours: 128.7 GPU-h")])
-def test_what_a_second_replica_of_the_slowest_judge_saves(replicas: int, said: str) -> None:
-    judge = {part.stage: part for part in estimate(judge_replicas(replicas))}["i1-judge"]
-    assert judge.hours is not None
-    text = f"{judge.gpu_hours:.1f}"
-    if replicas > 1:
-        text = f"{judge.gpus} GPUs for {judge.hours:.1f} hours: {text} GPU-h"
-    assert said == text
-    assert said in DOCUMENT.replace("\n  ", " ")
+def test_what_a_limit_of_gpus_brings() -> None:
+    expected = []
+    for limit in (None, 31, 40, 56, 96):
+        parts = estimate(within(limit), {"sft-0": 61135})
+        whole, by_stage = total(parts), {part.stage: part for part in parts}
+        stages = [by_stage["i1-generate"], by_stage["i1-judge"]]
+        cells = [cell for part in stages for cell in (str(part.gpus), f"{part.hours:.1f}")]
+        starts = sum(part.gpus or 0 for part in parts if part.calls)
+        name = "`Declared`" if limit is None else str(limit)
+        expected.append([name, *cells, f"{whole.hours:.1f}", f"{whole.gpu_hours:.1f}", str(starts)])
+    assert table_after("The Llama run by what its servers may hold") == expected
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"comparisons": "Adaptive"}, "350,400 calls for `i1-judge`: 120.0 GPU-h"),
-        ({"comparisons": "Adaptive", "criteriaFor": "Prompt"}, "308,400 and 101.6."),
+        ({"comparisons": "Adaptive"}, "350,400 calls for `i1-judge`: 77.4 GPU-h"),
+        ({"comparisons": "Adaptive", "criteriaFor": "Prompt"}, "308,400 and 76.5."),
     ],
 )
 def test_what_fewer_comparisons_save(fields: dict[str, str], said: str) -> None:

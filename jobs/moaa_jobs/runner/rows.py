@@ -10,10 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -42,6 +41,7 @@ from moaa.store.stages.shards import (
 from moaa.store.stages.tables import Row, TableRows, decode
 from moaa_jobs.runner.context import Context, Deferred, Permanent
 from moaa_jobs.runner.health import Health, fitted
+from moaa_jobs.runner.items import Item, Items, Rows
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
 from moaa_jobs.runner.models import answering_digests, targets, windows_of
@@ -57,9 +57,6 @@ TELL_LIMITS_S = 2.0
 SAID = 5
 """Reasons that a stage's error tells an example of; it has to fit into a termination message."""
 
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""What one item adds to each table."""
-
 
 class RowFailed(CallError):
     """An item failed and leaves rows that say how, of tables other than the main one."""
@@ -70,16 +67,8 @@ class RowFailed(CallError):
 
 
 @dataclass(frozen=True)
-class Item:
-    """One unit of work. Items with the same `row` share ledger entries of equal calls."""
-
-    row: str
-    work: Callable[[Asker], Awaitable[Rows]]
-
-
-@dataclass(frozen=True)
 class RowStage:
-    items: Sequence[Item]
+    items: Items
     items_per_shard: int
     """From the inputs only, like everything that decides membership."""
     schemas: Mapping[str, pa.Schema]
@@ -184,8 +173,9 @@ class _Run:
             self.held = clients.held
             self.report()
 
-    def items_of(self, shard: int) -> Sequence[Item]:
-        return self.stage.items[shard_slice(shard, len(self.stage.items), self.stage.items_per_shard)]
+    def place_of(self, shard: int) -> slice:
+        """Of the shard's items among the stage's."""
+        return shard_slice(shard, len(self.stage.items), self.stage.items_per_shard)
 
     async def _start_all(
         self, shards: Sequence[int], group: asyncio.TaskGroup, clients: Clients, windows: Windows
@@ -202,7 +192,8 @@ class _Run:
     async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
         token = await claim(self.context.store, self.path, shard_name(index))
         ledger = await Ledger.load(self.context.store, self.ledgers, token)
-        items = self.items_of(index)
+        place = self.place_of(index)
+        items = await self.stage.items.read(place.start, place.stop)
         calls = Calls(
             clients=clients,
             ledger=ledger,
@@ -214,7 +205,7 @@ class _Run:
         shard = _Shard(
             name=shard_name(index),
             items=items,
-            first=index * self.stage.items_per_shard,
+            first=place.start,
             token=token,
             ledger=ledger,
             calls=calls,
@@ -285,7 +276,7 @@ class _Run:
             started=shard.started,
             seconds=time.monotonic() - shard.clock,
         )
-        shard.done = []
+        shard.done, shard.items = [], ()
         logger.info(
             "shard_published stage=%s shard=%s attempt=%d rows=%d failed=%d",
             self.context.job.stage,
@@ -365,7 +356,8 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     wanted = range(len(run.names)) if context.settings.shard is None else [context.settings.shard]
     todo = [index for index in wanted if run.names[index] not in finished]
     mine = [finished[run.names[index]] for index in wanted if run.names[index] in finished]
-    run.rows_total = sum(len(run.items_of(index)) for index in wanted)
+    places = [run.place_of(index) for index in wanted]
+    run.rows_total = sum(place.stop - place.start for place in places)
     run.rows_done = sum(shard.rows_in for shard in mine)
     run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
     for model, usage in (used for shard in mine for used in shard.usage.items()):

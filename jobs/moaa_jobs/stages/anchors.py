@@ -25,8 +25,9 @@ from moaa.plan.slices import ANCHORED
 from moaa.rows import AnchorRow, JudgementRow, LabelledRow
 from moaa_jobs.runner.context import Context, Permanent
 from moaa_jobs.runner.inputs import rows_of
+from moaa_jobs.runner.items import Item, Listed, Rows
 from moaa_jobs.runner.members import Part, Trail, judges
-from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.rows import RowStage, run_rows
 
 PAIRS_PER_SHARD = 64
 """Part of the format, like other stages' rows of a shard."""
@@ -44,7 +45,7 @@ async def run(job: StageJob, context: Context) -> None:  # noqa: ARG001  the ent
     await run_rows(
         context,
         RowStage(
-            items=items,
+            items=Listed(items),
             items_per_shard=PAIRS_PER_SHARD * len(measured),
             schemas={"verdicts": VERDICTS, "judgements": JUDGEMENTS},
             main_table="verdicts",

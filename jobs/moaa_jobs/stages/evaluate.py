@@ -33,8 +33,9 @@ from moaa.rows import AnswerRow, JudgementRow, PromptRow, ScoreRow
 from moaa_jobs.harness.checking import checking
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.inputs import rows_of, stage_of
+from moaa_jobs.runner.items import Item, Listed, Rows
 from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
-from moaa_jobs.runner.rows import Item, RowFailed, Rows, RowStage, run_rows
+from moaa_jobs.runner.rows import RowFailed, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
@@ -51,7 +52,7 @@ async def run(job: StageJob, context: Context) -> None:
         await run_rows(
             context,
             RowStage(
-                items=items,
+                items=Listed(items),
                 items_per_shard=rows_per_shard(Kind.EVALUATE) * len(measured),
                 schemas={"answers": ANSWERS, "scores": SCORES, "judgements": JUDGEMENTS},
                 main_table="scores",

@@ -1,7 +1,7 @@
 """generate: the mixture answers an iteration's SFT prompts turn by turn; `Given` rows pass through."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import assert_never, cast
 
 from moaa.api.data import Answers
@@ -22,28 +22,24 @@ from moaa.plan.students import mixture_method
 from moaa.rows import ConversationRow, JudgementRow, PromptRow
 from moaa.store.stages.tables import Row
 from moaa_jobs.runner.context import Context
-from moaa_jobs.runner.inputs import read_slices, stage_of
+from moaa_jobs.runner.inputs import slices_of, stage_of
+from moaa_jobs.runner.items import Chained, Item, Items, OfRows, Reader, Rows
 from moaa_jobs.runner.members import JUDGEMENTS_TRAIL, PROPOSALS_TRAIL
-from moaa_jobs.runner.rows import Item, RowFailed, Rows, RowStage, run_rows
+from moaa_jobs.runner.rows import RowFailed, RowStage, run_rows
 
 
 async def run(job: StageJob, context: Context) -> None:
     """Writes `conversations`, in the slice's order one row for each answer to a prompt, and `judgements`, what judges
     said where one chose the answer."""
     resource = context.resource
-    tables = await read_slices(context, Kind.GENERATE)
+    prompts = await slices_of(context, Kind.GENERATE)
     method = mixture_method(resource, stage_of(job)) if uses_mixture(resource.spec) else None
     is_judged = resource.spec.mixture is not None and parts_of(resource.spec.mixture.method).has_judge
-    items = [
-        item
-        for source, rows in zip(resource.spec.data.sft, tables, strict=True)
-        for row in rows
-        for item in _items(source.answers, row, method)
-    ]
+    items = [_items(source.answers, rows, method) for source, rows in zip(resource.spec.data.sft, prompts, strict=True)]
     await run_rows(
         context,
         RowStage(
-            items=items,
+            items=Chained(items),
             items_per_shard=rows_per_shard(Kind.GENERATE),
             schemas={"conversations": CONVERSATIONS} | ({"judgements": JUDGEMENTS} if is_judged else {}),
             main_table="conversations",
@@ -59,13 +55,14 @@ def wrote(rows: Sequence[Row]) -> dict[str, int]:
     return {f"{WROTE}{model}": turns for model, turns in models.items()}
 
 
-def _items(answers: Answers, row: PromptRow, method: Method | None) -> Iterator[Item]:
+def _items(answers: Answers, prompts: Reader[PromptRow], method: Method | None) -> Items:
     match answers:
         case Answers.GIVEN:
-            yield _given(row)
+            return OfRows(prompts, lambda row: [_given(row)])
         case Answers.MIXTURE:
             assert method is not None  # moaa.api.reading.check refuses answers: Mixture without one
-            yield from (_mixed(row, method, name) for name in method.names)
+            names = list(method.names)
+            return OfRows(prompts, lambda row: [_mixed(row, method, name) for name in names], per_row=len(names))
         case _:
             assert_never(answers)
 

@@ -19,9 +19,10 @@ from moaa.plan.students import declared_dpo, judge_method
 from moaa.rows import RankingRow, SampleRow
 from moaa.store.stages.tables import Row
 from moaa_jobs.runner.context import Context
-from moaa_jobs.runner.inputs import rows_of, stage_of
+from moaa_jobs.runner.inputs import stage_of, table_of
+from moaa_jobs.runner.items import Item, OfRows, Rows
 from moaa_jobs.runner.members import JUDGEMENTS_TRAIL
-from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.rows import RowStage, run_rows
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ async def run(job: StageJob, context: Context) -> None:
     said."""
     rules, seed = declared_dpo(context.resource).pairs, context.resource.spec.seed
     method = judge_method(context.resource, stage_of(job))
-    samples = cast("list[SampleRow]", await rows_of(context, stage_id(job.iteration, Kind.SAMPLE), "samples"))
+    samples = await table_of(context, stage_id(job.iteration, Kind.SAMPLE), "samples")
 
     def item(row: SampleRow) -> Item:
         async def work(asker: Asker) -> Rows:
@@ -49,7 +50,7 @@ async def run(job: StageJob, context: Context) -> None:
     manifest = await run_rows(
         context,
         RowStage(
-            items=[item(row) for row in samples],
+            items=OfRows(samples, lambda row: [item(cast("SampleRow", row))]),
             items_per_shard=rows_per_shard(Kind.JUDGE),
             schemas={"rankings": RANKINGS, "pairs": PAIRS, "judgements": JUDGEMENTS},
             main_table="rankings",

@@ -15,8 +15,9 @@ from moaa.plan.stage import Kind
 from moaa.plan.students import declared_dpo, mixture_method
 from moaa.rows import PromptRow, SampleRow
 from moaa_jobs.runner.context import Context
-from moaa_jobs.runner.inputs import read_slices, stage_of
-from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.inputs import slices_of, stage_of
+from moaa_jobs.runner.items import Chained, Item, OfRows, Rows
+from moaa_jobs.runner.rows import RowStage, run_rows
 
 Draw = Callable[[PromptRow, Asker], Awaitable[list[str]]]
 """The answers to a prompt."""
@@ -24,13 +25,15 @@ Draw = Callable[[PromptRow, Asker], Awaitable[list[str]]]
 
 async def run(job: StageJob, context: Context) -> None:
     """Writes `samples`: one row for each prompt, in the slice's order."""
-    tables = await read_slices(context, Kind.SAMPLE)
     draw = _drawing(job, context)
-    items = [_item(row, draw) for rows in tables for row in rows]
+    items = [OfRows(rows, lambda row: [_item(row, draw)]) for rows in await slices_of(context, Kind.SAMPLE)]
     await run_rows(
         context,
         RowStage(
-            items=items, items_per_shard=rows_per_shard(Kind.SAMPLE), schemas={"samples": SAMPLES}, main_table="samples"
+            items=Chained(items),
+            items_per_shard=rows_per_shard(Kind.SAMPLE),
+            schemas={"samples": SAMPLES},
+            main_table="samples",
         ),
     )
 

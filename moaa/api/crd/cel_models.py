@@ -14,7 +14,7 @@ from moaa.api.reading.rules_endpoints import (
     fields_of_others,
 )
 from moaa.api.reading.rules_models import OWN_ARGS
-from moaa.api.resource import MoAASpec
+from moaa.api.resource import MoAASpec, Replicas, ServingPolicy
 
 
 def _unserved() -> str:
@@ -125,6 +125,19 @@ RULES: Rules = {
             Reason.FORBIDDEN,
         ),
     ),
+    ServingPolicy: (
+        Rule(
+            f"self.replicas != {quoted(Replicas.AUTO)} || has(self.maxGpus)",
+            "replicas Auto needs a limit; give maxGpus, the GPUs that all servers may hold",
+            ".replicas",
+            Reason.REQUIRED,
+        ),
+        Rule(
+            f"!has(self.maxGpus) || self.replicas == {quoted(Replicas.AUTO)}",
+            "maxGpus has no effect without replicas Auto; remove it, or write that",
+            ".maxGpus",
+        ),
+    ),
     Model: (
         Rule(
             "!has(self.chatTemplate) || self.chatTemplate.contains('{')",
@@ -183,6 +196,12 @@ RULES: Rules = {
             "m.source.startsWith('pvc://'))",
             "student comes from pvc://, which training cannot read; give it an hf://, s3:// or file:// source",
             ".student",
+        ),
+        Rule(
+            "!has(self.serving.maxGpus) || self.models.all(m, has(m.endpoint) || "
+            "m.serving.gpus * m.serving.replicas <= self.serving.maxGpus)",
+            "serving.maxGpus is less than one model's gpus × replicas; raise it, or lower those",
+            ".serving.maxGpus",
         ),
     ),
 }

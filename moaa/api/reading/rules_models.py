@@ -7,6 +7,7 @@ from moaa.api.base import SecretKey
 from moaa.api.models import TEMPLATE_ARGUMENTS_OF_OURS, Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import suggestion
+from moaa.api.resource import Replicas
 from moaa.api.training import TrainingResources
 from moaa.errors import Problem
 
@@ -123,6 +124,20 @@ def _differs(field: Node) -> bool:
     """Not about a field that serving does not have: that is a mistake of its own."""
     name = str(field.path[-1])
     return name in _UNSERVED and field.value != _UNSERVED[name]
+
+
+def auto_replicas(spec: Node) -> Iterator[Problem]:
+    serving, bound = spec.at("serving"), spec.at("serving", "maxGpus")
+    if serving.at("replicas").text == Replicas.AUTO and not bound.given:
+        yield serving.at("replicas").problem("Auto needs a limit: give maxGpus, the GPUs that all servers may hold")
+    if bound.given and serving.at("replicas").text != Replicas.AUTO:
+        yield bound.problem("has no effect without replicas: Auto; remove it, or write that")
+    for model in spec.at("models"):
+        gpus = model.at("serving", "gpus").integer(1) * model.at("serving", "replicas").integer(1)
+        if not model.at("endpoint").given and gpus > bound.integer(gpus):
+            yield bound.problem(
+                f"is less than the {gpus} GPUs of {model.at('name').text} (gpus × replicas); raise it, or lower those"
+            )
 
 
 def serving_args(spec: Node) -> Iterator[Problem]:
@@ -248,6 +263,7 @@ RULES = (
     names,
     student,
     origins,
+    auto_replicas,
     serving_args,
     chat_templates,
     templates,

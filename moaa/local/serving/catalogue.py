@@ -11,6 +11,7 @@ from moaa.contract.vllm import chat_arguments, kv_cache_bytes
 from moaa.errors import DataError, ServerError, StoreError
 from moaa.local.serving import needs, vllm
 from moaa.local.serving.server import ServerSpec, replica_key
+from moaa.plan.forecast.throughput import declared
 from moaa.plan.ids import RESOLVE
 from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
@@ -74,15 +75,16 @@ class Catalogue:
         """`servers` for those of `names` whose weights are known by now."""
         return await self.servers([name for name in names if _is_known(name, results)], results)
 
-    async def keys(self, names: Iterable[str], results: Results) -> list[str]:
-        """Keys of the servers, all replicas, for those of `names` whose weights are known by now. Fetches nothing."""
+    async def keys(self, names: Iterable[str], results: Results, served: MoAA) -> list[str]:
+        """Keys of the servers for those of `names` whose weights are known by now: as many replicas as `served`
+        declares. Fetches nothing."""
         known = [name for name in names if _is_known(name, results)]
-        found = [await self._find(name, results) for name in known]
+        found = {name: await self._find(name, results) for name in known}
         return [
             replica_key(server_key(one), number)
-            for one in found
+            for name, one in found.items()
             if one is not None
-            for number in range(1, one.serving.replicas + 1)
+            for number in range(1, declared(name, served).serving.replicas + 1)
         ]
 
     async def size_gib(self, name: str, results: Results) -> float:

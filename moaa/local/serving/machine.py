@@ -22,6 +22,8 @@ class Capacity:
     memory_gib: float
     gpus: tuple[str, ...] = ()
     """Identifiers as CUDA_VISIBLE_DEVICES takes them."""
+    max_served_gpus: int | None = None
+    """GPUs that all servers together may hold; None: all."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class Demand:
 
     memory_gib: float
     gpus: int = 0
+    served_gpus: int = 0
+    """Those of `gpus` that servers hold."""
 
     def __add__(self, other: "Demand") -> "Demand":
-        return Demand(self.memory_gib + other.memory_gib, self.gpus + other.gpus)
+        return Demand(self.memory_gib + other.memory_gib, self.gpus + other.gpus, self.served_gpus + other.served_gpus)
 
     def fits(self, capacity: Capacity) -> bool:
-        return self.memory_gib <= capacity.memory_gib and self.gpus <= len(capacity.gpus)
+        is_within = capacity.max_served_gpus is None or self.served_gpus <= capacity.max_served_gpus
+        return self.memory_gib <= capacity.memory_gib and self.gpus <= len(capacity.gpus) and is_within
 
 
 NOTHING = Demand(0.0)

@@ -27,7 +27,7 @@ TRAINING_COPIES = 5.0
 def server(serving: Serving, *, weights_gib: float, cache_gib: float) -> Demand:
     """One server. `serving.memoryGib` wins over the estimate: 1.5 GiB, the cache, twice the weights (file and copy)."""
     if serving.gpus:
-        return Demand(GPU_SERVER_GIB, serving.gpus)
+        return Demand(GPU_SERVER_GIB, serving.gpus, served_gpus=serving.gpus)
     if serving.memory_gib is not None:
         return Demand(float(serving.memory_gib))
     return Demand(CPU_SERVER_BASE_GIB + cache_gib + 2 * weights_gib)

@@ -7,34 +7,26 @@ What is not known is None, never zero: a source without `limit` has unknown rows
 prices.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import assert_never
 
-from moaa.api import MoAA, MoAASpec
+from moaa.api import MoAA
 from moaa.api.evaluation import FEW_QUESTIONS, MIN_QUESTIONS
-from moaa.api.models import Model
 from moaa.api.resource import Schedule
 from moaa.asking.load import Load
 from moaa.errors import DataError
+from moaa.plan.forecast.replicas import gpus_held, planned_alone, resolved
+from moaa.plan.forecast.throughput import billions, declared, server_hours
 from moaa.plan.graph import build
-from moaa.plan.ids import made_by
 from moaa.plan.kinds.kind import Asked, Nothing, Trained
-from moaa.plan.kinds.table import KINDS, TRAINING
+from moaa.plan.kinds.table import KINDS
 from moaa.plan.slices import positions, slice_rows
 from moaa.plan.stage import Kind, Stage
 
-DECODE_TOKENS_PER_S = ((2, 9000), (10, 5000), (40, 2300), (80, 1500), (150, 900), (10**6, 400))
-"""Completion tokens a second and GPU, by billions of parameters: 1.7B 9.2k (HF Synthetic Data Playbook), 8B 5.1 to
-5.8k (MLPerf v5.1), 32B 2.35k (GPUStack), 70B 1.5k (Lambda's 0.87k with vLLM 0.5.4, ×1.8 since). H100, vLLM, a full
-batch; above 80B by extrapolation."""
-PREFILL_FLOPS = 4e14
-"""Useful FLOP a second and GPU on prompts, 2 a parameter and token: 40 % of an H100's dense BF16."""
 TRAINED_BILLIONS = 8.0
-DEFAULT_BILLIONS = 8.0
-"""Where a model's name does not say its size."""
+"""Whose rates the kinds of training state."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +119,11 @@ def too_few_questions(resource: MoAA, counts: Mapping[str, int]) -> list[str]:
     return found
 
 
-def loads(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> tuple[Load, ...]:
-    """What a stage asks of its models; a source whose rows are not known counts as empty."""
-    effort = KINDS[stage.kind].effort(stage, resource, counts)
-    return effort.loads if isinstance(effort, Asked) else ()
-
-
 def asking(stage: Stage, resource: MoAA, rows: int, asked: Sequence[Load]) -> Estimate:
     """What a stage over `rows` takes that asks its models these loads."""
     foreign, is_priced = Decimal(0), True
     for load in asked:
-        model = _model(load.model, resource)
+        model = declared(load.model, resource)
         if model.endpoint is None:
             continue
         if (price := model.endpoint.price) is not None:
@@ -147,10 +133,11 @@ def asking(stage: Stage, resource: MoAA, rows: int, asked: Sequence[Load]) -> Es
             foreign += load.calls * usd_per_call / 1_000_000
         else:
             is_priced = False
-    taken = hours_by_model(resource, asked).values()
+    served = resolved(resource, planned_alone(resource, stage, server_hours(resource, asked)))
+    taken = hours_by_model(served, asked).values()
     in_turn = resource.spec.serving.schedule is Schedule.IN_TURN
     hours = sum(taken) if in_turn else max(taken, default=0.0)
-    gpus = gpus_held(resource.spec, stage) if hours else 0
+    gpus = gpus_held(served.spec, stage) if hours else 0
     usd = _usd(resource, gpus * hours)
     return Estimate(
         stage.id,
@@ -166,7 +153,7 @@ def asking(stage: Stage, resource: MoAA, rows: int, asked: Sequence[Load]) -> Es
 
 
 def _training(stage: Stage, resource: MoAA, rows: int, trained: Trained) -> Estimate:
-    size = billions(_model(stage.student or "", resource)) / TRAINED_BILLIONS
+    size = billions(declared(stage.student or "", resource)) / TRAINED_BILLIONS
     gpus = gpus_held(resource.spec, stage)
     gpu_hours = trained.tokens / trained.tokens_per_s * size / 3600 if gpus else 0.0
     return Estimate(
@@ -181,54 +168,10 @@ def _training(stage: Stage, resource: MoAA, rows: int, trained: Trained) -> Esti
     )
 
 
-def gpus_held(spec: MoAASpec, stage: Stage) -> int:
-    """GPUs the resource gives a stage: its workers', or those of the models it serves.
-
-    With schedule InTurn one model is up at a time, so the largest counts. Students are served as the declared student.
-    """
-    if stage.kind in TRAINING:
-        resources = spec.training.resources
-        return resources.workers * resources.gpus_per_worker
-    models = [spec.model(spec.student if made_by(name) else name) for name in stage.serves]
-    served = [_gpus_of(model) for model in models]
-    return max(served, default=0) if spec.serving.schedule is Schedule.IN_TURN else sum(served)
-
-
-def _gpus_of(model: Model) -> int:
-    return 0 if model.endpoint else model.serving.gpus * model.serving.replicas
-
-
-def hours_by_model(resource: MoAA, loads: Iterable[Load]) -> dict[str, float]:
-    """Hours of full batches on the GPUs each model holds; models without GPUs are not in it."""
-    hours: dict[str, float] = {}
-    for load in loads:
-        model = _model(load.model, resource)
-        if gpus := _gpus_of(model):
-            hours[load.model] = hours.get(load.model, 0.0) + _serving_hours(model, load) / gpus
-    return hours
-
-
-def _model(name: str, resource: MoAA) -> Model:
-    return resource.spec.model(resource.spec.student if made_by(name) else name)
-
-
-def _serving_hours(model: Model, load: Load) -> float:
-    """GPU-hours of full batches."""
-    size = billions(model)
-    decode = next(rate for limit, rate in DECODE_TOKENS_PER_S if size <= limit)
-    prefill = PREFILL_FLOPS / (2e9 * size)
-    return load.calls * (load.prompt_tokens / prefill + load.completion_tokens / decode) / 3600
-
-
-def billions(model: Model) -> float:
-    """Parameters in billions as the source's name has them: `Qwen2-72B` 72, `WizardLM-2-8x22B` 176 less shared layers
-    (141 as published, so ×0.8), `SmolLM2-135M` 0.135."""
-    name = (model.source or "").lower()
-    found = re.findall(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name)
-    if not found:
-        return DEFAULT_BILLIONS
-    experts, size, unit = found[-1]
-    return float(size) * (int(experts) * 0.8 if experts else 1.0) * (1.0 if unit == "b" else 0.001)
+def hours_by_model(resource: MoAA, asked: Iterable[Load]) -> dict[str, float]:
+    """Hours of full batches on the servers that are declared for each model; models without GPUs are not in it."""
+    hours = server_hours(resource, asked)
+    return {name: taken / declared(name, resource).serving.replicas for name, taken in hours.items()}
 
 
 def _usd(resource: MoAA, gpu_hours: float) -> Decimal | None:

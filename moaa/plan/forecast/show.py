@@ -10,15 +10,17 @@ from rich.text import Text
 
 from moaa.api import MoAA
 from moaa.api.reading.check import warnings
+from moaa.api.resource import Replicas
 from moaa.plan.budget.limits import Funds
 from moaa.plan.budget.spent import Account
 from moaa.plan.budget.told import forecast_sentences
 from moaa.plan.forecast.endpoints import limit_sentences
 from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_questions, total
 from moaa.plan.forecast.gate import gate_sentences
+from moaa.plan.forecast.replicas import check_limit, loads, planned_alone, table_rows
+from moaa.plan.forecast.throughput import declared, server_hours
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
-from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.judge import calls_a_prompt
 from moaa.plan.kinds.sliced import USER_TURNS, turns_of
 from moaa.plan.ready import Decision, World, decide
@@ -30,11 +32,18 @@ from moaa.tables import Fitted
 UNKNOWN = "?"
 LEAST = ("models", "tokens in", "tokens out", "GPUs", "rows", "hours", "USD", "calls")
 """Columns that a narrow window does without, in this order."""
+WORTH_SAYING = 0.9
+"""Part of a run's hours that Auto must be below to be named to somebody who has not asked for it."""
 ANEW = "to do closed iterations again, change metadata.name; what the edit leaves as it was is found and not repeated"
 
 
 def validate_text(resource: MoAA) -> str:
-    """Of a resource that has loaded: what it is, and advice. Errors are `ResourceError`'s own text."""
+    """Of a resource that has loaded: what it is, and advice.
+
+    Raises:
+        ResourceError: the servers of a stage need more than `serving.maxGpus`.
+    """
+    check_limit(resource)
     spec, graph = resource.spec, build(resource)
     iterations = f"{spec.iterations} iteration{'s' if spec.iterations != 1 else ''}"
     models = f"{len(spec.models)} model{'s' if len(spec.models) != 1 else ''}"
@@ -64,10 +73,13 @@ def plan_view(
     them, with what stage-data has counted of their turns; its rows replace the user's. `kept` are the sentences of
     `moaa.plan.history.repeats.without_effect`, `found` what stage-data has found of rows that are too long. `measured`
     is what stages that are done took; of one that is not in it nothing is known. `account` is what the run has spent.
+
+    Raises:
+        ResourceError: the servers of a stage need more than `serving.maxGpus`.
     """
+    check_limit(resource)
     graph = graph or build(resource)
-    staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
-    known = {**(counts or {}), **{name: output.rows for name, output in staged.items()}}
+    known = {**(counts or {}), **table_rows(results)}
     parts = {part.stage: part for part in estimate(resource, known)}
     decision = decide(graph, resource, World(results, account=account or {}))
     table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
@@ -79,8 +91,8 @@ def plan_view(
     shown, left = _shown(graph, results)
     for stage in shown:
         status = "running" if stage.id in running else _status(stage, results, decision)
-        told = (measured or {}) if stage.id in results else parts
-        table.add_row(stage.id, status, *figures(told.get(stage.id, Estimate(stage.id))), ", ".join(stage.serves))
+        told = ((measured or {}) if stage.id in results else parts).get(stage.id, Estimate(stage.id))
+        table.add_row(stage.id, status, *figures(told), _served(stage, resource, known))
     if left:
         table.add_row(f"{left[0].id} …", "waiting", *[""] * 8, f"{len(left)} more stages up to {left[-1].id}")
     open_parts = [parts[name] for name in graph.stages if name not in results and name in parts]
@@ -156,6 +168,33 @@ def _number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
+def _served(stage: Stage, resource: MoAA, known: Mapping[str, int]) -> str:
+    """The models of a stage, with the number of their servers where that is not 1."""
+    counts = planned_alone(resource, stage, server_hours(resource, loads(stage, resource, known)))
+    names = ((name, counts.get(declared(name, resource).name, 1)) for name in stage.serves)
+    return ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in names)
+
+
+def _spread(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:
+    """What `serving.replicas` Auto brings, or would bring within the GPUs that are held anyway."""
+    now, names = total(parts), {part.stage for part in parts}
+    if now.hours is None or now.gpu_hours is None or not now.gpus:
+        return
+    is_auto = resource.spec.serving.replicas is Replicas.AUTO
+    limit = resource.spec.serving.max_gpus or now.gpus
+    serving = {"replicas": Replicas.DECLARED if is_auto else Replicas.AUTO, "max_gpus": None if is_auto else limit}
+    other = resource.with_(spec=resource.spec.with_(serving=resource.spec.serving.with_(**serving)))
+    then = total(part for part in estimate(other, known) if part.stage in names)
+    assert then.hours is not None, "the rows are known"
+    alone, spread = (then, now) if is_auto else (now, then)
+    if is_auto or then.hours < WORTH_SAYING * now.hours:
+        yield (
+            f"serving: {{replicas: Auto, maxGpus: {limit}}} {'takes' if is_auto else 'would take'} {spread.hours:.1f} "
+            f"hours and {spread.gpu_hours:.1f} GPU-h; replicas as declared {'would take' if is_auto else 'take'} "
+            f"{alone.hours:.1f} and {alone.gpu_hours:.1f}."
+        )
+
+
 def _skipped(resource: MoAA, names: Sequence[str]) -> Iterator[str]:
     """What judging is counted with where it skips comparisons, and between which ends that lies."""
     stages = build(resource).stages
@@ -181,9 +220,7 @@ def _notes(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) 
             "Training on pairs is counted before spec.training.dpo.pairs drops any: how many it drops is known when "
             "they are judged."
         )
+    yield from _spread(resource, parts, known)
     yield from _skipped(resource, [part.stage for part in parts])
-    yield (
-        "Estimates rest on the assumptions in moaa/plan/forecast/estimate.py; "
-        "GPU-hours are good to about a factor of two."
-    )
+    yield ("Estimates rest on the assumptions in moaa/plan/forecast; GPU-hours are good to about a factor of two.")
     yield from (f"warning: {sentence}" for sentence in warnings(resource))

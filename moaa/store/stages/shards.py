@@ -210,17 +210,22 @@ async def read_manifest(store: Store, stage_path: str) -> StageManifest | None:
         raise _unreadable(store, key, error) from error
 
 
+def refs_of(manifest: StageManifest, table: str) -> list[ObjectRef]:
+    """The objects of a table, in order. Raises StoreError: the manifest has no such table."""
+    if table not in manifest.tables:
+        raise StoreError(
+            f"{manifest.stage}: its manifest has no table {table!r}, only {', '.join(manifest.tables) or 'none'}"
+        )
+    return manifest.tables[table]
+
+
 async def iter_table(store: Store, manifest: StageManifest, table: str) -> AsyncIterator[list[Row]]:
     """The rows of a table shard by shard, each object checked against size and sha256.
 
     Raises:
         StoreError: the manifest has no such table, or an object is missing or differs; names it.
     """
-    if table not in manifest.tables:
-        raise StoreError(
-            f"{manifest.stage}: its manifest has no table {table!r}, only {', '.join(manifest.tables) or 'none'}"
-        )
-    for ref in manifest.tables[table]:
+    for ref in refs_of(manifest, table):
         yield await asyncio.to_thread(decode, await read_object(store, ref), source=ref.key)
 
 

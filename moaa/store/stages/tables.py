@@ -98,15 +98,24 @@ def decode(body: bytes, *, source: str) -> list[Row]:
     Raises:
         StoreError: the bytes are no Parquet file.
     """
+    rows: list[Row] = decode_table(body, source=source).to_pylist()
+    return rows
+
+
+def decode_table(body: bytes, *, source: str) -> pa.Table:
+    """The same as Arrow has it.
+
+    Raises:
+        StoreError: the bytes are no Parquet file.
+    """
     try:
         # Not a file of Python's: Arrow's own threads would call it, and CPython 3.11 ends a thread that wants the
         # interpreter while that shuts down, which C++ may answer with an abort.
-        rows: list[Row] = pq.read_table(pa.BufferReader(body)).to_pylist()
+        return pq.read_table(pa.BufferReader(body))
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(
             f"{source}: not a readable Parquet file ({error}); remove the stage's folder to redo it"
         ) from error
-    return rows
 
 
 @dataclass(frozen=True)

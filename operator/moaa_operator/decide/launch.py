@@ -3,19 +3,21 @@
 One stage of a run waits for servers at a time: two that start together would each hold half of what they need.
 """
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import Schedule
 from moaa.contract.job import StageJob, stage_job
 from moaa.errors import MoaaError
+from moaa.plan.forecast.throughput import declared
 from moaa.plan.ids import made_by
 from moaa.plan.kinds.table import shards_of
 from moaa.plan.ready import servers_ahead
 from moaa.plan.result import Identity
 from moaa.plan.stage import Graph
 from moaa.weights.served import ServedModel, servers_of
-from moaa_operator.decide import attempts, outcomes, queueing, server_gang
+from moaa_operator.decide import attempts, outcomes, queueing, replicas, server_gang
 from moaa_operator.decide.scope import Scope
 from moaa_operator.decide.server_gang import Gang, State
 from moaa_operator.kube.objects import Manifest, Problem
@@ -31,7 +33,10 @@ def begin(scope: Scope, identity: Identity, entry: StageAttempts) -> str | None:
     turn = server_gang.next_turn(stage, entry, scope.resource, scope.held.results)
     trial = entry.with_(turn=turn) if turn else entry
     try:
-        servers = scope.deployments(list(server_gang.wanted(stage, trial, scope.resource, scope.held.results).values()))
+        servers = scope.deployments(
+            server_gang.wanted(stage, trial, scope.resource, scope.held.results).values(), replicas.counts(scope)
+        )
+        lacking = replicas.lacking(scope, trial, servers) if servers else None
     except MoaaError as error:
         scope.fail(entry.with_(attempt=entry.attempt + 1), "NotServable", str(error), is_permanent=True)
         return str(error)
@@ -39,6 +44,8 @@ def begin(scope: Scope, identity: Identity, entry: StageAttempts) -> str | None:
     others = [other.stage for other in scope.running() if other.step is Step.SERVERS]
     if servers and not are_up and others:
         return f"the servers of {others[0]} come up first"
+    if lacking:
+        return lacking
     if (why := _held_back(scope, stage.id, set(servers))) is not None:
         return why
     scope.begin(entry, Step.SERVERS if servers else Step.WORK, turn=turn)
@@ -69,7 +76,7 @@ def serve(scope: Scope) -> None:
             continue
         try:
             servers = scope.deployments(
-                list(server_gang.wanted(stage, entry, scope.resource, scope.held.results).values())
+                server_gang.wanted(stage, entry, scope.resource, scope.held.results).values(), replicas.counts(scope)
             )
         except MoaaError as error:
             scope.fail(entry, "NotServable", str(error), is_permanent=True)
@@ -173,12 +180,32 @@ def _keep_ahead(scope: Scope) -> None:
     try:
         ahead = servers_of(known, scope.resource, scope.held.results)
         avoided = set(servers_of([n for n in given_back if n in known], scope.resource, scope.held.results).values())
-        servers = scope.deployments([served for served in ahead.values() if served not in avoided])
+        servers = _as_they_are(scope, [served for served in ahead.values() if served not in avoided])
     except MoaaError:  # the stage that asks it will say so
         return
     for manifests, server in queueing.whole_gangs(scope, servers).values():
         if server is not None and server.is_ready:
             _want(scope, manifests, server)
+
+
+def _as_they_are(scope: Scope, models: Iterable[ServedModel]) -> Deployments:
+    """Servers that answer, with the replicas that they have, as far as `maxGpus` allows.
+
+    Raises:
+        StageError, ResourceError: as `replicas.counts` and `Scope.deployments`.
+    """
+    counts = replicas.counts(scope)
+    found = {
+        served: server
+        for served, (_, server) in scope.deployments(models, counts).items()
+        if server is not None and server.is_ready
+    }
+    kept: Deployments = {}
+    for served in replicas.kept(scope, found.items()):
+        model = declared(served.name, scope.resource).name
+        now = counts if model in counts else {model: found[served].replicas}
+        kept |= scope.deployments([served], now)
+    return kept
 
 
 def _gives_back(scope: Scope, entry: StageAttempts) -> bool:

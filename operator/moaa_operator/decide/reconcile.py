@@ -25,6 +25,7 @@ from moaa.api.reading.load import load_document, too_deep, without_server_fields
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
 from moaa.plan.budget.told import out_of_budget
+from moaa.plan.forecast.replicas import check_limit
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS, TRAINING
 from moaa.plan.ready import Failure, World, decide, funds_of
@@ -130,7 +131,9 @@ def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple
 @lru_cache(maxsize=64)
 def _read(text: str, name: str) -> MoAA:
     """A look at an unchanged MoAA checks nothing again. Few are kept, since thousands of them would fill the memory."""
-    return load_document(json.loads(text), name=name)
+    resource = load_document(json.loads(text), name=name)
+    check_limit(resource)
+    return resource
 
 
 def _adopt(scope: Scope) -> None:

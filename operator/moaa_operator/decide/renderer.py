@@ -1,6 +1,6 @@
 """`Renderer`: what a decision needs of rendering. Manifests are plain JSON, a pure function of the arguments."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from moaa.api import MoAA
@@ -20,7 +20,7 @@ class Rendering(Protocol):
 
     def policies(self) -> list[Manifest]: ...
 
-    def servers(self, models: Iterable[ServedModel]) -> list[Manifest]: ...
+    def servers(self, models: Iterable[ServedModel], replicas: Mapping[str, int] = ...) -> list[Manifest]: ...
 
     def gang(self, stage: str, fingerprint: str, members: list[str], *, attempt: int) -> str: ...
 

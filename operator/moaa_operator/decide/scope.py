@@ -3,6 +3,7 @@
 One call of `reconcile` fills it step by step and throws it away.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -116,8 +117,10 @@ class Scope:
         """Of what it was rendered from."""
         return str(manifest["metadata"].get("annotations", {}).get(HASH_ANNOTATION, ""))
 
-    def deployments(self, models: list[ServedModel]) -> dict[ServedModel, tuple[list[Manifest], Server | None]]:
-        """Manifests of each model's server, and its Deployment if it exists.
+    def deployments(
+        self, models: Iterable[ServedModel], replicas: Mapping[str, int]
+    ) -> dict[ServedModel, tuple[list[Manifest], Server | None]]:
+        """Manifests of each model's server, and its Deployment if it exists; `replicas` as `Rendering.servers`.
 
         Raises:
             ResourceError: weights that pods cannot reach, or a template that says what it may not.
@@ -125,7 +128,7 @@ class Scope:
         up = {server.ref.name: server for server in self.observed.servers}
         found: dict[ServedModel, tuple[list[Manifest], Server | None]] = {}
         for served in models:
-            manifests = self.render.servers([served])
+            manifests = self.render.servers([served], replicas)
             names = [m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"]
             found[served] = manifests, next((up[name] for name in names if name in up), None)
         return found

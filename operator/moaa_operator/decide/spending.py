@@ -10,7 +10,7 @@ from datetime import datetime
 from moaa.api.attempts import ModelTokens, StageAttempts, Step
 from moaa.api.status import MAX_SPENT, StageSpent
 from moaa.plan.budget.spent import EARLIER, Spent, Tokens
-from moaa.plan.forecast.estimate import gpus_held
+from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import TRAINING
 from moaa_operator.decide import outcomes
@@ -32,7 +32,7 @@ def meter(scope: Scope) -> None:
         spent = Spent(attempt.gpu_seconds, _read(attempt.tokens))
         if attempt.at_work_since is not None and attempt.stage in stages:
             seconds = (scope.now - attempt.at_work_since).total_seconds()
-            spent += Spent(gpus_held(scope.resource.spec, stages[attempt.stage]) * max(seconds, 0.0))
+            spent += Spent(gpus_given(scope.resource, stages[attempt.stage], scope.known) * max(seconds, 0.0))
         if child is not None:
             spent = spent.at_least(Spent(tokens=child.tokens))
         key = attempt.stage, attempt.fingerprint

@@ -79,6 +79,8 @@ class Server:
     is_ready: bool = False
     """At least one replica answers."""
     is_leaving: bool = False
+    replicas: int = 1
+    """As its Deployment asks."""
     created: datetime | None = None
     unscheduled_since: datetime | None = None
     """No replica has a machine; since when the first waits for one."""

@@ -77,6 +77,7 @@ def server(item: Fields, all_pods: list[Fields], heard: Heard) -> Server:
         hash=annotation(item, HASH_ANNOTATION),
         is_ready=is_current and int(status.get("readyReplicas") or 0) > 0,
         is_leaving=is_leaving(item),
+        replicas=int((item.get("spec") or {}).get("replicas", 1)),
         created=created_at(item),
         unscheduled_since=min(waiting) if waiting and not placed else None,
         scheduled_at=min(placed, default=None),

@@ -6,8 +6,9 @@ harmless. Deployments and Services are to be applied. ConfigMaps, Jobs and RayJo
 they say is of the moment they were made in. Nothing here asks a cluster, a store or a clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import assert_never
 
 from moaa.api import MoAA
@@ -39,13 +40,17 @@ class Rendered:
         """Who reaches the run's pods."""
         return pod.policies(self.context)
 
-    def servers(self, models: Iterable[ServedModel]) -> list[Manifest]:
+    def servers(
+        self, models: Iterable[ServedModel], replicas: Mapping[str, int] = MappingProxyType({})
+    ) -> list[Manifest]:
         """Service and Deployment of every model, each once.
+
+        `replicas` are those of declared models; others have what `serving.replicas` says.
 
         Raises:
             ResourceError: weights that pods cannot reach, or a template that says what it may not.
         """
-        return server.servers(self.context, models)
+        return server.servers(self.context, models, replicas)
 
     def gang(self, stage: str, fingerprint: str, members: list[str], *, attempt: int) -> str:
         """The name of the pod group of servers that an attempt brings up together."""

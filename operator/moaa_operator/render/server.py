@@ -9,7 +9,7 @@ A template of the resource (`serving.template`) knows the containers `weights` a
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -54,8 +54,8 @@ def url(owner: Owner, served: ServedModel) -> str:
     return f"http://{server_of(owner, served.served_name, served.digest)}.{owner.namespace}.svc:{PORT}/v1"
 
 
-def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
-    """Service and Deployment of one model.
+def server(context: RenderContext, served: ServedModel, replicas: Mapping[str, int]) -> list[Manifest]:
+    """Service and Deployment of one model, with the replicas of the declared model of its name, if it is among them.
 
     Raises:
         ResourceError: its weights cannot be had on Kubernetes, or its template says what it may not.
@@ -63,6 +63,8 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
     resource, owner = context.resource, context.owner
     model = resource.spec.model(resource.spec.student if made_by(served.name) else served.name)
     path = f"spec.models[{resource.spec.models.index(model)}]"
+    count = replicas.get(model.name, model.serving.replicas)
+    model = model.with_(serving=model.serving.with_(replicas=count))
     _check_source(model, served, path)
     name = server_of(owner, served.served_name, served.digest)
     child = Child(name, Role.SERVER, labels={SERVER_LABEL: name}, annotations={MODEL_ANNOTATION: served.name})
@@ -110,14 +112,14 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
     return [service, deployment]
 
 
-def servers(context: RenderContext, models: Iterable[ServedModel]) -> list[Manifest]:
+def servers(context: RenderContext, models: Iterable[ServedModel], replicas: Mapping[str, int]) -> list[Manifest]:
     """Service and Deployment of every model; one of several names gets them once.
 
     Raises:
         ResourceError: as `server`.
     """
     once = {server_of(context.owner, served.served_name, served.digest): served for served in models}
-    return [child for served in once.values() for child in server(context, served)]
+    return [child for served in once.values() for child in server(context, served, replicas)]
 
 
 def _check_source(model: Model, served: ServedModel, path: str) -> None:

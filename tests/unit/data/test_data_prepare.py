@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from moaa.data.further.completion import Completion, Unasked
 from moaa.data.permute import sort_key
 from moaa.data.prepare import TableSource, prepare
 from moaa.data.reading.shapes import Use
-from moaa.data.slices import take
+from moaa.data.slices import named, stretches
 from moaa.data.spool import Spool
 from moaa.errors import DataError
 from moaa.plan.slices import Slice
@@ -405,6 +406,11 @@ def test_spool_keeps_texts_on_disk_only(tmp_path: Path) -> None:
         assert [r for r in spool.permuted() if r["id"] != "9"] == first
 
 
+def take(table: list[PromptRow], part: Slice, first: int = 0, stop: int = 10**9) -> list[PromptRow]:
+    found = stretches(part, len(table), first, stop)
+    return [named(row, one.again) for one in found for row in table[one.first : one.stop]]
+
+
 TABLE = [PromptRow(id=str(i), messages=user(str(i)), answer=None) for i in range(5)]
 
 
@@ -423,6 +429,18 @@ TABLE = [PromptRow(id=str(i), messages=user(str(i)), answer=None) for i in range
 )
 def test_slices(offset: int, limit: int | None, reuse: bool, ids: list[str]) -> None:
     assert [r["id"] for r in take(TABLE, Slice("sft-0", offset, limit, reuse))] == ids
+
+
+@given(st.integers(1, 7), st.integers(0, 9), st.integers(1, 20), st.lists(st.integers(0, 20), max_size=3).map(sorted))
+def test_a_slice_in_pieces_is_the_slice(rows: int, offset: int, limit: int, cuts: list[int]) -> None:
+    table = [PromptRow(id=str(i), messages=user(str(i)), answer=None) for i in range(rows)]
+    part = Slice("sft-0", offset, limit, True)
+    whole = take(table, part)
+    assert [row["id"] for row in whole] == [
+        str((offset + i) % rows) + ("" if i < rows else f"#{i // rows + 1}") for i in range(limit)
+    ]
+    edges = [0, *cuts, limit + 5]
+    assert [row for a, b in pairwise(edges) for row in take(table, part, a, b)] == whole
 
 
 @pytest.mark.parametrize(("offset", "limit"), [(4, 2), (0, 6), (5, 1)])

@@ -30,7 +30,8 @@ from moaa.store.ledger.ledger import Ledger
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest, read_table
 from moaa_jobs.runner.context import Context, Deferred, Permanent
-from moaa_jobs.runner.rows import Item, Rows, RowStage, run_rows
+from moaa_jobs.runner.items import Item, Listed, Rows
+from moaa_jobs.runner.rows import RowStage, run_rows
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.progress import Progress
 from tests.endpoint import Endpoint, serve
@@ -93,7 +94,7 @@ def stage(rows: int, *, per_shard: int = 4) -> RowStage:
         return Item(row, work)
 
     return RowStage(
-        items=[item(f"r{i}") for i in range(rows)],
+        items=Listed([item(f"r{i}") for i in range(rows)]),
         items_per_shard=per_shard,
         schemas={"texts": SCHEMA},
         main_table="texts",
@@ -160,7 +161,10 @@ async def test_a_finished_shard_leaves_its_totals_and_nothing_else(
         return Item(row, work)
 
     rows = RowStage(
-        items=[item(f"r{i}") for i in range(24)], items_per_shard=2, schemas={"texts": SCHEMA}, main_table="texts"
+        items=Listed([item(f"r{i}") for i in range(24)]),
+        items_per_shard=2,
+        schemas={"texts": SCHEMA},
+        main_table="texts",
     )
     async with serve(echo) as endpoint:
         ctx = context(tmp_path, {"first": endpoint.url})
@@ -210,7 +214,7 @@ async def test_after_a_crash_only_what_was_not_answered_is_sent(tmp_path: Path) 
 
     def crashing(crashes: bool) -> RowStage:
         items = [item(f"r{i}", crashes) for i in range(10)]
-        return RowStage(items=items, items_per_shard=4, schemas={"texts": SCHEMA}, main_table="texts")
+        return RowStage(items=Listed(items), items_per_shard=4, schemas={"texts": SCHEMA}, main_table="texts")
 
     async with serve(echo) as endpoint:
         ctx = context(tmp_path, {"first": endpoint.url})
@@ -245,7 +249,7 @@ async def test_a_zombie_changes_nothing(tmp_path: Path) -> None:
 
         def shard(zombie: bool) -> RowStage:
             return RowStage(
-                items=[item(f"r{i}", zombie) for i in range(4)],
+                items=Listed([item(f"r{i}", zombie) for i in range(4)]),
                 items_per_shard=4,
                 schemas={"texts": SCHEMA},
                 main_table="texts",
@@ -346,7 +350,7 @@ async def test_a_row_without_a_call_that_may_pass_is_counted_and_another_attempt
 
     seed = sampling_seed(run_seed=0, row="r2", path="s1", key="")
     items = [item(f"r{i}") for i in range(4)]
-    rows = RowStage(items=items, items_per_shard=4, schemas={"texts": SCHEMA}, main_table="texts")
+    rows = RowStage(items=Listed(items), items_per_shard=4, schemas={"texts": SCHEMA}, main_table="texts")
     async with serve(answer) as endpoint:
         ctx = context(tmp_path, {"first": endpoint.url})
         with pytest.raises(StageError, match=r"1 of 4 rows failed \(server-error: 1\)"):

@@ -69,6 +69,18 @@ def test_a_large_model_s_replica_leaves_the_room_to_a_small_one_s() -> None:
     assert budget.widen("ab", demands, {"a": 2, "b": 9}, room, beside=machine.NOTHING) == {"a": 1, "b": 4}
 
 
+def test_servers_stay_within_what_all_may_hold() -> None:
+    demands = {"a": Demand(1.0, gpus=2, served_gpus=2), "b": Demand(1.0, gpus=1, served_gpus=1)}
+    room = Capacity(100.0, gpus=tuple("01234567"), max_served_gpus=5)
+    job = Demand(1.0, gpus=2)
+    assert budget.widen("ab", demands, {"a": 9, "b": 9}, room, beside=job) == {"a": 2, "b": 1}
+    idle = {"c": Demand(1.0, gpus=1, served_gpus=1)}
+    assert budget.evict(idle, upcoming=[], pinned=demands["a"], wanted=demands["a"], capacity=room) == []
+    assert budget.evict(idle, upcoming=[], pinned=demands["a"], wanted=demands["a"] + demands["b"], capacity=room) == [
+        "c"
+    ]
+
+
 def test_idle_server_whose_next_use_is_farthest_goes_first() -> None:
     idle = dict.fromkeys("abc", GIB2)
     stopped = budget.evict(

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
+from moaa.api.resource import Replicas
 from moaa.cli.stored_plan import read_plan
-from moaa.errors import StageError, UsageError
+from moaa.errors import ResourceError, StageError, UsageError
 from moaa.local.executor import Finished, execute
 from moaa.local.processes import guard
 from moaa.local.processes.lock import exclusive
@@ -225,6 +226,32 @@ async def test_replicas_that_do_not_fit_are_left_out_and_told(fake: FakeMachine)
     _, events = await carry_out(fake, with_replicas(fake, {"a": 4, "c": 2}), memory_gib=9.0, until="i1-generate")
     assert {name: len(found) for name, found in fake.runs()[-1]["urls"].items()} == {"a": 2, "b": 1, "c": 1}
     assert events.of("stage_started", "fewer_replicas")[-1] == {"a": "2 of 4", "c": "1 of 2"}
+
+
+def where_the_work_is(fake: FakeMachine, limit: int) -> MoAA:
+    """Auto; the aggregator is so large by its name that four rows take hours."""
+    resource = fake.resource()
+    folder = fake.folder / "weights" / "c-9000000b"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    models = [model.with_(serving=model.serving.with_(gpus=1)) for model in resource.spec.models]
+    models[2] = models[2].with_(source=f"file://{folder}")
+    serving = resource.spec.serving.with_(replicas=Replicas.AUTO, max_gpus=limit)
+    return resource.with_(spec=resource.spec.with_(models=models, serving=serving))
+
+
+@pytest.mark.parametrize(("gpus", "limit", "served"), [(8, 100, 6), (8, 5, 3), (3, 5, 1)])
+async def test_gpus_go_to_the_model_with_the_most_work(fake: FakeMachine, gpus: int, limit: int, served: int) -> None:
+    _, events = await carry_out(fake, where_the_work_is(fake, limit), gpus=gpus, until="i1-generate")
+    assert {name: len(set(urls)) for name, urls in fake.runs()[-1]["urls"].items()} == {"a": 1, "b": 1, "c": served}
+    assert sorted(fake.servers()) == ["a", "b", *["c"] * served]
+    assert events.of("stage_started", "fewer_replicas")[-1] == {}
+
+
+async def test_a_limit_that_a_stage_cannot_keep_is_refused_before_anything_starts(fake: FakeMachine) -> None:
+    with pytest.raises(ResourceError, match=r"spec\.serving\.maxGpus: .*3 GPUs of the models that i1-generate serves"):
+        await carry_out(fake, where_the_work_is(fake, 2), gpus=8)
+    assert fake.runs() == []
 
 
 async def test_more_replicas_repeat_nothing(fake: FakeMachine) -> None:

@@ -9,9 +9,12 @@ import pytest
 from moaa.api.mixture import Judge
 from moaa.api.models import Model
 from moaa.api.reading.load import load
+from moaa.api.resource import ServingPolicy
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS
 from moaa.judge.methods import method_of
-from moaa.plan.forecast.estimate import Estimate, billions, estimate, hours_by_model, loads, too_few, total
+from moaa.plan.forecast.estimate import Estimate, estimate, hours_by_model, too_few, total
+from moaa.plan.forecast.replicas import loads
+from moaa.plan.forecast.throughput import billions
 from moaa.plan.graph import build
 from tests.plan_helpers import resource
 
@@ -179,7 +182,8 @@ def test_gpus_are_paid_for_until_the_slowest_model_is_through() -> None:
 
 
 def test_replicas_shorten_a_stage() -> None:
-    one = load(EXAMPLES / "paper-llama-8b.yaml")
+    paper = load(EXAMPLES / "paper-llama-8b.yaml")
+    one = paper.with_(spec=paper.spec.with_(serving=ServingPolicy()))
     judge = next(model for model in one.spec.models if model.name == "qwen2-72b")
     models = [m if m is not judge else m.with_(serving=m.serving.with_(replicas=3)) for m in one.spec.models]
     three = one.with_(spec=one.spec.with_(models=models))
@@ -245,6 +249,12 @@ def test_calls_of_ten_pairs(judge: dict[str, Any], calls: int) -> None:
 )
 def test_sizes_are_read_off_names(source: str, size: float) -> None:
     assert billions(Model.model_validate({"name": "x", "source": source})) == pytest.approx(size)
+
+
+def test_a_name_of_any_size_has_an_estimate() -> None:
+    for size in ("0b", "99999999b"):
+        models = [{"name": name, "source": f"hf://o/{name}-{size}"} for name in ("a", "b", "agg", "base", "eva")]
+        assert total(estimate(resource(spec__models=models))).hours is not None
 
 
 def test_every_stage_has_an_estimate() -> None:

@@ -52,6 +52,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "failures": {"spec__failures": {"maxFraction": "0.5", "maxMemberFraction": "0.9", "retries": 9}},
     "suspend": {"spec__suspend": True},
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
+    "replicas where the work is": {"spec__serving": {"replicas": "Auto", "maxGpus": 16}},
     "cost": {"spec__cost": {"gpuHourUsd": "9"}},
     "budget": {"spec__budget": {"tokens": 9, "perIteration": {"gpuHours": "1"}}},
     "storage": {"spec__storage__uri": "file:///elsewhere"},

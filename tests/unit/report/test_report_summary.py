@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from moaa.api.resource import Cost, Metadata
-from moaa.plan.forecast.estimate import gpus_held
+from moaa.plan.forecast.replicas import gpus_held
 from moaa.plan.result import Output
 from moaa.plan.slices import tables
 from moaa.report.costs import gpu_hours, measured, usd
@@ -280,7 +280,7 @@ def test_plan_and_report_tell_the_same_of_a_stage_that_is_done() -> None:
     for view in FINISHED.stages:
         assert view.manifest is not None
         told = next(s for s in SUMMARY.stages if s.id == view.stage.id)
-        took = measured(view.stage, view.manifest, made_with=spec, prices=spec)
+        took = measured(view.stage, view.manifest, made_with=FINISHED.resource, results={}, prices=spec)
         assert (took.rows, took.calls or None) == (told.rows, told.calls), told.id
         assert (took.prompt_tokens, took.completion_tokens) == (told.prompt_tokens, told.completion_tokens), told.id
         assert took.hours == view.manifest.seconds / 3600
@@ -289,9 +289,11 @@ def test_plan_and_report_tell_the_same_of_a_stage_that_is_done() -> None:
     trained = stage(FINISHED, "i1-sft")
     assert trained.manifest is not None
     said = trained.manifest.with_(metrics={**trained.manifest.metrics, "tokens": 4096.0})
-    assert measured(trained.stage, said, made_with=spec, prices=spec).trained_tokens == 4096
+    assert measured(trained.stage, said, made_with=FINISHED.resource, results={}, prices=spec).trained_tokens == 4096
     unpriced = spec.with_(cost=Cost())
-    assert measured(trained.stage, trained.manifest, made_with=spec, prices=unpriced).usd is None
+    assert (
+        measured(trained.stage, trained.manifest, made_with=FINISHED.resource, results={}, prices=unpriced).usd is None
+    )
 
 
 def test_a_missing_price_is_no_price_of_zero() -> None:
