@@ -26,7 +26,7 @@ def crd(_options: argparse.Namespace) -> int:
 
 def validate(options: argparse.Namespace) -> int:
     from moaa.api.reading.load import load
-    from moaa.plan.forecast.show import validate_text
+    from moaa.plan.show import validate_text
 
     say(validate_text(load(options.file)))
     return EXIT_OK

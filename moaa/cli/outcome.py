@@ -6,7 +6,7 @@ from rich.text import Text
 
 from moaa.api import MoAA
 from moaa.local.executor import Finished, Settings
-from moaa.plan.forecast.show import ANEW
+from moaa.plan.show import ANEW
 from moaa.report.schema import ScoreSummary, Summary
 from moaa.report.summary import summarise
 from moaa.report.wording import published

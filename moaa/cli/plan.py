@@ -25,7 +25,7 @@ def plan(options: argparse.Namespace) -> int:
 
     from moaa.api.reading.load import load
     from moaa.plan.forecast.fits import memory_view
-    from moaa.plan.forecast.show import plan_view
+    from moaa.plan.show import plan_view
     from moaa.plan.slices import tables
 
     resource = load(options.file)

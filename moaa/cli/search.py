@@ -32,8 +32,8 @@ def _plan(options: argparse.Namespace, space: "Space") -> int:
 
     from moaa.cli.plan import row_counts
     from moaa.plan.forecast.estimate import estimate
-    from moaa.plan.forecast.show import figures
     from moaa.plan.ids import BASE_EVALUATE
+    from moaa.plan.show import figures
     from moaa.plan.slices import tables
     from moaa.search.space import PROMPTS
 

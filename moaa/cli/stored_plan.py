@@ -6,7 +6,6 @@ from rich.console import RenderableType
 
 from moaa.api import MoAA
 from moaa.plan.forecast.estimate import Estimate
-from moaa.plan.forecast.show import plan_view
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import repeats
 from moaa.plan.history.survey import survey
@@ -14,6 +13,7 @@ from moaa.plan.ids import STAGE_DATA
 from moaa.plan.kinds.sliced import counted_turns
 from moaa.plan.lengths import misfits
 from moaa.plan.result import Identity, StageResult
+from moaa.plan.show import plan_view
 from moaa.plan.stage import Graph
 from moaa.report.costs import measured
 from moaa.run.closed import graph_of, resources_of

@@ -11,7 +11,7 @@ from moaa.api.reading.check import warnings
 from moaa.experiment.expand import Expanded
 from moaa.experiment.sharing import Share
 from moaa.plan.forecast.estimate import total
-from moaa.plan.forecast.show import figures
+from moaa.plan.show import figures
 from moaa.tables import Fitted
 
 LEAST = ("tokens in", "tokens out", "GPUs", "hours", "stages", "USD", "done", "calls", "shared")

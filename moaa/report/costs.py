@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from moaa.api import MoAA, MoAASpec
+from moaa.api.resource import Amount
 from moaa.plan.budget.limits import Funds, limits_of, units_of_bill
+from moaa.plan.budget.spent import Bill
 from moaa.plan.forecast.estimate import Estimate
 from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.ids import STAGE_DATA
@@ -52,7 +54,7 @@ def budget(view: RunView) -> list[BudgetSummary]:
     """Every limit of the run, and of each iteration that has spent something, with what is spent of it."""
     spec, funds = view.resource.spec, Funds(view.resource, view.account)
     iterations = dict.fromkeys(s.stage.iteration for s in view.stages)
-    scopes = [("run", spec.budget, funds.spent())]
+    scopes: list[tuple[str, Amount, Bill]] = [("run", spec.budget, funds.spent())]
     scopes += [(f"iteration {i}", spec.budget.per_iteration, funds.spent(iteration=i)) for i in iterations]
     return [
         BudgetSummary(scope=scope, unit=unit.value, limit=float(limit), spent=float(units_of_bill(paid)[unit]))

@@ -9,7 +9,7 @@ import yaml
 from moaa.api.reading.load import load, load_text
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
-from moaa.plan.forecast.show import plan_text, plan_view, validate_text
+from moaa.plan.show import plan_text, plan_view, validate_text
 from moaa_operator.tell.events import between
 from moaa_operator.tell.metrics import Metrics
 from tests.bad_resources import BAD

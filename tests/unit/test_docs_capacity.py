@@ -16,8 +16,8 @@ from moaa.plan.forecast.fits import gib, told, trained
 from moaa.plan.forecast.memory import parts, training_memory
 from moaa.plan.forecast.replicas import loads
 from moaa.plan.forecast.shape import read_shape
-from moaa.plan.forecast.show import plan_text, plan_view
 from moaa.plan.graph import build
+from moaa.plan.show import plan_text, plan_view
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "capacity.md").read_text()

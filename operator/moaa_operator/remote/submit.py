@@ -8,10 +8,10 @@ from moaa.api.attempts import StageAttempts
 from moaa.api.reading.load import load, load_document
 from moaa.api.resource import API_VERSION, KIND
 from moaa.errors import ResourceError, UsageError
-from moaa.plan.forecast.show import validate_text
 from moaa.plan.history.repeats import differences
 from moaa.plan.ready import Held
 from moaa.plan.result import StageResult
+from moaa.plan.show import validate_text
 from moaa_operator.kube.kinds import MOAA
 from moaa_operator.kube.objects import Object
 from moaa_operator.kube.owner import Owner

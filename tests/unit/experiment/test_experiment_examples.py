@@ -8,8 +8,8 @@ import pytest
 from moaa.experiment.expand import expand
 from moaa.experiment.sharing import Share, shares
 from moaa.experiment.show import plan_view
-from moaa.plan.forecast.show import plan_text
 from moaa.plan.graph import build
+from moaa.plan.show import plan_text
 from moaa.store.stages.manifest import StageManifest
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ from moaa.experiment.expand import Expanded, Run, expand
 from moaa.experiment.sharing import Share, shares
 from moaa.experiment.show import plan_view
 from moaa.plan.forecast.estimate import estimate
-from moaa.plan.forecast.show import plan_text
 from moaa.plan.ids import RESOLVE, STAGE_DATA
+from moaa.plan.show import plan_text
 from moaa.plan.stage import Kind
 from moaa.store.stages.manifest import StageManifest
 from tests.plan_helpers import run_all, tree

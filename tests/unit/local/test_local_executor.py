@@ -23,8 +23,8 @@ from moaa.local.processes.lock import exclusive
 from moaa.local.serving.machine import Capacity
 from moaa.local.serving.needs import too_few_gpus
 from moaa.local.serving.pool import Pool
-from moaa.plan.forecast.show import plan_text
 from moaa.plan.graph import build
+from moaa.plan.show import plan_text
 from moaa.run import records
 from moaa.store.objects.open import open_store
 from tests.local_helpers import FakeMachine

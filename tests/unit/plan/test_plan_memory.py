@@ -13,7 +13,7 @@ from moaa.errors import DataError, UsageError
 from moaa.plan.forecast.fits import hopeless, memory_view, told
 from moaa.plan.forecast.memory import GIB, head_bytes, training_memory, usable
 from moaa.plan.forecast.shape import ModelShape, read_shape
-from moaa.plan.forecast.show import plan_text
+from moaa.plan.show import plan_text
 from tests.plan_helpers import resource
 
 CONFIG: dict[str, Any] = json.loads((Path(__file__).parents[2] / "models" / "llama-3.1-8b.json").read_text())

@@ -24,10 +24,10 @@ from moaa.plan.forecast.replicas import (
     planned_alone,
     spread,
 )
-from moaa.plan.forecast.show import plan_text, plan_view, validate_text
 from moaa.plan.graph import build
 from moaa.plan.ids import STAGE_DATA
 from moaa.plan.result import Output, StageResult
+from moaa.plan.show import plan_text, plan_view, validate_text
 from moaa.plan.stage import Kind
 from tests.plan_helpers import resource
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from moaa.plan.forecast.estimate import Estimate
-from moaa.plan.forecast.show import plan_text, plan_view, validate_text
 from moaa.plan.history.repeats import Change, Repeat
+from moaa.plan.show import plan_text, plan_view, validate_text
 from tests.plan_helpers import resource, run_all
 
 
