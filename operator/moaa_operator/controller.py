@@ -140,11 +140,12 @@ class Controller:
             return None
         owner = owner_of(document)
         now = self._now()
-        objects = dict(self._caches.children(owner))
+        found, has_kuberay = self._caches.children_and(RAYJOB, owner)
+        objects = dict(found)
         objects["Pod"] = with_ends(self._api, owner.namespace, objects)
         objects["Event"] = self._warnings.about(objects, now=now)
         objects["Workload"] = self._workloads.about(objects)
-        observed = observe(document, objects, has_kuberay=self._caches.has_kind(RAYJOB), figures=self._figures(key))
+        observed = observe(document, objects, has_kuberay=has_kuberay, figures=self._figures(key))
         desired = reconcile(observed, now=now, settings=self._settings, render=self._render)
         refusals = apply.apply(self._api, owner, desired.apply) | apply.create(self._api, owner, desired.create)
         if refusals:

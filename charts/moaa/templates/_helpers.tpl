@@ -97,3 +97,9 @@ app.kubernetes.io/part-of: moaa
   verbs: [create, patch]
 {{- end }}
 {{- end }}
+
+{{/* What the objects of a view are called, of a list: the chart's root and an entry of views. */}}
+{{- define "moaa.viewName" -}}
+{{- $full := include "moaa.fullname" (index . 0) | trunc 40 | trimSuffix "-" }}
+{{- with (index . 1).name }}{{ printf "%s-view-%s" $full . }}{{ else }}{{ printf "%s-view" $full }}{{ end }}
+{{- end }}

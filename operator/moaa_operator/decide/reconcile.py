@@ -24,11 +24,12 @@ from moaa.api.attempts import StageAttempts, Step
 from moaa.api.reading.load import load_document, without_server_fields
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
+from moaa.plan.budget.told import out_of_budget
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS, TRAINING
-from moaa.plan.ready import Failure, World, decide
+from moaa.plan.ready import Failure, World, decide, funds_of
 from moaa.plan.result import Identity
-from moaa_operator.decide import attempts, launch, outcomes, store_checks
+from moaa_operator.decide import attempts, launch, outcomes, spending, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
@@ -39,7 +40,8 @@ from moaa_operator.kube.objects import Manifest, Problem, Ref
 from moaa_operator.kube.owner import Role
 from moaa_operator.observe.observed import Child, End, Observed, Server
 from moaa_operator.settings import Settings
-from moaa_operator.tell.results import hold, results_of
+from moaa_operator.tell.conditions import BUDGET_EXHAUSTED
+from moaa_operator.tell.results import hold, last_closed, results_of
 from moaa_operator.tell.run_state import RunState, Training
 from moaa_operator.tell.status import status_of
 
@@ -85,12 +87,14 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     entries = {entry.stage: attempts.edited(entry, observed.generation) for entry in observed.status.attempts}
     scope = Scope(observed, now, settings, bound, resource, results_of(observed.status), entries)
     _adopt(scope)
+    spending.meter(scope)
     _harvest(scope)
     _hold(scope)
     _decide(scope)
-    if not resource.spec.suspend:
+    if not resource.spec.suspend and not scope.decision.is_out_of_budget:
         launch.serve(scope)
         launch.carry_out(scope)
+    spending.settle(scope)
     if scope.apply or scope.create:  # before the pods that come of these
         scope.apply[:0] = scope.render.policies()
     delete = sweep(scope)
@@ -227,8 +231,11 @@ def _decide(scope: Scope) -> None:
         for entry in scope.entries.values()
         if entry.failures and entry.stage not in CHECKS
     }
-    world = World(scope.held.results, running=running, failures=failures)
+    world = World(scope.held.results, running=running, failures=failures, account=scope.account)
     scope.decision = decision = decide(scope.held.graph, scope.resource, world)
+    if decision.over_budget:
+        funds = funds_of(scope.resource, world)
+        scope.over_budget = out_of_budget(funds, scope.held.graph, scope.held.results, decision.over_budget)
     for stage in decision.stop:
         _stop(scope, stage)
     if scope.resource.spec.suspend:
@@ -236,7 +243,7 @@ def _decide(scope: Scope) -> None:
             if check in scope.entries:
                 scope.put(attempts.idle(scope.entries[check]))
         return
-    if decision.is_finished or decision.is_stuck:
+    if decision.is_finished or decision.is_stuck or decision.is_out_of_budget:
         return
     wanted: list[Identity] = []
     is_storage_ready = store_checks.preflight(scope)
@@ -265,7 +272,8 @@ def _stop(scope: Scope, stage: str) -> None:
         return
     identity = scope.held.identities.get(stage)
     if identity is not None and identity.fingerprint == entry.fingerprint:
-        scope.put(attempts.idle(entry, reason="Suspended" if scope.resource.spec.suspend else "Stopped"))
+        reason = "Suspended" if scope.resource.spec.suspend else "Stopped"
+        scope.put(attempts.idle(entry, reason=BUDGET_EXHAUSTED if stage in scope.decision.over_budget else reason))
     elif scope.resource.spec.suspend and identity is None:
         scope.put(attempts.idle(entry, reason="Suspended"))
     else:
@@ -329,6 +337,8 @@ def _state(scope: Scope) -> RunState:
         | held_back,
         repeating=tuple(repeating(scope)),
         progress={child.stage: child.progress for child in children if child.progress},
+        over_budget=scope.over_budget,
+        spent=tuple(spending.bounded([*scope.observed.status.spent, *scope.closed], last_closed(scope.held.results))),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Final
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
+from moaa.api.status import StageSpent
+from moaa.plan.budget.spent import Account, Spent
 from moaa.plan.ready import Decision, Held
 from moaa.plan.result import StageResult
 from moaa.weights.served import ServedModel
@@ -40,6 +42,14 @@ class Scope:
     held: Held = field(default_factory=Held)
     decision: Decision = field(default_factory=Decision)
     """The plan's."""
+    account: Account = field(default_factory=dict)
+    """What the run has spent by now."""
+    metered: dict[tuple[str, str], Spent] = field(default_factory=dict)
+    """Of that, the part of the attempts that the status names."""
+    closed: list[StageSpent] = field(default_factory=list)
+    """Of that, what belongs to no attempt any more."""
+    over_budget: str = ""
+    """Which limits hold stages, what is spent and what is left; empty: none does."""
     postponed: dict[str, str] = field(default_factory=dict)
     """Stages that the plan would start but that wait, and why."""
     blocked: list[Problem] = field(default_factory=list)

@@ -1,8 +1,10 @@
 """What a Job's status and its pods say. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from moaa.api.status import StageProgress
+from moaa.contract.answers import ShardAnswer
+from moaa.plan.budget.spent import Spent, Tokens, tokens_of
 from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of, uid_of
 from moaa_operator.observe import pods
@@ -47,6 +49,7 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
     progress = combine(heard.of(mine), shards=shards, finished=finished) if end is End.RUNNING else None
     if progress is None and shards and end is End.RUNNING:
         progress = StageProgress(message=f"{finished}/{shards} shards")
+    ended = tuple(t for pod in mine for t in pods.terminations(pod))
     return child(
         item,
         "Job",
@@ -57,6 +60,19 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         is_evicted=waits and kueue.is_evicted(workload),
         is_running=any(map(pods.is_running, mine)),
         told_to_go=min((t for pod in mine if (t := pods.told_to_go(pod))), default=None),
-        terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
+        terminations=ended,
         progress=progress,
+        tokens=_tokens(mine, heard),
     )
+
+
+def _tokens(mine: Iterable[Fields], heard: Heard) -> Mapping[str, Tokens]:
+    """Of shards that are published, by their last words; of the others, as their pods say."""
+    counted = Spent()
+    for pod in mine:
+        last = [said for t in pods.terminations(pod) if (said := t.said(ShardAnswer)) is not None]
+        for answer in last:
+            counted += Spent(tokens=tokens_of(answer.prompt_spent, answer.completion_spent))
+        for figures in [] if last else heard.of([pod]):
+            counted += Spent(tokens=figures.tokens)
+    return counted.tokens

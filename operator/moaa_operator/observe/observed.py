@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from moaa.api.status import MoAAStatus, StageProgress
+from moaa.plan.budget.spent import Tokens
 from moaa_operator.kube.objects import Object, Place, Problem, Ref
 from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.observe.pods import Termination
@@ -35,6 +36,8 @@ class Child:
     """Why it does not go on, or how it failed in Kubernetes' words."""
     progress: StageProgress | None = None
     """How far it is, as far as its pods or its shards tell."""
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    """By model: what its calls have cost, as far as its pods tell."""
     is_running: bool = False
     """At least one of its pods runs; of a RayJob: its head does."""
     lost_since: datetime | None = None

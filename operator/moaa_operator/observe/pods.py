@@ -90,6 +90,12 @@ def is_running(pod: Fields) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and not is_leaving(pod)
 
 
+def started_at(pod: Fields, container: str) -> datetime | None:
+    """When that container started, by its node's clock; None while it does not run."""
+    states = [c.get("state") or {} for c in _containers(pod) if c.get("name") == container]
+    return next((moment((state.get("running") or {}).get("startedAt")) for state in states), None)
+
+
 def restarts(pod: Fields) -> int:
     return sum(int(c.get("restartCount") or 0) for c in _containers(pod))
 

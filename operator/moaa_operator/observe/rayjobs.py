@@ -24,6 +24,8 @@ from moaa_operator.observe.observed import Child, End
 from moaa_operator.observe.pods import Termination
 from moaa_operator.observe.progress import combine
 
+HEAD = "ray-head"
+"""Its container."""
 _EXIT_CODE = re.compile(r"exit code (\d+)")
 
 
@@ -97,12 +99,16 @@ def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
 def _lost_since(status: Fields, head: Fields | None) -> datetime | None:
     """When the head that a running job began on was replaced. The driver went with it, though the RayJob says it runs.
 
-    A job begins some seconds after its head, so one made in the same second (times have no less) is another.
+    A job begins some seconds after its head, so one made in the same second (times have no less) is another. The head
+    says when the job began by its node's clock, which may be minutes off; so its container's start by that clock is
+    compared, and the API server's only while there is none.
     """
     begun = moment((status.get("rayJobInfo") or {}).get("startTime"))
-    made = created_at(head) if head is not None else None
-    is_lost = status.get("jobStatus") == "RUNNING" and begun is not None and made is not None and made >= begun
-    return made if is_lost else None
+    if head is None or begun is None or status.get("jobStatus") != "RUNNING":
+        return None
+    made = created_at(head)
+    started = pods.started_at(head, HEAD) or made
+    return made if started is not None and started >= begun else None
 
 
 def _problem(item: Fields, mine: list[Fields], head: Fields | None, heard: Heard) -> Problem | None:

@@ -44,7 +44,7 @@ def observe(
         owner=owner,
         generation=int(document["metadata"].get("generation") or 0),
         document=document,
-        status=_status(document),
+        status=status_of(document),
         is_leaving=is_leaving(document),
         children=tuple(
             child
@@ -61,7 +61,8 @@ def observe(
     )
 
 
-def _status(document: Fields) -> MoAAStatus:
+def status_of(document: Fields) -> MoAAStatus:
+    """As far as a version of ours wrote it; otherwise an empty one."""
     try:
         return MoAAStatus.model_validate(document.get("status") or {})
     except ValueError:

@@ -8,6 +8,7 @@
 | Training | the RayJob runs | it should and does not | – | none is due |
 | Suspended | spec.suspend | – | – | not suspended |
 | Repeating | an edit makes stages run again; which and why | – | – | nothing is repeated |
+| BudgetExhausted | a limit of spec.budget holds stages; which, what is spent, what is left | – | – | none does |
 | Stalled | something waits for a person | nothing does | – | never |
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
@@ -32,6 +33,8 @@ from moaa_operator.tell.run_state import RunState
 
 ACCEPTED, STORAGE, SERVERS, TRAINING = "Accepted", "StorageReady", "ServersReady", "Training"
 SUSPENDED, STALLED, REPEATING = "Suspended", "Stalled", "Repeating"
+BUDGET_EXHAUSTED = "BudgetExhausted"
+"""A condition, and the reason of Stalled and Succeeded when nothing else can run."""
 Status = Literal["True", "False", "Unknown"]
 Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
@@ -84,6 +87,8 @@ def _said(state: RunState) -> Iterator[Said]:
         yield SUSPENDED, "True", "Suspended", "spec.suspend is true; nothing runs and no GPU is held"
     if state.repeating:
         yield REPEATING, "True", "Edited", "; ".join(f"{entry.stage}: {entry.why}" for entry in state.repeating)
+    if state.over_budget:
+        yield BUDGET_EXHAUSTED, "True", "LimitReached", state.over_budget
     stalled = _stalled(state)
     calm = "Finished" if state.decision.is_finished else "Suspended" if state.resource.spec.suspend else "Progressing"
     yield (STALLED, "True", *stalled) if stalled else (STALLED, "False", calm, "")
@@ -115,6 +120,8 @@ def _stalled(state: RunState) -> tuple[str, str] | None:
         entry = state.attempts.get(stage)
         why = "PermanentFailure" if entry is not None and entry.is_permanent else "RetriesExhausted"
         return why, f"{_of(stage, error)}. Then edit the resource: every edit allows all attempts again"
+    if state.decision.is_out_of_budget:
+        return BUDGET_EXHAUSTED, state.over_budget
     if state.blocked:
         return state.blocked[0].reason, state.blocked[0].message
     return None
@@ -146,6 +153,8 @@ FINALISING = "Finalising"
 
 def _going_on(state: RunState) -> tuple[str, str]:
     """The word and the sentence for what the run does now, or waits for; what a person can change comes first."""
+    if state.decision.is_out_of_budget:
+        return BUDGET_EXHAUSTED, state.over_budget
     if state.blocked:
         return state.blocked[0].reason, state.blocked[0].message
     stages = state.held.graph.stages

@@ -79,6 +79,8 @@ def _condition(condition: Condition, *, is_new: bool) -> Event | None:
             return Event("Normal", "ServersReady", "every model that is asked answers", key) if is_new else None
         case conditions.REPEATING, "True":
             return Event("Normal", "Repeating", condition.message, f"{key} {condition.observed_generation}")
+        case conditions.BUDGET_EXHAUSTED, "True":
+            return Event("Warning", conditions.BUDGET_EXHAUSTED, condition.message, key) if is_new else None
         case conditions.SUSPENDED, "True":
             return Event("Normal", "Suspended", condition.message, key)
         case "Succeeded", "True":

@@ -135,6 +135,8 @@ class LoopResult(_Message):
     packed: bool
     packing_refused: bool = False
     """As in LoopProgress."""
+    checkpoints_late: int = 0
+    """How many had to wait, while training went on, until the one before was in the store."""
     seconds: dict[str, float]
     """Wall time of rank 0 by phase; `checkpoints` is part of `train`."""
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,13 @@ from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.trackers.choose import recorder_of
 from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
-from moaa_jobs.training.worker.cadence import Cadence
+from moaa_jobs.training.worker.attention.kinds import Attention
+from moaa_jobs.training.worker.cadence import Cadence, Turn
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, capacity, may_pack, objective_of
 from moaa_jobs.training.worker.place import Worker
-from moaa_jobs.training.worker.process_group import meet, shared_values
+from moaa_jobs.training.worker.process_group import all_say, meet, shared_values
 
 SHARD = "train"
 """The one shard of a training stage."""
@@ -60,6 +62,7 @@ class Session:
         self.lengths = row_lengths(self.table)
         self.trained = len(self.lengths) - self.config.held_out
         """Rows that are trained on; those behind them are held out."""
+        self.turn = Turn(partial(all_say, device=self.device))
 
     def run(self) -> LoopResult | None:
         # The op is compiled at start, and only helps ranks of one machine without GPUs.
@@ -79,12 +82,14 @@ class Session:
         start = self._start()
         tracking = self._tracking(start)
         with self.worker.phase("score"):
-            packed = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            attention = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            packed = attention is not None
             collator = self.objective.collator(
                 self.worker, self.table, device=self.device, pad_id=pad_id, packed=packed
             )
         with self.worker.phase("load"):
-            trainer, recorder = self._trainer(start, steps, self._layout(steps, packed), collator, tokenizer, tracking)
+            layout = self._layout(steps, packed)
+            trainer, recorder = self._trainer(start, steps, layout, collator, tokenizer, tracking, attention)
         tracking.start(start.saved.curve)
         with self.worker.phase("train"):
             trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
@@ -102,6 +107,7 @@ class Session:
             resumed_step=start.step,
             packed=packed,
             packing_refused=self.worker.packing_refused,
+            checkpoints_late=self.turn.late,
             seconds=self.worker.seconds,
         )
 
@@ -170,6 +176,7 @@ class Session:
         collator: Collator,
         tokenizer: PreTrainedTokenizerBase,
         tracking: Recorder,
+        attention: Attention | None,
     ) -> tuple[trainers.SftTrainer | trainers.PairTrainer, StepRecorder]:
         spec, done = self.spec, start.saved.done
         # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
@@ -195,7 +202,7 @@ class Session:
         )
         trainer = trainers.build(
             self.objective.trainer,
-            load_together(start.model, spec, self.device),
+            load_together(start.model, spec, self.device, attention),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,
@@ -204,7 +211,9 @@ class Session:
             held_out=range(self.trained, len(self.lengths)),
             callbacks=[
                 recorder,
-                CheckpointReporter(self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence()),
+                CheckpointReporter(
+                    self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence(), turn=self.turn
+                ),
                 PulseKeeper(self.worker.pulse, done=done),
             ],
         )
