@@ -367,7 +367,8 @@ def _requeue_after(scope: Scope) -> float:
     is_active = any(entry.step is not None for entry in scope.entries.values()) or bool(scope.create or scope.apply)
     regular = scope.settings.resync_active_s if is_active else scope.settings.resync_idle_s
     times = [(moment - scope.now).total_seconds() for moment in scope.wake]
-    if any(_is_newly_silent(one, scope.now) for one in (*scope.observed.children, *scope.observed.servers)):
+    holders: list[Child | Server] = [*scope.observed.children, *scope.observed.servers]
+    if any(_is_newly_silent(one, scope.now) for one in holders):
         times.append(SILENT_S)
     going_on = [child for child in scope.observed.children if child.end is End.RUNNING and not child.is_leaving]
     ends = [at for child in going_on for at in outcomes.deadlines(child, place_within=scope.place_within)]
