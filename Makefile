@@ -72,7 +72,7 @@ recipes: setup ## The recipes of CONTRIBUTING.md, each followed in a copy of the
 	$(PY) -m pytest tests/recipes -q -n 2
 
 .PHONY: check
-check: lint unit ## What must hold before a commit: lint and unit tests
+check: lint docs unit ## What must hold before a commit: lint, links of the documentation, unit tests
 
 .PHONY: lint
 lint: setup ## Format, lint, strict types, import contracts
@@ -80,6 +80,10 @@ lint: setup ## Format, lint, strict types, import contracts
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+.PHONY: docs
+docs: setup ## The documentation as a site, in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
 
 .PHONY: terraform
 terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the AWS provider when it is not to be downloaded

@@ -5,7 +5,8 @@
 A Llama of random weights learns, in FP32 and one thread a worker, from conversations (SFT) and from pairs (DPO) whose
 lengths are log-normal, as natural ones are. Ours is the whole job as an executor starts it: Ray, DeepSpeed ZeRO-2,
 checkpoints. Theirs are `trl.scripts.sft` and `trl.scripts.dpo` under `accelerate launch`: rows are padded, in the order
-of a shuffle; the reference model's log-probabilities are computed before training.
+of a shuffle; the reference model's log-probabilities are computed before training. SFT is measured with TRL's own
+`--packing`, too.
 
 Tokens a second are those of the rows, padding not, over the seconds from the first step to the last (Trainer's own
 count), with checkpoints in ours and none in theirs. The other figures are of the whole command. The last line is one
@@ -58,7 +59,8 @@ class Measured:
     whole_s: float
     """Of the whole command."""
     seconds: Mapping[str, float]
-    """Ours alone: of rank 0, by phase."""
+    """Ours alone: of rank 0, by phase; `program` is the job's process up to the stage, `ray` the stage without rank 0's
+    phases (reading rows, tokenising, Ray, the workers' processes), `end` what follows the manifest."""
 
 
 def build_model(folder: Path) -> Path:
@@ -166,14 +168,20 @@ async def ours(folder: Path, student: Path, objective: Objective, rows: Sequence
     file = folder / "job.json"
     file.write_text(job.model_dump_json(by_alias=True))
     environment = {"MOAA_WORK_DIR": str(folder / "work"), "MOAA_PROGRESS_FILE": str(folder / "progress.json")}
+    begun = datetime.now(UTC)
     whole_s, _ = command([sys.executable, "-m", "moaa_jobs", "--job", str(file)], environment)
     manifest = await read_manifest(world.store, path_of(job))
     assert manifest is not None, "the job ended well"
     seconds = {name.removeprefix("seconds_"): s for name, s in manifest.metrics.items() if name.startswith("seconds_")}
-    return Measured(seconds["train"], whole_s, seconds)
+    program = (manifest.started - begun).total_seconds()
+    ray = manifest.seconds - sum(value for name, value in seconds.items() if name != "checkpoints")  # part of train
+    around = {"program": program, "ray": ray, "end": whole_s - program - manifest.seconds}
+    return Measured(seconds["train"], whole_s, around | seconds)
 
 
-def theirs(folder: Path, student: Path, objective: Objective, rows: Sequence[Any], *, workers: int) -> Measured:
+def theirs(
+    folder: Path, student: Path, objective: Objective, rows: Sequence[Any], *, workers: int, packing: bool = False
+) -> Measured:
     """TRL's script. Raises SystemExit: it failed, or told no runtime."""
     data = folder / "data"
     data.mkdir(parents=True)
@@ -190,6 +198,8 @@ def theirs(folder: Path, student: Path, objective: Objective, rows: Sequence[Any
     }  # fmt: skip
     if objective == "dpo":
         options |= {"precompute_ref_log_probs": True, "beta": "0.1"}
+    if packing:
+        options["packing"] = True
     told = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     whole_s, output = command([sys.executable, "-m", *launch, *script, *told], {"HF_HOME": str(folder / "hf")})
     found = re.findall(r"'train_runtime': '?([0-9.]+)", output)
@@ -230,7 +240,11 @@ def compare(
             (folder / "ours").mkdir(parents=True)
             mine = asyncio.run(ours(folder / "ours", student, objective, of, workers=count))
             other = theirs(folder / "theirs", student, objective, of, workers=count)
+            # Only its script for SFT packs rows, and counts what is packed as one of a batch: fewer, longer steps.
+            packs = objective == "sft"
+            end_to_end = theirs(folder / "packing", student, "sft", of, workers=count, packing=True) if packs else None
             rate, other_rate = tokens / mine.train_s, tokens / other.train_s
+            packed_rate = None if end_to_end is None else tokens / end_to_end.train_s
             at_work = sum(mine.seconds.get(phase, 0.0) for phase in ("score", "train", "export"))
             entry = {
                 "objective": objective,
@@ -239,6 +253,8 @@ def compare(
                 "trl_tokens_per_s": round(other_rate),
                 "ratio": round(rate / other_rate, 2),
                 "aim": AIMS[objective],
+                "trl_packing_tokens_per_s": None if packed_rate is None else round(packed_rate),
+                "ratio_to_packing": None if packed_rate is None else round(rate / packed_rate, 2),
                 "slots_used": slots_used(tables[objective], workers=count, per_row=PER_ROW[objective]),
                 "startup_s": round(mine.whole_s - at_work, 1),
                 "trl_startup_s": round(other.whole_s - other.train_s, 1),
@@ -251,14 +267,19 @@ def compare(
 
 def as_table(found: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        "| objective | workers | tokens/s | TRL's | ratio | aim | slots: shuffled, sorted, packed | start s | TRL's |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| objective | workers | tokens/s | TRL's | ratio | aim | TRL packing's | ratio "
+        "| slots: shuffled, sorted, packed | start s | TRL's |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
         slots = ", ".join(f"{value:.2f}" for value in one["slots_used"].values())
+        packing = "– | –"
+        if one["ratio_to_packing"] is not None:
+            packing = f"{one['trl_packing_tokens_per_s']:,} | {one['ratio_to_packing']:.2f}"
         lines.append(
             f"| {one['objective']} | {one['workers']} | {one['tokens_per_s']:,} | {one['trl_tokens_per_s']:,} | "
-            f"{one['ratio']:.2f} | {one['aim']:.1f} | {slots} | {one['startup_s']} | {one['trl_startup_s']} |"
+            f"{one['ratio']:.2f} | {one['aim']:.1f} | {packing} | {slots} | "
+            f"{one['startup_s']} | {one['trl_startup_s']} |"
         )
     return "\n".join(lines)
 
@@ -281,7 +302,9 @@ ended. A Llama of 7 million random weights, FP32, one thread a worker, batches o
 
 {as_table(found)}
 
-Our seconds by phase, rank 0; `checkpoints`, part of `train`, is how long training stood still for the only one:
+Our seconds: the job's process up to the stage (`program`), what goes on beside rank 0 (`ray`: rows, tokenising, Ray,
+the workers' processes), rank 0 by phase, and what follows the manifest (`end`). `checkpoints`, part of `train`, is how
+long training stood still for the only one:
 
 {seconds}
 

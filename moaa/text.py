@@ -27,3 +27,13 @@ def printable(text: str) -> str:
     'a\\\\ud83d\\\\x00'
     """
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def shown(text: str) -> str:
+    """The text without what no terminal shows as a character: escapes that colour or move, marks that turn the
+    direction, halves of pairs. Ends of lines stay.
+
+    >>> shown("a\\x1b[31mb\\u202e\\nc")
+    'a[31mb\\nc'
+    """
+    return "".join(character for character in text if character.isprintable() or character == "\n")

@@ -86,6 +86,26 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.models[0].endpoint.price",
         "is needed by spec.budget.perIteration.dollars",
     ),
+    "no requests a minute": (
+        {"spec__models__0": asked(requestsPerMinute=0)},
+        "spec.models[0].endpoint.requestsPerMinute",
+        "must be at least 1",
+    ),
+    "absurdly many requests a minute": (
+        {"spec__models__0": asked(requestsPerMinute=10**9)},
+        "spec.models[0].endpoint.requestsPerMinute",
+        "must be at most 100000000",
+    ),
+    "no tokens a minute": (
+        {"spec__models__0": asked(tokensPerMinute=0)},
+        "spec.models[0].endpoint.tokensPerMinute",
+        "must be at least 1",
+    ),
+    "absurdly many tokens a minute": (
+        {"spec__models__0": asked(tokensPerMinute=10**13)},
+        "spec.models[0].endpoint.tokensPerMinute",
+        "must be at most 1000000000000",
+    ),
     "an absurd limit": (
         {"spec__data__sft__0__limit": int("9" * 54)},
         "spec.data.sft[0].limit",

@@ -59,6 +59,8 @@ class ApiServer:
         self.absent = absent
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.instead: dict[bytes, bytes] = {}
+        """Texts that are sent in place of others: what Python could not write."""
         self.changed = threading.Condition()
         self.cut = 0
         """Raised to end all open watches in the middle of a line."""
@@ -118,6 +120,11 @@ class ApiServer:
         with self.changed:
             self.cut += 1
             self.changed.notify_all()
+
+    def sent(self, text: bytes) -> bytes:
+        for found, instead in self.instead.items():
+            text = text.replace(found, instead)
+        return text
 
     def find(self, plural: str, namespace: str) -> list[Object]:
         with self.changed:
@@ -254,7 +261,7 @@ class ApiServer:
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815  http.server calls them so
 
             def _send(self, code: int, answer: Object, headers: dict[str, str] | None = None) -> None:
-                body = json.dumps(answer).encode()
+                body = server.sent(json.dumps(answer).encode())
                 self.send_response(code)
                 for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
@@ -274,7 +281,8 @@ class ApiServer:
                 server.watch(found["plural"], found["ns"], query, self._chunk)
                 self.wfile.write(b"0\r\n\r\n")
 
-            def _chunk(self, data: bytes) -> None:
+            def _chunk(self, line: bytes) -> None:
+                data = server.sent(line)
                 self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
                 self.wfile.flush()
 

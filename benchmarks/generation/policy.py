@@ -4,7 +4,7 @@ The pool and the pace of rows are the real ones; only the exchange with a server
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -36,7 +36,14 @@ def in_virtual_time(rows: Rows, targets: Sequence[Target], *, replicas: int, spe
     class Direct(Transport):
         """Asks the engines instead of the network."""
 
-        async def send(self, address: Address, request: Request[ResultT], *, messages: Conversation) -> ResultT:
+        async def send(
+            self,
+            address: Address,
+            request: Request[ResultT],
+            *,
+            messages: Conversation,
+            heard: Callable[[Mapping[str, str]], None] = lambda _: None,  # noqa: ARG002 - engines tell no limits
+        ) -> ResultT:
             target = self._target
             body: dict[str, Any] = request.body(
                 served_name=target.served_name, messages=messages, dialect=target.dialect

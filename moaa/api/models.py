@@ -68,6 +68,12 @@ class Endpoint(Spec):
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] = 2048
     """Most requests in flight. It starts with 32 and doubles while that brings more answers a second; throttling halves
     it."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=10**8)] | None = None
+    """Most requests a minute, kept to by all pods of a stage together, each its part; stages side by side each keep to
+    it. None: as headers of answers tell (x-ratelimit-remaining-requests, Retry-After)."""
+    tokens_per_minute: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    """Most prompt and completion tokens a minute, in the same way. What an answer took is known when it is there, so
+    requests are let through by the mean of those before."""
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
     """Context window in tokens; longer prompts are shortened or refused."""
     price: Price | None = None

@@ -37,7 +37,9 @@ class Precision(StrEnum):
     """Of weights and activations; optimiser state is FP32 in both."""
 
     BF16 = "BF16"
+    """16 bits with the range of 32 (bfloat16): half the memory, and what GPUs are fast in."""
     FP32 = "FP32"
+    """32 bits."""
 
 
 class LearningRateSchedule(StrEnum):
@@ -46,6 +48,7 @@ class LearningRateSchedule(StrEnum):
     COSINE = "Cosine"
     """Half a cosine, as SimPO (ours, default)."""
     LINEAR = "Linear"
+    """A straight line."""
     CONSTANT = "Constant"
     """It stays at learningRate."""
 
@@ -122,7 +125,9 @@ class RefModel(StrEnum):
     STAGE_START = "StageStart"
     """The student DPO starts from: the one that wrote the samples (default)."""
     ITERATION_START = "IterationStart"
+    """The student that the iteration starts from, before its SFT."""
     BASE = "Base"
+    """The declared student, untrained."""
 
 
 class PreferenceLoss(StrEnum):

@@ -22,12 +22,14 @@ from moaa.cli.common import (
     EXIT_FAILED,
     EXIT_INPUT,
     EXIT_INTERRUPTED,
+    EXIT_OK,
     EXIT_PIPE,
     add_machine,
     add_rows,
     add_student_config,
     add_uid,
     missing_extra,
+    say,
 )
 from moaa.cli.experiment import experiment
 from moaa.cli.export import add_export_options, export
@@ -38,6 +40,21 @@ from moaa.cli.run import run
 from moaa.cli.search import search
 from moaa.cli.view import WHERE, view
 from moaa.errors import BudgetExhausted, DataError, MoaaError, ResourceError, UsageError, outside
+
+
+def completion(options: argparse.Namespace) -> int:
+    """A script that completes commands and options, and files where one is wanted."""
+    import shtab
+
+    top, commands = _parsers()
+    for command in commands.values():
+        for action in command._actions:  # argparse lists them nowhere else
+            if action.type is Path:
+                wanted = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+                action.complete = wanted  # type: ignore[attr-defined]  # how shtab is told
+    say(shtab.complete(top, shell=options.shell))
+    return EXIT_OK
+
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
@@ -55,7 +72,9 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "schema": schema,
     "crd": crd,
     "version": version,
+    "completion": completion,
 }
+SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 FILES = {
     "init": "the resource to write, YAML",
     "experiment": "the experiment, YAML or JSON",
@@ -172,6 +191,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     add("schema", "print a JSON Schema of the resource's file, for editors", file=False)
     add("crd", "print the CustomResourceDefinition to install on a cluster", file=False)
     add("version", "print the version", file=False)
+    fill_in = add("completion", "print a script that lets Tab complete commands and options", file=False)
+    fill_in.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     return top, commands.choices
 
 

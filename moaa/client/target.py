@@ -32,6 +32,9 @@ class Target:
     dialect: Dialect = PLAIN
     startup_s: float | None = None
     """Seconds in which a server of ours has to come up, again too if it dies; None: an endpoint of others."""
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    """Both are what this process may use; None: no limit is stated."""
     proxied: bool = False
     """Whether proxies of the environment apply: for endpoints of others, never for servers of ours."""
 
@@ -59,8 +62,10 @@ def target_of(
     urls: Iterable[str] = (),
     served_name: str | None = None,
     headers: Mapping[str, SecretStr] | None = None,
+    pods: int = 1,
 ) -> Target:
-    """How a declared model is reached: its own endpoint with `headers`, or the `urls` at which we serve it."""
+    """How a declared model is reached: its own endpoint with `headers`, or the `urls` at which we serve it. `pods`
+    share an endpoint's limits."""
     dialect = dialect_of(model)
     if model.endpoint is not None:
         endpoint = model.endpoint
@@ -72,6 +77,8 @@ def target_of(
             START_CONCURRENCY,
             headers=headers or {},
             dialect=dialect,
+            requests_per_minute=_part(endpoint.requests_per_minute, pods),
+            tokens_per_minute=_part(endpoint.tokens_per_minute, pods),
             proxied=True,
         )
     serving = model.serving
@@ -84,6 +91,10 @@ def target_of(
         dialect=dialect,
         startup_s=startup_s,
     )
+
+
+def _part(limit: int | None, pods: int) -> float | None:
+    return None if limit is None else limit / pods
 
 
 def dialect_of(model: Model) -> Dialect:

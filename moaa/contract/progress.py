@@ -31,6 +31,8 @@ class Figures(TypedDict, total=False):
     """Rows."""
     waiting: dict[str, int]
     """Rows that wait, by the model that is not served now."""
+    held: dict[str, int]
+    """Requests that wait for what an endpoint allows a minute, by model."""
     calls: int
     """Sent by this process."""
     calls_reused: int

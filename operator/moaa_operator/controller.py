@@ -167,7 +167,13 @@ class Controller:
         body = status.document(desired.status)
         if body == status.document(observed.status) and document.get("status"):
             return document
-        written = self._api.replace_status(MOAA, observed.owner.namespace, {**document, "status": body})
+        # The server keeps the rest as it is, whatever a write of the status says of it; so it says nothing.
+        about = {field: document["metadata"][field] for field in ("namespace", "name", "uid", "resourceVersion")}
+        written = self._api.replace_status(
+            MOAA,
+            observed.owner.namespace,
+            {"apiVersion": document["apiVersion"], "kind": MOAA.kind, "metadata": about, "status": body},
+        )
         self._metrics.status_written(observed.status, desired.status)
         return written
 

@@ -40,6 +40,8 @@ class Fate:
     """How its container ends; of a server, not 0: again and again."""
     answer: Spec = field(default_factory=PreflightAnswer)
     """Its termination message, where `code` is not 0."""
+    words: str = ""
+    """Its termination message in place of any answer, however it ends."""
     reason: str = ""
     """KubeRay's or the Job controller's word for a failure."""
 
@@ -227,6 +229,8 @@ class Kubelet:
 
     def _answer(self, item: Object, files: Mapping[str, Object], fate: Fate) -> str:
         """The termination message of the Job's pods."""
+        if fate.words:
+            return fate.words
         if fate.code:
             return pack(fate.answer) or ""
         text = files[item["metadata"]["name"]]["data"][JOB_FILE]

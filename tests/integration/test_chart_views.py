@@ -47,13 +47,13 @@ def test_nothing_is_made_unless_it_is_listed() -> None:
 def test_each_has_an_account_of_its_own_that_may_do_nothing(views: dict[tuple[str, str], dict[str, Object]]) -> None:
     assert set(views) == {("alignment", "moaa-view"), ("alignment", "moaa-view-second"), ("research", "moaa-view")}
     for (_, name), view in views.items():
-        assert tuple(view) == OBJECTS or set(view) == set(OBJECTS)
+        assert set(view) == set(OBJECTS)
         pod = view["Deployment"]["spec"]["template"]["spec"]
         assert pod["serviceAccountName"] == view["ServiceAccount"]["metadata"]["name"] == name
         assert pod["automountServiceAccountToken"] is view["ServiceAccount"]["automountServiceAccountToken"] is False
     assert views["research", "moaa-view"]["ServiceAccount"]["metadata"]["annotations"] == {"cloud": "identity"}
     bound = [one for one in render(VIEWS) if one["kind"].endswith("Binding")]
-    assert [s for one in bound for s in one["subjects"] if s["name"].startswith("moaa-view")] == []
+    assert [s for one in bound for s in one.get("subjects", []) if s["name"].startswith("moaa-view")] == []
 
 
 def test_only_who_is_named_reaches_it_and_it_reaches_only_the_store(

@@ -67,6 +67,11 @@ def test_every_value_of_the_schema_stands_in_the_values() -> None:
     assert set(SCHEMA["properties"]) - set(VALUES) == {"global"}
 
 
+def test_the_readme_names_every_value() -> None:
+    told = set(re.findall(r"`(\w+)(?:\[\])?(?:\.\*)?`", (CHART / "README.md").read_text()))
+    assert set(VALUES) - told == set()
+
+
 def test_every_setting_of_the_operator_can_be_set_and_no_other() -> None:
     own = {camel(name) for name in Settings.model_fields if name not in DERIVED | FIXED}
     assert set(SCHEMA["properties"]["settings"]["properties"]) == own

@@ -12,10 +12,12 @@ from jsonschema import Draft202012Validator
 
 from moaa import __version__
 from moaa.api.crd.definition import crd
-from moaa.api.crd.reference import Field, fields, json_schema, markdown
+from moaa.api.crd.meanings import enums, meanings
+from moaa.api.crd.reference import Field, fields, in_words, json_schema, markdown
 from moaa.api.file_uri import file_path
+from moaa.api.models import Parameter
 from moaa.api.reading.load import load
-from moaa.cli.main import main
+from moaa.cli.main import COMMANDS, SHELLS, main
 from moaa.errors import ResourceError, UsageError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,6 +47,15 @@ def test_a_wrong_word_is_told_in_one_line(words: list[str], said: str, capsys: p
     assert code == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"{said}\n")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_every_command_and_its_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in script] == []
+    for option in ("push-to-hub", "all-namespaces", "until"):
+        assert option in script
 
 
 def test_the_version_in_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +123,25 @@ def test_the_reference_in_docs_is_of_these_classes() -> None:
 # init
 
 MODELS = ["--student", "Qwen/Qwen2.5-0.5B-Instruct", "--proposer", "Qwen/Qwen2.5-1.5B-Instruct", "--proposer", "a/B-it"]
+
+
+def test_every_member_of_every_closed_set_is_explained() -> None:
+    """By its own words, or by the field's; sampling parameters are named like the fields that they are."""
+    silent = [
+        f"{enum.__name__}.{member}"
+        for enum in enums()
+        if enum is not Parameter
+        for member in enum
+        if member not in meanings()[tuple(enum)]
+    ]
+    assert silent == []
+    assert len({tuple(enum) for enum in enums()}) == len(enums()) > 15, "two sets of equal values would share a text"
+    [rejected] = fields("training.dpo.pairs.rejected")
+    assert [value for value, _ in rejected.members] == ["Worst", "Random"]
+    [cut] = fields("training.dpo.whenCut")
+    assert [value for value, _ in cut.members] == ["Use"], "of Fail the field's own text tells"
+    assert "\n      Worst: The one with the fewest points" in in_words([rejected], columns=80)
+    assert "<br>`Worst`: The one with" in markdown([rejected])
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def targets(context: Context) -> list[Target]:
             urls=job.endpoints.get(name, ()),
             served_name=job.served_names.get(name, name),
             headers=_headers(model),
+            pods=context.settings.pods,
         )
         # A student is known by its stage, not by the declared name that target_of takes from the model.
         found.append(replace(target, model=name))

@@ -53,6 +53,7 @@ EXAMPLE_CHARACTERS = 500
 """Of what is told of one failed row: a server's words (300) and who said them."""
 LEAST_FAILED_ROWS = 8
 """Before a stage ends in mid-shard for its failed rows: of a small stage fewer would be told one a run."""
+TELL_LIMITS_S = 2.0
 SAID = 5
 """Reasons that a stage's error tells an example of; it has to fit into a termination message."""
 
@@ -152,6 +153,8 @@ class _Run:
         self.closed = Totals()
         """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
         self.spending = Spending()
+        self.held: Mapping[str, int] = {}
+        """Requests that wait for an endpoint's limits, by model."""
         self.rows_done = 0
         self.rows_total = len(stage.items)
         self.rows_failed = 0
@@ -163,14 +166,23 @@ class _Run:
         """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
         windows = await windows_of(self.context)
         async with Clients(targets(self.context)) as clients:
+            telling = asyncio.create_task(self._tell_limits(clients))
             try:
                 async with asyncio.TaskGroup() as group:
                     await self._start_all(shards, group, clients, windows)
             except BaseExceptionGroup as errors:
                 raise first_leaf(errors) from errors
             finally:
+                telling.cancel()
                 await self._drain(clients)
                 await self._close_all()
+
+    async def _tell_limits(self, clients: Clients) -> None:
+        """Say now and then which endpoints' limits are waited for: a slow stage must not look like a dead one."""
+        while True:
+            await asyncio.sleep(TELL_LIMITS_S)
+            self.held = clients.held
+            self.report()
 
     def items_of(self, shard: int) -> Sequence[Item]:
         return self.stage.items[shard_slice(shard, len(self.stage.items), self.stage.items_per_shard)]
@@ -332,6 +344,7 @@ class _Run:
             completion_tokens=spent.completion_tokens,
             prompt_spent=dict(self.spending.prompt),
             completion_spent=dict(self.spending.completion),
+            held=dict(self.held),
         )
 
 

@@ -31,6 +31,8 @@ class JobSettings(BaseSettings):
     """Where to leave the answer (`moaa.contract.answers`), at most 4,096 bytes; None leaves none."""
     shard: int | None = None
     """The one shard to work on; None works on all of them and finalises the stage."""
+    pods: int = 1
+    """Pods that work on the stage at the same time: each uses its part of what an endpoint allows a minute."""
     drain_s: float = 15.0
     """Longest wait for the answers to requests that are out when the job is told to end."""
     rows_in_flight: int = 16_384

@@ -13,6 +13,7 @@ from typing import Any
 
 from moaa.api.base import DECIMAL_PATTERN
 from moaa.api.crd.definition import crd
+from moaa.api.crd.meanings import meanings
 from moaa.api.crd.schema import VALIDATIONS, Schema
 from moaa.api.resource import MoAA
 from moaa.errors import UsageError
@@ -35,6 +36,8 @@ class Field:
     """As it stands in a file; `required`: it must be given; empty: none, or an object whose fields have their own."""
     text: str
     """What it means."""
+    members: tuple[tuple[str, str], ...] = ()
+    """Of a closed set: each value, and what it means where `text` does not say so already."""
 
     @property
     def parent(self) -> str:
@@ -96,9 +99,15 @@ def _below(path: str, schema: Schema) -> Iterator[Field]:
         while inner["type"] == "array":
             inner, under = inner["items"], f"{under}[]"
         text = value.get("description") or inner.get("description", "")
-        yield Field(under, _type(value), _default(value, is_required=name in required), text)
+        default = _default(value, is_required=name in required)
+        yield Field(under, _type(value), default, text, _members(inner, text))
         if "Fields as in" not in value.get("description", "") + inner.get("description", ""):
             yield from _below(under, inner)
+
+
+def _members(schema: Schema, text: str) -> tuple[tuple[str, str], ...]:
+    told = meanings().get(tuple(schema.get("enum", ())), {})
+    return tuple((value, meaning) for value, meaning in told.items() if f"{value}: " not in text)
 
 
 def _default(schema: Schema, *, is_required: bool) -> str:
@@ -148,7 +157,7 @@ def markdown(found: list[Field]) -> str:
     parts = []
     for parent, rows in sections.items():
         if parent:
-            lines = [f"| `{row.name}` | {_cell(row.type)} | {_code(row.default)} | {_cell(row.text)} |" for row in rows]
+            lines = [f"| `{row.name}` | {_cell(row.type)} | {_code(row.default)} | {_what(row)} |" for row in rows]
             parts.append(
                 "\n".join([f"## {parent}\n", "| field | type | default | what |", "|---|---|---|---|", *lines])
             )
@@ -160,12 +169,18 @@ def in_words(found: list[Field], *, columns: int) -> str:
     parts = []
     for field in found:
         head = f"{field.path}  {field.type}" + (f"  [{field.default}]" if field.default else "")
+        told = ((f"{value}: {meaning}", " " * 6) for value, meaning in field.members)
         wrapped = (
-            textwrap.wrap(text, columns, initial_indent=i, subsequent_indent="    ", break_on_hyphens=False)
-            for text, i in ((head, ""), (field.text, "    "))
+            textwrap.wrap(text, columns, initial_indent=i, subsequent_indent=i or " " * 4, break_on_hyphens=False)
+            for text, i in ((head, ""), (field.text, " " * 4), *told)
         )
         parts.append("\n".join(line for lines in wrapped for line in lines))
     return "\n".join(parts)
+
+
+def _what(field: Field) -> str:
+    told = (f"`{value}`: {_cell(meaning)}" for value, meaning in field.members)
+    return "<br>".join([_cell(field.text), *told])
 
 
 def _cell(text: str) -> str:

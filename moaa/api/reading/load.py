@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from moaa.api.file_uri import file_path, file_uri
 from moaa.api.reading.check import check_document
 from moaa.api.reading.wording import navigate, remedy, shown, value_at
-from moaa.api.reading.yaml_text import Document, Path, path_text, read_documents
+from moaa.api.reading.yaml_text import MAX_DEPTH, Document, Path, path_text, read_documents
 from moaa.api.resource import KIND, MoAA
 from moaa.errors import Problem, ResourceError
 
@@ -94,10 +94,27 @@ def load_document(document: Mapping[str, object], *, name: str = "resource", fol
     Raises:
         ResourceError: the resource holds mistakes; `name` stands for the file.
     """
+    deepest = too_deep(without_server_fields(dict(document)))
+    if deepest is not None:
+        raise ResourceError(name, [deepest])
     resource, problems = _checked(dict(document), [], folder)
     if resource is None or problems:
         raise ResourceError(name, problems)
     return resource
+
+
+def too_deep(root: object) -> Problem | None:
+    """What is nested deeper than a file may be; without recursion, which has an end of its own."""
+    inner: list[tuple[Path, object]] = [((), root)]
+    while inner:
+        path, value = inner.pop()
+        if len(path) > MAX_DEPTH:
+            return Problem(path_text(path[:8]), "", f"is nested deeper than {MAX_DEPTH} levels; remove what is inside")
+        if isinstance(value, dict):
+            inner += [((*path, str(key)), one) for key, one in value.items()]
+        elif isinstance(value, list):
+            inner += [((*path, index), one) for index, one in enumerate(value)]
+    return None
 
 
 def _checked(value: object, problems: list[Problem], folder: FilePath | None) -> tuple[MoAA | None, list[Problem]]:

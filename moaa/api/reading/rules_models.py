@@ -66,6 +66,7 @@ _FORBIDDEN_IN_TEMPLATES = (
     "hostPID",
     "hostIPC",
     "procMount",
+    "serviceAccountToken",
 )
 
 

@@ -11,11 +11,14 @@ import logging
 import random
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
+from moaa.asking.caller import Letters, Reply
 from moaa.asking.reasons import FATAL, Reason
 from moaa.client.outcome import Permanent, Retry, Trouble
+from moaa.client.pool.pace import Pace
 from moaa.client.pool.policy import Policy, Tries
 from moaa.client.pool.replicas import Replica
 from moaa.client.pool.room import Room
@@ -49,6 +52,11 @@ class ModelPool:
         self._rng = rng
         self._transport = Transport(target, policy=policy)
         self._room = Room(target, resolve_s=policy.resolve_s)
+        self._pace = Pace(
+            requests_per_minute=target.requests_per_minute,
+            tokens_per_minute=target.tokens_per_minute,
+            clock=lambda: asyncio.get_running_loop().time(),
+        )
         self._folds_system = False
         self._is_away = False
         """No server can be reached; said in the log."""
@@ -75,6 +83,11 @@ class ModelPool:
         """Requests that are out may be answered; calls between two requests, and new ones, are cancelled."""
         self._closing.set()
         self._room.close()
+
+    @property
+    def held(self) -> int:
+        """Requests that wait for the endpoint's limits."""
+        return self._pace.waiting
 
     @property
     def is_supplied(self) -> bool:
@@ -104,10 +117,10 @@ class ModelPool:
         while True:
             if self._closing.is_set():
                 raise asyncio.CancelledError
-            replica = await self._room.acquire(affinity, order=order, timeout_s=self._policy.deadline_s)
+            replica = await self._room.acquire(affinity, order=order, timeout_s=self._patience_s)
             asked = loop.time()
             tries = tries or Tries(self._policy, started=asked)
-            result = await self._ask(replica, request)
+            result = await self._ask(replica, request, tries)
             if isinstance(result, Permanent):
                 await self._check_befalls_one(result, request)
                 raise self._error(result)
@@ -131,16 +144,23 @@ class ModelPool:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), delay_s)
 
-    async def _ask(self, replica: Replica | None, request: Request[ResultT]) -> ResultT | Permanent | Retry:
+    @property
+    def _patience_s(self) -> float | None:
+        """How long a call waits for room; None: as long as it takes, since others wait for the endpoint's limits."""
+        return None if self._pace.waiting else self._policy.deadline_s
+
+    async def _ask(
+        self, replica: Replica | None, request: Request[ResultT], tries: Tries | None = None
+    ) -> ResultT | Permanent | Retry:
         """One try with an acquired replica, which is released; two when the template has no system role."""
         if replica is None:
             return Retry(Trouble.DISCONNECTED, "its host name has no address")
         try:
             foldable = has_system(request.messages)
             fold = foldable and self._folds_system
-            result = await self._send(replica, request, fold=fold)
+            result = await self._send(replica, request, tries, fold=fold)
             if isinstance(result, Permanent) and result.reason is Reason.NO_SYSTEM_ROLE and foldable and not fold:
-                result = await self._send(replica, request, fold=True)
+                result = await self._send(replica, request, tries, fold=True)
                 if not isinstance(result, Permanent | Retry) and not self._folds_system:
                     self._folds_system = True
                     log.info("system_role_folded model=%s", self._target.model)
@@ -150,14 +170,28 @@ class ModelPool:
             return Permanent(Reason.BAD_REQUEST, result.message)
         return result
 
-    async def _send(self, replica: Replica, request: Request[ResultT], *, fold: bool) -> ResultT | Permanent | Retry:
+    async def _send(
+        self, replica: Replica, request: Request[ResultT], tries: Tries | None, *, fold: bool
+    ) -> ResultT | Permanent | Retry:
         messages = fold_system(request.messages) if fold else request.messages
+        clock = asyncio.get_running_loop().time
+        came = clock()
+        number = await self._pace.admit(sum(len(message["content"]) for message in messages), self._closing)
+        if tries is not None:
+            tries.held_s += clock() - came
         epoch = replica.limit.epoch
-        outcome = await self._transport.send(replica.address, request, messages=messages)
+        outcome: ResultT | Permanent | Retry | None = None
+        try:
+            heard = partial(self._pace.heard, number)
+            outcome = await self._transport.send(replica.address, request, messages=messages, heard=heard)
+        finally:
+            self._pace.answered(number, _tokens(outcome))
         if not isinstance(outcome, Retry):
             replica.limit.succeeded(now=asyncio.get_running_loop().time(), in_flight=replica.in_flight)
         elif outcome.trouble in (Trouble.THROTTLED, Trouble.TIMED_OUT):
             replica.limit.overloaded(sent_in=epoch)
+            if outcome.after_s is not None and self._target.startup_s is None:
+                self._pace.hold(min(outcome.after_s, self._policy.retry_after_max_s))
         elif outcome.trouble is Trouble.DISCONNECTED:
             self._room.rest(replica)
         return outcome
@@ -226,6 +260,17 @@ class ModelPool:
         return CallError(failure.reason, f"model {model!r}: {message}", spent=failure.spent)
 
 
+def _tokens(outcome: object) -> int | None:
+    """That a request took, as far as it is known."""
+    match outcome:
+        case Reply() | Letters():
+            return outcome.prompt_tokens + outcome.completion_tokens if outcome.is_counted else None
+        case Permanent():
+            return outcome.spent.prompt_tokens + outcome.spent.completion_tokens
+        case _:
+            return None
+
+
 class Clients:
     """The pools of all models that are served now. Open it with `async with`."""
 
@@ -249,6 +294,11 @@ class Clients:
     def in_flight(self) -> Mapping[str, int]:
         """Requests under way, by model."""
         return {name: pool.in_flight for name, pool in self._pools.items()}
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Requests that wait for an endpoint's limits, by model; without those that have none."""
+        return {name: pool.held for name, pool in self._pools.items() if pool.held}
 
     def stop_sending(self) -> None:
         """See `ModelPool.stop_sending`."""

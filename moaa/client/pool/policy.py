@@ -72,6 +72,8 @@ class Tries:
     own: int = 0
     time_outs: int = 0
     first_disconnect: float | None = None
+    held_s: float = 0.0
+    """That it waited for the endpoint's limits, which counts against no bound."""
 
     def record(self, retry: Retry, *, now: float, asked: float, last_response: float) -> None:
         """Note a failure of the request sent at `asked`; `last_response` is when any replica last answered anything."""
@@ -100,4 +102,4 @@ class Tries:
         return now - max(self.first_disconnect, last_response) >= self.policy.reconnect_s
 
     def late(self, *, now: float, delay_s: float) -> bool:
-        return now + delay_s >= self.started + self.policy.deadline_s
+        return now + delay_s >= self.started + self.held_s + self.policy.deadline_s

@@ -46,12 +46,12 @@ class Room:
             return len(self._target.urls) * self._limit().limit
         return sum(r.limit.limit for r in self._replicas)
 
-    async def acquire(self, affinity: str, *, order: int, timeout_s: float) -> Replica | None:
+    async def acquire(self, affinity: str, *, order: int, timeout_s: float | None) -> Replica | None:
         """A replica with one more request accounted to it; None when the model has no address just now. Calls of lower
         `order` come first.
 
         Raises:
-            CallError: none had room within `timeout_s`.
+            CallError: none had room within `timeout_s` (None: it waits as long as it takes).
         """
         if asyncio.get_running_loop().time() >= self._stale_at:
             await self._refresh()
@@ -79,7 +79,7 @@ class Room:
         # Many connections break together; one look-up a second is enough for all.
         self._stale_at = min(self._stale_at, self._resolved_at + REST_S)
 
-    async def _turn(self, affinity: str, order: int, timeout_s: float) -> Replica | None:
+    async def _turn(self, affinity: str, order: int, timeout_s: float | None) -> Replica | None:
         turn: asyncio.Future[Replica | None] = asyncio.get_running_loop().create_future()
         heappush(self._waiters, (order, next(self._arrivals), turn, affinity))
         is_taken = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -58,29 +59,36 @@ class Transport:
             self._session = None
 
     async def send(
-        self, address: Address, request: Request[ResultT], *, messages: Conversation
+        self,
+        address: Address,
+        request: Request[ResultT],
+        *,
+        messages: Conversation,
+        heard: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> ResultT | Permanent | Retry:
-        """Ask once. `messages` are the request's own, or folded for a model without a system role."""
+        """Ask once. `messages` are the request's own, or folded for a model without a system role; `heard` gets the
+        headers of the answer, whatever it is."""
         target = self._target
         asked = request.body(served_name=target.served_name, messages=messages, dialect=target.dialect)
         body = json.dumps(asked).encode()
         outcome: ResultT | Permanent | Retry
         try:
-            status, payload, retry_after = await self._exchange(address, body)
+            status, payload, headers = await self._exchange(address, body)
         except Exception as error:  # noqa: BLE001 - the retry boundary: is_retryable re-raises what is our mistake
             return is_retryable(error)
         now = asyncio.get_running_loop().time()
+        heard(headers)
         if status == 200:
             outcome = request.read(payload)
         else:
-            outcome = is_retryable(HttpFailure(status, payload.decode("utf-8", "replace"), retry_after))
+            outcome = is_retryable(HttpFailure(status, payload.decode("utf-8", "replace"), headers.get("Retry-After")))
         if not isinstance(outcome, Retry):
             self.last_response = self.last_success = now
         elif outcome.trouble is not Trouble.DISCONNECTED:  # the last words of a dying server are no answer
             self.last_response = now
         return outcome
 
-    async def _exchange(self, address: Address, body: bytes) -> tuple[int, bytes, str | None]:
+    async def _exchange(self, address: Address, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "the pool is used inside `async with`"
         headers = {} if address.host is None else {"Host": address.host}
         url = completions_url(address.url)
@@ -94,7 +102,7 @@ class Transport:
                 if size > MAX_BODY_BYTES:
                     raise aiohttp.ClientPayloadError(f"the response is longer than {MAX_BODY_BYTES} bytes")
                 chunks.append(chunk)
-            return response.status, b"".join(chunks), response.headers.get("Retry-After")
+            return response.status, b"".join(chunks), response.headers
 
 
 def completions_url(base: str) -> str:

@@ -163,6 +163,8 @@ def summary(stage: StageLine) -> str:
         parts.append(f"{speed:.0f} tokens/s")
     if isinstance(waiting := figures.get("waiting"), dict) and waiting:
         parts.append("waiting for " + ", ".join(f"{model} ({rows})" for model, rows in waiting.items()))
+    if isinstance(held := figures.get("held"), dict) and held:
+        parts.append(f"waiting for the limits of {', '.join(held)}")
     if isinstance(left := figures.get("eta_s"), int | float) and left:
         parts.append(f"{duration(left)} left")
     return "  ".join(parts) or str(figures.get("message", ""))

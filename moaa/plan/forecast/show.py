@@ -13,6 +13,7 @@ from moaa.api.reading.check import warnings
 from moaa.plan.budget.limits import Funds
 from moaa.plan.budget.spent import Account
 from moaa.plan.budget.told import forecast_sentences
+from moaa.plan.forecast.endpoints import limit_sentences
 from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_questions, total
 from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.graph import build
@@ -94,6 +95,8 @@ def plan_view(
     if resource.spec.budget.is_given:
         funds = Funds(resource, account or {}, known)
         notes += [f"budget: {line}" for line in forecast_sentences(funds, graph, results)]
+    open_stages = [stage for stage in graph.stages.values() if stage.id not in results]
+    notes += [f"limit: {line}" for line in limit_sentences(open_stages, resource, known)]
     notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")

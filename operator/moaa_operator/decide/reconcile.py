@@ -21,7 +21,7 @@ from typing import assert_never
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.api.reading.load import load_document, without_server_fields
+from moaa.api.reading.load import load_document, too_deep, without_server_fields
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
 from moaa.plan.budget.told import out_of_budget
@@ -115,7 +115,11 @@ def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple
         ResourceError: the resource is wrong, or sound and nothing that a cluster can carry out.
     """
     name = f"MoAA {observed.owner.namespace}/{observed.owner.name}"
-    resource = _read(json.dumps(without_server_fields(observed.document), sort_keys=True), name)
+    document = without_server_fields(observed.document)
+    deepest = too_deep(document)  # before anything walks it: an API server stores any depth
+    if deepest is not None:
+        raise ResourceError(name, [deepest])
+    resource = _read(json.dumps(document, sort_keys=True), name)
     bound = render(resource, observed.owner, settings)
     problems = bound.refusals()
     if problems:

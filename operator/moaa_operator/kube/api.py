@@ -14,6 +14,7 @@ from typing import Any
 import urllib3
 from kubernetes import client, config
 
+from moaa_operator.kube import nesting
 from moaa_operator.kube.errors import Busy, error_of
 from moaa_operator.kube.kinds import EVENT, POD, Kind
 from moaa_operator.kube.objects import Object
@@ -176,8 +177,8 @@ class Api:
         timeout = (min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s)
         response = self._send(method, path, query or {}, body, content_type=content_type, timeout=timeout)
         try:
-            answer = json.loads(response.response.data)
-        except (ValueError, RecursionError, urllib3.exceptions.HTTPError, OSError) as error:
+            answer = nesting.loads(response.response.data)
+        except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
             raise Busy(0, "Unreadable", f"{method} {path}: {type(error).__name__}: {error}") from error
         if not isinstance(answer, dict):
             raise Busy(0, "Unreadable", f"{method} {path}: the answer is no object")
@@ -222,9 +223,9 @@ def _lines(response: Any) -> Iterator[bytes]:
 def _event(line: bytes) -> tuple[str, Object]:
     """Raises Gone, ApiError: the server ends the watch with an error; Busy: it is no event."""
     try:
-        event = json.loads(line)
+        event = nesting.loads(line)
         kind, item = str(event["type"]), event["object"]
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise Busy(0, "Unreadable", f"watch event: {line[:200]!r}") from error
     if kind == "ERROR":
         raise error_of(int(item.get("code") or 0), json.dumps(item).encode())

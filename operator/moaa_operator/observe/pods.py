@@ -11,6 +11,7 @@ from datetime import datetime
 from moaa.cause import cause
 from moaa.contract import answers
 from moaa.contract.answers import AnswerT, FailureAnswer
+from moaa.text import shown
 from moaa_operator.kube.objects import (
     Fields,
     Problem,
@@ -180,8 +181,9 @@ def _last_words(ended: Fields) -> str:
     )
 
 
-def _cut(text: str) -> str:
-    """Its beginning and its end: the first says what, the last says why."""
+def _cut(given: str) -> str:
+    """Its beginning and its end: the first says what, the last says why. Without what would change a terminal."""
+    text = shown(given)
     if len(text) <= MAX_MESSAGE:
         return text
     return f"{text[: MAX_MESSAGE // 3]} … {text[-(MAX_MESSAGE * 2 // 3 - 3) :]}"

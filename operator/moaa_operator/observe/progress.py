@@ -11,6 +11,7 @@ from typing import Any
 from moaa.api.status import StageProgress
 from moaa.contract.progress import figures_of
 from moaa.plan.budget.spent import Tokens, tokens_of
+from moaa.text import shown
 
 MAX_MESSAGE = 120
 
@@ -54,14 +55,13 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
         tokens_per_s=figures.get("tokens_per_s", 0.0),
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
-        message=_shown(figures.get("message", "")[:MAX_MESSAGE]),
+        message=shown((figures.get("message") or _held(figures.get("held", {})))[:MAX_MESSAGE].replace("\n", "")),
         tokens=tokens_of(figures.get("prompt_spent", {}), figures.get("completion_spent", {})),
     )
 
 
-def _shown(text: str) -> str:
-    """Without what no terminal shows, and what UTF-8 cannot say."""
-    return "".join(c for c in text if c.isprintable())
+def _held(held: Mapping[str, int]) -> str:
+    return f"waiting for the limits of {', '.join(held)}" if held else ""
 
 
 def combine(pods: Sequence[PodFigures], *, shards: int = 0, finished: int = 0) -> StageProgress | None:

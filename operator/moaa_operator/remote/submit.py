@@ -1,20 +1,24 @@
 """`moaa submit`: the cluster's MoAA becomes what the file says; what that changes and repeats is told first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moaa.api import MoAA
+from moaa.api.attempts import StageAttempts
 from moaa.api.reading.load import load, load_document
 from moaa.api.resource import API_VERSION, KIND
 from moaa.errors import ResourceError, UsageError
 from moaa.plan.forecast.show import validate_text
 from moaa.plan.history.repeats import differences
+from moaa.plan.ready import Held
+from moaa.plan.result import StageResult
 from moaa_operator.kube.kinds import MOAA
 from moaa_operator.kube.objects import Object
 from moaa_operator.kube.owner import Owner
 from moaa_operator.observe.read import status_of
 from moaa_operator.remote.cluster import FIELD_MANAGER, Cluster, told
 from moaa_operator.remote.requests import Submit
+from moaa_operator.remote.table import of_stages
 from moaa_operator.render import bind
 from moaa_operator.settings import Settings
 from moaa_operator.tell.results import hold, results_of
@@ -33,12 +37,15 @@ class Edit:
     """Fields, before and after."""
     repeats: tuple[str, ...]
     """Stages that are done and would be done again."""
+    stops: tuple[str, ...] = ()
+    """Stages whose attempt under way would be ended, since it is another stage then."""
 
     def lines(self) -> list[str]:
         shown = [f"  {change}" for change in self.changes[:MAX_CHANGES]]
         more = len(self.changes) - MAX_CHANGES
         again = [f"repeats {len(self.repeats)} finished stages: {', '.join(self.repeats)}"] if self.repeats else []
-        return [*shown, *([f"  and {more} more fields"] if more > 0 else []), *again]
+        ends = [f"ends the attempt under way of {', '.join(self.stops)}"] if self.stops else []
+        return [*shown, *([f"  and {more} more fields"] if more > 0 else []), *again, *ends]
 
 
 def submit(request: Submit, cluster: Cluster, say: Say, ask: Callable[[str], bool]) -> None:
@@ -64,7 +71,7 @@ def submit(request: Submit, cluster: Cluster, say: Say, ask: Callable[[str], boo
     if request.dry_run:
         say("nothing was changed; leave out --dry-run to change it")
         return
-    if edit.repeats and not request.yes and not ask(f"Change it, and do {len(edit.repeats)} stages again?"):
+    if (edit.repeats or edit.stops) and not request.yes and not ask("Change it, and do this work again?"):
         raise UsageError(f"{name}: nothing was changed")
     _write(cluster, body, before, dry_run=False)
     say(f"{name}: changed; {follow(resource, namespace)}")
@@ -121,17 +128,25 @@ def edit_of(before: Object, after: Object) -> Edit:
         ),
     ]:
         changes += [str(change) for change in differences(old, new, part)]
-    return Edit(tuple(changes), repeated(before, after) if changes else ())
-
-
-def repeated(before: Object, after: Object) -> tuple[str, ...]:
-    """Stages whose results, as far as the status lists them, no longer hold under the new spec.
-
-    A stage that rests on one that is repeated counts, too: what it reads may turn out the same, and then it is not.
-    """
-    known = results_of(status_of(before))
+    if not changes:
+        return Edit((), ())
+    status = status_of(before)
+    known = results_of(status)
     held = hold(load_document(after), known)
-    return tuple(name for name in held.graph.stages if name in known and name not in held.results)
+    return Edit(tuple(changes), repeated(held, known), stopped(held, status.attempts))
+
+
+def repeated(held: Held, known: Mapping[str, StageResult]) -> tuple[str, ...]:
+    """Stages that were done and are another stage now. One whose input is made again is not among them: it may turn out
+    the same."""
+    return tuple(name for name in held.graph.stages if name in known and name not in {**held.results, **held.aside})
+
+
+def stopped(held: Held, entries: Sequence[StageAttempts]) -> tuple[str, ...]:
+    """Stages under way that are another stage now, or whose input is to be made again."""
+    prints = {name: identity.fingerprint for name, identity in held.identities.items()}
+    at_work = [entry for entry in of_stages(entries) if entry.step is not None]
+    return tuple(entry.stage for entry in at_work if prints.get(entry.stage) != entry.fingerprint)
 
 
 def follow(resource: MoAA, namespace: str) -> str:

@@ -15,6 +15,7 @@ from moaa.api.status import SUCCEEDED, MoAAStatus, StageStatus
 from moaa.errors import ResourceError
 from moaa.plan.result import StageResult
 from moaa.tables import MARKS, Fitted
+from moaa_operator.decide.scope import CHECKS
 from moaa_operator.kube.objects import Object, created_at
 from moaa_operator.observe.read import status_of
 from moaa_operator.remote.cluster import meta
@@ -89,13 +90,13 @@ def stage_lines(document: Object, status: MoAAStatus, *, now: datetime) -> tuple
     Of a resource that this version cannot read only those are shown that the status names.
     """
     known = results_of(status)
-    entries = {entry.stage: entry for entry in status.attempts}
+    entries = {entry.stage: entry for entry in of_stages(status.attempts)}
     stages = {entry.stage: entry for entry in status.stages}
     try:
         held = hold(load_document(document), known)
         names, done = list(held.graph.stages), held.results
     except ResourceError:
-        names, done = [*known, *(name for name in entries if name.startswith("i"))], known
+        names, done = [*known, *(name for name in entries if name not in known)], known
     at = max((iteration_of(name) for name in [*done, *entries] if name in names), default=0)
     opened = at + 1 if at and all(name in done for name in names if iteration_of(name) == at) else max(at, 1)
     shown = [name for name in names if iteration_of(name) <= opened]
@@ -164,10 +165,15 @@ def notes(document: Object, status: MoAAStatus) -> Iterator[str]:
         yield f"weights: {storage}/{status.promoted.uri}; `moaa export FILE --uid {uid} --model DIR` takes them"
 
 
+def of_stages(entries: Sequence[StageAttempts]) -> list[StageAttempts]:
+    """Without questions to the store."""
+    return [entry for entry in entries if entry.stage not in CHECKS]
+
+
 def current_stage(status: MoAAStatus) -> str | None:
     """The stage at work, or the last that was; None: none has begun."""
     if status.stage is not None:
         return status.stage
-    begun = [entry.stage for entry in status.attempts if entry.attempt and entry.stage.startswith("i")]
+    begun = [entry.stage for entry in of_stages(status.attempts) if entry.attempt]
     done = [entry.stage for entry in status.stages]
     return next(iter([*reversed(begun), *reversed(done)]), None)

@@ -47,7 +47,7 @@ def stage_job(context: RenderContext, job: StageJob, *, attempt: int, shards: in
         child,
         secrets=secrets_of(context.resource, job.kind),
         resources=pod.requests_with_memory_limit(settings.job_cpu, settings.job_memory),
-        variables=[] if shards is None else [_shard_variable()],
+        variables=[] if shards is None else [_shard_variable(), _pods_variable(shards, settings)],
         image=settings.jobs_image,
     )
     body = _job(template, DEADLINE_S, tries_again=TRIES_AGAIN)
@@ -117,6 +117,11 @@ def _shard_variable() -> Manifest:
     """MOAA_SHARD is the pod's completion index."""
     path = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     return {"name": environment.SHARD, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _pods_variable(shards: int, settings: Settings) -> Manifest:
+    """MOAA_PODS is how many work at the same time."""
+    return {"name": environment.PODS, "value": str(min(shards, settings.shards_at_once))}
 
 
 def _light(context: RenderContext, child: Child, *, image: str, command: str | None = None) -> Manifest:

@@ -26,6 +26,8 @@ VOLUME_KINDS = frozenset(
     {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 )
 """Kinds that Pod Security `restricted` admits."""
+TOKEN = "serviceAccountToken"
+"""A source of projected volumes: the account's own token for the API server."""
 _SECURITY_TREE = frozenset({"fsGroup", "fsGroupChangePolicy", "readOnlyRootFilesystem", "runAsGroup", "runAsUser"})
 _SECURITY_FIXED: Mapping[str, tuple[object, ...]] = {
     "runAsNonRoot": (True,),
@@ -64,6 +66,9 @@ def refused(template: Mapping[str, Any], path: str, *, own: frozenset[str]) -> I
         for kind in sorted(set(volume) - VOLUME_KINDS - {"name"}):
             kinds = ", ".join(sorted(VOLUME_KINDS))
             yield Problem(f"{at}.volumes[{i}].{kind}", "", f"is not allowed in a pod template; use one of {kinds}")
+        for j, source in _entries(_mapping(volume, "projected"), "sources"):
+            if TOKEN in source:  # what automountServiceAccountToken would be, by another way
+                yield Problem(f"{at}.volumes[{i}].projected.sources[{j}].{TOKEN}", "", _BEYOND)
     for field in ("containers", "initContainers"):
         for i, container in _entries(spec, field):
             yield from _container(container, f"{at}.{field}[{i}]", own)

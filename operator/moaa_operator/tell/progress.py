@@ -66,6 +66,8 @@ def sentence(progress: StageProgress) -> str:
         parts.append(f"{progress.tokens_per_second} tokens/s")
     if progress.seconds_left:
         parts.append(f"{duration(progress.seconds_left)} left")
+    if progress.rows_total and progress.message:
+        parts.append(progress.message)
     return ", ".join(parts) or progress.message or "at work"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from moaa.api import MoAA
 from moaa.api.reading.check import check, warnings
-from moaa.api.reading.load import MAX_FILE_BYTES, load, load_text
+from moaa.api.reading.load import MAX_FILE_BYTES, load, load_document, load_text
 from moaa.api.reading.yaml_text import MAX_VALUES
 from moaa.errors import Problem, ResourceError
 from tests.bad_resources import BAD
@@ -562,3 +562,16 @@ def loaded_or_problems(text: str) -> MoAA | tuple[Problem, ...]:
         return load_text(text)
     except ResourceError as error:
         return error.problems
+
+
+@pytest.mark.parametrize("levels", [60, 5000])
+def test_a_document_of_any_depth_is_refused_by_its_path(levels: int) -> None:
+    inner: object = 1
+    for _ in range(levels):
+        inner = {"a": inner}
+    spec = {"models": [{"serving": {"template": {"metadata": inner}}}]}
+    with pytest.raises(ResourceError) as refused:
+        load_document({"spec": spec})
+    (problem,) = refused.value.problems
+    assert problem.path == "spec.models[0].serving.template.metadata.a.a"
+    assert problem.remedy == "is nested deeper than 64 levels; remove what is inside"

@@ -181,6 +181,11 @@ def test_what_a_rayjob_waits_for() -> None:
     assert rayjob(jobDeploymentStatus="Suspended", suspend=True).problem.reason == "Queued"
 
 
+def test_last_words_do_not_change_a_terminal() -> None:
+    ended = Termination(exit_code=1, message="one\x1b[2J\x07\u202e\r\ntwo")
+    assert describe(ended).endswith("last lines:\none[2J\ntwo")
+
+
 @pytest.mark.parametrize("index", ["²", "-1", "9" * 5000, "x", ""])
 def test_an_index_that_is_none_is_passed_over(index: str) -> None:
     ended = {"exitCode": 1, "message": "it broke"}

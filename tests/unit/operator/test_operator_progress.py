@@ -18,7 +18,7 @@ from moaa_operator.kube.errors import Refused, error_of
 from moaa_operator.kube.objects import Key, name_of
 from moaa_operator.observe.poller import Poller, fetch, working_pods
 from moaa_operator.observe.progress import PodFigures, combine, parse
-from moaa_operator.tell.progress import column
+from moaa_operator.tell.progress import column, sentence
 from tests.operator_helpers import OWNER, SHORT, Cluster, until
 
 Object = dict[str, Any]
@@ -299,3 +299,10 @@ def test_a_round_that_fails_does_not_end_the_poller() -> None:
         assert not poller.is_dead
     finally:
         poller.stop()
+
+
+def test_a_stage_that_waits_for_the_limits_of_an_endpoint_says_so() -> None:
+    pods = [parse({"rows_done": 1, "rows_total": 9, "held": {"gpt": 12}}), parse({"rows_done": 2, "rows_total": 9})]
+    progress = combine(pods)
+    assert progress is not None
+    assert sentence(progress) == "3 of 18 rows, waiting for the limits of gpt"

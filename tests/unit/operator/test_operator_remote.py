@@ -116,6 +116,18 @@ def test_the_runs_of_a_namespace(generating: Cluster, finished: Cluster, width: 
     ]  # fmt: skip
 
 
+def test_a_resource_of_another_version_shows_what_its_status_names(generating: Cluster) -> None:
+    document = json.loads(json.dumps(generating.document))
+    document["spec"]["newer"] = {"field": 1}
+    asks = {"stage": "inspect", "fingerprint": "a" * 64, "attempt": 1, "step": "Work"}
+    document["status"]["attempts"].append(asks)
+    document["status"].pop("stage")
+    said = shown(run_view(document, now=START), 80)
+    stages = [line.split()[1:3] for line in said if line[1:2] in "✓●·○" and line]
+    assert stages == [["i0-resolve", "done"], ["i0-stage-data", "done"], ["i1-generate", "running"]]
+    assert current_stage(status_of(document)) == "i1-generate"
+
+
 def test_a_status_that_nobody_has_written_yet() -> None:
     document = Cluster(**SHORT).document
     said = shown(run_view(document, now=START), 80)
@@ -142,7 +154,14 @@ def test_an_edit_is_told_by_field_with_the_stages_it_repeats(finished: Cluster) 
     edit = edit_of(cluster.document, after)
     assert edit.repeats == ("i1-generate",)
     assert "spec.mixture.aggregator.temperature 0.5 is new" in edit.changes
-    assert edit.lines()[-1] == "repeats 1 finished stages: i1-generate"
+    assert edit.stops == ("i1-sft",)
+    assert edit.lines()[-2:] == [
+        "repeats 1 finished stages: i1-generate",
+        "ends the attempt under way of i1-sft",
+    ]
+    longer = json.loads(json.dumps(cluster.document))
+    longer["spec"]["serving"] = {"scheduleMinutes": 7}
+    assert (edit_of(cluster.document, longer).repeats, edit_of(cluster.document, longer).stops) == ((), ())
     many = json.loads(json.dumps(cluster.document))
     many["metadata"]["labels"] = {f"l{number}": "x" for number in range(30)}
     assert edit_of(cluster.document, many).lines()[-1] == "  and 10 more fields"
@@ -188,11 +207,15 @@ def test_what_pods_cannot_reach_is_refused_here(write: Callable[[Object], Path])
         refuse_what_pods_cannot_do(load(write(document)), "moaa.yaml", "ns")
 
 
+def says(answer: str) -> Callable[[str], str]:
+    return lambda _question: answer
+
+
 def test_a_question_needs_somebody_to_answer() -> None:
     with pytest.raises(UsageError, match="Nobody is there to answer; say --yes"):
         asker(is_terminal=False)("Change it?")
     for answer, is_yes in (("y", True), ("YES ", True), ("", False), ("no", False)):
-        assert asker(is_terminal=True, read=lambda _question, answer=answer: answer)("Change it?") is is_yes
+        assert asker(is_terminal=True, read=says(answer))("Change it?") is is_yes
 
 
 # logs

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from kubernetes.config import ConfigException
 
+from moaa_operator.kube import nesting
 from moaa_operator.kube.api import Api
 from moaa_operator.kube.caches import Caches, run_of
 from moaa_operator.kube.errors import AlreadyExists, Busy, Conflict, Gone, NotFound, Refused
@@ -249,6 +250,33 @@ def test_a_token_that_cannot_be_read_costs_time_and_no_thread(server: ApiServer,
     assert informer.get("ns", "there")
     assert not informer.is_dead
     informer.stop()
+
+
+@pytest.mark.parametrize("levels", [900, 5000])
+def test_an_object_that_nobody_can_read_hides_no_other(server: ApiServer, levels: int) -> None:
+    server.instead = {b'"@"': b'{"a": ' * levels + b"[1]" + b"}" * levels}
+    server.put(job("before"))
+    server.put({**job("deep"), "status": {"deep": "@"}})
+    seen = Seen(server)
+    assert seen.known == {"before", "deep"}
+    server.put({**job("deeper"), "status": {"deep": "@"}})
+    server.put(job("after"))
+    until(lambda: seen.known == {"before", "deep", "deeper", "after"})
+    assert seen.informer.errors == 0
+    seen.informer.stop()
+
+
+def test_what_lies_deep_is_read_as_null_and_the_rest_as_it_is() -> None:
+    text = b'{"a": ' * 2000 + b'"} ] \\" {"' + b"}" * 2000
+    whole = b'{"deep": ' + text + b', "quoted": "[[{\\"", "list": [1, [2]]}'
+    read = nesting.loads(whole)
+    assert (read["quoted"], read["list"]) == ('[[{"', [1, [2]])
+    levels, inner = 0, read["deep"]
+    while inner is not None:
+        levels, inner = levels + 1, inner["a"]
+    assert levels == nesting.MAX_DEPTH - 1
+    with pytest.raises(ValueError, match="Expecting"):
+        nesting.loads(b"[" * 5000)
 
 
 class Copy:

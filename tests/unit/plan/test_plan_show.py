@@ -182,3 +182,21 @@ def test_a_narrow_window_shows_fewer_columns_and_cuts_no_number(width: int, left
     assert {"i1-evaluate-sft", "GPU-h", "status"} <= set(text.replace("│", " ").replace("┃", " ").split())
     told = [line for line in text.splitlines() if line.startswith("left out, since the window is narrow: ")]
     assert left_out in "".join(told) if left_out else not told
+
+
+def test_limits_of_endpoints_are_told_in_hours_where_they_cost_any() -> None:
+    endpoint = {"url": "https://x/v1", "model": "m"}
+
+    def told(**more: int) -> list[str]:
+        a = {"name": "a", "endpoint": {**endpoint, **more}}
+        owner = resource(spec__models__0=a, spec__data__sft__0__limit=60_000, spec__training__dpo=None)
+        lines = plan_text(plan_view(owner, {}), width=200).splitlines()
+        return [line for line in lines if line.startswith("limit: ")]
+
+    assert told() == []
+    (slow,) = told(maxConcurrency=8)
+    assert slow.startswith("limit: endpoint a: 15.0 hours at maxConcurrency 8 (60,")
+    (limited,) = told(requestsPerMinute=100)
+    assert limited.startswith("limit: endpoint a: 10.0 hours at requestsPerMinute 100, 0.1 without (60,")
+    (tokens,) = told(requestsPerMinute=10**6, tokensPerMinute=100_000)
+    assert " hours at tokensPerMinute 100,000, 0.1 without " in tokens

@@ -140,9 +140,9 @@ def attend_packed(model: Any, *, vocabulary: int, spec: Optimization, device: to
         RuntimeError: the device has too little memory for rows of a few tokens.
     """
     for kind in for_packing(model.config, device):
-        model.set_attn_implementation(kind.value)
         is_exact = False
         try:
+            model.set_attn_implementation(kind.value)
             is_exact = packing_is_exact(model, vocabulary=vocabulary, spec=spec, device=device)
         except (RuntimeError, ValueError) as error:  # no such kernel for this device or head
             if is_out_of_memory(error):

@@ -116,6 +116,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec": {"serviceAccountName": "x"}}, "t.spec.serviceAccountName"),
     ({"spec": {"serviceAccount": "x"}}, "t.spec.serviceAccount"),
     ({"spec": {"automountServiceAccountToken": True}}, "t.spec.automountServiceAccountToken"),
+    (
+        {"spec": {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}},
+        "t.spec.volumes[0].projected.sources[0].serviceAccountToken",
+    ),
     ({"spec": {"hostNetwork": True}}, "t.spec.hostNetwork"),
     ({"spec": {"hostPID": True}}, "t.spec.hostPID"),
     ({"spec": {"hostIPC": True}}, "t.spec.hostIPC"),
