@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     training_workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
     """Training workers on GPUs that share a pod, and so a machine and its NVLink: GPUs of different pods talk over the
     network. Set it to the GPUs of one machine; a run with a number of workers it does not divide gets smaller pods."""
+    machine_gpus: Annotated[int, Field(ge=1, le=64)] | None = None
+    """GPUs of the largest machine that servers can get; a resource whose server asks for more is not carried out. None:
+    not known, and such a server waits for a machine that never comes."""
     shards_at_once: Annotated[int, Field(ge=1, le=1000)] = 4
     """Pods of one Indexed Job that run at the same time."""
     training_deadline_hours: Annotated[int, Field(ge=1)] = 24 * 14

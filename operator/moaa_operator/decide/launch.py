@@ -109,7 +109,7 @@ def _wait(scope: Scope, entry: StageAttempts, servers: Deployments) -> bool:
         case State.COMING:
             if found.look_again is not None:
                 scope.wake.append(found.look_again)
-            _not_ready(scope, found)
+            _not_ready(scope, queueing.explained(scope, found))
         case State.NO_MACHINE:
             scope.release(entry, found.message)
             _not_ready(scope, found)

@@ -10,11 +10,13 @@ nothing is kept while anything of the run waits for quota, and stages that share
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.weights.served import ServedModel
 from moaa_operator.decide import outcomes
 from moaa_operator.decide.scope import Scope
+from moaa_operator.decide.server_gang import Gang
 from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.observe.observed import Child, Server
@@ -45,6 +47,15 @@ def lost(scope: Scope, entry: StageAttempts, servers: Deployments) -> Problem | 
         return child.problem
     gone = [server for _, server in servers.values() if server is not None and server.is_evicted]
     return gone[0].problem if gone else None
+
+
+def explained(scope: Scope, found: Gang) -> Gang:
+    """With what a person has to know to give the queue enough: the servers are not all that the run asks it for."""
+    if not scope.queue or found.reason != kueue.QUEUED:
+        return found
+    return replace(
+        found, message=f"{found.message}. The queue needs room for them beside the stage's Job, which has it"
+    )
 
 
 def is_outdated(scope: Scope, holder: Child | Server) -> bool:

@@ -39,7 +39,7 @@ from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Scope
 from moaa_operator.kube import kueue, rejections
 from moaa_operator.kube.objects import Manifest, Problem, Ref
 from moaa_operator.kube.owner import Role
-from moaa_operator.observe.observed import Child, End, Observed
+from moaa_operator.observe.observed import Child, End, Observed, Server
 from moaa_operator.settings import Settings
 from moaa_operator.tell.conditions import BUDGET_EXHAUSTED
 from moaa_operator.tell.results import hold, last_closed, results_of
@@ -362,10 +362,10 @@ def _training(scope: Scope) -> Training | None:
     return Training(missing) if missing is not None else None
 
 
-def _is_newly_silent(child: Child, now: datetime) -> bool:
+def _is_newly_silent(child: Child | Server, now: datetime) -> bool:
     """Made a moment ago and without pods. Why there are none is in an Event, or in a queue's Workload, and neither is
     watched."""
-    is_quiet = child.is_silent or child.is_queued
+    is_quiet = child.is_queued or (isinstance(child, Child) and child.is_silent)
     return is_quiet and child.created is not None and (now - child.created).total_seconds() < 10 * SILENT_S
 
 
@@ -374,7 +374,8 @@ def _requeue_after(scope: Scope) -> float:
     is_active = any(entry.step is not None for entry in scope.entries.values()) or bool(scope.create or scope.apply)
     regular = scope.settings.resync_active_s if is_active else scope.settings.resync_idle_s
     times = [(moment - scope.now).total_seconds() for moment in scope.wake]
-    if any(_is_newly_silent(child, scope.now) for child in scope.observed.children):
+    holders: list[Child | Server] = [*scope.observed.children, *scope.observed.servers]
+    if any(_is_newly_silent(one, scope.now) for one in holders):
         times.append(SILENT_S)
     going_on = [child for child in scope.observed.children if child.end is End.RUNNING and not child.is_leaving]
     ends = [at for child in going_on for at in outcomes.deadlines(child, place_within=scope.place_within)]

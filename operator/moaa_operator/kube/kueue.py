@@ -81,8 +81,9 @@ def problem(what: str, workload: Fields | None) -> Problem:
     evicted = holds(workload, "Evicted")
     if evicted is not None:
         why = str(evicted.get("reason") or EVICTED)
-        told = f"{what} lost its quota ({why}: {_cut(evicted.get('message'))}) and waits in its queue again: {words}"
-        return Problem(PREEMPTED if why == PREEMPTED else EVICTED, told)
+        told = f"{what} lost its quota ({why}: {_cut(evicted.get('message'))}) and waits in its queue again"
+        is_back = holds(workload, "QuotaReserved") is not None  # what it had is still being cleared away
+        return Problem(PREEMPTED if why == PREEMPTED else EVICTED, told if is_back else f"{told}: {words}")
     return Problem(QUEUED, f"{what} waits in its queue: {words}")
 
 

@@ -67,7 +67,7 @@ def server(item: Fields, all_pods: list[Fields], heard: Heard) -> Server:
         what, words = f"a pod of Deployment {name_of(item)}", str(refused.get("message") or "")
         problem = rejections.problem(what, words, reason=str(refused.get("reason") or ""))
     if is_queued:
-        what = f"the servers of {gang}" if gang else f"a pod of Deployment {name_of(item)}"
+        what = f"pod group {gang}" if gang else f"a pod of Deployment {name_of(item)}"
         problem = kueue.problem(what, workload)
     status = item.get("status") or {}
     is_current = int(status.get("observedGeneration") or 0) >= int(item["metadata"].get("generation") or 0)

@@ -34,7 +34,8 @@ class Rendered:
 
     def refusals(self) -> list[Problem]:
         """Every field of the resource that a cluster cannot carry out, or that the installation does not allow."""
-        return admission.refusals(self.context.resource, self.context.settings.allowed)
+        resource, settings = self.context.resource, self.context.settings
+        return [*admission.refusals(resource, settings.allowed), *admission.too_large(resource, settings.machine_gpus)]
 
     def policies(self) -> list[Manifest]:
         """Who reaches the run's pods."""

@@ -41,6 +41,21 @@ def refusals(resource: MoAA, allowed: Allowed) -> list[Problem]:
     return [*_folders(resource), *_templates(resource), *_choices(resource, allowed)]
 
 
+def too_large(resource: MoAA, machine_gpus: int | None) -> list[Problem]:
+    """Every server that no machine of the installation can hold; `machine_gpus` None: not known."""
+    if machine_gpus is None:
+        return []
+    remedy = (
+        f"is more than a machine of this installation has ({machine_gpus}, settings.machineGpus), and a server runs on "
+        'one machine; serve it in fewer bits (args: ["--quantization", "fp8"]), take a smaller model or an endpoint'
+    )
+    return [
+        Problem(f"spec.models[{i}].serving.gpus", str(model.serving.gpus), remedy)
+        for i, model in enumerate(resource.spec.models)
+        if model.endpoint is None and model.serving.gpus > machine_gpus
+    ]
+
+
 def _folders(resource: MoAA) -> Iterator[Problem]:
     spec = resource.spec
     if spec.storage.uri.startswith("file://"):

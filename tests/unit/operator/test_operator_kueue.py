@@ -59,6 +59,12 @@ def test_what_waits_in_a_queue_says_why_in_kueues_words(said: Object | None, rea
     assert (reason in kueue.WAITS) is not (reason in kueue.NEEDS_A_PERSON)
 
 
+def test_what_has_just_lost_its_quota_is_not_told_of_what_it_had() -> None:
+    reserved = {"type": "QuotaReserved", "status": "True", "message": "Quota reserved in ClusterQueue example"}
+    evicted = {"type": "Evicted", "status": "True", "reason": "Preempted", "message": "for x"}
+    assert problem("Job x", workload(reserved, evicted)).message.endswith("waits in its queue again")
+
+
 def test_a_job_that_waits_for_quota_is_told_as_waiting_and_once_in_an_event() -> None:
     cluster = Queue(**SHORT)
     before = MoAAStatus()
@@ -128,6 +134,7 @@ def test_a_stage_asks_for_servers_once_its_job_has_quota_and_for_all_as_one_grou
     assert {(t["labels"][GROUP_LABEL], t["annotations"][kueue.COUNT_ANNOTATION]) for t in templates} == {(gang, "3")}
     assert {item["metadata"]["labels"][QUEUE_LABEL] for item in cluster.of("Deployment")} == {"gpus"}
     assert FULL in told(cluster, "ServersReady")[2]
+    assert "beside the stage's Job" in told(cluster, "ServersReady")[2]
     assert ("ConfigMap", job["metadata"]["name"]) not in cluster.objects
     cluster.wait(7 * 24 * 3600)
     cluster.settle()

@@ -16,11 +16,20 @@ from moaa_operator.render.preview import preview
 from moaa_operator.settings import Allowed, Settings
 from tests.choices import CODE, DENIED, LISTS, templated, with_argument
 from tests.operator_helpers import SHORT, Cluster
-from tests.render_world import MOAA, RESOURCE, changed
+from tests.render_world import MOAA, OWNER, RESOURCE, changed
 
 
 def test_a_resource_for_the_cluster_is_admitted() -> None:
     assert refusals(MoAA.model_validate(RESOURCE), Allowed()) == []
+
+
+def test_a_server_that_no_machine_can_hold_is_refused_with_what_to_do() -> None:
+    resource = changed("spec.models.0.serving.gpus", 16)
+    assert bind(resource, OWNER, Settings()).refusals() == []
+    (problem,) = bind(resource, OWNER, Settings(machine_gpus=8)).refusals()
+    assert (problem.path, problem.found) == ("spec.models[0].serving.gpus", "16")
+    assert "a machine of this installation has (8, settings.machineGpus)" in problem.remedy
+    assert bind(MOAA, OWNER, Settings(machine_gpus=8)).refusals() == []
 
 
 @pytest.mark.parametrize(
