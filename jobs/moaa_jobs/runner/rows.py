@@ -163,6 +163,7 @@ class _Run:
                 raise first_leaf(errors) from errors
             finally:
                 telling.cancel()
+                self.held = {}
                 await self._drain(clients)
                 await self._close_all()
 
