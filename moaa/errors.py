@@ -11,7 +11,8 @@
     ├── ModelAbsent        the call needs a model that is not being served right now
     ├── UsageError         a command cannot be carried out as it was given
     ├── ServerError        a model server did not start or died
-    └── StageError         a stage ended without its manifest
+    ├── StageError         a stage ended without its manifest
+    └── BudgetExhausted    a limit of spec.budget keeps the run from going on
 
 A failure is never a value: no empty answer, zero score or skipped row stands for one of these.
 """
@@ -130,3 +131,7 @@ class ServerError(MoaaError):
 
 class StageError(MoaaError):
     """A stage ended without its manifest; the text says why and what to do."""
+
+
+class BudgetExhausted(MoaaError):
+    """A limit of spec.budget keeps the run from going on; the text says which, what is spent, what is left to do."""

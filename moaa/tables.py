@@ -1,12 +1,23 @@
 """Tables that fit the window: whole columns go, the least important first, and no number is cut."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Column, Table
 from rich.text import Text
+
+MARKS: Mapping[str, tuple[str, str]] = {
+    "pending": ("·", "dim"),
+    "queued": ("○", "yellow"),
+    "running": ("●", "cyan"),
+    "retrying": ("↻", "yellow"),
+    "failed": ("✗", "red"),
+    "done": ("✓", "green"),
+    "reused": ("✓", "dim green"),
+}
+"""How a stage is shown by its status: sign and style."""
 
 
 @dataclass

@@ -33,9 +33,13 @@ OLDEST_PYTHON = (3, 8)
 LIBRARIES = ("libnuma.so.1",)
 """Shared libraries that wheels load and do not bring: vLLM's CPU kernels need NUMA's."""
 VENV = "venv"
+BROWSER = "chromium"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+"""Names of the program that tests of pages drive."""
 PACKAGES = {
     "libnuma.so.1": {"apt-get": "libnuma1", "dnf": "numactl-libs", "zypper": "libnuma1", "pacman": "numactl"},
     VENV: {"apt-get": "python3-venv", "dnf": "python3", "zypper": "python3", "pacman": "python"},
+    BROWSER: {"apt-get": "chromium", "dnf": "chromium", "zypper": "chromium", "pacman": "chromium"},
 }
 """Who brings what, by package manager."""
 INSTALL = {
@@ -79,6 +83,8 @@ class Machine:
     """.venv is there."""
     is_built: bool
     """So is the API server, or there is one elsewhere."""
+    has_browser: bool
+    """Chromium of the machine, or one that playwright has fetched for this user."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,14 @@ def lacks(found: Machine, goal: str) -> list[Lack]:
                 "Kubernetes API server; free some, or set MOAA_CACHE, GOCACHE and GOMODCACHE to folders elsewhere"
             )
         )
+    if goal == "test" and not found.has_browser:
+        lacking.append(
+            Lack(
+                "there is no Chromium, which tests of pages drive (on Ubuntu, which has it as a snap: `make setup`, "
+                "then `.venv/bin/playwright install --with-deps chromium`)",
+                BROWSER,
+            )
+        )
     return lacking
 
 
@@ -148,6 +162,7 @@ def look() -> Machine:
         cache_gib=_free_gib(go_cache()),
         is_installed=(environment / ".synced").exists(),
         is_built=_is_built(),
+        has_browser=_has_browser(),
     )
 
 
@@ -162,6 +177,11 @@ def _is_built() -> bool:
     places = [Path(os.environ[key]) for key in ("MOAA_TOOLS", "KUBEBUILDER_ASSETS") if os.environ.get(key)]
     on_path = shutil.which("kube-apiserver") is not None
     return on_path or any((place / "kube-apiserver").is_file() for place in [*places, cache])
+
+
+def _has_browser() -> bool:
+    fetched = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or Path.home() / ".cache" / "ms-playwright")
+    return any(shutil.which(name) for name in BROWSERS) or any(fetched.glob("chromium-*"))
 
 
 def _glibc() -> tuple[int, int] | None:

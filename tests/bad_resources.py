@@ -58,6 +58,34 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "an exponent has at most two digits",
     ),
     "an absurd price": ({"spec__cost": {"gpuHourUsd": "1e30"}}, "spec.cost.gpuHourUsd", "must be at most 100000"),
+    "a budget of nothing": ({"spec__budget": {"tokens": 0}}, "spec.budget.tokens", "must be at least 1"),
+    "an absurd budget of tokens": (
+        {"spec__budget": {"tokens": 10**16}},
+        "spec.budget.tokens",
+        "must be at most 1000000000000000",
+    ),
+    "a budget of no dollars": ({"spec__budget": {"dollars": "0"}}, "spec.budget.dollars", "must be more than 0"),
+    "an absurd budget": ({"spec__budget": {"dollars": "1e10"}}, "spec.budget.dollars", "must be at most 1000000000"),
+    "a budget of no hours": (
+        {"spec__budget__perIteration": {"gpuHours": "0"}},
+        "spec.budget.perIteration.gpuHours",
+        "must be more than 0",
+    ),
+    "an absurd budget of hours": (
+        {"spec__budget__perIteration": {"gpuHours": "1e9"}},
+        "spec.budget.perIteration.gpuHours",
+        "must be at most 100000000",
+    ),
+    "dollars without a price of GPUs": (
+        {"spec__budget": {"dollars": "5"}},
+        "spec.cost.gpuHourUsd",
+        "is needed by spec.budget.dollars",
+    ),
+    "dollars without a price of an endpoint": (
+        {"spec__budget__perIteration": {"dollars": "5"}, "spec__cost": {"gpuHourUsd": "2"}, "spec__models__0": asked()},
+        "spec.models[0].endpoint.price",
+        "is needed by spec.budget.perIteration.dollars",
+    ),
     "an absurd limit": (
         {"spec__data__sft__0__limit": int("9" * 54)},
         "spec.data.sft[0].limit",

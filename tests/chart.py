@@ -44,6 +44,7 @@ ALL: dict[str, Any] = {
         {"name": "made", "createServiceAccounts": False},
         {"name": "one", "serviceAccountName": "same", "servingServiceAccountName": "same"},
     ],
+    "allowed": {"serviceAccounts": ["*/moaa-run"], "images": [], "vllmCodeArgs": ["--trust-remote-code"]},
     "priorityClasses": {
         "jobs": {"name": "moaa-jobs", "create": True, "value": 1_000_000},
         "training": {"name": "there-already"},
@@ -56,18 +57,44 @@ ALL: dict[str, Any] = {
     },
     "scheduling": {"system": {"nodeSelector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
 }
+VIEWS: dict[str, Any] = {
+    "region": "eu-central-1",
+    "images": {"jobs": {"repository": "registry.example/moaa/jobs", "tag": "1.2"}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "networkPolicies": {"enabled": False, "egress": {"enabled": True}},
+    "scheduling": {"system": {"nodeSelector": {"moaa.dev/role": "system"}, "tolerations": [{"key": "system"}]}},
+    "views": [
+        {
+            "namespace": "alignment",
+            "storageUri": "s3://bucket/prefix",
+            "endpoint": "http://s3.example:7070",
+            "secret": "s3",
+            "allowHosts": ["moaa.example"],
+            "from": [{"podSelector": {"matchLabels": {"app": "proxy"}}}],
+        },
+        {"namespace": "alignment", "name": "second", "storageUri": "s3://other", "region": "us-east-1"},
+        {
+            "namespace": "research",
+            "storageUri": "s3://bucket",
+            "serviceAccountAnnotations": {"cloud": "identity"},
+            "resources": {"requests": {"memory": "1Gi"}},
+        },
+    ],
+}
 MATRIX: Mapping[str, dict[str, Any]] = {
     "default": {},
     "two-replicas": {"operator": {"replicas": 2}},
     "namespaced": {"clusterWide": False, "runNamespaces": [{"name": "runs"}, {"name": "more", "create": True}]},
     "alone": {"operator": {"leaderElection": False}},
     "terraform": TERRAFORM,
+    "views": VIEWS,
     "all": ALL,
     "all-namespaced": {**ALL, "clusterWide": False},
     "bare": {
         "crds": {"install": False},
         "rbac": {"create": False, "aggregate": False},
         "networkPolicies": {"enabled": False},
+        "admissionPolicy": {"enabled": False},
         "metrics": {"service": False},
         "operator": {"serviceAccount": {"create": False, "name": "there"}},
     },
@@ -82,6 +109,7 @@ RULES: dict[tuple[str, str], list[str]] = {
     ("", "services"): [*READ, "create", "patch", "delete"],
     ("batch", "jobs"): [*READ, "create", "delete"],
     ("ray.io", "rayjobs"): [*READ, "create", "delete"],
+    ("kueue.x-k8s.io", "workloads"): ["get", "list"],
     ("", "configmaps"): [*READ, "create", "delete"],
     ("", "pods"): READ,
     ("", "events"): ["list", "create"],

@@ -50,10 +50,13 @@ if what == "fenced":
     leave(69)
 if what == "silent":
     leave(0)
-if what.startswith("wait"):
+if what.startswith("spend"):
+    progress(rows_done=1, rows_total=4, prompt_spent={"a": int(what[5:])}, completion_spent={"a": 50})
+if what.startswith(("wait", "spend")):
     # Polite: SIGTERM ends it with 143, as the real job does.
     signal.signal(signal.SIGTERM, lambda *_: (open(os.path.join(control, "stopped"), "w").close(), sys.exit(143)))
-    progress(rows_done=1, rows_total=4)
+    if what.startswith("wait"):
+        progress(rows_done=1, rows_total=4)
     open(os.path.join(control, "waiting"), "w").close()
     deadline = time.time() + 60
     while not os.path.exists(os.path.join(control, "go")) and time.time() < deadline:

@@ -24,7 +24,7 @@ PATH = re.compile(
 )
 KINDS = {
     "moaas": "MoAA", "deployments": "Deployment", "services": "Service", "jobs": "Job", "rayjobs": "RayJob",
-    "pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "leases": "Lease",
+    "workloads": "Workload", "pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "leases": "Lease",
 }  # fmt: skip
 
 
@@ -79,9 +79,13 @@ class ApiServer:
         self._server.server_close()
         self._thread.join()
 
-    def api(self, *, timeout_s: float = 5.0) -> Api:
+    def api(self, *, timeout_s: float = 5.0, refresh: Callable[[client.Configuration], None] | None = None) -> Api:
+        """A client; `refresh` reads its token before each request."""
         configuration = client.Configuration()
         configuration.host = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if refresh is not None:
+            configuration.api_key["BearerToken"] = "one"
+            configuration.refresh_api_key_hook = refresh
         return api_for(configuration, timeout_s=timeout_s)
 
     # What tests do

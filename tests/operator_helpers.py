@@ -84,9 +84,13 @@ class FakeRender:
             for kind in ("Service", "Deployment"):
                 made = _manifest(self._owner, kind, name, "server", notes)
                 if kind == "Deployment":
-                    made["spec"] = {"selector": {"matchLabels": {"server": name}}, "replicas": 1}
+                    template: Object = {"metadata": {}, "spec": {}}
+                    made["spec"] = {"selector": {"matchLabels": {"server": name}}, "replicas": 1, "template": template}
                 found.append(made)
         return found
+
+    def gang(self, stage: str, fingerprint: str, members: list[str], *, attempt: int) -> str:
+        return f"{self._owner.name}-{stage}-{attempt}-{digest_of([fingerprint, members])[:6]}"
 
     def server_url(self, model: ServedModel) -> str:
         return f"http://{self._server(model)}.{self._owner.namespace}.svc:8000/v1"

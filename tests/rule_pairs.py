@@ -58,6 +58,11 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "header: authorization": (r"is set by \S+\.endpoint\.secret already", "headers has Authorization"),
     "header: names": (r"is the name of \S+\.headers\[\d+\] already", "headers: two have the same name"),
     "header: no credentials": (r"\.value: is a credential", "value is a credential"),
+    "prices of a budget: endpoints": (
+        r"endpoint\.price: is needed by spec\.budget",
+        "needs the price of every endpoint",
+    ),
+    "prices of a budget: GPUs": (r"cost\.gpuHourUsd: is needed by spec\.budget", r"needs cost\.gpuHourUsd"),
     "one origin": ("give exactly one of source", "give exactly one of source"),
     "endpoint is not served": ("serving has no effect on an endpoint", "serving has no effect on an endpoint"),
     "chat template is one": (

@@ -98,7 +98,8 @@ def train(student: Path, table: Any, folder: Path, layout: str, **changes: Any) 
         bins = pack(steps, lengths=row_lengths(table), capacity=micro * MAX_LENGTH, **where)
     else:
         bins = lay_out(steps, widths=row_widths(table), **where)
-    return carry_out(student, folder, Conversations(spec), trainers.SftCollator(table, pad_id=0, packed=packed), bins)
+    collator = trainers.SftCollator(table, pad_id=0, packed=packed)
+    return carry_out(student, folder, Conversations(spec), collator, bins, packed=packed)
 
 
 def carry_out(
@@ -109,6 +110,7 @@ def carry_out(
     bins: Any,
     *,
     steps: int = 2,
+    packed: bool = False,
     callbacks: Any = (),
     held_out: Any = (),
     learned: Path | None = None,
@@ -121,6 +123,7 @@ def carry_out(
 
     from moaa_jobs.training.rows.tokenizer import load_tokenizer
     from moaa_jobs.training.worker import trainers
+    from moaa_jobs.training.worker.attention.kinds import Attention
     from moaa_jobs.training.worker.model import load_model
 
     common = trainers.common_arguments(
@@ -129,7 +132,7 @@ def carry_out(
     args = objective.arguments(common)
     trainer = trainers.build(
         objective.trainer,
-        load_model(student, objective.spec),
+        load_model(student, objective.spec, Attention.SPANS if packed else None),
         args,
         bins=bins.bins,
         collator=collator,

@@ -15,7 +15,7 @@ import uvloop
 from pydantic_settings import CliApp
 
 from moaa.api import MoAA
-from moaa.contract.answers import WaitingAnswer, last_line
+from moaa.contract.answers import ShardAnswer, WaitingAnswer, last_line
 from moaa.contract.exits import TRY_AGAIN, Exit
 from moaa.contract.job import StageJob
 from moaa.errors import DataError, Fenced, MoaaError, ResourceError, ServerError, StageError, UsageError
@@ -70,6 +70,9 @@ async def run(settings: JobSettings) -> None:
             if manifest is None:
                 raise StageError(f"{job.stage}: ended without its manifest; run the stage again")
             answer(settings.termination_log, manifest.result())
+        elif settings.shard is not None:
+            read, written = (progress.figures.get(name, {}) for name in ("prompt_spent", "completion_spent"))
+            answer(settings.termination_log, ShardAnswer(prompt_spent=read, completion_spent=written))
         logger.info("stage_ended stage=%s", job.stage)
     except Deferred as deferred:
         calls = progress.figures.get("calls", 0)

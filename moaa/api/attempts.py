@@ -34,6 +34,14 @@ class WaitingRows(Observed):
     rows: Rows
 
 
+class ModelTokens(Observed):
+    """Tokens that a model has read and written."""
+
+    model: Name
+    prompt: Rows = 0
+    completion: Rows = 0
+
+
 class StageAttempts(Observed):
     """The attempts of one stage under one fingerprint; another one starts a new count."""
 
@@ -64,6 +72,12 @@ class StageAttempts(Observed):
     """Of a stage: the store is known to have no manifest of it. Of preflight: the store has passed."""
     generation: Rows = 0
     """metadata.generation that the failures count for."""
+    gpu_seconds: Rows = 0
+    """GPUs held × seconds at work, of the attempts that have ended."""
+    at_work_since: datetime | None = None
+    """Since when it holds its GPUs and works; None: it does not."""
+    tokens: Annotated[list[ModelTokens], Field(max_length=64)] = []
+    """What its calls have cost, when it was last written down: once a percent of the work, and at the end."""
     releases: Rows = 0
     """How often in a row its servers or Ray cluster found no machines in time and were released."""
     turn: Name | None = None

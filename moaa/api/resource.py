@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from moaa.api.addresses import ServerUrl, StoreUri
 from moaa.api.anchors import Anchors
-from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Spec
+from moaa.api.base import STUDENT, Fraction, ModelName, NonNegative, Positive, Spec
 from moaa.api.data import Data
 from moaa.api.evaluation import Evaluation
 from moaa.api.mixture import Judge, Mixture
@@ -101,6 +101,29 @@ class Cost(Spec):
     """US dollars for one GPU for one hour."""
 
 
+class Amount(Spec):
+    """Most that may be spent. What is not said has no limit."""
+
+    dollars: Annotated[Positive, Field(le=10**9)] | None = None
+    """US dollars: GPU-hours at cost.gpuHourUsd, and calls of endpoints at their prices. Needs those prices."""
+    gpu_hours: Annotated[Positive, Field(le=10**8)] | None = None
+    """GPUs that stages hold × hours at work; the minutes in which servers start are not in it."""
+    tokens: Annotated[int, Field(ge=1, le=10**15)] | None = None
+    """Prompt and completion tokens of all calls, of own servers and of endpoints."""
+
+
+class Budget(Amount):
+    """Limits of the run. A stage starts if its estimate fits into what is left; it is stopped at the limit, and goes on
+    from there once the limit is raised."""
+
+    per_iteration: Amount = Amount()
+    """The same for every iteration by itself. Iteration 0 measures what is there before training."""
+
+    @property
+    def is_given(self) -> bool:
+        return self != Budget()
+
+
 class MoAASpec(Spec):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Permutes the data; sampled answers take their seeds from it."""
@@ -126,6 +149,7 @@ class MoAASpec(Spec):
     prompts: Prompts = Prompts()
     failures: Failures = Failures()
     cost: Cost = Cost()
+    budget: Budget = Budget()
     suspend: bool = False
     """Stop after what is running is durable; free every GPU."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from moaa.api.attempts import StageAttempts
+from moaa.api.attempts import ModelTokens, StageAttempts
 from moaa.api.base import Observed
 
 SUCCEEDED = "Succeeded"
@@ -22,6 +22,8 @@ MAX_STAGES = 64
 """Iteration 0 has three stages, any other at most eight; kept are those of iterations 0, the last closed and the open
 one, and the promote of each iteration in between as far as there is room."""
 MAX_HISTORY = 10
+MAX_SPENT = 64
+"""The stages of MAX_STAGES, or fewer: what does not fit is added to the entry of earlier ones."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 StageId = Annotated[str, StringConstraints(pattern=r"^i[0-9]+-[a-z]([a-z-]*[a-z])?$", max_length=32)]
@@ -137,6 +139,17 @@ class StageProgress(Observed):
     message: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
+class StageSpent(Observed):
+    """What a stage has spent that is done, or that an edit has changed since."""
+
+    stage: Short
+    """`earlier`: all stages of iterations that were closed before the last one."""
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$", max_length=64)] = ""
+    gpu_seconds: Count = 0
+    """GPUs held × seconds at work."""
+    tokens: Annotated[list[ModelTokens], Field(max_length=128)] = []
+
+
 class MoAAStatus(Observed):
     """What the operator last saw; never an input."""
 
@@ -161,6 +174,8 @@ class MoAAStatus(Observed):
     """Stages that have no result: the attempt under way and how those before it ended."""
     repeating: Annotated[list[RepeatedStage], Field(max_length=MAX_STAGES)] = []
     """What an edit makes the run do again; an entry goes when its stage is done."""
+    spent: Annotated[list[StageSpent], Field(max_length=MAX_SPENT)] = []
+    """What stages have spent beside those under way, whose figures are in `attempts`; `spec.budget` limits the sum."""
     promoted: Promoted | None = None
     history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
     """The last closed iterations, oldest first; all of them are in the store."""

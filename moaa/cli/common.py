@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 PIPE_COLUMNS = 140
-EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 130, 141
+EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_BUDGET, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 3, 130, 141
 _RUNS = "moaa[local], or moaa[train,serve] where there are GPUs"
 EXTRAS = {"run": _RUNS, "experiment": _RUNS, "search": "moaa[local,search]"}
 """What a command needs beside the base install. A command that is not listed needs at most moaa[data], for the
@@ -20,7 +20,9 @@ store."""
 
 
 def say(text: str) -> None:
+    """A line is out at once, into files and pipes, too: what goes on for days is followed there."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def columns() -> int | None:

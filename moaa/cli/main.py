@@ -15,7 +15,10 @@ from typing import NoReturn
 
 from moaa import __version__
 from moaa.cli.check import crd, explain, render, schema, validate, version
+from moaa.cli.cluster.command import FIELDS as ON_CLUSTER
+from moaa.cli.cluster.command import add_cluster_commands, on_cluster
 from moaa.cli.common import (
+    EXIT_BUDGET,
     EXIT_FAILED,
     EXIT_INPUT,
     EXIT_INTERRUPTED,
@@ -27,14 +30,14 @@ from moaa.cli.common import (
     missing_extra,
 )
 from moaa.cli.experiment import experiment
-from moaa.cli.export import export
+from moaa.cli.export import add_export_options, export
 from moaa.cli.init import add_options, init
 from moaa.cli.plan import plan
 from moaa.cli.report import report
 from moaa.cli.run import run
 from moaa.cli.search import search
 from moaa.cli.view import WHERE, view
-from moaa.errors import DataError, MoaaError, ResourceError, UsageError, outside
+from moaa.errors import BudgetExhausted, DataError, MoaaError, ResourceError, UsageError, outside
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
@@ -47,6 +50,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "export": export,
     "view": view,
+    **dict.fromkeys(ON_CLUSTER, on_cluster),
     "explain": explain,
     "schema": schema,
     "crd": crd,
@@ -63,11 +67,12 @@ exit codes:
   0    done, or nothing to do
   1    the run failed; finished work is kept, and the same command goes on from there
   2    the file or an option is wrong
+  3    a limit of spec.budget was reached; raise it, and the same command goes on
   130  interrupted (Ctrl-C or SIGTERM); the same command goes on
   141  what read the output has closed it
 
 Secrets come from the environment only: MOAA_SECRET_<NAME>_<KEY> for each secret that the file names, and
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity.
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// without a cloud identity; HF_TOKEN for --push-to-hub.
 """
 
 
@@ -154,17 +159,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     report = add("report", "write report.html and summary.json of a run, finished or not")
     report.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: ./NAME-report)")
     add_uid(report)
-    take = add("export", "take a run's student and its training data as folders that other programs read")
-    take.add_argument(
-        "--model", type=Path, metavar="DIR", help="the promoted student, as transformers and vLLM take it"
-    )
-    take.add_argument("--stage", metavar="STAGE", help="that of this stage instead, for example i1-sft")
-    take.add_argument("--sft", type=Path, metavar="DIR", help="the conversations it was taught, as a dataset")
-    take.add_argument("--pairs", type=Path, metavar="DIR", help="the preference pairs, as a dataset")
+    take = add("export", "take a run's student and its training data as folders that other programs read, or to a hub")
+    add_export_options(take)
     add_uid(take)
     _add_view(
         add("view", "show runs, scores and every row as read-only web pages, also while a run goes on", file=False)
     )
+    add_cluster_commands(add)
     told = add("explain", "say what the fields of a resource are: type, limits, default, meaning", file=False)
     told.add_argument("field", nargs="?", default="spec", metavar="FIELD", help="for example training.dpo.pairs")
     told.add_argument("--markdown", action="store_true", help="as tables in Markdown")
@@ -207,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_PIPE
     except (ResourceError, DataError, UsageError) as error:
         return _fail(error, EXIT_INPUT)
+    except BudgetExhausted as error:
+        return _fail(error, EXIT_BUDGET)
     except MoaaError as error:
         return _fail(error, EXIT_FAILED)
     except OSError as error:

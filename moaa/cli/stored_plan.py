@@ -19,6 +19,7 @@ from moaa.report.costs import measured
 from moaa.run.closed import graph_of, resources_of
 from moaa.run.edits import edits_without_effect
 from moaa.run.records import LOCAL_UID, read_iterations, run_id
+from moaa.run.spending import read_account
 from moaa.store.objects.base import Store
 from moaa.store.objects.tasks import map_bounded
 from moaa.store.stages.manifest import StageManifest
@@ -60,9 +61,10 @@ async def read_plan(resource: MoAA, store: Store, counts: Mapping[str, int], *, 
     resources, problems = resources_of(run, closed)
     manifests |= await _manifests(store, {name: result for name, result in results.items() if name not in manifests})
     counts = {**counts, **({} if staged is None else counted_turns(resource, staged.metrics))}
+    account = await read_account(store, run, resource, results, records) if resource.spec.budget.is_given else None
     return plan_view(
         resource, results, graph=graph, counts=counts, repeated=repeated, kept=kept, found=[*found, *problems],
-        measured=_measured(graph, manifests, resource, resources),
+        measured=_measured(graph, manifests, resource, resources), account=account,
     )  # fmt: skip
 
 

@@ -3,11 +3,12 @@
 Always true: an answer is recorded before its caller sees it, so no later call rests on an answer that the ledger does
 not know; equal calls of one row that are under way together are sent once; a permanent failure is recorded like an
 answer, so that a resumed run agrees with the first (another fingerprint asks again); a failure that may pass
-(`TRANSIENT`) is not, so that another attempt tries again.
+(`TRANSIENT`) is not, so that another attempt tries again. A call that is out when its row is cancelled goes on: what
+is paid is recorded, if it comes before the shard closes.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -56,6 +57,16 @@ class Calls:
     usage: Usage = field(default_factory=Usage)
     under_way: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """One lock for each call under way, so that items of one row (subjects of an evaluation) share an answer."""
+
+    sending: set[asyncio.Task[Entry]] = field(default_factory=set)
+    """Calls that are out: their answers are recorded even if nobody waits for them any more."""
+
+    async def keep(self, call: Coroutine[object, object, Entry]) -> Entry:
+        """The recorded outcome of a call that goes on when its caller is cancelled. Raises as the call."""
+        task = asyncio.create_task(call)
+        self.sending.add(task)
+        task.add_done_callback(self.sending.discard)
+        return await asyncio.shield(task)
 
     def of(self, row: str, *, order: int = 0) -> "LedgeredCaller":
         """The caller of one row. Where calls wait for a server, those of lower `order` come first."""
@@ -147,11 +158,24 @@ class LedgeredCaller:
                 # Entries of releases that recorded no budgets lack it.
                 calls.usage.add(known.model_copy(update={"lowered_to": lowered_to}), sent=False)
                 return _well(known)
-            sent = await self._send(path, model, identity, request, outcome)
-            entry = sent.model_copy(update={"lowered_to": lowered_to})
-            await calls.ledger.record(entry)
-            calls.usage.add(entry, sent=True)
-            return _well(entry)
+            return _well(await calls.keep(self._sent(path, model, identity, request, outcome, lowered_to)))
+
+    async def _sent(
+        self,
+        path: str,
+        model: str,
+        identity: str,
+        request: Request[ResultT],
+        outcome: Callable[[ResultT], Mapping[str, object]],
+        lowered_to: int | None,
+    ) -> Entry:
+        """Send the call and record its outcome."""
+        calls = self._calls
+        sent = await self._send(path, model, identity, request, outcome)
+        entry = sent.model_copy(update={"lowered_to": lowered_to})
+        await calls.ledger.record(entry)
+        calls.usage.add(entry, sent=True)
+        return entry
 
     async def _send(
         self,

@@ -44,6 +44,18 @@ class _Counts:
 
 
 @dataclass
+class Spending:
+    """Tokens by model, over all shards of a process and of those that were finished before it."""
+
+    prompt: Counter[str] = field(default_factory=Counter)
+    completion: Counter[str] = field(default_factory=Counter)
+
+    def add(self, model: str, *, prompt: int, completion: int) -> None:
+        self.prompt[model] += prompt
+        self.completion[model] += completion
+
+
+@dataclass
 class Usage:
     """Finished calls, their tokens, and what went wrong with them.
 
@@ -53,6 +65,8 @@ class Usage:
     long stage keep the `totals` of finished shards and drop the rest.
     """
 
+    spending: Spending = field(default_factory=Spending)
+    """Shards may share it."""
     _models: dict[str, _Counts] = field(default_factory=dict)
     _seen: set[tuple[str, str, str]] = field(default_factory=set)
 
@@ -73,6 +87,7 @@ class Usage:
         counts.prompt_tokens += entry.prompt_tokens
         counts.completion_tokens += entry.completion_tokens
         counts.uncounted += not entry.is_counted
+        self.spending.add(entry.model, prompt=entry.prompt_tokens, completion=entry.completion_tokens)
 
     def unsent(self, model: str, error: CallError, *, call: tuple[str, str, str]) -> None:
         """Count a call that failed before it was sent, its prompt being too long; `call` names it."""

@@ -5,6 +5,7 @@
 | a whole stage | its `StageResult` |
 | preflight | `PreflightAnswer`, `{}` |
 | inspect | `CheckAnswer` |
+| one shard of a stage | `ShardAnswer` |
 | rows wait for models (Exit.DEFERRED) | `WaitingAnswer` |
 | a failure | `FailureAnswer` |
 
@@ -33,6 +34,14 @@ AnswerT = TypeVar("AnswerT", bound=Spec)
 
 class PreflightAnswer(Spec):
     """The store has passed."""
+
+
+class ShardAnswer(Spec):
+    """One shard is published."""
+
+    prompt_spent: dict[str, Annotated[int, Field(ge=0)]]
+    """Tokens by model that its calls have cost, whichever attempt made them."""
+    completion_spent: dict[str, Annotated[int, Field(ge=0)]]
 
 
 class WaitingAnswer(Spec):

@@ -37,6 +37,10 @@ class Figures(TypedDict, total=False):
     """Answered from the ledger."""
     prompt_tokens: int
     completion_tokens: int
+    """Both of this process, those of calls that an earlier attempt of the stage had made included."""
+    prompt_spent: dict[str, int]
+    completion_spent: dict[str, int]
+    """Tokens by model that the shards it works on have cost so far, finished ones and earlier attempts included."""
     tokens_per_s: float
     eta_s: float
     """Time left at the speed so far."""

@@ -5,7 +5,7 @@ Column names and shapes are those of TRL's conversational language-modelling (`m
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -91,7 +91,7 @@ async def write_table(store: Store, dataset: Dataset, stage: StageView, folder: 
         OSError: the file cannot be written.
     """
     assert stage.manifest is not None, "only finished stages have tables"
-    path = folder / "data" / f"train-i{stage.stage.iteration}.parquet"
+    path = _file(folder, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with pq.ParquetWriter(path, dataset.schema, compression="zstd") as file:
@@ -101,3 +101,12 @@ async def write_table(store: Store, dataset: Dataset, stage: StageView, folder: 
             await asyncio.to_thread(file.write_table, pa.Table.from_pylist(shaped, schema=dataset.schema))
             written += len(shaped)
     return written
+
+
+def rows_in(folder: Path, stages: Sequence[StageView]) -> dict[str, int]:
+    """Rows that `write_table` has left in `folder`, by stage. Raises OSError: a file is not there."""
+    return {stage.stage.id: pq.read_metadata(_file(folder, stage)).num_rows for stage in stages}
+
+
+def _file(folder: Path, stage: StageView) -> Path:
+    return folder / "data" / f"train-i{stage.stage.iteration}.parquet"

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.backoff import backoff_s
-from moaa.errors import MoaaError, StageError, UsageError
+from moaa.errors import BudgetExhausted, MoaaError, StageError, UsageError
 from moaa.local import jobs
+from moaa.local.meter import Meter
 from moaa.local.processes.lock import exclusive
 from moaa.local.processes.process import Guards
 from moaa.local.serving.catalogue import Catalogue, VllmLaunch
@@ -27,21 +28,25 @@ from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
 from moaa.local.stage_run import Failed, JobCommand, Surroundings, run_stage
+from moaa.plan.budget.told import out_of_budget
 from moaa.plan.graph import build, wanted
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.history.survey import survey
 from moaa.plan.kinds.table import KINDS
-from moaa.plan.ready import Decision, Failure, World, decide, failed_again, servers_needed
+from moaa.plan.ready import Decision, Failure, World, decide, failed_again, funds_of, servers_needed
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Graph
 from moaa.run import records
 from moaa.run.edits import edits_without_effect
+from moaa.run.spending import read_account
 from moaa.store.objects.base import Store
 from moaa.store.objects.preflight import preflight
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 
 MAX_RETRY_DELAY_S = 60.0
+BUDGET_LOOK_S = 1.0
+"""Between two looks at what stages at work have spent."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ async def execute(resource: MoAA, store: Store, settings: Settings, notify: Noti
 
     Raises:
         StageError: stages failed for good; what the others finished is in the store.
+        BudgetExhausted: a limit of spec.budget keeps the rest from being done; nothing that was paid is lost.
         UsageError: another runner uses the folder, the machine lacks what is asked for, or `until` names no stage.
         StoreError: the store failed.
     """
@@ -128,6 +134,7 @@ class _Runner:
         self._notify = notify
         self._hold = hold
         self._made: list[str] = []
+        self._meter = Meter()
         self._failures: dict[str, Failure] = {}
         self._running: dict[str, tuple[Identity, asyncio.Task[StageManifest | Failed]]] = {}
 
@@ -147,6 +154,10 @@ class _Runner:
                 raise UsageError(lacking)
             await preflight(self._store)
             await records.write_resource(self._store, records.run_id(self._resource), self._resource)
+            if self._resource.spec.budget.is_given:
+                run = records.run_id(self._resource)
+                before = await read_account(self._store, run, self._resource, self._results, self._closed)
+                self._meter.ended |= before
             await self._run_the_rest()
         kept = await edits_without_effect(self._resource, self._store, self._results, self._closed)
         if kept:
@@ -184,18 +195,43 @@ class _Runner:
             if not self._running:
                 break
             await self._plan_ahead(around)
-            await asyncio.wait([task for _, task in self._running.values()], return_when=asyncio.FIRST_COMPLETED)
+            await self._until_something_ends()
             for identity, task in list(self._running.values()):
                 if task.done():
                     del self._running[identity.stage.id]
-                    await self._account(identity, task.result())
+                    if not task.cancelled():
+                        await self._account(identity, task.result())
             await self._survey()
-        if decision.failed:
-            raise StageError(_verdict(decision))
+        failures = [_verdict(decision)] if decision.failed else []
+        if decision.over_budget:
+            funds = funds_of(self._resource, self._world())
+            told = out_of_budget(funds, self._graph, self._results, decision.over_budget)
+            self._notify("budget_exhausted", held=dict(decision.over_budget))
+            if not failures:
+                raise BudgetExhausted(told)
+            failures.append(told)
+        if failures:
+            raise StageError("\n".join(failures))
+
+    async def _until_something_ends(self) -> None:
+        """Until a stage ends by itself, or `spec.budget` ends some."""
+        look_s = BUDGET_LOOK_S if self._resource.spec.budget.is_given else None
+        while True:
+            tasks = [task for _, task in self._running.values()]
+            done, _ = await asyncio.wait(tasks, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+            over = [] if done else [self._running[name][1] for name in self._decide().stop]
+            for task in over:
+                task.cancel()
+            await asyncio.gather(*over, return_exceptions=True)
+            if done or over:
+                return
 
     def _decide(self) -> Decision:
+        return decide(self._graph, self._resource, self._world())
+
+    def _world(self) -> World:
         running = {name: identity.fingerprint for name, (identity, _) in self._running.items()}
-        return decide(self._graph, self._resource, World(self._results, running=running, failures=self._failures))
+        return World(self._results, running=running, failures=self._failures, account=self._meter.account)
 
     def _start(self, identity: Identity, around: Surroundings) -> None:
         failure = self._failures.get(identity.fingerprint)
@@ -209,6 +245,7 @@ class _Runner:
         stage = identity.stage.id
         if isinstance(ended, StageManifest):
             self._made.append(stage)
+            self._meter.finish(identity, ended, self._resource)
             await self._take(ended, reused=False)
             return
         earlier = self._failures.get(identity.fingerprint)
@@ -299,6 +336,7 @@ class _Runner:
             job_command=settings.job_command,
             notify=self._notify,
             look_s=settings.look_s,
+            meter=self._meter,
         )
 
 

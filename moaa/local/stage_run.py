@@ -20,6 +20,7 @@ from moaa.contract.progress import Figures, percent_saved
 from moaa.errors import DataError, ServerError, outside
 from moaa.local import jobs
 from moaa.local.jobs import End, JobFiles, JobRun, Outcome
+from moaa.local.meter import Meter
 from moaa.local.processes.process import Guards
 from moaa.local.serving import needs
 from moaa.local.serving.catalogue import Catalogue
@@ -63,6 +64,7 @@ class Surroundings:
     notify: Notify
     look_s: float
     """Between two looks for the result of another run."""
+    meter: Meter = field(default_factory=Meter)
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,12 @@ class _Timing:
     clock: float = field(default_factory=time.monotonic)
     job_clock: float | None = None
     servers: tuple[str, ...] = ()
+    gpus: int = 0
+    """That the job and its servers hold."""
+
+    @property
+    def job_seconds(self) -> float:
+        return 0.0 if self.job_clock is None else time.monotonic() - self.job_clock
 
 
 async def _recorded_run(
@@ -169,21 +177,25 @@ async def _recorded_run(
 
 
 async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, outcome: Outcome | None) -> None:
-    end = time.monotonic()
+    figures = jobs.read_progress(_files(identity.stage, around).progress) if timing.job_clock else Figures()
     attempt = records.Attempt(
         stage=identity.stage.id,
         kind=identity.stage.kind,
         fingerprint=identity.fingerprint,
         started=timing.started,
-        seconds=end - timing.clock,
-        job_seconds=0.0 if timing.job_clock is None else end - timing.job_clock,
+        seconds=time.monotonic() - timing.clock,
+        job_seconds=timing.job_seconds,
         outcome="Stopped" if outcome is None else str(outcome.end),
         exit_code=None if outcome is None else outcome.exit_code,
         error="" if outcome is None else outcome.error,
         servers=timing.servers,
         waiting={} if outcome is None else outcome.waiting,
         reached=0 if outcome is None else percent_saved(outcome.progress),
+        gpus=timing.gpus,
+        prompt_spent=figures.get("prompt_spent", {}),
+        completion_spent=figures.get("completion_spent", {}),
     )
+    around.meter.end(identity, attempt)
     await records.write_attempt(around.store, records.run_id(around.resource), attempt)
 
 
@@ -208,6 +220,7 @@ async def _run(
     servers = {spec.key: spec for replicas in together.values() for spec in replicas}
     async with around.pool.lease(list(servers.values()), job=demand) as lease:
         timing.servers = tuple(together)
+        timing.gpus = len(lease.gpus) + sum(spec.demand.gpus for spec in servers.values())
         timing.job_clock = time.monotonic()
         job = _job(identity, results, together, lease, around)
         files = _files(stage, around)
@@ -221,12 +234,12 @@ async def _run(
         fewer = cut_short(together)
         around.notify("stage_started", stage=stage.id, models=list(together), fewer_replicas=fewer, log=str(files.log))
         try:
-            return await _watch(stage, run, lease, around)
+            return await _watch(identity, run, lease, around, timing)
         finally:
             await asyncio.shield(run.stop())
 
 
-async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) -> Outcome:
+async def _watch(identity: Identity, run: JobRun, lease: Lease, around: Surroundings, timing: _Timing) -> Outcome:
     """Until the job ends, or a server is broken for good (ServerError)."""
     ended = asyncio.ensure_future(run.wait())
     broken = asyncio.ensure_future(lease.broken())
@@ -235,9 +248,10 @@ async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) 
         while not ended.done():
             await asyncio.wait({ended, broken}, timeout=PROGRESS_S, return_when=asyncio.FIRST_COMPLETED)
             figures = run.progress
+            around.meter.saw(identity, figures, gpus=timing.gpus, seconds=timing.job_seconds)
             if figures != shown:
                 shown = figures
-                around.notify("stage_progress", **{"stage": stage.id, **figures})
+                around.notify("stage_progress", **{"stage": identity.stage.id, **_for_people(figures)})
             if broken.done() and not ended.done():
                 raise broken.result()
         return ended.result()
@@ -245,6 +259,10 @@ async def _watch(stage: Stage, run: JobRun, lease: Lease, around: Surroundings) 
         for task in (ended, broken):
             task.cancel()
         await asyncio.gather(ended, broken, return_exceptions=True)
+
+
+def _for_people(figures: Figures) -> dict[str, object]:
+    return {name: value for name, value in figures.items() if name not in ("prompt_spent", "completion_spent")}
 
 
 def _job(

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from moaa.api import MoAA
+from moaa.plan.budget.limits import Funds
+from moaa.plan.budget.spent import Account
 from moaa.plan.fingerprint import identify
-from moaa.plan.ids import made_by
+from moaa.plan.ids import STAGE_DATA, made_by
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.result import Identity, StageResult
 from moaa.plan.stage import Graph, Stage
@@ -54,6 +56,8 @@ class World:
     """Fingerprint of the live attempt, by stage id."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """By fingerprint: an edit that changes what a stage does gives it new attempts."""
+    account: Account = field(default_factory=dict)
+    """What the run has spent; read only where `spec.budget` is given."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,15 @@ class Decision:
     """For each stage that waits, the reason. Stages that are done, run, start or have failed are not in it."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Stages that get no further attempt, with the last error."""
+    over_budget: Mapping[str, str] = field(default_factory=dict)
+    """Stages that a limit of `spec.budget` keeps from starting or stops, and which; those that do not run are in
+    `waiting`, too."""
     is_finished: bool = False
     """Every stage is done."""
     is_stuck: bool = False
     """A stage has failed for good and no other can run."""
+    is_out_of_budget: bool = False
+    """A limit holds a stage, and no other can run."""
 
 
 def candidates(graph: Graph, resource: MoAA, results: Mapping[str, StageResult]) -> list[Identity]:
@@ -96,10 +105,12 @@ def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
     """What to start and what to stop."""
     retries, suspended = resource.spec.failures.retries, resource.spec.suspend
     identities = {identity.stage.id: identity for identity in candidates(graph, resource, world.results)}
+    funds = funds_of(resource, world) if resource.spec.budget.is_given else None
+    over = _reached(funds, graph, world.running)
     stop = tuple(
         name
         for name, fingerprint in world.running.items()
-        if suspended or name not in identities or identities[name].fingerprint != fingerprint
+        if suspended or name in over or name not in identities or identities[name].fingerprint != fingerprint
     )
     failed = {
         name: _verdict(failure)
@@ -119,17 +130,44 @@ def decide(graph: Graph, resource: MoAA, world: World) -> Decision:
             waiting[stage.id] = reason
         elif identity is None or any(name not in world.results for name in stage.waits):
             waiting[stage.id] = _missing(stage, graph, world, failed)
+        elif funds is not None and (lack := funds.lacking(identity, at_work=_at_work(identities, world, stop, start))):
+            over[stage.id] = waiting[stage.id] = lack
         else:
             start.append(identity)
             training = training or stage.kind in TRAINING
+    is_still = not start and not world.running
     return Decision(
         start=tuple(start),
         stop=stop,
         waiting=waiting,
         failed=failed,
+        over_budget=over,
         is_finished=all(name in world.results for name in graph.stages),
-        is_stuck=bool(failed) and not start and not world.running and not suspended,
+        is_stuck=bool(failed) and is_still and not suspended,
+        is_out_of_budget=bool(over) and is_still and not failed and not suspended,
     )
+
+
+def funds_of(resource: MoAA, world: World) -> Funds:
+    """The run's budget, what is spent of it, and the rows that estimates rest on."""
+    staged = world.results[STAGE_DATA].outputs if STAGE_DATA in world.results else {}
+    return Funds(resource, world.account, {name: output.rows for name, output in staged.items()})
+
+
+def _reached(funds: Funds | None, graph: Graph, running: Iterable[str]) -> dict[str, str]:
+    """Stages at work that a limit stops, and which."""
+    if funds is None:
+        return {}
+    at_work = [graph.stages[name] for name in running if name in graph.stages]
+    return {stage.id: why for stage in at_work if (why := funds.reached(stage)) is not None}
+
+
+def _at_work(
+    identities: Mapping[str, Identity], world: World, stop: tuple[str, ...], start: Iterable[Identity]
+) -> list[Identity]:
+    """What runs and is to start before."""
+    going_on = [identities[name] for name in world.running if name in identities and name not in stop]
+    return [*going_on, *start]
 
 
 def _held(

@@ -3,9 +3,11 @@
 from decimal import Decimal
 
 from moaa.api import MoAASpec
+from moaa.plan.budget.limits import Funds, limits_of, units_of_bill
 from moaa.plan.forecast.estimate import Estimate, gpus_held
 from moaa.plan.kinds.table import TRAINING
 from moaa.plan.stage import Stage
+from moaa.report.schema import BudgetSummary
 from moaa.run.view import RunView, StageView
 from moaa.store.stages.manifest import StageManifest, TokenUsage
 
@@ -31,6 +33,20 @@ def unpriced(view: RunView, stage: StageView) -> list[str]:
     if stage.manifest is None:
         return []
     return _unpriced(stage.manifest, gpu_hours(view, stage) or 0.0, view.resource.spec)
+
+
+def budget(view: RunView) -> list[BudgetSummary]:
+    """Every limit of the run, and of each iteration that has spent something, with what is spent of it."""
+    spec, funds = view.resource.spec, Funds(view.resource, view.account)
+    iterations = dict.fromkeys(s.stage.iteration for s in view.stages)
+    scopes = [("run", spec.budget, funds.spent())]
+    scopes += [(f"iteration {i}", spec.budget.per_iteration, funds.spent(iteration=i)) for i in iterations]
+    return [
+        BudgetSummary(scope=scope, unit=unit.value, limit=float(limit), spent=float(units_of_bill(paid)[unit]))
+        for scope, amount, paid in scopes
+        for unit, limit in limits_of(amount).items()
+        if scope == "run" or units_of_bill(paid)[unit]
+    ]
 
 
 def measured(stage: Stage, manifest: StageManifest, *, made_with: MoAASpec, prices: MoAASpec) -> Estimate:

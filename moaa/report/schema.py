@@ -396,6 +396,16 @@ class CallsSummary(Record):
     """Calls that failed permanently; a row may have done without them."""
 
 
+class BudgetSummary(Record):
+    """One limit of spec.budget and what is spent of it, by attempts and finished stages of this run."""
+
+    scope: str
+    """`run` or `iteration <n>`."""
+    unit: Literal["dollars", "gpuHours", "tokens"]
+    limit: Figure
+    spent: Figure
+
+
 class Summary(Record):
     format: Literal["moaa.dev/summary/v1"] = "moaa.dev/summary/v1"
     run: RunSummary
@@ -414,6 +424,8 @@ class Summary(Record):
     lineage: list[LineageSummary]
     failures: list[FailureSummary]
     calls: list[CallsSummary]
+    budget: Annotated[list[BudgetSummary], Field(exclude_if=lambda value: not value)] = []
+    """Without spec.budget it is left out."""
     notes: list[str]
     """Sentences: where the run differed from what the resource asks for, without losing a row."""
     versions: dict[str, list[str]]

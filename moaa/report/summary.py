@@ -10,7 +10,7 @@ from moaa.plan.lengths import TOO_LONG_CUT, TOO_LONG_DROPPED
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
 from moaa.report.calls import call_notes, calls
-from moaa.report.costs import gpu_hours, unpriced, usd
+from moaa.report.costs import budget, gpu_hours, unpriced, usd
 from moaa.report.judges import anchored, judges
 from moaa.report.promotion import promotion_summaries
 from moaa.report.provenance import lineage, models, public_text
@@ -65,6 +65,7 @@ def summarise(view: RunView) -> Summary:
         lineage=lineage(view),
         failures=failures(view),
         calls=calls(view),
+        budget=budget(view),
         notes=notes(view),
         versions=versions(view),
         missing=missing(view),

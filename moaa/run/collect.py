@@ -25,6 +25,7 @@ from moaa.run import closed as closed_on
 from moaa.run.contrast import benchmark_shown, largest_changes
 from moaa.run.read_trail import of_answers, of_rankings, read_trail
 from moaa.run.records import Attempt, read_attempts, read_iterations
+from moaa.run.spending import read_account
 from moaa.run.students import promoted, scores_of, start_scores
 from moaa.run.tally import Tally, tally_pairs, tally_rankings
 from moaa.run.trail import Compared, Trail
@@ -69,6 +70,9 @@ async def collect(resource: MoAA, store: Store, run: str) -> RunView:
     """
     found = await with_figures(store, await outline(resource, store, run))
     view, started_from = found.view, found.started_from
+    if resource.spec.budget.is_given:
+        made = {s.stage.id: s.manifest.result() for s in view.stages if s.manifest is not None}
+        view = replace(view, account=await read_account(store, run, resource, made, found.closed))
     view, anchored = await _read(view, {Kind.ANCHORS}, lambda m: _anchored(store, m))
     partly, unread = await _anchored_so_far(store, view)
     view = replace(view, anchors=anchored | partly, unreadable=(*view.unreadable, *unread))

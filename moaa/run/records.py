@@ -7,8 +7,9 @@ for reports only. The record of a closed iteration pins it: later edits do not r
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from moaa.api import MoAA
 from moaa.api.base import Observed
@@ -42,6 +43,12 @@ class Attempt(Observed):
     waiting: dict[str, int] = {}
     reached: int = 0
     """Percent of the work that was in the store when it ended, as far as the job had said."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """Held while the job ran."""
+    prompt_spent: dict[str, int] = {}
+    completion_spent: dict[str, int] = {}
+    """Tokens by model that the stage had cost under its fingerprint when the attempt ended, earlier attempts' included,
+    as far as the job had said."""
 
 
 def run_id(resource: MoAA, *, uid: str = LOCAL_UID) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NotRequired, TypedDict
 
 from moaa.api import MoAA, MoAASpec
+from moaa.plan.budget.spent import Account
 from moaa.plan.stage import Stage
 from moaa.rows import AnchorRow, AnswerRow, ConversationRow, PairRow, ScoreRow
 from moaa.run.tally import Tally
@@ -110,6 +111,8 @@ class RunView:
     """Where start and promoted student differ most on the first benchmark of the headline."""
     unchanged: tuple[Unchanged, ...] = ()
     """Students whose training changed no answer."""
+    account: Account = field(default_factory=dict)
+    """What the run has spent; empty without `spec.budget`."""
     unreadable: tuple[str, ...] = ()
     """Sentences that say which finished part could not be read, and why."""
 

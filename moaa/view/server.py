@@ -33,6 +33,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+HEALTH = "/healthz"
+"""Answered without a look at the store: a probe asks whether this process answers."""
 SITE: web.AppKey[Site] = web.AppKey("site", Site)
 Show = Callable[[Site, web.Request], Awaitable[str]]
 
@@ -49,6 +51,7 @@ def application(site: Site, hosts: Collection[str] = ()) -> web.Application:
     app.router.add_get(r"/run/{run}/stage/{stage}/{table}/{part:\d{1,9}}/{row:\d{1,9}}", _html(pages.row))
     app.router.add_get("/compare", _html(pages.compare_page))
     app.router.add_get("/compare/question", _html(pages.question))
+    app.router.add_get(HEALTH, _text("text/plain", "ok"))
     app.router.add_get("/style.css", _text("text/css", _style()))
     app.router.add_get(
         "/live.js", _text("text/javascript", files("moaa.view").joinpath("live.js").read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ from moaa_operator.kube.kinds import EVENT, MOAA, RAYJOB
 from moaa_operator.kube.objects import Key, Object
 from moaa_operator.kube.owner import Owner, owner_of
 from moaa_operator.kube.queue import WorkQueue
-from moaa_operator.observe.lookups import Warnings, with_ends
+from moaa_operator.observe.lookups import Warnings, Workloads, with_ends
 from moaa_operator.observe.observed import Observed
 from moaa_operator.observe.progress import PodFigures
 from moaa_operator.observe.read import observe
@@ -74,6 +74,7 @@ class Controller:
         self._figures = figures
         self._now = now
         self._warnings = Warnings(api)
+        self._workloads = Workloads(api)
 
     def work(self) -> None:
         """One worker: until the queue is closed."""
@@ -139,10 +140,12 @@ class Controller:
             return None
         owner = owner_of(document)
         now = self._now()
-        objects = dict(self._caches.children(owner))
+        found, has_kuberay = self._caches.children_and(RAYJOB, owner)
+        objects = dict(found)
         objects["Pod"] = with_ends(self._api, owner.namespace, objects)
         objects["Event"] = self._warnings.about(objects, now=now)
-        observed = observe(document, objects, has_kuberay=self._caches.has_kind(RAYJOB), figures=self._figures(key))
+        objects["Workload"] = self._workloads.about(objects)
+        observed = observe(document, objects, has_kuberay=has_kuberay, figures=self._figures(key))
         desired = reconcile(observed, now=now, settings=self._settings, render=self._render)
         refusals = apply.apply(self._api, owner, desired.apply) | apply.create(self._api, owner, desired.create)
         if refusals:

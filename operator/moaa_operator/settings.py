@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     job_priority_class: str | None = None
     server_priority_class: str | None = None
     training_priority_class: str | None = None
+    scheduler_name: str | None = None
+    """Which scheduler places every pod of a run, as volcano or yunikorn; None: the cluster's default. A template of the
+    resource may name another."""
     server_service_accounts: dict[str, str] = {}
     """Which service account model servers use in place of a run's, by `<namespace>/<account of the run>`, as JSON; one
     that is not named serves as itself. Servers read weights and nothing else, jobs write the store."""

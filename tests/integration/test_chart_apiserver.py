@@ -113,6 +113,16 @@ def test_pod_security_admits_the_operator(server: ApiServer, installed: str) -> 
     assert "violates PodSecurity" in answer["message"]
 
 
+def test_pod_security_admits_views(server: ApiServer, installed: str) -> None:
+    for made in [one for one in render(MATRIX["views"]) if one["metadata"]["name"].startswith("moaa-view")]:
+        if made["kind"] == "Deployment":
+            template = made["spec"]["template"]
+            template["spec"].pop("serviceAccountName")
+            pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "view"}}
+            code, answer = server.request("POST", POD.path(SYSTEM), pod, query={"dryRun": "All"})
+            assert code == 201, answer["message"]
+
+
 def test_accounts_of_runs_may_do_nothing(server: ApiServer, installed: str) -> None:
     found = {one["metadata"]["name"] for one in server.admin.list(SERVICE_ACCOUNT, "runs")[0]}
     assert found == {"moaa-run", "moaa-serve"}

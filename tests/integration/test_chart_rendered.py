@@ -25,7 +25,10 @@ from tests.chart import (
     render,
 )
 
-CLUSTER_SCOPED = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
+CLUSTER_SCOPED = {
+    "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+}  # fmt: skip
 
 
 def names(objects: list[Object], kind: str) -> set[str]:
@@ -44,8 +47,14 @@ def rights(role: Object) -> dict[tuple[str, str], list[str]]:
 
 
 def pod_of(objects: list[Object]) -> Object:
-    spec: Object = only(objects, "Deployment")["spec"]["template"]["spec"]
+    """The operator's."""
+    (found,) = [one for one in objects if one["kind"] == "Deployment" and component(one) == "operator"]
+    spec: Object = found["spec"]["template"]["spec"]
     return spec
+
+
+def component(made: Object) -> str:
+    return str(made["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
 def settings_of(objects: list[Object], monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -79,6 +88,10 @@ def test_every_object_has_a_name_of_its_own_a_place_and_our_labels(case: str) ->
         (
             {"metrics": {"service": False, "serviceMonitor": {"enabled": True}}},
             "metrics.serviceMonitor.enabled: needs metrics.service: true",
+        ),
+        (
+            {"views": [{"namespace": "runs", "storageUri": f"s3://{name}"} for name in "ab"]},
+            "views: two would be called runs/moaa-view; give each of namespace runs a name of its own",
         ),
         ({"operator": {"image": "moaa"}}, "additional properties 'image' not allowed"),
     ],
@@ -229,6 +242,7 @@ def test_the_operator_reads_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
         "lease_duration_s": 20.5,
         "training_deadline_hours": 10_000_000,
         "network_peers": peers("rel"),
+        "allowed": {"service_accounts": ["*/moaa-run"], "images": [], "vllm_code_args": ["--trust-remote-code"]},
     }
     pod = pod_of(objects)
     assert pod["containers"][0]["image"] == f"registry.example/moaa/operator@{DIGEST}"
@@ -301,6 +315,18 @@ def test_egress_is_limited_only_when_asked_for() -> None:
     namespaces = {"runNamespaces": [{"name": "runs"}]}
     assert limited(namespaces) == set()
     assert limited({**namespaces, "networkPolicies": {"egress": {"enabled": True}}}) == {"moaa", "moaa-egress"}
+
+
+def test_the_policy_is_about_the_operators_namespaces_and_goes_with_its_switch() -> None:
+    everywhere, some = (only(render(values), "ValidatingAdmissionPolicy") for values in ({}, MATRIX["namespaced"]))
+    assert "namespaceSelector" not in everywhere["spec"]["matchConstraints"]
+    (where,) = some["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert where == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["runs", "more"]}
+    names_of = [names(render(namespace=place), "ValidatingAdmissionPolicy") for place in ("one", "two")]
+    assert names_of == [{"one.moaa"}, {"two.moaa"}]
+    assert names(render(MATRIX["bare"]), "ValidatingAdmissionPolicy") == set()
+    warned = only(render({"admissionPolicy": {"actions": ["Warn", "Audit"]}}), "ValidatingAdmissionPolicyBinding")
+    assert warned["spec"]["validationActions"] == ["Warn", "Audit"]
 
 
 def test_metrics_are_found_by_what_scrapes_them() -> None:

@@ -40,6 +40,8 @@ from moaa.store.objects.open import open_store
 from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_table
 from tests import s3_calls
+from tests.fakes.hub import running_hub
+from tests.fakes.hub_state import WRITER
 from tests.integration.s3_server import S3Server, run_s3_server
 from tests.s3_recorder import Recorder, record
 
@@ -240,6 +242,47 @@ def test_others_take_what_is_exported(loop: Loop) -> None:
         arguments = settings(output_dir=str(taken / "out"), **common)
         trained = trainer(model=student, processing_class=tokenizer, train_dataset=rows, args=arguments).train()
         assert math.isfinite(trained.training_loss)
+
+
+LOAD = """
+from datasets import load_dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+rows = [load_dataset(f"me/tiny-{name}", split="train").num_rows for name in ("sft", "pairs")]
+student, tokenizer = AutoModelForCausalLM.from_pretrained("me/tiny"), AutoTokenizer.from_pretrained("me/tiny")
+ask = [{"role": "user", "content": "upper: abc"}]
+ids = tokenizer.apply_chat_template(ask, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+print(*rows, student.generate(**ids, max_new_tokens=4).shape[1] > ids["input_ids"].shape[1])
+"""
+
+
+def test_others_load_what_is_pushed_from_the_hub(loop: Loop, tmp_path: Path) -> None:
+    """In a process of its own: the Hub's libraries read HF_ENDPOINT when they are imported."""
+    options = [
+        "--model",
+        "student",
+        "--sft",
+        "sft",
+        "--pairs",
+        "pairs",
+        "--stage",
+        "i1-dpo",
+        "--push-to-hub",
+        "me/tiny",
+    ]
+    with running_hub() as hub:
+        variables = {"HF_ENDPOINT": hub.url, "HF_TOKEN": WRITER, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path)}
+        cli = Cli(tmp_path, {**loop.cli.environment, **variables})
+        said = cli("export", str(loop.file), *options, "--private")
+        assert WRITER not in said
+        assert "holds all of it already" in cli("export", str(loop.file), *options)
+        loaded = subprocess.run(
+            [sys.executable, "-c", LOAD], env=cli.environment, capture_output=True, text=True, check=True
+        )
+    sft, pairs, has_answered = loaded.stdout.split()
+    assert f"{int(sft):,} conversations" in said
+    assert f"{int(pairs):,} preference pairs" in said
+    assert has_answered == "True"
 
 
 def test_running_it_again_does_nothing_and_says_so(loop: Loop) -> None:

@@ -167,7 +167,7 @@ def test_dpo_learns_step_by_step_what_trl_learns_against_the_base_with_its_adapt
     ref = own_logps(student, table).tolist()
     spec = dpo_spec(tmp_path, student, learningRate="1e-2", zeroStage=zero_stage, adapter=LORA)
     collator = PairCollator(table, pad_id=0, packed=True, ref_logps=(ref[0], ref[1]))
-    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins)
+    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins, packed=True)
     assert log[0]["loss"] == pytest.approx(math.log(2), rel=1e-5), "new adapters change nothing"
     for ours, plain in zip(log, theirs, strict=True):
         for figure in ("loss", "grad_norm", "rewards/margins"):

@@ -170,7 +170,7 @@ def test_the_loss_on_pairs_is_its_formula(
     assert packed is (len({len(one) for one in bins.bins}) > 1), "packed bins hold unlike numbers of pairs"
     collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=ref_logps)
     spec = dpo_spec(tmp_path, student, loss=str(loss), sftWeight=sft_weight)
-    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins)
+    log, _ = carry_out(student, tmp_path, Pairs(spec), collator, bins, packed=packed)
     expected = FORMULAS[loss](*ratios, *lengths)
     if sft_weight is not None:
         expected = expected - float(sft_weight) * own[0] / lengths[0]
@@ -197,9 +197,8 @@ def test_a_look_at_held_out_pairs_is_the_mean_of_their_losses(student: Path, tmp
         looks=Looks(2, 2),
     )  # fmt: skip
     collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
-    carry_out(
-        student, tmp_path, Pairs(dpo_spec(tmp_path, student)), collator, bins, callbacks=[recorder], held_out=range(3)
-    )
+    spec = dpo_spec(tmp_path, student)
+    carry_out(student, tmp_path, Pairs(spec), collator, bins, packed=packed, callbacks=[recorder], held_out=range(3))
     chosen, rejected = BETA * ratios[:, :3]
     assert recorder.curve[0].eval_loss is None
     look = recorder.curve[-1]
@@ -295,7 +294,7 @@ def test_neither_order_nor_packing_changes_what_pairs_teach(student: Path, tmp_p
     for name, (packed, micro, sort) in layouts.items():
         bins, _ = pair_bins(table, packed=packed, micro=micro, sort=sort)
         collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
-        runs[name] = carry_out(student, tmp_path / name, Pairs(spec), collator, bins)
+        runs[name] = carry_out(student, tmp_path / name, Pairs(spec), collator, bins, packed=packed)
     log, weights = runs.pop("as they come")
     for name, (other_log, other_weights) in runs.items():
         for a, b in zip(log, other_log, strict=True):
@@ -315,7 +314,8 @@ def learn_from_pairs(student: Path, folder: Path, *, workers: int, packed: bool)
     ref = (own_logps(student, table) + np.random.default_rng(5).normal(0, 1, (2, ROWS))).tolist()
     bins, _ = pair_bins(table, packed=packed, workers=workers)
     collator = PairCollator(table, pad_id=0, packed=packed, ref_logps=(ref[0], ref[1]))
-    return carry_out(student, folder, Pairs(dpo_spec(folder, student, learningRate="1e-3")), collator, bins)
+    spec = dpo_spec(folder, student, learningRate="1e-3")
+    return carry_out(student, folder, Pairs(spec), collator, bins, packed=packed)
 
 
 def learn_as_rank(rank: int, workers: int, student: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scripts import machine
-from scripts.machine import VENV, Lack, Machine, lacks
+from scripts.machine import BROWSER, VENV, Lack, Machine, lacks
 
 GOOD = Machine(
     system="Linux",
@@ -25,6 +25,7 @@ GOOD = Machine(
     cache_gib=20.0,
     is_installed=False,
     is_built=False,
+    has_browser=True,
 )
 
 
@@ -71,10 +72,15 @@ def test_what_is_there_already_needs_no_room() -> None:
     assert said("demo", cache_gib=1.0) == []
 
 
+def test_only_tests_need_a_browser() -> None:
+    assert "there is no Chromium" in said("test", has_browser=False)[0]
+    assert said("demo", has_browser=False) == []
+
+
 @pytest.mark.parametrize("by", machine.INSTALL)
 def test_every_manager_has_a_package_for_all_that_can_be_installed(by: str) -> None:
     assert all(packages[by] for packages in machine.PACKAGES.values())
-    assert set(machine.PACKAGES) == {*machine.LIBRARIES, VENV}
+    assert set(machine.PACKAGES) == {*machine.LIBRARIES, VENV, BROWSER}
 
 
 def test_who_may_not_install_is_told_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,10 @@ app.kubernetes.io/part-of: moaa
 - apiGroups: [ray.io]
   resources: [rayjobs]
   verbs: [get, list, watch, create, delete]
+# Why a queue (Kueue) holds back what the operator made.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [get, list]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, delete]
@@ -92,4 +96,10 @@ app.kubernetes.io/part-of: moaa
   resources: [networkpolicies]
   verbs: [create, patch]
 {{- end }}
+{{- end }}
+
+{{/* What the objects of a view are called, of a list: the chart's root and an entry of views. */}}
+{{- define "moaa.viewName" -}}
+{{- $full := include "moaa.fullname" (index . 0) | trunc 40 | trimSuffix "-" }}
+{{- with (index . 1).name }}{{ printf "%s-view-%s" $full . }}{{ else }}{{ printf "%s-view" $full }}{{ end }}
 {{- end }}

@@ -22,7 +22,7 @@ from moaa.asking.reasons import TRANSIENT
 from moaa.asking.windows import Windows
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
-from moaa.client.usage import Totals
+from moaa.client.usage import Spending, Totals, Usage
 from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.result import ledger_path, stage_path
 from moaa.store.fencing import Token, claim
@@ -151,6 +151,7 @@ class _Run:
         """Of the rows this process made."""
         self.closed = Totals()
         """Calls of the shards that are over. A shard's own record of them, tens of MiB, goes with the shard."""
+        self.spending = Spending()
         self.rows_done = 0
         self.rows_total = len(stage.items)
         self.rows_failed = 0
@@ -168,6 +169,7 @@ class _Run:
             except BaseExceptionGroup as errors:
                 raise first_leaf(errors) from errors
             finally:
+                await self._drain(clients)
                 await self._close_all()
 
     def items_of(self, shard: int) -> Sequence[Item]:
@@ -195,6 +197,7 @@ class _Run:
             digests=answering_digests(self.context),
             run_seed=self.context.resource.spec.seed,
             windows=windows,
+            usage=Usage(spending=self.spending),
         )
         shard = _Shard(
             name=shard_name(index),
@@ -280,6 +283,19 @@ class _Run:
             sum(manifest.failures.values()),
         )
 
+    async def _drain(self, clients: Clients) -> None:
+        """After an error or SIGTERM: requests that are out are paid for, so their answers are waited for a little."""
+        clients.stop_sending()
+        out = [task for shard in self.open.values() for task in shard.calls.sending]
+        if not out:
+            return
+        logger.info("answers_awaited calls=%d at_most_s=%.0f", len(out), self.context.settings.drain_s)
+        _, late = await asyncio.wait(out, timeout=self.context.settings.drain_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*out, return_exceptions=True)
+        self.report()
+
     async def _close_all(self) -> None:
         """After an error or SIGTERM: keep what was answered. One ledger that cannot be flushed keeps no other back."""
         for shard in list(self.open.values()):
@@ -314,6 +330,8 @@ class _Run:
             calls_reused=spent.from_ledger,
             prompt_tokens=spent.prompt_tokens,
             completion_tokens=spent.completion_tokens,
+            prompt_spent=dict(self.spending.prompt),
+            completion_spent=dict(self.spending.completion),
         )
 
 
@@ -337,6 +355,8 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     run.rows_total = sum(len(run.items_of(index)) for index in wanted)
     run.rows_done = sum(shard.rows_in for shard in mine)
     run.rows_failed = sum(sum(shard.failures.values()) for shard in mine)
+    for model, usage in (used for shard in mine for used in shard.usage.items()):
+        run.spending.add(model, prompt=usage.prompt_tokens, completion=usage.completion_tokens)
     for shard in finished.values():
         run.rows_left -= shard.rows_in
         run.failures.update(shard.failures)

@@ -31,6 +31,8 @@ class JobSettings(BaseSettings):
     """Where to leave the answer (`moaa.contract.answers`), at most 4,096 bytes; None leaves none."""
     shard: int | None = None
     """The one shard to work on; None works on all of them and finalises the stage."""
+    drain_s: float = 15.0
+    """Longest wait for the answers to requests that are out when the job is told to end."""
     rows_in_flight: int = 16_384
     """Most rows worked on at the same time; how many of these there are follows from what the models' servers hold.
     Servers wait for rows where it is less than four times a model's slots: with as many as slots they reach 0.56 of

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 1.0
 LOG_EVERY_S = 15.0
+UNLOGGED = ("waiting", "prompt_spent", "completion_spent")
+"""Figures by model."""
 
 
 class Progress:
@@ -79,4 +81,4 @@ class Progress:
 
     def _log(self, now: float) -> None:
         self._logged = now
-        logger.info("progress %s", " ".join(f"{k}={v}" for k, v in self._figures.items() if k != "waiting"))
+        logger.info("progress %s", " ".join(f"{k}={v}" for k, v in self._figures.items() if k not in UNLOGGED))

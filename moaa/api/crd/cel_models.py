@@ -57,6 +57,10 @@ def _spellings(arg: str) -> Iterator[str]:
         yield f"--{first}" + "".join(sign + word for sign, word in zip(signs, words, strict=True))
 
 
+def _no_dollars() -> str:
+    return "(!has(self.budget.dollars) && !has(self.budget.perIteration.dollars))"
+
+
 RULES: Rules = {
     Endpoint: (
         *(
@@ -150,6 +154,19 @@ RULES: Rules = {
         ),
     ),
     MoAASpec: (
+        Rule(
+            f"{_no_dollars()} || self.models.all(m, !has(m.endpoint) || has(m.endpoint.price))",
+            "budget has a limit in dollars, which needs the price of every endpoint of models; write them",
+            ".models",
+            Reason.REQUIRED,
+        ),
+        Rule(
+            f"{_no_dollars()} || has(self.cost.gpuHourUsd) || (self.training.resources.gpusPerWorker == 0 && "
+            "self.models.all(m, has(m.endpoint) || m.serving.gpus == 0))",
+            "budget has a limit in dollars, which needs cost.gpuHourUsd; write what one GPU costs an hour",
+            ".cost",
+            Reason.REQUIRED,
+        ),
         Rule(
             "self.models.exists(m, m.name == self.student)",
             "student is not declared in spec.models; declare it there or name one of them",

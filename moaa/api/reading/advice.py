@@ -10,7 +10,7 @@ from moaa.api.mixture import Comparisons, CriteriaFor
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
-from moaa.api.reading.rules_models import models_named, unused
+from moaa.api.reading.rules_models import holds_gpus, models_named, unused
 from moaa.api.training import Dpo, Optimization, SamplesFrom, Sft
 
 ARENA_MARKS = ("[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]")
@@ -239,7 +239,15 @@ def lenient_gate(spec: Node) -> Iterator[str]:
         )
 
 
+def budget_unused(spec: Node) -> Iterator[str]:
+    """A limit of what nothing takes."""
+    for limits in (spec.at("budget"), spec.at("budget", "perIteration")):
+        if limits.at("gpuHours").given and not holds_gpus(spec):
+            yield f"{limits.at('gpuHours').name}: no server and no training holds a GPU, so it never ends anything"
+
+
 ADVICE = (
+    budget_unused,
     idle,
     lenient_gate,
     judges_apart,

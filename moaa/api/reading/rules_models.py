@@ -7,7 +7,11 @@ from moaa.api.base import SecretKey
 from moaa.api.models import TEMPLATE_ARGUMENTS_OF_OURS, Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import suggestion
+from moaa.api.training import TrainingResources
 from moaa.errors import Problem
+
+DEFAULT_GPUS = int(Serving.model_fields["gpus"].default)
+DEFAULT_GPUS_PER_WORKER = int(TrainingResources.model_fields["gpus_per_worker"].default)
 
 OWN_ARGS = (
     "--model",
@@ -216,6 +220,29 @@ def unused(spec: Node, used: Counter[str]) -> Iterator[str]:
             yield f"{model.name}: {name!r} is declared and asked by nobody; it is resolved but never served"
 
 
+def budget_prices(spec: Node) -> Iterator[Problem]:
+    """Dollars can be counted only where everything that costs some has a price."""
+    budget = spec.at("budget")
+    limits = [limit for limit in (budget.at("dollars"), budget.at("perIteration", "dollars")) if limit.given]
+    if not limits:
+        return
+    models = list(spec.at("models"))
+    for model in models:
+        if model.at("endpoint").given and not model.at("endpoint", "price").given:
+            remedy = f'is needed by {limits[0].name}; write what its calls cost, "0" where they are free'
+            yield Problem(model.at("endpoint", "price").name, "", remedy)
+    if holds_gpus(spec) and not spec.at("cost", "gpuHourUsd").given:
+        remedy = f"is needed by {limits[0].name}; write what one GPU costs an hour"
+        yield Problem(spec.at("cost", "gpuHourUsd").name, "", remedy)
+
+
+def holds_gpus(spec: Node) -> bool:
+    """Whether a server or a training asks for any."""
+    trains = spec.at("training", "resources", "gpusPerWorker").integer(DEFAULT_GPUS_PER_WORKER)
+    own = [model for model in spec.at("models") if not model.at("endpoint").given]
+    return trains > 0 or any(model.at("serving", "gpus").integer(DEFAULT_GPUS) > 0 for model in own)
+
+
 RULES = (
     names,
     student,
@@ -224,4 +251,5 @@ RULES = (
     chat_templates,
     templates,
     secrets_collide,
+    budget_prices,
 )

@@ -6,6 +6,7 @@ prompts nor keys.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Iterable, Mapping
@@ -55,6 +56,7 @@ class ModelPool:
         """Kinds of requests that were answered: the server does not refuse these."""
         self._trying = asyncio.Lock()
         self._calls = 0
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -68,6 +70,11 @@ class ModelPool:
     @property
     def in_flight(self) -> int:
         return self._room.in_flight
+
+    def stop_sending(self) -> None:
+        """Requests that are out may be answered; calls between two requests, and new ones, are cancelled."""
+        self._closing.set()
+        self._room.close()
 
     @property
     def is_supplied(self) -> bool:
@@ -95,6 +102,8 @@ class ModelPool:
         loop = asyncio.get_running_loop()
         tries: Tries | None = None
         while True:
+            if self._closing.is_set():
+                raise asyncio.CancelledError
             replica = await self._room.acquire(affinity, order=order, timeout_s=self._policy.deadline_s)
             asked = loop.time()
             tries = tries or Tries(self._policy, started=asked)
@@ -119,7 +128,8 @@ class ModelPool:
             delay_s = self._policy.delay_s(result, tries.failures, self._rng)
             await self._check_bounds(tries, result, delay_s=delay_s)
             log.debug("call_retried model=%s trouble=%s delay_s=%.2f", self._target.model, result.trouble, delay_s)
-            await asyncio.sleep(delay_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), delay_s)
 
     async def _ask(self, replica: Replica | None, request: Request[ResultT]) -> ResultT | Permanent | Retry:
         """One try with an acquired replica, which is released; two when the template has no system role."""
@@ -239,6 +249,11 @@ class Clients:
     def in_flight(self) -> Mapping[str, int]:
         """Requests under way, by model."""
         return {name: pool.in_flight for name, pool in self._pools.items()}
+
+    def stop_sending(self) -> None:
+        """See `ModelPool.stop_sending`."""
+        for pool in self._pools.values():
+            pool.stop_sending()
 
     async def complete(self, model: str, request: Request[ResultT], *, affinity: str, order: int = 0) -> ResultT:
         """See `ModelPool.complete`. Raises ModelAbsent: `model` is not served now."""

@@ -63,6 +63,12 @@ class Room:
                 return replica
         return await self._turn(affinity, order, timeout_s)
 
+    def close(self) -> None:
+        """Calls that wait are cancelled; those that have a replica go on."""
+        for _, _, turn, _ in self._waiters:
+            turn.cancel()
+        self._waiters.clear()
+
     def release(self, replica: Replica) -> None:
         replica.in_flight -= 1
         self._wake()

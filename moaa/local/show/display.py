@@ -14,22 +14,13 @@ from rich.text import Text
 
 from moaa.local.show.board import Board, StageLine, Status
 from moaa.local.show.events import Notify, line
-from moaa.tables import Fitted
+from moaa.tables import MARKS, Fitted
 
 REFRESH_HZ = 2
 PLAIN_PROGRESS_S = 15.0
 """At most one progress line a stage in this time; everything else is shown at once."""
 AROUND = 8
 """Lines of the live table that are no stages: title, header, servers, what is lacking, an error or two."""
-MARKS = {
-    Status.PENDING: ("·", "dim"),
-    Status.QUEUED: ("○", "yellow"),
-    Status.RUNNING: ("●", "cyan"),
-    Status.RETRYING: ("↻", "yellow"),
-    Status.FAILED: ("✗", "red"),
-    Status.DONE: ("✓", "green"),
-    Status.REUSED: ("✓", "dim green"),
-}
 
 
 @contextmanager

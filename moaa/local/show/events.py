@@ -8,6 +8,7 @@
 | run_stopping | signal |
 | edit_without_effect | edits (what closed iterations keep although the resource says otherwise) |
 | run_ended | done, stages |
+| budget_exhausted | held (stages that a limit of spec.budget keeps from going on, and which) |
 | stage_done | stage, seconds, rows (worked on), failed (rows), reused (was there already), said (decision, warnings) |
 | stage_queued | stage, models |
 | stage_started | stage, models, fewer_replicas (models for whose replicas the machine has no room), log |

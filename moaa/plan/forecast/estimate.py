@@ -63,7 +63,7 @@ class Estimate:
 def estimate(resource: MoAA, counts: Mapping[str, int] | None = None) -> list[Estimate]:
     """Every stage of the graph. `counts` are rows of stage-data's tables, where they are known."""
     known = dict(counts or {})
-    return [_stage(stage, resource, known) for stage in build(resource).stages.values()]
+    return [of_stage(stage, resource, known) for stage in build(resource).stages.values()]
 
 
 def total(parts: Iterable[Estimate]) -> Estimate:
@@ -85,7 +85,8 @@ def total(parts: Iterable[Estimate]) -> Estimate:
     )
 
 
-def _stage(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Estimate:
+def of_stage(stage: Stage, resource: MoAA, counts: Mapping[str, int]) -> Estimate:
+    """One stage; `counts` as in `estimate`."""
     kind = KINDS[stage.kind]
     rows = kind.expected(stage, resource, counts)
     if rows is None:

@@ -91,7 +91,8 @@ def told(shape: ModelShape, stage: str, spec: Sft | Dpo, resources: TrainingReso
     needed, available = training_memory(shape, spec, workers=resources.workers), budget(resources)
     takes = f"{stage}: takes {gib(needed.total)} GiB of each of {resources.workers} workers"
     if resources.gpus_per_worker == 0:
-        return f"{takes}, of the machine's memory"
+        unread = "" if resources.gpu_memory_gib is None else "; gpuMemoryGib is not read, since gpusPerWorker is 0"
+        return f"{takes}, of the machine's memory{unread}"
     if available is None:
         return f"{takes}; give training.resources.gpuMemoryGib to learn whether it fits"
     assert resources.gpu_memory_gib is not None, "there is a budget"

@@ -10,6 +10,9 @@ from rich.text import Text
 
 from moaa.api import MoAA
 from moaa.api.reading.check import warnings
+from moaa.plan.budget.limits import Funds
+from moaa.plan.budget.spent import Account
+from moaa.plan.budget.told import forecast_sentences
 from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_questions, total
 from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.graph import build
@@ -52,19 +55,20 @@ def plan_view(
     found: Sequence[str] = (),
     running: Iterable[str] = (),
     measured: Mapping[str, Estimate] | None = None,
+    account: Account | None = None,
 ) -> RenderableType:
     """The graph as a table, what is done and took, why the rest waits, what it will take, and what an edit repeats.
 
     `graph` and `results` come from `moaa.plan.history.survey`. `counts` are rows of tables (`sft-0`) as the user knows
     them, with what stage-data has counted of their turns; its rows replace the user's. `kept` are the sentences of
     `moaa.plan.history.repeats.without_effect`, `found` what stage-data has found of rows that are too long. `measured`
-    is what stages that are done took; of one that is not in it nothing is known.
+    is what stages that are done took; of one that is not in it nothing is known. `account` is what the run has spent.
     """
     graph = graph or build(resource)
     staged = results[STAGE_DATA].outputs if STAGE_DATA in results else {}
     known = {**(counts or {}), **{name: output.rows for name, output in staged.items()}}
     parts = {part.stage: part for part in estimate(resource, known)}
-    decision = decide(graph, resource, World(results))
+    decision = decide(graph, resource, World(results, account=account or {}))
     table = Table(title=f"{resource.metadata.namespace}/{resource.metadata.name}", title_justify="left")
     table.add_column("stage", no_wrap=True)
     table.add_column("status")
@@ -87,6 +91,9 @@ def plan_view(
     short = too_few((stage for stage in graph.stages.values() if stage.id not in results), resource, known)
     notes = [*(f"edit: {line}" for line in edits), *(f"will stop with an error: {line}" for line in short)]
     notes += [f"warning: {line}" for line in (*found, *too_few_questions(resource, known))]
+    if resource.spec.budget.is_given:
+        funds = Funds(resource, account or {}, known)
+        notes += [f"budget: {line}" for line in forecast_sentences(funds, graph, results)]
     notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")

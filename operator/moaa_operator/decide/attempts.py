@@ -15,6 +15,7 @@ from moaa.api.status import StageProgress
 from moaa.backoff import backoff_s
 from moaa.contract.progress import percent
 from moaa.plan.ready import failed_again
+from moaa_operator.kube.kueue import PREEMPTED
 from moaa_operator.settings import Settings
 from moaa_operator.tell.conditions import ANOTHER_RUN, NO_MACHINE
 
@@ -96,6 +97,18 @@ def released(entry: StageAttempts, *, message: str, now: datetime, run: str, min
     )
 
 
+def preempted(entry: StageAttempts, *, message: str, now: datetime, run: str, settings: Settings) -> StageAttempts:
+    """Its queue took its quota away. It joins the queue again in a moment: the queue says when it has its turn."""
+    wait_s = settings.retry_s * spread(entry, entry.attempt, run)
+    return entry.with_(
+        step=None,
+        since=None,
+        reason=PREEMPTED,
+        message=cut(message),
+        retry_after=now + timedelta(seconds=wait_s),
+    )
+
+
 def overtaken(entry: StageAttempts, *, message: str, now: datetime, run: str) -> StageAttempts:
     """Another run works on the stage. Before anything of it starts here, the store is asked again.
 
@@ -119,9 +132,8 @@ def is_overtaken(entry: StageAttempts) -> bool:
 
 def is_released(entry: StageAttempts, *, now: datetime) -> bool:
     """Whether it gave its machines back and still waits to ask for them again."""
-    return (
-        entry.step is None and entry.reason == NO_MACHINE and entry.retry_after is not None and entry.retry_after > now
-    )
+    gave_back = entry.step is None and entry.reason in (NO_MACHINE, PREEMPTED)
+    return gave_back and entry.retry_after is not None and entry.retry_after > now
 
 
 def deferred(entry: StageAttempts, waiting: Mapping[str, int], *, calls: int) -> StageAttempts:

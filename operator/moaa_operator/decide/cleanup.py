@@ -5,6 +5,7 @@ be read; the objects of finished stages while their iteration is open, for the s
 attempts, stopped ones, other fingerprints, servers that no stage needs.
 """
 
+from moaa_operator.decide.queueing import is_outdated
 from moaa_operator.decide.scope import CHECKS, Scope
 from moaa_operator.kube.objects import Ref
 from moaa_operator.kube.owner import Role
@@ -23,6 +24,8 @@ def sweep(scope: Scope) -> list[Ref]:
 
 def _stays(scope: Scope, child: Child) -> bool:
     entry = scope.entries.get(child.stage)
+    if is_outdated(scope, child):
+        return False
     if child.stage in CHECKS:
         return entry is not None and entry.attempt == child.attempt and (entry.step is not None or entry.failures > 0)
     if entry is not None and entry.fingerprint == child.fingerprint:

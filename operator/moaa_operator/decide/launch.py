@@ -15,11 +15,11 @@ from moaa.plan.ready import servers_ahead
 from moaa.plan.result import Identity
 from moaa.plan.stage import Graph
 from moaa.weights.served import ServedModel, servers_of
-from moaa_operator.decide import attempts, outcomes, server_gang
+from moaa_operator.decide import attempts, outcomes, queueing, server_gang
 from moaa_operator.decide.scope import Scope
 from moaa_operator.decide.server_gang import Gang, State
 from moaa_operator.kube.objects import Manifest, Problem
-from moaa_operator.observe.observed import Server
+from moaa_operator.observe.observed import End, Server
 from moaa_operator.tell.run_state import Servers
 
 Deployments = dict[ServedModel, tuple[list[Manifest], Server | None]]
@@ -39,7 +39,25 @@ def begin(scope: Scope, identity: Identity, entry: StageAttempts) -> str | None:
     others = [other.stage for other in scope.running() if other.step is Step.SERVERS]
     if servers and not are_up and others:
         return f"the servers of {others[0]} come up first"
+    if (why := _held_back(scope, stage.id, set(servers))) is not None:
+        return why
     scope.begin(entry, Step.SERVERS if servers else Step.WORK, turn=turn)
+    return None
+
+
+def _held_back(scope: Scope, stage: str, wanted: set[ServedModel]) -> str | None:
+    """Why a stage may not ask for these servers now, because of another stage that asks or asked for some of them."""
+    for other in [e for e in scope.entries.values() if e.stage in scope.held.graph.stages and e.stage != stage]:
+        asked = servers_of(scope.held.graph.stages[other.stage].serves, scope.resource, scope.held.results)
+        if not wanted & set(asked.values()):
+            continue
+        if attempts.is_released(other, now=scope.now) and other.retry_after is not None:
+            scope.wake.append(other.retry_after)
+            return (
+                f"{other.stage} gave back servers that it needs, too; both wait until {other.retry_after:%H:%M:%S} UTC"
+            )
+        if scope.queue and other.step in (Step.SERVERS, Step.WORK):
+            return f"{other.stage} has servers that it needs, too; in a queue one stage has them at a time"
     return None
 
 
@@ -58,12 +76,19 @@ def serve(scope: Scope) -> None:
             continue
         if not servers:
             continue
+        if (problem := queueing.lost(scope, entry, servers)) is not None:
+            scope.preempt(entry, problem.message)
+            _not_ready(scope, Gang(State.COMING, problem.reason, problem.message))
+            continue
+        if (problem := queueing.waits(scope, entry)) is not None:
+            _not_ready(scope, Gang(State.COMING, problem.reason, problem.message))
+            continue
         if entry.step is Step.SERVERS and not _wait(scope, entry, servers):
             continue
         if entry.step is Step.WORK:
             _look_while_working(scope, entry, servers)
-        for manifests, server in servers.values():
-            _want(scope, manifests, server)
+        for served, manifests in queueing.members(scope, entry, servers).items():
+            _want(scope, manifests, servers[served][1])
     _keep_ahead(scope)
 
 
@@ -151,7 +176,7 @@ def _keep_ahead(scope: Scope) -> None:
         servers = scope.deployments([served for served in ahead.values() if served not in avoided])
     except MoaaError:  # the stage that asks it will say so
         return
-    for manifests, server in servers.values():
+    for manifests, server in queueing.whole_gangs(scope, servers).values():
         if server is not None and server.is_ready:
             _want(scope, manifests, server)
 
@@ -177,6 +202,9 @@ def _want(scope: Scope, manifests: list[Manifest], server: Server | None) -> Non
     name = next(m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment")
     if name in scope.kept_servers:
         return
+    is_edited = any(m["kind"] == "Deployment" and server and server.hash != scope.hash_of(m) for m in manifests)
+    if server is not None and (queueing.is_outdated(scope, server) or (scope.queue and is_edited)):
+        return  # It is made anew: Kueue lets nobody move or change what it has admitted.
     scope.kept_servers.add(name)
     if server is not None and server.is_leaving:
         return  # its deletion is an event
@@ -191,7 +219,7 @@ def _want(scope: Scope, manifests: list[Manifest], server: Server | None) -> Non
 def carry_out(scope: Scope) -> None:
     """Have the objects of every attempt's step exist."""
     for entry in scope.running():
-        if entry.step is Step.SERVERS or outcomes.working_child(scope.observed, entry) is not None:
+        if _is_made(scope, entry):
             continue
         identity = scope.held.identities.get(entry.stage)
         if identity is None or identity.fingerprint != entry.fingerprint:
@@ -202,6 +230,17 @@ def carry_out(scope: Scope) -> None:
             scope.fail(entry, "NotRenderable", str(error), is_permanent=True)
 
 
+def _is_made(scope: Scope, entry: StageAttempts) -> bool:
+    """Everything of the attempt's step exists. In a queue the Job comes before its file (`queueing`)."""
+    child = outcomes.working_child(scope.observed, entry)
+    if child is None:
+        return entry.step is Step.SERVERS and not scope.queue
+    if entry.step is Step.SERVERS or child.end is not End.RUNNING or child.is_leaving:
+        return True
+    files = [c for c in outcomes.children_of(scope.observed, entry) if not c.is_work]
+    return any(file.role is child.role for file in files)
+
+
 def _children(scope: Scope, entry: StageAttempts, identity: Identity) -> list[Manifest]:
     job = _job(scope, entry, identity)
     match entry.step:
@@ -210,7 +249,11 @@ def _children(scope: Scope, entry: StageAttempts, identity: Identity) -> list[Ma
             return scope.render.stage(job, attempt=entry.attempt, shards=shards)
         case Step.FINALISE:
             return scope.render.finalise(job, attempt=entry.attempt)
-        case Step.SERVERS | None:
+        case Step.SERVERS:
+            shards = shards_of(identity.stage, scope.resource, scope.held.results)
+            made = scope.render.stage(job, attempt=entry.attempt, shards=shards)
+            return [manifest for manifest in made if manifest["kind"] != "ConfigMap"]
+        case None:
             return []
         case _:
             assert_never(entry.step)

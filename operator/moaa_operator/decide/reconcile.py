@@ -24,22 +24,24 @@ from moaa.api.attempts import StageAttempts, Step
 from moaa.api.reading.load import load_document, without_server_fields
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
+from moaa.plan.budget.told import out_of_budget
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS, TRAINING
-from moaa.plan.ready import Failure, World, decide
+from moaa.plan.ready import Failure, World, decide, funds_of
 from moaa.plan.result import Identity
-from moaa_operator.decide import attempts, launch, outcomes, store_checks
+from moaa_operator.decide import attempts, launch, outcomes, spending, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
 from moaa_operator.decide.renderer import Renderer, Rendering
 from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Scope
-from moaa_operator.kube import rejections
+from moaa_operator.kube import kueue, rejections
 from moaa_operator.kube.objects import Manifest, Problem, Ref
 from moaa_operator.kube.owner import Role
 from moaa_operator.observe.observed import Child, End, Observed
 from moaa_operator.settings import Settings
-from moaa_operator.tell.results import hold, results_of
+from moaa_operator.tell.conditions import BUDGET_EXHAUSTED
+from moaa_operator.tell.results import hold, last_closed, results_of
 from moaa_operator.tell.run_state import RunState, Training
 from moaa_operator.tell.status import status_of
 
@@ -47,6 +49,7 @@ HUMAN = frozenset(
     {
         "ImagePullBackOff", "CreateContainerConfigError",
         "CreateContainerError", "CrashLoopBackOff", "FailedCreate", "RunContainerError", *rejections.REASONS,
+        *kueue.NEEDS_A_PERSON,
     }
 )  # fmt: skip
 """Reasons that need a person. A missing machine is not among them: it may come by itself."""
@@ -84,12 +87,14 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
     entries = {entry.stage: attempts.edited(entry, observed.generation) for entry in observed.status.attempts}
     scope = Scope(observed, now, settings, bound, resource, results_of(observed.status), entries)
     _adopt(scope)
+    spending.meter(scope)
     _harvest(scope)
     _hold(scope)
     _decide(scope)
-    if not resource.spec.suspend:
+    if not resource.spec.suspend and not scope.decision.is_out_of_budget:
         launch.serve(scope)
         launch.carry_out(scope)
+    spending.settle(scope)
     if scope.apply or scope.create:  # before the pods that come of these
         scope.apply[:0] = scope.render.policies()
     delete = sweep(scope)
@@ -132,17 +137,21 @@ def _adopt(scope: Scope) -> None:
         entry, result = scope.entries.get(child.stage), scope.known.get(child.stage)
         if result is not None and result.fingerprint == child.fingerprint:
             continue
-        if entry is not None and (entry.fingerprint != child.fingerprint or _knows_of(entry, child)):
+        if entry is not None and (
+            entry.fingerprint != child.fingerprint or _knows_of(entry, child, _step(scope, child))
+        ):
             continue
         if entry is None:
             # Under which generation it began went with the status; its failure must not bar what an edit mended since.
             entry = attempts.new(child.stage, child.fingerprint, generation=0)
         scope.put(
-            entry.with_(attempt=child.attempt, step=_step(child), since=child.created or scope.now, is_checked=True)
+            entry.with_(
+                attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
+            )
         )
 
 
-def _knows_of(entry: StageAttempts, child: Child) -> bool:
+def _knows_of(entry: StageAttempts, child: Child, step: Step) -> bool:
     """The entry is as far as the child shows.
 
     An attempt whose Job exists no longer waits for servers. If it seemed to wait, the Job's good end would count as an
@@ -151,12 +160,16 @@ def _knows_of(entry: StageAttempts, child: Child) -> bool:
     if entry.attempt != child.attempt:
         return entry.attempt > child.attempt
     order = list(Step)
-    return entry.step is None or order.index(entry.step) >= order.index(_step(child))
+    return entry.step is None or order.index(entry.step) >= order.index(step)
 
 
-def _step(child: Child) -> Step:
-    """Of the attempt that the child was made for."""
-    return Step.FINALISE if child.role == Role.FINALISE else Step.WORK
+def _step(scope: Scope, child: Child) -> Step:
+    """Of the attempt that the child was made for. In a queue, a Job without its file waits for servers."""
+    if child.role == Role.FINALISE:
+        return Step.FINALISE
+    of_it = [c for c in scope.observed.children if c.role == Role.STAGE and c.stage == child.stage]
+    has_file = any((c.attempt, c.fingerprint, c.is_work) == (child.attempt, child.fingerprint, False) for c in of_it)
+    return Step.WORK if has_file or not scope.queue else Step.SERVERS
 
 
 def _harvest(scope: Scope) -> None:
@@ -218,8 +231,11 @@ def _decide(scope: Scope) -> None:
         for entry in scope.entries.values()
         if entry.failures and entry.stage not in CHECKS
     }
-    world = World(scope.held.results, running=running, failures=failures)
+    world = World(scope.held.results, running=running, failures=failures, account=scope.account)
     scope.decision = decision = decide(scope.held.graph, scope.resource, world)
+    if decision.over_budget:
+        funds = funds_of(scope.resource, world)
+        scope.over_budget = out_of_budget(funds, scope.held.graph, scope.held.results, decision.over_budget)
     for stage in decision.stop:
         _stop(scope, stage)
     if scope.resource.spec.suspend:
@@ -227,7 +243,7 @@ def _decide(scope: Scope) -> None:
             if check in scope.entries:
                 scope.put(attempts.idle(scope.entries[check]))
         return
-    if decision.is_finished or decision.is_stuck:
+    if decision.is_finished or decision.is_stuck or decision.is_out_of_budget:
         return
     wanted: list[Identity] = []
     is_storage_ready = store_checks.preflight(scope)
@@ -256,7 +272,8 @@ def _stop(scope: Scope, stage: str) -> None:
         return
     identity = scope.held.identities.get(stage)
     if identity is not None and identity.fingerprint == entry.fingerprint:
-        scope.put(attempts.idle(entry, reason="Suspended" if scope.resource.spec.suspend else "Stopped"))
+        reason = "Suspended" if scope.resource.spec.suspend else "Stopped"
+        scope.put(attempts.idle(entry, reason=BUDGET_EXHAUSTED if stage in scope.decision.over_budget else reason))
     elif scope.resource.spec.suspend and identity is None:
         scope.put(attempts.idle(entry, reason="Suspended"))
     else:
@@ -298,6 +315,9 @@ def _state(scope: Scope) -> RunState:
     training = _training(scope)
     scope.blocked += dict.fromkeys(scope.observed.refusals.values())
     children = [c for entry in scope.running() if (c := outcomes.working_child(scope.observed, entry))]
+    checks = [scope.entries[check] for check in CHECKS if check in scope.entries]
+    asking = [c for entry in checks if entry.step and (c := outcomes.working_child(scope.observed, entry))]
+    held_back = {child.stage: child.problem for child in asking if child.is_queued and child.problem}
     found = [scope.servers.problem if scope.servers else None, training.problem if training else None]
     found += [child.problem for child in children]
     by_hand = [problem for problem in found if problem is not None and problem.reason in HUMAN]
@@ -313,9 +333,12 @@ def _state(scope: Scope) -> RunState:
         servers=scope.servers,
         training=training,
         blocked=(*scope.blocked, *(problem for problem in by_hand if problem not in scope.blocked)),
-        hindered={child.stage: child.problem for child in children if child.problem and not child.is_running},
+        hindered={child.stage: child.problem for child in children if child.problem and not child.is_running}
+        | held_back,
         repeating=tuple(repeating(scope)),
         progress={child.stage: child.progress for child in children if child.progress},
+        over_budget=scope.over_budget,
+        spent=tuple(spending.bounded([*scope.observed.status.spent, *scope.closed], last_closed(scope.held.results))),
     )
 
 
@@ -333,8 +356,10 @@ def _training(scope: Scope) -> Training | None:
 
 
 def _is_newly_silent(child: Child, now: datetime) -> bool:
-    """Made a moment ago and without pods. Why they cannot be made is in an Event, and those are not watched."""
-    return child.is_silent and child.created is not None and (now - child.created).total_seconds() < 10 * SILENT_S
+    """Made a moment ago and without pods. Why there are none is in an Event, or in a queue's Workload, and neither is
+    watched."""
+    is_quiet = child.is_silent or child.is_queued
+    return is_quiet and child.created is not None and (now - child.created).total_seconds() < 10 * SILENT_S
 
 
 def _requeue_after(scope: Scope) -> float:

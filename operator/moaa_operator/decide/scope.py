@@ -9,11 +9,14 @@ from typing import Final
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
+from moaa.api.status import StageSpent
+from moaa.plan.budget.spent import Account, Spent
 from moaa.plan.ready import Decision, Held
 from moaa.plan.result import StageResult
 from moaa.weights.served import ServedModel
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
+from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Manifest, Problem
 from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
 from moaa_operator.observe.observed import Observed, Server
@@ -39,6 +42,14 @@ class Scope:
     held: Held = field(default_factory=Held)
     decision: Decision = field(default_factory=Decision)
     """The plan's."""
+    account: Account = field(default_factory=dict)
+    """What the run has spent by now."""
+    metered: dict[tuple[str, str], Spent] = field(default_factory=dict)
+    """Of that, the part of the attempts that the status names."""
+    closed: list[StageSpent] = field(default_factory=list)
+    """Of that, what belongs to no attempt any more."""
+    over_budget: str = ""
+    """Which limits hold stages, what is spent and what is left; empty: none does."""
     postponed: dict[str, str] = field(default_factory=dict)
     """Stages that the plan would start but that wait, and why."""
     blocked: list[Problem] = field(default_factory=list)
@@ -55,6 +66,17 @@ class Scope:
     def place_within(self) -> timedelta:
         """How long pods may wait for machines before all of their stage's are given back."""
         return timedelta(minutes=self.resource.spec.serving.schedule_minutes)
+
+    @property
+    def queue(self) -> str:
+        """The queue that admits what the run makes; empty: none."""
+        return kueue.queue_of(self.resource.metadata.labels)
+
+    @property
+    def is_queued(self) -> bool:
+        """Something of the run waits for quota."""
+        jobs, servers = self.observed.children, self.observed.servers
+        return any(child.is_queued for child in jobs) or any(server.is_queued for server in servers)
 
     def running(self) -> list[StageAttempts]:
         """Attempts of stages that are under way, in graph order."""
@@ -81,6 +103,11 @@ class Scope:
         """Its servers, or its Ray cluster, found no machines in time."""
         minutes, run = self.resource.spec.serving.schedule_minutes, self.observed.owner.uid
         self.put(attempts.released(entry, message=message, now=self.now, run=run, minutes=minutes))
+
+    def preempt(self, entry: StageAttempts, message: str) -> None:
+        """Its queue took its quota away."""
+        run = self.observed.owner.uid
+        self.put(attempts.preempted(entry, message=message, now=self.now, run=run, settings=self.settings))
 
     def begin(self, entry: StageAttempts, step: Step, *, turn: str | None = None) -> None:
         self.put(attempts.begin(entry, step, now=self.now, turn=turn))

@@ -2,7 +2,8 @@
 
 A stage starts when all its models answer. Until then its servers wait for machines together. When one has found none
 after `scheduleMinutes`, all are released: two runs that each hold half of what they need would block each other without
-end. Minutes of start-up count from the moment a server has its machine.
+end. Those that wait in a queue, and hold nothing meanwhile, wait for their turn without a limit. Minutes of start-up
+count from the moment a server has its machine.
 """
 
 from collections.abc import Mapping
@@ -92,11 +93,15 @@ def look(
     `since` is when the stage began to wait.
     """
     worst, answering = Gang(State.READY), 0
+    holds = any(server is not None and server.scheduled_at is not None for server in servers.values())
     rank = list(State)
     for served, server in servers.items():
         problem = refused.get(served)
         if server is None and problem is not None:
             found = _refused(served.name, problem, resource, since=since, now=now)
+        elif server is not None and server.is_queued and server.problem is not None and not holds:
+            # In a queue it holds no machine, so it may wait for its turn as long as that takes.
+            found = Gang(State.COMING, server.problem.reason, server.problem.message)
         else:
             found = _one(served, server, resource, since=since, now=now)
         answering += found.state is State.READY

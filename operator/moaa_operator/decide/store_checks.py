@@ -15,6 +15,7 @@ from moaa.plan.result import Identity, StageResult
 from moaa_operator.decide import attempts, outcomes
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Scope
+from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Problem
 from moaa_operator.kube.owner import Check, Role
 
@@ -130,7 +131,7 @@ def _ask(scope: Scope, check: Check) -> None:
         entry = scope.entries[check]
     child = outcomes.working_child(scope.observed, entry)
     if child is not None:
-        if child.problem is not None:
+        if child.problem is not None and child.problem.reason not in kueue.WAITS:
             scope.blocked.append(child.problem)
         return
     match check:
@@ -145,5 +146,8 @@ def _ask(scope: Scope, check: Check) -> None:
 
 
 def _numbers(scope: Scope, check: Check) -> list[int]:
-    """Of the check's Jobs that exist, so that a lost status never gives a number twice."""
-    return [child.attempt for child in scope.observed.children if child.stage == check]
+    """Of the check's Jobs that exist, so that a lost status never gives a number twice.
+
+    A job file alone counts for nothing: its Job could not be made, and one more number a look would be one more file.
+    """
+    return [child.attempt for child in scope.observed.children if child.stage == check and child.is_work]

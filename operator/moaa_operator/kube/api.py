@@ -15,7 +15,7 @@ import urllib3
 from kubernetes import client, config
 
 from moaa_operator.kube.errors import Busy, error_of
-from moaa_operator.kube.kinds import EVENT, Kind
+from moaa_operator.kube.kinds import EVENT, POD, Kind
 from moaa_operator.kube.objects import Object
 
 MANAGER = "moaa-operator"
@@ -127,6 +127,40 @@ class Api:
             body["preconditions"] = {"uid": uid}
         self._json("DELETE", kind.path(namespace, name), {}, body)
 
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        *,
+        content_type: str = "application/json",
+    ) -> Object:
+        """Any other request, of a person's commands for example. Raises ApiError."""
+        return self._json(method, path, query, body, content_type=content_type)
+
+    def log(self, namespace: str, pod: str, query: Mapping[str, str], *, silence_s: float | None) -> Generator[bytes]:
+        """A container's log in pieces as they come, until it ends; `silence_s` None: however long it says nothing.
+
+        Raises:
+            Refused: the container has not started, or there is none of that name.
+            NotFound: the pod is gone, or its node has no such log any more.
+            Busy: the connection broke.
+        """
+        timeout = (CONNECT_TIMEOUT_S, silence_s)
+        response = self._send("GET", POD.path(namespace, pod, "log"), query, timeout=timeout)
+        try:
+            yield from response.response.stream(amt=None, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Busy(0, "Disconnected", f"log of {pod}: {type(error).__name__}: {error}") from error
+        finally:
+            response.response.close()
+
+    @property
+    def server(self) -> str:
+        """Its address."""
+        return str(self._client.configuration.host)
+
     def close(self) -> None:
         self._client.rest_client.close()
 
@@ -157,18 +191,20 @@ class Api:
         body: Object | None = None,
         *,
         content_type: str = "application/json",
-        timeout: tuple[float, float],
+        timeout: tuple[float, float | None],
     ) -> client.rest.RESTResponse:
         headers = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
-        request = self._client.param_serialize(
-            method, path, query_params=list(query.items()), header_params=headers, body=body,
-            auth_settings=["BearerToken"],
-        )  # fmt: skip
         try:
+            request = self._client.param_serialize(  # reads a token's file again, which may be gone for a moment
+                method, path, query_params=list(query.items()), header_params=headers, body=body,
+                auth_settings=["BearerToken"],
+            )  # fmt: skip
             response = self._client.call_api(*request, _request_timeout=timeout)
             if 200 <= response.status < 300:
                 return response
             answer = response.response.data or b""
+        except config.ConfigException as error:
+            raise Busy(0, "NoCredentials", f"{method} {path}: {error}") from error
         except (client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
             said = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
             raise Busy(0, "Unreachable", f"{method} {path}: {type(said).__name__}: {said}") from error
@@ -195,8 +231,8 @@ def _event(line: bytes) -> tuple[str, Object]:
     return kind, item
 
 
-def connect(*, timeout_s: float, kubeconfig: str | None = None) -> Api:
-    """With the pod's service account, or else with the user's kubeconfig.
+def connect(*, timeout_s: float, kubeconfig: str | None = None, context: str | None = None) -> Api:
+    """With the pod's service account, or else with the user's kubeconfig; with the latter where either is named.
 
     Raises:
         kubernetes.config.ConfigException: there is neither.
@@ -204,13 +240,13 @@ def connect(*, timeout_s: float, kubeconfig: str | None = None) -> Api:
     configuration = client.Configuration()
     in_cluster: Callable[..., None] = config.load_incluster_config
     from_file: Callable[..., None] = config.load_kube_config
-    if kubeconfig is None:
+    if kubeconfig is None and context is None:
         try:
             in_cluster(client_configuration=configuration)
         except config.ConfigException:
             from_file(client_configuration=configuration)
     else:
-        from_file(config_file=kubeconfig, client_configuration=configuration)
+        from_file(config_file=kubeconfig, context=context, client_configuration=configuration)
     return api_for(configuration, timeout_s=timeout_s)
 
 

@@ -40,6 +40,16 @@ class Caches:
             found[informer.kind.kind] += informer.of((owner.namespace, owner.name))
         return found
 
+    def children_and(self, kind: Kind, owner: Owner) -> tuple[Mapping[str, list[Object]], bool]:
+        """The run's objects by kind, and whether the server had this kind all the while they were read.
+
+        A copy is empty when its kind goes, and for a moment when it comes back; else that would read as objects that
+        are gone.
+        """
+        had = self.has_kind(kind)
+        found = self.children(owner)
+        return found, had and self.has_kind(kind)
+
 
 def run_of(item: Fields) -> Key | None:
     """The MoAA that an object belongs to, or is; None: it belongs to none."""

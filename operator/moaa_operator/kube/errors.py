@@ -5,7 +5,8 @@ ApiError            the server refused or failed; has status, reason and the ser
 ├── AlreadyExists   409 on create
 ├── Conflict        409 otherwise: another client wrote first, or owns a field
 ├── Gone            410: the resource version is too old; list again
-├── Refused         400, 403, 422, and 500 for a field of the wrong type: the same request will be refused again
+├── Refused         400, 403, 422, and 500 for a field of the wrong type or a webhook that does not answer: the same
+│                   request will be refused again until somebody mends it
 └── Busy            429, 5xx, or no answer: try again, not before `retry_after_s`
 """
 
@@ -47,8 +48,9 @@ class Busy(ApiError):
     pass
 
 
-_TYPED = "failed to create typed patch object"
-"""How a server-side apply with a field of the wrong type, or of no type, is answered: with a 500."""
+_REFUSED_WITH_500 = ("failed to create typed patch object", "failed calling webhook")
+"""How a server-side apply with a field of the wrong type is answered, and everything that a webhook with failurePolicy
+Fail is to look at while it does not answer. Other objects can be made meanwhile, so the run's status can say so."""
 MAX_MESSAGE = 2000
 """Bodies are cut before they reach a log or a status."""
 
@@ -64,7 +66,8 @@ def error_of(status: int, body: bytes, *, retry_after: str | None = None) -> Api
         reason = str(answer.get("reason") or "")
         message = str(answer.get("message") or message)[:MAX_MESSAGE]
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-    kind = Refused if status == 500 and message.startswith(_TYPED) else _kind(status, reason)
+    is_refused = status == 500 and any(words in message for words in _REFUSED_WITH_500)
+    kind = Refused if is_refused else _kind(status, reason)
     return kind(status, reason or "Unknown", message, retry_after_s=seconds)
 
 

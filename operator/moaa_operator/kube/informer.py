@@ -213,11 +213,11 @@ class Informer:
         return before
 
     def _no_such_kind(self) -> None:
-        with self._lock:
-            gone, self._objects, self._owned = list(self._objects.values()), {}, {}
         if not self._is_absent:
             logger.warning("kind_absent kind=%s api=%s", self.kind.kind, self.kind.api_version)
-        self._is_absent = True
+        self._is_absent = True  # before the copy is empty: nobody takes its objects for deleted
+        with self._lock:
+            gone, self._objects, self._owned = list(self._objects.values()), {}, {}
         self._version = None
         for item in gone:
             self._changed(item, None)

@@ -33,6 +33,11 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 EVENT = Kind("v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+WORKLOADS = (
+    Kind("kueue.x-k8s.io/v1beta2", "Workload", "workloads"),
+    Kind("kueue.x-k8s.io/v1beta1", "Workload", "workloads"),
+)
+"""Kueue's, in the versions that releases in use serve, the newest first."""
 CHILDREN = (DEPLOYMENT, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
 """What the operator makes, and the pods that come of it."""
 BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*CHILDREN, NETWORK_POLICY)}

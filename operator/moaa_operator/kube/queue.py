@@ -2,8 +2,9 @@
 
 A change only adds the run's key; the look finds out what to do. These rules always hold: a key that is added again
 stays once; a key added while a worker has it is given out again afterwards; errors of a key push its next turn back
-exponentially with jitter, and a success forgets them. Keys with news go before those of regular looks, of which a
-thousand may be due at once, but every few turns one of the others has its turn. Any thread may call anything.
+exponentially with jitter, and a success forgets them; news bring such a turn forward, but not to at once, since a look
+that fails may itself make the news. Keys with news go before those of regular looks, of which a thousand may be due at
+once, but every few turns one of the others has its turn. Any thread may call anything.
 """
 
 import heapq
@@ -19,6 +20,9 @@ from moaa.backoff import backoff_s
 KeyT = TypeVar("KeyT", bound=Hashable)
 NEWS_IN_A_ROW = 8
 """After so many keys with news one of the others has its turn."""
+
+NEWS_AFTER_ERROR_S = 5.0
+"""At the latest, a key with news has its turn so long after an error. The first delays are shorter."""
 
 
 class _Why(IntEnum):
@@ -57,24 +61,20 @@ class WorkQueue(Generic[KeyT]):
         self._active: dict[KeyT, _Why | None] = {}
         """Keys that a worker has, and why they were added meanwhile, if they were."""
         self._errors: dict[KeyT, int] = {}
+        self._not_before: dict[KeyT, float] = {}
+        """Of keys with errors: when news of them may count."""
         self._is_closed = False
 
     def add(self, key: KeyT, *, is_news: bool = True) -> None:
-        """The key needs a look now; a delay that was set for it ends."""
+        """The key needs a look now; a delay that was set for it ends, one after an error once it lasted a little."""
         with self._changed:
-            self._due.pop(key, None)
-            self._put(key, _Why.NEWS if is_news else _Why.ROUTINE)
+            self._bring_forward(key, _Why.NEWS if is_news else _Why.ROUTINE)
             self._changed.notify()
 
     def add_after(self, key: KeyT, delay_s: float) -> None:
         """The key needs a look in `delay_s`, or sooner when it was to have one sooner."""
         with self._changed:
-            due = self._clock() + max(delay_s, 0.0)
-            if self._is_closed or self._is_ready(key) or self._due.get(key, float("inf")) <= due:
-                return
-            self._due[key] = due
-            self._count += 1
-            heapq.heappush(self._heap, (due, self._count, key))
+            self._put_later(key, self._clock() + max(delay_s, 0.0))
             self._changed.notify()
 
     def failed(self, key: KeyT, *, at_least_s: float = 0.0) -> float:
@@ -82,6 +82,7 @@ class WorkQueue(Generic[KeyT]):
         with self._changed:
             self._errors[key] = self._errors.get(key, 0) + 1
             delay_s = max(self._backoff.delay_s(self._errors[key]), at_least_s)
+            self._not_before[key] = self._clock() + min(delay_s, NEWS_AFTER_ERROR_S)
         self.add_after(key, delay_s)
         return delay_s
 
@@ -89,6 +90,7 @@ class WorkQueue(Generic[KeyT]):
         """Forget the key's errors."""
         with self._changed:
             self._errors.pop(key, None)
+            self._not_before.pop(key, None)
 
     def errors(self, key: KeyT) -> int:
         with self._changed:
@@ -98,6 +100,7 @@ class WorkQueue(Generic[KeyT]):
         """The key is gone: no turn is left for it, unless it was added while a worker has it (it may be made again)."""
         with self._changed:
             self._errors.pop(key, None)
+            self._not_before.pop(key, None)
             self._due.pop(key, None)
             for ready in self._ready.values():
                 ready.pop(key, None)
@@ -123,8 +126,7 @@ class WorkQueue(Generic[KeyT]):
         with self._changed:
             why = self._active.pop(key, None)
             if why is not None:
-                self._due.pop(key, None)
-                self._put(key, why)
+                self._bring_forward(key, why)
             self._changed.notify()
 
     def close(self) -> None:
@@ -146,6 +148,21 @@ class WorkQueue(Generic[KeyT]):
 
     def _is_ready(self, key: KeyT) -> bool:
         return any(key in ready for ready in self._ready.values())
+
+    def _bring_forward(self, key: KeyT, why: _Why) -> None:
+        """Its turn comes now, or as soon after an error as news may count."""
+        if self._not_before.get(key, 0.0) > self._clock() and key not in self._active:
+            self._put_later(key, self._not_before[key])
+            return
+        self._due.pop(key, None)
+        self._put(key, why)
+
+    def _put_later(self, key: KeyT, due: float) -> None:
+        if self._is_closed or self._is_ready(key) or self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        self._count += 1
+        heapq.heappush(self._heap, (due, self._count, key))
 
     def _put(self, key: KeyT, why: _Why) -> None:
         if key in self._active:

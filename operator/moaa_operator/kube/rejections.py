@@ -46,6 +46,11 @@ _SIGNS = (
         "Create the PriorityClass, or take it out of the template or the chart's values",
     ),
     _sign(
+        r"failed calling webhook", "WebhookDown",
+        "Start what serves this webhook (kubectl get pods -A says what does not run), or remove its configuration; "
+        "it is tried again by itself, later and later",
+    ),
+    _sign(
         r"admission webhook|ValidatingAdmissionPolicy", "AdmissionDenied",
         "It is a rule of this cluster; change what it names, or ask the cluster's administrators",
     ),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from moaa_operator.kube import rejections
+from moaa_operator.kube import kueue, rejections
 from moaa_operator.kube.objects import (
     Fields,
     Problem,
@@ -18,7 +18,15 @@ from moaa_operator.kube.objects import (
     ref_of,
     uid_of,
 )
-from moaa_operator.kube.owner import ATTEMPT_ANNOTATION, FINGERPRINT_ANNOTATION, JOB_FILE, ROLE_LABEL, STAGE_LABEL, Role
+from moaa_operator.kube.owner import (
+    ATTEMPT_ANNOTATION,
+    FINGERPRINT_ANNOTATION,
+    JOB_FILE,
+    QUEUE_ANNOTATION,
+    ROLE_LABEL,
+    STAGE_LABEL,
+    Role,
+)
 from moaa_operator.observe.observed import Child
 from moaa_operator.observe.progress import PodFigures
 
@@ -29,6 +37,8 @@ class Heard:
 
     events: Mapping[str, Fields] = field(default_factory=dict)
     """The newest Event about each."""
+    workloads: Mapping[str, Fields] = field(default_factory=dict)
+    """Kueue's, by the UID of the Job or RayJob and by their own names."""
     figures: Mapping[str, PodFigures] = field(default_factory=dict)
 
     def of(self, pods: Iterable[Fields]) -> list[PodFigures]:
@@ -42,6 +52,14 @@ class Heard:
             return None
         what = f"a pod of {kind} {name_of(item)}"
         return rejections.problem(what, str(event.get("message") or ""), reason=str(event.get("reason") or ""))
+
+
+def workloads_by(items: Iterable[Fields]) -> dict[str, Fields]:
+    """Kueue's Workloads by the UID of the Job or RayJob that each is of, and by name. Owner references say of whom it
+    is: anybody who makes a Workload may write a label."""
+    found = {name_of(item): item for item in items}
+    of_jobs = {label(item, kueue.JOB_UID_LABEL): item for item in found.values()}
+    return found | {uid: item for uid, item in of_jobs.items() if uid and is_owned_by(item, uid)}
 
 
 def newest(events: Iterable[Fields]) -> dict[str, Fields]:
@@ -70,6 +88,7 @@ def child(item: Fields, kind: str, **state: Any) -> Child | None:
         attempt=attempt,
         is_leaving=is_leaving(item),
         created=created_at(item),
+        queue=annotation(item, QUEUE_ANNOTATION),
         **state,
     )
 

@@ -1,9 +1,12 @@
 """What a Job's status and its pods say. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from moaa.api.status import StageProgress
-from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of
+from moaa.contract.answers import ShardAnswer
+from moaa.plan.budget.spent import Spent, Tokens, tokens_of
+from moaa_operator.kube import kueue
+from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of, uid_of
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard, child, pods_of
 from moaa_operator.observe.observed import Child, End
@@ -12,10 +15,18 @@ from moaa_operator.observe.progress import combine
 
 def is_silent(item: Fields, all_pods: Iterable[Fields]) -> bool:
     """It goes on and has no pod. One that waits in a queue has none by design."""
-    if is_leaving(item) or (item.get("spec") or {}).get("suspend"):
+    if is_leaving(item) or has_ended(item) or (item.get("spec") or {}).get("suspend"):
         return False
-    has_ended = any(holds(item, kind) for kind in ("Complete", "Failed"))
-    return not has_ended and not pods_of(item, all_pods)
+    return not pods_of(item, all_pods)
+
+
+def has_ended(item: Fields) -> bool:
+    return any(holds(item, kind) for kind in ("Complete", "Failed"))
+
+
+def is_queued(item: Fields) -> bool:
+    """It is suspended, which only a queue does."""
+    return bool((item.get("spec") or {}).get("suspend")) and not is_leaving(item) and not has_ended(item)
 
 
 def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
@@ -30,19 +41,38 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
     is_quiet = is_silent(item, mine)
     if is_quiet:
         problem = heard.no_pods(item, "Job")
+    waits, workload = is_queued(item), heard.workloads.get(uid_of(item))
+    if waits:
+        problem = kueue.problem(f"Job {name_of(item)}", workload)
     shards = int(spec.get("completions") or 0) if spec.get("completionMode") == "Indexed" else 0
     finished = int(status.get("succeeded") or 0)
     progress = combine(heard.of(mine), shards=shards, finished=finished) if end is End.RUNNING else None
     if progress is None and shards and end is End.RUNNING:
         progress = StageProgress(message=f"{finished}/{shards} shards")
+    ended = tuple(t for pod in mine for t in pods.terminations(pod))
     return child(
         item,
         "Job",
         end=end,
         problem=problem,
         is_silent=is_quiet,
+        is_queued=waits,
+        is_evicted=waits and kueue.is_evicted(workload),
         is_running=any(map(pods.is_running, mine)),
         told_to_go=min((t for pod in mine if (t := pods.told_to_go(pod))), default=None),
-        terminations=tuple(t for pod in mine for t in pods.terminations(pod)),
+        terminations=ended,
         progress=progress,
+        tokens=_tokens(mine, heard),
     )
+
+
+def _tokens(mine: Iterable[Fields], heard: Heard) -> Mapping[str, Tokens]:
+    """Of shards that are published, by their last words; of the others, as their pods say."""
+    counted = Spent()
+    for pod in mine:
+        last = [said for t in pods.terminations(pod) if (said := t.said(ShardAnswer)) is not None]
+        for answer in last:
+            counted += Spent(tokens=tokens_of(answer.prompt_spent, answer.completion_spent))
+        for figures in [] if last else heard.of([pod]):
+            counted += Spent(tokens=figures.tokens)
+    return counted.tokens

@@ -1,4 +1,5 @@
-"""Ask the server for what the watched copies do not show: how a Job's pods ended, and why a child has none."""
+"""Ask the server for what the watched copies do not show: how a Job's pods ended, why a child has none, and what a
+queue says of what it holds back."""
 
 import logging
 import time
@@ -6,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from moaa_operator.kube.api import Api
-from moaa_operator.kube.errors import ApiError
-from moaa_operator.kube.kinds import POD
-from moaa_operator.kube.objects import Fields, Object, created_at, holds, is_owned_by, name_of, uid_of
-from moaa_operator.observe import jobs, rayjobs
+from moaa_operator.kube.errors import ApiError, NotFound
+from moaa_operator.kube.kinds import POD, WORKLOADS, Kind
+from moaa_operator.kube.kueue import JOB_UID_LABEL
+from moaa_operator.kube.objects import Fields, Object, annotation, created_at, holds, is_owned_by, name_of, uid_of
+from moaa_operator.kube.owner import GANG_ANNOTATION
+from moaa_operator.observe import jobs, rayjobs, servers
 from moaa_operator.observe.pods import has_ended
 
 logger = logging.getLogger(__name__)
@@ -18,6 +21,7 @@ JOB_LABEL = "batch.kubernetes.io/job-name"
 SILENCE = timedelta(seconds=2)
 """Controllers make pods within a second, if at all."""
 ASK_EVERY_S = 20.0
+ASK_QUEUE_EVERY_S = 4.0
 _SILENT: Mapping[str, Callable[[Fields, Iterable[Fields]], bool]] = {
     "Job": jobs.is_silent,
     "RayJob": rayjobs.is_silent,
@@ -84,3 +88,51 @@ class Warnings:
                 said = []
             self._said[uid] = (at, said)
         return self._said[uid][1]
+
+
+class Workloads:
+    """What Kueue says of a run's Jobs, RayJobs and servers that wait for quota, each asked for at most every 4 s. Any
+    thread may call.
+
+    Kueue's Workloads carry none of our labels, so they are not watched; few things wait at a time.
+    """
+
+    def __init__(self, api: Api, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[float, Sequence[Object]]] = {}
+
+    def about(self, objects: Mapping[str, Iterable[Object]]) -> list[Object]:
+        """Workloads; none of what Kueue does not know, or while the server does not give them."""
+        pods = list(objects.get("Pod", ()))
+        queued = [item for item in objects.get("Job", ()) if jobs.is_queued(item)]
+        queued += [item for item in objects.get("RayJob", ()) if rayjobs.is_queued(item)]
+        found = [w for item in queued for w in self._ask(item, uid_of(item), self._of_job)]
+        waiting = [item for item in objects.get("Deployment", ()) if servers.waits_for_quota(item, pods)]
+        gangs = {annotation(item, GANG_ANNOTATION): item for item in waiting}
+        return found + [w for gang, item in gangs.items() for w in self._ask(item, gang, self._of_gang)]
+
+    def _ask(self, item: Object, subject: str, how: Callable[[Kind, str, str], list[Object]]) -> Sequence[Object]:
+        key, at = (str(item["metadata"]["namespace"]), subject), self._clock()
+        for other in [k for k, (asked, _) in list(self._said.items()) if at - asked >= ASK_QUEUE_EVERY_S]:
+            self._said.pop(other, None)
+        if key not in self._said:
+            self._said[key] = (at, self._found(*key, how))
+        return self._said[key][1]
+
+    def _found(self, namespace: str, subject: str, how: Callable[[Kind, str, str], list[Object]]) -> list[Object]:
+        for kind in WORKLOADS:
+            try:
+                return how(kind, namespace, subject)
+            except NotFound:  # the kind, in this version; or the Workload
+                continue
+            except ApiError as error:  # the decision goes on without: it waits either way
+                logger.warning("workload_not_given namespace=%s of=%s error=%s", namespace, subject, error)
+                return []
+        return []
+
+    def _of_job(self, kind: Kind, namespace: str, uid: str) -> list[Object]:
+        return self._api.list(kind, namespace, selector=f"{JOB_UID_LABEL}={uid}")[0]
+
+    def _of_gang(self, kind: Kind, namespace: str, gang: str) -> list[Object]:
+        return [self._api.get(kind, namespace, gang)]

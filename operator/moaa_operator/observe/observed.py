@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from moaa.api.status import MoAAStatus, StageProgress
+from moaa.plan.budget.spent import Tokens
 from moaa_operator.kube.objects import Object, Place, Problem, Ref
 from moaa_operator.kube.owner import Owner, Role
 from moaa_operator.observe.pods import Termination
@@ -35,6 +36,8 @@ class Child:
     """Why it does not go on, or how it failed in Kubernetes' words."""
     progress: StageProgress | None = None
     """How far it is, as far as its pods or its shards tell."""
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    """By model: what its calls have cost, as far as its pods tell."""
     is_running: bool = False
     """At least one of its pods runs; of a RayJob: its head does."""
     lost_since: datetime | None = None
@@ -48,6 +51,12 @@ class Child:
     """Of a ConfigMap: what its job reads, as JSON."""
     is_silent: bool = False
     """It should have pods and has none."""
+    queue: str = ""
+    """The queue it was made for; empty: none."""
+    is_queued: bool = False
+    """It is suspended until its queue has quota for it."""
+    is_evicted: bool = False
+    """It is queued, and had its quota before."""
 
     @property
     def is_work(self) -> bool:
@@ -77,6 +86,14 @@ class Server:
     """When the first replica got its machine."""
     restarts: int = 0
     problem: Problem | None = None
+    queue: str = ""
+    """The queue it was made for; empty: none."""
+    gang: str = ""
+    """The pod group that a queue admits it with."""
+    is_queued: bool = False
+    """None of its pods has a machine, and one waits for its queue to have quota for it."""
+    is_evicted: bool = False
+    """Its pod group has lost its quota."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,12 @@ def unscheduled_since(pod: Fields) -> datetime | None:
     return moment(scheduled.get("lastTransitionTime")) or created_at(pod)
 
 
+def is_gated(pod: Fields) -> bool:
+    """A queue keeps it from the scheduler."""
+    scheduled = condition(pod, "PodScheduled")
+    return scheduled is not None and scheduled.get("reason") == "SchedulingGated" and not is_leaving(pod)
+
+
 def scheduled_at(pod: Fields) -> datetime | None:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "True":
@@ -82,6 +88,12 @@ def told_to_go(pod: Fields) -> datetime | None:
 
 def is_running(pod: Fields) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and not is_leaving(pod)
+
+
+def started_at(pod: Fields, container: str) -> datetime | None:
+    """When that container started, by its node's clock; None while it does not run."""
+    states = [c.get("state") or {} for c in _containers(pod) if c.get("name") == container]
+    return next((moment((state.get("running") or {}).get("startedAt")) for state in states), None)
 
 
 def restarts(pod: Fields) -> int:

@@ -26,7 +26,7 @@ from moaa_operator.observe.progress import PodFigures, parse
 
 logger = logging.getLogger(__name__)
 
-CONTAINERS = frozenset({"job", "ray-head"})
+CONTAINERS = frozenset({"job", rayjobs.HEAD})
 """Those that answer there: the driver of a training runs beside the Ray head."""
 TIMEOUT_S = 2.0
 MAX_BYTES = 64 * 1024

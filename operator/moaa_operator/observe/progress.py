@@ -5,11 +5,12 @@ A stage of shards has a pod for each shard that runs; rows of finished shards ar
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from moaa.api.status import StageProgress
 from moaa.contract.progress import figures_of
+from moaa.plan.budget.spent import Tokens, tokens_of
 
 MAX_MESSAGE = 120
 
@@ -31,6 +32,8 @@ class PodFigures:
     eta_s: float | None = None
     loss: float | None = None
     message: str = ""
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    """By model: what the calls of its shards have cost."""
 
 
 def parse(said: Mapping[str, Any]) -> PodFigures:
@@ -52,6 +55,7 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
         message=_shown(figures.get("message", "")[:MAX_MESSAGE]),
+        tokens=tokens_of(figures.get("prompt_spent", {}), figures.get("completion_spent", {})),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from moaa.contract import answers
-from moaa_operator.kube import rejections
+from moaa_operator.kube import kueue, rejections
 from moaa_operator.kube.objects import (
     Fields,
     Problem,
@@ -16,6 +16,7 @@ from moaa_operator.kube.objects import (
     label,
     moment,
     name_of,
+    uid_of,
 )
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard, child
@@ -23,6 +24,8 @@ from moaa_operator.observe.observed import Child, End
 from moaa_operator.observe.pods import Termination
 from moaa_operator.observe.progress import combine
 
+HEAD = "ray-head"
+"""Its container."""
 _EXIT_CODE = re.compile(r"exit code (\d+)")
 
 
@@ -31,6 +34,11 @@ def is_silent(item: Fields, all_pods: Iterable[Fields]) -> bool:
     if is_leaving(item) or (item.get("spec") or {}).get("suspend"):
         return False
     return end_of(item) is End.RUNNING and not pods_of_cluster(item, all_pods)
+
+
+def is_queued(item: Fields) -> bool:
+    """It is suspended, which only a queue does."""
+    return bool((item.get("spec") or {}).get("suspend")) and not is_leaving(item) and end_of(item) is End.RUNNING
 
 
 def pods_of_cluster(item: Fields, all_pods: Iterable[Fields]) -> list[Fields]:
@@ -79,6 +87,8 @@ def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         problem=problem,
         terminations=ended,
         is_silent=is_silent(item, mine),
+        is_queued=is_queued(item),
+        is_evicted=is_queued(item) and kueue.is_evicted(heard.workloads.get(uid_of(item))),
         is_running=ray == "RUNNING" and head is not None and pods.is_running(head),
         lost_since=lost_since,
         unplaced_since=min((t for pod in mine if (t := pods.unscheduled_since(pod))), default=None),
@@ -89,19 +99,23 @@ def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
 def _lost_since(status: Fields, head: Fields | None) -> datetime | None:
     """When the head that a running job began on was replaced. The driver went with it, though the RayJob says it runs.
 
-    A job begins some seconds after its head, so one made in the same second (times have no less) is another.
+    A job begins some seconds after its head, so one made in the same second (times have no less) is another. The head
+    says when the job began by its node's clock, which may be minutes off; so its container's start by that clock is
+    compared, and the API server's only while there is none.
     """
     begun = moment((status.get("rayJobInfo") or {}).get("startTime"))
-    made = created_at(head) if head is not None else None
-    is_lost = status.get("jobStatus") == "RUNNING" and begun is not None and made is not None and made >= begun
-    return made if is_lost else None
+    if head is None or begun is None or status.get("jobStatus") != "RUNNING":
+        return None
+    made = created_at(head)
+    started = pods.started_at(head, HEAD) or made
+    return made if started is not None and started >= begun else None
 
 
 def _problem(item: Fields, mine: list[Fields], head: Fields | None, heard: Heard) -> Problem | None:
     """Why a RayJob that has not ended does not go on."""
     name, status = name_of(item), item.get("status") or {}
-    if (item.get("spec") or {}).get("suspend"):
-        return Problem("Queued", f"RayJob {name} is suspended; its queue has not admitted it yet")
+    if is_queued(item):
+        return kueue.problem(f"RayJob {name}", heard.workloads.get(uid_of(item)))
     is_headless = status.get("jobStatus") == "RUNNING" and mine and head is None
     if is_headless or _lost_since(status, head) is not None:
         return Problem("HeadLost", f"RayJob {name} says that it runs, but the Ray head it ran on is gone")

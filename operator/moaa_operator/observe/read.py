@@ -29,8 +29,8 @@ def observe(
     has_kuberay: bool = True,
     figures: Mapping[str, PodFigures] | None = None,
 ) -> Observed:
-    """`objects`: the run's objects by kind, its pods among them, and Events about silent children. `figures`: what pods
-    said of their progress, by their UIDs.
+    """`objects`: the run's objects by kind, its pods among them, Events about silent children, and Workloads of what a
+    queue may hold back. `figures`: what pods said of their progress, by their UIDs.
 
     A status that no version of ours wrote counts as lost: what it said is found again.
     """
@@ -38,12 +38,13 @@ def observe(
     mine = {kind: [item for item in items if is_owned_by(item, owner.uid)] for kind, items in objects.items()}
     pods = list(objects.get("Pod", ()))
     services = [item for item in mine.get("Service", []) if servers.is_server(item)]
-    heard = Heard(children.newest(objects.get("Event", ())), figures or {})
+    workloads = children.workloads_by(objects.get("Workload", ()))
+    heard = Heard(children.newest(objects.get("Event", ())), workloads, figures or {})
     return Observed(
         owner=owner,
         generation=int(document["metadata"].get("generation") or 0),
         document=document,
-        status=_status(document),
+        status=status_of(document),
         is_leaving=is_leaving(document),
         children=tuple(
             child
@@ -51,14 +52,17 @@ def observe(
             for item in mine.get(kind, [])
             if (child := read(item, pods, heard)) is not None
         ),
-        servers=tuple(servers.server(item, pods) for item in mine.get("Deployment", []) if servers.is_server(item)),
+        servers=tuple(
+            servers.server(item, pods, heard) for item in mine.get("Deployment", []) if servers.is_server(item)
+        ),
         services={name_of(item): ref_of(item, "Service") for item in services},
         service_hashes={name_of(item): annotation(item, HASH_ANNOTATION) for item in services},
         has_kuberay=has_kuberay,
     )
 
 
-def _status(document: Fields) -> MoAAStatus:
+def status_of(document: Fields) -> MoAAStatus:
+    """As far as a version of ours wrote it; otherwise an empty one."""
     try:
         return MoAAStatus.model_validate(document.get("status") or {})
     except ValueError:

@@ -19,7 +19,7 @@ from moaa.plan.kinds.table import KINDS
 from moaa.weights.served import ServedModel
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Check, Owner
-from moaa_operator.render import admission, pod, rayjob, server
+from moaa_operator.render import admission, names, pod, rayjob, server
 from moaa_operator.render import job as jobs
 from moaa_operator.render.context import RenderContext
 from moaa_operator.settings import Settings
@@ -46,6 +46,10 @@ class Rendered:
             ResourceError: weights that pods cannot reach, or a template that says what it may not.
         """
         return server.servers(self.context, models)
+
+    def gang(self, stage: str, fingerprint: str, members: list[str], *, attempt: int) -> str:
+        """The name of the pod group of servers that an attempt brings up together."""
+        return names.gang_of(self.context.owner, stage, fingerprint, attempt, members)
 
     def server_url(self, model: ServedModel) -> str:
         """Where a model answers once its server is up, up to /v1; for `StageJob.endpoints`."""

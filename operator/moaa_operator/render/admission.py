@@ -6,8 +6,8 @@ MoAA makes the operator create pods, and so borrows its rights. Templates are ch
 training's does not show after days of sampling.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,8 +25,11 @@ _ONE_MACHINE = "is on one machine, which pods do not see; use"
 CODE_ARGS = (
     "--trust-remote-code", "--middleware", "--tool-parser-plugin", "--reasoning-parser-plugin", "--io-processor-plugin",
     "--logits-processors", "--worker-cls", "--worker-extension-cls", "--scheduler-cls",
+    "--distributed-executor-backend", "--encoder-cache-manager-cls", "--kv-connector-module-path",
+    "--ec-connector-module-path", "--spec-module-path", "--log-config-file", "--pylogging-config-file",
 )  # fmt: skip
-"""Arguments by which vLLM runs code of the model's author, or whatever its image can import."""
+"""Arguments by which vLLM 0.32 runs code of the model's author, or whatever its image can import; some stand in the
+JSON of others only. A file of Python's logging names classes to make."""
 _WHOLE_ARGS = frozenset({"--reasoning-parser"})
 """Arguments that are no abbreviation of one of those."""
 PLACING = ("nodeName", "affinity", "topologySpreadConstraints")
@@ -88,9 +91,13 @@ def _choices(resource: MoAA, allowed: Allowed) -> Iterator[Problem]:
 
 
 def _unlisted(path: str, name: str, patterns: Patterns, what: str) -> Iterator[Problem]:
-    if patterns is not None and not any(fnmatchcase(name, pattern) for pattern in patterns):
+    if patterns is not None and not any(_matches(name, pattern) for pattern in patterns):
         listed = ", ".join(patterns) or "none"
         yield Problem(path, name, f"is not allowed by this installation (allowed.{what}: {listed}); ask its operator")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name, re.DOTALL) is not None
 
 
 def _secrets(part: Spec, path: str) -> Iterator[tuple[str, str]]:
@@ -117,17 +124,19 @@ def _argument(path: str, argument: str, allowed: Allowed) -> Iterator[Problem]:
     """vLLM takes `_` for `-`, abbreviations, and settings inside of JSON."""
     said = argument.replace("_", "-")
     name = said.partition("=")[0].partition(".")[0]
-    code = next((known for known in CODE_ARGS if _means(name, known) or known[2:] in said), None)
-    if code is not None:
-        if code not in allowed.vllm_code_args:
-            remedy = f"runs code that is not vLLM's ({code}), which this installation does not allow"
-            yield Problem(path, argument, f"{remedy} (allowed.vllmCodeArgs); remove it, or ask its operator")
-    elif name.startswith("-"):
+    means = [known for known in CODE_ARGS if _means(said, name, known)]
+    refused = next((known for known in means if known not in allowed.vllm_code_args), None)
+    if refused is not None:
+        remedy = f"runs code that is not vLLM's ({refused}), which this installation does not allow"
+        yield Problem(path, argument, f"{remedy} (allowed.vllmCodeArgs); remove it, or ask its operator")
+    elif name.startswith("-") and not means:
         yield from _unlisted(path, name, allowed.vllm_args, "vllmArgs")
 
 
-def _means(name: str, known: str) -> bool:
-    return name == known or (len(name) > len("--") and known.startswith(name) and name not in _WHOLE_ARGS)
+def _means(said: str, name: str, known: str) -> bool:
+    """Whether an argument is that option: written out, shortened, in JSON, or hidden there by JSON's escapes."""
+    is_part = known[2:] in said or "\\u" in said
+    return is_part or name == known or (len(name) > len("--") and known.startswith(name) and name not in _WHOLE_ARGS)
 
 
 def _in_template(path: str, spec: object, namespace: str, allowed: Allowed) -> Iterator[Problem]:
@@ -164,7 +173,8 @@ def _named_secrets(node: object, path: str) -> Iterator[tuple[str, str]]:
     for field, value in node.items():
         at = f"{path}.{field}"
         if field.lower().endswith(("secret", "secretref", "secretkeyref")) and isinstance(value, Mapping):
-            yield at, str(value.get("name") or value.get("secretName") or "")
+            # Both, for only Kubernetes knows which of them counts here.
+            yield from ((at, str(value[key])) for key in ("name", "secretName") if key in value)
         elif field == "imagePullSecrets" and isinstance(value, list):
             yield from ((f"{at}[{i}]", str(one.get("name"))) for i, one in enumerate(value) if isinstance(one, Mapping))
         else:

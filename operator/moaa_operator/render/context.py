@@ -5,10 +5,11 @@ operator leaves healthy children as they are, and an edit changes exactly the ch
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from moaa.api import MoAA
 from moaa.plan.canonical import digest_of
+from moaa_operator.kube import kueue
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import GROUP, HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL, Owner, Role
 from moaa_operator.settings import Settings
@@ -16,7 +17,6 @@ from moaa_operator.settings import Settings
 SERVER_LABEL = f"{GROUP}/server"
 """On a server's Deployment, Service and pods: their name. The only label its selectors use besides the run."""
 MANAGER = {"app.kubernetes.io/managed-by": "moaa-operator", "app.kubernetes.io/part-of": "moaa"}
-QUEUE_PREFIX = "kueue.x-k8s.io/"
 STAY_ANNOTATIONS = {
     # Autoscalers that tidy up nodes would end hours of work to save minutes of a machine.
     "karpenter.sh/do-not-disrupt": "true",
@@ -49,8 +49,18 @@ class RenderContext:
 
     def queue_labels(self) -> dict[str, str]:
         """Kueue's labels of the MoAA, for the children that Kueue is to admit."""
-        labels = self.resource.metadata.labels
-        return {name: value for name, value in labels.items() if name.startswith(QUEUE_PREFIX)}
+        return kueue.labels_of(self.resource.metadata.labels)
+
+    def queued(self, child: Child) -> Child:
+        """The child as one that the MoAA's queue admits, where it has one.
+
+        Not what its pods are labelled from: they are admitted with their Job or RayJob, and Kueue itself labels those
+        of a Deployment. A pod that says by itself that it is queued keeps a finalizer of Kueue's when it ends.
+        """
+        notes = kueue.asked(self.resource.metadata.labels)
+        return replace(
+            child, labels={**child.labels, **self.queue_labels()}, annotations={**child.annotations, **notes}
+        )
 
     def metadata(self, child: Child, *, made_from: Mapping[str, object]) -> Manifest:
         """The metadata of a child; `made_from` is what of the resource it depends on."""

@@ -54,7 +54,10 @@ def stage_job(context: RenderContext, job: StageJob, *, attempt: int, shards: in
     if shards is not None:
         body |= _indexed(shards, settings)
     made_from = {"fingerprint": job.fingerprint, "attempt": attempt, "shards": shards}
-    return [job_file(context, child, job), _manifest(context.metadata(child, made_from=made_from), body)]
+    return [
+        job_file(context, child, job),
+        _manifest(context.metadata(context.queued(child), made_from=made_from), body),
+    ]
 
 
 def finalise_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Manifest]:
@@ -70,7 +73,10 @@ def finalise_job(context: RenderContext, job: StageJob, *, attempt: int) -> list
     )
     made_from = {"fingerprint": job.fingerprint, "attempt": attempt}
     body = _light(context, child, image=_image(context.settings, job.kind))
-    return [job_file(context, child, job), _manifest(context.metadata(child, made_from=made_from), body)]
+    return [
+        job_file(context, child, job),
+        _manifest(context.metadata(context.queued(child), made_from=made_from), body),
+    ]
 
 
 def check_job(context: RenderContext, job: Spec, role: Check, *, attempt: int) -> list[Manifest]:
@@ -90,7 +96,10 @@ def check_job(context: RenderContext, job: Spec, role: Check, *, attempt: int) -
     )
     made_from = {"question": question, "attempt": attempt}
     body = _light(context, child, image=context.settings.jobs_image, command=str(role))
-    return [job_file(context, child, job), _manifest(context.metadata(child, made_from=made_from), body)]
+    return [
+        job_file(context, child, job),
+        _manifest(context.metadata(context.queued(child), made_from=made_from), body),
+    ]
 
 
 def _image(settings: Settings, kind: Kind) -> str:

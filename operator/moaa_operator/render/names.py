@@ -43,6 +43,11 @@ def finalise_of(owner: Owner, stage: str, fingerprint: str, attempt: int) -> str
     return child(owner, f"{stage}-a{attempt}-end", "finalise", fingerprint)
 
 
+def gang_of(owner: Owner, stage: str, fingerprint: str, attempt: int, members: list[str]) -> str:
+    """The pod group of servers that an attempt brings up together."""
+    return child(owner, f"{stage}-a{attempt}-servers", "gang", fingerprint, *members)
+
+
 def server_of(owner: Owner, model: str, digest: str) -> str:
     """Deployment and Service of one model's weights."""
     return child(owner, model, "server", digest)

@@ -189,6 +189,7 @@ def pod_template(
         **({"nodeSelector": dict(place.node_selector)} if place.node_selector else {}),
         **({"tolerations": tolerated} if tolerated else {}),
         **({"priorityClassName": priority_class} if priority_class else {}),
+        **({"schedulerName": settings.scheduler_name} if settings.scheduler_name else {}),
         **more,
     }
     if settings.image_pull_secrets:

@@ -11,18 +11,18 @@ A template of the resource (`training.resources.template`) is for the workers an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from moaa.api.base import decimal_text
 from moaa.api.training import TrainingResources
 from moaa.contract.job import StageJob
 from moaa.plan.stage import Kind
+from moaa_operator.kube.kueue import QUEUE_LABEL
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import Role
 from moaa_operator.render import pod
 from moaa_operator.render.attempt import job_file, job_variables, of_attempt, secrets_of
-from moaa_operator.render.context import QUEUE_PREFIX, Child, RenderContext
+from moaa_operator.render.context import Child, RenderContext
 from moaa_operator.render.names import MAX_RAYJOB, attempt_of
 from moaa_operator.render.template import merge
 from moaa_operator.settings import NodeRole, Settings
@@ -58,9 +58,8 @@ def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Mani
     resource, settings = context.resource, context.settings
     name = attempt_of(context.owner, job.stage, job.fingerprint, attempt, limit=MAX_RAYJOB)
     child = of_attempt(job, Role.STAGE, name, attempt)
-    queued = context.queue_labels()
     about = context.metadata(
-        replace(child, labels={**child.labels, **queued}),
+        context.queued(child),
         made_from={"fingerprint": job.fingerprint, "attempt": attempt},
     )
     parts = _Parts(context, child, job.kind)
@@ -70,7 +69,7 @@ def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Mani
         "metadata": about,
         "spec": {
             # Kueue sets it itself for what it admits.
-            **({} if f"{QUEUE_PREFIX}queue-name" in queued else {"suspend": resource.spec.suspend}),
+            **({} if QUEUE_LABEL in context.queue_labels() else {"suspend": resource.spec.suspend}),
             "submissionMode": "K8sJobMode",
             # It lands in a shell line: nothing of the user's is in it.
             "entrypoint": f"python -m moaa_jobs --job {pod.JOB_PATH}",

@@ -81,7 +81,7 @@ def server(context: RenderContext, served: ServedModel) -> list[Manifest]:
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": context.metadata(child, made_from=made_from),
+        "metadata": context.metadata(context.queued(child), made_from=made_from),
         "spec": {
             "replicas": model.serving.replicas,
             # There may be no spare GPU for a second pod beside the first.

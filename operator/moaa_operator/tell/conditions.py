@@ -8,12 +8,13 @@
 | Training | the RayJob runs | it should and does not | – | none is due |
 | Suspended | spec.suspend | – | – | not suspended |
 | Repeating | an edit makes stages run again; which and why | – | – | nothing is repeated |
+| BudgetExhausted | a limit of spec.budget holds stages; which, what is spent, what is left | – | – | none does |
 | Stalled | something waits for a person | nothing does | – | never |
 | Succeeded | every stage is done | a stage failed for good and nothing else can be done | not yet | never |
 
 The reason of Succeeded is the column REASON: what is at work (`StageKind.at_work`), what is waited for
-(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Retrying, AnotherRun, AskingTheStore), or what a person has to
-mend (as in Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
+(WaitingForServers, GPUsUnavailable, NoMachine, Queued, Preempted, Retrying, AnotherRun, AskingTheStore), or what a
+person has to mend (as in Stalled). The phase follows from it: Running while a stage is at work, else Waiting.
 
 A condition that does not apply is absent rather than False, so that an old one never speaks for the present. The
 transition time moves only when the status does.
@@ -25,12 +26,15 @@ from typing import Literal, assert_never
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import SUCCEEDED, Condition, Phase
 from moaa.plan.kinds.table import KINDS
+from moaa_operator.kube.kueue import PREEMPTED
 from moaa_operator.kube.objects import Problem
 from moaa_operator.tell.progress import sentence, share
 from moaa_operator.tell.run_state import RunState
 
 ACCEPTED, STORAGE, SERVERS, TRAINING = "Accepted", "StorageReady", "ServersReady", "Training"
 SUSPENDED, STALLED, REPEATING = "Suspended", "Stalled", "Repeating"
+BUDGET_EXHAUSTED = "BudgetExhausted"
+"""A condition, and the reason of Stalled and Succeeded when nothing else can run."""
 Status = Literal["True", "False", "Unknown"]
 Said = tuple[str, Status, str, str]
 """Type, status, reason, message."""
@@ -83,6 +87,8 @@ def _said(state: RunState) -> Iterator[Said]:
         yield SUSPENDED, "True", "Suspended", "spec.suspend is true; nothing runs and no GPU is held"
     if state.repeating:
         yield REPEATING, "True", "Edited", "; ".join(f"{entry.stage}: {entry.why}" for entry in state.repeating)
+    if state.over_budget:
+        yield BUDGET_EXHAUSTED, "True", "LimitReached", state.over_budget
     stalled = _stalled(state)
     calm = "Finished" if state.decision.is_finished else "Suspended" if state.resource.spec.suspend else "Progressing"
     yield (STALLED, "True", *stalled) if stalled else (STALLED, "False", calm, "")
@@ -96,6 +102,9 @@ def _storage(state: RunState) -> Said:
         return STORAGE, "True", "PreflightPassed", ""
     if entry.failures and entry.step is None:
         return STORAGE, "False", "PreflightFailed", entry.message
+    waits = state.hindered.get(entry.stage)
+    if waits is not None:
+        return STORAGE, "Unknown", waits.reason, waits.message
     return STORAGE, "Unknown", "Checking", entry.message
 
 
@@ -111,6 +120,8 @@ def _stalled(state: RunState) -> tuple[str, str] | None:
         entry = state.attempts.get(stage)
         why = "PermanentFailure" if entry is not None and entry.is_permanent else "RetriesExhausted"
         return why, f"{_of(stage, error)}. Then edit the resource: every edit allows all attempts again"
+    if state.decision.is_out_of_budget:
+        return BUDGET_EXHAUSTED, state.over_budget
     if state.blocked:
         return state.blocked[0].reason, state.blocked[0].message
     return None
@@ -142,6 +153,8 @@ FINALISING = "Finalising"
 
 def _going_on(state: RunState) -> tuple[str, str]:
     """The word and the sentence for what the run does now, or waits for; what a person can change comes first."""
+    if state.decision.is_out_of_budget:
+        return BUDGET_EXHAUSTED, state.over_budget
     if state.blocked:
         return state.blocked[0].reason, state.blocked[0].message
     stages = state.held.graph.stages
@@ -168,7 +181,8 @@ def _between(state: RunState) -> tuple[str, str]:
     later = [entry for entry in state.attempts.values() if entry.retry_after and entry.retry_after > state.now]
     if later:
         soonest = min(later, key=lambda entry: entry.retry_after or state.now)
-        reason = soonest.reason if soonest.reason in (ANOTHER_RUN, NO_MACHINE) else "Retrying"
+        is_told = soonest.reason in (ANOTHER_RUN, NO_MACHINE, PREEMPTED)
+        reason = soonest.reason if is_told else "Retrying"
         return reason, f"{soonest.stage} {state.waiting.get(soonest.stage, soonest.message)}"
     return "Waiting", "; ".join([f"{stage}: {why}" for stage, why in state.waiting.items()][:3])
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, assert_never
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import API_VERSION, KIND
 from moaa.api.status import SUCCEEDED, Condition, MoAAStatus
+from moaa_operator.kube import kueue
 from moaa_operator.kube.owner import Owner
 from moaa_operator.tell import conditions
 
@@ -67,6 +68,8 @@ def _condition(condition: Condition, *, is_new: bool) -> Event | None:
             return Event("Warning", "Invalid", condition.message, f"{key} {condition.observed_generation}")
         case conditions.STORAGE, "True":
             return Event("Normal", "StorageReady", "the store passed its preflight", key) if is_new else None
+        case conditions.STORAGE, "Unknown" if condition.reason in kueue.WAITS:
+            return Event("Normal", condition.reason, condition.message, key)
         case ((conditions.STORAGE | conditions.STALLED), _):
             is_bad = condition.status == ("False" if condition.type == conditions.STORAGE else "True")
             return Event("Warning", condition.reason, condition.message, key) if is_bad else None
@@ -76,6 +79,8 @@ def _condition(condition: Condition, *, is_new: bool) -> Event | None:
             return Event("Normal", "ServersReady", "every model that is asked answers", key) if is_new else None
         case conditions.REPEATING, "True":
             return Event("Normal", "Repeating", condition.message, f"{key} {condition.observed_generation}")
+        case conditions.BUDGET_EXHAUSTED, "True":
+            return Event("Warning", conditions.BUDGET_EXHAUSTED, condition.message, key) if is_new else None
         case conditions.SUSPENDED, "True":
             return Event("Normal", "Suspended", condition.message, key)
         case "Succeeded", "True":
@@ -113,8 +118,11 @@ def _attempts(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
 
 def is_release(last: StageAttempts | None, entry: StageAttempts) -> bool:
     """Between two statuses its servers or Ray cluster were given back without machines."""
-    was_under_way = last is not None and last.step is not None
-    return was_under_way and entry.step is None and entry.reason == conditions.NO_MACHINE
+    return was_under_way(last) and entry.step is None and entry.reason == conditions.NO_MACHINE
+
+
+def was_under_way(last: StageAttempts | None) -> bool:
+    return last is not None and last.step is not None
 
 
 def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event]:
@@ -123,6 +131,8 @@ def _attempt(last: StageAttempts | None, entry: StageAttempts) -> Iterator[Event
         yield Event("Warning", "AttemptFailed", f"{entry.stage} attempt {entry.attempt}: {entry.message}", key)
     if is_release(last, entry):
         yield Event("Warning", "Released", f"{entry.stage}: {entry.message}", key)
+    if was_under_way(last) and entry.step is None and entry.reason == kueue.PREEMPTED:
+        yield Event("Warning", kueue.PREEMPTED, f"{entry.stage}: {entry.message}", key)
     if entry.reason == conditions.ANOTHER_RUN != (last.reason if last is not None else None):
         yield Event(
             "Normal", conditions.ANOTHER_RUN, f"{entry.stage}: another run of equal inputs is at work on it", key

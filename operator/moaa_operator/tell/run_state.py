@@ -6,7 +6,7 @@ from datetime import datetime
 
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
-from moaa.api.status import RepeatedStage, StageProgress
+from moaa.api.status import RepeatedStage, StageProgress, StageSpent
 from moaa.plan.ready import Decision, Held
 from moaa_operator.kube.objects import Problem
 
@@ -53,6 +53,10 @@ class RunState:
     """Stages whose Job or RayJob exists and does not work, and why."""
     repeating: tuple[RepeatedStage, ...] = ()
     """What an edit makes the run do again."""
+    over_budget: str = ""
+    """Which limits of `spec.budget` hold stages, what is spent and what is left; empty: none does."""
+    spent: tuple[StageSpent, ...] = ()
+    """By stages that are not under way."""
     progress: Mapping[str, StageProgress] = field(default_factory=dict)
     """By stage."""
 

@@ -44,6 +44,7 @@ def status_of(state: RunState, before: MoAAStatus) -> MoAAStatus:
         stages=[stage_status(result) for result in bounded(kept)],
         attempts=attempts[:MAX_STAGES],
         repeating=list(state.repeating),
+        spent=list(state.spent),
         promoted=_promoted(state) or before.promoted,
         history=_history(state, before),
     )

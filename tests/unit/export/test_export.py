@@ -10,14 +10,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from huggingface_hub import constants
 from rich.console import Console
 
 from moaa.cli.common import EXIT_INPUT
 from moaa.cli.main import main
 from moaa.cli.outcome import outcome_text
 from moaa.errors import StoreError, UsageError
+from moaa.export.folder import CARD, NOTE
 from moaa.export.tables import PAIRS, SFT
-from moaa.export.write import CARD, chosen, export_dataset, export_model
+from moaa.export.write import chosen, export_dataset, export_model
 from moaa.local.executor import Finished, Settings
 from moaa.report.html import render
 from moaa.report.schema import Summary
@@ -27,6 +29,8 @@ from moaa.run.students import promoted
 from moaa.run.view import RunView
 from moaa.store.stages.folders import folder_digest
 from moaa.store.stages.manifest import StageManifest
+from tests.fakes.hub import running_hub
+from tests.fakes.hub_state import WRITER
 from tests.unit.report_store import Filled, copied, fill
 from tests.unit.report_world import RUN, finished_run
 
@@ -87,7 +91,7 @@ async def test_the_promoted_student_is_a_folder_as_it_was_trained(
     student, target = chosen(view, None), tmp_path / "new" / "model"
     await export_model(view, summary, filled.store, student, target)
     found = {p.relative_to(target).as_posix(): p.read_bytes() for p in target.rglob("*") if p.is_file()}
-    assert {name: body for name, body in found.items() if name != CARD} == WEIGHTS
+    assert {name: body for name, body in found.items() if name not in (CARD, NOTE)} == WEIGHTS
     assert [p.name for p in target.parent.iterdir()] == ["model"]
     metadata, text = card(target)
     assert metadata["library_name"] == "transformers"
@@ -116,7 +120,7 @@ async def test_conversations_and_pairs_have_the_columns_that_trainers_read(
         (PAIRS, ["id", "iteration", "prompt", "chosen", "rejected", "score_chosen", "score_rejected"]),
     ):
         target = tmp_path / dataset.table
-        written = await export_dataset(view, summary, filled.store, dataset, target)
+        written, _ = await export_dataset(view, summary, filled.store, dataset, target)
         files = sorted((target / "data").iterdir())
         tables = [pq.read_table(file) for file in files]
         assert [file.name for file in files] == ["train-i1.parquet", "train-i2.parquet"]
@@ -153,14 +157,52 @@ async def test_no_path_of_the_host_is_in_a_card(
 async def test_what_is_there_is_not_written_over(
     filled: Filled, view: RunView, summary: Summary, tmp_path: Path
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    await export_dataset(view, summary, filled.store, SFT, tmp_path / "empty")
-    before = (tmp_path / "empty" / CARD).read_bytes()
     (tmp_path / "file").write_text("mine")
-    for target in (tmp_path / "empty", tmp_path / "file"):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / CARD).write_text("mine")
+    for target in (tmp_path / "file", tmp_path / "folder"):
         with pytest.raises(UsageError, match="is there already"):
             await export_dataset(view, summary, filled.store, SFT, target)
-    assert (tmp_path / "empty" / CARD).read_bytes() == before
+    assert (tmp_path / "folder" / CARD).read_text() == "mine"
+
+
+async def test_an_export_that_is_there_is_kept_with_its_edited_card(
+    filled: Filled, view: RunView, summary: Summary, tmp_path: Path
+) -> None:
+    target, student = tmp_path / "model", chosen(view, None)
+    (tmp_path / "sft").mkdir()
+    assert await export_model(view, summary, filled.store, student, target) is False
+    first = await export_dataset(view, summary, filled.store, SFT, tmp_path / "sft")
+    assert await export_model(view, summary, filled.store, student, target) is False
+    assert await export_dataset(view, summary, filled.store, SFT, tmp_path / "sft") == first == (first[0], False)
+    edited = (target / CARD).read_text().replace("---\n", "---\nlicense: mit\n", 1)
+    (target / CARD).write_text(edited)
+    (target / "LICENSE").write_text("terms")
+    assert await export_model(view, summary, filled.store, student, target) is True
+    assert (target / CARD).read_text() == edited
+    (target / CARD).unlink()
+    assert await export_model(view, summary, filled.store, student, target) is False
+    assert summary.headline.verdict in (target / CARD).read_text()
+
+
+async def test_an_export_of_something_else_or_a_changed_one_is_refused(
+    filled: Filled, view: RunView, summary: Summary, tmp_path: Path
+) -> None:
+    early = copied(filled, tmp_path / "early", until="i2-generate")
+    begun = await collect(WORLD.resource, early.store, RUN)
+    await export_dataset(begun, summarise(begun), early.store, PAIRS, tmp_path / "pairs")
+    for dataset, of in ((PAIRS, view), (SFT, begun)):
+        with pytest.raises(UsageError, match="holds an export of something else, perhaps of an earlier state"):
+            await export_dataset(of, summary, filled.store, dataset, tmp_path / "pairs")
+    target = tmp_path / "model"
+    await export_model(view, summary, filled.store, chosen(view, None), target)
+    (target / "config.json").write_text("[]")
+    (target / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"no longer what was exported: config\.json, model\.safetensors; remove"):
+        await export_model(view, summary, filled.store, chosen(view, None), target)
+    (target / NOTE).write_text("{")
+    with pytest.raises(StoreError, match=r"its note .* cannot be read"):
+        await export_model(view, summary, filled.store, chosen(view, None), target)
 
 
 def test_a_student_that_is_not_there_is_refused_with_those_that_are(
@@ -191,6 +233,8 @@ async def test_the_end_of_a_run_names_the_student_s_place(filled: Filled, view: 
         (["--sft", "there"], "is there already"),
         (["--sft", "a", "--pairs", "./a"], "a folder of its own"),
         (["--sft", "a", "--stage", "i1-sft"], "--stage names the student of --model"),
+        (["--sft", "a", "--private"], "--private says how to push; name where, with --push-to-hub OWNER/NAME"),
+        (["--sft", "a", "--dry-run"], "--dry-run says how to push"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused_before_the_store_is_read(
@@ -208,4 +252,37 @@ async def test_data_that_is_not_written_yet_is_said(filled: Filled, tmp_path: Pa
     begun = await collect(WORLD.resource, early.store, RUN)
     with pytest.raises(UsageError, match="no preference pairs yet: no stage of kind judge is done"):
         await export_dataset(begun, summarise(begun), early.store, PAIRS, tmp_path / "pairs")
-    assert await export_dataset(begun, summarise(begun), early.store, SFT, tmp_path / "sft") > 0
+    rows, _ = await export_dataset(begun, summarise(begun), early.store, SFT, tmp_path / "sft")
+    assert rows > 0
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the Hub library's own uploads
+def test_the_command_pushes_what_it_exports_and_goes_on(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = yaml.safe_load((Path(__file__).parents[1] / "report_resource.yaml").read_text())
+    document["spec"]["storage"] = {"uri": f"file://{filled.folder}"}
+    file = tmp_path / "moaa.yaml"
+    file.write_text(yaml.safe_dump(document))
+    asked = ["export", str(file), "--model", str(tmp_path / "model"), "--pairs", str(tmp_path / "pairs")]
+    asked += ["--push-to-hub", "me/student", "--private"]
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    with running_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        assert main([*asked[:-3], "--push-to-hub", "student"]) == EXIT_INPUT
+        assert "write an owner and a name" in capsys.readouterr().err
+        assert main([*asked, "--dry-run"]) == 0
+        said = capsys.readouterr().out
+        assert "me/student-pairs: dataset, new, private: 3 files to push" in said
+        assert said.endswith("nothing was pushed; leave out --dry-run to push this\n")
+        assert hub.repositories == {}
+        for ended in ("pushed, http://", "holds all of it already"):
+            assert main(asked) == 0
+            out, err = capsys.readouterr()
+            assert f"me/student: {ended}" in out
+            assert "load it with AutoModelForCausalLM.from_pretrained('me/student')" in out
+            assert WRITER not in out + err
+        assert [r.is_private for r in hub.repositories.values()] == [True, True]
+        assert all(NOTE not in (r.files() or {}) for r in hub.repositories.values())
+        assert hub.repositories["models", "me/student"].messages[1:] == [f"The student of i2-dpo, run {RUN}"]

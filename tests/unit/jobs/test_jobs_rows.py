@@ -1,5 +1,6 @@
 """The runner of row stages: every row once, whatever is killed, absent or fails."""
 
+import asyncio
 import json
 import weakref
 from collections.abc import Mapping, Sequence
@@ -374,3 +375,26 @@ async def test_one_shard_alone_does_not_finalise(tmp_path: Path) -> None:
         assert await run_rows(whole, stage(10)) is not None
         assert len(endpoint.requests) == sent
         assert await rows_of(whole) == expected(10)
+
+
+async def test_answers_that_are_out_when_the_job_is_told_to_end_are_recorded(tmp_path: Path) -> None:
+    is_out, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(body: dict[str, Any]) -> str:
+        is_out.set()
+        await may_answer.wait()
+        return echo(body)
+
+    async with serve(slowly) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url, "second": endpoint.url})
+        job = asyncio.create_task(run_rows(ctx, stage(2)))
+        await is_out.wait()
+        job.cancel()
+        may_answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        asked = len(endpoint.requests)
+        assert asked <= 2, "nothing new is asked after the end"
+        assert ctx.progress.figures["prompt_spent"] == {"first": 7 * asked}
+        await run_rows(context(tmp_path, {"first": endpoint.url, "second": endpoint.url}), stage(2))
+        assert max(endpoint.count().values()) == 1

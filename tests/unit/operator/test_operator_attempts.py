@@ -1,6 +1,7 @@
 """Attempts in the decision about a run: which number is next, what counts as a failure, what is found again."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -179,14 +180,39 @@ def test_a_training_that_says_it_runs_while_its_head_was_replaced_is_tried_again
     assert cluster.phase == "Succeeded"
 
 
-def head_of(cluster: Cluster, item: Object) -> None:
-    """A Ray head made now."""
+@pytest.mark.parametrize("clock_s", [-3600, -90, 3600], ids=["an hour late", "late", "early"])
+def test_a_head_whose_nodes_clock_is_off_is_not_taken_for_another(clock_s: int) -> None:
+    cluster = Cluster(**SHORT)
+    item = until(cluster, "i1-sft")
+    head_of(cluster, item, clock_s=clock_s)
+    cluster.wait(20)
+    begun = {"rayJobInfo": {"startTime": stamp(cluster.now + timedelta(seconds=clock_s))}}
+    item["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c", **begun}
+    for _ in range(3):
+        cluster.settle()
+        training = cluster.condition("Training")
+        assert training is not None
+        assert training["status"] == "True"
+        cluster.wait(300)
+    head_of(cluster, item, clock_s=clock_s)
+    cluster.settle()
+    training = cluster.condition("Training")
+    assert training is not None
+    assert (training["status"], training["reason"]) == ("False", "HeadLost")
+
+
+def head_of(cluster: Cluster, item: Object, *, clock_s: int | None = None) -> None:
+    """A Ray head made now; `clock_s`: its node's clock is ahead by so much, and it says when its container started."""
     name = f"{item['metadata']['name']}-head"
     labels = {"ray.io/cluster": "c", "ray.io/node-type": "head"}
     owned = [{"kind": "RayCluster", "name": "c", "uid": item["metadata"]["uid"]}]
     meta = {"name": name, "namespace": "team", "labels": labels, "ownerReferences": owned, "uid": name}
     made = {"creationTimestamp": stamp(cluster.now)}
-    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, **made}, "status": {"phase": "Running"}}
+    status: Object = {"phase": "Running"}
+    if clock_s is not None:
+        running = {"startedAt": stamp(cluster.now + timedelta(seconds=clock_s))}
+        status["containerStatuses"] = [{"name": "ray-head", "state": {"running": running}}]
+    cluster.objects["Pod", name] = {"kind": "Pod", "metadata": {**meta, **made}, "status": status}
 
 
 # Another run of equal inputs over the same store

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from moaa_operator.decide.outcomes import LEAVING_GRACE
-from tests.operator_helpers import SHORT, Cluster, Object, pod_of, stamp, unplaced, until
+from tests.operator_helpers import SHORT, Cluster, Object, pod_of, stamp, unplaced, until, until_servers
 
 NO_GPU = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
 LABELS = {"ray.io/cluster": "c"}
@@ -97,3 +97,19 @@ def test_a_check_of_the_store_on_a_machine_that_does_not_answer_is_made_again() 
     cluster.wait(60)
     cluster.run()
     assert cluster.phase == "Succeeded"
+
+
+def test_servers_that_a_stage_gave_back_are_not_asked_for_by_another_at_once() -> None:
+    cluster = Cluster()
+    until_servers(cluster)
+    for item in cluster.of("Deployment"):
+        cluster.server_pod(item, **unplaced(cluster, NO_GPU))
+    cluster.wait(61 * 60)
+    cluster.step()
+    released = [e["stage"] for e in cluster.status["attempts"] if e["releases"]]
+    assert len(released) == 1
+    cluster.settle()
+    assert cluster.of("Deployment") == []
+    cluster.wait(31 * 60)
+    cluster.settle()
+    assert cluster.of("Deployment") != []

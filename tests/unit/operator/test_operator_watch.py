@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from kubernetes.config import ConfigException
 
 from moaa_operator.kube.api import Api
-from moaa_operator.kube.caches import run_of
+from moaa_operator.kube.caches import Caches, run_of
 from moaa_operator.kube.errors import AlreadyExists, Busy, Conflict, Gone, NotFound, Refused
 from moaa_operator.kube.informer import Informer, Timing
 from moaa_operator.kube.kinds import JOB, RAYJOB, Kind
 from moaa_operator.kube.queue import Backoff
 from moaa_operator.kube.transform import kept
 from tests.operator_api_server import ApiServer, Fault
+from tests.operator_helpers import OWNER
 
 Object = dict[str, Any]
 
@@ -224,6 +226,67 @@ def test_nobody_listens() -> None:
         api = server.api(timeout_s=0.5)
     with pytest.raises(Busy, match="Unreachable"):
         api.get(JOB, "ns", "there")
+
+
+@pytest.mark.parametrize("trouble", [PermissionError("token"), ConfigException("Token file exists but empty.")])
+def test_a_token_that_cannot_be_read_costs_time_and_no_thread(server: ApiServer, trouble: Exception) -> None:
+    troubles = [trouble] * 3
+    refused: list[Exception] = []
+
+    def refresh(_: object) -> None:
+        if troubles:
+            refused.append(troubles.pop())
+            raise refused[-1]
+
+    api = server.api(refresh=refresh)
+    with pytest.raises(Busy, match=str(trouble)):
+        api.get(JOB, "ns", "there")
+    server.put(job("there"))
+    informer = Informer(api, JOB, None, on_change=lambda *_: None, backoff=Backoff(0.01, 0.02))
+    informer.start()
+    assert informer.wait_synced(10)
+    assert len(refused) == 3
+    assert informer.get("ns", "there")
+    assert not informer.is_dead
+    informer.stop()
+
+
+class Copy:
+    """An informer's copy whose kind goes, or comes back, while it is read."""
+
+    kind, namespace, is_synced = RAYJOB, None, True
+
+    def __init__(self, *, is_absent: bool) -> None:
+        self.is_absent = is_absent
+
+    def of(self, _: object) -> list[Object]:
+        self.is_absent = not self.is_absent
+        return []
+
+
+@pytest.mark.parametrize("is_absent", [True, False], ids=["comes back", "goes"])
+def test_a_kind_that_comes_or_goes_while_it_is_read_is_not_there(is_absent: bool) -> None:
+    caches = Caches([cast(Any, Copy(is_absent=is_absent))])
+    assert caches.children_and(RAYJOB, OWNER)[1] is False
+
+
+def test_a_copy_is_emptied_only_after_it_says_that_its_kind_is_gone(server: ApiServer) -> None:
+    informer = Informer(server.api(), RAYJOB, None, on_change=lambda *_: None, backoff=Backoff(0.01, 0.02))
+    seen: list[tuple[int, bool]] = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            seen.append((len(informer._objects), informer.is_absent))
+
+    vars(informer)["_lock"] = Lock()
+    vars(informer)["_objects"] = {("ns", "x"): {"kind": "RayJob", "metadata": {"name": "x", "namespace": "ns"}}}
+    informer.start()
+    assert informer.wait_synced(10)
+    informer.stop()
+    assert seen == [(0, True)]
 
 
 class Waits:

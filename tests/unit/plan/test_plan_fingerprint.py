@@ -53,6 +53,7 @@ NEUTRAL_EDITS: dict[str, dict[str, Any]] = {
     "suspend": {"spec__suspend": True},
     "schedule": {"spec__serving": {"schedule": "InTurn"}},
     "cost": {"spec__cost": {"gpuHourUsd": "9"}},
+    "budget": {"spec__budget": {"tokens": 9, "perIteration": {"gpuHours": "1"}}},
     "storage": {"spec__storage__uri": "file:///elsewhere"},
     "name": {"metadata__name": "other"},
     "labels": {"metadata__labels": {"a": "b"}},

@@ -117,6 +117,7 @@ def test_without_the_size_of_a_gpu_there_is_no_verdict() -> None:
         "give training.resources.gpuMemoryGib to learn whether it fits"
     )
     assert told(LLAMA, "sft", Sft(), resources(8, gpus=0)).endswith("of the machine's memory")
+    assert told(LLAMA, "sft", Sft(), resources(8, 80, gpus=0)).endswith("is not read, since gpusPerWorker is 0")
 
 
 def test_only_what_no_step_could_do_is_hopeless() -> None:

@@ -94,6 +94,8 @@ def figures(result: LoopResult) -> dict[str, float]:
         "packing_refused": float(result.packing_refused),
         "resumed_step": float(result.resumed_step),
     }
+    if result.checkpoints_late:
+        values["checkpoints_late"] = float(result.checkpoints_late)
     values |= {f"seconds_{name}": value for name, value in result.seconds.items()}
     for name in ("reward_accuracy", "reward_margin"):
         of_last = [getattr(row, name) for row in last if getattr(row, name) is not None]

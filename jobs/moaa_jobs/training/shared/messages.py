@@ -139,6 +139,8 @@ class LoopResult(_Message):
     """Whose weights the model has, where the best ones are kept."""
     stopped_early: bool = False
     """`patience` ended the training before its last step."""
+    checkpoints_late: int = 0
+    """How many had to wait, while training went on, until the one before was in the store."""
     seconds: dict[str, float]
     """Wall time of rank 0 by phase; `checkpoints` is part of `train`."""
 

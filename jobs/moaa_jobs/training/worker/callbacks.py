@@ -16,13 +16,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from moaa_jobs.training.shared.checkpoints import BEST, SAVED_STATE, SavedState, folder_name
 from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, TrainingRefused
 from moaa_jobs.training.shared.stall import Pulse
-from moaa_jobs.training.worker.cadence import Cadence
+from moaa_jobs.training.worker.cadence import Cadence, Turn
 from moaa_jobs.training.worker.weights.best import link_into
 
 logger = logging.getLogger(__name__)
 
-UPLOAD_WAIT_S = 3600.0
-"""Longest wait for one checkpoint's upload before the next may start; the local disk holds two at most."""
 REPORT_EVERY_S = 1.0
 MOST_LOST = 3
 """Steps in a row whose loss or gradient is not finite. DeepSpeed leaves out a step with such a gradient in BF16 under
@@ -155,7 +153,7 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]  # untyped base
 
 
 class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
-    """Hands every checkpoint to Ray Train without waiting for its upload.
+    """Hands every checkpoint to Ray Train. Training waits for no upload, and while one goes on writes no other.
 
     One worker a machine reports the machine's folder, which holds the parts of all its ranks; Ray Train merges the
     folders in storage. Every worker reports equally often, as Ray Train requires.
@@ -169,26 +167,28 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
         *,
         done: int,
         cadence: Cadence | None,
+        turn: Turn,
     ) -> None:
         """`seconds` learns, under `checkpoints`, how long training stood still for all of them; `cadence`: when one is
-        due by the clock; None: by steps alone."""
+        due by the clock; None: by steps alone; `turn`: when it may be written."""
         self._config = config
         self._seconds = seconds
         self._stopped = 0.0
         self._cadence = cadence
+        self._turn = turn
         self._recorder = recorder
         self._done = done
-        self._uploading: Path | None = None
 
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> None:
         self._stopped = time.monotonic()
+        due = control.should_save
         if self._cadence is not None and self._cadence.is_due(state.global_step):
-            control.should_save = True
+            due = True
         # After the last step comes the export; the optimiser is not needed again and not uploaded.
-        if state.global_step >= state.max_steps:
-            control.should_save = False
+        is_last = state.global_step >= state.max_steps
+        control.should_save = not is_last and self._turn.comes(due=due, step=self._done + state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
@@ -206,13 +206,12 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
             "files": {},
         }
         checkpoint = None
+        self._turn.begun(folder if context.get_local_rank() == 0 else None)
         if context.get_local_rank() == 0:
-            self._wait_for_upload()
             metrics["files"] = {
                 file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()
             }
             checkpoint = Checkpoint.from_directory(str(folder))
-            self._uploading = folder
         ray.train.report(
             metrics,
             checkpoint=checkpoint,
@@ -224,14 +223,6 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
         self._seconds["checkpoints"] = round(before + time.monotonic() - self._stopped, 2)
         if self._cadence is not None:
             self._cadence.saved()
-
-    def _wait_for_upload(self) -> None:
-        """Until Ray Train has deleted the folder it was uploading."""
-        deadline = time.monotonic() + UPLOAD_WAIT_S
-        while self._uploading is not None and self._uploading.exists():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._uploading.name}: its upload took more than {UPLOAD_WAIT_S:.0f} s")
-            time.sleep(0.2)
 
 
 class PulseKeeper(TrainerCallback):  # type: ignore[misc]  # untyped base

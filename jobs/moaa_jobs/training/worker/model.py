@@ -4,10 +4,11 @@ A model that only scores makes forward passes before training, whole on every wo
 """
 
 import fnmatch
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -15,19 +16,23 @@ import torch.distributed as dist
 from moaa.api.training import Optimization, Precision
 from moaa.errors import DataError
 from moaa_jobs.training.shared.messages import TrainingRefused
+from moaa_jobs.training.worker.attention.kinds import Attention, for_packing, for_padding
 from moaa_jobs.training.worker.deepspeed import scoring_config
+from moaa_jobs.training.worker.memory import is_out_of_memory
+from moaa_jobs.training.worker.process_group import all_say
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
+logger = logging.getLogger(__name__)
 
 _TABLES = ("*rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias")
 """Computed, not learned; older versions stored them."""
 
 
-def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
+def load_model(folder: Path, spec: Optimization, attention: Attention | None = None) -> "PreTrainedModel":
     """The weights in the training precision, tables of positions in FP32. Sharded on arrival under ZeRO-3, if training
-    arguments exist.
+    arguments exist. `attention`: None is that for padded rows.
 
     Raises:
         DataError: a tensor is missing, of another shape, or of no use to the model, or a table cannot be computed.
@@ -35,7 +40,7 @@ def load_model(folder: Path, spec: Optimization) -> "PreTrainedModel":
     from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = torch.bfloat16 if spec.precision is Precision.BF16 else torch.float32
-    kind = attention(AutoConfig.from_pretrained(folder, local_files_only=True))
+    kind = attention or for_padding(AutoConfig.from_pretrained(folder, local_files_only=True))
     model: PreTrainedModel
     model, found = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, attn_implementation=kind,
@@ -69,7 +74,9 @@ def _compute_tables(folder: Path, model: "PreTrainedModel") -> None:
             setattr(module, table, exact.to(value.device))
 
 
-def load_together(folder: Path, spec: Optimization, device: torch.device) -> "PreTrainedModel":
+def load_together(
+    folder: Path, spec: Optimization, device: torch.device, attention: Attention | None = None
+) -> "PreTrainedModel":
     """`load_model` on every rank at once. If one refuses, all refuse; otherwise the others would wait for ever.
 
     Raises:
@@ -77,7 +84,7 @@ def load_together(folder: Path, spec: Optimization, device: torch.device) -> "Pr
     """
     model, problem = None, f"{folder}: the weights of another machine of this training cannot be loaded"
     try:
-        model = load_model(folder, spec)
+        model = load_model(folder, spec, attention)
     except DataError as error:
         problem = str(error)
     refused = torch.tensor([model is None], dtype=torch.int32, device=device)
@@ -104,16 +111,6 @@ def _check_loaded(folder: Path, found: dict[str, Any]) -> None:
             )
 
 
-def attention(config: "PretrainedConfig") -> Literal["sdpa", "eager"]:
-    """The fastest attention that computes what the model is.
-
-    transformers' sdpa leaves out the soft-capping of attention scores (Gemma 2) without a word, which gives other
-    logits than the model was made and is served with. Eager has it, and holds scores of rows × tokens².
-    """
-    is_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
-    return "eager" if is_capped else "sdpa"
-
-
 @contextmanager
 def scoring_model(folder: Path, spec: Optimization, device: torch.device) -> Iterator[Any]:
     """The bare model in evaluation mode; gone afterwards. Under ZeRO-3 every rank must call it equally often."""
@@ -133,6 +130,28 @@ def scoring_model(folder: Path, spec: Optimization, device: torch.device) -> Ite
         yield load_together(folder, spec, device).to(device).eval()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def attend_packed(model: Any, *, vocabulary: int, spec: Optimization, device: torch.device) -> Attention | None:
+    """Set the first attention with which rows may lie end to end (`packing_is_exact`), and name it; None: with none,
+    and the model has that for padded rows. Every rank must call it equally often, and all get the same.
+
+    Raises:
+        RuntimeError: the device has too little memory for rows of a few tokens.
+    """
+    for kind in for_packing(model.config, device):
+        model.set_attn_implementation(kind.value)
+        is_exact = False
+        try:
+            is_exact = packing_is_exact(model, vocabulary=vocabulary, spec=spec, device=device)
+        except (RuntimeError, ValueError) as error:  # no such kernel for this device or head
+            if is_out_of_memory(error):
+                raise
+            logger.warning("attention_failed kind=%s error=%s: the next is tried", kind, error)
+        if all_say(is_exact, device):
+            logger.info("rows_end_to_end attention=%s", kind)
+            return kind
+    return None
 
 
 @torch.no_grad()

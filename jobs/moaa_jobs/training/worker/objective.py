@@ -17,8 +17,9 @@ from moaa_jobs.training.rows.order import bins_of_rows, bins_of_tokens
 from moaa_jobs.training.rows.table import row_lengths, row_widths
 from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress
 from moaa_jobs.training.worker import ref_logps
+from moaa_jobs.training.worker.attention.kinds import Attention
 from moaa_jobs.training.worker.losses import PairCollator, RefLogps
-from moaa_jobs.training.worker.model import packing_is_exact, scoring_model
+from moaa_jobs.training.worker.model import attend_packed, scoring_model
 from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.trainers import PairTrainer, SftCollator, SftTrainer
 
@@ -68,16 +69,16 @@ def objective_of(config: LoopConfig) -> Objective:
             assert_never(config.spec)
 
 
-def may_pack(worker: Worker, *, vocabulary: int, device: torch.device) -> bool:
-    """Whether rows are laid end to end: the resource asks for it, and the student keeps them apart. Every rank calls it
-    equally often."""
+def may_pack(worker: Worker, *, vocabulary: int, device: torch.device) -> Attention | None:
+    """By which attention rows are laid end to end, where the resource asks for it and the student keeps them apart;
+    None: they are padded. Every rank calls it equally often."""
     spec = worker.config.spec
     if not spec.packing:
-        return False
+        return None
     with scoring_model(worker.scratch / "student", spec, device) as model:
-        packed = packing_is_exact(model, vocabulary=vocabulary, spec=spec, device=device)
-    worker.packing_refused = not packed
-    return packed
+        attention = attend_packed(model, vocabulary=vocabulary, spec=spec, device=device)
+    worker.packing_refused = attention is None
+    return attention
 
 
 def capacity(objective: Objective, spec: Sft | Dpo) -> int:
@@ -125,17 +126,16 @@ class Pairs:
         return partial(PairTrainer, spec=self.spec)
 
     def collator(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, packed: bool) -> Collator:
-        collate = PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=None)
         if not self.spec.loss.reads_ref_model:
-            return collate
-        scored = self._ref_logps(worker, table, collate, device, packed=packed)
+            return PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=None)
+        scored = self._ref_logps(worker, table, device, pad_id=pad_id, packed=packed)
         return PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=scored)
 
     def arguments(self, common: Mapping[str, Any]) -> TrainingArguments:
         return TrainingArguments(**common)
 
     def _ref_logps(
-        self, worker: Worker, table: pa.Table, collate: PairCollator, device: torch.device, *, packed: bool
+        self, worker: Worker, table: pa.Table, device: torch.device, *, pad_id: int, packed: bool
     ) -> RefLogps:
         """From the store, where they are put first if they are not there."""
         config, rows, run = worker.config, table.num_rows, worker.runner.run
@@ -156,7 +156,7 @@ class Pairs:
         left = [run(ref_logps.left(worker.store, folder, rows=rows)) if worker.rank == 0 else []]
         dist.broadcast_object_list(left, device=device)
         if left[0]:
-            self._score(worker, table, collate, device, folder, left[0], packed=packed)
+            self._score(worker, table, device, folder, left[0], pad_id=pad_id, packed=packed)
         worker.pulse.excuse("storing ref_logps")
         dist.barrier()
         if worker.rank == 0:
@@ -170,19 +170,14 @@ class Pairs:
         self,
         worker: Worker,
         table: pa.Table,
-        collate: PairCollator,
         device: torch.device,
         folder: str,
         rows: Sequence[int],
         *,
+        pad_id: int,
         packed: bool,
     ) -> None:
-        """Score `rows` with the other ranks, and store them in parts."""
-        bins = (
-            bins_of_tokens(rows, lengths=row_lengths(table), capacity=capacity(self, self.spec))
-            if packed
-            else bins_of_rows(rows, widths=row_widths(table), micro_batch_size=self.spec.micro_batch_size)
-        )
+        """Score `rows` with the other ranks, and store them in parts; end to end, if the ref_model allows it, too."""
 
         def keep(scored: ref_logps.Scored) -> None:
             worker.pulse.excuse("storing ref_logps")
@@ -194,8 +189,18 @@ class Pairs:
                 worker.report(LoopProgress(phase="scoring", step=step, steps=of))
 
         with scoring_model(worker.scratch / "ref-model", self.spec, device) as model:
+            vocabulary = model.config.get_text_config().vocab_size
+            packs = packed and attend_packed(model, vocabulary=vocabulary, spec=self.spec, device=device) is not None
             add_fused_lm_head(model)
+            bins = self._bins(table, rows, packed=packs)
+            collate = PairCollator(table, pad_id=pad_id, packed=packs, ref_logps=None)
             ref_logps.score(
                 model, bins, collate, rank=worker.rank, workers=worker.config.workers, device=device, keep=keep,
                 report=report,
             )  # fmt: skip
+
+    def _bins(self, table: pa.Table, rows: Sequence[int], *, packed: bool) -> list[list[int]]:
+        """Of rows that are looked at once."""
+        if packed:
+            return bins_of_tokens(rows, lengths=row_lengths(table), capacity=capacity(self, self.spec))
+        return bins_of_rows(rows, widths=row_widths(table), micro_batch_size=self.spec.micro_batch_size)

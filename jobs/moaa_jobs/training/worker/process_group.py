@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from ray.train.backend import Backend, BackendConfig
 
 if TYPE_CHECKING:
+    import torch
     from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # public, but not re-exported
 
 TIMEOUT_S = 7200
 """Of one collective. A training that stands still ends before (`training.resources.stallMinutes`). This bounds what
-shows no progress: gathering and saving a large ZeRO-3 model, and an hour's wait for a checkpoint's upload."""
+shows no progress: gathering and saving a large ZeRO-3 model."""
 MEET_EVERY_S = 0.2
 
 
@@ -97,6 +98,16 @@ def gather(store: "Store", place: str, workers: int, sleep: Callable[[float], No
     while here < workers:
         sleep(MEET_EVERY_S)
         here = store.add(f"moaa/{place}", 0)
+
+
+def all_say(yes: bool, device: "torch.device") -> bool:
+    """Whether every worker says so. A collective: all must call it."""
+    import torch
+    import torch.distributed as dist
+
+    said = torch.tensor([yes], dtype=torch.int32, device=device)
+    dist.all_reduce(said, op=dist.ReduceOp.MIN)
+    return bool(said.item())
 
 
 def leave() -> None:

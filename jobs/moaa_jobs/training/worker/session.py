@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, assert_never
@@ -35,12 +36,13 @@ from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.trackers.choose import recorder_of
 from moaa_jobs.training.trackers.recorder import Recorder
 from moaa_jobs.training.worker import export, trainers
-from moaa_jobs.training.worker.cadence import Cadence
+from moaa_jobs.training.worker.attention.kinds import Attention
+from moaa_jobs.training.worker.cadence import Cadence, Turn
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
 from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, capacity, may_pack, objective_of
 from moaa_jobs.training.worker.place import Worker
-from moaa_jobs.training.worker.process_group import meet, shared_values
+from moaa_jobs.training.worker.process_group import all_say, meet, shared_values
 from moaa_jobs.training.worker.weights import best, lora
 
 Trained = trainers.SftTrainer | trainers.PairTrainer
@@ -75,6 +77,7 @@ class Session:
         """Rows that are trained on; those behind them are held out."""
         self.units = self._units()
         """What a batch counts: rows, or sequences, each as the rows in it."""
+        self.turn = Turn(partial(all_say, device=self.device))
 
     @property
     def _counts_sequences(self) -> bool:
@@ -103,14 +106,14 @@ class Session:
         start = self._start()
         tracking = self._tracking(start)
         with self.worker.phase("score"):
-            packed = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            attention = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            packed = attention is not None
             collator = self.objective.collator(
                 self.worker, self.table, device=self.device, pad_id=pad_id, packed=packed
             )
         with self.worker.phase("load"):
-            trainer, recorder, keeper = self._trainer(
-                start, steps, self._layout(steps, packed), collator, tokenizer, tracking
-            )
+            layout = self._layout(steps, packed)
+            trainer, recorder, keeper = self._trainer(start, steps, layout, collator, tokenizer, tracking, attention)
         tracking.start(start.saved.curve)
         with self.worker.phase("train"):
             trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
@@ -131,6 +134,7 @@ class Session:
             packing_refused=self.worker.packing_refused,
             kept_step=keeper.kept_step(),
             stopped_early=recorder.curve[-1].step < len(steps),
+            checkpoints_late=self.turn.late,
             seconds=self.worker.seconds,
         )
 
@@ -222,6 +226,7 @@ class Session:
         collator: Collator,
         tokenizer: PreTrainedTokenizerBase,
         tracking: Recorder,
+        attention: Attention | None,
     ) -> tuple[Trained, StepRecorder, best.Keeper]:
         spec, done = self.spec, start.saved.done
         # Before the weights are loaded: training arguments switch ZeRO-3's sharded loading on.
@@ -248,7 +253,7 @@ class Session:
         )
         trainer = trainers.build(
             self.objective.trainer,
-            load_together(start.model, spec, self.device),
+            load_together(start.model, spec, self.device, attention),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,
@@ -258,7 +263,9 @@ class Session:
             learned=start.learned,
             callbacks=[
                 recorder,
-                CheckpointReporter(self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence()),
+                CheckpointReporter(
+                    self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence(), turn=self.turn
+                ),
                 PulseKeeper(self.worker.pulse, done=done),
             ],
         )

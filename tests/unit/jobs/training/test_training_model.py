@@ -39,11 +39,11 @@ def test_soft_capped_attention_is_trained_as_it_is_served(tmp_path: Path) -> Non
 def test_other_models_keep_the_fast_attention() -> None:
     from transformers import Gemma2Config, LlamaConfig
 
-    from moaa_jobs.training.worker.model import attention
+    from moaa_jobs.training.worker.attention.kinds import for_padding
 
-    assert attention(LlamaConfig(**SIZES)) == "sdpa"
-    assert attention(Gemma2Config(**SIZES, attn_logit_softcapping=None)) == "sdpa"
-    assert attention(Gemma2Config(**SIZES)) == "eager"
+    assert for_padding(LlamaConfig(**SIZES)) == "sdpa"
+    assert for_padding(Gemma2Config(**SIZES, attn_logit_softcapping=None)) == "sdpa"
+    assert for_padding(Gemma2Config(**SIZES)) == "eager"
 
 
 def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path: Path) -> None:

@@ -1,13 +1,20 @@
 """What only one machine can carry out is refused before anything is made, all of it at once."""
 
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
+
 import pytest
 
 from moaa.api import MoAA
+from moaa.api.base import SecretKey, Spec
+from moaa.api.resource import MoAASpec, StorageSecret
 from moaa.errors import ResourceError
 from moaa_operator.render import bind
 from moaa_operator.render.admission import CODE_ARGS, refusals
 from moaa_operator.render.preview import preview
 from moaa_operator.settings import Allowed, Settings
+from tests.choices import CODE, DENIED, LISTS, templated, with_argument
 from tests.operator_helpers import SHORT, Cluster
 from tests.render_world import MOAA, RESOURCE, changed
 
@@ -52,118 +59,75 @@ def test_every_obstacle_is_named_with_what_to_write(path: str, value: object, fi
 # What the installation allows
 
 
-def templated(spec: object) -> MoAA:
-    return changed("spec.models.0.serving.template", {"spec": spec})
+ALLOWED = Allowed.model_validate(LISTS)
 
 
-def sidecar(**fields: object) -> MoAA:
-    return templated({"containers": [{"name": "side", **fields}]})
+def test_the_resource_keeps_all_lists() -> None:
+    assert refusals(MOAA, ALLOWED) == []
 
 
-AT, SIDE = "spec.models[0].serving.template.spec", "spec.models[0].serving.template.spec.containers[0]"
-EVERY_SECRET = {"secrets": ["team/s3", "team/hub", "team/x"]}
-DENIED = [
-    pytest.param({"service_accounts": ["team/other", "else/*"]}, MOAA, "spec.serviceAccountName", id="account"),
-    pytest.param({"secrets": ["team/hub", "team/x"]}, MOAA, "spec.storage.secret.name", id="the store's secret"),
-    pytest.param({"secrets": ["team/s3", "team/x"]}, MOAA, "spec.models[0].tokenSecret.name", id="a token"),
-    pytest.param({"secrets": ["team/s3", "team/hub"]}, MOAA, "spec.models[3].endpoint.secret.name", id="a key"),
-    pytest.param({"secrets": ["s3", "team/h*", "team/x"]}, MOAA, "spec.storage.secret.name", id="name alone"),
-    pytest.param(
-        EVERY_SECRET,
-        changed("spec.data.sft.0.tokenSecret", {"name": "root", "key": "k"}),
-        "spec.data.sft[0].tokenSecret.name", id="a source's token",
-    ),
-    pytest.param(
-        EVERY_SECRET,
-        changed("spec.models.3.endpoint.headers", [{"name": "k", "secret": {"name": "root", "key": "k"}}]),
-        "spec.models[3].endpoint.headers[0].secret.name", id="a header",
-    ),
-    pytest.param(
-        EVERY_SECRET,
-        sidecar(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "root", "key": "k"}}}]),
-        f"{SIDE}.env[0].valueFrom.secretKeyRef", id="a variable",
-    ),
-    pytest.param(
-        EVERY_SECRET, sidecar(envFrom=[{"secretRef": {"name": "root"}}]), f"{SIDE}.envFrom[0].secretRef", id="variables"
-    ),
-    pytest.param(
-        EVERY_SECRET, templated({"volumes": [{"name": "v", "secret": {"secretName": "root"}}]}),
-        f"{AT}.volumes[0].secret", id="a volume",
-    ),
-    pytest.param(
-        EVERY_SECRET,
-        templated({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "root"}}]}}]}),
-        f"{AT}.volumes[0].projected.sources[0].secret", id="a projection",
-    ),
-    pytest.param(
-        EVERY_SECRET,
-        templated({"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "root"}}}]}),
-        f"{AT}.volumes[0].csi.nodePublishSecretRef", id="a driver",
-    ),
-    pytest.param(
-        EVERY_SECRET, templated({"imagePullSecrets": [{"name": "root"}]}), f"{AT}.imagePullSecrets[0]", id="a registry"
-    ),
-    pytest.param({"images": ["good/*"]}, sidecar(image="evil/miner:1"), f"{SIDE}.image", id="a sidecar"),
-    pytest.param({"images": ["good/*"]}, sidecar(image="evil/good/x"), f"{SIDE}.image", id="a name inside another"),
-    pytest.param(
-        {"images": []}, templated({"initContainers": [{"name": "weights", "image": "x"}]}),
-        f"{AT}.initContainers[0].image", id="ours replaced",
-    ),
-    pytest.param(
-        {"images": ["good/*"]},
-        changed("spec.training.resources.template", {"spec": {"containers": [{"name": "ray-worker", "image": "x"}]}}),
-        "spec.training.resources.template.spec.containers[0].image", id="a trainer",
-    ),
-    pytest.param(
-        {"node_selectors": ["zone=a"]}, templated({"nodeSelector": {"zone": "b"}}), f"{AT}.nodeSelector.zone",
-        id="nodes",
-    ),
-    pytest.param({"node_selectors": ["zone=a"]}, templated({"nodeName": "n1"}), f"{AT}.nodeName", id="a node"),
-    pytest.param({"node_selectors": ["*"]}, templated({"affinity": {}}), f"{AT}.affinity", id="affinity"),
-    pytest.param(
-        {"node_selectors": ["*"]}, templated({"topologySpreadConstraints": []}), f"{AT}.topologySpreadConstraints",
-        id="spread",
-    ),
-    pytest.param(
-        {"tolerations": ["gpu"]}, templated({"tolerations": [{"key": "system"}]}), f"{AT}.tolerations[0]", id="a taint"
-    ),
-    pytest.param(
-        {"tolerations": ["gpu"]}, templated({"tolerations": [{"operator": "Exists"}]}), f"{AT}.tolerations[0]",
-        id="every taint",
-    ),
-    pytest.param(
-        {"priority_classes": ["low"]}, templated({"priorityClassName": "system-node-critical"}),
-        f"{AT}.priorityClassName", id="priority",
-    ),
-    pytest.param({"vllm_args": ["--kv-*"]}, MOAA, "spec.models[0].serving.args[0]", id="an argument"),
-    pytest.param({"endpoint_hosts": ["y", "s3.team.svc:7070"]}, MOAA, "spec.models[3].endpoint.url", id="a host"),
-    pytest.param({"endpoint_hosts": ["x", "s3.team.svc"]}, MOAA, "spec.storage.endpoint", id="a port"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("lists", "resource", "field"), DENIED)
-def test_what_is_not_listed_is_denied_by_field(lists: dict[str, list[str]], resource: MoAA, field: str) -> None:
-    (problem,) = refusals(resource, Allowed.model_validate(lists))
+@pytest.mark.parametrize(("resource", "field"), DENIED.values(), ids=DENIED)
+def test_what_is_not_listed_is_denied_by_field(resource: MoAA, field: str) -> None:
+    (problem,) = refusals(resource, ALLOWED)
     assert problem.path == field
     assert "this installation" in problem.remedy
     assert refusals(resource, Allowed()) == []
 
 
+def fields_of_secrets(kind: type[Spec], path: str) -> Iterator[str]:
+    """Of a class and all inside it."""
+    for field, about in kind.model_fields.items():
+        at = f"{path}.{about.alias or field}"
+        for inner in kinds_in(about.annotation):
+            if issubclass(inner, SecretKey | StorageSecret):
+                yield f"{at}.name"
+            elif issubclass(inner, Spec):
+                yield from fields_of_secrets(inner, at)
+
+
+def kinds_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and not get_args(annotation):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from kinds_in(inner)
+
+
+def test_every_field_that_names_a_secret_is_tried() -> None:
+    tried = {re.sub(r"\[\d+\]", "", field) for _, field in DENIED.values()}
+    fields = set(fields_of_secrets(MoAASpec, "spec"))
+    assert len(fields) > 10
+    assert fields - tried == set()
+
+
 @pytest.mark.parametrize(
-    "argument",
+    ("lists", "field"),
     [
-        "--trust-remote-code", "--trust_remote_code", "--trust-remote-code=true", "--trust", "--middleware=os.system",
-        "--tool-parser-plugin", "--reasoning-parser-p", "--worker-cls=x.Y", "--worker_extension_cls", "--scheduler-cls",
-        "--logits-processors", "--io-processor-plugin=x", '--hf-overrides={"trust_remote_code": true}',
-        '{"trust_remote_code": true}', "--speculative-config.trust_remote_code=true",
+        ({"service_accounts": []}, "spec.serviceAccountName"),
+        ({"secrets": ["s3", "team/h*", "team/x"]}, "spec.storage.secret.name"),
+        ({"endpoint_hosts": ["x", "s3.team.svc"]}, "spec.storage.endpoint"),
+        ({"images": ["*"], "secrets": ["*"], "vllm_args": ["--quant"]}, "spec.models[0].serving.args[0]"),
     ],
-)  # fmt: skip
+    ids=["nothing", "a name without its namespace", "a host without its port", "a part of a name"],
+)
+def test_a_pattern_means_the_whole_name(lists: dict[str, list[str]], field: str) -> None:
+    (problem,) = refusals(MOAA, Allowed.model_validate(lists))
+    assert problem.path == field
+
+
+@pytest.mark.parametrize("argument", CODE)
 def test_code_that_is_not_vllms_is_run_only_where_it_is_listed(argument: str) -> None:
-    resource = changed("spec.models.0.serving.args", ["--quantization", "fp8", argument])
+    resource = with_argument(argument)
     (problem,) = refusals(resource, Allowed())
     assert problem.path == "spec.models[0].serving.args[2]"
     assert refusals(resource, Allowed(vllm_args=("--quantization",)))
     assert refusals(resource, Allowed(vllm_code_args=CODE_ARGS)) == []
+
+
+def test_an_argument_that_means_two_of_them_needs_both() -> None:
+    resource = with_argument('{"trust_remote_code": true, "worker_cls": "x.Y"}')
+    (problem,) = refusals(resource, Allowed(vllm_code_args=("--trust-remote-code",)))
+    assert "(--worker-cls)" in problem.remedy
+    assert refusals(resource, Allowed(vllm_code_args=("--trust-remote-code", "--worker-cls"))) == []
 
 
 def test_what_is_listed_is_allowed() -> None:

@@ -4,13 +4,20 @@ import json
 
 import pytest
 
-from moaa_operator.kube.owner import HASH_ANNOTATION, ROLE_LABEL, RUN_LABEL, Role
+from moaa.weights.served import server_of
+from moaa_operator.kube.kueue import QUEUE_LABEL
+from moaa_operator.kube.owner import HASH_ANNOTATION, QUEUE_ANNOTATION, ROLE_LABEL, RUN_LABEL, Role
 from tests.render_world import (
+    MOAA,
     OWNER,
+    SETTINGS,
+    bound,
     environment,
     everything,
+    job_of,
     pod_templates,
     restricted,
+    results,
 )
 
 
@@ -45,6 +52,23 @@ def test_every_child_is_owned_labelled_hashed_and_in_its_namespace() -> None:
         assert about["labels"][RUN_LABEL] == "demo"
         assert about["labels"][ROLE_LABEL] in set(Role)
         assert len(about["annotations"][HASH_ANNOTATION]) == 64
+
+
+def test_what_holds_machines_joins_the_queue_of_the_resource_and_nothing_else_does() -> None:
+    for manifest in everything():
+        about = manifest["metadata"]
+        queues = about["labels"].get(QUEUE_LABEL), about["annotations"].get(QUEUE_ANNOTATION)
+        assert queues == (("gpus", "gpus") if list(pod_templates(manifest)) else (None, None))
+        assert not any(QUEUE_LABEL in template["metadata"]["labels"] for template in pod_templates(manifest))
+
+
+def test_a_scheduler_of_the_installation_places_every_pod() -> None:
+    settings = SETTINGS.model_copy(update={"scheduler_name": "volcano"})
+    rendered = bound(MOAA, settings)
+    served = [one for name in ("big", "small") if (one := server_of(name, MOAA, results(MOAA))) is not None]
+    made = [*rendered.servers(served), *rendered.stage(job_of("i1-sft", MOAA), attempt=1, shards=None)]
+    templates = [template for manifest in made for template in pod_templates(manifest)]
+    assert [template["spec"]["schedulerName"] for template in templates] == ["volcano"] * 5
 
 
 def test_names_are_unique_among_children_of_a_kind() -> None:

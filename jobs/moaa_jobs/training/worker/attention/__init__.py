@@ -1,0 +1,1 @@
+"""By which code a model's attention is computed."""

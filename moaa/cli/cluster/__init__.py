@@ -1,0 +1,1 @@
+"""`moaa submit`, `status`, `logs` and `cancel`: commands for a cluster."""

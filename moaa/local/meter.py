@@ -1,0 +1,52 @@
+"""What a run on this machine has spent by now: what the store says, and the attempts that go on."""
+
+from dataclasses import dataclass, field
+
+from moaa.api import MoAA
+from moaa.contract.progress import Figures
+from moaa.plan.budget.spent import Account, Spent, tokens_of
+from moaa.plan.result import Identity
+from moaa.run.records import Attempt, run_id
+from moaa.run.spending import after_attempt, of_manifest
+from moaa.store.stages.manifest import StageManifest
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Meter:
+    """Filled by the attempts of a run."""
+
+    ended: dict[Key, Spent] = field(default_factory=dict)
+    """By stage and fingerprint, of attempts that are over and of manifests."""
+    live: dict[Key, Spent] = field(default_factory=dict)
+    """Of the attempt that goes on: its GPU time alone, and the tokens of all attempts."""
+
+    @property
+    def account(self) -> Account:
+        return {**self.ended, **{key: _with(self.ended.get(key, Spent()), spent) for key, spent in self.live.items()}}
+
+    def saw(self, identity: Identity, figures: Figures, *, gpus: int, seconds: float) -> None:
+        """How far the attempt under way is, `seconds` after its job began."""
+        tokens = tokens_of(figures.get("prompt_spent", {}), figures.get("completion_spent", {}))
+        self.live[_key(identity)] = Spent(gpus * seconds, tokens)
+
+    def end(self, identity: Identity, attempt: Attempt) -> None:
+        """The attempt is over, and this is its record."""
+        key = _key(identity)
+        self.live.pop(key, None)
+        self.ended[key] = after_attempt(self.ended.get(key, Spent()), attempt)
+
+    def finish(self, identity: Identity, manifest: StageManifest, resource: MoAA) -> None:
+        """The stage is done; its manifest may know of calls that no attempt had told."""
+        if manifest.run == run_id(resource):
+            key = _key(identity)
+            self.ended[key] = self.ended.get(key, Spent()).at_least(of_manifest(manifest, identity.stage, resource))
+
+
+def _with(before: Spent, live: Spent) -> Spent:
+    return (before + Spent(live.gpu_seconds)).at_least(Spent(tokens=live.tokens))
+
+
+def _key(identity: Identity) -> Key:
+    return identity.stage.id, identity.fingerprint

@@ -1,0 +1,100 @@
+"""What a run has spent: GPU time as attempts hold machines, tokens as their pods say. Pure.
+
+The status keeps it, since the operator sees no store: of stages under way in their attempts, of others in `spent`. GPU
+time runs while an attempt is at work: not while its servers start or its pods wait for machines.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from moaa.api.attempts import ModelTokens, StageAttempts, Step
+from moaa.api.status import MAX_SPENT, StageSpent
+from moaa.plan.budget.spent import EARLIER, Spent, Tokens
+from moaa.plan.forecast.estimate import gpus_held
+from moaa.plan.graph import build
+from moaa.plan.kinds.table import TRAINING
+from moaa_operator.decide import outcomes
+from moaa_operator.decide.scope import CHECKS, Scope
+from moaa_operator.tell.results import iteration_of
+
+
+def meter(scope: Scope) -> None:
+    """Fill the account from the status, and from what runs by now."""
+    account: dict[tuple[str, str], Spent] = {}
+    for entry in scope.observed.status.spent:
+        key = entry.stage, entry.fingerprint
+        account[key] = account.get(key, Spent()) + Spent(entry.gpu_seconds, _read(entry.tokens))
+    stages = build(scope.resource).stages
+    for attempt in scope.entries.values():
+        if attempt.stage in CHECKS:
+            continue
+        child = outcomes.working_child(scope.observed, attempt)
+        spent = Spent(attempt.gpu_seconds, _read(attempt.tokens))
+        if attempt.at_work_since is not None and attempt.stage in stages:
+            seconds = (scope.now - attempt.at_work_since).total_seconds()
+            spent += Spent(gpus_held(scope.resource.spec, stages[attempt.stage]) * max(seconds, 0.0))
+        if child is not None:
+            spent = spent.at_least(Spent(tokens=child.tokens))
+        key = attempt.stage, attempt.fingerprint
+        account[key] = account.get(key, Spent()) + spent
+        scope.metered[key] = spent
+    scope.account = account
+
+
+def settle(scope: Scope) -> None:
+    """Write down what ended, and when the clock of what goes on began."""
+    before = {entry.stage: entry for entry in scope.observed.status.attempts}
+    for (stage, fingerprint), spent in scope.metered.items():
+        entry = scope.entries.get(stage)
+        if entry is None or entry.fingerprint != fingerprint:
+            scope.closed.append(_written(stage, fingerprint, spent))
+        elif entry.at_work_since is not None and not _is_at_work(scope, entry):
+            seconds = round(spent.gpu_seconds)
+            scope.put(entry.with_(at_work_since=None, gpu_seconds=seconds, tokens=_tokens(spent)))
+        elif stage not in before or before[stage].reached != entry.reached:
+            scope.put(entry.with_(tokens=_tokens(spent)))
+    for entry in list(scope.entries.values()):
+        if entry.at_work_since is None and _is_at_work(scope, entry):
+            scope.put(entry.with_(at_work_since=_began(scope, entry)))
+
+
+def bounded(entries: Iterable[StageSpent], closed: int) -> list[StageSpent]:
+    """For the status: one entry a stage and fingerprint; those of iterations before the last `closed`, and what does
+    not fit, in one."""
+    merged: dict[tuple[str, str], Spent] = {}
+    for entry in entries:
+        is_old = entry.stage == EARLIER or 0 < iteration_of(entry.stage) < closed
+        key = (EARLIER, "") if is_old else (entry.stage, entry.fingerprint)
+        merged[key] = merged.get(key, Spent()) + Spent(entry.gpu_seconds, _read(entry.tokens))
+    merged = {key: spent for key, spent in merged.items() if spent.gpu_seconds or spent.tokens}
+    while len(merged) > MAX_SPENT:
+        oldest = next(key for key in merged if key[0] != EARLIER)
+        merged[EARLIER, ""] = merged.get((EARLIER, ""), Spent()) + merged.pop(oldest)
+    return [_written(stage, fingerprint, spent) for (stage, fingerprint), spent in merged.items()]
+
+
+def _is_at_work(scope: Scope, entry: StageAttempts) -> bool:
+    if entry.step is not Step.WORK or entry.stage not in scope.held.graph.stages:
+        return False
+    if scope.held.graph.stages[entry.stage].kind not in TRAINING:
+        return True  # its servers answer, so they have their machines
+    child = outcomes.working_child(scope.observed, entry)
+    return child is not None and child.is_running and child.unplaced_since is None
+
+
+def _began(scope: Scope, entry: StageAttempts) -> datetime:
+    """A Job's attempt began with its step; a training when its pods are seen to run."""
+    is_training = scope.held.graph.stages[entry.stage].kind in TRAINING
+    return scope.now if is_training or entry.since is None else entry.since
+
+
+def _written(stage: str, fingerprint: str, spent: Spent) -> StageSpent:
+    return StageSpent(stage=stage, fingerprint=fingerprint, gpu_seconds=round(spent.gpu_seconds), tokens=_tokens(spent))
+
+
+def _tokens(spent: Spent) -> list[ModelTokens]:
+    return [ModelTokens(model=name, prompt=t.prompt, completion=t.completion) for name, t in spent.tokens.items()]
+
+
+def _read(tokens: Iterable[ModelTokens]) -> dict[str, Tokens]:
+    return {each.model: Tokens(each.prompt, each.completion) for each in tokens}
