@@ -18,13 +18,13 @@ from tests.training_steps import one_process
 from tests.training_world import World, conversations, resource
 
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     # Libraries' own, at import and first use.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
 SFT = {
     "adapter": {"type": "LoRA", "rank": 8, "dropout": "0.1"}, "learningRate": "2e-2", "zeroStage": 2, "heldOut": "0.2",
-    "evalSteps": 2, "keep": "Best", "batchOf": "Sequences", "batchSize": 4, "epochs": "3", "checkpointSteps": 3,
+    "evalSteps": 2, "keep": "Best", "batchOf": "Sequences", "batchSize": 4, "epochs": "5", "checkpointSteps": 3,
 }  # fmt: skip
 ROWS = 24
 
@@ -127,7 +127,7 @@ def test_a_killed_session_ends_as_an_undisturbed_one(
     looks = {row.step: row.eval_loss for row in wanted.curve if row.eval_loss is not None}
     assert found.kept_step == wanted.kept_step == min(looks, key=lambda step: looks[step])
     assert looks[wanted.kept_step] < looks[2]
-    assert wanted.curve[-1].epoch == pytest.approx(3, abs=0.3), "an epoch counts sequences"
+    assert wanted.curve[-1].epoch == pytest.approx(5, abs=0.5), "an epoch counts sequences"
     mine, theirs = weights_of(disturbed, found), weights_of(undisturbed, wanted)
     assert mine.keys() == theirs.keys()
     assert not any("lora" in name for name in mine), "adapters are merged"
