@@ -529,6 +529,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training",
         "no effect under schedule Constant",
     ),
+    "sequences that nobody fills": (
+        {"spec__training__sft": {"batchOf": "Sequences", "packing": False}},
+        "spec.training.sft.batchOf",
+        "needs packing",
+    ),
+    "the best by no measure": (
+        {f"spec__training__{part}": {"keep": "Best"} for part in ("sft", "dpo")},
+        "spec.training",
+        "keep Best needs heldOut",
+    ),
+    "patience with nothing to look at": (
+        {f"spec__training__{part}": {"patience": 3} for part in ("sft", "dpo")},
+        "spec.training",
+        "patience needs heldOut",
+    ),
     "bfloat on a CPU": ({"spec__training__resources": {"gpusPerWorker": 0}}, "spec.training", "write FP32"),
     # storage
     "bucket in upper case": ({"spec__storage__uri": "s3://Bucket/x"}, "spec.storage.uri", "s3://bucket/prefix"),

@@ -178,6 +178,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     },
     "hub fields of data": ("is for hf:// data sets only", "is for hf:// data sets only"),
     "something is trained": ("without either nothing is trained", "without either nothing is trained"),
+    "sequences are packed": (r"batchOf: needs packing, which fills", "batchOf Sequences needs packing, which fills"),
     **{
         f"{part}: {what}": (rf"{part}\.{words}", rf"{part}\.{words}")
         for part in ("sft", "dpo")
@@ -185,6 +186,8 @@ PAIRS: Mapping[str, tuple[str, str]] = {
             "batches divide": "batchSize.* not divisible",
             "precision": "precision BF16 needs",
             "an end of the schedule": "minLearningRateRatio has no effect",
+            "the best by a measure": "keep Best needs heldOut",
+            "patience with a measure": "patience needs heldOut",
         }.items()
     },
     **{

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -65,8 +65,42 @@ class TooLong(StrEnum):
     whose answer leaves no room for a prompt fails."""
 
 
+class Keep(StrEnum):
+    """Which weights of a training become its model."""
+
+    LAST = "Last"
+    """Those after the last step (default)."""
+    BEST = "Best"
+    """Those with the lowest loss of the held-out rows, of all steps after which it was looked at."""
+
+
+class Lora(Spec):
+    """Low-rank adapters (LoRA, arXiv 2106.09685): a weight W stays as it is, and W + alpha / rank × B A is learned. The
+    stage's model has them merged. Models with experts have none."""
+
+    type: Literal["LoRA"]
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rows of A and columns of B."""
+    alpha: Annotated[Positive, Field(le=65536)] = Decimal(32)
+    """The learned difference counts alpha / rank times."""
+    dropout: Annotated[Fraction, Field(lt=1)] = Decimal(0)
+    """Part of an adapter's inputs that a step leaves out, drawn by each worker for each micro-step."""
+    target_modules: (
+        Annotated[
+            list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=64)]],
+            Field(min_length=1, max_length=32),
+        ]
+        | None
+    ) = None
+    """Names of the linear layers that get adapters, as the student's weights name them (q_proj, v_proj); None: every
+    linear layer of its blocks."""
+
+
 class Optimization(Spec):
     """What SFT and DPO share."""
+
+    adapter: Lora | None = None
+    """Train adapters in place of all weights, which takes far less memory; None: all weights, as in the paper."""
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """Rows an optimiser step, over all workers; a multiple of workers × microBatchSize."""
@@ -108,11 +142,32 @@ class Optimization(Spec):
     They are drawn by the run's seed. None: all are trained on."""
     eval_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
     """Optimiser steps between two looks at the held-out rows; the last step has one, too."""
+    keep: Keep = Keep.LAST
+    """Which weights become the stage's model; Best needs heldOut."""
+    patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Looks in a row at the held-out rows that are no better than the best before them, after which training ends;
+    needs heldOut. None: every step is made. The learning rate has not come to the end of its schedule then."""
+
+    @property
+    def looks_decide(self) -> bool:
+        """Whether the model depends on when held-out rows are looked at."""
+        return self.keep is Keep.BEST or self.patience is not None
+
+
+class BatchOf(StrEnum):
+    """What SFT's batchSize counts."""
+
+    ROWS = "Rows"
+    """Rows, however they are laid out (default)."""
+    SEQUENCES = "Sequences"
+    """Sequences of up to maxLength tokens, each filled with whole rows: fewer steps with more rows in each."""
 
 
 class Sft(Optimization):
     """Supervised fine-tuning on the mixture's conversations; loss on assistant tokens only."""
 
+    batch_of: BatchOf = BatchOf.ROWS
+    """What batchSize and microBatchSize count; Sequences needs packing."""
     epochs: Annotated[Positive, Field(le=1000)] = Decimal(6)
     """Passes over the conversations (§4.1)."""
     learning_rate: Positive = Decimal("8e-6")

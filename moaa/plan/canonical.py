@@ -15,7 +15,7 @@ from moaa.api.base import Spec, decimal_text
 from moaa.api.data import DataSource
 from moaa.api.evaluation import AlpacaEval, ArenaHard, Benchmark, LmEval, MtBench
 from moaa.api.mixture import Judge, Mixture, Sampling
-from moaa.api.training import Dpo, Optimization, PairRules
+from moaa.api.training import Dpo, Optimization, PairRules, Sft
 
 NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # A credential opens the same rows; the limit is part of the slice, or of the table for benchmarks; columns are part
@@ -32,7 +32,8 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     Mixture: frozenset({"add_student", "student_sampling"}),
     Judge: frozenset({"allow_student"}),
     # How a step is cut into pieces and where optimiser state lies: the same batch gives the same mean gradient, up to
-    # rounding. Precision is another matter and counts. A look at held-out rows changes nothing.
+    # rounding. Precision is another matter and counts. A look at held-out rows changes nothing unless it decides
+    # (`digests.looks`).
     Optimization: frozenset(
         {
             "micro_batch_size",
@@ -54,8 +55,20 @@ LATER: Mapping[type[Spec], frozenset[str]] = {
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset(
-        {"schedule", "min_learning_rate_ratio", "adam_beta1", "adam_beta2", "adam_epsilon", "too_long", "held_out"}
+        {
+            "adapter",
+            "schedule",
+            "min_learning_rate_ratio",
+            "adam_beta1",
+            "adam_beta2",
+            "adam_epsilon",
+            "too_long",
+            "held_out",
+            "keep",
+            "patience",
+        }
     ),
+    Sft: frozenset({"batch_of"}),
     Dpo: frozenset({"loss", "label_smoothing", "simpo_gamma", "sft_weight"}),
     PairRules: frozenset(PairRules.model_fields),
 }

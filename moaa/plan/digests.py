@@ -6,6 +6,7 @@ from moaa.api import MoAA
 from moaa.api.mixture import Judge, parts_of
 from moaa.api.models import Model
 from moaa.api.prompts import effective
+from moaa.api.training import Optimization
 from moaa.errors import StageError
 from moaa.judge.methods import method_of
 from moaa.plan.canonical import canonical, digest_of, effective_args, text_digest
@@ -72,6 +73,11 @@ def taught(resource: MoAA) -> Document:
     """What turns the same rows into other tokens in a training, as far as the resource states it."""
     thinking = resource.spec.training.thinking
     return chat_of(resource.spec.model(resource.spec.student)) | ({"thinking": str(thinking)} if thinking else {})
+
+
+def looks(spec: Optimization) -> Document:
+    """When a training looks at held-out rows, where that decides which weights it ends with."""
+    return {"evalSteps": spec.eval_steps} if spec.looks_decide else {}
 
 
 def answering_digest(model: Model, digest: str) -> str:

@@ -146,6 +146,12 @@ def weights(world: World, manifest: StageManifest) -> dict[str, Any]:
     return dict(model.state_dict())
 
 
+def plain_weights(folder: Path) -> dict[str, Any]:
+    from transformers import AutoModelForCausalLM
+
+    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("train")
@@ -296,3 +302,32 @@ def test_dpo_raises_margins_and_survives_a_stop_and_a_change_of_workers(
     assert curve[-1]["reward_accuracy"] > 0.8
     assert set(manifest.models) == {"@i1-sft"}
     weights(world, manifest)
+
+
+def test_adapters_and_the_best_weights_survive_a_kill_and_a_change_of_workers(world: World) -> None:
+    """The model is a plain one, of the best look; the second attempt has both from the first one's checkpoint."""
+    lora = {"adapter": {"type": "LoRA", "rank": 8}, "learningRate": "2e-2", "zeroStage": 3}
+    best = {"heldOut": "0.1", "evalSteps": 3, "keep": "Best", "patience": 100}
+    made = asyncio.run(world.stage(Kind.GENERATE, "conversations", conversations(ROWS)))
+    jobs = {}
+    for workers in (2, 1):
+        spec = resource(world.root / "store", world.student, workers=workers, sft=SFT | lora | best, dpo=DPO)
+        jobs[workers] = (spec, world.job(spec, Kind.SFT, [made]))
+    first = start(world, *jobs[2])
+    first.wait_for_checkpoint()
+    first.kill()
+    written = json.loads(max(checkpoints(first.stage)).read_text())["files"]
+    assert {"adapter_model.safetensors", "best/adapter_model.safetensors", "best/probe.pt"} <= set(written)
+    assert not any("model.safetensors" in name and "adapter" not in name for name in written), "adapters only"
+    second = start(world, *jobs[1])
+    second.end()
+    manifest, curve = finished(world, jobs[1][1])
+    assert "resume_weights_only" in second.log.read_text()
+    assert manifest.metrics["resumed_step"] >= 5
+    looks = {row["step"]: row["eval_loss"] for row in curve if row["eval_loss"] is not None}
+    assert manifest.metrics["kept_step"] == min(looks, key=lambda step: looks[step])
+    assert min(looks.values()) < 0.9 * looks[3]
+    trained, before = weights(world, manifest), plain_weights(world.student)
+    assert trained.keys() == before.keys(), "adapters are merged"
+    changed = {name.split(".")[-2] for name, value in trained.items() if (value - before[name]).abs().max() > 0}
+    assert changed == {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}

@@ -18,6 +18,10 @@ SIZES = {
 }
 
 
+def step_of(width: int, *, again: bool) -> memory.Step:
+    return memory.Step(rows=ROWS, length=LENGTH, width=width, again=again)
+
+
 def build(sizes: tuple[int, ...], width: int) -> tuple[Any, ModelShape]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -86,7 +90,7 @@ def test_activations_are_what_autograd_keeps(sizes: tuple[int, ...], width: int)
     for again in (False, True):
         if again:
             model.gradient_checkpointing_enable()
-        told = memory.kept_bytes(shape, rows=ROWS, length=LENGTH, width=width, again=again)
+        told = memory.kept_bytes(shape, step_of(width, again=again))
         assert told == pytest.approx(saved_bytes(model), rel=0.15 if not again else 0.35)
 
 
@@ -101,6 +105,26 @@ def test_the_peak_of_a_step_is_that_of_the_model(width: int, again: bool, monkey
     model, shape = build(SIZES["grouped heads"], width)
     if again:
         model.gradient_checkpointing_enable()
-    kept = memory.kept_bytes(shape, rows=ROWS, length=LENGTH, width=width, again=again)
-    working = memory.backward_bytes(shape, rows=ROWS, length=LENGTH, width=width, again=again)
+    step = step_of(width, again=again)
+    kept, working = memory.kept_bytes(shape, step), memory.backward_bytes(shape, step)
     assert kept + working == pytest.approx(peak_bytes(model), rel=0.25)
+
+
+@pytest.mark.parametrize("dropout", ["0", "0.1"])
+def test_adapters_keep_what_the_model_says(dropout: str) -> None:
+    """Rank 16 of 128 columns, so that what they keep shows."""
+    from moaa.api.training import Sft
+    from moaa_jobs.training.worker.weights.lora import attach
+
+    spec = Sft.model_validate(
+        {
+            "precision": "FP32", "gradientCheckpointing": False, "maxLength": LENGTH, "microBatchSize": ROWS,
+            "packing": False, "adapter": {"type": "LoRA", "dropout": dropout},
+        }
+    )  # fmt: skip
+    model, shape = build(SIZES["grouped heads"], 4)
+    adapted = attach(model, spec, seed=0)
+    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    assert trained == memory.trained_parameters(shape, spec)
+    adapted.train()
+    assert memory.kept_bytes(shape, memory.Step.of(shape, spec)) == pytest.approx(saved_bytes(adapted), rel=0.15)

@@ -70,7 +70,7 @@ RECIPES = (
         "loss",
         "A loss on pairs",
         4,
-        ("tests/integration/test_training_numbers.py", "-k", "formula and Hinge"),
+        ("tests/integration/test_training_pairs.py", "-k", "formula and Hinge"),
         ("moaa/api/training.py", "jobs/moaa_jobs/training/worker/losses.py"),
     ),
     Recipe(

@@ -22,7 +22,7 @@ from moaa.data.origin.base import Listing, PinnedFile, StartReader
 from moaa.errors import DataError, StoreError
 from moaa.rows import ConversationRow
 from moaa_jobs.runner.settings import secret_value
-from moaa_jobs.training.rows import student, thoughts
+from moaa_jobs.training.rows import adapters, student, thoughts
 from moaa_jobs.training.rows.chat import QUESTION, Chat, open_chat
 from moaa_jobs.training.rows.template import Template, TemplateRefuses, source_of
 from moaa_jobs.training.rows.tokenizer import load_tokenizer
@@ -79,6 +79,7 @@ async def look(
         tensors = await _tensors(model, origin, listing, folder)
         contents = student.Contents(names, config, tensors)
         student.check(contents, name, reads_pickles=not _is_hub(model) and training.average is None)
+        adapters.check_adapters(config, tensors, training, name)
         student.check_memory(config, training, name)
         chat = await asyncio.to_thread(open_chat, folder, model, thinking=training.thinking)
         if model.chat_template is None and "chat_template.json" in names:

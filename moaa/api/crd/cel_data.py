@@ -6,7 +6,18 @@ from moaa.api.crd.rule import Reason, Rule, Rules, quoted
 from moaa.api.data import Columns
 from moaa.api.evaluation import Gate
 from moaa.api.resource import MoAASpec, Storage
-from moaa.api.training import Dpo, LearningRateSchedule, PairRules, PreferenceLoss, RefModel, SamplesFrom, Training
+from moaa.api.training import (
+    BatchOf,
+    Dpo,
+    Keep,
+    LearningRateSchedule,
+    PairRules,
+    PreferenceLoss,
+    RefModel,
+    SamplesFrom,
+    Sft,
+    Training,
+)
 
 
 def _fixed(field: str, why: str) -> Rule:
@@ -32,6 +43,17 @@ def _training() -> Iterator[Rule]:
             f"{absent} || {field}.precision != 'BF16' || self.resources.gpusPerWorker > 0",
             f"{part}.precision BF16 needs GPUs; write FP32 to train on the CPU",
             f".{part}.precision",
+        )
+        yield Rule(
+            f"{absent} || has({field}.heldOut) || {field}.keep == {quoted(Keep.LAST)}",
+            f"{part}.keep Best needs heldOut, whose loss says which weights are best; give heldOut or remove keep",
+            f".{part}.keep",
+        )
+        yield Rule(
+            f"{absent} || has({field}.heldOut) || !has({field}.patience)",
+            f"{part}.patience needs heldOut, whose loss says when to end; give heldOut or remove patience",
+            f".{part}.patience",
+            Reason.FORBIDDEN,
         )
         yield Rule(
             f"{absent} || {field}.schedule != {quoted(LearningRateSchedule.CONSTANT)} || "
@@ -104,6 +126,13 @@ RULES: Rules = {
             "double(self.minMargin) + double(self.minRejectedPoints) <= 1.0",
             "minMargin and minRejectedPoints are more than 1 together, and points end at 1; lower one of them",
             ".minMargin",
+        ),
+    ),
+    Sft: (
+        Rule(
+            f"self.packing || self.batchOf == {quoted(BatchOf.ROWS)}",
+            "batchOf Sequences needs packing, which fills them; set packing: true or remove batchOf",
+            ".batchOf",
         ),
     ),
     Dpo: (

@@ -5,15 +5,16 @@ Read from a valid resource with its defaults filled in, so every field is there.
 
 from collections.abc import Iterator
 
-from moaa.api.base import STUDENT
+from moaa.api.base import STUDENT, decimal_text
 from moaa.api.mixture import Comparisons, CriteriaFor
 from moaa.api.reading.families import kin
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_asking import asks, benchmark_nodes, judge_is_asked, used, window_of
 from moaa.api.reading.rules_models import holds_gpus, models_named, unused
-from moaa.api.training import SamplesFrom
+from moaa.api.training import Dpo, Optimization, SamplesFrom, Sft
 
 ARENA_MARKS = ("[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]")
+EVAL_STEPS = int(Optimization.model_fields["eval_steps"].default)
 UNWRITTEN_TEMPERATURES = ("0", "0.7")
 """Of a benchmark's `sampling`, where nothing is written."""
 
@@ -130,6 +131,25 @@ def lengths(spec: Node) -> Iterator[str]:
             )
 
 
+def adapters_learn_faster(spec: Node) -> Iterator[str]:
+    """A rate that was chosen for all weights hardly moves an adapter, whose B starts at zero."""
+    for part, whole in (("sft", Sft), ("dpo", Dpo)):
+        rate = spec.at("training", part, "learningRate")
+        default = decimal_text(whole.model_fields["learning_rate"].default)
+        if spec.at("training", part, "adapter").given and rate.text == default:
+            yield (
+                f"{rate.name}: {default} is meant for training all weights, and adapters want about ten times as much; "
+                "give it"
+            )
+
+
+def looks_at_nothing(spec: Node) -> Iterator[str]:
+    for part in ("sft", "dpo"):
+        steps = spec.at("training", part, "evalSteps")
+        if steps.integer(EVAL_STEPS) != EVAL_STEPS and not spec.at("training", part, "heldOut").given:
+            yield f"{steps.name}: without heldOut no rows are looked at, so it has no effect"
+
+
 def _proposers(mixture: Node) -> list[Node]:
     return [proposer for layer in mixture.at("layers") for proposer in layer.at("proposers")]
 
@@ -236,6 +256,8 @@ ADVICE = (
     comparisons_skipped,
     criteria_of_prompts,
     lengths,
+    adapters_learn_faster,
+    looks_at_nothing,
     judges_windows,
     samples_differ,
     twins,

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_addresses import source_nodes
-from moaa.api.training import Dpo, LearningRateSchedule, Optimization, Precision, PreferenceLoss, RefModel, SamplesFrom
+from moaa.api.training import (
+    BatchOf,
+    Dpo,
+    Keep,
+    LearningRateSchedule,
+    Optimization,
+    Precision,
+    PreferenceLoss,
+    RefModel,
+    SamplesFrom,
+)
 from moaa.errors import Problem
 
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
@@ -63,12 +73,28 @@ def training_shape(spec: Node) -> Iterator[Problem]:
             )
         if on_cpu and part.at("precision").word(Precision.BF16) == Precision.BF16:
             yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+        if not part.at("heldOut").given:
+            if part.at("keep").word(Keep.LAST) == Keep.BEST:
+                yield training.problem(
+                    f"{name}.keep Best needs heldOut, whose loss says which weights are best; give heldOut or remove "
+                    "keep"
+                )
+            if part.at("patience").given:
+                yield training.problem(
+                    f"{name}.patience needs heldOut, whose loss says when to end; give heldOut or remove patience"
+                )
         constant = part.at("schedule").text == LearningRateSchedule.CONSTANT
         if constant and part.at("minLearningRateRatio").given:
             yield training.problem(
                 f"{name}.minLearningRateRatio has no effect under schedule Constant; remove it, or write Linear or "
                 "Cosine"
             )
+
+
+def sequences_are_filled(spec: Node) -> Iterator[Problem]:
+    sft = spec.at("training", "sft")
+    if sft.at("batchOf").word(BatchOf.ROWS) == BatchOf.SEQUENCES and sft.at("packing").value is False:
+        yield sft.at("batchOf").problem("needs packing, which fills them; set packing: true or remove batchOf")
 
 
 def pairs_can_be(spec: Node) -> Iterator[Problem]:
@@ -145,6 +171,7 @@ RULES = (
     columns,
     sources_differ,
     training_shape,
+    sequences_are_filled,
     pairs_can_be,
     loss_reads,
     average_is_measured,

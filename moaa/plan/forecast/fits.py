@@ -43,7 +43,11 @@ def memory_view(resource: MoAA, config: Mapping[str, object] | None) -> Renderab
         table.add_column(part, justify="right", no_wrap=True)
     notes = []
     for stage, spec in trained(training):
-        needed = training_memory(shape, spec, workers=training.resources.workers)
+        try:
+            needed = training_memory(shape, spec, workers=training.resources.workers)
+        except DataError as error:
+            notes.append(Text(f"{stage}: {name}: {error}"))
+            continue
         table.add_row(stage, *(gib(size) for size in parts(needed).values()), gib(needed.total))
         notes.append(Text(told(shape, stage, spec, training.resources)))
     return Group(Fitted(table, list(Memory.__dataclass_fields__)[::-1]), *notes)

@@ -3,7 +3,8 @@
 State (weights, gradients, optimiser) follows ZeRO (arXiv 1910.02054, §3 and §5); activations are counted tensor by
 tensor as autograd saves them, in the manner of Korthikanti et al. (arXiv 2205.05198, §4), for the gated feed-forward
 layers and RMSNorm of today's models and attention that stores no scores. The rest are buffers of DeepSpeed and of
-TRL's fused language-model head, at the sizes that they have by default.
+TRL's fused language-model head, at the sizes that they have by default. With adapters (LoRA) gradients and optimiser
+are those of the adapters, and all weights stay.
 
 State is exact. Activations and the head are held against measured peaks on a CPU (tests/integration/
 test_training_memory.py). What a GPU adds (context, NCCL, fragmentation) is an allowance that nobody has measured here.
@@ -13,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final, assert_never
 
-from moaa.api.training import Dpo, Optimization, Precision, Sft
+from moaa.api.training import Dpo, Lora, Optimization, Precision, Sft
+from moaa.errors import DataError
 from moaa.plan.forecast.shape import ModelShape
 
 GIB: Final = 1 << 30
@@ -62,26 +64,58 @@ def usable(gpu_memory_bytes: int) -> int:
 
 
 def training_memory(shape: ModelShape, spec: Sft | Dpo, *, workers: int) -> Memory:
-    """One of `workers` workers that trains all weights of a model.
+    """One of `workers` workers that trains a model, or adapters of it.
 
     The reference model of DPO does not count: it scores before training, in less than training takes.
+
+    Raises:
+        DataError: an adapter is for what the architecture does not have.
     """
     width = element_bytes(spec)
-    partition = -(-shape.parameters // workers)
-    mine = {stage: partition if spec.zero_stage >= stage else shape.parameters for stage in (1, 2, 3)}
-    rows, length = rows_held(spec), row_length(spec)
-    activations = kept_bytes(shape, rows=rows, length=length, width=width, again=spec.gradient_checkpointing)
-    backward = backward_bytes(shape, rows=rows, length=length, width=width, again=spec.gradient_checkpointing)
+    trained = trained_parameters(shape, spec)
+    all_of_them = shape.parameters + (trained if spec.adapter else 0)
+    mine = {stage: -(-trained // workers) if spec.zero_stage >= stage else trained for stage in (1, 2)}
+    step = Step.of(shape, spec)
+    activations, backward = kept_bytes(shape, step), backward_bytes(shape, step)
     # The update comes when the activations have gone: what counts is how far it rises above them.
     update = _update(mine[1], spec) - activations
     return Memory(
-        weights=mine[3] * width,
+        weights=(-(-all_of_them // workers) if spec.zero_stage >= 3 else all_of_them) * width,
         gradients=mine[2] * width,
         optimizer=mine[1] * (8 + (4 if _has_master(spec) else 0)),
         activations=activations,
         working=max(backward, update),
-        buffers=_buffers(shape, spec, width),
+        buffers=_buffers(all_of_them, trained, spec, width),
     )
+
+
+def trained_parameters(shape: ModelShape, spec: Optimization) -> int:
+    """All of a model's, or those of its adapters: matrices of rank × in and out × rank for each adapted layer.
+
+    Raises:
+        DataError: an adapter is for what the architecture does not have.
+    """
+    if spec.adapter is None:
+        return shape.parameters
+    return shape.layers * sum(spec.adapter.rank * (into + out) for into, out in adapted(shape, spec.adapter).values())
+
+
+def adapted(shape: ModelShape, adapter: Lora) -> Mapping[str, tuple[int, int]]:
+    """Width in and out of the linear layers of a block that get adapters.
+
+    Raises:
+        DataError: the block has experts, or no layer of a name in targetModules.
+    """
+    if shape.experts > 1:
+        raise DataError("adapter: the student has experts, whose weights cannot get adapters; remove it")
+    if adapter.target_modules is None:
+        return shape.linear
+    if unknown := sorted(set(adapter.target_modules) - shape.linear.keys()):
+        raise DataError(
+            f"adapter.targetModules: {unknown[0]} is no linear layer of the student's blocks; there are "
+            f"{', '.join(sorted(shape.linear))}"
+        )
+    return {name: shape.linear[name] for name in set(adapter.target_modules)}
 
 
 def element_bytes(spec: Optimization) -> int:
@@ -115,22 +149,57 @@ def _sequences(spec: Sft | Dpo) -> int:
             assert_never(spec)
 
 
-def kept_bytes(shape: ModelShape, *, rows: int, length: int, width: int, again: bool) -> int:
-    """What the backward pass needs of the forward pass. `again`: of each layer only its input is kept, and the rest is
-    computed again (gradient checkpointing)."""
-    tokens = rows * length
-    one = tokens * shape.hidden * width if again else layer_bytes(shape, rows=rows, length=length, width=width)
+@dataclass(frozen=True)
+class Step:
+    """What a worker holds at a time, and what is learned of it."""
+
+    rows: int
+    length: int
+    """Tokens of each row."""
+    width: int
+    """Bytes of an element."""
+    again: bool
+    """Of each layer only its input is kept, and the rest is computed again (gradient checkpointing)."""
+    adapters: int = 0
+    """Bytes that a block's adapters keep for each token."""
+    learns_head: bool = True
+
+    @staticmethod
+    def of(shape: ModelShape, spec: Sft | Dpo) -> "Step":
+        """Raises DataError: an adapter is for what the architecture does not have."""
+        width, adapters = element_bytes(spec), 0
+        if spec.adapter is not None:
+            layers = adapted(shape, spec.adapter).values()
+            adapters = len(layers) * spec.adapter.rank * width
+            if spec.adapter.dropout:  # each adapter keeps its own input, and which of it was left out
+                adapters += sum(into for into, _ in layers) * (width + 1)
+        return Step(
+            rows=rows_held(spec),
+            length=row_length(spec),
+            width=width,
+            again=spec.gradient_checkpointing,
+            adapters=adapters,
+            learns_head=spec.adapter is None,
+        )
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.length
+
+
+def kept_bytes(shape: ModelShape, step: Step) -> int:
+    """What the backward pass needs of the forward pass."""
+    one = step.tokens * shape.hidden * step.width if step.again else layer_bytes(shape, step)
     # The last norm, and the mask of rows that are padded or lie end to end: one byte a pair of tokens.
-    return shape.layers * one + tokens * norm_bytes(shape, width) + rows * length * length
+    return shape.layers * one + step.tokens * norm_bytes(shape, step.width) + step.tokens * step.length
 
 
-def backward_bytes(shape: ModelShape, *, rows: int, length: int, width: int, again: bool) -> int:
-    """The more of two: the head's backward pass, or a layer's, which with `again` holds all of the layer."""
-    tokens = rows * length
-    layer = tokens * width * (3 * shape.active_intermediate + shape.hidden)
-    if again:
-        layer += layer_bytes(shape, rows=rows, length=length, width=width)
-    return max(layer, head_bytes(shape, tokens, width))
+def backward_bytes(shape: ModelShape, step: Step) -> int:
+    """The more of two: the head's backward pass, or a layer's, which holds all of the layer if it is computed again."""
+    layer = step.tokens * step.width * (3 * shape.active_intermediate + shape.hidden)
+    if step.again:
+        layer += layer_bytes(shape, step)
+    return max(layer, head_bytes(shape, step))
 
 
 def norm_bytes(shape: ModelShape, width: int) -> int:
@@ -138,22 +207,27 @@ def norm_bytes(shape: ModelShape, width: int) -> int:
     return shape.hidden * (4 + 2 * width)
 
 
-def layer_bytes(shape: ModelShape, *, rows: int, length: int, width: int) -> int:
+def layer_bytes(shape: ModelShape, step: Step) -> int:
     """Saved by one layer: two norms, query, key and value at the width of the heads, the answer of attention, and four
-    tensors of the feed-forward part (gate, its activation, up, their product)."""
+    tensors of the feed-forward part (gate, its activation, up, their product); and what adapters keep."""
+    width = step.width
     a_token = (
         2 * norm_bytes(shape, width)
         + width * 4 * shape.heads * shape.head_dim
         + 4 * shape.heads
         + width * 4 * shape.active_intermediate
+        + step.adapters
     )
-    scores = rows * shape.heads * length * length * (2 * width + 4) if shape.has_scores else 0
-    return rows * length * a_token + scores
+    scores = step.tokens * shape.heads * step.length * (2 * width + 4) if shape.has_scores else 0
+    return step.tokens * a_token + scores
 
 
-def head_bytes(shape: ModelShape, tokens: int, width: int) -> int:
-    """A tile of logits, and gradients in FP32 of the head's weights and of its input. Logits are never whole."""
-    return min(tokens, HEAD_TILE[0]) * HEAD_TILE[1] * width + (4 + width) * shape.hidden * (shape.vocabulary + tokens)
+def head_bytes(shape: ModelShape, step: Step) -> int:
+    """A tile of logits, and gradients in FP32 of the head's weights, if they are learned, and of its input. Logits are
+    never whole."""
+    tile = min(step.tokens, HEAD_TILE[0]) * HEAD_TILE[1] * step.width
+    rows = (shape.vocabulary if step.learns_head else 0) + step.tokens
+    return tile + (4 + step.width) * shape.hidden * rows
 
 
 def _has_master(spec: Optimization) -> bool:
@@ -167,9 +241,9 @@ def _update(mine: int, spec: Optimization) -> int:
     return at_once * (8 if _has_master(spec) else 4)
 
 
-def _buffers(shape: ModelShape, spec: Optimization, width: int) -> int:
-    buckets = 2 * min(REDUCE_BUCKET, shape.parameters) * width if spec.zero_stage > 0 else 0
-    gathered = min(shape.parameters, MAX_LIVE) * width if spec.zero_stage == 3 else 0
+def _buffers(all_of_them: int, trained: int, spec: Optimization, width: int) -> int:
+    buckets = 2 * min(REDUCE_BUCKET, trained) * width if spec.zero_stage > 0 else 0
+    gathered = min(all_of_them, MAX_LIVE) * width if spec.zero_stage == 3 else 0
     return buckets + gathered
 
 

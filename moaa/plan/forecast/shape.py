@@ -11,6 +11,8 @@ TIED = {
 }  # fmt: skip
 """Architectures whose parameters are counted here: whether the head is the embedding where config.json is silent."""
 _NORMS_A_LAYER = {"gemma2": 4, "gemma3_text": 4}
+_FUSED = frozenset({"phi3"})
+"""Query, key and value are one layer there, and so are gate and up."""
 _EXPERTS = {
     "mixtral": ("num_local_experts", "intermediate_size"),
     "qwen3_moe": ("num_experts", "moe_intermediate_size"),
@@ -37,6 +39,8 @@ class ModelShape:
     """Of a layer."""
     has_scores: bool = False
     """Attention scores are capped, so they are held in memory (Gemma 2)."""
+    is_fused: bool = False
+    """Query, key and value are one linear layer, and so are gate and up (Phi 3)."""
 
     @property
     def parameters(self) -> int:
@@ -48,9 +52,33 @@ class ModelShape:
         return self.layers * (attention + forward + router + self.norms * self.hidden) + words + self.hidden
 
     @property
+    def linear(self) -> Mapping[str, tuple[int, int]]:
+        """Width in and out of the linear layers of a block without experts, by name."""
+        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        attention = (
+            {"qkv_proj": (self.hidden, query + 2 * key)}
+            if self.is_fused
+            else {"q_proj": (self.hidden, query), "k_proj": (self.hidden, key), "v_proj": (self.hidden, key)}
+        ) | {"o_proj": (query, self.hidden)}
+        opened = ("gate_up_proj", 2 * self.intermediate) if self.is_fused else ("gate_proj", self.intermediate)
+        forward = {opened[0]: (self.hidden, opened[1]), "down_proj": (self.intermediate, self.hidden)}
+        return attention | forward | ({} if self.is_fused else {"up_proj": (self.hidden, self.intermediate)})
+
+    @property
     def active_intermediate(self) -> int:
         """Width of the feed-forward part that a token goes through."""
         return self.intermediate * self.experts_a_token
+
+
+_COUNTED_AS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""How config.json says how many experts there are."""
+
+
+def experts_of(config: Mapping[str, object]) -> int:
+    """Of a block, in any architecture; 1 where config.json names none."""
+    text = config.get("text_config")
+    parts = (config, text if isinstance(text, dict) else {})
+    return max((found for part in parts for key in _COUNTED_AS if isinstance(found := part.get(key), int)), default=1)
 
 
 def read_shape(config: Mapping[str, object], name: str) -> ModelShape:
@@ -80,6 +108,7 @@ def read_shape(config: Mapping[str, object], name: str) -> ModelShape:
         experts_a_token=_size(config, "num_experts_per_tok", name) if experts_key else 1,
         norms=_NORMS_A_LAYER.get(kind, 2),
         has_scores=config.get("attn_logit_softcapping") is not None,
+        is_fused=kind in _FUSED,
     )
 
 

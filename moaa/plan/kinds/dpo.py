@@ -5,7 +5,7 @@ from decimal import Decimal
 from moaa.api import MoAA
 from moaa.asking.load import PROMPT_TOKENS
 from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
+from moaa.plan.digests import Document, Results, looks, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import sample
 from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
@@ -25,6 +25,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
         "refModel": model_digest(stage.ref_model or "", results),
         "training": canonical(declared_dpo(resource)),
         "seed": resource.spec.seed,
+        **looks(declared_dpo(resource)),
         **taught(resource),
     }
     return inputs, body

@@ -7,7 +7,7 @@ from moaa.api.data import Answers
 from moaa.api.training import Sft
 from moaa.asking.load import ANSWER_TOKENS, PROMPT_TOKENS, written
 from moaa.plan.canonical import canonical
-from moaa.plan.digests import Document, Results, model_digest, output_digest, taught
+from moaa.plan.digests import Document, Results, looks, model_digest, output_digest, taught
 from moaa.plan.ids import stage_id
 from moaa.plan.kinds import generate
 from moaa.plan.kinds.kind import Counts, Group, OnRay, Reads, StageKind, Trained
@@ -34,6 +34,7 @@ def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, 
         "student": model_digest(stage.student or "", results),
         "training": canonical(sft),
         "seed": resource.spec.seed,
+        **looks(sft),
         **taught(resource),
     }
     return inputs, body

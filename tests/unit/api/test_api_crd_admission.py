@@ -227,6 +227,23 @@ GOOD: dict[str, dict[str, Any]] = {
         "spec__training__sft": {"schedule": "Linear", "minLearningRateRatio": "0.1", "adamBeta2": "0.95"},
         "spec__training__dpo": {"schedule": "Constant", "adamBeta1": "0", "adamEpsilon": "1e-15"},
     },
+    "the best weights and an end": {
+        "spec__training__sft": {"heldOut": "0.1", "keep": "Best", "patience": 1},
+        "spec__training__dpo": {"heldOut": "0.1", "keep": "Last", "patience": 1000000, "evalSteps": 2},
+    },
+    "batches of sequences": {"spec__training__sft": {"batchOf": "Sequences"}},
+    "adapters": {
+        "spec__training__sft": {"adapter": {"type": "LoRA"}, "learningRate": "1e-4"},
+        "spec__training__dpo": {
+            "adapter": {
+                "type": "LoRA",
+                "rank": 1024,
+                "alpha": "0.5",
+                "dropout": "0.99",
+                "targetModules": ["q_proj", "c_attn"],
+            },
+        },
+    },
     "rules of pairs": {
         "spec__training__dpo": {
             "samples": 3,
@@ -494,6 +511,36 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "below zero": ({"spec__training__sft": {"weightDecay": "-0.1"}}, "spec.training.sft.weightDecay"),
     "a mean that never moves": ({"spec__training__sft": {"adamBeta1": "1"}}, "spec.training.sft.adamBeta1"),
     "squares that never move": ({"spec__training__dpo": {"adamBeta2": "1"}}, "spec.training.dpo.adamBeta2"),
+    "no patience": ({"spec__training__sft": {"heldOut": "0.1", "patience": 0}}, "spec.training.sft.patience"),
+    "patience without end": (
+        {"spec__training__dpo": {"heldOut": "0.1", "patience": 1000001}},
+        "spec.training.dpo.patience",
+    ),
+    "an adapter of no kind": ({"spec__training__sft": {"adapter": {}}}, "spec.training.sft.adapter.type"),
+    "an adapter of another kind": (
+        {"spec__training__sft": {"adapter": {"type": "QLoRA"}}},
+        "spec.training.sft.adapter.type",
+    ),
+    **{
+        f"adapter: {field} {value}": (
+            {"spec__training__sft": {"adapter": {"type": "LoRA", field: value}}},
+            f"spec.training.sft.adapter.{field}",
+        )
+        for field, value in (
+            ("rank", 0),
+            ("rank", 1025),
+            ("alpha", "0"),
+            ("alpha", "65537"),
+            ("dropout", "-0.1"),
+            ("dropout", "1"),
+            ("targetModules", []),
+            ("targetModules", ["q"] * 33),
+        )
+    },
+    "an adapter of a pattern": (
+        {"spec__training__sft": {"adapter": {"type": "LoRA", "targetModules": [".*_proj"]}}},
+        "spec.training.sft.adapter.targetModules[0]",
+    ),
     "no epsilon": ({"spec__training__sft": {"adamEpsilon": "0"}}, "spec.training.sft.adamEpsilon"),
     "a margin of nothing": (
         {"spec__training__dpo": {"pairs": {"minMargin": "0"}}},

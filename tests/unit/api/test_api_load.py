@@ -451,6 +451,18 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         "in eva's 4096, of which 1024 are for its own; pairs of long answers have no verdict then: raise "
         "spec.models[4].serving.maxModelLen or lower spec.evaluation.selection[0].sampling.maxTokens",
     ),
+    "an adapter with the rate of all weights": (
+        {"spec__training__sft": {"adapter": {"type": "LoRA"}, "learningRate": "8E-6"}},
+        "spec.training.sft.learningRate: 0.000008 is meant for training all weights",
+    ),
+    "an adapter on pairs without a rate of its own": (
+        {"spec__training__dpo": {"adapter": {"type": "LoRA"}}},
+        "spec.training.dpo.learningRate: 0.0000008 is meant for training all weights",
+    ),
+    "looks at no rows": (
+        {"spec__training__dpo": {"evalSteps": 10}},
+        "spec.training.dpo.evalSteps: without heldOut no rows are looked at",
+    ),
     "comparisons one after another, and models in turn": (
         {"spec__judge__comparisons": "Adaptive", "spec__serving__schedule": "InTurn"},
         "spec.judge.comparisons: Adaptive asks one comparison after another",

@@ -10,7 +10,7 @@ from moaa.api.base import Spec
 from moaa.api.data import DataSource, SftSource
 from moaa.api.evaluation import AlpacaEval, Benchmark, ExactMatch, Gate, Instructions, LmEval, Pairwise
 from moaa.api.mixture import Aggregator, Criterion, FinalSampling, Judge, JudgeModel, Layer, Mixture, Proposer, Sampling
-from moaa.api.training import Dpo, Optimization, PairRules, PreferenceLoss, Sft
+from moaa.api.training import Dpo, Lora, Optimization, PairRules, PreferenceLoss, Sft
 from moaa.errors import StageError
 from moaa.judge.methods import method_of
 from moaa.plan import canonical as semantics
@@ -282,6 +282,7 @@ FIELDS: dict[type[Spec], str] = {
     Instructions: "name sampling samples type",
     Gate: "rule min_gain",
     PairRules: "",
+    Lora: "type rank alpha dropout target_modules",
 }
 
 
@@ -327,6 +328,34 @@ def test_an_upgrade_repeats_no_training_and_another_optimiser_does() -> None:
             eval_steps=3,
         )
         assert later - set(canonical(said)) == {"adamEpsilon"}
+
+
+def test_adapters_train_anew_and_without_them_nothing_is_repeated() -> None:
+    for part in (Sft(), Dpo()):
+        assert "adapter" not in canonical(part)
+        said = canonical(part.with_(adapter={"type": "LoRA", "targetModules": ["q_proj"]}))
+        assert said["adapter"] == {
+            "type": "LoRA", "rank": 16, "alpha": "32", "dropout": "0", "targetModules": ["q_proj"],
+        }  # fmt: skip
+
+
+def test_a_batch_of_sequences_trains_anew() -> None:
+    assert "batchOf" not in canonical(Sft())
+    assert canonical(Sft(batch_of="Sequences"))["batchOf"] == "Sequences"
+
+
+@pytest.mark.parametrize("part", ["sft", "dpo"])
+def test_when_held_out_rows_are_looked_at_counts_only_where_it_decides(part: str) -> None:
+    field, held_out = f"spec__training__{part}", {"heldOut": "0.1"}
+    stage = f"i1-{part}"
+
+    def fingerprint(**fields: Any) -> str:
+        return run_all(resource(**{field: held_out | fields}))[1][stage].fingerprint
+
+    assert fingerprint() == fingerprint(evalSteps=7) == fingerprint(keep="Last")
+    assert len({fingerprint(**one) for one in ({}, {"keep": "Best"}, {"patience": 2})}) == 3
+    for deciding in ({"keep": "Best"}, {"patience": 2}):
+        assert fingerprint(**deciding) != fingerprint(**deciding, evalSteps=7)
 
 
 def test_a_later_field_is_left_out_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:

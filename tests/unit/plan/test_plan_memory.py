@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from moaa.api.training import Dpo, Precision, Sft, Training, TrainingResources
+from moaa.api.training import Dpo, Lora, Precision, Sft, Training, TrainingResources
 from moaa.cli.plan import student_config
 from moaa.errors import DataError, UsageError
 from moaa.plan.forecast.fits import hopeless, memory_view, told
-from moaa.plan.forecast.memory import GIB, head_bytes, training_memory, usable
+from moaa.plan.forecast.memory import GIB, Step, head_bytes, trained_parameters, training_memory, usable
 from moaa.plan.forecast.shape import ModelShape, read_shape
 from moaa.plan.show import plan_text
 from tests.plan_helpers import resource
@@ -81,7 +81,7 @@ def test_capped_attention_holds_its_scores() -> None:
 
 def test_the_head_of_a_large_vocabulary_is_the_largest_part_of_a_step() -> None:
     found = training_memory(LLAMA, Sft(max_length=4096), workers=64)
-    assert found.working == head_bytes(LLAMA, 4096, 2)
+    assert found.working == head_bytes(LLAMA, Step.of(LLAMA, Sft(max_length=4096)))
     assert found.working > 128256 * 4096 * 4
 
 
@@ -128,6 +128,53 @@ def test_only_what_no_step_could_do_is_hopeless() -> None:
     assert refused is not None
     assert refused.startswith("m: spec.training.dpo: takes ")
     assert hopeless({}, Training(sft=spec, resources=resources(8)), "m") is None
+
+
+def lora(**changes: Any) -> Lora:
+    return Lora(type="LoRA", **changes)
+
+
+def test_adapters_are_counted_as_peft_counts_them() -> None:
+    """41,943,040 is what peft prints for Llama-3.1-8B with rank 16 on every linear layer."""
+    assert trained_parameters(LLAMA, Sft(adapter=lora())) == 41_943_040
+    assert trained_parameters(LLAMA, Sft(adapter=lora(target_modules=["q_proj", "v_proj"]))) == 6_815_744
+    phi = read_shape({**CONFIG, "model_type": "phi3"}, "m")
+    assert trained_parameters(phi, Sft(adapter=lora(rank=2))) == 2 * 32 * (
+        (4096 + 6144) + (4096 + 4096) + (4096 + 28672) + (14336 + 4096)
+    )
+
+
+def test_adapters_leave_state_of_their_own_and_all_weights_in_place() -> None:
+    spec = Sft(adapter=lora(), zero_stage=2)
+    found, own = training_memory(LLAMA, spec, workers=4), 41_943_040
+    assert found.weights == 2 * (LLAMA.parameters + own)
+    assert (found.gradients, found.optimizer) == (own // 4 * 2, own // 4 * 12)
+    split = training_memory(LLAMA, spec.with_(zero_stage=3), workers=4)
+    assert split.weights == (LLAMA.parameters + own) // 4 * 2
+    assert "and fits" in told(LLAMA, "sft", Sft(adapter=lora()), resources(1, 80)), "119.7 GiB with all weights"
+    whole, few = (training_memory(LLAMA, Sft(adapter=a), workers=64).working for a in (None, lora()))
+    assert whole - few > 4 * 4096 * 128256, "no gradient of the head in FP32"
+
+
+def test_adapters_keep_their_outputs_and_with_dropout_their_inputs() -> None:
+    kept = Sft(max_length=16, gradient_checkpointing=False)
+    plain, thin, dropped = (
+        training_memory(TINY, kept.with_(adapter=adapter), workers=1).activations
+        for adapter in (None, lora(rank=2), lora(rank=2, dropout=Decimal("0.1")))
+    )
+    assert thin - plain == 2 * 16 * 7 * 2 * 2
+    assert dropped - thin == 2 * 16 * (6 * 8 + 16) * 3
+
+
+def test_adapters_that_cannot_be_are_told_in_the_plan() -> None:
+    unknown = resource(spec__training__sft={"adapter": {"type": "LoRA", "targetModules": ["c_attn"]}})
+    shown = plan_text(memory_view(unknown, CONFIG), width=200)
+    assert (
+        "sft: base: adapter.targetModules: c_attn is no linear layer of the student's blocks; there are down_" in shown
+    )
+    assert "dpo: takes" in shown
+    experts = {**CONFIG, "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
+    assert "sft: base: adapter: the student has experts" in plan_text(memory_view(unknown, experts), width=200)
 
 
 def test_a_small_gpu_has_nothing_left() -> None:

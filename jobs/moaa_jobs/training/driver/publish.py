@@ -105,6 +105,10 @@ def figures(result: LoopResult) -> dict[str, float]:
     if looked:
         best, step = min(looked)
         values |= {"final_eval_loss": looked[-1][0], "best_eval_loss": best, "best_eval_step": float(step)}
+    if result.kept_step is not None:
+        values["kept_step"] = float(result.kept_step)
+    if result.stopped_early:
+        values["stopped_early"] = 1.0
     return values
 
 

@@ -34,6 +34,7 @@ from moaa_jobs.training.driver import compiler, publish
 from moaa_jobs.training.driver.cluster import RaySettings, fit, ray_cluster
 from moaa_jobs.training.driver.watch import watch
 from moaa_jobs.training.rows import table as token_table
+from moaa_jobs.training.rows.adapters import check_adapters
 from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.held_out import held_out, prompt_of
 from moaa_jobs.training.rows.student import check_memory
@@ -135,7 +136,9 @@ async def _encode_rows(job: StageJob, context: Context, recipe: Recipe) -> Rows:
     folder = await weights.bring(student, context.store, storage, context.work_dir / "weights", weights.all_but_weights)
     resource = context.resource.spec
     declared = resource.model(resource.student)
-    check_memory(json.loads((folder / "config.json").read_text(encoding="utf-8")), resource.training, declared.name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    check_adapters(config, None, resource.training, declared.name)
+    check_memory(config, resource.training, declared.name)
     chat = await asyncio.to_thread(open_chat, folder, declared, thinking=resource.training.thinking)
     spec = optimization(context.resource, recipe.kind)
     cuts = spec.too_long is TooLong.CUT_PROMPT

@@ -1,10 +1,13 @@
 """Which rows each optimiser step holds, and how they are laid out over workers and micro-steps. Pure.
 
 The rows of a step depend on seed, row count, batch size and epochs only, never on workers or packing: a run that goes
-on with another number of workers trains on the same batches. Every batch is full. A *bin* is what one worker holds at
-a time; a step has accumulation × workers bins, in the order in which the sampler hands them out.
+on with another number of workers trains on the same batches. Every batch is full. Where a batch counts sequences
+(`batchOf`), these take the place of rows; what they hold depends on the rows' lengths and maxLength alone. A *bin* is
+what one worker holds at a time; a step has accumulation × workers bins, in the order in which the sampler hands them
+out.
 """
 
+import bisect
 import heapq
 import math
 import random
@@ -58,6 +61,45 @@ def lay_out(steps: Sequence[Batch], *, widths: Sequence[int], workers: int, micr
     """
     bins = [one for batch in steps for one in bins_of_rows(batch, widths=widths, micro_batch_size=micro_batch_size)]
     return Layout(bins=bins, accumulation=len(steps[0]) // (workers * micro_batch_size))
+
+
+def fill_sequences(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
+    """Rows of every sequence of at most `capacity` tokens, by best-fit decreasing as TRL packs (`bfd`): the longest row
+    first, each into the fullest sequence that has room. No row is longer than `capacity`, and none is cut.
+
+    >>> fill_sequences([3, 9, 6, 4], capacity=10)
+    [[1], [2, 3], [0]]
+    """
+    filled: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []
+    """Of sequences that are not full, with their number; ascending."""
+    for row in widest_first(range(len(lengths)), lengths):
+        place = bisect.bisect_left(rooms, (lengths[row], -1))
+        if place < len(rooms):
+            room, number = rooms.pop(place)
+            filled[number].append(row)
+        else:
+            room, number = capacity, len(filled)
+            filled.append([row])
+        if room > lengths[row]:
+            bisect.insort(rooms, (room - lengths[row], number))
+    return filled
+
+
+def lay_out_sequences(
+    steps: Sequence[Batch],
+    *,
+    sequences: Sequence[Sequence[int]],
+    lengths: Sequence[int],
+    workers: int,
+    micro_batch_size: int,
+) -> Layout:
+    """Bins of `micro_batch_size` sequences each, given as the rows in them. `steps` hold numbers of sequences;
+    `lengths` are those of rows."""
+    loads = [sum(lengths[row] for row in rows) for rows in sequences]
+    layout = lay_out(steps, widths=loads, workers=workers, micro_batch_size=micro_batch_size)
+    bins = [[row for number in one for row in sequences[number]] for one in layout.bins]
+    return Layout(bins=bins, accumulation=layout.accumulation)
 
 
 def widest_first(rows: Sequence[int], widths: Sequence[int]) -> list[int]:

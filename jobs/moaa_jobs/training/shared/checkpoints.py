@@ -34,6 +34,8 @@ FILES_AT_ONCE = 4
 KEEP = 2
 """Complete checkpoints an attempt keeps; the one before the newest serves if a crash meets the newest's manifest."""
 SAVED_STATE = "moaa-state.json"
+BEST = "best"
+"""A checkpoint's folder with the best weights so far, where the resource keeps them."""
 _MANIFEST = re.compile(r"(?P<folder>[^/]+/step-(?P<step>\d{6,}))\.json$")
 _RANK_FILE = re.compile(r"(?:zero_pp_rank_|rng_state_)(?P<rank>\d+)")
 
@@ -108,7 +110,10 @@ async def remove_checkpoints(store: Store, checkpoints: str) -> None:
 
 def needed_by(file: str, ranks: Iterable[int], *, weights_only: bool) -> bool:
     """Whether a machine with these ranks needs a checkpoint's file to go on: for the weights alone those of the model,
-    else what DeepSpeed has written for all and for its own ranks. The model's weights for serving stand beside."""
+    else what DeepSpeed has written for all and for its own ranks. The model's weights for serving stand beside; the
+    best ones are rank 0's."""
+    if file.startswith(f"{BEST}/"):
+        return 0 in set(ranks)
     if weights_only:
         return "/" not in file and not _RANK_FILE.search(file)
     match = _RANK_FILE.search(file)

@@ -135,6 +135,10 @@ class LoopResult(_Message):
     packed: bool
     packing_refused: bool = False
     """As in LoopProgress."""
+    kept_step: int | None = None
+    """Whose weights the model has, where the best ones are kept."""
+    stopped_early: bool = False
+    """`patience` ended the training before its last step."""
     checkpoints_late: int = 0
     """How many had to wait, while training went on, until the one before was in the store."""
     seconds: dict[str, float]

@@ -13,10 +13,11 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from moaa_jobs.training.shared.checkpoints import SAVED_STATE, SavedState, folder_name
+from moaa_jobs.training.shared.checkpoints import BEST, SAVED_STATE, SavedState, folder_name
 from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, TrainingRefused
 from moaa_jobs.training.shared.stall import Pulse
 from moaa_jobs.training.worker.cadence import Cadence, Turn
+from moaa_jobs.training.worker.weights.best import link_into
 
 logger = logging.getLogger(__name__)
 
@@ -195,6 +196,7 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
         if context.get_world_rank() == 0:
             saved = SavedState(done=self._done, curve=self._recorder.curve)
             (folder / SAVED_STATE).write_text(saved.model_dump_json())
+            link_into(folder, folder.parent / BEST)
         torch.distributed.barrier()  # every rank of this machine has written its part
         step = self._done + state.global_step
         metrics: dict[str, Any] = {

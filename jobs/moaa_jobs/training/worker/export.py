@@ -15,6 +15,7 @@ import torch
 
 from moaa.api.training import Optimization, Precision
 from moaa_jobs.training.worker.model import load_model
+from moaa_jobs.training.worker.weights.lora import base_of
 
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _NOT_COPIED = (
@@ -64,7 +65,7 @@ def probe(model: Any, ids: list[int], device: torch.device) -> torch.Tensor:
     first: shape (2, vocabulary). On every rank, since ZeRO-3 gathers for it. A model that takes no positions is asked
     for the first alone, shape (1, vocabulary), and so is one whose configuration names no furthest position."""
     shown = torch.tensor([ids[:PROBE_TOKENS]], device=device)
-    bare = getattr(model, "module", model)  # DeepSpeed's engine hides the parameters of `forward`
+    bare = base_of(model)  # what is around it hides the parameters of `forward`
     found = [model(input_ids=shown, use_cache=False)]
     furthest = getattr(bare.config.get_text_config(), "max_position_embeddings", None)
     if furthest is not None and "position_ids" in inspect.signature(bare.forward).parameters:

@@ -91,9 +91,12 @@ class Conversations:
     """SFT: the mean cross-entropy of assistant tokens."""
 
     spec: Sft
-    trainer: Callable[..., SftTrainer | PairTrainer] = SftTrainer
     probe_column: str = "ids"
     sequences: int = 1
+
+    @property
+    def trainer(self) -> Callable[..., SftTrainer | PairTrainer]:
+        return partial(SftTrainer, spec=self.spec)
 
     def collator(
         self,

@@ -24,6 +24,7 @@ from moaa_jobs.training.rows.order import learning_rate_factor
 from moaa_jobs.training.rows.table import trained_labels
 from moaa_jobs.training.worker.deepspeed import training_config
 from moaa_jobs.training.worker.losses import PairCollator, Scores, answer_logps, pair_losses, rewards
+from moaa_jobs.training.worker.weights.lora import attach
 
 _LOOKED_AT = ("rewards/accuracies", "rewards/margins")
 """What is gathered of pairs, a value a pass, in a look at held-out rows."""
@@ -83,6 +84,8 @@ class _Ours:
 
     schedule: Schedule
     held_out: Sequence[int]
+    after_look: Callable[[Any], None] | None = None
+    """Called on every rank after a look at the held-out rows, in evaluation mode, with the trainer's control."""
     optimizer: Any
     lr_scheduler: Any
     accelerator: Any
@@ -106,12 +109,14 @@ class _Ours:
             loss = self.prediction_step(self.model_wrapped, inputs, True)[0]
             losses.append(self.accelerator.gather(loss.reshape(1).float()).mean().item())
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        self.model_wrapped.train()
         found = {"loss": losses, **{name: self._metrics["eval"].get(name, []) for name in _LOOKED_AT}}
         self._metrics["eval"].clear()
         metrics = {f"eval_{name}": mean_over(values, looks) for name, values in found.items() if values}
         # Not TRL's, which would add what it gathers of training.
         Trainer.log(self, metrics)
+        if self.after_look is not None:
+            self.after_look(self.control)
+        self.model_wrapped.train()
         return metrics
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002  ours knows
@@ -124,9 +129,19 @@ class _Ours:
 
 
 class SftTrainer(_Ours, SFTTrainer):  # type: ignore[misc]  # untyped base
-    def __init__(self, *, schedule: Schedule, held_out: Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        spec: Sft,
+        schedule: Schedule,
+        held_out: Sequence[int],
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        learned: Path | None,
+        **kwargs: Any,
+    ) -> None:
         self.schedule, self.held_out = schedule, held_out
-        super().__init__(**kwargs)
+        super().__init__(model=attach(model, spec, seed=args.seed, learned=learned), args=args, **kwargs)
 
 
 class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
@@ -137,7 +152,15 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
     """
 
     def __init__(
-        self, *, spec: Dpo, schedule: Schedule, held_out: Sequence[int], model: PreTrainedModel, **kwargs: Any
+        self,
+        *,
+        spec: Dpo,
+        schedule: Schedule,
+        held_out: Sequence[int],
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        learned: Path | None,
+        **kwargs: Any,
     ) -> None:
         self.schedule, self.held_out = schedule, held_out
         self._spec = spec
@@ -149,7 +172,7 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
         config = model.config.get_text_config()
         routes = hasattr(config, "output_router_logits")
         self._router_weight = float(getattr(config, "router_aux_loss_coef", 0.0)) if routes else 0.0
-        super().__init__(model=model, **kwargs)
+        super().__init__(model=attach(model, spec, seed=args.seed, learned=learned), args=args, **kwargs)
         self.model_accepts_loss_kwargs = False  # the mean over micro-steps is taken by Trainer
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> torch.Tensor:
@@ -189,6 +212,12 @@ class PairTrainer(_Ours, Trainer):  # type: ignore[misc]  # untyped base
         super().log(logs, start_time)
 
 
+def needs_reentrant(spec: Sft | Dpo) -> bool:
+    """Whether layers are computed again in torch's older way: ZeRO-3 counts tensors of frozen weights otherwise than
+    the newer way expects (trl issue 2514)."""
+    return spec.gradient_checkpointing and spec.adapter is not None and spec.zero_stage == 3
+
+
 def common_arguments(
     spec: Sft | Dpo, *, output_dir: Path, steps: int, accumulation: int, seed: int, on_gpu: bool
 ) -> dict[str, Any]:
@@ -213,6 +242,7 @@ def common_arguments(
         "bf16": spec.precision is Precision.BF16,
         "use_cpu": not on_gpu,
         "gradient_checkpointing": spec.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": True} if needs_reentrant(spec) else None,
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 1,
@@ -236,11 +266,14 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     callbacks: list[TrainerCallback],
     held_out: Sequence[int] = (),
+    learned: Path | None = None,
 ) -> SftTrainer | PairTrainer:
-    """The trainer over these bins, in this order; `held_out` are rows of the same table."""
+    """The trainer over these bins, in this order; `held_out` are rows of the same table; `learned`: a checkpoint's
+    folder whose adapters it begins with."""
     return trainer(
         schedule=schedule,
         held_out=held_out,
+        learned=learned,
         model=model,
         args=args,
         train_dataset=Dataset.from_dict({"rows": [list(item) for item in bins]}),

@@ -1,5 +1,7 @@
 """Order, layout and schedule: same rows a step whatever the workers, every row once an epoch."""
 
+import math
+import random
 from collections import Counter
 from decimal import Decimal
 
@@ -8,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moaa.api.training import LearningRateSchedule
-from moaa_jobs.training.rows.order import batches, bins_of_rows, bins_of_tokens, lay_out, learning_rate_factor, pack
+from moaa_jobs.training.rows.order import (
+    batches,
+    bins_of_rows,
+    bins_of_tokens,
+    fill_sequences,
+    lay_out,
+    lay_out_sequences,
+    learning_rate_factor,
+    pack,
+)
 
 COSINE = LearningRateSchedule.COSINE
 
@@ -144,3 +155,34 @@ def test_the_rate_ends_at_its_least_part_and_warms_up_as_ever(schedule: Learning
 
 def test_without_warm_up_the_first_step_is_the_highest() -> None:
     assert learning_rate_factor(0, steps=4, warmup_steps=0, schedule=COSINE, min_ratio=0.0) == 1.0
+
+
+def test_sequences_are_filled_with_whole_rows() -> None:
+    lengths = [random.Random(i).randint(10, 600) for i in range(500)]
+    filled = fill_sequences(lengths, capacity=1000)
+    assert sorted(row for rows in filled for row in rows) == list(range(500)), "each row once"
+    loads = [sum(lengths[row] for row in rows) for rows in filled]
+    assert max(loads) <= 1000
+    assert sum(loads) > 0.97 * 1000 * len(filled)
+    assert fill_sequences([3, 9, 6, 4], capacity=10) == [[1], [2, 3], [0]]
+    assert fill_sequences([5, 5, 5], capacity=5) == [[0], [1], [2]]
+
+
+def test_a_batch_of_sequences_is_the_same_for_any_number_of_workers() -> None:
+    lengths = [20 + 13 * i % 70 for i in range(200)]
+    sequences = fill_sequences(lengths, capacity=100)
+    steps = batches(len(sequences), epochs=Decimal(2), batch_size=8, seed=3)
+    assert len(steps) == math.ceil(2 * len(sequences) / 8)
+    layouts = {
+        workers: lay_out_sequences(steps, sequences=sequences, lengths=lengths, workers=workers, micro_batch_size=micro)
+        for workers, micro in ((1, 1), (4, 2), (2, 2))
+    }
+    rows_of_steps = []
+    for workers, layout in layouts.items():
+        size = layout.accumulation * workers
+        assert len(layout.bins) == size * len(steps)
+        of_steps = [layout.bins[i : i + size] for i in range(0, len(layout.bins), size)]
+        rows_of_steps.append([sorted(row for rows in bins for row in rows) for bins in of_steps])
+        assert max(sum(lengths[row] for row in rows) for rows in layout.bins) <= 200
+    assert rows_of_steps[0] == rows_of_steps[1] == rows_of_steps[2]
+    assert layouts[4].accumulation == 1

@@ -1,0 +1,1 @@
+"""Which weights of a student are trained, and which are kept."""

@@ -1,0 +1,134 @@
+"""A worker's whole session in this process, from encoded rows to the published model; only Ray Train is not there.
+
+Killed after a checkpoint and resumed by another attempt, it has to end as an undisturbed one: adapters, the best
+weights and batches of sequences together.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moaa.plan.stage import Kind
+from tests.training_steps import one_process
+from tests.training_world import World, conversations, resource
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    # Libraries' own, at import and first use.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+SFT = {
+    "adapter": {"type": "LoRA", "rank": 8, "dropout": "0.1"}, "learningRate": "2e-2", "zeroStage": 2, "heldOut": "0.2",
+    "evalSteps": 2, "keep": "Best", "batchOf": "Sequences", "batchSize": 4, "epochs": "5", "checkpointSteps": 3,
+}  # fmt: skip
+ROWS = 24
+
+
+class Killed(BaseException):
+    """No handler of the session's takes it for its own."""
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with one_process(tmp_path_factory.mktemp("student")) as folder:
+        yield folder
+
+
+class RayTrain:
+    """Ray Train's part of one worker: it stores checkpoints, and is killed after some."""
+
+    def __init__(self, checkpoints: Path, *, dies_at: int | None) -> None:
+        self._checkpoints = checkpoints
+        self._dies_at = dies_at
+
+    def report(self, metrics: Any, *, checkpoint: Any, checkpoint_dir_name: str, **_options: Any) -> None:
+        from moaa_jobs.training.shared.checkpoints import CheckpointManifest
+
+        shutil.move(checkpoint.path, self._checkpoints / checkpoint_dir_name)
+        manifest = CheckpointManifest.model_validate(metrics)
+        (self._checkpoints / f"{checkpoint_dir_name}.json").write_text(manifest.model_dump_json())
+        if metrics["step"] == self._dies_at:
+            raise Killed
+
+    def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import ray.train
+        import ray.train.torch
+        import torch
+
+        context = SimpleNamespace(get_world_rank=lambda: 0, get_local_rank=lambda: 0)
+        monkeypatch.setattr(ray.train, "get_context", lambda: context)
+        monkeypatch.setattr(ray.train, "get_checkpoint", lambda: None)
+        monkeypatch.setattr(ray.train, "report", self.report)
+        monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+
+
+def attempt(world: World, monkeypatch: pytest.MonkeyPatch, *, dies_at: int | None = None) -> Any:
+    """The `LoopResult` of one attempt."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    from moaa.store.fencing import claim
+    from moaa_jobs.stages.sft import RECIPE
+    from moaa_jobs.training.driver import publish, train
+    from moaa_jobs.training.worker.place import Worker
+    from moaa_jobs.training.worker.session import Session
+
+    spec = resource(world.root / "store", world.student, workers=1, sft=SFT, dpo={})
+    made = asyncio.run(world.stage(Kind.GENERATE, "conversations", conversations(ROWS)))
+    job = world.job(spec, Kind.SFT, [made])
+    context = world.context(spec, job)
+
+    async def configure() -> Any:
+        token = await claim(context.store, publish.path_of(job), train.SHARD)
+        rows = await train._encode_rows(job, context, RECIPE)
+        return await train._configure(job, context, RECIPE, token, rows)
+
+    config = asyncio.run(configure())
+    RayTrain(world.root / "store" / config.checkpoints / config.run_name, dies_at=dies_at).stand_in(monkeypatch)
+    (world.root / "store" / config.checkpoints / config.run_name).mkdir(parents=True)
+    with asyncio.Runner() as runner:
+        worker = Worker(
+            config, context.store, runner, rank=0, local_rank=0, local_ranks=range(1),
+            scratch=world.root / f"scratch-{config.run_name}",
+        )  # fmt: skip
+        try:
+            worker.fetch()
+            return Session(worker).run()
+        finally:
+            unset_hf_deepspeed_config()  # or the next attempt would load its models sharded
+            worker.close()
+
+
+def weights_of(world: World, result: Any) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    assert result.model.uri is not None
+    return load_file(world.root / "store" / result.model.uri / "model.safetensors")
+
+
+def test_a_killed_session_ends_as_an_undisturbed_one(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    undisturbed, disturbed = World(tmp_path / "a", student), World(tmp_path / "b", student)
+    wanted = attempt(undisturbed, monkeypatch)
+    with pytest.raises(Killed):
+        attempt(disturbed, monkeypatch, dies_at=6)
+    found = attempt(disturbed, monkeypatch)
+    assert (wanted.resumed_step, found.resumed_step) == (0, 6)
+    assert found.curve == wanted.curve, "every figure of every step"
+    looks = {row.step: row.eval_loss for row in wanted.curve if row.eval_loss is not None}
+    assert found.kept_step == wanted.kept_step == min(looks, key=lambda step: looks[step])
+    assert looks[wanted.kept_step] < looks[2]
+    assert wanted.curve[-1].epoch == pytest.approx(5, abs=0.5), "an epoch counts sequences"
+    mine, theirs = weights_of(disturbed, found), weights_of(undisturbed, wanted)
+    assert mine.keys() == theirs.keys()
+    assert not any("lora" in name for name in mine), "adapters are merged"
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
