@@ -87,7 +87,7 @@ class ApiServer:
         configuration.host = f"http://127.0.0.1:{self._server.server_address[1]}"
         if refresh is not None:
             configuration.api_key["BearerToken"] = "one"
-            configuration.refresh_api_key_hook = refresh
+            configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # its stub says None
         return api_for(configuration, timeout_s=timeout_s)
 
     # What tests do

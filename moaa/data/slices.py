@@ -3,7 +3,8 @@
 5 rows, limit 2: rows 0 1 | 2 3 | then an error, or with reuse 4 0 | 1 2 | ...
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from moaa.plan.slices import Slice, positions
@@ -40,3 +41,13 @@ def named(row: PromptRow, again: int) -> PromptRow:
     second answer is a new sample."""
     row_id = row["id"] if again == 1 else f"{row['id']}#{again}"
     return PromptRow(id=row_id, messages=row["messages"], answer=row["answer"])
+
+
+def take(table: Sequence[PromptRow], part: Slice, first: int = 0, stop: int = sys.maxsize) -> list[PromptRow]:
+    """The rows `first` up to `stop` of a slice, of a table that is in memory.
+
+    Raises:
+        DataError: as `positions`.
+    """
+    found = stretches(part, len(table), first, stop)
+    return [named(row, stretch.again) for stretch in found for row in table[stretch.first : stretch.stop]]

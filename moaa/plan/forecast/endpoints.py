@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from moaa.api import MoAA
 from moaa.api.models import Endpoint
 from moaa.asking.load import Load
-from moaa.plan.forecast.estimate import loads
+from moaa.plan.forecast.replicas import loads
 from moaa.plan.stage import Stage
 
 TOKENS_PER_S = 50

@@ -18,7 +18,7 @@ from moaa.data.further.completion import Completion, Unasked
 from moaa.data.permute import sort_key
 from moaa.data.prepare import TableSource, prepare
 from moaa.data.reading.shapes import Use
-from moaa.data.slices import named, stretches
+from moaa.data.slices import take
 from moaa.data.spool import Spool
 from moaa.errors import DataError
 from moaa.plan.slices import Slice
@@ -404,11 +404,6 @@ def test_spool_keeps_texts_on_disk_only(tmp_path: Path) -> None:
         spool.append(PromptRow(id="9", messages=user("y"), answer=None))
         assert len(spool) == 4
         assert [r for r in spool.permuted() if r["id"] != "9"] == first
-
-
-def take(table: list[PromptRow], part: Slice, first: int = 0, stop: int = 10**9) -> list[PromptRow]:
-    found = stretches(part, len(table), first, stop)
-    return [named(row, one.again) for one in found for row in table[one.first : one.stop]]
 
 
 TABLE = [PromptRow(id=str(i), messages=user(str(i)), answer=None) for i in range(5)]
