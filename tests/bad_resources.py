@@ -544,6 +544,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.training",
         "patience needs heldOut",
     ),
+    "a stage without a gradient norm": (
+        {f"spec__training__{part}": {"zeroStage": 0, "precision": "FP32"} for part in ("sft", "dpo")},
+        "spec.training",
+        "zeroStage 0 tells no gradient norm",
+    ),
     "bfloat on a CPU": ({"spec__training__resources": {"gpusPerWorker": 0}}, "spec.training", "write FP32"),
     # storage
     "bucket in upper case": ({"spec__storage__uri": "s3://Bucket/x"}, "spec.storage.uri", "s3://bucket/prefix"),

@@ -185,6 +185,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         for what, words in {
             "batches divide": "batchSize.* not divisible",
             "precision": "precision BF16 needs",
+            "a gradient norm": "zeroStage 0 tells no",
             "an end of the schedule": "minLearningRateRatio has no effect",
             "the best by a measure": "keep Best needs heldOut",
             "patience with a measure": "patience needs heldOut",

@@ -79,6 +79,7 @@ class Lora(Spec):
     stage's model has them merged. Models with experts have none."""
 
     type: Literal["LoRA"]
+    """Adapters of that kind; there is no other."""
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rows of A and columns of B."""
     alpha: Annotated[Positive, Field(le=65536)] = Decimal(32)

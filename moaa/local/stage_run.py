@@ -164,8 +164,7 @@ async def _recorded_run(
         outcome = await _run(identity, results, waiting, last, around, timing)
     except ServerError as error:
         end = End.PERMANENT if error.is_permanent else End.CRASHED
-        said = jobs.read_progress(_files(identity.stage, around).progress) if timing.job_clock else Figures()
-        outcome = Outcome(end, 0.0, None, error=str(error), progress=said)
+        outcome = Outcome(end, 0.0, None, error=str(error), progress=_said(identity, timing, around))
     except DataError as error:
         outcome = Outcome(End.PERMANENT, 0.0, None, error=str(error))
     except OSError as error:
@@ -177,8 +176,13 @@ async def _recorded_run(
     return outcome, next(iter(timing.servers), last)
 
 
+def _said(identity: Identity, timing: _Timing, around: Surroundings) -> Figures:
+    """What the job last wrote; nothing where none was begun."""
+    return jobs.read_progress(_files(identity.stage, around).progress) if timing.job_clock else Figures()
+
+
 async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, outcome: Outcome | None) -> None:
-    figures = jobs.read_progress(_files(identity.stage, around).progress) if timing.job_clock else Figures()
+    figures = _said(identity, timing, around) if outcome is None else outcome.progress
     attempt = records.Attempt(
         stage=identity.stage.id,
         kind=identity.stage.kind,

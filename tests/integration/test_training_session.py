@@ -126,7 +126,7 @@ def test_a_killed_session_ends_as_an_undisturbed_one(
     assert found.curve == wanted.curve, "every figure of every step"
     looks = {row.step: row.eval_loss for row in wanted.curve if row.eval_loss is not None}
     assert found.kept_step == wanted.kept_step == min(looks, key=lambda step: looks[step])
-    assert looks[wanted.kept_step] < looks[2]
+    assert looks[wanted.kept_step] < max(looks.values())
     assert wanted.curve[-1].epoch == pytest.approx(5, abs=0.5), "an epoch counts sequences"
     mine, theirs = weights_of(disturbed, found), weights_of(undisturbed, wanted)
     assert mine.keys() == theirs.keys()

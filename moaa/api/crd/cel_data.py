@@ -45,6 +45,12 @@ def _training() -> Iterator[Rule]:
             f".{part}.precision",
         )
         yield Rule(
+            f"{absent} || {field}.zeroStage > 0 || {field}.precision != 'FP32'",
+            f"{part}.zeroStage 0 tells no gradient norm under precision FP32, by which a divergence is noticed; "
+            "write 1",
+            f".{part}.zeroStage",
+        )
+        yield Rule(
             f"{absent} || has({field}.heldOut) || {field}.keep == {quoted(Keep.LAST)}",
             f"{part}.keep Best needs heldOut, whose loss says which weights are best; give heldOut or remove keep",
             f".{part}.keep",

@@ -18,6 +18,7 @@ from moaa.api.training import (
 from moaa.errors import Problem
 
 DEFAULT_BATCH = int(Optimization.model_fields["batch_size"].default)
+DEFAULT_ZERO_STAGE = int(Optimization.model_fields["zero_stage"].default)
 DEFAULT_SAMPLES = int(Dpo.model_fields["samples"].default)
 
 
@@ -73,6 +74,12 @@ def training_shape(spec: Node) -> Iterator[Problem]:
             )
         if on_cpu and part.at("precision").word(Precision.BF16) == Precision.BF16:
             yield training.problem(f"{name}.precision BF16 needs GPUs; write FP32 to train on the CPU")
+        is_unsplit = part.at("zeroStage").number(DEFAULT_ZERO_STAGE) == 0
+        if is_unsplit and part.at("precision").word(Precision.BF16) == Precision.FP32:
+            yield training.problem(
+                f"{name}.zeroStage 0 tells no gradient norm under precision FP32, by which a divergence is noticed; "
+                "write 1"
+            )
         if not part.at("heldOut").given:
             if part.at("keep").word(Keep.LAST) == Keep.BEST:
                 yield training.problem(
