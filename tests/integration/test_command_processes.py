@@ -1,6 +1,7 @@
 """The command in a process of its own: what it needs installed, signals, and a run that was killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,8 +99,8 @@ def test_validate_and_plan_need_the_base_install_only(fake: FakeMachine) -> None
     assert without(DATA, "validate", file).returncode == common.EXIT_OK
     done = without(DATA, "plan", file)
     assert (done.returncode, done.stderr) == (common.EXIT_OK, "")
-    assert (
-        "a run that has not begun: `moaa plan` needs pyarrow, which is not installed; install moaa[data]" in done.stdout
+    assert re.search(
+        r"a run that has not begun: `moaa plan` needs \w+, which is not installed; install moaa\[data\]", done.stdout
     )
     assert "i0-resolve" in done.stdout
 
