@@ -5,6 +5,7 @@ A request that says only "Hi" is the client's own question whether anything is u
 one prompt answers it, one that refuses every request does not.
 """
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -86,6 +87,8 @@ class ModelServer:
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     canaries: int = 0
+    pause_s: float = 0.0
+    """Before each answer, where a run is to be met on its way."""
     _given: dict[str, int] = field(default_factory=dict)
 
     def count(self, *models: str) -> Counter[str]:
@@ -102,6 +105,7 @@ class ModelServer:
             self.canaries += 1
             return behaviour.replies[-1].response() if behaviour.refuses_all else completion("Hello").response()
         self.requests.append(body)
+        await asyncio.sleep(self.pause_s)
         # By the last line: a system message may be folded in before it.
         key = f"{behaviour.name}: {body['messages'][-1]['content'].rpartition(chr(10))[2]}"
         number = self._given.get(key, 0)

@@ -33,7 +33,9 @@ async def test_a_run_ends_at_its_limit_and_goes_on_without_asking_again(tmp_path
             "mixture": {"layers": [{"proposers": [{"model": "only"}]}], "aggregator": {"model": "agg"}},
             "budget": {"tokens": LIMIT},
         }
+        server.pause_s = 0.02
         ended = await run.run("--until", "i1-generate")
+        server.pause_s = 0.0
         assert ended.code == 3, ended.said
         assert "i1-generate: spec.budget.tokens allows 2,000,000 tokens, and 2,4" in ended.said
         assert "Left to do: 1 stage" in ended.said
