@@ -27,7 +27,7 @@ NEEDS: dict[PreferenceLoss, dict[str, str]] = {
 
 @contextmanager
 def one_process(folder: Path) -> Iterator[Path]:
-    """A tiny student, and a process group of one."""
+    """A tiny student, and a process group of one, which stays: DeepSpeed keeps what it has made of the first."""
     from moaa_jobs.training.worker.loop import prepare_environment
 
     prepare_environment(on_gpu=False)
@@ -38,10 +38,10 @@ def one_process(folder: Path) -> Iterator[Path]:
         import torch.distributed as dist
 
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        dist.init_process_group("gloo", rank=0, world_size=1)
+        if not dist.is_initialized():
+            dist.init_process_group("gloo", rank=0, world_size=1)
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
         yield build_student(folder / "model")
-        dist.destroy_process_group()
 
 
 def sft_table(student: Path) -> Any:

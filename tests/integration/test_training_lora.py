@@ -44,7 +44,8 @@ def sft_spec(student: Path, adapter: dict[str, Any] = LORA, **changes: Any) -> A
 
 
 def sft_run(student: Path, folder: Path, spec: Any, *, workers: int = 1, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """The log of `STEPS` steps of SFT as this rank, and the adapters."""
+    """The log of `STEPS` steps of SFT as this rank, and, of rank 0, the adapters that it has saved."""
+    import torch.distributed as dist
     from peft import load_peft_weights
 
     from moaa_jobs.training.rows.order import batches, lay_out
@@ -59,7 +60,7 @@ def sft_run(student: Path, folder: Path, spec: Any, *, workers: int = 1, **optio
     log, _ = carry_out(
         student, folder, Conversations(spec), collator, bins, steps=STEPS, save_to=folder / "saved", **options
     )
-    return log, load_peft_weights(str(folder / "saved"), device="cpu") if (folder / "saved").exists() else {}
+    return log, load_peft_weights(str(folder / "saved"), device="cpu") if dist.get_rank() == 0 else {}
 
 
 def plain_adapted(student: Path) -> Any:

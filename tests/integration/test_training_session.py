@@ -85,7 +85,7 @@ def attempt(world: World, monkeypatch: pytest.MonkeyPatch, *, dies_at: int | Non
     async def configure() -> Any:
         token = await claim(context.store, publish.path_of(job), train.SHARD)
         rows = await train._encode_rows(job, context, RECIPE)
-        return await train._configure(job, context, RECIPE, token, rows)
+        return await train._resuming(await train._configure(job, context, RECIPE, token, rows), context)
 
     config = asyncio.run(configure())
     RayTrain(world.root / "store" / config.checkpoints / config.run_name, dies_at=dies_at).stand_in(monkeypatch)

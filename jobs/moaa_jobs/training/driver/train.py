@@ -274,14 +274,6 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
     body = await asyncio.to_thread(token_table.to_bytes, rows.table)
     tokens_key = f"{checkpoints}/{name}-tokens.arrow"
     await context.store.put(tokens_key, body)
-    spec = optimization(resource, recipe.kind)
-    resume = await find_resume(
-        context.store, checkpoints, workers=resource.spec.training.resources.workers, zero_stage=spec.zero_stage
-    )
-    if resume is not None:
-        logger.info(
-            "training_resumes step=%d checkpoint=%s weights_only=%s", resume.step, resume.folder, resume.weights_only
-        )
     assert job.student is not None, "every training stage has a student"
     return LoopConfig(
         resource=resource,
@@ -294,8 +286,19 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
         tokens_key=tokens_key,
         tokens_digest=await asyncio.to_thread(token_table.content_digest, rows.table),
         held_out=rows.held_out,
-        resume=resume,
     )
+
+
+async def _resuming(config: LoopConfig, context: Context) -> LoopConfig:
+    """With the checkpoint to go on from. A killed attempt's workers outlive it for moments, in which they write and
+    remove checkpoints, so this is asked as late as can be."""
+    resources, spec = config.resource.spec.training.resources, optimization(config.resource, config.kind)
+    resume = await find_resume(context.store, config.checkpoints, workers=resources.workers, zero_stage=spec.zero_stage)
+    if resume is not None:
+        logger.info(
+            "training_resumes step=%d checkpoint=%s weights_only=%s", resume.step, resume.folder, resume.weights_only
+        )
+    return config.model_copy(update={"resume": resume})
 
 
 async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> LoopResult:
@@ -306,6 +309,7 @@ async def _train_on_ray(config: LoopConfig, context: Context, token: Token) -> L
     try:
         with ray_cluster(config.run_name, resources, RaySettings(), cache=cache):
             _stop_on_sigterm()
+            config = await _resuming(config, context)
             training = asyncio.ensure_future(asyncio.to_thread(fit, config))
             await watch(training, config, context, token)
             value = training.result()
