@@ -326,7 +326,7 @@ def test_adapters_and_the_best_weights_survive_a_kill_and_a_change_of_workers(wo
     assert manifest.metrics["resumed_step"] >= 5
     looks = {row["step"]: row["eval_loss"] for row in curve if row["eval_loss"] is not None}
     assert manifest.metrics["kept_step"] == min(looks, key=lambda step: looks[step])
-    assert min(looks.values()) < 0.9 * looks[3]
+    assert min(looks.values()) < looks[max(looks)], "at this rate the last weights are not the best"
     trained, before = weights(world, manifest), plain_weights(world.student)
     assert trained.keys() == before.keys(), "adapters are merged"
     changed = {name.split(".")[-2] for name, value in trained.items() if (value - before[name]).abs().max() > 0}
