@@ -44,6 +44,29 @@ def one_process(folder: Path) -> Iterator[Path]:
         yield build_student(folder / "model")
 
 
+@contextmanager
+def one_rank(rank: int, workers: int, folder: Path) -> Iterator[None]:
+    """One of several processes of a group, which meet in `folder`."""
+    from datetime import timedelta
+
+    import torch
+
+    from moaa_jobs.training.worker.loop import prepare_environment
+
+    prepare_environment(on_gpu=False)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    import deepspeed
+    import torch.distributed as dist
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    place = f"file://{folder / 'place'}"
+    dist.init_process_group("gloo", place, rank=rank, world_size=workers, timeout=timedelta(seconds=500))
+    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+    yield
+    dist.destroy_process_group()
+
+
 def sft_table(student: Path) -> Any:
     from moaa_jobs.training.rows.chat import open_chat
     from moaa_jobs.training.rows.table import sft_table

@@ -1,7 +1,6 @@
 """LoRA step by step against TRL and peft in FP32; resumed, by two workers, merged."""
 
 import math
-import os
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.training_steps import (
     carry_out,
     dpo_spec,
     one_process,
+    one_rank,
     own_logps,
     pair_bins,
     pair_table,
@@ -260,26 +260,12 @@ def test_merged_weights_give_the_logits_of_base_and_adapters(student: Path, tmp_
 
 def learn_as_rank(rank: int, workers: int, student: Path, folder: Path) -> None:
     """One of several processes that learn from the same rows under ZeRO-3."""
-    from datetime import timedelta
-
     import torch
 
-    from moaa_jobs.training.worker.loop import prepare_environment
-
-    prepare_environment(on_gpu=False)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
-    import deepspeed
-    import torch.distributed as dist
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    place = f"file://{folder / 'place'}"
-    dist.init_process_group("gloo", place, rank=rank, world_size=workers, timeout=timedelta(seconds=500))
-    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
-    learned = sft_run(student, folder, sft_spec(student, zeroStage=3), workers=workers)
-    if rank == 0:
-        torch.save(learned, folder / "learned.pt")
-    dist.destroy_process_group()
+    with one_rank(rank, workers, folder):
+        learned = sft_run(student, folder, sft_spec(student, zeroStage=3), workers=workers)
+        if rank == 0:
+            torch.save(learned, folder / "learned.pt")
 
 
 @pytest.mark.timeout(600)

@@ -1,6 +1,5 @@
 """Losses, gradients and log-probabilities of pairs against numbers computed by hand and TRL's, in this process."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tests.training_steps import (
     carry_out,
     dpo_spec,
     one_process,
+    one_rank,
     own_logps,
     pair_bins,
     pair_table,
@@ -320,27 +320,13 @@ def learn_from_pairs(student: Path, folder: Path, *, workers: int, packed: bool)
 
 def learn_as_rank(rank: int, workers: int, student: Path, folder: Path) -> None:
     """One of several processes that learn from the same pairs, padded and packed; the first leaves what came of it."""
-    from datetime import timedelta
-
     import torch
 
-    from moaa_jobs.training.worker.loop import prepare_environment
-
-    prepare_environment(on_gpu=False)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
-    import deepspeed
-    import torch.distributed as dist
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    place = f"file://{folder / 'place'}"
-    dist.init_process_group("gloo", place, rank=rank, world_size=workers, timeout=timedelta(seconds=500))
-    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
-    for packed in (False, True):
-        learned = learn_from_pairs(student, folder, workers=workers, packed=packed)
-        if rank == 0:
-            torch.save(learned, folder / f"{packed}.pt")
-    dist.destroy_process_group()
+    with one_rank(rank, workers, folder):
+        for packed in (False, True):
+            learned = learn_from_pairs(student, folder, workers=workers, packed=packed)
+            if rank == 0:
+                torch.save(learned, folder / f"{packed}.pt")
 
 
 @pytest.mark.timeout(600)

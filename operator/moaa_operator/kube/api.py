@@ -37,7 +37,7 @@ class Api:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Raises NotFound, ApiError."""
-        return self._json("GET", kind.path(namespace, name))
+        return self.ask("GET", kind.path(namespace, name))
 
     def list(
         self,
@@ -55,7 +55,7 @@ class Api:
         items: list[Object] = []
         query: dict[str, str] = {"limit": str(limit), **({"labelSelector": selector} if selector else {})}
         while True:
-            page = self._json("GET", kind.path(namespace), query)
+            page = self.ask("GET", kind.path(namespace), query)
             items += map(keep, page.get("items") or [])
             meta = page.get("metadata") or {}
             if not meta.get("continue"):
@@ -65,7 +65,7 @@ class Api:
     def warnings(self, namespace: str, uid: str, *, limit: int = 50) -> Sequence[Object]:
         """Some of the Warning Events about an object. Raises ApiError."""
         query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": str(limit)}
-        return self._json("GET", EVENT.path(namespace), query).get("items") or []
+        return self.ask("GET", EVENT.path(namespace), query).get("items") or []
 
     def watch(
         self,
@@ -101,22 +101,22 @@ class Api:
 
     def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Raises AlreadyExists, Refused, ApiError."""
-        return self._json("POST", kind.path(namespace), {"fieldManager": MANAGER}, body)
+        return self.ask("POST", kind.path(namespace), {"fieldManager": MANAGER}, body)
 
     def apply(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Server-side apply with our field manager; fields others set against us are taken back."""
         query = {"fieldManager": MANAGER, "force": "true"}
         path = kind.path(namespace, body["metadata"]["name"])
-        return self._json("PATCH", path, query, body, content_type="application/apply-patch+yaml")
+        return self.ask("PATCH", path, query, body, content_type="application/apply-patch+yaml")
 
     def replace(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Raises Conflict: its resourceVersion is not the newest."""
-        return self._json("PUT", kind.path(namespace, body["metadata"]["name"]), {"fieldManager": MANAGER}, body)
+        return self.ask("PUT", kind.path(namespace, body["metadata"]["name"]), {"fieldManager": MANAGER}, body)
 
     def replace_status(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Raises Conflict: its resourceVersion is not the newest."""
         path = kind.path(namespace, body["metadata"]["name"], "status")
-        return self._json("PUT", path, {"fieldManager": f"{MANAGER}-status"}, body)
+        return self.ask("PUT", path, {"fieldManager": f"{MANAGER}-status"}, body)
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
         """Start the deletion, dependents in the background; with `uid` of that very object only.
@@ -126,7 +126,7 @@ class Api:
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
-        self._json("DELETE", kind.path(namespace, name), {}, body)
+        self.ask("DELETE", kind.path(namespace, name), {}, body)
 
     def ask(
         self,
@@ -137,8 +137,16 @@ class Api:
         *,
         content_type: str = "application/json",
     ) -> Object:
-        """Any other request, of a person's commands for example. Raises ApiError."""
-        return self._json(method, path, query, body, content_type=content_type)
+        """Any request, and the JSON that answers it. Raises ApiError."""
+        timeout = (min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s)
+        response = self._send(method, path, query or {}, body, content_type=content_type, timeout=timeout)
+        try:
+            answer = nesting.loads(response.response.data)
+        except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
+            raise Busy(0, "Unreadable", f"{method} {path}: {type(error).__name__}: {error}") from error
+        if not isinstance(answer, dict):
+            raise Busy(0, "Unreadable", f"{method} {path}: the answer is no object")
+        return answer
 
     def log(self, namespace: str, pod: str, query: Mapping[str, str], *, silence_s: float | None) -> Generator[bytes]:
         """A container's log in pieces as they come, until it ends; `silence_s` None: however long it says nothing.
@@ -164,25 +172,6 @@ class Api:
 
     def close(self) -> None:
         self._client.rest_client.close()
-
-    def _json(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        *,
-        content_type: str = "application/json",
-    ) -> Object:
-        timeout = (min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s)
-        response = self._send(method, path, query or {}, body, content_type=content_type, timeout=timeout)
-        try:
-            answer = nesting.loads(response.response.data)
-        except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Busy(0, "Unreadable", f"{method} {path}: {type(error).__name__}: {error}") from error
-        if not isinstance(answer, dict):
-            raise Busy(0, "Unreadable", f"{method} {path}: the answer is no object")
-        return answer
 
     def _send(
         self,

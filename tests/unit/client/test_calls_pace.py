@@ -1,6 +1,7 @@
 """Limits of endpoints, in virtual time: servers that count in their own ways, the pool that keeps to them."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ Headers = dict[str, str]
 
 
 @dataclass
-class Server:
+class Server(ABC):
     """Counts `per_minute` of what a call takes in its own way; `takes` is 1 where it counts requests."""
 
     per_minute: float
@@ -38,12 +39,12 @@ class Server:
     admitted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
 
-    def admits(self, now: float) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def admits(self, now: float) -> bool: ...
 
+    @abstractmethod
     def state(self, now: float) -> tuple[float, float]:
         """What remains, and seconds until all is back."""
-        raise NotImplementedError
 
     def ask(self) -> tuple[bool, Headers, float]:
         now = asyncio.get_running_loop().time()
