@@ -48,7 +48,7 @@ class Funds:
     def reached(self, stage: Stage) -> str | None:
         """The limit that holds a stage at work, as a sentence; None: it may go on."""
         takes = units_of_estimate(of_stage(stage, self.resource, self.counts))
-        for name, unit, limit, used in self._limits(stage):
+        for name, unit, limit, used, _ in self._limits(stage):
             if takes[unit] != 0 and used >= limit:
                 return f"{name} allows {said(unit, limit)}, and {said(unit, used)} are spent"
         return None
@@ -58,28 +58,22 @@ class Funds:
         if (over := self.reached(identity.stage)) is not None:
             return over
         takes = self._still_takes(identity)
-        others = [(other.stage.iteration, self._still_takes(other)) for other in at_work]
-        for name, unit, limit, used in self._limits(identity.stage):
-            is_iterations = "perIteration" in name
-            promised = sum(
-                (
-                    units[unit] or Decimal(0)
-                    for i, units in others
-                    if not is_iterations or i == identity.stage.iteration
-                ),
-                Decimal(0),
-            )
+        others = [(other.stage.id, self._still_takes(other)) for other in at_work]
+        for name, unit, limit, used, iteration in self._limits(identity.stage):
+            beside = [units[unit] or Decimal(0) for stage, units in others if _is_of(stage, iteration)]
+            promised = sum(beside, Decimal(0))
             need = takes[unit]
             if need and used + promised + need > limit:
-                beside = f", stages at work take about {said(unit, promised)} more" if promised else ""
+                more = f", stages at work take about {said(unit, promised)} more" if promised else ""
                 return (
-                    f"{name} allows {said(unit, limit)}: {said(unit, used)} are spent{beside}, and "
+                    f"{name} allows {said(unit, limit)}: {said(unit, used)} are spent{more}, and "
                     f"{identity.stage.id} is estimated to take {said(unit, need)}"
                 )
         return None
 
-    def _limits(self, stage: Stage) -> Iterator[tuple[str, Unit, Decimal, Decimal]]:
-        """Every limit that concerns a stage: the field, the unit, how much, and what is spent of it."""
+    def _limits(self, stage: Stage) -> Iterator[tuple[str, Unit, Decimal, Decimal, int | None]]:
+        """Every limit that concerns a stage: the field, the unit, how much, what is spent of it, and of which iteration
+        (None: of the run)."""
         budget = self.resource.spec.budget
         for name, amount, iteration in (
             ("spec.budget", budget, None),
@@ -87,7 +81,7 @@ class Funds:
         ):
             used = units_of_bill(self.spent(iteration=iteration))
             for unit, limit in limits_of(amount).items():
-                yield f"{name}.{unit}", unit, limit, used[unit]
+                yield f"{name}.{unit}", unit, limit, used[unit], iteration
 
     def _still_takes(self, identity: Identity) -> Units:
         """What it is estimated to take, less what it has spent."""
