@@ -8,6 +8,7 @@ in the ledgers. Membership and order of items and shards depend on the stage's i
 
 import asyncio
 import logging
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from moaa.client.pool.clients import Clients
 from moaa.client.usage import Spending, Totals, Usage
 from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.result import ledger_path, stage_path
-from moaa.store.fencing import Token, claim
+from moaa.store.fencing import Token, chain_of, claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.stages.manifest import StageManifest, TokenUsage
 from moaa.store.stages.shards import (
@@ -44,7 +45,7 @@ from moaa_jobs.runner.health import Health, fitted
 from moaa_jobs.runner.items import Item, Items, Rows
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
-from moaa_jobs.runner.models import answering_digests, targets, windows_of
+from moaa_jobs.runner.models import answering_digests, targets, windows_of, worth_of
 from moaa_jobs.runner.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ class _Run:
         self.stage = stage
         self.path = stage_path(job.kind, job.inputs, job.fingerprint)
         self.ledgers = ledger_path(job.kind, job.inputs)
+        self.journals = context.work_dir / "journals" / chain_of(self.path)
         self.names = shard_names(len(stage.items), stage.items_per_shard)
         self.open: dict[str, _Shard] = {}
         self.waiting: Counter[str] = Counter()
@@ -192,7 +194,9 @@ class _Run:
 
     async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
         token = await claim(self.context.store, self.path, shard_name(index))
-        ledger = await Ledger.load(self.context.store, self.ledgers, token)
+        ledger = await Ledger.load(
+            self.context.store, self.ledgers, token, journals=self.journals, worth=worth_of(self.context)
+        )
         place = self.place_of(index)
         items = await self.stage.items.read(place.start, place.stop)
         calls = Calls(
@@ -309,6 +313,10 @@ class _Run:
                 logger.warning("ledger_not_flushed shard=%s error=%s", shard.name, error)
         self.open.clear()
 
+    def forget_journals(self) -> None:
+        """The stage is done: what fenced attempts left on this machine is of no use any more."""
+        shutil.rmtree(self.journals, ignore_errors=True)
+
     def _note_members(self, shard: _Shard, rows: Rows) -> None:
         """Raises Permanent: a member failed too often to go on."""
         for trail in self.stage.trails:
@@ -352,6 +360,7 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     run = _Run(context, stage)
     existing = await read_manifest(context.store, run.path)
     if existing is not None:
+        run.forget_journals()
         return existing
     finished = await read_shards(context.store, run.path, run.names)
     wanted = range(len(run.names)) if context.settings.shard is None else [context.settings.shard]
@@ -375,7 +384,9 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
         raise Deferred(dict(run.waiting))
     if context.settings.shard is not None:
         return None
-    return await _finalise(run)
+    manifest = await _finalise(run)
+    run.forget_journals()
+    return manifest
 
 
 async def _finalise(run: _Run) -> StageManifest:
