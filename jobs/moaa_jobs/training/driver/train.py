@@ -42,6 +42,7 @@ from moaa_jobs.training.rows.tokens import TOO_LONG, Failed
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.shared.messages import (
+    SHARD,
     LoopConfig,
     LoopResult,
     TrainingKind,
@@ -53,7 +54,6 @@ from moaa_jobs.training.shared.messages import (
 
 logger = logging.getLogger(__name__)
 
-SHARD = "train"
 ROWS_AT_ONCE = 128
 """Rows encoded between two looks at the clock."""
 
