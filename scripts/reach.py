@@ -235,8 +235,13 @@ def _values(annotation: Any, value: object = None) -> Iterator[object]:
     elif get_origin(annotation) is Literal:
         yield from get_args(annotation)
     else:
-        for inner in sorted(get_args(annotation), key=lambda inner: get_origin(inner) is not Literal):
+        for inner in sorted(get_args(annotation), key=_is_open):
             yield from _values(inner, value)
+
+
+def _is_open(annotation: Any) -> bool:
+    """Whether a type says more than a list of its values."""
+    return get_origin(annotation) is not Literal
 
 
 def _renamed(part: Any, name: str, other: str) -> Any:
