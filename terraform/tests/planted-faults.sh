@@ -69,7 +69,7 @@ plant "Secrets without our key" modules/cluster/main.tf \
 plant "extended support unasked" modules/cluster/variables.tf \
   's/default\s+= "Standard"/default = "Extended"/' cluster pays_no_extended_support_unasked
 plant "nodes that stay behind" modules/node-groups/main.tf \
-  's/version\s+= var.kubernetes_version\n//' node_groups system_runs_on_demand_and_takes_every_pod
+  's/version\s+= var.kubernetes_version/version = "1.30"/' node_groups system_runs_on_demand_and_takes_every_pod
 plant "endpoints open to all" modules/network/routes.tf \
   's/cidr_ipv4\s+= var.vpc_cidr/cidr_ipv4 = "0.0.0.0\/0"/' network endpoints_take_https_from_the_vpc_only
 plant "a node that fills every repository" modules/node-groups/role.tf \
