@@ -88,17 +88,17 @@ def judges_measured(spec: Node) -> Iterator[str]:
 
 
 def comparisons_skipped(spec: Node) -> Iterator[str]:
-    """Where Adaptive has no effect, or costs more than it saves."""
+    """Where fewer comparisons have no effect, or cost more than they save."""
     for judge in _judges(spec):
         field = judge.at("comparisons")
-        if field.text != Comparisons.ADAPTIVE:
+        if field.text not in (Comparisons.ADAPTIVE, Comparisons.SEEDED):
             continue
         if field.path[1] != "judge":
             yield f"{field.name}: a benchmark compares one answer with one, so nothing is skipped"
         elif spec.at("serving", "schedule").text == "InTurn":
             yield (
-                f"{field.name}: Adaptive asks one comparison after another, and schedule InTurn starts every judge's "
-                "server anew for each; RoundRobin starts each once"
+                f"{field.name}: {field.text} asks one comparison after another, and schedule InTurn starts every "
+                "judge's server anew for each; RoundRobin starts each once"
             )
 
 

@@ -96,6 +96,24 @@ SEVERAL: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
             ("spec.judge", "$student would judge its own training; name another model or set allowStudent: true"),
         },
     ),
+    "a reward model that compares": (
+        {
+            "spec__judge": {
+                "method": "RewardModel",
+                "judges": [{"model": "a"}],
+                "aggregator": {"model": "a"},
+                "comparisons": "Seeded",
+                "verdict": "LogProbs",
+            }
+        },
+        {
+            ("spec.judge", "method RewardModel asks no judges; remove them"),
+            ("spec.judge", "method RewardModel has no aggregator; remove it"),
+            ("spec.judge", "method RewardModel needs rewardModel, a declared model of kind Reward"),
+            ("spec.judge.comparisons", "has no effect with method RewardModel, which compares nothing; remove it"),
+            ("spec.judge.verdict", "has no effect with method RewardModel, which gives none; remove it"),
+        },
+    ),
     "a judge without members": (
         {"spec__judge": {"criteria": 9}},
         {
