@@ -14,7 +14,7 @@ from moaa.api.reading.check import check, warnings
 from moaa.api.reading.load import MAX_FILE_BYTES, load, load_document, load_text
 from moaa.api.reading.yaml_text import MAX_VALUES
 from moaa.errors import Problem, ResourceError
-from tests.bad_resources import BAD
+from tests.bad_resources import BAD, SEEDED
 from tests.plan_helpers import resource, tree
 
 
@@ -473,6 +473,10 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__models__4__serving": {"maxModelLen": 4096}},
         "in eva's 4096, of which 1024 are for its own; pairs of long answers have no verdict then: raise "
         "spec.models[4].serving.maxModelLen or lower spec.evaluation.selection[0].sampling.maxTokens",
+    ),
+    "three pairs of three answers": (
+        {**SEEDED, "spec__training__dpo": {"samples": 3}},
+        "spec.judge.comparisons: Seeded judges three pairs, and 3 answers have no more",
     ),
     "an adapter with the rate of all weights": (
         {"spec__training__sft": {"adapter": {"type": "LoRA"}, "learningRate": "8E-6"}},
