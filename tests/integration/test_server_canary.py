@@ -17,13 +17,15 @@ from moaa_operator.render.server import CANARY
 
 
 @contextmanager
-def vllm(health: int, chat: int, body: str, *, metrics: str = "") -> Iterator[int]:
+def vllm(health: int, chat: int, body: str, *, metrics: str = "", paths: list[str] | None = None) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer(health, "" if self.path == "/health" else metrics)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            if paths is not None:
+                paths.append(self.path)
             self._answer(chat, body)
 
         def _answer(self, code: int, text: str) -> None:
@@ -45,10 +47,18 @@ def vllm(health: int, chat: int, body: str, *, metrics: str = "") -> Iterator[in
             thread.join()
 
 
-def probe(port: int, file: str = "/nowhere/last.json") -> subprocess.CompletedProcess[str]:
+def probe(port: int, file: str = "/nowhere/last.json", *what: str) -> subprocess.CompletedProcess[str]:
     """As the kubelet runs it: the text alone, with isolated Python."""
-    command = [sys.executable, "-I", "-c", CANARY, "start", str(port), "m", file]
+    command = [sys.executable, "-I", "-c", CANARY, "start", str(port), "m", file, *what]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("body", "code"), [('{"data": [{"data": [0.5]}]}', 0), ('{"choices": [{}]}', 1)])
+def test_a_server_of_a_reward_model_is_up_when_it_gave_a_score(body: str, code: int) -> None:
+    paths: list[str] = []
+    with vllm(200, 200, body, paths=paths) as port:
+        assert probe(port, "/nowhere/last.json", "score").returncode == code
+    assert paths == ["/pooling"]
 
 
 @pytest.mark.parametrize(
