@@ -75,7 +75,7 @@ def bill(spent: Spent, spec: MoAASpec) -> Bill:
     by_name = {model.name: model for model in spec.models}
     for name, tokens in spent.tokens.items():
         model = by_name.get(spec.student if made_by(name) else name)
-        cost = None if model is None else _of_calls(model, tokens)
+        cost = None if model is None else usd_of_calls(model, tokens)
         if cost is None:
             unpriced.append(name)
         else:
@@ -84,7 +84,7 @@ def bill(spent: Spent, spec: MoAASpec) -> Bill:
     return Bill(dollars, spent.gpu_seconds / 3600, tokens_of_all, tuple(unpriced))
 
 
-def _of_calls(model: Model, tokens: Tokens) -> Decimal | None:
+def usd_of_calls(model: Model, tokens: Tokens) -> Decimal | None:
     """Zero for a model that we serve, since its GPUs are paid for; None: its endpoint states no price."""
     if model.endpoint is None:
         return Decimal(0)

@@ -38,6 +38,8 @@ class Child:
     """How far it is, as far as its pods or its shards tell."""
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     """By model: what its calls have cost, as far as its pods tell."""
+    finished_with: frozenset[str] = frozenset()
+    """Of a Job: models that none of its shards will ask again, as far as its pods tell."""
     is_running: bool = False
     """At least one of its pods runs; of a RayJob: its head does."""
     lost_since: datetime | None = None
