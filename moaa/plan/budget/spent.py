@@ -63,25 +63,34 @@ class Bill:
     tokens: int = 0
     unpriced: tuple[str, ...] = ()
     """What is not in the dollars: fields that state no price, and models that are declared no more."""
+    has_cost: bool = False
+    """Something with a price was used."""
+
+    @property
+    def known_dollars(self) -> Decimal | None:
+        """All that was spent; None: a part has no price, or nothing that costs was used."""
+        return self.dollars if self.has_cost and not self.unpriced else None
 
 
 def bill(spent: Spent, spec: MoAASpec) -> Bill:
     """At the prices that `spec` states."""
-    dollars, unpriced = Decimal(0), []
+    dollars, unpriced, has_cost = Decimal(0), [], False
     if spent.gpu_seconds and spec.cost.gpu_hour_usd is None:
         unpriced.append("spec.cost.gpuHourUsd")
     elif spent.gpu_seconds and spec.cost.gpu_hour_usd is not None:
+        has_cost = True
         dollars += Decimal(str(round(spent.gpu_seconds / 3600, 6))) * spec.cost.gpu_hour_usd
     by_name = {model.name: model for model in spec.models}
     for name, tokens in spent.tokens.items():
         model = by_name.get(spec.student if made_by(name) else name)
         cost = None if model is None else _of_calls(model, tokens)
+        has_cost |= model is not None and model.endpoint is not None and cost is not None
         if cost is None:
             unpriced.append(name)
         else:
             dollars += cost
     tokens_of_all = sum(part.prompt + part.completion for part in spent.tokens.values())
-    return Bill(dollars, spent.gpu_seconds / 3600, tokens_of_all, tuple(unpriced))
+    return Bill(dollars, spent.gpu_seconds / 3600, tokens_of_all, tuple(unpriced), has_cost)
 
 
 def _of_calls(model: Model, tokens: Tokens) -> Decimal | None:

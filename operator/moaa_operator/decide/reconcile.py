@@ -346,6 +346,7 @@ def _state(scope: Scope) -> RunState:
         progress={child.stage: child.progress for child in children if child.progress},
         over_budget=scope.over_budget,
         spent=tuple(spending.bounded([*scope.observed.status.spent, *scope.closed], last_closed(scope.held.results))),
+        account=scope.account,
     )
 
 
