@@ -153,6 +153,8 @@ class StageSpent(Observed):
     gpu_seconds: Count = 0
     """GPUs held × seconds at work."""
     tokens: Annotated[list[ModelTokens], Field(max_length=128)] = []
+    is_least: bool = False
+    """The status had lost it, and it was counted anew: attempts that left nothing in the store are not in it."""
 
 
 class StageCost(Observed):
@@ -183,6 +185,8 @@ class RunCost(Observed):
     """GPUs held × hours at work; the minutes in which servers start are not in it."""
     dollars: Figure | None = None
     """None: something that was used has no price (`unpriced`), or nothing that costs was used."""
+    is_least: bool = False
+    """The status was lost once: what failed attempts had taken before is in none of these figures."""
     unpriced: Annotated[list[Short], Field(max_length=MAX_UNPRICED)] = []
     """Why dollars are missing: fields of the resource that state no price, and models, the first of them."""
     tokens: Count = 0

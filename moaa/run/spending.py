@@ -7,8 +7,7 @@ a failure left a stage without a manifest, the attempts do.
 from collections.abc import Mapping
 
 from moaa.api import MoAA
-from moaa.plan.budget.spent import Account, Spent, Tokens, tokens_of
-from moaa.plan.forecast.replicas import gpus_given
+from moaa.plan.budget.spent import Account, Spent, Tokens, of_work, tokens_of
 from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
@@ -61,7 +60,7 @@ def after_attempt(before: Spent, attempt: Attempt) -> Spent:
 def of_manifest(manifest: StageManifest, stage: Stage, made_with: MoAA, results: Mapping[str, StageResult]) -> Spent:
     """Of `results` stage-data's says how many rows there were."""
     tokens = {name: Tokens(usage.prompt_tokens, usage.completion_tokens) for name, usage in manifest.usage.items()}
-    return Spent(gpus_given(made_with, stage, results) * manifest.seconds, tokens)
+    return of_work(stage, made_with, results, seconds=manifest.seconds, tokens=tokens)
 
 
 async def _manifests(store: Store, results: Mapping[str, StageResult]) -> list[StageManifest]:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from moaa.api import MoAASpec
+from moaa.api import MoAA, MoAASpec
 from moaa.api.models import Model
+from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.ids import made_by
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Stage
 
 
 class Tokens(NamedTuple):
@@ -37,10 +40,23 @@ class Spent:
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.gpu_seconds + other.gpu_seconds, _merged(self.tokens, other.tokens, _sum))
 
+    def less(self, known: "Spent") -> "Spent":
+        """The part of it that `known` lacks; nothing where `known` has more."""
+        tokens = _merged(self.tokens, known.tokens, _rest)
+        found = {name: rest for name, rest in tokens.items() if rest != Tokens()}
+        return Spent(max(self.gpu_seconds - known.gpu_seconds, 0.0), found)
+
     def at_least(self, other: "Spent") -> "Spent":
         """The larger of two accounts of the same work, part by part: both count from its beginning, and neither may
         have seen all."""
         return Spent(max(self.gpu_seconds, other.gpu_seconds), _merged(self.tokens, other.tokens, _most))
+
+
+def of_work(
+    stage: Stage, made_with: MoAA, results: Mapping[str, StageResult], *, seconds: float, tokens: Mapping[str, Tokens]
+) -> Spent:
+    """What a stage took that was at work so long. Of `results` stage-data's says how many rows there were."""
+    return Spent(gpus_given(made_with, stage, results) * seconds, tokens)
 
 
 Account = Mapping[tuple[str, str], Spent]
@@ -109,6 +125,10 @@ def _sum(a: Tokens, b: Tokens) -> Tokens:
 
 def _most(a: Tokens, b: Tokens) -> Tokens:
     return Tokens(max(a.prompt, b.prompt), max(a.completion, b.completion))
+
+
+def _rest(a: Tokens, b: Tokens) -> Tokens:
+    return Tokens(max(a.prompt - b.prompt, 0), max(a.completion - b.completion, 0))
 
 
 def _merged(

@@ -178,7 +178,8 @@ def notes(document: Object, status: MoAAStatus) -> Iterator[str]:
 
 
 def _spending(cost: RunCost) -> Iterator[str]:
-    yield f"spent: {'; '.join(f'{stage.stage} {spent(stage)}' for stage in cost.stages)}"
+    least = ", at least, since the status was lost once" if cost.is_least else ""
+    yield f"spent{least}: {'; '.join(f'{stage.stage} {spent(stage)}' for stage in cost.stages)}"
     if cost.unpriced:
         yield f"dollars are not known without the prices of {', '.join(cost.unpriced)}"
     left = cost.left

@@ -17,15 +17,16 @@ NEWS = Decimal("1.05")
 costs, in some two hundred writes however long it takes."""
 
 
-def cost_of(resource: MoAA, account: Account) -> RunCost | None:
-    """None: nothing is spent."""
+def cost_of(resource: MoAA, account: Account, *, is_least: bool = False) -> RunCost | None:
+    """None: nothing is spent. `is_least`: more was, and nobody knows how much."""
     whole = bill(total(account.values()), resource.spec)
-    if not whole.gpu_hours and not whole.tokens:
+    if not whole.gpu_hours and not whole.tokens and not is_least:
         return None
     return RunCost(
         gpu_hours=_figure(whole.gpu_hours),
         dollars=_dollars(whole),
         unpriced=[name[:64] for name in whole.unpriced[:MAX_UNPRICED]],
+        is_least=is_least,
         tokens=whole.tokens,
         left=_left(resource, whole),
         stages=[_stage(name, bill(spent, resource.spec)) for name, spent in _by_stage(account).items()],
@@ -42,7 +43,7 @@ def steady(now: MoAAStatus, before: MoAAStatus) -> MoAAStatus:
 def _is_near(before: RunCost | None, now: RunCost | None) -> bool:
     if before is None or now is None:
         return before is now
-    if before.unpriced != now.unpriced:
+    if (before.unpriced, before.is_least) != (now.unpriced, now.is_least):
         return False
     ours, theirs = _numbers(before), _numbers(now)
     return ours.keys() == theirs.keys() and all(

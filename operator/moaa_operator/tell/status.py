@@ -46,7 +46,7 @@ def status_of(state: RunState, before: MoAAStatus) -> MoAAStatus:
         attempts=attempts[:MAX_STAGES],
         repeating=list(state.repeating),
         spent=list(state.spent),
-        cost=cost_of(state.resource, state.account),
+        cost=cost_of(state.resource, state.account, is_least=any(entry.is_least for entry in state.spent)),
         promoted=_promoted(state) or before.promoted,
         history=_history(state, before),
     )
