@@ -43,6 +43,7 @@ from moaa_jobs.training.rows.tokens import TOO_LONG, Failed
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.shared.messages import (
+    SHARD,
     LoopConfig,
     LoopResult,
     TrainingKind,
@@ -54,7 +55,6 @@ from moaa_jobs.training.shared.scratch import scratch_folder
 
 logger = logging.getLogger(__name__)
 
-SHARD = "train"
 ROWS_AT_ONCE = 128
 """Rows encoded between two looks at the clock."""
 

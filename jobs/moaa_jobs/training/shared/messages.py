@@ -16,6 +16,9 @@ from moaa.plan.stage import Kind
 from moaa.store.stages.manifest import ObjectRef
 from moaa.weights.find import ModelWeights
 
+SHARD = "train"
+"""The one shard of a training stage."""
+
 
 class TrainingRefused(Exception):
     """A training cannot go on, and another attempt would end in the same way: weights of no use, a diverged loss, too

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moaa.errors import NotFound, StoreError
+from moaa.errors import Fenced, NotFound, StoreError
+from moaa.store.fencing import Token
 from moaa.store.objects.base import Store
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.messages import (
+    SHARD,
     LoopConfig,
     LoopProgress,
     progress_key,
@@ -107,6 +109,23 @@ class Worker:
                 self.writer = ProgressWriter(self.store, progress_key(self.config))
             known = {"resumed_step": self.resumed_step, "packing_refused": self.packing_refused}
             self.writer.write(progress.model_copy(update=known))
+
+    def check_own(self) -> None:
+        """Return while this attempt is the stage's newest. A store that does not say so keeps no one from going on.
+
+        Raises:
+            Fenced: a later attempt has taken over.
+        """
+        try:
+            self.runner.run(self.token.check())
+        except Fenced:
+            raise
+        except StoreError as error:
+            logger.warning("attempt_not_checked error=%s: training goes on", error)
+
+    @property
+    def token(self) -> Token:
+        return Token(self.store, self.config.stage_path, SHARD, self.config.attempt)
 
     def refuse(self, why: str) -> None:
         """Leave word to the worker groups that follow that this training cannot succeed. Its own failure would tell
