@@ -7,6 +7,7 @@ tried again. The stage's one shard is `train`; through its fencing token, an ear
 import asyncio
 import json
 import logging
+import secrets
 import shutil
 import signal
 import time
@@ -49,8 +50,8 @@ from moaa_jobs.training.shared.messages import (
     checkpoint_folder,
     optimization,
     run_name,
-    scratch_folder,
 )
+from moaa_jobs.training.shared.scratch import scratch_folder
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +271,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
     """Put the encoded rows into the store and say what the workers need to know."""
     resource, stage_path = context.resource, token.stage_path
     checkpoints = checkpoint_folder(stage_path)
-    name = run_name(job.fingerprint, token.attempt)
+    name = run_name(job.fingerprint, token.attempt, secrets.token_hex(3))
     body = await asyncio.to_thread(token_table.to_bytes, rows.table)
     tokens_key = f"{checkpoints}/{name}-tokens.arrow"
     await context.store.put(tokens_key, body)

@@ -23,11 +23,10 @@ from moaa_jobs.training.shared.messages import (
     LoopProgress,
     progress_key,
     refusal_key,
-    remove_others,
-    scratch_folder,
     stall_folder,
 )
 from moaa_jobs.training.shared.progress import ProgressWriter
+from moaa_jobs.training.shared.scratch import hold, remove_others, scratch_folder
 from moaa_jobs.training.shared.stall import Pulse
 
 logger = logging.getLogger(__name__)
@@ -76,15 +75,18 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Leaves the files, which go with driver or pod: Ray Train may still be uploading the last checkpoint."""
+        """Leaves the files, held until this process ends, and they go with driver or pod: Ray Train may still be
+        uploading the last checkpoint."""
         if self.writer is not None:
             self.writer.close()
         self.pulse.close()
         self.runner.run(self.store.close())
 
     def fetch(self) -> None:
+        """Bring what this machine's ranks read; every rank calls it once."""
         from moaa_jobs.training.worker.process_group import meet
 
+        hold(self.scratch)
         if self.local_rank == 0:
             self.runner.run(self._fetch())
         meet("fetch")
@@ -93,7 +95,6 @@ class Worker:
         config = self.config
         remove_others(self.scratch, config.run_name)
         shutil.rmtree(self.scratch / "output", ignore_errors=True)
-        self.scratch.mkdir(parents=True, exist_ok=True)
         wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})
         for name, source in wanted.items():
             folder = await weights.bring(source, self.store, config.resource.spec.storage, self.scratch)
