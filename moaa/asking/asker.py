@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Caller, Choice, Letters, Reply
+from moaa.asking.caller import Caller, Choice, Letters, Reply, Scalar
 from moaa.asking.reasons import Reason
 from moaa.asking.rest import Rest
 from moaa.asking.windows import Windows, fit_texts
@@ -97,3 +97,12 @@ class Asker:
         around = Message(role="user", content=choice.opening + choice.question)
         fitted = fit_texts(self.windows.get(model), [*choice.messages, around], [choice.said], max_tokens=1)
         return await self.caller.choose(self.path, model, replace(choice, said=fitted.texts[0]))
+
+    async def score(self, model: str, answered: Conversation) -> Scalar:
+        """A reward model's number for a conversation that ends with an answer; the call is named by `path`. Nothing is
+        shortened: a number for half of an answer is no number for the answer.
+
+        Raises:
+            CallError, ModelAbsent: as `Caller.score`.
+        """
+        return await self.caller.score(self.path, model, answered)

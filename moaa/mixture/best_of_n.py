@@ -25,7 +25,8 @@ class Unranked(CallError):
 
     def __init__(self, turn: int, ranked: Ranked) -> None:
         self.turn, self.ranked = turn, ranked
-        failures = [said for one in ranked.compared for said in one.said if said.failure]
+        scored = [said for _, said in ranked.scores.said] if ranked.scores is not None else []
+        failures = [said for said in (*scored, *(s for one in ranked.compared for s in one.said)) if said.failure]
         first = f"; the first that failed: {failures[0].judge} ({failures[0].failure})" if failures else ""
         super().__init__(
             TOO_FEW_VERDICTS,

@@ -7,8 +7,7 @@ a failure left a stage without a manifest, the attempts do.
 from collections.abc import Mapping
 
 from moaa.api import MoAA
-from moaa.plan.budget.spent import Account, Spent, Tokens, tokens_of
-from moaa.plan.forecast.replicas import gpus_given
+from moaa.plan.budget.spent import Account, Spent, Tokens, of_work, tokens_of
 from moaa.plan.history.repeats import IterationRecord
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Stage
@@ -73,8 +72,9 @@ def of_manifest(
     """Of `results` stage-data's says how many rows there were. A manifest does not know of servers that were let go
     before its stage ended; attempts do (`spared_gpu_seconds`, of all of the stage's)."""
     tokens = {name: Tokens(usage.prompt_tokens, usage.completion_tokens) for name, usage in manifest.usage.items()}
-    held = gpus_given(made_with, stage, results) * manifest.seconds
-    return Spent(max(held - spared_gpu_seconds, 0.0), tokens)
+    return of_work(
+        stage, made_with, results, seconds=manifest.seconds, tokens=tokens, spared_gpu_seconds=spared_gpu_seconds
+    )
 
 
 async def _manifests(store: Store, results: Mapping[str, StageResult]) -> list[StageManifest]:

@@ -138,7 +138,10 @@ def _read(text: str, name: str) -> MoAA:
 
 
 def _adopt(scope: Scope) -> None:
-    """Take over attempts that children show and the status lacks: it was lost, or its write failed."""
+    """Take over attempts that children show and the status lacks: it was lost, or its write failed.
+
+    What they have taken so far the children tell, too (`spending.adopted`).
+    """
     for child in sorted(scope.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
         if not child.is_work or child.is_leaving or child.role not in (Role.STAGE, Role.FINALISE):
             continue
@@ -152,11 +155,10 @@ def _adopt(scope: Scope) -> None:
         if entry is None:
             # Under which generation it began went with the status; its failure must not bar what an edit mended since.
             entry = attempts.new(child.stage, child.fingerprint, generation=0)
-        scope.put(
-            entry.with_(
-                attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
-            )
+        taken = entry.with_(
+            attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
         )
+        scope.put(spending.adopted(scope, entry, taken, child))
 
 
 def _knows_of(entry: StageAttempts, child: Child, step: Step) -> bool:
@@ -360,6 +362,7 @@ def _state(scope: Scope) -> RunState:
         progress={child.stage: child.progress for child in children if child.progress},
         over_budget=scope.over_budget,
         spent=tuple(spending.bounded([*scope.observed.status.spent, *scope.closed], last_closed(scope.held.results))),
+        account=scope.account,
     )
 
 

@@ -1,12 +1,13 @@
 """What a Job's status and its pods say. Pure."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from moaa.api.status import StageProgress
 from moaa.contract.answers import ShardAnswer
 from moaa.plan.budget.spent import Spent, Tokens, tokens_of
 from moaa_operator.kube import kueue
-from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of, uid_of
+from moaa_operator.kube.objects import Fields, Problem, created_at, holds, is_leaving, moment, name_of, uid_of
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard, child, pods_of
 from moaa_operator.observe.observed import Child, End
@@ -59,12 +60,19 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         is_queued=waits,
         is_evicted=waits and kueue.is_evicted(workload),
         is_running=any(map(pods.is_running, mine)),
+        began=created_at(item),
+        ended=_ended(item),
         told_to_go=min((t for pod in mine if (t := pods.told_to_go(pod))), default=None),
         terminations=ended,
         progress=progress,
         tokens=_tokens(mine, heard),
         finished_with=_finished_with(item, mine, heard, shards=shards),
     )
+
+
+def _ended(item: Fields) -> datetime | None:
+    over = holds(item, "Complete") or holds(item, "Failed")
+    return None if over is None else moment(over.get("lastTransitionTime"))
 
 
 def _tokens(mine: Iterable[Fields], heard: Heard) -> Mapping[str, Tokens]:
