@@ -85,7 +85,12 @@ class BestOfN:
             return (await slot.answer(turn)).text
 
         found = await usable(
-            self.slots, ask, turn.asker.at("layer0"), least=self.mixture.min_proposals, notes=turn.notes
+            self.slots,
+            ask,
+            turn.asker.at("layer0"),
+            least=self.mixture.min_proposals,
+            notes=turn.notes,
+            then=None if turn.then is None else turn.then.union(self.judge.models),
         )
         if len(found) == 1:
             return found[0]

@@ -22,7 +22,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # of the document of stage-data, and of others' by its rows.
     DataSource: frozenset({"token_secret", "revision", "limit", "columns"}),
     Benchmark: frozenset({"source", "split"}),
-    # What further files say of a question is part of its row.
+    # What further files say of a question is part of its row; which questions are asked, of the table.
     AlpacaEval: frozenset({"known"}),
     ArenaHard: frozenset({"answers", "category"}),
     MtBench: frozenset({"answers"}),

@@ -8,6 +8,7 @@ from moaa.plan.stage import Kind
 from moaa.report.schema import FigureSummary, JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
 from moaa.run import tally as judging
+from moaa.run.records import LOCAL_UID
 from moaa.run.students import model_label
 from moaa.run.view import RunView
 from moaa.store.stages.manifest import TokenUsage
@@ -112,6 +113,16 @@ def totals(stages: Sequence[StageSummary]) -> Totals:
         gpu_hours=sum(s.gpu_hours or 0 for s in own),
         usd=sum(prices) if prices else None,
     )
+
+
+def export_command(view: RunView) -> str:
+    """What takes the student and all that it learned from out of the store."""
+    training, uid = view.resource.spec.training, view.run.removeprefix(f"{view.resource.run_name}-")
+    parts = ["moaa export FILE --model DIR"]
+    parts += ["--sft DIR"] if training.sft is not None else []
+    parts += ["--pairs DIR"] if training.dpo is not None else []
+    parts += [f"--uid {uid}"] if uid != LOCAL_UID else []
+    return " ".join(parts)
 
 
 def warned(summary: Summary) -> list[StageSummary]:

@@ -44,6 +44,13 @@ class RunSummary(Record):
     """Whose promotion is done."""
     is_complete: bool
     """Every stage of the graph has its manifest."""
+    started: str | None = None
+    """When its first stage began, as 2026-03-02T08:00:00Z; stages that another run made are left aside. Null: none is
+    done."""
+    finished: str | None = None
+    """When the last stage that is done ended."""
+    elapsed_seconds: Figure | None = None
+    """From `started` to `finished`, pauses included."""
 
 
 class StageSummary(Record):
@@ -51,6 +58,10 @@ class StageSummary(Record):
     kind: str
     iteration: int
     status: StageStatus
+    started: str | None = None
+    """When work on what counts of it began, as 2026-03-02T08:00:00Z; null until it is done."""
+    finished: str | None = None
+    """When its manifest was written."""
     seconds: Figure | None = None
     """Work time over all attempts. Null until the stage is done."""
     wall_seconds: Figure | None = None

@@ -194,16 +194,21 @@ def decode_segment(key: str, body: bytes) -> list[Line]:
     lines: list[Line] = []
     for number, raw in enumerate(raw_lines[1:-1], start=2):
         try:
-            record = _RECORD.validate_json(raw)
+            lines.append(parse_line(raw))
         except ValueError as error:
             raise StoreError(f"{key}: line {number} is not a ledger entry ({error}); {remedy}") from error
-        call = call_digest(record.row, record.path, record.key)
-        match record:
-            case Pin():
-                lines.append(Line(raw, call, record.chain))
-            case Entry():
-                lines.append(Line(raw, call, None, failed=record.failure is not None))
     return lines
+
+
+def parse_line(raw: bytes) -> Line:
+    """Raises ValueError: it is neither an entry nor a pin."""
+    record = _RECORD.validate_json(raw)
+    call = call_digest(record.row, record.path, record.key)
+    match record:
+        case Pin():
+            return Line(raw, call, record.chain)
+        case Entry():
+            return Line(raw, call, None, failed=record.failure is not None)
 
 
 def call_digest(row: str, path: str, key: str) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+from moaa.plan.stage import Kind
 from moaa.report.html import render
 from moaa.report.page import MAX_CHARS, cut, example, why
 from moaa.report.summary import summarise
@@ -157,6 +158,43 @@ def test_chosen_and_rejected_are_those_of_the_pair() -> None:
     chosen = re.search(r"✓ chosen, sample (\d)", FINISHED.text)
     assert chosen
     assert clearest["samples"][int(chosen[1]) - 1] == pair["chosen"]
+
+
+def test_it_says_where_the_student_is_and_how_to_take_it() -> None:
+    whole = finished_run()
+    stages = []
+    for stage in whole.stages:
+        assert stage.manifest is not None
+        outputs = stage.manifest.outputs
+        folder = {name: output.with_(uri=f"stages/{stage.stage.id}/{name}") for name, output in outputs.items()}
+        is_trained = stage.stage.kind in (Kind.SFT, Kind.DPO)
+        stages.append(replace(stage, manifest=stage.manifest.with_(outputs=folder)) if is_trained else stage)
+    view = replace(whole, stages=tuple(stages))
+    place = summarise(view).headline.weights
+    assert place == "stages/i2-dpo/model"
+    _, page = page_of(view)
+    assert f"s3://lab-runs/moaa/{place}" in page.text
+    assert "moaa export FILE --model DIR --sft DIR --pairs DIR\n" in page.text
+    assert ("a", "href", "#take") in page.attributes
+    remote = replace(view, run="research-llama-8b-0f3c")
+    assert "moaa export FILE --model DIR --sft DIR --pairs DIR --uid 0f3c\n" in page_of(remote)[1].text
+    assert ("a", "href", "#take") not in FINISHED.attributes, "this world's students have no folder"
+
+
+def test_no_folder_of_the_host_is_shown() -> None:
+    world = resource(
+        storage={"uri": "file:///home/alice/runs/llama"},
+        data={"sft": [{"source": "file:///home/alice/sft.jsonl"}], "preference": [{"source": "hf://datasets/a/b"}]},
+        iterations=1,
+    )
+    text, page = page_of(finished_run(world))
+    assert "alice" not in text
+    assert "file://…/runs/llama" in page.text
+
+
+def test_stages_have_their_times() -> None:
+    assert ("time", "datetime", "2026-03-02T09:00:00Z") in FINISHED.attributes
+    assert "2026-03-02 08:00 to 2026-03-03 03:00 UTC" in " ".join(FINISHED.text.split())
 
 
 def test_a_partial_report_says_so() -> None:
