@@ -14,12 +14,20 @@ from moaa.asking.windows import Window, Windows
 from moaa.client.target import Target, bearer, target_of
 from moaa.client.tokens import window_of
 from moaa.errors import ServerError, StoreError
+from moaa.plan.budget.spent import Tokens, usd_of_calls
 from moaa.plan.digests import answering_digest
+from moaa.store.ledger.ledger import Worth
+from moaa.store.ledger.segments import Entry
 from moaa.weights import copies
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.settings import secret_value
 
 TOKENIZER = "tokenizer.json"
+UNSAVED_USD = 1.0
+"""What answers of endpoints may cost before the ledger makes them durable. Where a pod's disk goes with the pod, a kill
+loses them and what is under way, which at many requests at once costs more."""
+UNSAVED_TOKENS = 250_000
+"""The same for an endpoint without a price: a dollar at $4 a million."""
 _SENDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -49,6 +57,18 @@ def targets(context: Context) -> list[Target]:
         # A student is known by its stage, not by the declared name that target_of takes from the model.
         found.append(replace(target, model=name))
     return found
+
+
+def worth_of(context: Context) -> Worth:
+    """What an answer of each model is worth to the ledger. Models that we serve cost time, which it counts itself."""
+    named = {name: declared(context, name) for name in context.job.models}
+
+    def worth(entry: Entry) -> float:
+        tokens = Tokens(entry.prompt_tokens, entry.completion_tokens)
+        usd = usd_of_calls(named[entry.model], tokens)
+        return sum(tokens) / UNSAVED_TOKENS if usd is None else float(usd) / UNSAVED_USD
+
+    return worth
 
 
 def answering_digests(context: Context) -> dict[str, str]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
 from moaa.api.resource import Storage
 from moaa.contract import environment
 from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments, chat_arguments
@@ -229,6 +229,7 @@ def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedM
     }
     # Kubernetes would put the container's variables in place of $(NAME).
     chat = [argument.replace("$(", "$$(") for argument in chat_arguments(model)]
+    first = ["score"] if model.kind is ModelKind.REWARD else []
     command = ["python3", "-m", MODULE, "--config", OPTIONS, "--model", WEIGHTS, "--port", str(PORT)]
     command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name, chat=chat)]
     return pod.container(
@@ -243,7 +244,7 @@ def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedM
         read_only=serving.gpus == 0,
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         startupProbe={
-            "exec": {"command": ["python3", "-c", CANARY, "start", str(PORT), name, LAST_TOKEN]},
+            "exec": {"command": ["python3", "-c", CANARY, "start", str(PORT), name, LAST_TOKEN, *first]},
             "periodSeconds": PROBE_S,
             "timeoutSeconds": CANARY_TIMEOUT_S,
             "failureThreshold": math.ceil(60 * serving.startup_minutes / PROBE_S),
