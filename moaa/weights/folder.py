@@ -10,7 +10,7 @@ from moaa.api.resource import Storage
 from moaa.data.origin.buckets import Buckets
 from moaa.data.origin.local import LocalOrigin
 from moaa.data.origin.s3 import S3Origin
-from moaa.errors import DataError, StoreError
+from moaa.errors import DataError, StoreError, outside
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.stages.folders import fetch_folder, fetch_objects
@@ -50,9 +50,17 @@ async def from_store(store: Store, folder: str, target: Path, *, select: Callabl
     for ref in manifest.files[MODEL]:
         name = ref.key.removeprefix(f"{folder}/")
         if select(name):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(await read_object(store, ref))
+            write(target / name, await read_object(store, ref))
     return target
+
+
+def write(file: Path, body: bytes) -> None:
+    """A small file, with its folder. Raises StoreError: the disk does not take it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(body)
+    except OSError as error:
+        raise StoreError(outside(error)) from error
 
 
 async def from_bucket(weights: ModelWeights, storage: Storage, target: Path, *, select: Callable[[str], bool]) -> Path:
