@@ -51,7 +51,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges", "verdict", "criteria_for"}),
+    Judge: frozenset({"min_judges", "verdict", "criteria_for", "reward_model"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset(

@@ -61,6 +61,7 @@ def render(view: RunView, summary: Summary) -> str:
         samples=None if spec.training.dpo is None else provenance.whose_samples(spec, spec.training.dpo),
         pairs_kept="" if spec.training.dpo is None else provenance.which_pairs(spec.training.dpo.pairs),
         pair_rules=provenance.pair_rules(summary.pairs),
+        score_outcomes=provenance.score_outcomes(summary.pairs),
         verdicts=page.verdicts(view),
         said_groups=said.groups(view),
         warned=page.warned(summary),

@@ -11,7 +11,15 @@ from moaa.api.data import DataSource
 from moaa.api.mixture import Mixture, MixtureMethod, Proposer
 from moaa.api.training import Dpo, PairRules, Rejected, SamplesFrom
 from moaa.judge.methods import method_of
-from moaa.judge.ranking import BY_RULE, LENGTHS_DIFFER, NONE_TO_REJECT, ORDERS_DISAGREE, SMALL_MARGIN
+from moaa.judge.ranking import (
+    BY_RULE,
+    LENGTHS_DIFFER,
+    NONE_TO_REJECT,
+    ORDERS_DISAGREE,
+    SEED_CONTRADICTED,
+    SMALL_MARGIN,
+    UNSCORED,
+)
 from moaa.mixture import methods as answers
 from moaa.mixture.samples import mixture_samples
 from moaa.plan.kinds.generate import WROTE
@@ -164,6 +172,14 @@ _RULE_COLUMNS: Mapping[str, str] = {
     SMALL_MARGIN: "Small margin",
     LENGTHS_DIFFER: "Lengths differ",
 }
+
+
+_SCORE_COLUMNS: Mapping[str, str] = {UNSCORED: "Unscored", SEED_CONTRADICTED: "Judges against scores"}
+
+
+def score_outcomes(pairs: Sequence[PairSummary]) -> list[tuple[str, str]]:
+    """Outcome and heading of what only a reward model brings, as far as it came."""
+    return [(r, name) for r, name in _SCORE_COLUMNS.items() if any(p.dropped.get(r) for p in pairs)]
 
 
 def pair_rules(pairs: Sequence[PairSummary]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from moaa.api.mixture import MixtureMethod
+from moaa.judge.scalar.ranking import correlation
 from moaa.plan.lengths import TOO_LONG_CUT, TOO_LONG_DROPPED
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
@@ -150,6 +151,8 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
         failed_verdicts=tally.failed_verdicts,
         verdicts=2 * (tally.verdicts.valid + tally.verdicts.missing) + tally.single_verdicts,
         skipped_verdicts=tally.skipped_verdicts,
+        seeds=tally.seconded + tally.opposed,
+        seed_correlation=correlation(tally.seconded, tally.opposed),
         mean_margin=tally.margin / tally.pairs if tally.pairs else None,
         chosen_length=tally.chosen_chars / tally.pairs if tally.pairs else None,
         rejected_length=tally.rejected_chars / tally.pairs if tally.pairs else None,

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
+from moaa.api.resource import Storage
 from moaa.contract import environment
 from moaa.contract.vllm import CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments, chat_arguments
 from moaa.contract.weights import BringWeights
@@ -46,6 +47,8 @@ FINISH_S = 45
 ALIVE_S = 30
 ALIVE_TIMEOUT_S = 20
 LAST_TOKEN = f"{pod.TMP}/last-token.json"
+_STORE_FIELDS = frozenset(Storage.model_fields) - {"weights"}
+"""Where the same weights come from is no edit of a server."""
 CANARY = Path(__file__).with_name("canary.py").read_text()
 
 
@@ -73,7 +76,9 @@ def server(context: RenderContext, served: ServedModel, replicas: Mapping[str, i
     # Without defaults: a field that a later version adds must not look like an edit.
     made_from = {
         "weights": bring.model_dump(
-            mode="json", include={"storage", "model", "digest", "folder"}, exclude_defaults=True
+            mode="json",
+            include={"storage": set(_STORE_FIELDS), "model": True, "digest": True, "folder": True},
+            exclude_defaults=True,
         ),
         "serving": model.serving.model_dump(mode="json", exclude_defaults=True),
         "account": resource.spec.service_account_name,
@@ -224,6 +229,7 @@ def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedM
     }
     # Kubernetes would put the container's variables in place of $(NAME).
     chat = [argument.replace("$(", "$$(") for argument in chat_arguments(model)]
+    first = ["score"] if model.kind is ModelKind.REWARD else []
     command = ["python3", "-m", MODULE, "--config", OPTIONS, "--model", WEIGHTS, "--port", str(PORT)]
     command += ["--shutdown-timeout", str(FINISH_S), *arguments(serving, served_name=name, chat=chat)]
     return pod.container(
@@ -233,12 +239,12 @@ def _vllm_container(context: RenderContext, bring: BringWeights, served: ServedM
         command=command,
         env=pod.variables(variables),
         mounts=[*_mounts(bring), {"name": "shm", "mountPath": "/dev/shm"}],
-        resources=_resources(serving, settings),
+        resources=pod.with_disk(_resources(serving, settings), context, None if bring.claim else served.gib),
         # NVIDIA's hook writes into the root file system when it adds the driver.
         read_only=serving.gpus == 0,
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         startupProbe={
-            "exec": {"command": ["python3", "-c", CANARY, "start", str(PORT), name, LAST_TOKEN]},
+            "exec": {"command": ["python3", "-c", CANARY, "start", str(PORT), name, LAST_TOKEN, *first]},
             "periodSeconds": PROBE_S,
             "timeoutSeconds": CANARY_TIMEOUT_S,
             "failureThreshold": math.ceil(60 * serving.startup_minutes / PROBE_S),

@@ -272,6 +272,25 @@ def test_what_rules_of_pairs_dropped_has_columns_and_a_part_of_the_chart() -> No
     assert "dropped by a rule 31" in page
 
 
+def test_what_a_reward_model_and_judges_say_of_each_other_is_told() -> None:
+    view = finished_run()
+    assert "reward model" not in render(view, summarise(view))
+    tally = view.tallies["i2-judge"]
+    assert tally.clearest is not None
+    scores: list[float | None] = [1.25, *[None] * (len(tally.clearest["samples"]) - 1)]
+    row: RankingRow = {**tally.clearest, "scores": scores}
+    outcomes = tally.outcomes + Counter({"seed-contradicted": 3})
+    judged = replace(tally, seconded=30, opposed=10, clearest=row, outcomes=outcomes)
+    view = replace(view, tallies={**view.tallies, "i2-judge": judged})
+    summary = summarise(view)
+    assert [(p.seeds, p.seed_correlation) for p in summary.pairs] == [(0, None), (40, 0.5)]
+    page = render(view, summary)
+    assert "Iteration 2: the judges and the reward model correlate by 0.50" in page
+    assert "Judges against scores" in page
+    assert "unscored or contradicted 3" in page
+    assert "<td>1.25</td>" in page
+
+
 def test_skipped_verdicts_have_a_column_and_a_place_in_the_matrix() -> None:
     view = finished_run()
     assert "Skipped" not in render(view, summarise(view))

@@ -272,6 +272,7 @@ def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
     assert gpus_held(spec, judged.stage) == 1, "the student's one GPU; the endpoint has none of ours"
     longer = replace(judged, manifest=manifest)
     assert gpu_hours(FINISHED, longer) == 2
+    assert gpu_hours(FINISHED, replace(longer, spared_gpu_seconds=1800.0)) == 1.5
     assert usd(FINISHED, longer) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
 
 
