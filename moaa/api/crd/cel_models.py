@@ -124,6 +124,11 @@ RULES: Rules = {
             ".args",
             Reason.FORBIDDEN,
         ),
+        Rule(
+            "self.gpus % self.nodes == 0",
+            "nodes does not divide gpus, of which each machine has an equal part; change one of the two",
+            ".nodes",
+        ),
     ),
     ServingPolicy: (
         Rule(

@@ -25,6 +25,7 @@ class Kind:
 
 MOAA = Kind("moaa.dev/v1alpha1", "MoAA", "moaas")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+LEADER_WORKER_SET = Kind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "leaderworkersets")
 SERVICE = Kind("v1", "Service", "services")
 JOB = Kind("batch/v1", "Job", "jobs")
 RAYJOB = Kind("ray.io/v1", "RayJob", "rayjobs")
@@ -38,6 +39,6 @@ WORKLOADS = (
     Kind("kueue.x-k8s.io/v1beta1", "Workload", "workloads"),
 )
 """Kueue's, in the versions that releases in use serve, the newest first."""
-CHILDREN = (DEPLOYMENT, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
+CHILDREN = (DEPLOYMENT, LEADER_WORKER_SET, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
 """What the operator makes, and the pods that come of it."""
 BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*CHILDREN, NETWORK_POLICY)}

@@ -17,7 +17,7 @@ import yaml
 from moaa.api.reading.load import load
 from moaa.cli.main import main
 from moaa_operator.render.preview import preview
-from moaa_operator.render.server import CANARY
+from moaa_operator.render.serving.vllm_pod import CANARY
 from moaa_operator.settings import Settings
 from tests.render_world import RESOURCE, pod_templates, rayjob_objections, restricted
 
