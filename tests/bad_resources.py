@@ -510,6 +510,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.models[2].serving.nodes",
         "does not divide gpus (1)",
     ),
+    "a pipeline of CPUs": (
+        {"spec__models__2__serving": {"gpus": 0, "nodes": 2}},
+        "spec.models[2].serving.nodes",
+        "needs GPUs: vLLM serves over several machines as a pipeline, which it does not on CPUs",
+    ),
     "no machine": ({"spec__models__2__serving": {"nodes": 0}}, "spec.models[2].serving.nodes", "must be at least 1"),
     "machines without end": (
         {"spec__models__2__serving": {"gpus": 17, "nodes": 17}},

@@ -65,9 +65,9 @@ def arguments(serving: Serving, *, served_name: str, chat: Sequence[str] = ()) -
     # of them; the file's eos_token_id (Llama 3's <|eom_id|>, Gemma's <end_of_turn>) ends answers all the same, being
     # read apart (vLLM 0.32: ModelConfig.try_get_generation_config, and get_diff_sampling_param for the others).
     fixed += ["--generation-config", "vllm"]
-    if serving.nodes > 1:
-        fixed += ["--pipeline-parallel-size", str(serving.nodes)]
     if serving.gpus:
+        if serving.nodes > 1:
+            fixed += ["--pipeline-parallel-size", str(serving.nodes)]
         return [*fixed, "--tensor-parallel-size", str(serving.gpus // serving.nodes), *serving.args]
     # Compiled mode needs a C++ compiler and Python's headers and takes minutes; eager is enough on a CPU.
     # A prompt prefilled in pieces makes vLLM 0.32 rewind the sampler of a request with a seed, which CPU samplers

@@ -33,7 +33,15 @@ def test_the_examples_are_there() -> None:
         "self-moa",
         "single-teacher",
         "small-scale",
+        "two-machines",
     }
+
+
+def test_a_model_over_two_machines_counts_with_all_of_its_gpus() -> None:
+    owner = load(next(path for path in EXAMPLES if path.stem == "two-machines"))
+    (generate,) = [stage for stage in build(owner).stages.values() if stage.kind is Kind.GENERATE]
+    assert gpus_held(owner.spec, generate) == 16 + 4 + 4
+    assert "llama31-405b on 2 machines" in plan_text(plan_view(owner, {}), width=300)
 
 
 def test_the_examples_cover_the_shapes_of_the_loop() -> None:

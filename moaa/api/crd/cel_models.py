@@ -125,8 +125,8 @@ RULES: Rules = {
             Reason.FORBIDDEN,
         ),
         Rule(
-            "self.gpus % self.nodes == 0",
-            "nodes does not divide gpus, of which each machine has an equal part; change one of the two",
+            "self.nodes == 1 || (self.gpus > 0 && self.gpus % self.nodes == 0)",
+            "nodes does not divide gpus, of which each machine has an equal part, at least one; change one of the two",
             ".nodes",
         ),
     ),

@@ -154,7 +154,11 @@ def serving_nodes(spec: Node) -> Iterator[Problem]:
     for model in spec.at("models"):
         serving = model.at("serving")
         nodes, gpus = serving.at("nodes").integer(1), serving.at("gpus").integer(DEFAULT_GPUS)
-        if nodes > 0 and gpus % nodes:
+        if nodes > 1 and gpus == 0:
+            yield serving.at("nodes").problem(
+                "needs GPUs: vLLM serves over several machines as a pipeline, which it does not on CPUs; remove it"
+            )
+        elif nodes > 0 and gpus % nodes:
             whole = ", ".join(str(n) for n in range(1, MAX_NODES + 1) if gpus % n == 0)
             yield serving.at("nodes").problem(
                 f"does not divide gpus ({gpus}), of which each machine has an equal part; write one of {whole}, or "

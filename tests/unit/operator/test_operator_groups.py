@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from moaa.contract.job import StageJob
+from moaa_operator.kube.kueue import COUNT_ANNOTATION
 from moaa_operator.kube.objects import uid_of
-from moaa_operator.kube.owner import TEMPLATE_ANNOTATION
+from moaa_operator.kube.owner import GANG_ANNOTATION, TEMPLATE_ANNOTATION
 from moaa_operator.render import bind
 from tests.operator_helpers import SETTINGS, SHORT, Cluster, Object, unplaced
+from tests.queue_helpers import FULL, Queue
 
 NO_GPU = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
 WIDE = {"spec__models__0__serving": {"gpus": 16, "nodes": 2}}
@@ -134,3 +136,64 @@ def test_other_machines_are_another_server(serving: Object) -> None:
     assert uid_of(item) not in {uid_of(one) for one in cluster.of("LeaderWorkerSet")}
     assert len([*cluster.of("LeaderWorkerSet"), *cluster.of("Deployment")]) == 3
     assert len(cluster.of("Service")) == 3
+
+
+# In a queue, where each group is a Workload of its own
+
+
+def queued() -> tuple[Queue, Object, str]:
+    """A run whose Job has quota and whose servers wait for some: the one over two machines, and the others' group."""
+    cluster = Queue(**SHORT, **WIDE)
+    for _ in range(20):
+        cluster.settle()
+        if found := cluster.of("LeaderWorkerSet"):
+            (gang,) = cluster.gangs()
+            return cluster, found[0], gang
+        cluster.admit_all()
+        cluster.work_all()
+    raise AssertionError("no server came")
+
+
+def test_a_group_is_no_member_of_the_others_pod_group_and_waits_for_its_turn_without_a_limit() -> None:
+    cluster, item, gang = queued()
+    members = [one["spec"]["template"]["metadata"] for one in cluster.of("Deployment")]
+    assert {member["annotations"][COUNT_ANNOTATION] for member in members} == {"2"} == {str(len(members))}
+    assert GANG_ANNOTATION not in item["metadata"]["annotations"]
+    cluster.wait(5 * 60 * 60)
+    cluster.settle()
+    ready = cluster.condition("ServersReady")
+    assert ready is not None
+    assert ready["reason"] == "Queued"
+    (wide,) = [server for server in cluster.observed().servers if server.ref.kind == item["kind"]]
+    assert wide.problem is not None
+    assert f"LeaderWorkerSet {item['metadata']['name']} waits in its queue: {FULL}" in wide.problem.message
+    cluster.admit(gang)
+    cluster.admit(f"group-{item['metadata']['name']}")
+    cluster.settle()
+    assert cluster.entry("i1-generate")["releases"] == 0
+    cluster.servers_answer()
+    cluster.settle()
+    assert cluster.entry("i1-generate")["step"] == "Work"
+
+
+def test_a_group_that_has_quota_while_the_others_have_none_gives_it_back() -> None:
+    cluster, item, _ = queued()
+    cluster.admit(f"group-{item['metadata']['name']}")
+    cluster.servers_answer()
+    cluster.settle()
+    cluster.wait(61 * 60)
+    cluster.settle()
+    assert cluster.of("LeaderWorkerSet") == cluster.of("Deployment") == []
+    assert cluster.entry("i1-generate")["releases"] == 1
+
+
+def test_a_group_whose_quota_is_taken_stops_its_stage_and_counts_as_no_failure() -> None:
+    cluster, item, gang = queued()
+    cluster.admit(gang)
+    cluster.admit(f"group-{item['metadata']['name']}")
+    cluster.servers_answer()
+    cluster.settle()
+    cluster.evict(f"group-{item['metadata']['name']}")
+    cluster.settle()
+    entry = cluster.entry("i1-generate")
+    assert (entry["failures"], entry["reason"]) == (0, "Preempted")
