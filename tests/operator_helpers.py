@@ -10,7 +10,7 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.api.status import MoAAStatus
-from moaa.contract.checks import CheckAnswer, CheckJob
+from moaa.contract.checks import CheckAnswer, CheckJob, Took
 from moaa.contract.job import StageJob
 from moaa.errors import Problem
 from moaa.plan.canonical import digest_of
@@ -163,8 +163,13 @@ def finished(job: StageJob) -> StageResult:
     return result
 
 
-def inspected(job: CheckJob, manifests: Mapping[str, StageResult], worked_on: Collection[str] = ()) -> CheckAnswer:
-    """What a look into a store with these manifests, by fingerprint, would find."""
+def inspected(
+    job: CheckJob,
+    manifests: Mapping[str, StageResult],
+    worked_on: Collection[str] = (),
+    took: Mapping[str, Took] = MappingProxyType({}),
+) -> CheckAnswer:
+    """What a look into a store with these manifests, by fingerprint, would find. `took`: of those that the run made."""
     resource = MoAA.model_validate(job.resource)
     known, found, absent = dict(job.results), [], []
     for stage in build(resource).stages.values():
@@ -177,7 +182,8 @@ def inspected(job: CheckJob, manifests: Mapping[str, StageResult], worked_on: Co
         else:
             absent.append(identity.fingerprint)
     busy = [fingerprint for fingerprint in absent if fingerprint in worked_on]
-    return CheckAnswer(results=found[:3], absent=absent, worked_on=busy, is_complete=len(found) <= 3)
+    mine = [took[result.fingerprint] for result in found[:3] if result.fingerprint in took]
+    return CheckAnswer(results=found[:3], took=mine, absent=absent, worked_on=busy, is_complete=len(found) <= 3)
 
 
 class Cluster:
@@ -201,6 +207,8 @@ class Cluster:
         """Kinds that the cluster does not know."""
         self.render: Renderer = render or FakeRender
         self.manifests: dict[str, StageResult] = {}
+        self.took: dict[str, Took] = {}
+        """What the manifests say that stages took which this run made, by fingerprint."""
         self.worked_on: set[str] = set()
         """Fingerprints that another run of the same store works on."""
         self.created: list[str] = []
@@ -369,7 +377,8 @@ class Cluster:
             "status": {"containerStatuses": [{"name": "job", "state": {"terminated": ended}}]},
         }
         kind = "Complete" if code == 0 else "Failed"
-        item["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason or "BackoffLimitExceeded"}]}
+        over = {"type": kind, "status": "True", "reason": reason or "BackoffLimitExceeded"}
+        item["status"] = {"conditions": [{**over, "lastTransitionTime": stamp(self.now)}]}
 
     def job_of(self, item: Object) -> Any:
         """What the Job reads."""
@@ -383,10 +392,8 @@ class Cluster:
         if role == "preflight":
             self.end(item, message="{}")
         elif role == "inspect":
-            self.end(
-                item,
-                message=inspected(self.job_of(item), self.manifests, self.worked_on).model_dump_json(by_alias=True),
-            )
+            found = inspected(self.job_of(item), self.manifests, self.worked_on, self.took)
+            self.end(item, message=found.model_dump_json(by_alias=True))
         else:
             job: StageJob = self.job_of(item)
             whole = item["kind"] == "Job" and item["spec"].get("completionMode") != "Indexed"

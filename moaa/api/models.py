@@ -43,6 +43,16 @@ class ParameterNames(Spec):
     """None: `seed`. Mistral knows `random_seed`."""
 
 
+class ModelKind(StrEnum):
+    """What a model makes of a conversation."""
+
+    CHAT = "Chat"
+    """It writes the next turn."""
+    REWARD = "Reward"
+    """It gives the whole one number, higher where the answer is better: a sequence classifier with one label, served by
+    vLLM for pooling."""
+
+
 class Header(Spec):
     """A header of every request. It says who asks, not what, and counts in no fingerprint."""
 
@@ -130,6 +140,8 @@ class Model(Spec):
 
     name: ModelName
     """What other fields call it."""
+    kind: ModelKind = ModelKind.CHAT
+    """Reward: a judge's rewardModel names it, nothing else does. It is asked at /pooling, beside /v1."""
     source: ModelUri | None = None
     """hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None

@@ -6,8 +6,9 @@ processes are each executor's own.
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Started instead of `vllm serve`, which looks up a distribution called `vllm` and so fails with builds under another
@@ -43,14 +44,39 @@ CPU_ENVIRONMENT = {
 
 
 def chat_arguments(model: Model) -> list[str]:
-    """Arguments that give a server the model's chat template from the resource, and the template's arguments."""
-    told: list[str] = []
+    """Arguments that make a server answer as the model's kind does, with the chat template from the resource and the
+    template's arguments."""
+    told = kind_arguments(model.kind)
     if model.chat_template is not None:
         # As texts, which is what training renders; by default vLLM guesses from the template whether to pass parts.
         told += ["--chat-template", model.chat_template, "--chat-template-content-format", "string"]
     if model.chat_template_args:
         told += ["--default-chat-template-kwargs", json.dumps(model.chat_template_args, sort_keys=True)]
     return told
+
+
+def kind_arguments(kind: ModelKind) -> list[str]:
+    """Arguments that make a server answer as models of that kind do; none where vLLM does so by itself."""
+    match kind:
+        case ModelKind.CHAT:
+            return []
+        case ModelKind.REWARD:
+            return ["--runner", "pooling"]
+        case _:
+            assert_never(kind)
+
+
+def first_request(kind: ModelKind, served_name: str) -> tuple[str, dict[str, object], str]:
+    """What proves that a server answers: path, JSON body, and which field the response then holds."""
+    asked = {"role": "user", "content": "Hello"}
+    match kind:
+        case ModelKind.CHAT:
+            return "/v1/chat/completions", {"model": served_name, "messages": [asked], "max_tokens": 1}, "choices"
+        case ModelKind.REWARD:
+            said = {"role": "assistant", "content": "Hello"}
+            return "/pooling", {"model": served_name, "messages": [asked, said]}, "data"
+        case _:
+            assert_never(kind)
 
 
 def arguments(serving: Serving, *, served_name: str, chat: Sequence[str] = ()) -> list[str]:

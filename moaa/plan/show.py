@@ -19,6 +19,7 @@ from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_que
 from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.forecast.replicas import check_limit, loads, planned_alone, table_rows
 from moaa.plan.forecast.throughput import declared, server_hours
+from moaa.plan.forecast.weights import weights_sentences
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.kinds.judge import calls_a_prompt
@@ -109,6 +110,7 @@ def plan_view(
         notes += [f"budget: {line}" for line in forecast_sentences(funds, graph, results)]
     open_stages = [stage for stage in graph.stages.values() if stage.id not in results]
     notes += [f"limit: {line}" for line in limit_sentences(open_stages, resource, known)]
+    notes += [f"weights: {line}" for line in weights_sentences(open_stages, resource, results, known)]
     notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -21,6 +22,11 @@ MAX_COMMITS = 10_000
 """Commits of a repository that are looked through for the pinned one."""
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 """Files to bring: safetensors, not the same weights again in other formats."""
+
+
+def is_brought(name: str) -> bool:
+    """Whether a file of a model on the Hub is needed to serve and train it."""
+    return any(fnmatch(name, pattern) for pattern in FILES)
 
 
 def pinned_digest(source: str, listing: Listing) -> str:

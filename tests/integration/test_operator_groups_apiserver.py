@@ -1,4 +1,4 @@
-"""Servers over several machines with a real API server and LeaderWorkerSet's real CRD; the test plays its controllers."""
+"""Servers over several machines, by a real API server with LeaderWorkerSet's CRD; the test plays its controllers."""
 
 from typing import Any
 

@@ -14,6 +14,7 @@ from moaa import __version__
 from moaa.api.crd.definition import crd
 from moaa.api.crd.meanings import enums, meanings
 from moaa.api.crd.reference import Field, fields, in_words, json_schema, markdown
+from moaa.api.crd.units import PLAIN, UNITS
 from moaa.api.file_uri import file_path
 from moaa.api.models import Parameter
 from moaa.api.reading.load import load
@@ -103,9 +104,23 @@ def test_every_field_is_explained() -> None:
     top = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     assert {field.path.split(".")[1].removesuffix("[]") for field in every[1:]} == set(top)
     assert fields("spec.iterations") == fields("iterations") == [
-        Field("spec.iterations", "integer, 1 to 1,000", "1",
+        Field("spec.iterations", "integer, 1 to 1,000 iterations", "1",
               "Rounds of data, training and promotion. The paper has one; more are our extension."),
     ]  # fmt: skip
+
+
+def test_every_number_has_a_unit_or_is_said_to_have_none() -> None:
+    numbers = {field.name for field in fields() if field.type.startswith(("integer", "number"))}
+    assert numbers - PLAIN == set(UNITS)
+    assert numbers - set(UNITS) == PLAIN
+
+
+def test_of_every_field_it_is_told_what_an_edit_repeats() -> None:
+    """What it is, a test with the planner holds (`tests/integration/test_reference.py`). Otherwise: `make crd`."""
+    assert [field.path for field in fields()[1:] if not field.repeats] == ["spec.training.sft.adapter.type"]
+    [beta] = fields("training.dpo.beta")
+    assert "\n    An edit repeats: from dpo on" in in_words([beta], columns=80)
+    assert markdown([beta]).endswith(" | from dpo on |")
 
 
 def test_an_entry_of_a_list_is_found_with_its_number_or_without() -> None:

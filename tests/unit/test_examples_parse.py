@@ -6,7 +6,9 @@ import pytest
 
 from moaa.api.reading.check import warnings
 from moaa.api.reading.load import load
+from moaa.plan.forecast.replicas import gpus_held
 from moaa.plan.graph import build
+from moaa.plan.show import plan_text, plan_view
 from moaa.plan.stage import Kind
 from tests.plan_helpers import run_all
 

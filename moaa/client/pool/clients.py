@@ -15,7 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from moaa.asking.caller import Letters, Reply
+from moaa.api.models import ModelKind
+from moaa.asking.caller import Letters, Reply, Scalar
 from moaa.asking.reasons import FATAL, Reason
 from moaa.client.outcome import Permanent, Retry, Trouble
 from moaa.client.pool.pace import Pace
@@ -24,6 +25,7 @@ from moaa.client.pool.replicas import Replica
 from moaa.client.pool.room import Room
 from moaa.client.pool.transport import Transport
 from moaa.client.request import ChatRequest, Request
+from moaa.client.scores import ScoreRequest
 from moaa.client.target import Target
 from moaa.conversation import fold_system, has_system
 from moaa.errors import CallError, ModelAbsent, ServerError
@@ -34,6 +36,10 @@ CANARY = ChatRequest(
     messages=({"role": "user", "content": "Hi"},), temperature=Decimal(0), top_p=Decimal(1), max_tokens=1, seed=0
 )
 """Tells a sick server from a request that it cannot digest."""
+CANARIES: Mapping[ModelKind, Request[object]] = {
+    ModelKind.CHAT: CANARY,
+    ModelKind.REWARD: ScoreRequest(()).about(CANARY.messages),
+}
 FIRST = -1
 """Order of canaries: many calls wait for what they say."""
 AHEAD = 2
@@ -244,7 +250,7 @@ class ModelPool:
     async def _is_able(self) -> bool:
         """Whether a server can answer anything. If so, the failure is the request's own and costs one row only."""
         replica = await self._room.acquire("canary", order=FIRST, timeout_s=self._policy.try_s)
-        return not isinstance(await self._ask(replica, CANARY), Retry)
+        return not isinstance(await self._ask(replica, CANARIES[self._target.kind]), Retry)
 
     def _error(self, failure: Permanent) -> CallError | ServerError:
         message = self._target.masked(failure.message)
@@ -265,6 +271,8 @@ def _tokens(outcome: object) -> int | None:
     match outcome:
         case Reply() | Letters():
             return outcome.prompt_tokens + outcome.completion_tokens if outcome.is_counted else None
+        case Scalar():
+            return outcome.prompt_tokens if outcome.is_counted else None
         case Permanent():
             return outcome.spent.prompt_tokens + outcome.spent.completion_tokens
         case _:

@@ -75,9 +75,10 @@ def serve(scope: Scope) -> None:
         stage = scope.held.graph.stages[entry.stage]
         if entry.step is Step.FINALISE or not stage.serves:
             continue
+        needed = server_gang.without_finished(stage, entry)
         try:
             servers = scope.wanted(
-                server_gang.wanted(stage, entry, scope.resource, scope.held.results).values(), replicas.counts(scope)
+                server_gang.wanted(needed, entry, scope.resource, scope.held.results).values(), replicas.counts(scope)
             )
         except MoaaError as error:
             scope.fail(entry, "NotServable", str(error), is_permanent=True)
@@ -169,7 +170,13 @@ def _keep_ahead(scope: Scope) -> None:
     ):
         return
     hopeless = _hopeless(scope)
-    graph = Graph({name: stage for name, stage in scope.held.graph.stages.items() if name not in hopeless})
+    graph = Graph(
+        {
+            name: server_gang.without_finished(stage, scope.entries.get(name))
+            for name, stage in scope.held.graph.stages.items()
+            if name not in hopeless
+        }
+    )
     names = servers_ahead(graph, scope.resource, scope.held.results)
     known = [name for name in names if made_by(name) is None or made_by(name) in scope.held.results]
     given_back = [

@@ -30,6 +30,7 @@ from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS, TRAINING
 from moaa.plan.ready import Failure, World, decide, funds_of
 from moaa.plan.result import Identity
+from moaa.plan.stage import Stage
 from moaa_operator.decide import attempts, launch, outcomes, spending, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
@@ -140,7 +141,10 @@ def _read(text: str, name: str) -> MoAA:
 
 
 def _adopt(scope: Scope) -> None:
-    """Take over attempts that children show and the status lacks: it was lost, or its write failed."""
+    """Take over attempts that children show and the status lacks: it was lost, or its write failed.
+
+    What they have taken so far the children tell, too (`spending.adopted`).
+    """
     for child in sorted(scope.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
         if not child.is_work or child.is_leaving or child.role not in (Role.STAGE, Role.FINALISE):
             continue
@@ -154,11 +158,10 @@ def _adopt(scope: Scope) -> None:
         if entry is None:
             # Under which generation it began went with the status; its failure must not bar what an edit mended since.
             entry = attempts.new(child.stage, child.fingerprint, generation=0)
-        scope.put(
-            entry.with_(
-                attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
-            )
+        taken = entry.with_(
+            attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
         )
+        scope.put(spending.adopted(scope, entry, taken, child))
 
 
 def _knows_of(entry: StageAttempts, child: Child, step: Step) -> bool:
@@ -194,8 +197,8 @@ def _harvest(scope: Scope) -> None:
         match ended:
             case None:
                 child = outcomes.working_child(scope.observed, entry)
-                if child is not None and child.progress is not None:
-                    scope.put(attempts.heard(entry, child.progress))
+                if child is not None:
+                    _hear(scope, entry, child, stages.get(entry.stage))
             case Done(result):
                 # The same work may have been done as a stage of another name.
                 scope.known[entry.stage] = result.with_(stage=entry.stage)
@@ -213,6 +216,19 @@ def _harvest(scope: Scope) -> None:
                 scope.put(attempts.overtaken(entry, message=message, now=scope.now, run=scope.observed.owner.uid))
             case _:
                 assert_never(ended)
+
+
+def _hear(scope: Scope, entry: StageAttempts, child: Child, stage: Stage | None) -> None:
+    """What its pods say: how far it is, and which models it will not ask again."""
+    if child.progress is not None:
+        entry = attempts.heard(entry, child.progress)
+    # In a queue servers are one pod group, of which no part can go.
+    if stage is not None and entry.at_work_since is not None and not scope.queue:
+        models = [name for name in stage.serves if name in child.finished_with - {*entry.finished_with}]
+        if models:
+            spent = scope.metered[entry.stage, entry.fingerprint]
+            entry = attempts.finished_with(entry, models, gpu_seconds=spent.gpu_seconds, now=scope.now)
+    scope.put(entry)
 
 
 def _defer(scope: Scope, entry: StageAttempts, waiting: Mapping[str, int], *, calls: int, turns: int) -> None:
@@ -349,6 +365,7 @@ def _state(scope: Scope) -> RunState:
         progress={child.stage: child.progress for child in children if child.progress},
         over_budget=scope.over_budget,
         spent=tuple(spending.bounded([*scope.observed.status.spent, *scope.closed], last_closed(scope.held.results))),
+        account=scope.account,
     )
 
 

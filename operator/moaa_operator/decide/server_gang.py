@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from moaa.api import MoAA
-from moaa.api.attempts import StageAttempts
+from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import Schedule
 from moaa.plan.ids import made_by
 from moaa.plan.ready import next_in_turn
@@ -62,6 +62,13 @@ def wanted(
             return {name: served for name, served in found.items() if entry.turn in (None, name)}
         case _:
             assert_never(resource.spec.serving.schedule)
+
+
+def without_finished(stage: Stage, entry: StageAttempts | None) -> Stage:
+    """The stage, without the models that its attempt under way will not ask again."""
+    if entry is None or entry.step is not Step.WORK:
+        return stage
+    return replace(stage, serves=tuple(name for name in stage.serves if name not in entry.finished_with))
 
 
 def next_turn(stage: Stage, entry: StageAttempts, resource: MoAA, results: Mapping[str, StageResult]) -> str | None:

@@ -38,8 +38,13 @@ class Child:
     """How far it is, as far as its pods or its shards tell."""
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     """By model: what its calls have cost, as far as its pods tell."""
+    finished_with: frozenset[str] = frozenset()
+    """Of a Job: models that none of its shards will ask again, as far as its pods tell."""
     is_running: bool = False
     """At least one of its pods runs; of a RayJob: its head does."""
+    began: datetime | None = None
+    """Since when it holds its machines: of a Job when it was made; of a RayJob when its driver began."""
+    ended: datetime | None = None
     lost_since: datetime | None = None
     """Of a RayJob that says it runs: when its head, and the driver with it, was replaced by another."""
     unplaced_since: datetime | None = None

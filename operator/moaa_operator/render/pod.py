@@ -9,7 +9,7 @@ is not mounted.
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from string import ascii_letters
-from typing import Any
+from typing import Any, assert_never
 
 from moaa.api.base import SecretKey, decimal_text
 from moaa.api.models import Model
@@ -19,7 +19,7 @@ from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, Role
 from moaa_operator.render.context import RANKS_LABEL, STAY_ANNOTATIONS, Child, RenderContext
 from moaa_operator.render.names import child
-from moaa_operator.settings import NodeRole
+from moaa_operator.settings import DiskRequests, NodeRole
 
 SERVER_PORT = 8000
 """Of vLLM."""
@@ -30,6 +30,8 @@ USER = 1000
 HOME = "/home/moaa"
 TMP = "/tmp"
 WORK_DIR = "/tmp/moaa"
+DISK_BESIDE_GIB = 2
+"""Beside weights: graphs that vLLM compiles, logs, what libraries leave in /tmp. Chosen, not measured."""
 JOB_FOLDER = "/etc/moaa"
 JOB_PATH = f"{JOB_FOLDER}/{JOB_FILE}"
 
@@ -129,6 +131,27 @@ def times(quantity: str, factor: int) -> str:
 def requests_with_memory_limit(cpu: str, memory: str) -> Manifest:
     """Memory is limited to what is asked for; CPU is not, so that a pod may use idle cores."""
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
+
+
+def with_disk(resources: Manifest, context: RenderContext, gib: int | None) -> Manifest:
+    """The same, asking for a disk with room for weights of `gib` (None: not known, nothing is asked for), so that the
+    pod goes to a node that has it. No limit: a pod that takes more is not ended for it while there is room."""
+    if gib is None or not _asks_for_disk(context):
+        return resources
+    requests = {**resources["requests"], "ephemeral-storage": f"{gib + DISK_BESIDE_GIB}Gi"}
+    return {**resources, "requests": requests}
+
+
+def _asks_for_disk(context: RenderContext) -> bool:
+    match context.settings.disk_requests:
+        case DiskRequests.ALWAYS:
+            return True
+        case DiskRequests.OUTSIDE_QUEUES:
+            return not context.queue_labels()
+        case DiskRequests.NEVER:
+            return False
+        case other:
+            assert_never(other)
 
 
 def requests_as_limits(cpu: str, memory: str, gpus: int = 0) -> Manifest:

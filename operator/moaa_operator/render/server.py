@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from moaa.api.models import Model
+from moaa.api.resource import Storage
 from moaa.contract.vllm import chat_arguments
 from moaa.contract.weights import BringWeights
 from moaa.errors import Problem, ResourceError
@@ -30,6 +31,9 @@ from moaa_operator.render.context import RANKS_LABEL, SERVER_LABEL, Child, Rende
 from moaa_operator.render.names import server_of
 from moaa_operator.render.serving.vllm_pod import CONTAINERS, PORT, Rank, bring_for, server_pod
 from moaa_operator.render.template import merge
+
+_STORE_FIELDS = frozenset(Storage.model_fields) - {"weights"}
+"""Where the same weights come from is no edit of a server."""
 
 
 def url(context: RenderContext, served: ServedModel) -> str:
@@ -159,7 +163,8 @@ class _Server:
 
     def _made_from(self) -> dict[str, object]:
         """Without defaults: a field that a later version adds must not look like an edit."""
-        spec, told = self.context.resource.spec, {"storage", "model", "digest", "folder"}
+        spec = self.context.resource.spec
+        told = {"storage": set(_STORE_FIELDS), "model": True, "digest": True, "folder": True}
         return {
             "weights": self.bring.model_dump(mode="json", include=told, exclude_defaults=True),
             "serving": self.model.serving.model_dump(mode="json", exclude_defaults=True),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
 from moaa.contract import vllm as serving
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.serving import vllm
@@ -69,6 +69,17 @@ def test_a_given_chat_template_and_its_arguments_are_told() -> None:
     assert told[told.index("--chat-template-content-format") + 1] == "string"
     assert json.loads(told[told.index("--default-chat-template-kwargs") + 1]) == {"enable_thinking": False, "n": 2}
     assert serving.chat_arguments(Model(name="m", source="file:///m")) == []
+
+
+def test_a_reward_model_is_served_for_pooling() -> None:
+    reward = Model(name="m", source="file:///m", kind=ModelKind.REWARD)
+    told = vllm.command(
+        Path("/m"), served_name="m", serving=Serving(), port=1, config={}, chat=serving.chat_arguments(reward)
+    )
+    assert told[told.index("--runner") + 1] == "pooling"
+    path, body, held = serving.first_request(ModelKind.REWARD, "m")
+    assert (path, held) == ("/pooling", "data")
+    assert "max_tokens" not in body
 
 
 def test_own_arguments_come_last_and_so_win() -> None:

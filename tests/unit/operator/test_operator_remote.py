@@ -53,6 +53,21 @@ def finished() -> Cluster:
     return cluster
 
 
+def test_a_run_says_what_it_has_spent_where_and_what_is_left() -> None:
+    cluster = Cluster(spec__budget={"gpuHours": "7", "tokens": 10**9}, **SHORT)
+    until(cluster, "i1-generate")
+    cluster.settle()
+    cluster.wait(3600)
+    cluster.settle()
+    said = shown(run_view(cluster.document, now=cluster.now), 120)
+    assert said[0].endswith(", 6.00 GPU-hours")
+    assert said[-3:] == [
+        "spent: i1-generate 6.00 GPU-hours",
+        "dollars are not known without the prices of spec.cost.gpuHourUsd",
+        "left of spec.budget: 1.00 GPU-hours, 1000000000 tokens",
+    ]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_run_at_work(generating: Cluster, width: int) -> None:
     said = shown(run_view(generating.document, now=generating.now), width)

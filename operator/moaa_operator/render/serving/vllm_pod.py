@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from moaa.api import MoAA
 from moaa.api.base import decimal_text
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
 from moaa.contract import environment
 from moaa.contract.vllm import CLI, CPU_ENVIRONMENT, ENVIRONMENT, MODULE, arguments, chat_arguments
 from moaa.contract.weights import BringWeights
@@ -169,11 +169,11 @@ def _vllm_container(
         command=_command(served, model, rank),
         env=[*pod.variables(variables), *address],
         mounts=[*_mounts(bring), {"name": "shm", "mountPath": "/dev/shm"}],
-        resources=_resources(serving, settings),
+        resources=pod.with_disk(_resources(serving, settings), context, None if bring.claim else served.gib),
         # NVIDIA's hook writes into the root file system when it adds the driver.
         read_only=serving.gpus == 0,
         lifecycle={"preStop": {"exec": {"command": ["/bin/sleep", str(LEAVE_S)]}}},
-        **_answering(served, serving, rank),
+        **_answering(served, model, rank),
     )
 
 
@@ -198,19 +198,20 @@ def _command(served: ServedModel, model: Model, rank: Rank) -> list[str]:
     return ["python3", *started, *common, *arguments(model.serving, served_name=served.served_name, chat=chat)]
 
 
-def _answering(served: ServedModel, serving: Serving, rank: Rank) -> Manifest:
+def _answering(served: ServedModel, model: Model, rank: Rank) -> Manifest:
     """Port and probes. A worker has none: the leader's first token needs every rank, and a worker's end is the end of
     its group."""
     if rank is Rank.WORKER:
         return {}
     health = {"httpGet": {"path": "/health", "port": PORT}}
+    start = ["start", str(PORT), served.served_name, LAST_TOKEN, *(["score"] if model.kind is ModelKind.REWARD else [])]
     return {
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": {
-            "exec": {"command": ["python3", "-c", CANARY, "start", str(PORT), served.served_name, LAST_TOKEN]},
+            "exec": {"command": ["python3", "-c", CANARY, *start]},
             "periodSeconds": PROBE_S,
             "timeoutSeconds": CANARY_TIMEOUT_S,
-            "failureThreshold": math.ceil(60 * serving.startup_minutes / PROBE_S),
+            "failureThreshold": math.ceil(60 * model.serving.startup_minutes / PROBE_S),
         },
         "readinessProbe": {**health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {
