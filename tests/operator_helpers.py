@@ -22,6 +22,7 @@ from moaa.plan.stage import Kind
 from moaa.weights.served import ServedModel
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
+from moaa_operator.kube.kinds import GROUP_LABEL, RANK_LABEL, SET_LABEL, ServerKind
 from moaa_operator.kube.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
@@ -34,7 +35,6 @@ from moaa_operator.kube.owner import (
     Owner,
     Role,
 )
-from moaa_operator.kube.server_kinds import GROUP_LABEL, RANK_LABEL, SET_LABEL, ServerKind
 from moaa_operator.observe.observed import Observed
 from moaa_operator.observe.progress import PodFigures
 from moaa_operator.observe.read import observe

@@ -22,16 +22,18 @@ from moaa_operator.kube.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     EVENT,
+    GROUP_LABEL,
     JOB,
     LEADER_WORKER_SET,
     MOAA,
     POD,
+    RANK_LABEL,
     RAYJOB,
     SERVICE,
+    SET_LABEL,
     Kind,
 )
 from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, STAGE_LABEL, Role
-from moaa_operator.kube.server_kinds import GROUP_LABEL, RANK_LABEL, SET_LABEL
 from tests.operator_helpers import finished, inspected
 
 Object = dict[str, Any]

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from moaa_operator.kube.kinds import DEPLOYMENT, JOB, LEADER_WORKER_SET, POD, SERVICE
-from moaa_operator.kube.server_kinds import RANK_LABEL
+from moaa_operator.kube.kinds import DEPLOYMENT, JOB, LEADER_WORKER_SET, POD, RANK_LABEL, SERVICE
 from tests.integration.apiserver import CRD, install_lws
 from tests.integration.kubelet import CRASH, DONE, HELD, stage_of
 from tests.integration.operator_world import World, short

@@ -20,8 +20,8 @@ from moaa.weights.served import ServedModel, servers_of
 from moaa_operator.decide import attempts, outcomes, queueing, replicas, server_gang
 from moaa_operator.decide.scope import Scope
 from moaa_operator.decide.server_gang import Gang, State
+from moaa_operator.kube.kinds import maker_in
 from moaa_operator.kube.objects import Manifest, Problem, name_of
-from moaa_operator.kube.server_kinds import maker_in
 from moaa_operator.observe.observed import End, Server
 from moaa_operator.tell.run_state import Servers
 

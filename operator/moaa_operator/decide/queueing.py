@@ -21,8 +21,8 @@ from moaa_operator.decide import outcomes
 from moaa_operator.decide.scope import Scope
 from moaa_operator.decide.server_gang import Gang
 from moaa_operator.kube import kueue
+from moaa_operator.kube.kinds import ServerKind, kind_of, maker_in
 from moaa_operator.kube.objects import Manifest, Problem, name_of
-from moaa_operator.kube.server_kinds import ServerKind, kind_of, maker_in
 from moaa_operator.observe.observed import Child, Server
 
 Wanted = Mapping[ServedModel, tuple[list[Manifest], Server | None]]

@@ -18,9 +18,9 @@ from moaa.weights.served import ServedModel
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
 from moaa_operator.kube import kueue
+from moaa_operator.kube.kinds import maker_in
 from moaa_operator.kube.objects import Manifest, Problem, name_of
 from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
-from moaa_operator.kube.server_kinds import maker_in
 from moaa_operator.observe.observed import Observed, Server
 from moaa_operator.settings import Settings
 from moaa_operator.tell.run_state import Servers

@@ -9,11 +9,10 @@ from typing import assert_never
 
 from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import ApiError, NotFound
-from moaa_operator.kube.kinds import POD, WORKLOADS, Kind
+from moaa_operator.kube.kinds import POD, WORKLOADS, Kind, ServerKind
 from moaa_operator.kube.kueue import JOB_UID_LABEL
 from moaa_operator.kube.objects import Fields, Object, annotation, created_at, holds, is_owned_by, name_of, uid_of
 from moaa_operator.kube.owner import GANG_ANNOTATION
-from moaa_operator.kube.server_kinds import ServerKind
 from moaa_operator.observe import jobs, rayjobs, servers
 from moaa_operator.observe.pods import has_ended
 

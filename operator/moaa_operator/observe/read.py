@@ -7,9 +7,9 @@ fingerprint, the attempt, the model) and by the owner's UID. A child of a delete
 from collections.abc import Callable, Iterable, Mapping
 
 from moaa.api.status import MoAAStatus
+from moaa_operator.kube.kinds import ServerKind
 from moaa_operator.kube.objects import Fields, Object, annotation, is_leaving, is_owned_by, name_of, ref_of
 from moaa_operator.kube.owner import HASH_ANNOTATION, owner_of
-from moaa_operator.kube.server_kinds import ServerKind
 from moaa_operator.observe import children, jobs, rayjobs, servers
 from moaa_operator.observe.children import Heard
 from moaa_operator.observe.observed import Child, Observed

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import assert_never
 
 from moaa_operator.kube import kueue, rejections
+from moaa_operator.kube.kinds import GROUP_LABEL, LEADER, RANK_LABEL, SET_LABEL, ServerKind
 from moaa_operator.kube.objects import (
     Fields,
     annotation,
@@ -27,7 +28,6 @@ from moaa_operator.kube.owner import (
     TEMPLATE_ANNOTATION,
     Role,
 )
-from moaa_operator.kube.server_kinds import GROUP_LABEL, LEADER, RANK_LABEL, SET_LABEL, ServerKind
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard
 from moaa_operator.observe.observed import Server

@@ -29,7 +29,7 @@ DONE = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 def start(port: str, model: str, file: str, what: str = "token") -> int:
     path, held = ("/pooling", "data") if what == "score" else ("/v1/chat/completions", "choices")
     messages = [{"role": "user", "content": "Hello"}]
-    asked: "dict[str, object]" = {"model": model, "messages": messages}
+    asked: dict[str, object] = {"model": model, "messages": messages}
     if what == "score":
         messages.append({"role": "assistant", "content": "Hello"})
     else:

@@ -23,10 +23,9 @@ from moaa.errors import Problem, ResourceError
 from moaa.plan.canonical import digest_of
 from moaa.plan.ids import made_by
 from moaa.weights.served import ServedModel
-from moaa_operator.kube.kinds import DEPLOYMENT, LEADER_WORKER_SET
+from moaa_operator.kube.kinds import DEPLOYMENT, LEADER, LEADER_WORKER_SET, RANK_LABEL, ServerKind, kind_for
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import MODEL_ANNOTATION, RUN_LABEL, TEMPLATE_ANNOTATION, Role
-from moaa_operator.kube.server_kinds import LEADER, RANK_LABEL, ServerKind, kind_for
 from moaa_operator.render.context import RANKS_LABEL, SERVER_LABEL, Child, RenderContext
 from moaa_operator.render.names import server_of
 from moaa_operator.render.serving.vllm_pod import CONTAINERS, PORT, Rank, bring_for, server_pod

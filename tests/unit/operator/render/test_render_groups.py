@@ -8,8 +8,8 @@ import pytest
 from moaa.api import MoAA
 from moaa.errors import Problem
 from moaa.weights.served import server_of
+from moaa_operator.kube.kinds import LEADER, RANK_LABEL
 from moaa_operator.kube.owner import HASH_ANNOTATION, RUN_LABEL, TEMPLATE_ANNOTATION
-from moaa_operator.kube.server_kinds import LEADER, RANK_LABEL
 from moaa_operator.render import bind
 from moaa_operator.settings import Peers, Settings
 from tests.render_world import MOAA, OWNER, bound, changed, container, environment, find, restricted, results, servers
