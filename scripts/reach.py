@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Literal, get_args, get_origin
 
 from moaa.api import MoAA, MoAASpec
-from moaa.api.base import Spec
+from moaa.api.base import ModelName, Spec
 from moaa.api.crd.reference import ROOT, fields
 from moaa.api.evaluation import Benchmark, ExactMatch, Instructions
 from moaa.api.mixture import Aggregator, Judge, JudgeModel, Mixture
@@ -216,7 +216,8 @@ def _others(value: object, annotation: Any, path: str, names: list[str]) -> Iter
         case dict():
             yield path, {**value, "other": "value"}
         case _:
-            possible = names if value in names else _values(annotation, value)
+            is_model = value in names or ModelName in get_args(annotation)
+            possible = names if is_model else _values(annotation, value)
             yield from islice(((path, other) for other in possible if other != value), 1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 _FILE: dict[str, Any] = {"source": "file:///rows.jsonl", "limit": 100}
 _ONE: dict[str, Any] = {"model": "judge"}
 _MIXTURE: dict[str, Any] = {"method": "Mixture", "judges": [{"model": "one"}], "aggregator": _ONE, "criteria": 2}
+_SEEDED: dict[str, Any] = {**_MIXTURE, "comparisons": "Seeded", "rewardModel": "reward"}
 _PANEL: dict[str, Any] = {"method": "Panel", "judges": [{"model": name} for name in ("one", "two", "judge")]}
 _SINGLE: dict[str, Any] = {"method": "Single", "aggregator": _ONE, "criteria": 2}
 _ADAPTER: dict[str, Any] = {"type": "LoRA", "targetModules": ["q_proj"]}
@@ -20,6 +21,7 @@ BENCHMARKS: list[dict[str, Any]] = [
     {"name": "exact", "type": "ExactMatch", "sampling": {"temperature": "0.5"}},
     {"name": "mixed", "type": "Pairwise", "baseline": "one", "judge": _MIXTURE},
     {"name": "panel", "type": "Pairwise", "judge": _PANEL},
+    {"name": "seeded", "type": "Pairwise", "judge": _SEEDED},
     {"name": "single", "type": "Pairwise", "judge": _SINGLE},
     {
         "name": "alpaca",
@@ -66,6 +68,7 @@ EXAMPLE: dict[str, Any] = {
                 },
             },
             {"name": "judge", "source": "hf://owner/judge-70b"},
+            {"name": "reward", "source": "hf://owner/reward-8b", "kind": "Reward"},
             {"name": "student", "source": "hf://owner/student-8b"},
         ],
         "student": "student",
@@ -105,5 +108,6 @@ OTHERS: tuple[dict[str, Any], ...] = (
         "judge": _PANEL,
     },
     {"evaluation": _EXACT, "judge": {**_SINGLE, "criteriaFor": "Prompt"}},
+    {"evaluation": _EXACT, "judge": _SEEDED},
 )
 """Fields of `spec` that further examples have in place of `EXAMPLE`'s."""

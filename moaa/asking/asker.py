@@ -104,5 +104,8 @@ class Asker:
 
         Raises:
             CallError, ModelAbsent: as `Caller.score`.
+            StageError: the row had given the model up.
         """
+        if self.rest is not None:
+            self.rest.check(model)
         return await self.caller.score(self.path, model, answered)

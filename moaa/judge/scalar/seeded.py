@@ -89,6 +89,7 @@ class Seeded:
         if len(texts) < 2:
             raise ValueError(f"{len(texts)} samples: a ranking needs two")
         scores = await scored(messages, texts, self.reward_model, asker)
+        asker.only([name for name in self.models if name != self.reward_model])
         heard = _Heard(self.every, question_text(messages), texts, {})
         outcome, end = await _outcome(scores.of, heard, asker)
         points = asked_points(texts, [one.comparison for one in heard.all])

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from moaa.api.mixture import Comparisons, CriteriaFor, Judge, JudgeMethod
+from moaa.api.mixture import CriteriaFor, Judge, JudgeMethod
 from moaa.api.training import PairRules
 from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.asking.reasons import Reason
+from moaa.asking.rest import Rest
 from moaa.conversation import Message
-from moaa.errors import CallError
+from moaa.errors import CallError, StageError
 from moaa.judge.keep import keep
 from moaa.judge.method import Ranked
 from moaa.judge.methods import method_of
@@ -225,6 +226,16 @@ async def test_draws_at_the_ends_leave_the_reward_models_order_and_a_last_draw_i
     assert seconded(ranking_row(row(*numbered(1, 2, 3, 4)), made)) == (0, 0), "a draw is for nobody"
 
 
+async def test_the_reward_model_is_given_up_once_answers_are_scored() -> None:
+    gone: list[set[str]] = []
+    method, asked = method_of(seeded()), caller()
+    rest = Rest(method.models, lambda models: gone.append(set(models)))
+    await method.rank(user("Q"), numbered(1, 2, 3, 4), Asker(asked, PROMPTS, rest=rest))
+    assert gone == [{"rm"}], "its server may go while the judges are asked"
+    with pytest.raises(StageError, match="'rm'"):
+        await Asker(asked, PROMPTS, rest=rest).score("rm", user("Q"))
+
+
 async def test_two_answers_are_compared_once() -> None:
     asked = caller()
     made = await ranked(seeded(), numbered(1, 2, 1), asked)
@@ -296,7 +307,6 @@ async def test_models_and_roles_of_a_seeded_judge() -> None:
     method = method_of(seeded())
     assert method.models == ("rm", "agg", "j0", "j1", "j2")
     assert ("rm", "reward model") in method.roles
-    assert Comparisons.SEEDED == "Seeded"
 
 
 @pytest.mark.parametrize(("agreed", "opposed", "found"), [(3, 1, 0.5), (0, 2, -1.0), (0, 0, None)])
