@@ -595,6 +595,32 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "for hf:// data sets only",
     ),
     # serving
+    "machines that do not divide the GPUs": (
+        {"spec__models__2__serving": {"gpus": 12, "nodes": 5}},
+        "spec.models[2].serving.nodes",
+        "does not divide gpus (12), of which each machine has an equal part; write one of 1, 2, 3, 4, 6, 12",
+    ),
+    "machines for the one GPU of the default": (
+        {"spec__models__2__serving": {"nodes": 2}},
+        "spec.models[2].serving.nodes",
+        "does not divide gpus (1)",
+    ),
+    "a pipeline of CPUs": (
+        {"spec__models__2__serving": {"gpus": 0, "nodes": 2}},
+        "spec.models[2].serving.nodes",
+        "needs GPUs: vLLM serves over several machines as a pipeline, which it does not on CPUs",
+    ),
+    "no machine": ({"spec__models__2__serving": {"nodes": 0}}, "spec.models[2].serving.nodes", "must be at least 1"),
+    "machines without end": (
+        {"spec__models__2__serving": {"gpus": 17, "nodes": 17}},
+        "spec.models[2].serving.nodes",
+        "must be at most 16",
+    ),
+    "stages of a pipeline as an argument": (
+        {"spec__models__0__serving": {"args": ["--pipeline_parallel_size=2"]}},
+        "spec.models[0].serving.args[0]",
+        "use serving.nodes",
+    ),
     "Auto without a limit": (
         {"spec__serving": {"replicas": "Auto"}},
         "spec.serving.replicas",

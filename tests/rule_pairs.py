@@ -67,6 +67,10 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "prices of a budget: GPUs": (r"cost\.gpuHourUsd: is needed by spec\.budget", r"needs cost\.gpuHourUsd"),
     "one origin": ("give exactly one of source", "give exactly one of source"),
     "endpoint is not served": ("serving has no effect on an endpoint", "serving has no effect on an endpoint"),
+    "nodes divide GPUs": (
+        r"serving\.nodes: .*(does not divide gpus|needs GPUs)",
+        r"serving\.nodes: nodes does not divide gpus",
+    ),
     "Auto has a limit": (r"serving\.replicas: .*Auto needs a limit", "replicas Auto needs a limit"),
     "a limit has Auto": (r"serving\.maxGpus: .*has no effect without", "maxGpus has no effect without"),
     "a limit holds a model": (r"serving\.maxGpus: .*is less than the \d+ GPUs", r"serving\.maxGpus is less than one"),

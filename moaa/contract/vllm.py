@@ -13,6 +13,9 @@ from moaa.api.models import Model, ModelKind, Serving
 MODULE = "vllm.entrypoints.openai.api_server"
 """Started instead of `vllm serve`, which looks up a distribution called `vllm` and so fails with builds under another
 name."""
+CLI = "vllm.entrypoints.cli.main"
+"""`vllm` itself. Machines of a server that do not answer requests run its `serve --headless`, which MODULE does not
+know."""
 KV_CACHE_MIN_BYTES = 128 * 1024**2
 KV_CACHE_MAX_BYTES = 4 * 1024**3
 KV_CACHE_SEQUENCES = 16
@@ -89,7 +92,9 @@ def arguments(serving: Serving, *, served_name: str, chat: Sequence[str] = ()) -
     # read apart (vLLM 0.32: ModelConfig.try_get_generation_config, and get_diff_sampling_param for the others).
     fixed += ["--generation-config", "vllm"]
     if serving.gpus:
-        return [*fixed, "--tensor-parallel-size", str(serving.gpus), *serving.args]
+        if serving.nodes > 1:
+            fixed += ["--pipeline-parallel-size", str(serving.nodes)]
+        return [*fixed, "--tensor-parallel-size", str(serving.gpus // serving.nodes), *serving.args]
     # Compiled mode needs a C++ compiler and Python's headers and takes minutes; eager is enough on a CPU.
     # A prompt prefilled in pieces makes vLLM 0.32 rewind the sampler of a request with a seed, which CPU samplers
     # cannot do: "CPU Generator does not use offset" ends the engine. All our requests have seeds.

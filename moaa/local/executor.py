@@ -23,7 +23,7 @@ from moaa.local.processes.lock import exclusive
 from moaa.local.processes.process import Guards
 from moaa.local.serving.catalogue import Catalogue, VllmLaunch
 from moaa.local.serving.machine import Capacity
-from moaa.local.serving.needs import too_few_gpus
+from moaa.local.serving.needs import too_large
 from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
@@ -154,7 +154,7 @@ class _Runner:
         )
         if self._done < len(self._graph.stages):
             left = [stage for name, stage in self._graph.stages.items() if name not in self._results]
-            lacking = too_few_gpus(left, self._resource, gpus=len(self._hold.capacity.gpus))
+            lacking = too_large(left, self._resource, gpus=len(self._hold.capacity.gpus))
             if lacking is not None:
                 raise UsageError(lacking)
             await preflight(self._store)

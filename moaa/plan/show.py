@@ -171,10 +171,15 @@ def _number(value: int | None) -> str:
 
 
 def _served(stage: Stage, resource: MoAA, known: Mapping[str, int]) -> str:
-    """The models of a stage, with the number of their servers where that is not 1."""
+    """The models of a stage, with the number of their servers and of the machines of each, where that is not 1."""
     counts = planned_alone(resource, stage, server_hours(resource, loads(stage, resource, known)))
-    names = ((name, counts.get(declared(name, resource).name, 1)) for name in stage.serves)
-    return ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in names)
+    models = [(name, declared(name, resource)) for name in stage.serves]
+    return ", ".join(name + _spelled(counts.get(model.name, 1), model.serving.nodes) for name, model in models)
+
+
+def _spelled(servers: int, nodes: int) -> str:
+    count = "" if servers == 1 else f" ×{servers}"
+    return count if nodes == 1 else f"{count} on {nodes} machines" + (" each" if servers > 1 else "")
 
 
 def _spread(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:

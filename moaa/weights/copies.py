@@ -26,6 +26,7 @@ from moaa.store.objects.tasks import map_bounded
 from moaa.store.stages.folders import fetch_files, file_digest
 from moaa.store.stages.manifest import ObjectRef
 from moaa.store.stages.shards import read_object
+from moaa.weights.folder import write
 from moaa.weights.hub import is_brought
 
 logger = logging.getLogger(__name__)
@@ -138,8 +139,7 @@ async def take(store: Store, copy: Copy, target: Path, *, select: Callable[[str]
         return await fetch_files(store, copy.files, _root(copy.digest), target)
     for name, ref in copy.named().items():
         if select(name):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(await read_object(store, ref))
+            write(target / name, await read_object(store, ref))
     return target
 
 
@@ -158,10 +158,8 @@ class CopyOrigin:
 
     async def fetch(self, file: PinnedFile, revision: str | None, folder: Path) -> Path:  # noqa: ARG002
         """As `Origin.fetch`."""
-        target = folder / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(await read_object(self._store, self._ref(file)))
-        return target
+        write(folder / file.name, await read_object(self._store, self._ref(file)))
+        return folder / file.name
 
     async def start(self, file: PinnedFile, size_bytes: int) -> bytes:
         """As `StartReader.start`."""

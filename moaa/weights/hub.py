@@ -11,7 +11,7 @@ from moaa.api import MoAA
 from moaa.data.hashing import digest_of
 from moaa.data.origin.base import Listing
 from moaa.data.pins import MODELS
-from moaa.errors import StoreError
+from moaa.errors import NO_SPACE, StoreError, outside
 from moaa.plan.ids import RESOLVE
 from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
@@ -103,6 +103,8 @@ def _download(source: str, commit: str, cache: Path, token: SecretStr | None, se
             allow_patterns=[pattern for pattern in FILES if select(pattern)],
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise StoreError(f"{source}: {outside(error)}") from error
         raise StoreError(f"{source} at {commit}: {error}") from error
     return Path(folder)
 

@@ -21,7 +21,7 @@ from moaa.local.executor import Finished, execute
 from moaa.local.processes import guard
 from moaa.local.processes.lock import exclusive
 from moaa.local.serving.machine import Capacity
-from moaa.local.serving.needs import too_few_gpus
+from moaa.local.serving.needs import too_large
 from moaa.local.serving.pool import Pool
 from moaa.plan.graph import build
 from moaa.plan.show import plan_text
@@ -361,7 +361,15 @@ async def test_gpus_of_models_that_nobody_has_to_serve_any_more_are_not_missed(f
     edited = MoAA.model_validate(document)
     await carry_out(fake, edited, until="i1-generate")
     left = build(edited).stages.values()
-    assert "serving.gpus 2" in str(too_few_gpus(left, edited, gpus=1))
+    assert "serving.gpus 2" in str(too_large(left, edited, gpus=1))
+
+
+async def test_servers_over_several_machines_are_refused_before_anything_is_done(fake: FakeMachine) -> None:
+    document = fake.resource().model_dump(mode="json", by_alias=True)
+    document["spec"]["models"][2]["serving"] |= {"gpus": 4, "nodes": 2}
+    with pytest.raises(UsageError, match=r"i1-generate: .* agg has serving\.nodes 2, and this is one machine; remove"):
+        await carry_out(fake, MoAA.model_validate(document))
+    assert fake.stages() == []
 
 
 async def test_weights_that_changed_since_the_start_are_not_served(fake: FakeMachine) -> None:

@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from moaa_operator.render.server import CANARY
+from moaa_operator.render.serving.vllm_pod import CANARY
 
 
 @contextmanager

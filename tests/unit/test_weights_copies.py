@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import moaa.weights.copies as subject
 from moaa.api.models import Model
 from moaa.api.resource import Storage
+from moaa.asking.windows import CharacterCounter
 from moaa.data.origin.base import Listing, PinnedFile
 from moaa.errors import DataError, StoreError
 from moaa.store.objects.directory import DirectoryStore
@@ -20,6 +22,9 @@ from moaa.weights.bring import Places, bring
 from moaa.weights.copies import CopyOrigin, Wanted, make, read, take
 from moaa.weights.find import ModelWeights
 from moaa.weights.hub import commit_digest
+from moaa_jobs.runner.models import windows_of
+from tests.model_folder import write_model
+from tests.unit.data_bench import Bench
 
 COMMIT, SOURCE = "c" * 40, "hf://owner/m"
 DIGEST = commit_digest(SOURCE, COMMIT)
@@ -255,3 +260,22 @@ async def test_what_looks_at_a_model_reads_the_copy(tmp_path: Path) -> None:
     assert await origin.start(files["model-1.safetensors"], 500) == b"first half"
     with pytest.raises(StoreError, match=r"the copy of the model lacks README\.md"):
         await origin.fetch(files["README.md"], COMMIT, tmp_path / "look")
+
+
+async def test_a_job_cuts_prompts_by_the_tokenizer_of_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = (write_model(tmp_path / "m") / "tokenizer.json").read_bytes()
+    bench = Bench(
+        tmp_path,
+        models=[{"name": "m", "source": SOURCE}, *({"name": n, "source": "pvc://c/f"} for n in ("volume", "judge"))],
+        student="m",
+        storage={"uri": f"file://{tmp_path}/store", "weights": "Store"},
+    )
+    files = {"tokenizer.json": tokenizer}
+    listing = Listing(COMMIT, (pinned("tokenizer.json", tokenizer),))
+    context = bench.context("i0-resolve")
+    asked = replace(context, job=context.job.with_(models={"m": DIGEST}))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(tmp_path / "nowhere"))
+    await make(Wanted(SOURCE, DIGEST, Hub(files), listing), bench.store, tmp_path / "scratch", quiet)
+    settings = context.settings.model_copy(update={"work_dir": tmp_path / "work"})
+    counter = (await windows_of(replace(asked, settings=settings)))["m"].counter
+    assert not isinstance(counter, CharacterCounter)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from moaa.api import MoAA
 from moaa.api.evaluation import TaskFiles
@@ -155,7 +156,7 @@ async def _look_at(model: Model, source: str, origins: Origins, context: Context
         model,
         origin if copy is None else copies.CopyOrigin(context.store, copy, listing),
         listing,
-        context.work_dir / "models" / model.name,
+        _folder(model.name, context),
         is_student=model.name == spec.student,
         training=spec.training,
     )
@@ -163,6 +164,11 @@ async def _look_at(model: Model, source: str, origins: Origins, context: Context
     wanted = copies.Wanted(source, digest, origin, listing)
     size = sum(file.size_bytes for file in (wanted.files if source.startswith("hf://") else listing.files))
     return _Pinned(row, model_type, size, wanted if is_copied else None)
+
+
+def _folder(name: str, context: Context) -> Path:
+    """For what of a model has to be downloaded."""
+    return context.work_dir / "models" / name
 
 
 def _row(model: Model, source: str, digest: str, *, is_pinned: bool, revision: str | None = None) -> ModelRow:
@@ -181,7 +187,8 @@ async def _copy(pinned: Sequence[_Pinned], context: Context) -> None:
             text = f"copying {name} into the store: {arrived / 1e9:.1f} of {total / 1e9:.1f} GB"
             context.progress.update(message=text)
 
-        copy = await copies.make(one, context.store, context.work_dir / "copies" / one.digest[:32], tell)
+        # Where the model was looked at: the Hub's client does not read what is there again.
+        copy = await copies.make(one, context.store, _folder(name, context), tell)
         logger.info("model_copied model=%s files=%d gb=%.1f", name, len(copy.files), copy.size_bytes / 1e9)
 
 

@@ -124,6 +124,11 @@ RULES: Rules = {
             ".args",
             Reason.FORBIDDEN,
         ),
+        Rule(
+            "self.nodes == 1 || (self.gpus > 0 && self.gpus % self.nodes == 0)",
+            "nodes does not divide gpus, of which each machine has an equal part, at least one; change one of the two",
+            ".nodes",
+        ),
     ),
     ServingPolicy: (
         Rule(

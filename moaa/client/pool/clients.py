@@ -44,6 +44,9 @@ FIRST = -1
 """Order of canaries: many calls wait for what they say."""
 AHEAD = 2
 """Calls for each that a model's replicas take at once, so that one waits for each that ends."""
+RUN_AHEAD = 2048
+"""Calls that may wait for slow models while rows are begun for a fast one: it is through long before them, and its
+server may go. Each takes some 10 KB, and a row of judging makes dozens."""
 
 
 ResultT = TypeVar("ResultT")
@@ -99,6 +102,11 @@ class ModelPool:
     def is_supplied(self) -> bool:
         """Whether calls wait for the replicas rather than replicas for calls: `AHEAD` times what these take at once."""
         return self._calls >= max(1, AHEAD * self._room.capacity)
+
+    @property
+    def waiting(self) -> int:
+        """Calls beyond what the replicas take at once."""
+        return max(0, self._calls - self._room.capacity)
 
     async def complete(self, request: Request[ResultT], *, affinity: str, order: int = 0) -> ResultT:
         """As `_complete`, and counted while it lasts, pauses between tries included."""
@@ -324,7 +332,15 @@ class Clients:
             self._ended.set()
 
     async def until_wanted(self) -> None:
-        """Wait while some model has calls enough: more rows would wait for that one, and take memory."""
-        while any(pool.is_supplied for pool in self._pools.values()):
+        """Wait until every model wants calls; while fewer than `RUN_AHEAD` calls wait for replicas, until some model
+        does. More rows would wait for the others, and take memory."""
+        while not self._is_wanted:
             self._ended.clear()
             await self._ended.wait()
+
+    @property
+    def _is_wanted(self) -> bool:
+        supplied = [pool.is_supplied for pool in self._pools.values()]
+        if not any(supplied):
+            return True
+        return not all(supplied) and sum(pool.waiting for pool in self._pools.values()) < RUN_AHEAD

@@ -38,6 +38,7 @@ from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Rel
 from moaa_operator.decide.renderer import Renderer, Rendering
 from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Scope
 from moaa_operator.kube import kueue, rejections
+from moaa_operator.kube.kinds import RAYJOB
 from moaa_operator.kube.objects import Manifest, Problem, Ref
 from moaa_operator.kube.owner import Role
 from moaa_operator.observe.observed import Child, End, Observed, Server
@@ -67,7 +68,7 @@ class Desired:
 
     status: MoAAStatus
     apply: tuple[Manifest, ...] = ()
-    """Policies, Deployments and Services."""
+    """Policies, and what servers consist of."""
     create: tuple[Manifest, ...] = ()
     """Jobs, RayJobs and their ConfigMaps: made once, never changed."""
     delete: tuple[Ref, ...] = ()
@@ -85,7 +86,9 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
         resource, bound = _admitted(observed, settings, render)
     except ResourceError as error:
         state = RunState(generation=observed.generation, now=now, resource=None, refusal=str(error))
-        return Desired(status_of(state, observed.status), requeue_after_s=settings.resync_idle_s)
+        # What the cluster lacks may be installed any moment, and nobody tells of it.
+        again_s = settings.resync_active_s if observed.missing else settings.resync_idle_s
+        return Desired(status_of(state, observed.status), requeue_after_s=again_s)
     entries = {entry.stage: attempts.edited(entry, observed.generation) for entry in observed.status.attempts}
     scope = Scope(observed, now, settings, bound, resource, results_of(observed.status), entries)
     _adopt(scope)
@@ -123,7 +126,7 @@ def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple
         raise ResourceError(name, [deepest])
     resource = _read(json.dumps(document, sort_keys=True), name)
     bound = render(resource, observed.owner, settings)
-    problems = bound.refusals()
+    problems = bound.refusals(observed.missing)
     if problems:
         raise ResourceError(name, problems)
     return resource, bound
@@ -321,7 +324,7 @@ def _start(scope: Scope, identity: Identity, wanted: list[Identity]) -> str | No
     if not entry.is_checked and not KINDS[stage.kind].is_quick:
         wanted.append(identity)
         return "the store is asked whether it is done already"
-    if stage.kind in TRAINING and not scope.observed.has_kuberay:
+    if stage.kind in TRAINING and RAYJOB.kind in scope.observed.missing:
         scope.blocked.append(
             Problem(
                 "KubeRayMissing",

@@ -134,7 +134,11 @@ def _one(served: ServedModel, server: Server | None, resource: MoAA, *, since: d
     reason = server.problem.reason if server.problem else "Starting"
     if server.scheduled_at is None:
         return _unplaced(name, server, resource, reason, said, since=since, now=now)
-    deadline = server.scheduled_at + timedelta(minutes=model.serving.startup_minutes) + STARTUP_GRACE
+    placed = server.scheduled_at
+    if server.begun is not None:  # its pods may be new ones in place of others, again and again
+        latest = max(server.begun, since) + timedelta(minutes=resource.spec.serving.schedule_minutes)
+        placed = min(placed, latest)
+    deadline = placed + timedelta(minutes=model.serving.startup_minutes) + STARTUP_GRACE
     if server.restarts >= MAX_RESTARTS:
         return Gang(
             State.BROKEN, reason, f"the server of {name} ended {server.restarts} times before it answered: {said}"

@@ -12,11 +12,12 @@ from string import ascii_letters
 from typing import Any, assert_never
 
 from moaa.api.base import SecretKey, decimal_text
+from moaa.api.models import Model
 from moaa.api.resource import Storage
 from moaa.contract import progress
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, Role
-from moaa_operator.render.context import STAY_ANNOTATIONS, Child, RenderContext
+from moaa_operator.render.context import RANKS_LABEL, STAY_ANNOTATIONS, Child, RenderContext
 from moaa_operator.render.names import child
 from moaa_operator.settings import DiskRequests, NodeRole
 
@@ -50,6 +51,11 @@ BASE_ENVIRONMENT: Mapping[str, str] = {
     "PYTHONUNBUFFERED": "1",
 }
 NVIDIA_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+
+def field_variable(name: str, path: str) -> Manifest:
+    """A variable with a field of the pod, for example `status.podIP`."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def container_security(*, read_only: bool = True) -> Manifest:
@@ -221,8 +227,9 @@ def pod_template(
 
 
 def policies(context: RenderContext) -> list[Manifest]:
-    """NetworkPolicies of the run: its servers answer its pods, and its other pods each other, the operator's question
-    for progress and KubeRay's for a Ray job. None where the installation makes none.
+    """NetworkPolicies of the run: its servers answer its pods, pods of a server over several machines each other, and
+    its other pods each other, the operator's question for progress and KubeRay's for a Ray job. None where the
+    installation makes none.
 
     They are per run, since a policy cannot compare labels: with one for all runs, each would reach the others'.
     """
@@ -242,7 +249,14 @@ def policies(context: RenderContext) -> list[Manifest]:
             # Ray's pods use many ports among themselves. A rule that names nobody would let everybody in.
             [{"from": [own]}, *(_rule(peer, port) for peer, port in asked if peer)],
         ),
+        *(_ranks(context, model) for model in context.resource.spec.models if model.serving.nodes > 1),
     ]
+
+
+def _ranks(context: RenderContext, model: Model) -> Manifest:
+    """Processes of one model's servers use many ports among themselves."""
+    labels = {"matchLabels": {RUN_LABEL: context.owner.name, RANKS_LABEL: model.name}}
+    return _policy(context, f"{model.name}-ranks", labels, [{"from": [{"podSelector": labels}]}])
 
 
 def _policy(context: RenderContext, what: str, selector: Manifest, ingress: list[Manifest]) -> Manifest:

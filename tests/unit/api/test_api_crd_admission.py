@@ -290,7 +290,13 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "a loss is tolerated": {"spec__evaluation__gate": {"rule": "LowerBound", "minGain": "-0.02"}},
     "storage in S3": {
-        "spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x", "region": "eu", "secret": {"name": "s"}}
+        "spec__storage": {
+            "uri": "s3://bucket/x",
+            "endpoint": "https://s3.x",
+            "region": "eu",
+            "secret": {"name": "s"},
+            "weights": "Hub",
+        }
     },
 }
 

@@ -42,6 +42,13 @@ def test_gpu_server_is_split_over_its_gpus_and_left_to_itself_otherwise() -> Non
     assert not {"--enforce-eager", "--dtype", "--kv-cache-memory-bytes"} & set(arguments)
 
 
+def test_a_server_over_machines_is_a_pipeline_of_them() -> None:
+    told = serving.arguments(Serving(gpus=16, nodes=2), served_name="m")
+    assert told[told.index("--pipeline-parallel-size") + 1] == "2"
+    assert told[told.index("--tensor-parallel-size") + 1] == "8"
+    assert "--pipeline-parallel-size" not in command(Serving(gpus=16))
+
+
 @pytest.mark.parametrize("gpus", [0, 2])
 def test_sampling_that_the_models_file_has_is_left_out_unless_asked_for(gpus: int) -> None:
     told = command(Serving(gpus=gpus, args=["--generation-config", "auto"]))
