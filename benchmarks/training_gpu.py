@@ -185,7 +185,7 @@ def planned_bytes(size: Size, cell: Cell, rows: int) -> int:
     spec = Sft.model_validate(
         {**fields, "maxLength": length, "packing": cell.packed, "gradientCheckpointing": cell.recompute, "zeroStage": 2}
     )
-    needed = training_memory(shape, spec, workers=1)
+    needed = training_memory(shape, spec, workers=1, on_gpu=size.device.type == "cuda")
     return needed.total - needed.buffers
 
 

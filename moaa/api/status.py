@@ -77,6 +77,8 @@ class PinnedModel(Observed):
 
     name: Short
     digest: Digest
+    gib: Count = 0
+    """GiB that a server brings, rounded up; 0: not known, or hardly any."""
 
 
 class StageStatus(Observed):

@@ -71,7 +71,7 @@ def _messages() -> dict[str, Any]:
         resource=rich("Mixture", "exact"),
         kind=Kind.DPO,
         stage_path="stages/dpo/a/b",
-        run_name=run_name("f" * 64, 3),
+        run_name=run_name("f" * 64, 3, "c0ffee"),
         attempt=3,
         student=weights,
         ref_model=weights.with_(folder="stages/sft/a/b/out/1/model", commit=None),

@@ -6,13 +6,14 @@ weights and batches of sequences together.
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from moaa.errors import Fenced
 from moaa.plan.stage import Kind
 from tests.training_steps import one_process
 from tests.training_world import World, conversations, resource
@@ -42,9 +43,10 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class RayTrain:
     """Ray Train's part of one worker: it stores checkpoints, and is killed after some."""
 
-    def __init__(self, checkpoints: Path, *, dies_at: int | None) -> None:
+    def __init__(self, checkpoints: Path, *, dies_at: int | None, reported: Callable[[int], None]) -> None:
         self._checkpoints = checkpoints
         self._dies_at = dies_at
+        self._reported = reported
 
     def report(self, metrics: Any, *, checkpoint: Any, checkpoint_dir_name: str, **_options: Any) -> None:
         from moaa_jobs.training.shared.checkpoints import CheckpointManifest
@@ -52,6 +54,7 @@ class RayTrain:
         shutil.move(checkpoint.path, self._checkpoints / checkpoint_dir_name)
         manifest = CheckpointManifest.model_validate(metrics)
         (self._checkpoints / f"{checkpoint_dir_name}.json").write_text(manifest.model_dump_json())
+        self._reported(metrics["step"])
         if metrics["step"] == self._dies_at:
             raise Killed
 
@@ -67,13 +70,16 @@ class RayTrain:
         monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
 
 
-def attempt(world: World, monkeypatch: pytest.MonkeyPatch, *, dies_at: int | None = None) -> Any:
-    """The `LoopResult` of one attempt."""
+def attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, dies_at: int | None = None, fenced_at: int | None = None
+) -> Any:
+    """The `LoopResult` of one attempt, which is killed or loses its stage to a later one after some step."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from moaa.store.fencing import claim
     from moaa_jobs.stages.sft import RECIPE
     from moaa_jobs.training.driver import publish, train
+    from moaa_jobs.training.shared.messages import SHARD
     from moaa_jobs.training.worker.place import Worker
     from moaa_jobs.training.worker.session import Session
 
@@ -83,13 +89,19 @@ def attempt(world: World, monkeypatch: pytest.MonkeyPatch, *, dies_at: int | Non
     context = world.context(spec, job)
 
     async def configure() -> Any:
-        token = await claim(context.store, publish.path_of(job), train.SHARD)
+        token = await claim(context.store, publish.path_of(job), SHARD)
         rows = await train._encode_rows(job, context, RECIPE)
         return await train._resuming(await train._configure(job, context, RECIPE, token, rows), context)
 
     config = asyncio.run(configure())
-    RayTrain(world.root / "store" / config.checkpoints / config.run_name, dies_at=dies_at).stand_in(monkeypatch)
-    (world.root / "store" / config.checkpoints / config.run_name).mkdir(parents=True)
+
+    def reported(step: int) -> None:
+        if step == fenced_at:
+            asyncio.run(claim(context.store, publish.path_of(job), SHARD))
+
+    checkpoints = world.root / "store" / config.checkpoints / config.run_name
+    RayTrain(checkpoints, dies_at=dies_at, reported=reported).stand_in(monkeypatch)
+    checkpoints.mkdir(parents=True)
     with asyncio.Runner() as runner:
         worker = Worker(
             config, context.store, runner, rank=0, local_rank=0, local_ranks=range(1),
@@ -132,3 +144,13 @@ def test_a_killed_session_ends_as_an_undisturbed_one(
     assert mine.keys() == theirs.keys()
     assert not any("lora" in name for name in mine), "adapters are merged"
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_a_session_whose_stage_is_anothers_writes_no_checkpoint(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every one written an older one goes, which may be what the other attempt goes on from."""
+    world = World(tmp_path, student)
+    with pytest.raises(Fenced, match="attempt 2 has taken over from attempt 1"):
+        attempt(world, monkeypatch, fenced_at=3)
+    assert [folder.name for folder in tmp_path.glob("store/**/checkpoints/*/step-*[0-9]")] == ["step-000003"]

@@ -115,7 +115,7 @@ def test_the_memory_of_training() -> None:
         for workers in counts:
             resources = training.resources.with_(workers=workers, gpu_memory_gib=Decimal(80))
             for stage, spec in trained(training):
-                needed = training_memory(shape, spec, workers=workers)
+                needed = training_memory(shape, spec, workers=workers, on_gpu=True)
                 sizes = [gib(size) for size in (*parts(needed).values(), needed.total)]
                 verdict = "does not fit" if "does not fit" in told(shape, stage, spec, resources) else "fits"
                 expected.append([name, str(workers), stage, *sizes, verdict])

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 
-from moaa_jobs.harness.sandbox import die_with_parent, shut_in
+from moaa_jobs.harness.sandbox import shut_in
+from moaa_jobs.prctl import die_with_parent
 
 
 def main(arguments: list[str]) -> None:

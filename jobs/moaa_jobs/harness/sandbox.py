@@ -8,14 +8,13 @@ kernels since 5.13; where either is forbidden, code is not run at all.
 import ctypes
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
 
-PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
+from moaa_jobs.prctl import PR_SET_NO_NEW_PRIVS, prctl
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """System calls; the same numbers on x86-64 and arm64."""
 _PATH_BENEATH = 1
@@ -52,11 +51,6 @@ def check() -> None:
         raise NoSandbox(f"unshare: {error}") from error
 
 
-def die_with_parent() -> None:
-    """The kernel kills this process when the one that started it ends, however that happens."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def shut_in(*, readable: Iterable[str], writable: Iterable[str]) -> None:
     """From now on this process and its children read nothing but Python, the system and `readable`, and write nothing
     but `writable`.
@@ -71,7 +65,7 @@ def shut_in(*, readable: Iterable[str], writable: Iterable[str]) -> None:
         _allow(ruleset, path, _READ)
     for path in writable:
         _allow(ruleset, path, rights)
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
     _call(_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
@@ -117,8 +111,3 @@ def _call(number: int, *arguments: object) -> int:
     if result < 0:
         raise NoSandbox(f"Landlock (system call {number}): {os.strerror(ctypes.get_errno())}")
     return result
-
-
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        raise NoSandbox(f"prctl({option}): {os.strerror(ctypes.get_errno())}")

@@ -53,10 +53,17 @@ class Spent:
 
 
 def of_work(
-    stage: Stage, made_with: MoAA, results: Mapping[str, StageResult], *, seconds: float, tokens: Mapping[str, Tokens]
+    stage: Stage,
+    made_with: MoAA,
+    results: Mapping[str, StageResult],
+    *,
+    seconds: float,
+    tokens: Mapping[str, Tokens],
+    spared_gpu_seconds: float = 0.0,
 ) -> Spent:
-    """What a stage took that was at work so long. Of `results` stage-data's says how many rows there were."""
-    return Spent(gpus_given(made_with, stage, results) * seconds, tokens)
+    """What a stage took that was at work so long, but for servers that were let go before it ended. Of `results`
+    stage-data's says how many rows there were."""
+    return Spent(max(gpus_given(made_with, stage, results) * seconds - spared_gpu_seconds, 0.0), tokens)
 
 
 Account = Mapping[tuple[str, str], Spent]
@@ -99,7 +106,7 @@ def bill(spent: Spent, spec: MoAASpec) -> Bill:
     by_name = {model.name: model for model in spec.models}
     for name, tokens in spent.tokens.items():
         model = by_name.get(spec.student if made_by(name) else name)
-        cost = None if model is None else _of_calls(model, tokens)
+        cost = None if model is None else usd_of_calls(model, tokens)
         has_cost |= model is not None and model.endpoint is not None and cost is not None
         if cost is None:
             unpriced.append(name)
@@ -109,7 +116,7 @@ def bill(spent: Spent, spec: MoAASpec) -> Bill:
     return Bill(dollars, spent.gpu_seconds / 3600, tokens_of_all, tuple(unpriced), has_cost)
 
 
-def _of_calls(model: Model, tokens: Tokens) -> Decimal | None:
+def usd_of_calls(model: Model, tokens: Tokens) -> Decimal | None:
     """Zero for a model that we serve, since its GPUs are paid for; None: its endpoint states no price."""
     if model.endpoint is None:
         return Decimal(0)

@@ -44,7 +44,7 @@ def memory_view(resource: MoAA, config: Mapping[str, object] | None) -> Renderab
     notes = []
     for stage, spec in trained(training):
         try:
-            needed = training_memory(shape, spec, workers=training.resources.workers)
+            needed = needs(shape, spec, training.resources)
         except DataError as error:
             notes.append(Text(f"{stage}: {name}: {error}"))
             continue
@@ -65,7 +65,7 @@ def hopeless(config: Mapping[str, object], training: Training, name: str) -> str
         return None
     shape = read_shape(config, name)
     for stage, spec in trained(training):
-        needed = training_memory(shape, spec, workers=training.resources.workers)
+        needed = needs(shape, spec, training.resources)
         if needed.state > available:
             return told(shape, f"{name}: spec.training.{stage}", spec, training.resources)
     return None
@@ -79,6 +79,11 @@ def trained(training: Training) -> Iterator[tuple[str, Sft | Dpo]]:
         yield "dpo", training.dpo
 
 
+def needs(shape: ModelShape, spec: Sft | Dpo, resources: TrainingResources) -> Memory:
+    """Of one worker. Raises DataError: an adapter is for what the architecture does not have."""
+    return training_memory(shape, spec, workers=resources.workers, on_gpu=resources.gpus_per_worker > 0)
+
+
 def budget(resources: TrainingResources) -> int | None:
     """Bytes that a worker's GPU has for training; None: not told, or there is no GPU."""
     if resources.gpu_memory_gib is None or resources.gpus_per_worker == 0:
@@ -88,7 +93,7 @@ def budget(resources: TrainingResources) -> int | None:
 
 def told(shape: ModelShape, stage: str, spec: Sft | Dpo, resources: TrainingResources) -> str:
     """Whether it fits, in a sentence that says what would."""
-    needed, available = training_memory(shape, spec, workers=resources.workers), budget(resources)
+    needed, available = needs(shape, spec, resources), budget(resources)
     takes = f"{stage}: takes {gib(needed.total)} GiB of each of {resources.workers} workers"
     if resources.gpus_per_worker == 0:
         unread = "" if resources.gpu_memory_gib is None else "; gpuMemoryGib is not read, since gpusPerWorker is 0"
@@ -141,9 +146,9 @@ def _changes(spec: Sft | Dpo, resources: TrainingResources) -> Iterator[dict[str
 def _fits(
     shape: ModelShape, spec: Sft | Dpo, resources: TrainingResources, change: Mapping[str, int | bool], available: int
 ) -> bool:
-    workers = change.get("workers", resources.workers)
+    workers, on_gpu = change.get("workers", resources.workers), resources.gpus_per_worker > 0
     changed = spec.with_(**{field: value for field, value in change.items() if field != "workers"})
-    return training_memory(shape, changed, workers=workers).total <= available * CLOSE
+    return training_memory(shape, changed, workers=workers, on_gpu=on_gpu).total <= available * CLOSE
 
 
 def _spelled(change: Mapping[str, int | bool]) -> str:

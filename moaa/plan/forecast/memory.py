@@ -2,16 +2,16 @@
 
 State (weights, gradients, optimiser) follows ZeRO (arXiv 1910.02054, §3 and §5); activations are counted tensor by
 tensor as autograd saves them, in the manner of Korthikanti et al. (arXiv 2205.05198, §4), for the gated feed-forward
-layers and RMSNorm of today's models and attention that stores no scores. The rest are buffers of DeepSpeed and of
-TRL's fused language-model head, at the sizes that they have by default. With adapters (LoRA) gradients and optimiser
-are those of the adapters, and all weights stay.
+layers and RMSNorm of today's models, and what attention holds of pairs of tokens (`pairs_of`). The rest are buffers of
+DeepSpeed and of TRL's fused language-model head, at the sizes that they have by default. With adapters (LoRA)
+gradients and optimiser are those of the adapters, and all weights stay.
 
 State is exact. Activations and the head are held against measured peaks on a CPU (tests/integration/
 test_training_memory.py). What a GPU adds (context, NCCL, fragmentation) is an allowance that nobody has measured here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final, assert_never
 
 from moaa.api.training import Dpo, Lora, Optimization, Precision, Sft
@@ -25,6 +25,8 @@ MAX_LIVE = 1_000_000_000
 """Gathered elements that ZeRO-3 keeps at most: DeepSpeed's stage3_max_live_parameters."""
 SUB_GROUP = 1_000_000_000
 """Elements that ZeRO-3 updates at a time: DeepSpeed's sub_group_size."""
+FLASH_HEAD = 256
+"""Widest head of FlashAttention, as `moaa_jobs.training.worker.attention.spans` asks for it."""
 HEAD_TILE = (4096, 32768)
 """Tokens × words of one tile of TRL's fused head; it is that wide for a smaller vocabulary, too."""
 DEVICE_BYTES = 2 * GIB
@@ -63,10 +65,11 @@ def usable(gpu_memory_bytes: int) -> int:
     return max(0, int(gpu_memory_bytes * USABLE) - DEVICE_BYTES)
 
 
-def training_memory(shape: ModelShape, spec: Sft | Dpo, *, workers: int) -> Memory:
+def training_memory(shape: ModelShape, spec: Sft | Dpo, *, workers: int, on_gpu: bool) -> Memory:
     """One of `workers` workers that trains a model, or adapters of it.
 
-    The reference model of DPO does not count: it scores before training, in less than training takes.
+    The reference model of DPO does not count: it scores before training, in less than training takes. A student whose
+    rows would see each other end to end is padded in spite of `packing`, which shows only when it is tried.
 
     Raises:
         DataError: an adapter is for what the architecture does not have.
@@ -75,7 +78,7 @@ def training_memory(shape: ModelShape, spec: Sft | Dpo, *, workers: int) -> Memo
     trained = trained_parameters(shape, spec)
     all_of_them = shape.parameters + (trained if spec.adapter else 0)
     mine = {stage: -(-trained // workers) if spec.zero_stage >= stage else trained for stage in (1, 2)}
-    step = Step.of(shape, spec)
+    step = Step.of(shape, spec, on_gpu=on_gpu)
     activations, backward = kept_bytes(shape, step), backward_bytes(shape, step)
     # The update comes when the activations have gone: what counts is how far it rises above them.
     update = _update(mine[1], spec) - activations
@@ -129,17 +132,8 @@ def element_bytes(spec: Optimization) -> int:
             assert_never(spec.precision)
 
 
-def rows_held(spec: Sft | Dpo) -> int:
-    """Sequences that a worker holds at a time; laid end to end they are one."""
-    return 1 if spec.packing else _sequences(spec)
-
-
-def row_length(spec: Sft | Dpo) -> int:
-    """Tokens of the longest sequence that a worker can meet."""
-    return spec.max_length * (_sequences(spec) if spec.packing else 1)
-
-
-def _sequences(spec: Sft | Dpo) -> int:
+def _rows(spec: Sft | Dpo) -> int:
+    """Sequences that a worker holds at a time."""
     match spec:
         case Sft():
             return spec.micro_batch_size
@@ -150,10 +144,45 @@ def _sequences(spec: Sft | Dpo) -> int:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Bytes that attention holds for every two tokens of a row."""
+
+    mask: int = 0
+    """Once, before the first layer: which sees which."""
+    layer: int = 0
+    """In each of `layers`, from the forward to the backward pass."""
+    layers: int = 0
+
+
+def pairs_of(shape: ModelShape, spec: Sft | Dpo, *, on_gpu: bool) -> Pairs:
+    """By the kinds of attention of `moaa_jobs.training.worker.attention`, the first that rows end to end can take.
+
+    FlashAttention holds nothing, nor does flex_attention, by which capped scores are computed on a GPU. torch's sdpa
+    turns a mask into numbers of the training precision in every layer; it gets one where rows are padded, or where a
+    window is shorter than a row. One row alone, or row by row, it needs none.
+    """
+    width = element_bytes(spec)
+    is_short = shape.window is not None and shape.window < spec.max_length
+    if shape.has_scores:
+        # What tanh and softmax gave, softmax in FP32; and in half precision what was made of it.
+        scores = Pairs(layer=shape.heads * (width + 4 + (width if width < 4 else 0)), layers=shape.layers)
+        if not spec.packing:
+            return replace(scores, mask=width)
+        return Pairs() if on_gpu else scores
+    if spec.packing:
+        is_flash = on_gpu and width == 2 and shape.head_dim <= FLASH_HEAD and shape.head_dim % 8 == 0
+        return Pairs(layer=width, layers=shape.window_layers) if is_short and not is_flash else Pairs()
+    if _rows(spec) > 1:
+        return Pairs(mask=1, layer=width, layers=shape.layers)
+    return Pairs(mask=1, layer=width, layers=shape.window_layers) if is_short else Pairs()
+
+
+@dataclass(frozen=True)
 class Step:
     """What a worker holds at a time, and what is learned of it."""
 
     rows: int
+    """Side by side, or end to end."""
     length: int
     """Tokens of each row."""
     width: int
@@ -163,9 +192,10 @@ class Step:
     adapters: int = 0
     """Bytes that a block's adapters keep for each token."""
     learns_head: bool = True
+    pairs: Pairs = Pairs()
 
     @staticmethod
-    def of(shape: ModelShape, spec: Sft | Dpo) -> "Step":
+    def of(shape: ModelShape, spec: Sft | Dpo, *, on_gpu: bool) -> "Step":
         """Raises DataError: an adapter is for what the architecture does not have."""
         width, adapters = element_bytes(spec), 0
         if spec.adapter is not None:
@@ -174,31 +204,42 @@ class Step:
             if spec.adapter.dropout:  # each adapter keeps its own input, and which of it was left out
                 adapters += sum(into for into, _ in layers) * (width + 1)
         return Step(
-            rows=rows_held(spec),
-            length=row_length(spec),
+            rows=_rows(spec),
+            length=spec.max_length,
             width=width,
             again=spec.gradient_checkpointing,
             adapters=adapters,
             learns_head=spec.adapter is None,
+            pairs=pairs_of(shape, spec, on_gpu=on_gpu),
         )
 
     @property
     def tokens(self) -> int:
         return self.rows * self.length
 
+    @property
+    def token_pairs(self) -> int:
+        """Of the same row."""
+        return self.rows * self.length**2
+
 
 def kept_bytes(shape: ModelShape, step: Step) -> int:
     """What the backward pass needs of the forward pass."""
-    one = step.tokens * shape.hidden * step.width if step.again else layer_bytes(shape, step)
-    # The last norm, and the mask of rows that are padded or lie end to end: one byte a pair of tokens.
-    return shape.layers * one + step.tokens * norm_bytes(shape, step.width) + step.tokens * step.length
+    a_pair = step.pairs.mask
+    if step.again:
+        one = step.tokens * shape.hidden * step.width
+    else:
+        one = layer_bytes(shape, step)
+        a_pair += step.pairs.layer * step.pairs.layers
+    last_norm = step.tokens * norm_bytes(shape, step.width)
+    return shape.layers * one + last_norm + step.token_pairs * a_pair
 
 
 def backward_bytes(shape: ModelShape, step: Step) -> int:
     """The more of two: the head's backward pass, or a layer's, which holds all of the layer if it is computed again."""
     layer = step.tokens * step.width * (3 * shape.active_intermediate + shape.hidden)
     if step.again:
-        layer += layer_bytes(shape, step)
+        layer += layer_bytes(shape, step) + step.token_pairs * step.pairs.layer
     return max(layer, head_bytes(shape, step))
 
 
@@ -208,18 +249,18 @@ def norm_bytes(shape: ModelShape, width: int) -> int:
 
 
 def layer_bytes(shape: ModelShape, step: Step) -> int:
-    """Saved by one layer: two norms, query, key and value at the width of the heads, the answer of attention, and four
-    tensors of the feed-forward part (gate, its activation, up, their product); and what adapters keep."""
+    """Saved by one layer: its norms, query, key and value at the width of the heads, the answer of attention, and four
+    tensors of the feed-forward part (gate, its activation, up, their product); and what adapters keep. Pairs of tokens
+    come on top."""
     width = step.width
     a_token = (
-        2 * norm_bytes(shape, width)
+        shape.norms * norm_bytes(shape, width)
         + width * 4 * shape.heads * shape.head_dim
         + 4 * shape.heads
         + width * 4 * shape.active_intermediate
         + step.adapters
     )
-    scores = step.tokens * shape.heads * step.length * (2 * width + 4) if shape.has_scores else 0
-    return step.tokens * a_token + scores
+    return step.tokens * a_token
 
 
 def head_bytes(shape: ModelShape, step: Step) -> int:

@@ -41,6 +41,10 @@ class ModelShape:
     """Attention scores are capped, so they are held in memory (Gemma 2)."""
     is_fused: bool = False
     """Query, key and value are one linear layer, and so are gate and up (Phi 3)."""
+    window: int | None = None
+    """How many tokens a token sees at most in some layers; None: all before it."""
+    window_layers: int = 0
+    """In how many layers."""
 
     @property
     def parameters(self) -> int:
@@ -95,9 +99,11 @@ def read_shape(config: Mapping[str, object], name: str) -> ModelShape:
     experts_key, intermediate_key = _EXPERTS.get(kind, ("", "intermediate_size"))
     hidden, heads = _size(config, "hidden_size", name), _size(config, "num_attention_heads", name)
     tied = config.get("tie_word_embeddings")
+    layers = _size(config, "num_hidden_layers", name)
+    window, window_layers = _window(config, layers)
     return ModelShape(
         hidden=hidden,
-        layers=_size(config, "num_hidden_layers", name),
+        layers=layers,
         heads=heads,
         kv_heads=_size(config, "num_key_value_heads", name, default=heads),
         head_dim=_size(config, "head_dim", name, default=hidden // heads),
@@ -109,7 +115,19 @@ def read_shape(config: Mapping[str, object], name: str) -> ModelShape:
         norms=_NORMS_A_LAYER.get(kind, 2),
         has_scores=config.get("attn_logit_softcapping") is not None,
         is_fused=kind in _FUSED,
+        window=window,
+        window_layers=window_layers,
     )
+
+
+def _window(config: Mapping[str, object], layers: int) -> tuple[int | None, int]:
+    """How far a token sees, and in how many layers: in all, where config.json does not tell them apart."""
+    window, kinds = config.get("sliding_window"), config.get("layer_types")
+    # Qwen's models name a window that they do not use.
+    is_used = config.get("use_sliding_window", not str(config.get("model_type")).startswith("qwen"))
+    if not isinstance(window, int) or not is_used:
+        return None, 0
+    return window, kinds.count("sliding_attention") if isinstance(kinds, list) else layers
 
 
 def _size(config: Mapping[str, object], key: str, name: str, *, default: int | None = None) -> int:

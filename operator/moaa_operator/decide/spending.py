@@ -39,7 +39,10 @@ def meter(scope: Scope) -> None:
         spent = Spent(attempt.gpu_seconds, _read(attempt.tokens))
         if attempt.at_work_since is not None and attempt.stage in stages:
             seconds = (scope.now - attempt.at_work_since).total_seconds()
-            spent += Spent(gpus_given(scope.resource, stages[attempt.stage], scope.known) * max(seconds, 0.0))
+            stage = stages[attempt.stage]
+            gone = [name for name in stage.serves if name in attempt.finished_with]
+            gpus = gpus_given(scope.resource, stage, scope.known, without=gone)
+            spent += Spent(gpus * max(seconds, 0.0))
         if child is not None:
             spent = spent.at_least(Spent(tokens=child.tokens))
         key = attempt.stage, attempt.fingerprint

@@ -66,6 +66,7 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         terminations=ended,
         progress=progress,
         tokens=_tokens(mine, heard),
+        finished_with=_finished_with(item, mine, heard, shards=shards),
     )
 
 
@@ -84,3 +85,26 @@ def _tokens(mine: Iterable[Fields], heard: Heard) -> Mapping[str, Tokens]:
         for figures in [] if last else heard.of([pod]):
             counted += Spent(tokens=figures.tokens)
     return counted.tokens
+
+
+def _finished_with(item: Fields, mine: Iterable[Fields], heard: Heard, *, shards: int) -> frozenset[str]:
+    """Models that no pod will ask again: each shard that is not done has a running pod, and all of these say so.
+
+    Shards go by their numbers, since counts of pods and of finished shards come from different watches.
+    """
+    left = set(range(shards)) - _completed(item) if shards else {0}
+    said: dict[int, frozenset[str]] = {}
+    for pod in filter(pods.is_running, mine):
+        number = (pods.index_of(pod) if shards else 0) or 0
+        for figures in heard.of([pod]):
+            said[number] = figures.finished_with & said.get(number, figures.finished_with)
+    if not left or not left <= said.keys():
+        return frozenset()
+    return frozenset.intersection(*(said[number] for number in left))
+
+
+def _completed(item: Fields) -> set[int]:
+    """The shards that are done, as Kubernetes writes them: `0-2,5`."""
+    text = str((item.get("status") or {}).get("completedIndexes") or "")
+    ends = [part.split("-") for part in text.split(",") if part]
+    return {number for part in ends for number in range(int(part[0]), int(part[-1]) + 1)}

@@ -144,7 +144,7 @@ async def test_inspect_answers_in_parts_that_fit(tmp_path: Path) -> None:
     results, identities = run_all(owner)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for name, identity in identities.items():
-        done = {field: value for field, value in results[name] if field != "score"}
+        done = {field: value for field, value in results[name] if field not in ("score", "weights_gib")}
         manifest = StageManifest(
             **done, run="r", iteration=identity.stage.iteration, document={}, started=now, finished=now, seconds=1
         )
@@ -167,9 +167,14 @@ def test_a_long_result_is_packed_and_one_that_is_too_long_is_an_error(tmp_path: 
 
     def models(count: int) -> StageResult:
         found = {f"some-model-{i}": digest(32).hex() for i in range(count)}
-        return StageResult(stage="s", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="1" * 64, models=found)
+        sizes = [digest(1)[0] for _ in found]
+        outputs = {name: Output(digest=digest(32).hex()) for name in ("sft-0", "preference-0", "models")}
+        return StageResult(
+            stage="s", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="1" * 64, models=found, weights_gib=sizes,
+            outputs=outputs,
+        )  # fmt: skip
 
-    said = models(60)
+    said = models(64)
     text = pack(said)
     assert text is not None
     assert len(text) <= MAX_BYTES

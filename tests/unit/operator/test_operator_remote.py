@@ -293,6 +293,29 @@ def test_a_refusal_is_one_line_that_says_what_to_do(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "file is empty"),
+        (b"just text\n", "it is no kubeconfig ("),
+        (b"[1, 2]\n", "it is no kubeconfig ("),
+        (b"clusters: 3\ncontexts: 4\ncurrent-context: a\n", "it is no kubeconfig ("),
+        (b"a: [1\n", "it is no kubeconfig ("),
+        (b"\xff\xfe", "codec can't decode"),
+    ],
+)
+def test_a_file_that_is_no_kubeconfig(
+    text: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(text)
+    assert main(json.dumps({"command": "status", "kubeconfig": str(file)})) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("moaa: the kubeconfig cannot be used: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_a_kubeconfig_that_is_not_there_and_a_server_that_does_not_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What training takes of memory, against sums done by hand, and what is said of it."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 
 from moaa.api.training import Dpo, Lora, Precision, Sft, Training, TrainingResources
 from moaa.cli.plan import student_config
-from moaa.errors import DataError, UsageError
+from moaa.errors import DataError
 from moaa.plan.forecast.fits import hopeless, memory_view, told
-from moaa.plan.forecast.memory import GIB, Step, head_bytes, trained_parameters, training_memory, usable
+from moaa.plan.forecast.memory import FLASH_HEAD, GIB, Step, head_bytes, trained_parameters, training_memory, usable
 from moaa.plan.forecast.shape import ModelShape, read_shape
 from moaa.plan.show import plan_text
 from tests.plan_helpers import resource
@@ -41,47 +42,97 @@ def test_parameters_are_those_of_the_published_models() -> None:
     ("stage", "weights", "gradients", "optimizer"), [(0, 2, 2, 12), (1, 2, 2, 3), (2, 2, 0.5, 3), (3, 0.5, 0.5, 3)]
 )
 def test_zero_splits_state_over_four_workers(stage: int, weights: float, gradients: float, optimizer: float) -> None:
-    found = training_memory(LLAMA, Sft(zero_stage=stage), workers=4)
+    found = training_memory(LLAMA, Sft(zero_stage=stage), workers=4, on_gpu=True)
     bytes_each = [part / LLAMA.parameters for part in (found.weights, found.gradients, found.optimizer)]
     assert bytes_each == pytest.approx([weights, gradients, optimizer])
 
 
 @pytest.mark.parametrize(("stage", "optimizer"), [(0, 8), (1, 12)])
 def test_fp32_has_master_weights_under_zero_only(stage: int, optimizer: int) -> None:
-    found = training_memory(LLAMA, Sft(zero_stage=stage, precision=Precision.FP32), workers=1)
+    found = training_memory(LLAMA, Sft(zero_stage=stage, precision=Precision.FP32), workers=1, on_gpu=True)
     assert found.optimizer == optimizer * LLAMA.parameters
     assert found.weights == found.gradients == 4 * LLAMA.parameters
 
 
 def test_activations_by_hand() -> None:
-    again = training_memory(TINY, Sft(max_length=16), workers=1).activations
-    assert again == 2 * (16 * 8 * 2) + 16 * 8 * 8 + 16 * 16
-    kept = training_memory(TINY, Sft(max_length=16, gradient_checkpointing=False), workers=1).activations
+    again = training_memory(TINY, Sft(max_length=16), workers=1, on_gpu=True).activations
+    assert again == 2 * (16 * 8 * 2) + 16 * 8 * 8
+    kept = training_memory(TINY, Sft(max_length=16, gradient_checkpointing=False), workers=1, on_gpu=True).activations
     a_token = 2 * 8 * 8 + 2 * 4 * 8 + 4 * 2 + 2 * 4 * 16
-    assert kept == 2 * 16 * a_token + 16 * 8 * 8 + 16 * 16
+    assert kept == 2 * 16 * a_token + 16 * 8 * 8
 
 
-def test_pairs_are_two_rows_and_packed_rows_are_one_long_one() -> None:
-    one, two = (training_memory(TINY, spec, workers=1).activations for spec in (Sft(packing=False), Dpo(packing=False)))
-    assert two == 2 * one
-    for spec in (Sft(max_length=16, micro_batch_size=4), Dpo(max_length=16, micro_batch_size=2)):
-        packed, padded = (
-            training_memory(TINY, spec.model_copy(update={"packing": packing}), workers=1).activations
-            for packing in (True, False)
-        )
-        assert packed - padded == 64 * 64 - 4 * 16 * 16  # the mask
+def kept(shape: ModelShape, *, on_gpu: bool, dpo: bool = False, **fields: Any) -> int:
+    kind: type[Sft] | type[Dpo] = Dpo if dpo else Sft
+    spec = kind.model_validate({"maxLength": 16, "gradientCheckpointing": False, **fields})
+    return training_memory(shape, spec, workers=1, on_gpu=on_gpu).activations
 
 
-def test_capped_attention_holds_its_scores() -> None:
-    gemma = read_shape({**CONFIG, "model_type": "gemma2", "attn_logit_softcapping": 50.0}, "m")
-    spec = Sft(gradient_checkpointing=False, max_length=1024)
-    more = training_memory(gemma, spec, workers=1).activations - training_memory(LLAMA, spec, workers=1).activations
-    assert more == 32 * 32 * 1024 * 1024 * 8
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_a_mask_is_there_only_where_rows_are_padded(on_gpu: bool) -> None:
+    """By torch's sdpa: of a byte for each pair of tokens, and of numbers in each layer."""
+    row = kept(TINY, on_gpu=on_gpu, packing=False)
+    assert kept(TINY, on_gpu=on_gpu, packing=True) == row, "one row alone"
+    pair = kept(TINY, on_gpu=on_gpu, dpo=True, packing=True)
+    assert pair == 2 * row, "both sequences end to end"
+    assert kept(TINY, on_gpu=on_gpu, dpo=True, packing=False) - pair == 2 * 16 * 16 * (1 + 2 * 2)
+    four = {"microBatchSize": 4, "batchSize": 4}
+    assert kept(TINY, on_gpu=on_gpu, packing=True, **four) == 4 * row
+    assert kept(TINY, on_gpu=on_gpu, packing=False, **four) - 4 * row == 4 * 16 * 16 * (1 + 2 * 2)
+    again = {"gradientCheckpointing": True, "packing": False}
+    assert kept(TINY, on_gpu=on_gpu, **again, **four) - 4 * kept(TINY, on_gpu=on_gpu, **again) == 4 * 16 * 16
+
+
+def test_a_window_needs_a_mask_where_flashattention_is_not() -> None:
+    seen = replace(TINY, head_dim=8, window=8, window_layers=1)
+    whole = replace(seen, window=None, window_layers=0)
+    mask = 16 * 16
+    for fields, width in (({}, 2), ({"precision": "FP32"}, 4)):
+        more = {
+            on_gpu: kept(seen, on_gpu=on_gpu, **fields) - kept(whole, on_gpu=on_gpu, **fields)
+            for on_gpu in (False, True)
+        }
+        assert more == {False: mask * width, True: 0 if width == 2 else mask * width}
+    wide = replace(seen, head_dim=FLASH_HEAD + 8)
+    assert kept(wide, on_gpu=True) - kept(replace(wide, window=None), on_gpu=True) == mask * 2
+    alone = kept(seen, on_gpu=True, packing=False) - kept(whole, on_gpu=True, packing=False)
+    assert alone == mask * (1 + 2), "one padded row"
+    far = replace(seen, window=16)
+    assert kept(far, on_gpu=False) == kept(whole, on_gpu=False), "no row is longer"
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        ({"model_type": "mistral", "sliding_window": 4096}, (4096, 32)),
+        ({"model_type": "mistral", "sliding_window": None}, (None, 0)),
+        ({"model_type": "qwen2", "sliding_window": 131072}, (None, 0)),
+        ({"model_type": "qwen2", "sliding_window": 131072, "use_sliding_window": True}, (131072, 32)),
+        (
+            {"model_type": "gemma2", "sliding_window": 4096, "layer_types": ["sliding_attention", "full_attention"]},
+            (4096, 1),
+        ),
+    ],
+)  # fmt: skip
+def test_a_window_is_read_where_it_is_used(config: dict[str, Any], window: tuple[int | None, int]) -> None:
+    found = read_shape({**CONFIG, **config}, "m")
+    assert (found.window, found.window_layers) == window
+
+
+def test_capped_attention_holds_its_scores_but_by_flex_attention() -> None:
+    gemma = replace(TINY, has_scores=True)
+    scores = 2 * 2 * 16 * 16
+    assert kept(gemma, on_gpu=False) - kept(TINY, on_gpu=False) == scores * (2 + 4 + 2)
+    assert kept(gemma, on_gpu=True) == kept(TINY, on_gpu=True)
+    plain = kept(TINY, on_gpu=True, packing=False)
+    assert kept(gemma, on_gpu=True, packing=False) - plain == scores * (2 + 4 + 2) + 16 * 16 * 2
+    both = [kept(one, on_gpu=True, packing=False, precision="FP32") for one in (gemma, TINY)]
+    assert both[0] - both[1] == scores * (4 + 4) + 16 * 16 * 4
 
 
 def test_the_head_of_a_large_vocabulary_is_the_largest_part_of_a_step() -> None:
-    found = training_memory(LLAMA, Sft(max_length=4096), workers=64)
-    assert found.working == head_bytes(LLAMA, Step.of(LLAMA, Sft(max_length=4096)))
+    found = training_memory(LLAMA, Sft(max_length=4096), workers=64, on_gpu=True)
+    assert found.working == head_bytes(LLAMA, Step.of(LLAMA, Sft(max_length=4096), on_gpu=True))
     assert found.working > 128256 * 4096 * 4
 
 
@@ -146,20 +197,20 @@ def test_adapters_are_counted_as_peft_counts_them() -> None:
 
 def test_adapters_leave_state_of_their_own_and_all_weights_in_place() -> None:
     spec = Sft(adapter=lora(), zero_stage=2)
-    found, own = training_memory(LLAMA, spec, workers=4), 41_943_040
+    found, own = training_memory(LLAMA, spec, workers=4, on_gpu=True), 41_943_040
     assert found.weights == 2 * (LLAMA.parameters + own)
     assert (found.gradients, found.optimizer) == (own // 4 * 2, own // 4 * 12)
-    split = training_memory(LLAMA, spec.with_(zero_stage=3), workers=4)
+    split = training_memory(LLAMA, spec.with_(zero_stage=3), workers=4, on_gpu=True)
     assert split.weights == (LLAMA.parameters + own) // 4 * 2
     assert "and fits" in told(LLAMA, "sft", Sft(adapter=lora()), resources(1, 80)), "119.7 GiB with all weights"
-    whole, few = (training_memory(LLAMA, Sft(adapter=a), workers=64).working for a in (None, lora()))
+    whole, few = (training_memory(LLAMA, Sft(adapter=a), workers=64, on_gpu=True).working for a in (None, lora()))
     assert whole - few > 4 * 4096 * 128256, "no gradient of the head in FP32"
 
 
 def test_adapters_keep_their_outputs_and_with_dropout_their_inputs() -> None:
     kept = Sft(max_length=16, gradient_checkpointing=False)
     plain, thin, dropped = (
-        training_memory(TINY, kept.with_(adapter=adapter), workers=1).activations
+        training_memory(TINY, kept.with_(adapter=adapter), workers=1, on_gpu=True).activations
         for adapter in (None, lora(rank=2), lora(rank=2, dropout=Decimal("0.1")))
     )
     assert thin - plain == 2 * 16 * 7 * 2 * 2
@@ -205,7 +256,7 @@ def test_the_configuration_is_the_given_file_or_the_folder_s(tmp_path: Path) -> 
 @pytest.mark.parametrize(("text", "words"), [("{", "cannot be read as JSON"), ("[]", "must hold a JSON object")])
 def test_a_configuration_that_cannot_be_read_is_the_user_s_to_mend(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(DataError, match=words):
         student_config(resource(), str(tmp_path / "c.json"))
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         student_config(resource(), str(tmp_path / "gone.json"))

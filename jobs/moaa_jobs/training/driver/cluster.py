@@ -18,7 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from moaa.api.training import TrainingResources
 from moaa.errors import StageError
 from moaa_jobs.training.shared.checkpoints import KEEP
-from moaa_jobs.training.shared.messages import LoopConfig, remove_others
+from moaa_jobs.training.shared.messages import LoopConfig
+from moaa_jobs.training.shared.scratch import hold, remove_others
 
 logger = logging.getLogger(__name__)
 
@@ -62,21 +63,26 @@ def ray_cluster(run_name: str, resources: TrainingResources, settings: RaySettin
         return
     # Sockets lie in it, and their paths must stay under 107 bytes: not in the stage's scratch folder.
     folder = Path(f"/tmp/moaa-ray-{run_name}")
-    remove_others(folder, run_name)
-    _cache_bytecode(cache)
+    held = hold(folder)
     try:
+        remove_others(folder, run_name)
+        _cache_bytecode(cache)
         ray.init(
             address="local",
             num_cpus=resources.workers * resources.cpus_per_worker,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             _temp_dir=str(folder),
+            # Ray's processes look whether their parent is process 1, which it never is below a subreaper, as `moaa run`
+            # is one: of a killed job, they would live on.
+            runtime_env={"worker_process_setup_hook": "moaa_jobs.prctl.die_with_parent"},
             **quiet,
         )
         yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
 
 
 def _cache_bytecode(cache: Path) -> None:

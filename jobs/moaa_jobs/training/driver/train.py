@@ -7,6 +7,7 @@ tried again. The stage's one shard is `train`; through its fencing token, an ear
 import asyncio
 import json
 import logging
+import secrets
 import shutil
 import signal
 import time
@@ -42,18 +43,18 @@ from moaa_jobs.training.rows.tokens import TOO_LONG, Failed
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.checkpoints import find_resume, remove_checkpoints
 from moaa_jobs.training.shared.messages import (
+    SHARD,
     LoopConfig,
     LoopResult,
     TrainingKind,
     checkpoint_folder,
     optimization,
     run_name,
-    scratch_folder,
 )
+from moaa_jobs.training.shared.scratch import scratch_folder
 
 logger = logging.getLogger(__name__)
 
-SHARD = "train"
 ROWS_AT_ONCE = 128
 """Rows encoded between two looks at the clock."""
 
@@ -270,7 +271,7 @@ async def _configure(job: StageJob, context: Context, recipe: Recipe, token: Tok
     """Put the encoded rows into the store and say what the workers need to know."""
     resource, stage_path = context.resource, token.stage_path
     checkpoints = checkpoint_folder(stage_path)
-    name = run_name(job.fingerprint, token.attempt)
+    name = run_name(job.fingerprint, token.attempt, secrets.token_hex(3))
     body = await asyncio.to_thread(token_table.to_bytes, rows.table)
     tokens_key = f"{checkpoints}/{name}-tokens.arrow"
     await context.store.put(tokens_key, body)

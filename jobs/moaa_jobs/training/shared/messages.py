@@ -5,9 +5,6 @@ workers read those from their own environment.
 """
 
 import math
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +15,9 @@ from moaa.plan.result import Output
 from moaa.plan.stage import Kind
 from moaa.store.stages.manifest import ObjectRef
 from moaa.weights.find import ModelWeights
+
+SHARD = "train"
+"""The one shard of a training stage."""
 
 
 class TrainingRefused(Exception):
@@ -158,22 +158,10 @@ class LoopProgress(_Message):
     """Packing was asked for, and the probe of the model showed that rows would see each other."""
 
 
-def run_name(fingerprint: str, attempt: int) -> str:
-    """Of an attempt's Ray run and its scratch folders; never used twice."""
-    return f"{fingerprint[:8]}-{attempt}"
-
-
-def scratch_folder(run_name: str) -> Path:
-    """Where the workers of a machine keep local files; the same on every machine."""
-    return Path(tempfile.gettempdir()) / f"moaa-{run_name}"
-
-
-def remove_others(folder: Path, run_name: str) -> None:
-    """Remove what killed attempts of the same stage left beside `folder`, whose name ends with `run_name`."""
-    prefix = folder.name.removesuffix(run_name) + run_name.partition("-")[0]
-    for other in folder.parent.glob(f"{prefix}-*"):
-        if other.name != folder.name:
-            shutil.rmtree(other, ignore_errors=True)
+def run_name(fingerprint: str, attempt: int, drawn: str) -> str:
+    """Of an attempt's Ray run and its scratch folders; never used twice. `drawn` at random sets it apart from the same
+    attempt at the same stage for another store, on this machine."""
+    return f"{fingerprint[:8]}-{attempt}-{drawn}"
 
 
 def progress_key(config: LoopConfig) -> str:

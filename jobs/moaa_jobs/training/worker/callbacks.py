@@ -14,9 +14,10 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from moaa_jobs.training.shared.checkpoints import BEST, SAVED_STATE, SavedState, folder_name
-from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, TrainingRefused
+from moaa_jobs.training.shared.messages import CurveRow, TrainingRefused
 from moaa_jobs.training.shared.stall import Pulse
 from moaa_jobs.training.worker.cadence import Cadence, Turn
+from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.weights.best import link_into
 
 logger = logging.getLogger(__name__)
@@ -156,23 +157,24 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     """Hands every checkpoint to Ray Train. Training waits for no upload, and while one goes on writes no other.
 
     One worker a machine reports the machine's folder, which holds the parts of all its ranks; Ray Train merges the
-    folders in storage. Every worker reports equally often, as Ray Train requires.
+    folders in storage. Every worker reports equally often, as Ray Train requires. With each one, Ray Train removes an
+    older one, from which a later attempt may be going on: so rank 0 asks whose turn it is before.
     """
 
     def __init__(
         self,
-        config: LoopConfig,
+        worker: Worker,
         recorder: StepRecorder,
-        seconds: dict[str, float],
         *,
         done: int,
         cadence: Cadence | None,
         turn: Turn,
     ) -> None:
-        """`seconds` learns, under `checkpoints`, how long training stood still for all of them; `cadence`: when one is
-        due by the clock; None: by steps alone; `turn`: when it may be written."""
-        self._config = config
-        self._seconds = seconds
+        """The worker's `seconds` learn, under `checkpoints`, how long training stood still for all of them; `cadence`:
+        when one is due by the clock; None: by steps alone; `turn`: when it may be written."""
+        self._worker = worker
+        self._config = worker.config
+        self._seconds = worker.seconds
         self._stopped = 0.0
         self._cadence = cadence
         self._turn = turn
@@ -182,6 +184,7 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> None:
+        """Raises Fenced, on rank 0: a later attempt has taken over."""
         self._stopped = time.monotonic()
         due = control.should_save
         if self._cadence is not None and self._cadence.is_due(state.global_step):
@@ -189,6 +192,8 @@ class CheckpointReporter(TrainerCallback):  # type: ignore[misc]  # untyped base
         # After the last step comes the export; the optimiser is not needed again and not uploaded.
         is_last = state.global_step >= state.max_steps
         control.should_save = not is_last and self._turn.comes(due=due, step=self._done + state.global_step)
+        if control.should_save and self._worker.rank == 0:
+            self._worker.check_own()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"

@@ -13,19 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moaa.errors import NotFound, StoreError
+from moaa.errors import Fenced, NotFound, StoreError
+from moaa.store.fencing import Token
 from moaa.store.objects.base import Store
 from moaa_jobs.training.shared import weights
 from moaa_jobs.training.shared.messages import (
+    SHARD,
     LoopConfig,
     LoopProgress,
     progress_key,
     refusal_key,
-    remove_others,
-    scratch_folder,
     stall_folder,
 )
 from moaa_jobs.training.shared.progress import ProgressWriter
+from moaa_jobs.training.shared.scratch import hold, remove_others, scratch_folder
 from moaa_jobs.training.shared.stall import Pulse
 
 logger = logging.getLogger(__name__)
@@ -74,15 +75,18 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Leaves the files, which go with driver or pod: Ray Train may still be uploading the last checkpoint."""
+        """Leaves the files, held until this process ends, and they go with driver or pod: Ray Train may still be
+        uploading the last checkpoint."""
         if self.writer is not None:
             self.writer.close()
         self.pulse.close()
         self.runner.run(self.store.close())
 
     def fetch(self) -> None:
+        """Bring what this machine's ranks read; every rank calls it once."""
         from moaa_jobs.training.worker.process_group import meet
 
+        hold(self.scratch)
         if self.local_rank == 0:
             self.runner.run(self._fetch())
         meet("fetch")
@@ -91,7 +95,6 @@ class Worker:
         config = self.config
         remove_others(self.scratch, config.run_name)
         shutil.rmtree(self.scratch / "output", ignore_errors=True)
-        self.scratch.mkdir(parents=True, exist_ok=True)
         wanted = {"student": config.student} | ({"ref-model": config.ref_model} if config.ref_model else {})
         for name, source in wanted.items():
             folder = await weights.bring(source, self.store, config.resource.spec.storage, self.scratch)
@@ -106,6 +109,23 @@ class Worker:
                 self.writer = ProgressWriter(self.store, progress_key(self.config))
             known = {"resumed_step": self.resumed_step, "packing_refused": self.packing_refused}
             self.writer.write(progress.model_copy(update=known))
+
+    def check_own(self) -> None:
+        """Return while this attempt is the stage's newest. A store that does not say so keeps no one from going on.
+
+        Raises:
+            Fenced: a later attempt has taken over.
+        """
+        try:
+            self.runner.run(self.token.check())
+        except Fenced:
+            raise
+        except StoreError as error:
+            logger.warning("attempt_not_checked error=%s: training goes on", error)
+
+    @property
+    def token(self) -> Token:
+        return Token(self.store, self.config.stage_path, SHARD, self.config.attempt)
 
     def refuse(self, why: str) -> None:
         """Leave word to the worker groups that follow that this training cannot succeed. Its own failure would tell

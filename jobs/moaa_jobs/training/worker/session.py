@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerBase
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from moaa.api.training import BatchOf, Keep, Sft
-from moaa.store.fencing import Token
 from moaa.store.stages.folders import publish_folder
 from moaa_jobs.training.rows.order import (
     Batch,
@@ -46,8 +45,6 @@ from moaa_jobs.training.worker.process_group import all_say, meet, shared_values
 from moaa_jobs.training.worker.weights import best, lora
 
 Trained = trainers.SftTrainer | trainers.PairTrainer
-SHARD = "train"
-"""The one shard of a training stage."""
 
 
 @dataclass(frozen=True)
@@ -263,9 +260,7 @@ class Session:
             learned=start.learned,
             callbacks=[
                 recorder,
-                CheckpointReporter(
-                    self.config, recorder, self.worker.seconds, done=done, cadence=self._cadence(), turn=self.turn
-                ),
+                CheckpointReporter(self.worker, recorder, done=done, cadence=self._cadence(), turn=self.turn),
                 PulseKeeper(self.worker.pulse, done=done),
             ],
         )
@@ -312,5 +307,6 @@ class Session:
         template = resource.model(resource.student).chat_template
         export.arrange(saved, self.student, folder, self.spec, chat_template=template)
         export.verify(folder, self._probe_ids(), logits, self.spec)
-        token = Token(self.worker.store, config.stage_path, SHARD, config.attempt)
-        return self.worker.runner.run(publish_folder(self.worker.store, config.stage_path, token, folder, "model"))
+        return self.worker.runner.run(
+            publish_folder(self.worker.store, config.stage_path, self.worker.token, folder, "model")
+        )

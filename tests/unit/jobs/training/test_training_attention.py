@@ -240,3 +240,10 @@ def test_an_attention_that_fails_or_mixes_rows_is_passed_over(
     assert tried == [spans, spans, dense, spans, dense]
     with pytest.raises(RuntimeError, match="out of memory"):
         probe({spans: RuntimeError("CUDA out of memory")})
+
+
+def test_the_memory_model_knows_when_flash_attention_is_taken() -> None:
+    from moaa.plan.forecast import memory
+    from moaa_jobs.training.worker.attention import spans
+
+    assert memory.FLASH_HEAD == spans.FLASH_HEAD

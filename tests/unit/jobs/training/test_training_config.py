@@ -23,7 +23,7 @@ from moaa_jobs.training.driver.publish import figures
 from moaa_jobs.training.rows import table as token_table
 from moaa_jobs.training.rows.tokens import Encoded, EncodedPair
 from moaa_jobs.training.shared.checkpoints import SavedState
-from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopProgress, LoopResult, remove_others
+from moaa_jobs.training.shared.messages import CurveRow, LoopConfig, LoopProgress, LoopResult, run_name
 from moaa_jobs.training.shared.storage import file_system
 from moaa_jobs.training.worker.deepspeed import scoring_config, training_config
 from moaa_jobs.training.worker.memory import is_out_of_memory, out_of_memory
@@ -219,8 +219,9 @@ def test_what_would_fit_is_named_the_cheapest_first() -> None:
     )
 
 
-def test_what_killed_attempts_left_is_removed(tmp_path: Path) -> None:
-    for name in ("moaa-abcd-1", "moaa-abcd-2", "moaa-abce-1", "other"):
-        (tmp_path / name / "inside").mkdir(parents=True)
-    remove_others(tmp_path / "moaa-abcd-2", "abcd-2")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["moaa-abcd-2", "moaa-abce-1", "other"]
+def test_the_same_attempt_for_two_stores_has_two_names() -> None:
+    """The fingerprint says nothing of the store, and each store counts its own attempts."""
+    names = {run_name("abcd" * 16, 1, drawn) for drawn in ("0a0a0a", "0b0b0b")}
+    assert len(names) == 2
+    longest = f"/tmp/moaa-ray-{max(names)}/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store"
+    assert len(longest) < 107, "the kernel's limit for the path of a socket"

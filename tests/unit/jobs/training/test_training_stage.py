@@ -26,7 +26,7 @@ from moaa_jobs.training.rows.chat import open_chat
 from moaa_jobs.training.rows.table import row_lengths
 from moaa_jobs.training.rows.tokenizer import load_tokenizer, stop_ids
 from moaa_jobs.training.shared import weights
-from moaa_jobs.training.shared.messages import CurveRow, LoopProgress, LoopResult, progress_key
+from moaa_jobs.training.shared.messages import SHARD, CurveRow, LoopProgress, LoopResult, progress_key
 from tests.training_world import World, build_tokenizer, conversations, digest, resource
 from tests.unit.test_cause import DEATHS
 
@@ -233,7 +233,7 @@ async def test_a_refused_packing_is_one_line_of_the_log(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, publish.path_of(job), train.SHARD)
+    token = await claim(world.store, publish.path_of(job), SHARD)
     config = await train._configure(job, context, sft.RECIPE, token, await train._encode_rows(job, context, sft.RECIPE))
     report = LoopProgress(phase="training", step=3, steps=9, packing_refused=True)
     await world.store.put(progress_key(config), report.model_dump_json().encode())
@@ -249,7 +249,7 @@ async def test_a_store_that_is_out_ends_no_training(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, context = await prepared(world, conversations(2))
-    token = await claim(world.store, publish.path_of(job), train.SHARD)
+    token = await claim(world.store, publish.path_of(job), SHARD)
     config = await train._configure(job, context, sft.RECIPE, token, await train._encode_rows(job, context, sft.RECIPE))
 
     async def fail(*_: object) -> bytes:
