@@ -92,6 +92,7 @@ terraform: ## Check the Terraform modules; TF_PLUGIN_DIR names a folder with the
 .PHONY: crd
 crd: setup ## Write what follows from the resource's classes: the chart's CRD and docs/reference.md
 	.venv/bin/moaa crd > charts/moaa/files/moaas.moaa.dev.yaml
+	$(PY) -m scripts.reach > .venv/repeated.json && mv .venv/repeated.json moaa/api/crd/repeated.json
 	sed -i '/^## /,$$d' docs/reference.md && .venv/bin/moaa explain --markdown >> docs/reference.md
 
 .PHONY: golden

@@ -9,11 +9,13 @@ against. The strategies are the real ones (`moaa.judge`), verdicts alone are mad
 - simulated: qualities are normal, a verdict names the first answer with the logistic of `sharpness` × the difference of
   the qualities + `lean`, the judge's leaning to the first place. A sharpness of 2, 4 and 10 gives judges whose verdicts
   hold in both orders as often as `consistent` says.
+  Seeded's reward model sees the qualities through noise of its own: its scores correlate with them by 0.9 and by 0.6.
 - replayed: the rankings of all pairs that a store's judge stages hold; a panel's majority stands for its verdict.
 
 Calls and tokens are those of the paper's judge (criteria, three judges and a meta-judge), by the estimator's shapes,
-as shares of RoundRobin's with criteria for every pair. Criteria once for the prompt change them, and nothing else here:
-tables of verdicts do not depend on criteria.
+as shares of RoundRobin's with criteria for every pair. A reward model's are counted, too, one call an answer. Criteria
+once for the prompt change them, and nothing else here: tables of verdicts do not depend on criteria. `dropped` is the
+share of the prompts that are left without a pair.
 Intervals of `same pair` are Wilson's, 95 %. Printed: a line each, whether the aim is met (at most half of the calls and
 at least 95 % of the same pairs), last all of it as one JSON object. `--write` writes the table into the page beside
 this file anew; remarks on it are to be written again. The exit code is 1 where an aim is missed.
@@ -36,9 +38,9 @@ from typing import cast
 
 from moaa.api.mixture import CriteriaFor, Criterion, Judge, JudgeModel
 from moaa.asking.asker import Asker
-from moaa.asking.caller import Caller
+from moaa.asking.caller import Caller, Scalar
 from moaa.asking.load import ANSWER_TOKENS, Load
-from moaa.conversation import Message
+from moaa.conversation import Conversation, Message
 from moaa.errors import ModelAbsent
 from moaa.judge.adaptive.asking import Adaptive
 from moaa.judge.method import Method, Ranked
@@ -47,6 +49,8 @@ from moaa.judge.pairwise import ORDERS, EveryPair
 from moaa.judge.prompts import Ordered
 from moaa.judge.ranking import PAIR, orders_score, skipped
 from moaa.judge.reading import Verdict
+from moaa.judge.scalar.scores import score_loads
+from moaa.judge.scalar.seeded import Seeded
 from moaa.judge.trail import UNREADABLE, Judgement, Role
 from moaa.rows import RankingRow
 from moaa.scoring.agreement import wilson
@@ -60,10 +64,13 @@ JUDGES = ((2.0, 0.5), (4.0, 0.7), (10.0, 0.3))
 BASE = "RoundRobin"
 """All pairs in both orders: what the others are held against."""
 SIZES = (3, 5, 8)
+CORRELATIONS = (0.9, 0.6)
+"""Of a simulated reward model's scores with the qualities."""
 PAPERS = Judge(judges=[JudgeModel(model=f"judge-{i}") for i in range(3)], aggregator=JudgeModel(model="meta"))
 HEADER = (
     "| judges | prompts | answers | consistent | strategy | calls | tokens | same best | same worst | same pair | "
-    "95 % | gap | gap of all | aim |\n|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|"
+    "95 % | dropped | gap | gap of all | aim |\n"
+    "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
 )
 
 Table = Mapping[tuple[int, int], bool | None]
@@ -77,6 +84,8 @@ class Contest:
     texts: tuple[str, ...]
     table: Table
     qualities: tuple[float, ...] = ()
+    noise: tuple[float, ...] = ()
+    """Of a reward model, standard normal, for each answer."""
 
 
 def every_pair(judge: Judge) -> EveryPair:
@@ -114,8 +123,12 @@ class FromTable:
         return every_pair(PAPERS).order.loads(judge, times, compared)
 
 
-class Nobody:
-    """A caller that is never asked: verdicts come from tables."""
+@dataclass(frozen=True)
+class Scorer:
+    """A caller that only scores: verdicts come from tables."""
+
+    contest: Contest
+    correlation: float = 1.0
 
     async def call(self, *_: object, **__: object) -> object:
         raise ModelAbsent("nobody")
@@ -123,9 +136,13 @@ class Nobody:
     async def choose(self, *_: object) -> object:
         raise ModelAbsent("nobody")
 
+    async def score(self, path: str, model: str, answered: Conversation) -> Scalar:  # noqa: ARG002
+        number, r = self.contest.texts.index(answered[-1]["content"]), self.correlation
+        return Scalar(r * self.contest.qualities[number] + (1 - r * r) ** 0.5 * self.contest.noise[number], 0)
 
-def silent() -> Asker:
-    return Asker(cast("Caller", Nobody()))
+
+def asker(scorer: Scorer) -> Asker:
+    return Asker(cast("Caller", scorer))
 
 
 def simulated(size: int, sharpness: float, lean: float, rng: random.Random) -> Contest:
@@ -136,12 +153,13 @@ def simulated(size: int, sharpness: float, lean: float, rng: random.Random) -> C
         for j in range(size)
         if i != j
     }
-    return Contest(tuple(f"answer {i}" for i in range(size)), table, qualities)
+    noise = tuple(rng.gauss(0, 1) for _ in range(size))
+    return Contest(tuple(f"answer {i}" for i in range(size)), table, qualities, noise)
 
 
 def replayed(row: RankingRow) -> Contest | None:
     """The contest of a stored ranking; None: it does not hold every pair in both orders."""
-    if any(skipped(one) for one in row["comparisons"]):
+    if not row["comparisons"] or any(skipped(one) for one in row["comparisons"]):
         return None
     table: dict[tuple[int, int], bool | None] = {}
     for one in row["comparisons"]:
@@ -162,10 +180,12 @@ def _by_first_number(texts: Sequence[str], table: Table) -> Table:
     }
 
 
-def strategies(contest: Contest) -> dict[str, Method]:
+def strategies(contest: Contest) -> dict[str, tuple[Method, Scorer]]:
+    """Seeded only where qualities are known: a reward model for replayed rankings would be made of these."""
     alone = Judge(aggregator=JudgeModel(model="table"), judges=[JudgeModel(model="table")], criteria=0)
-    every = EveryPair(alone, FromTable(contest))
-    return {BASE: every, "Adaptive": Adaptive(every)}
+    every, nobody = EveryPair(alone, FromTable(contest)), Scorer(contest)
+    seeded = {f"Seeded, r = {r}": (Seeded(every, "rm"), Scorer(contest, r)) for r in CORRELATIONS}
+    return {BASE: (every, nobody), "Adaptive": (Adaptive(every), nobody), **(seeded if contest.qualities else {})}
 
 
 @dataclass(frozen=True)
@@ -184,6 +204,7 @@ class Line:
     same_best: float
     same_worst: float
     same_pair: float
+    dropped: float
     low: float
     high: float
     gap: float | None
@@ -202,7 +223,8 @@ class Line:
         return (
             f"| {self.judges} | {self.prompts:,} | {self.answers:.1f} | {self.consistent:.2f} | {self.strategy} | "
             f"{self.calls:.1%} | {self.tokens:.1%} | {self.same_best:.1%} | {self.same_worst:.1%} | "
-            f"{self.same_pair:.1%} | {self.low:.1%}–{self.high:.1%} | {gaps} | {'met' if self.is_met else 'missed'} |"
+            f"{self.same_pair:.1%} | {self.low:.1%}–{self.high:.1%} | {self.dropped:.1%} | {gaps} | "
+            f"{'met' if self.is_met else 'missed'} |"
         )
 
 
@@ -217,9 +239,9 @@ class Found:
     gap: float | None
 
 
-async def found(contest: Contest, method: Method) -> dict[CriteriaFor, Found]:
+async def found(contest: Contest, method: Method, scorer: Scorer) -> dict[CriteriaFor, Found]:
     messages = [Message(role="user", content="question")]
-    made = await method.rank(messages, contest.texts, silent())
+    made = await method.rank(messages, contest.texts, asker(scorer))
     end = (made.ranking.chosen, made.ranking.rejected) if made.ranking.outcome == PAIR else None
     gap = None
     if contest.qualities and end is not None and end[0] is not None and end[1] is not None:
@@ -233,14 +255,16 @@ def cost(made: Ranked, criteria: CriteriaFor) -> tuple[int, int]:
     every = every_pair(PAPERS.model_copy(update={"criteria_for": criteria}))
     choices = every.choices(1, sum(map(bool, orders)))
     loads = list(every.loads(choices, sum(orders), answer_tokens=ANSWER_TOKENS))
+    if made.scores is not None:
+        loads += score_loads("rm", len(made.scores.said), answer_tokens=ANSWER_TOKENS)
     return sum(one.calls for one in loads), sum(o.calls * (o.prompt_tokens + o.completion_tokens) for o in loads)
 
 
 async def measured(judges: str, contests: Sequence[Contest]) -> list[Line]:
     made: dict[str, list[Found]] = {}
     for contest in contests:
-        for name, method in strategies(contest).items():
-            for criteria, one in (await found(contest, method)).items():
+        for name, (method, scorer) in strategies(contest).items():
+            for criteria, one in (await found(contest, method, scorer)).items():
                 full_name = name if criteria is CriteriaFor.PAIR else f"{name}, criteria of the prompt"
                 made.setdefault(full_name, []).append(one)
     full = made[BASE]
@@ -263,6 +287,7 @@ def line(judges: str, contests: Sequence[Contest], name: str, mine: Sequence[Fou
         same_best=share([one[0] == other[0] for one, other in pairs]),
         same_worst=share([one[1] == other[1] for one, other in pairs]),
         same_pair=same,
+        dropped=share([one.end is None for one in mine]),
         low=low,
         high=high,
         gap=mean_gap(mine),

@@ -17,6 +17,7 @@
 A failure is never a value: no empty answer, zero score or skipped row stands for one of these.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,10 @@ class ResourceError(MoaaError):
         count = len(self.problems)
         lines = "\n".join(f"  {p}" for p in self.problems)
         super().__init__(f"{file}: {count} problem{'s' if count != 1 else ''}\n{lines}")
+
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Codes of a full disk, or of a used-up quota."""
 
 
 def outside(error: OSError) -> str:

@@ -140,8 +140,8 @@ class Comparison(TypedDict):
     votes: list[list[int | None]]
     """Panel: [forward, backward] of every judge; else empty, also where an order was skipped."""
     skipped: NotRequired[list[str] | None]
-    """Orders, `ab` or `ba`, that were not asked, since they would hardly change best and worst
-    (`judge.comparisons: Adaptive`). Missing or None: none."""
+    """Orders, `ab` or `ba`, that were not asked, since they would hardly change best and worst (`judge.comparisons`:
+    Adaptive, Seeded). Missing or None: none."""
 
 
 class RankingRow(TypedDict):
@@ -150,11 +150,14 @@ class RankingRow(TypedDict):
     samples: list[str]
     points: list[float | None]
     """Points ÷ valid comparisons of each sample; None where too few were valid. Where some were skipped, by the orders
-    that were asked."""
+    that were asked, and None where none was. By a reward model alone: mean probability to be preferred to another."""
     comparisons: list[Comparison]
+    """Empty where a reward model ranks alone."""
     outcome: str
-    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`; where a rule of `dpo.pairs` dropped it,
-    `none-to-reject`, `orders-disagree`, `small-margin`, `lengths-differ`."""
+    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`, `unscored`, `seed-contradicted`; where a
+    rule of `dpo.pairs` dropped it, `none-to-reject`, `orders-disagree`, `small-margin`, `lengths-differ`."""
+    scores: NotRequired[list[float | None] | None]
+    """A reward model's number for each sample, on its own scale; None: it gave none. Missing: none was asked."""
 
 
 class JudgementRow(TypedDict):

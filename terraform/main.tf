@@ -50,20 +50,21 @@ module "logs_key" {
 }
 
 module "network" {
-  source             = "./modules/network"
-  name               = var.name
-  region             = var.region
-  partition          = var.partition
-  account_id         = local.account_id
-  vpc_cidr           = var.vpc_cidr
-  zones              = var.zones
-  private_cidrs      = var.private_cidrs
-  public_cidrs       = var.public_cidrs
-  nat                = var.nat
-  flow_log_group     = local.flow_logs
-  log_retention_days = var.log_retention_days
-  log_key_arn        = module.logs_key.arn
-  tags               = local.component_tags.network
+  source              = "./modules/network"
+  name                = var.name
+  region              = var.region
+  partition           = var.partition
+  account_id          = local.account_id
+  vpc_cidr            = var.vpc_cidr
+  zones               = var.zones
+  private_cidrs       = var.private_cidrs
+  public_cidrs        = var.public_cidrs
+  nat                 = var.nat
+  interface_endpoints = var.interface_endpoints
+  flow_log_group      = local.flow_logs
+  log_retention_days  = var.log_retention_days
+  log_key_arn         = module.logs_key.arn
+  tags                = local.component_tags.network
 }
 
 module "cluster" {
@@ -72,6 +73,8 @@ module "cluster" {
   partition             = var.partition
   account_id            = local.account_id
   kubernetes_version    = var.kubernetes_version
+  support               = var.support
+  ebs                   = var.ebs
   subnet_ids            = values(module.network.private_subnet_ids)
   vpc_cidr              = var.vpc_cidr
   service_cidr          = var.service_cidr
@@ -88,7 +91,11 @@ module "node_groups" {
   source                    = "./modules/node-groups"
   name                      = var.name
   partition                 = var.partition
+  region                    = var.region
+  account_id                = local.account_id
   cluster_name              = module.cluster.name_for_nodes
+  kubernetes_version        = module.cluster.version
+  pulls_through             = module.registry.pulls_through
   cluster_security_group_id = module.cluster.security_group_id
   vpc_id                    = module.network.vpc_id
   subnet_ids                = module.network.private_subnet_ids
@@ -125,10 +132,11 @@ module "identity" {
 }
 
 module "registry" {
-  source = "./modules/registry"
-  name   = var.name
-  images = var.images
-  tags   = local.component_tags.registry
+  source                = "./modules/registry"
+  name                  = var.name
+  images                = var.images
+  docker_hub_secret_arn = var.docker_hub_secret_arn
+  tags                  = local.component_tags.registry
 }
 
 module "budget" {

@@ -1,5 +1,10 @@
 # `terraform output -raw chart_values > values.yaml` is everything the chart must know about this installation.
 locals {
+  # Docker Hub's images have no host in front. With a cache of it, they come from there.
+  is_cached  = length(module.registry.pulls_through) > 0 && !can(regex("^[^/]*[.:][^/]*/", var.vllm_image))
+  registry   = split("/", module.registry.repositories["jobs"])[0]
+  vllm_image = local.is_cached ? "${local.registry}/${module.registry.pulls_through[0]}/${var.vllm_image}" : var.vllm_image
+
   training_gpus = distinct([for g in module.node_groups.scheduling : g.gpus if g.role == "training"])
 }
 
@@ -9,7 +14,7 @@ output "chart_values" {
     region = var.region
     images = merge(
       { for image, repository in module.registry.repositories : image => { repository = repository } },
-      { vllm = { repository = var.vllm_image } },
+      { vllm = { repository = local.vllm_image } },
     )
     # A pod of workers fills a machine, so that they share its NVLink. Machines of different sizes have no such number.
     settings = { for gpus in local.training_gpus : "trainingWorkersPerPod" => gpus if length(local.training_gpus) == 1 }

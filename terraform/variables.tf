@@ -68,10 +68,29 @@ variable "nat" {
   default     = "PerZone"
 }
 
+variable "interface_endpoints" {
+  description = "Services to reach without the NAT gateway, such as ecr.api and ecr.dkr (modules/network)."
+  type        = list(string)
+  default     = []
+}
+
 # Cluster (modules/cluster)
 variable "kubernetes_version" {
-  type    = string
-  default = "1.34"
+  description = "Minor version of EKS; nodes follow. Standard support of 1.35 ends on 27 March 2027."
+  type        = string
+  default     = "1.35"
+}
+
+variable "support" {
+  description = "Standard or Extended: what happens when standard support of the version ends (modules/cluster)."
+  type        = string
+  default     = "Standard"
+}
+
+variable "ebs" {
+  description = "Install the EBS CSI driver."
+  type        = bool
+  default     = false
 }
 
 variable "service_cidr" {
@@ -156,6 +175,12 @@ variable "images" {
   description = "Repositories to make; operator, jobs and train at least."
   type        = list(string)
   default     = ["operator", "jobs", "train"]
+}
+
+variable "docker_hub_secret_arn" {
+  description = "Have ECR fetch Docker Hub's images once, with the account of this secret (modules/registry)."
+  type        = string
+  default     = null
 }
 
 variable "vllm_image" {

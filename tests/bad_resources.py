@@ -21,6 +21,24 @@ ARENA_HARD: dict[str, Any] = {
 }
 MT_BENCH: dict[str, Any] = {"name": "x", "type": "MtBench", "source": "file:///x.jsonl", "judgeModel": {"model": "a"}}
 
+ONLY_A: Any = [{"proposers": [{"model": "a"}]}]
+REWARD_B: dict[str, Any] = {"name": "b", "source": "hf://org/reward-8b", "kind": "Reward"}
+SCORED: dict[str, Any] = {
+    "spec__models__1": REWARD_B,
+    "spec__mixture__layers": ONLY_A,
+    "spec__judge": {"method": "RewardModel", "rewardModel": "b"},
+}
+"""A judge that is a reward model."""
+SEEDED: dict[str, Any] = {
+    **SCORED,
+    "spec__judge": {
+        "judges": [{"model": "a"}],
+        "aggregator": {"model": "agg"},
+        "comparisons": "Seeded",
+        "rewardModel": "b",
+    },
+}
+"""Judges that compare the ends of a reward model's order."""
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     # the envelope
     "api version": ({"apiVersion": "moaa.dev/v1"}, "apiVersion", "did you mean moaa.dev/v1alpha1?"),
@@ -407,7 +425,84 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.judge",
         "minJudges 2 is more than the 1 judges",
     ),
-    "judges of a single judge": ({"spec__judge__method": "Single"}, "spec.judge", "remove judges"),
+    "judges of a single judge": ({"spec__judge__method": "Single"}, "spec.judge", "asks no judges; remove them"),
+    "an answer by a reward model": (
+        {"spec__models__1": REWARD_B, "spec__judge__judges": [{"model": "a"}]},
+        "spec.mixture.layers[0].proposers[1].model",
+        "names a model of kind Reward, and here one has to write answers",
+    ),
+    "a verdict by a reward model": (
+        {"spec__models__4": {"name": "eva", "source": "hf://org/eva-70b", "kind": "Reward"}},
+        "spec.evaluation.selection[0].judge.aggregator.model",
+        "names a model of kind Reward",
+    ),
+    "a reward model that learns": (
+        {"spec__models__3": {"name": "base", "source": "hf://org/student-8b", "kind": "Reward"}},
+        "spec.student",
+        "names a model of kind Reward",
+    ),
+    "a score by a model that writes": (
+        {"spec__judge": {"method": "RewardModel", "rewardModel": "eva"}},
+        "spec.judge.rewardModel",
+        "names a model of kind Chat, and here one has to give numbers",
+    ),
+    "a score by nobody": ({"spec__judge": {"method": "RewardModel"}}, "spec.judge", "needs rewardModel"),
+    "an order by nobody": (
+        {"spec__judge__comparisons": "Seeded"},
+        "spec.judge",
+        "comparisons Seeded needs rewardModel",
+    ),
+    "a reward model for nothing": (
+        {
+            **SCORED,
+            "spec__judge": {"judges": [{"model": "a"}], "aggregator": {"model": "agg"}, "rewardModel": "b"},
+        },
+        "spec.judge.rewardModel",
+        "is asked by nobody here",
+    ),
+    "a reward model that is not declared": (
+        {"spec__judge": {"method": "RewardModel", "rewardModel": "nobody"}},
+        "spec.judge.rewardModel",
+        "is not declared in spec.models",
+    ),
+    "a reward model that compares": (
+        {**SCORED, "spec__judge": {"method": "RewardModel", "rewardModel": "b", "comparisons": "Adaptive"}},
+        "spec.judge.comparisons",
+        "has no effect with method RewardModel",
+    ),
+    "a reward model's verdicts": (
+        {**SCORED, "spec__judge": {"method": "RewardModel", "rewardModel": "b", "verdict": "LogProbs"}},
+        "spec.judge.verdict",
+        "has no effect with method RewardModel",
+    ),
+    "both orders of a reward model": (
+        {**SCORED, "spec__training__dpo": {"pairs": {"consistent": True}}},
+        "spec.training.dpo.pairs.consistent",
+        "reads each answer by itself",
+    ),
+    "an order of two": (
+        {
+            **SCORED,
+            "spec__evaluation__selection__0__judge": {
+                "method": "Single",
+                "aggregator": {"model": "eva"},
+                "comparisons": "Seeded",
+                "rewardModel": "b",
+            },
+        },
+        "spec.evaluation.selection[0].judge.comparisons",
+        "a benchmark's judge compares one with one",
+    ),
+    "the best of answers without points": (
+        {**SEEDED, "spec__mixture": {"method": "BestOfN", "layers": [{"proposers": [{"model": "a", "samples": 2}]}]}},
+        "spec.judge.comparisons",
+        "leaves answers without points, and mixture.method BestOfN",
+    ),
+    "a margin over the ends of an order": (
+        {**SEEDED, "spec__training__dpo": {"pairs": {"minMargin": "0.2"}}},
+        "spec.training.dpo.pairs.minMargin",
+        "judge.comparisons Seeded skips some",
+    ),
     "answers as long as the window": (
         {"spec__mixture__aggregator__maxTokens": 8192},
         "spec.mixture.aggregator.maxTokens",
@@ -500,6 +595,32 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "for hf:// data sets only",
     ),
     # serving
+    "machines that do not divide the GPUs": (
+        {"spec__models__2__serving": {"gpus": 12, "nodes": 5}},
+        "spec.models[2].serving.nodes",
+        "does not divide gpus (12), of which each machine has an equal part; write one of 1, 2, 3, 4, 6, 12",
+    ),
+    "machines for the one GPU of the default": (
+        {"spec__models__2__serving": {"nodes": 2}},
+        "spec.models[2].serving.nodes",
+        "does not divide gpus (1)",
+    ),
+    "a pipeline of CPUs": (
+        {"spec__models__2__serving": {"gpus": 0, "nodes": 2}},
+        "spec.models[2].serving.nodes",
+        "needs GPUs: vLLM serves over several machines as a pipeline, which it does not on CPUs",
+    ),
+    "no machine": ({"spec__models__2__serving": {"nodes": 0}}, "spec.models[2].serving.nodes", "must be at least 1"),
+    "machines without end": (
+        {"spec__models__2__serving": {"gpus": 17, "nodes": 17}},
+        "spec.models[2].serving.nodes",
+        "must be at most 16",
+    ),
+    "stages of a pipeline as an argument": (
+        {"spec__models__0__serving": {"args": ["--pipeline_parallel_size=2"]}},
+        "spec.models[0].serving.args[0]",
+        "use serving.nodes",
+    ),
     "Auto without a limit": (
         {"spec__serving": {"replicas": "Auto"}},
         "spec.serving.replicas",

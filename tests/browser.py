@@ -111,3 +111,37 @@ async def faults(page: Page) -> list[str]:
         width, shown = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         told += [f"{view}: the page is {width} wide in a window of {shown}"] if width > shown else []
     return told
+
+
+PAPER = 718
+"""Width of A4 between margins of a centimetre, in CSS pixels."""
+_LOST = """() => {
+  const lost = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode, holder = text.parentElement;
+    if (!text.data.trim() || holder.closest("nav, .skip, style, title, desc, .narrow")) continue;
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    const boxes = [...range.getClientRects()], words = text.data.trim().slice(0, 80);
+    if (!holder.checkVisibility() || !boxes.length) lost.push(`not shown: ${words}`);
+    else if (boxes.some(box => box.right > innerWidth + 1 || box.left < -1)) lost.push(`beyond the edge: ${words}`);
+    for (let around = holder; around && around !== document.documentElement; around = around.parentElement) {
+      const style = getComputedStyle(around);
+      if ((style.overflowX !== "visible" && around.scrollWidth > around.clientWidth + 1) ||
+          (style.overflowY !== "visible" && around.scrollHeight > around.clientHeight + 1)) {
+        lost.push(`cut off: ${words}`);
+        break;
+      }
+    }
+  }
+  return lost;
+}"""
+
+
+async def lost_in_print(page: Page) -> list[str]:
+    """Texts that somebody who prints the page does not get: closed, cut off, or beyond the edge of the paper."""
+    await page.emulate_media(media="print")
+    await page.set_viewport_size({"width": PAPER, "height": HEIGHT})
+    found: list[str] = await page.evaluate(_LOST)
+    await page.emulate_media(media="screen")
+    return found

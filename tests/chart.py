@@ -106,6 +106,7 @@ RULES: dict[tuple[str, str], list[str]] = {
     ("moaa.dev", "moaas/status"): ["update"],
     ("moaa.dev", "moaas/finalizers"): ["update"],
     ("apps", "deployments"): [*READ, "create", "patch", "delete"],
+    ("leaderworkerset.x-k8s.io", "leaderworkersets"): [*READ, "create", "patch", "delete"],
     ("", "services"): [*READ, "create", "patch", "delete"],
     ("batch", "jobs"): [*READ, "create", "delete"],
     ("ray.io", "rayjobs"): [*READ, "create", "delete"],

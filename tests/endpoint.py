@@ -21,6 +21,8 @@ Answer = Callable[[dict[str, Any]], Awaitable[str] | str]
 class Endpoint:
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
+    scored: list[dict[str, Any]] = field(default_factory=list)
+    """Requests to the reward model beside it."""
 
     def count(self) -> Counter[str]:
         """Requests by body, so that a repeated one shows."""
@@ -29,7 +31,8 @@ class Endpoint:
 
 @asynccontextmanager
 async def serve(answer: Answer) -> AsyncIterator[Endpoint]:
-    """An endpoint at `url` (up to /v1) until the block ends."""
+    """An endpoint at `url` (up to /v1) until the block ends, and beside it a reward model that looks at the last
+    character of an answer."""
     endpoint = Endpoint("")
 
     async def complete(request: web.Request) -> web.Response:
@@ -41,8 +44,16 @@ async def serve(answer: Answer) -> AsyncIterator[Endpoint]:
         usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
         return web.json_response({"object": "chat.completion", "choices": [choice], "usage": usage})
 
+    async def score(request: web.Request) -> web.Response:
+        body = await request.json()
+        endpoint.scored.append(body)
+        number = float(ord(body["messages"][-1]["content"][-1]))
+        usage = {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}
+        return web.json_response({"object": "list", "data": [{"index": 0, "data": [number]}], "usage": usage})
+
     app = web.Application()
     app.router.add_post("/v1/chat/completions", complete)
+    app.router.add_post("/pooling", score)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -52,7 +52,9 @@ if what == "silent":
     leave(0)
 if what.startswith("spend"):
     progress(rows_done=1, rows_total=4, prompt_spent={"a": int(what[5:])}, completion_spent={"a": 50})
-if what.startswith(("wait", "spend")):
+if what.startswith("finished "):
+    progress(rows_done=1, rows_total=4, finished_with=what[9:].split())
+if what.startswith(("wait", "spend", "finished")):
     # Polite: SIGTERM ends it with 143, as the real job does.
     signal.signal(signal.SIGTERM, lambda *_: (open(os.path.join(control, "stopped"), "w").close(), sys.exit(143)))
     if what.startswith("wait"):

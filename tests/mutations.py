@@ -199,7 +199,12 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "metadata.name": st.sampled_from(["vllm", "vllm-run", "run"]),
     "spec.storage": st.fixed_dictionaries(
         {"uri": STORES},
-        optional={"endpoint": ADDRESSES, "region": st.just("eu"), "secret": st.just({"name": "s"})},
+        optional={
+            "endpoint": ADDRESSES,
+            "region": st.just("eu"),
+            "secret": st.just({"name": "s"}),
+            "weights": st.sampled_from(["Store", "Hub"]),
+        },
     ),
     "spec.models.*": MODEL,
     "spec.models.*.name": NAMES.filter(lambda name: name != "$student"),

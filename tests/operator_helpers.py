@@ -10,7 +10,7 @@ from typing import Any
 from moaa.api import MoAA
 from moaa.api.base import Spec
 from moaa.api.status import MoAAStatus
-from moaa.contract.checks import CheckAnswer, CheckJob
+from moaa.contract.checks import CheckAnswer, CheckJob, Took
 from moaa.contract.job import StageJob
 from moaa.errors import Problem
 from moaa.plan.canonical import digest_of
@@ -22,6 +22,7 @@ from moaa.plan.stage import Kind
 from moaa.weights.served import ServedModel
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
+from moaa_operator.kube.kinds import GROUP_LABEL, RANK_LABEL, SET_LABEL, ServerKind
 from moaa_operator.kube.owner import (
     ATTEMPT_ANNOTATION,
     FINGERPRINT_ANNOTATION,
@@ -38,6 +39,7 @@ from moaa_operator.observe.observed import Observed
 from moaa_operator.observe.progress import PodFigures
 from moaa_operator.observe.read import observe
 from moaa_operator.render.admission import refusals
+from moaa_operator.render.serving import fitting
 from moaa_operator.settings import Allowed, Settings
 from moaa_operator.tell.status import document as status_document
 from tests.plan_helpers import finish, tree
@@ -66,8 +68,8 @@ class FakeRender:
         self._resource = resource
         self._owner = owner
 
-    def refusals(self) -> list[Problem]:
-        return refusals(self._resource, Allowed())
+    def refusals(self, missing: Collection[str] = ()) -> list[Problem]:
+        return [*refusals(self._resource, Allowed()), *fitting.without_groups(self._resource, missing)]
 
     def policies(self) -> list[Object]:
         return []
@@ -85,6 +87,7 @@ class FakeRender:
                 MODEL_ANNOTATION: served.name,
                 HASH_ANNOTATION: digest_of([served.digest, serving.model_dump(mode="json")]),
             }
+            assert serving.nodes == 1, "groups are rendered for real: Cluster(render=bind)"
             for kind in ("Service", "Deployment"):
                 made = _manifest(self._owner, kind, name, "server", notes)
                 if kind == "Deployment":
@@ -160,8 +163,13 @@ def finished(job: StageJob) -> StageResult:
     return result
 
 
-def inspected(job: CheckJob, manifests: Mapping[str, StageResult], worked_on: Collection[str] = ()) -> CheckAnswer:
-    """What a look into a store with these manifests, by fingerprint, would find."""
+def inspected(
+    job: CheckJob,
+    manifests: Mapping[str, StageResult],
+    worked_on: Collection[str] = (),
+    took: Mapping[str, Took] = MappingProxyType({}),
+) -> CheckAnswer:
+    """What a look into a store with these manifests, by fingerprint, would find. `took`: of those that the run made."""
     resource = MoAA.model_validate(job.resource)
     known, found, absent = dict(job.results), [], []
     for stage in build(resource).stages.values():
@@ -174,7 +182,8 @@ def inspected(job: CheckJob, manifests: Mapping[str, StageResult], worked_on: Co
         else:
             absent.append(identity.fingerprint)
     busy = [fingerprint for fingerprint in absent if fingerprint in worked_on]
-    return CheckAnswer(results=found[:3], absent=absent, worked_on=busy, is_complete=len(found) <= 3)
+    mine = [took[result.fingerprint] for result in found[:3] if result.fingerprint in took]
+    return CheckAnswer(results=found[:3], took=mine, absent=absent, worked_on=busy, is_complete=len(found) <= 3)
 
 
 class Cluster:
@@ -184,7 +193,7 @@ class Cluster:
         self,
         *,
         settings: Settings = SETTINGS,
-        has_kuberay: bool = True,
+        missing: Collection[str] = (),
         render: Renderer | None = None,
         **changes: Any,
     ) -> None:
@@ -194,9 +203,12 @@ class Cluster:
         self.objects: dict[tuple[str, str], Object] = {}
         self.now = START
         self.settings = settings
-        self.has_kuberay = has_kuberay
+        self.missing = frozenset(missing)
+        """Kinds that the cluster does not know."""
         self.render: Renderer = render or FakeRender
         self.manifests: dict[str, StageResult] = {}
+        self.took: dict[str, Took] = {}
+        """What the manifests say that stages took which this run made, by fingerprint."""
         self.worked_on: set[str] = set()
         """Fingerprints that another run of the same store works on."""
         self.created: list[str] = []
@@ -212,7 +224,7 @@ class Cluster:
         kinds: dict[str, list[Object]] = {}
         for (kind, _), item in self.objects.items():
             kinds.setdefault(kind, []).append(item)
-        return observe(self.document, kinds, has_kuberay=self.has_kuberay, figures=self.figures)
+        return observe(self.document, kinds, missing=self.missing, figures=self.figures)
 
     def decide(self) -> Desired:
         self.desired = reconcile(self.observed(), now=self.now, settings=self.settings, render=self.render)
@@ -247,7 +259,7 @@ class Cluster:
         place = manifest["kind"], manifest["metadata"]["name"]
         item = copy.deepcopy(manifest)
         if place in self.objects:
-            if manifest["kind"] in ("Deployment", "Service"):
+            if manifest["kind"] in (*ServerKind, "Service"):
                 self.objects[place]["metadata"]["annotations"] = item["metadata"]["annotations"]
             return
         self.uids += 1
@@ -291,6 +303,34 @@ class Cluster:
     def servers_answer(self) -> None:
         for item in self.of("Deployment"):
             item["status"] = {"observedGeneration": 1, "readyReplicas": 1}
+        for item in self.of("LeaderWorkerSet"):
+            self.group(item, leader=True)
+
+    def group(self, item: Object, *, leader: bool = False, number: int = 0, **status: Any) -> list[Object]:
+        """The pods of one of its groups, new ones: placed now, or with this status. `leader`: it answers."""
+        placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(self.now)}
+        spec, name = item["spec"]["leaderWorkerTemplate"], f"{item['metadata']['name']}-{number}"
+        pods = []
+        for rank in range(spec["size"]):
+            template = spec["workerTemplate" if rank else "leaderTemplate"]["metadata"]
+            ready = {"type": "Ready", "status": str(leader or rank > 0)}
+            labels = {SET_LABEL: item["metadata"]["name"], GROUP_LABEL: str(number), RANK_LABEL: str(rank)}
+            self.uids += 1
+            pod: Object = {
+                "kind": "Pod",
+                "metadata": {
+                    "name": f"{name}-{rank}" if rank else name,
+                    "namespace": OWNER.namespace,
+                    "labels": {**template["labels"], **labels},
+                    "annotations": dict(template["annotations"]),
+                    "uid": f"pod-{self.uids}",
+                    "ownerReferences": [{"uid": item["metadata"]["uid"]}],
+                },
+                "status": status or {"phase": "Running", "conditions": [placed, ready]},
+            }
+            self.objects["Pod", pod["metadata"]["name"]] = pod
+            pods.append(pod)
+        return pods
 
     def server_pod(self, deployment: Object, **status: Any) -> Object:
         """The one pod of a server, with this status."""
@@ -337,7 +377,8 @@ class Cluster:
             "status": {"containerStatuses": [{"name": "job", "state": {"terminated": ended}}]},
         }
         kind = "Complete" if code == 0 else "Failed"
-        item["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason or "BackoffLimitExceeded"}]}
+        over = {"type": kind, "status": "True", "reason": reason or "BackoffLimitExceeded"}
+        item["status"] = {"conditions": [{**over, "lastTransitionTime": stamp(self.now)}]}
 
     def job_of(self, item: Object) -> Any:
         """What the Job reads."""
@@ -351,10 +392,8 @@ class Cluster:
         if role == "preflight":
             self.end(item, message="{}")
         elif role == "inspect":
-            self.end(
-                item,
-                message=inspected(self.job_of(item), self.manifests, self.worked_on).model_dump_json(by_alias=True),
-            )
+            found = inspected(self.job_of(item), self.manifests, self.worked_on, self.took)
+            self.end(item, message=found.model_dump_json(by_alias=True))
         else:
             job: StageJob = self.job_of(item)
             whole = item["kind"] == "Job" and item["spec"].get("completionMode") != "Indexed"
@@ -373,7 +412,7 @@ class Cluster:
         for _ in range(limit):
             self.settle()
             self.servers_answer()
-            if not self.running() and not self.of("Deployment"):
+            if not self.running() and not any(self.of(kind) for kind in ServerKind):
                 if self.phase in ("Succeeded", "Failed"):
                     return
                 self.wait(60)

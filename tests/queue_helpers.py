@@ -37,6 +37,10 @@ class Queue(Cluster):
             self._workload(f"job-{item['metadata']['name']}", [uid], {kueue.JOB_UID_LABEL: uid})
         elif manifest["kind"] == "Deployment":
             self._pods(item)
+        elif manifest["kind"] == "LeaderWorkerSet":
+            uid, when = item["metadata"]["uid"], stamp(self.now)
+            self.group(item, phase="Pending", conditions=[{**GATED, "lastTransitionTime": when}])
+            self._workload(f"group-{item['metadata']['name']}", [uid], {kueue.JOB_UID_LABEL: uid})
 
     def _pods(self, deployment: Object) -> None:
         template = deployment["spec"]["template"]["metadata"]
@@ -73,9 +77,11 @@ class Queue(Cluster):
         workload = self.objects["Workload", name]
         workload["status"]["conditions"] = [{"type": kind, **when} for kind in ("QuotaReserved", "Admitted")]
         owners = {reference["uid"] for reference in workload["metadata"]["ownerReferences"]}
-        for item in self.objects.values():
+        for item in list(self.objects.values()):
             if item["metadata"].get("uid") in owners and item["kind"] in ("Job", "RayJob"):
                 item["spec"]["suspend"] = False
+            elif item["metadata"].get("uid") in owners and item["kind"] == "LeaderWorkerSet":
+                self.group(item)
             elif item["metadata"].get("uid") in owners:
                 item["status"] = {"phase": "Running", "conditions": [{"type": "PodScheduled", **when}]}
 
@@ -99,6 +105,8 @@ class Queue(Cluster):
         for (kind, place), item in list(self.objects.items()):
             if item["metadata"].get("uid") in owners and kind in ("Job", "RayJob"):
                 item["spec"]["suspend"] = True
+            elif item["metadata"].get("uid") in owners and kind == "LeaderWorkerSet":
+                self.group(item, phase="Pending", conditions=[{**GATED, "lastTransitionTime": stamp(self.now)}])
             elif item["metadata"].get("uid") in owners:
                 del self.objects[kind, place]
         for deployment in self.of("Deployment"):
@@ -119,6 +127,9 @@ class Queue(Cluster):
         for item in self.of("Deployment"):
             if item["metadata"]["uid"] not in gated:
                 item["status"] = {"observedGeneration": 1, "readyReplicas": 1}
+        for item in self.of("LeaderWorkerSet"):
+            if item["metadata"]["uid"] not in gated:
+                self.group(item, leader=True)
 
     def gangs(self) -> set[str]:
         return {item["metadata"]["annotations"].get(GANG_ANNOTATION, "") for item in self.of("Deployment")}

@@ -19,6 +19,7 @@ from moaa.api.reading.check import check_document
 from tests.crd_server import Refusal, refused
 
 NOT_DECLARED = "is not declared in spec.models"
+OF_KIND = rf"({NOT_DECLARED}|names a model of kind)"
 NAMES_NONE = "names a model that spec.models does not declare"
 
 SEEN = r"(serviceAccount\w*|host(Network|PID|IPC)|volumes\[\d+\]\.hostPath|\w+ontainers\[\d+\]\.securityContext\.\w+)"
@@ -30,6 +31,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "model names": (r"models\[\d+\]\.name: is already the name of", r"models\[\d+\]: Duplicate value"),
     "model named vllm": (r"models\[\d+\]\.name: starts with 'vllm'", r"models\[\d+\]\.name: name starts with 'vllm'"),
     "student declared": (rf"^spec\.student: {NOT_DECLARED}", "student is not declared in spec.models"),
+    "student writes": (r"^spec\.student: names a model of kind", "student is a model of kind Reward"),
     "student is no endpoint": ("has no weights to train", "student is an endpoint and has no weights"),
     "student not on a claim": ("comes from pvc://", "student comes from pvc://"),
     "URL of a call": (r"endpoint\.url: ends in /\w+", "url ends in the path of one call"),
@@ -65,6 +67,10 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "prices of a budget: GPUs": (r"cost\.gpuHourUsd: is needed by spec\.budget", r"needs cost\.gpuHourUsd"),
     "one origin": ("give exactly one of source", "give exactly one of source"),
     "endpoint is not served": ("serving has no effect on an endpoint", "serving has no effect on an endpoint"),
+    "nodes divide GPUs": (
+        r"serving\.nodes: .*(does not divide gpus|needs GPUs)",
+        r"serving\.nodes: nodes does not divide gpus",
+    ),
     "Auto has a limit": (r"serving\.replicas: .*Auto needs a limit", "replicas Auto needs a limit"),
     "a limit has Auto": (r"serving\.maxGpus: .*has no effect without", "maxGpus has no effect without"),
     "a limit holds a model": (r"serving\.maxGpus: .*is less than the \d+ GPUs", r"serving\.maxGpus is less than one"),
@@ -86,16 +92,16 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "arguments of ours": (r"args\[\d+\]: cannot be given here", "args sets what the executor or another field does"),
     "pod templates": (rf"\.template\.spec\.{SEEN}: is not allowed", r"\.template\.spec.*not allowed in a pod template"),
     "asked models declared: mixture": (
-        rf"^spec\.mixture\..*: {NOT_DECLARED}",
+        rf"^spec\.mixture\..*: {OF_KIND}",
         f"a proposer or the aggregator {NAMES_NONE}",
     ),
-    "asked models declared: judge": (rf"^spec\.judge\..*: {NOT_DECLARED}", rf"^spec\.judge: a judge {NAMES_NONE}"),
+    "asked models declared: judge": (rf"^spec\.judge\..*: {OF_KIND}", rf"^spec\.judge: a judge {NAMES_NONE}"),
     "asked models declared: selection": (
-        rf"^spec\.evaluation\.selection.*: {NOT_DECLARED}",
+        rf"^spec\.evaluation\.selection.*: {OF_KIND}",
         rf"^spec\.evaluation\.selection: a baseline or judge {NAMES_NONE}",
     ),
     "asked models declared: report": (
-        rf"^spec\.evaluation\.report.*: {NOT_DECLARED}",
+        rf"^spec\.evaluation\.report.*: {OF_KIND}",
         rf"^spec\.evaluation\.report: a baseline or judge {NAMES_NONE}",
     ),
     "room: mixture": (
@@ -145,11 +151,22 @@ PAIRS: Mapping[str, tuple[str, str]] = {
         r"^spec\.anchors: anchors measures judges, and nothing",
     ),
     "judges: some": ("needs at least one entry in judges", "need judges; add one"),
-    "judges: none": ("method Single asks the aggregator only", "method Single asks the aggregator only"),
+    "judges: none": ("method (Single|RewardModel) asks no judges", "methods Single and RewardModel ask no judges"),
     "judges: heard": ("minJudges \\d+ is more than the", "minJudges is more than there are judges"),
     "judges: odd": ("needs an odd number of judges", "needs an odd number of judges"),
     "aggregator: one": ("needs an aggregator, the model that gives", "need an aggregator; add one"),
-    "aggregator: none": ("method Panel has no aggregator", "method Panel has no aggregator"),
+    "aggregator: none": ("method (Panel|RewardModel) has no aggregator", "methods Panel and RewardModel have no aggr"),
+    "reward model: where it is asked": (
+        "needs rewardModel, a|is asked by nobody here",
+        "rewardModel belongs to method",
+    ),
+    "reward model: no pairs": ("has no effect with method RewardModel", "method RewardModel compares nothing"),
+    "reward model: no orders": ("consistent: asks that both orders agree", "consistent asks that both orders agree"),
+    "seeded: many answers": ("comparisons: orders many answers, and a", "with comparisons Seeded, which orders many"),
+    "seeded: points": (
+        "comparisons: leaves answers without points",
+        "comparisons Seeded leaves answers without points",
+    ),
     "criteria: enough": (r"criteria \d+ is more than the", "criteria is more than there are criteriaChoices"),
     "criteria: names": (
         "criteriaChoices: two have the same name",

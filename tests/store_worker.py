@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -30,6 +31,9 @@ SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text"
 
 EAGER = LedgerLimits(flush_bytes=1, flush_s=3600.0, max_buffer_bytes=150, max_segments=3)
 """Flushes every other call and compacts often; no timer, so that a test is the same each time."""
+
+SELDOM = LedgerLimits(flush_s=3600.0)
+"""Flushes at the end alone."""
 
 Call = tuple[str, str, str]
 
@@ -72,11 +76,17 @@ async def answer_rows(ledger: Ledger, server: Server | None, rows: Sequence[str]
 
 
 async def run_shard(
-    store: Store, server: Server | None, *, stage: str = STAGE, rows: Sequence[str] = ROWS
+    store: Store,
+    server: Server | None,
+    *,
+    stage: str = STAGE,
+    rows: Sequence[str] = ROWS,
+    limits: LedgerLimits = EAGER,
+    journals: Path | None = None,
 ) -> ShardManifest:
     """One attempt, from claim to publication. The aggregator differs by stage, the proposers do not."""
     token = await claim(store, stage, SHARD)
-    async with await Ledger.load(store, LEDGER, token, limits=EAGER) as ledger:
+    async with await Ledger.load(store, LEDGER, token, limits=limits, journals=journals) as ledger:
         answered = await answer_rows(ledger, server, rows, stage)
     return await publish(store, token, answered)
 

@@ -65,6 +65,8 @@ SOURCES: Mapping[str, Source] = {
 }
 KUBERAY = Source("github.com/ray-project/kuberay/ray-operator", "v1.6.2")
 """Its CRDs are read from its module."""
+LEADER_WORKER_SET = Source("sigs.k8s.io/lws", "v0.8.0")
+"""So is its CRD."""
 PROMETHEUS_OPERATOR = Source("github.com/prometheus-operator/prometheus-operator", "v0.85.0")
 """So are its."""
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from moaa.api import MoAA
 from moaa.contract.answers import PreflightAnswer, pack
-from moaa.contract.checks import CheckAnswer, CheckJob
+from moaa.contract.checks import CheckAnswer, CheckJob, Took
 from moaa.plan.fingerprint import identify
 from moaa.plan.graph import build
 from moaa.plan.result import StageResult, ledger_path
@@ -18,6 +18,7 @@ from moaa.store.fencing import is_worked_on
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.objects.preflight import preflight as prove
+from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 from moaa_jobs.runner.settings import JobSettings
 from moaa_jobs.tell.answer import answer
@@ -40,17 +41,19 @@ async def inspect(settings: JobSettings) -> None:
     """Raises StoreError: the store does not answer, or a manifest is unreadable."""
     question, store = _open(settings)
     try:
-        found = await look_up(store, MoAA.model_validate(question.resource), question.results)
+        found = await look_up(store, MoAA.model_validate(question.resource), question.results, run=question.run)
     finally:
         await store.close()
     answer(settings.termination_log, found)
     logger.info("inspected found=%d absent=%d complete=%s", len(found.results), len(found.absent), found.is_complete)
 
 
-async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]) -> CheckAnswer:
-    """Results in the store beyond the known ones, in graph order, as many as an answer holds."""
+async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult], *, run: str) -> CheckAnswer:
+    """Results in the store beyond the known ones, in graph order, as many as an answer holds; and what those took that
+    `run` made."""
     results = dict(known)
     found: list[StageResult] = []
+    took: dict[str, Took] = {}
     absent: list[str] = []
     worked_on: list[str] = []
     for stage in build(resource).stages.values():
@@ -67,16 +70,33 @@ async def look_up(store: Store, resource: MoAA, known: Mapping[str, StageResult]
         # The same work may have been done as a stage of another name.
         results[stage.id] = manifest.result().with_(stage=stage.id)
         found.append(results[stage.id])
-    return _fitting(found, CheckAnswer(absent=absent, worked_on=worked_on))
+        if (manifest.run, manifest.stage) == (run, stage.id):
+            took[stage.id] = _took(manifest)
+    return _fitting(found, took, CheckAnswer(absent=absent, worked_on=worked_on))
 
 
-def _fitting(found: list[StageResult], others: CheckAnswer) -> CheckAnswer:
+def _took(manifest: StageManifest) -> Took:
+    return Took(
+        stage=manifest.stage,
+        seconds=manifest.seconds,
+        prompt_spent={name: usage.prompt_tokens for name, usage in manifest.usage.items() if usage.prompt_tokens},
+        completion_spent={
+            name: usage.completion_tokens for name, usage in manifest.usage.items() if usage.completion_tokens
+        },
+    )
+
+
+def _fitting(found: list[StageResult], took: Mapping[str, Took], others: CheckAnswer) -> CheckAnswer:
     """Keeps at least one result, if there is any: otherwise the same question would come back for ever."""
     for kept in range(len(found), 0, -1):
-        candidate = others.with_(results=found[:kept], is_complete=kept == len(found))
+        candidate = _with(others, found[:kept], took).with_(is_complete=kept == len(found))
         if pack(candidate) is not None:
             return candidate
-    return others.with_(results=found[:1], is_complete=len(found) <= 1)
+    return _with(others, found[:1], took).with_(is_complete=len(found) <= 1)
+
+
+def _with(others: CheckAnswer, found: list[StageResult], took: Mapping[str, Took]) -> CheckAnswer:
+    return others.with_(results=found, took=[took[result.stage] for result in found if result.stage in took])
 
 
 def _open(settings: JobSettings) -> tuple[CheckJob, Store]:

@@ -98,6 +98,7 @@ class MeasuredJudge:
         ignored = {*self.method.without_effect, "allowStudent"}
         # A field that came later is left out at its default: names of calls hang on this key.
         later = {"criteria_for"} if self.judge.criteria_for is CriteriaFor.PAIR else set()
+        later |= {"reward_model"} if self.judge.reward_model is None else set()
         said = self.judge.model_dump(mode="json", by_alias=True, exclude=later)
         asked = {name: value for name, value in said.items() if name not in ignored}
         return json.dumps({**self.manner, **asked}, sort_keys=True)
@@ -116,7 +117,7 @@ def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[
     """Declared judges in the order of the resource, then their models alone; empty where nothing is judged.
 
     `resolved` replaces `$student` among judges. A pair is one comparison, so judges that differ only in which of many
-    they skip are one judge.
+    they skip are one judge. A reward model that orders answers for others is a judge of its own.
     """
     found: dict[str, MeasuredJudge] = {}
     for one in _declared(spec, lambda judge: _comparing_all(resolved(judge))):
@@ -131,7 +132,9 @@ def measured_judges(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> list[
 
 
 def _comparing_all(judge: Judge) -> Judge:
-    return judge.model_copy(update={"comparisons": Comparisons.ROUND_ROBIN})
+    """Without what is asked only to choose which pairs are compared."""
+    seed = {"reward_model": None} if judge.comparisons is Comparisons.SEEDED else {}
+    return judge.model_copy(update={"comparisons": Comparisons.ROUND_ROBIN, **seed})
 
 
 def _member(model: JudgeModel, whole: MeasuredJudge, found: dict[str, MeasuredJudge]) -> MeasuredJudge:
@@ -146,6 +149,10 @@ def _declared(spec: MoAASpec, resolved: Callable[[Judge], Judge]) -> Iterator[Me
     chooses = spec.mixture is not None and parts_of(spec.mixture.method).has_judge
     if spec.judge is not None and (spec.training.dpo is not None or chooses):
         yield MeasuredJudge(TRAINING, resolved(spec.judge), ("spec.judge",), is_student=STUDENT in spec.judge.models)
+        if spec.judge.comparisons is Comparisons.SEEDED:
+            assert spec.judge.reward_model is not None, "the resource's validation asks for one"
+            alone = Judge(method=JudgeMethod.REWARD_MODEL, reward_model=spec.judge.reward_model)
+            yield MeasuredJudge(spec.judge.reward_model, alone, ("spec.judge.rewardModel",))
     groups: tuple[tuple[str, Sequence[AnyBenchmark]], ...] = (
         ("selection", spec.evaluation.selection),
         ("report", spec.evaluation.report),

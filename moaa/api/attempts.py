@@ -76,6 +76,8 @@ class StageAttempts(Observed):
     """GPUs held × seconds at work, of the attempts that have ended."""
     at_work_since: datetime | None = None
     """Since when it holds its GPUs and works; None: it does not."""
+    finished_with: Annotated[list[Name], Field(max_length=64)] = []
+    """Models that the attempt under way will not ask again. It has no servers of them any more."""
     tokens: Annotated[list[ModelTokens], Field(max_length=64)] = []
     """What its calls have cost, when it was last written down: once a percent of the work, and at the end."""
     releases: Rows = 0

@@ -141,6 +141,8 @@ class JudgeMethod(StrEnum):
     """The aggregator alone decides, with the same criteria and no evaluations."""
     PANEL = "Panel"
     """Every judge decides alone; the majority of verdicts that hold in both orders wins."""
+    REWARD_MODEL = "RewardModel"
+    """rewardModel gives every answer a number by itself; nothing is compared."""
 
 
 class Comparisons(StrEnum):
@@ -151,6 +153,9 @@ class Comparisons(StrEnum):
     ADAPTIVE = "Adaptive"
     """One order of one pair after another, until the best and the worst answer are clear (ours). What is skipped is
     marked."""
+    SEEDED = "Seeded"
+    """rewardModel orders the answers; judged in both orders are the first two, the last two, and who won against who
+    lost (ours). What is skipped is marked."""
 
 
 class CriteriaFor(StrEnum):
@@ -182,6 +187,8 @@ class Members:
     """`aggregator` is given; otherwise it is not."""
     is_odd: bool = False
     """The number of judges is odd, so that a majority exists."""
+    compares: bool = True
+    """Pairs are compared: comparisons, verdict and the criteria have an effect."""
 
 
 def members_of(method: JudgeMethod) -> Members:
@@ -193,6 +200,8 @@ def members_of(method: JudgeMethod) -> Members:
             return Members(has_judges=False, has_aggregator=True)
         case JudgeMethod.PANEL:
             return Members(has_judges=True, has_aggregator=False, is_odd=True)
+        case JudgeMethod.REWARD_MODEL:
+            return Members(has_judges=False, has_aggregator=False, compares=False)
         case _:
             assert_never(method)
 
@@ -245,7 +254,9 @@ class Judge(Spec):
     method: JudgeMethod = JudgeMethod.MIXTURE
     judges: Annotated[list[JudgeModel], Field(max_length=32)] = []
     aggregator: JudgeModel | None = None
-    """Chooses the criteria and gives the verdict; Panel has none."""
+    """Chooses the criteria and gives the verdict; Panel and RewardModel have none."""
+    reward_model: ModelName | None = None
+    """A declared model of kind Reward; for method RewardModel and comparisons Seeded."""
     criteria: Annotated[int, Field(ge=0, le=16)] = 3
     """How many criteria are chosen; 0: all of criteriaChoices."""
     criteria_for: CriteriaFor = CriteriaFor.PAIR
@@ -269,7 +280,8 @@ class Judge(Spec):
     @property
     def models(self) -> list[str]:
         """Names of the models it asks, each once, in the order in which they are needed."""
-        names = [self.aggregator.model] if self.aggregator and self.criteria else []
+        names = [self.reward_model] if self.reward_model is not None else []
+        names += [self.aggregator.model] if self.aggregator and self.criteria else []
         names += [j.model for j in self.judges]
         names += [self.aggregator.model] if self.aggregator else []
         return list(dict.fromkeys(names))

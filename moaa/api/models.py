@@ -43,6 +43,16 @@ class ParameterNames(Spec):
     """None: `seed`. Mistral knows `random_seed`."""
 
 
+class ModelKind(StrEnum):
+    """What a model makes of a conversation."""
+
+    CHAT = "Chat"
+    """It writes the next turn."""
+    REWARD = "Reward"
+    """It gives the whole one number, higher where the answer is better: a sequence classifier with one label, served by
+    vLLM for pooling."""
+
+
 class Header(Spec):
     """A header of every request. It says who asks, not what, and counts in no fingerprint."""
 
@@ -89,11 +99,18 @@ class Endpoint(Spec):
         return [s for s in (self.secret, *(header.secret for header in self.headers)) if s is not None]
 
 
+MAX_NODES = 16
+"""Machines of one server."""
+
+
 class Serving(Spec):
     """How vLLM serves the model. None of it but `args` and `maxModelLen` changes what the model answers."""
 
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs a replica; 0 serves on the CPU."""
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
+    """Machines that a replica is spread over, each with an equal part of `gpus`: tensor parallel on each, pipeline
+    parallel over all. More than 1 needs a cluster with LeaderWorkerSet."""
     replicas: Annotated[int, Field(ge=1, le=256)] = 1
     """Servers of this model side by side; requests are spread over them."""
     max_model_len: Annotated[int, Field(ge=64, le=100_000_000)] = 8192
@@ -123,6 +140,8 @@ class Model(Spec):
 
     name: ModelName
     """What other fields call it."""
+    kind: ModelKind = ModelKind.CHAT
+    """Reward: a judge's rewardModel names it, nothing else does. It is asked at /pooling, beside /v1."""
     source: ModelUri | None = None
     """hf://owner/name, s3://bucket/prefix, file:///folder or pvc://claim/folder."""
     revision: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None

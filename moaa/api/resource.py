@@ -44,6 +44,15 @@ class StorageSecret(Spec):
     """Of the Secret."""
 
 
+class WeightsFrom(StrEnum):
+    """Where servers, trainings and other jobs read models of the Hub."""
+
+    STORE = "Store"
+    """From the store, into which resolve copies each model once."""
+    HUB = "Hub"
+    """Each machine, on a cluster each pod, reads the Hub."""
+
+
 class Storage(Spec):
     """Where everything durable lives."""
 
@@ -54,6 +63,15 @@ class Storage(Spec):
     region: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Of the bucket; None: as the environment or the cloud says."""
     secret: StorageSecret | None = None
+    weights: Annotated[WeightsFrom | None, Field(exclude_if=lambda value: value is None)] = None
+    """Where hf:// models are read. Store: resolve copies each into the store, once. Hub: every server and training
+    reads the Hub. Unset: Store for s3://, Hub for a folder."""
+
+    @property
+    def holds_weights(self) -> bool:
+        """The store has a copy of every hf:// model, made before the first server starts."""
+        chosen = self.weights or (WeightsFrom.STORE if self.uri.startswith("s3://") else WeightsFrom.HUB)
+        return chosen is WeightsFrom.STORE
 
 
 class Schedule(StrEnum):

@@ -24,11 +24,16 @@ one, and the promote of each iteration in between as far as there is room."""
 MAX_HISTORY = 10
 MAX_SPENT = 64
 """The stages of MAX_STAGES, or fewer: what does not fit is added to the entry of earlier ones."""
+MAX_COSTS = MAX_SPENT + MAX_STAGES + 1
+"""A stage in `spent` may be under way again; one entry more is that of earlier ones."""
+MAX_UNPRICED = 8
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 StageId = Annotated[str, StringConstraints(pattern=r"^i[0-9]+-[a-z]([a-z-]*[a-z])?$", max_length=32)]
 Count = Annotated[int, Field(ge=0)]
 Short = Annotated[str, StringConstraints(max_length=64)]
+Figure = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+\.[0-9]{2}$", max_length=24)]
+"""A decimal with two places."""
 StorePath = Annotated[str, StringConstraints(max_length=512)]
 
 
@@ -72,6 +77,8 @@ class PinnedModel(Observed):
 
     name: Short
     digest: Digest
+    gib: Count = 0
+    """GiB that a server brings, rounded up; 0: not known, or hardly any."""
 
 
 class StageStatus(Observed):
@@ -148,6 +155,47 @@ class StageSpent(Observed):
     gpu_seconds: Count = 0
     """GPUs held × seconds at work."""
     tokens: Annotated[list[ModelTokens], Field(max_length=128)] = []
+    is_least: bool = False
+    """The status had lost it, and it was counted anew: attempts that left nothing in the store are not in it."""
+
+
+class StageCost(Observed):
+    """What a stage has spent so far, all its fingerprints together."""
+
+    stage: Short
+    """`earlier`, as in `spent`."""
+    gpu_hours: Figure
+    dollars: Figure | None = None
+    """None: something it used has no price, or nothing that costs."""
+
+
+class CostLeft(Observed):
+    """What is left of the limits of `spec.budget`; below zero, by how much they are exceeded. None: no such limit."""
+
+    dollars: Figure | None = None
+    gpu_hours: Figure | None = None
+    tokens: Annotated[int, Field(ge=-(10**18))] | None = None
+
+
+class RunCost(Observed):
+    """What the run has spent so far, at the prices that the resource states now.
+
+    Written with whatever else is new, and by itself once a figure has grown by a twentieth.
+    """
+
+    gpu_hours: Figure
+    """GPUs held × hours at work; the minutes in which servers start are not in it."""
+    dollars: Figure | None = None
+    """None: something that was used has no price (`unpriced`), or nothing that costs was used."""
+    is_least: bool = False
+    """The status was lost once: what failed attempts had taken before is in none of these figures."""
+    unpriced: Annotated[list[Short], Field(max_length=MAX_UNPRICED)] = []
+    """Why dollars are missing: fields of the resource that state no price, and models, the first of them."""
+    tokens: Count = 0
+    """Prompt and completion tokens of all calls."""
+    left: CostLeft | None = None
+    """None: the run has no limit; those of an iteration are not in it."""
+    stages: Annotated[list[StageCost], Field(max_length=MAX_COSTS)] = []
 
 
 class MoAAStatus(Observed):
@@ -176,6 +224,8 @@ class MoAAStatus(Observed):
     """What an edit makes the run do again; an entry goes when its stage is done."""
     spent: Annotated[list[StageSpent], Field(max_length=MAX_SPENT)] = []
     """What stages have spent beside those under way, whose figures are in `attempts`; `spec.budget` limits the sum."""
+    cost: RunCost | None = None
+    """What all of that comes to; None: nothing is spent yet."""
     promoted: Promoted | None = None
     history: Annotated[list[ClosedIteration], Field(max_length=MAX_HISTORY)] = []
     """The last closed iterations, oldest first; all of them are in the store."""

@@ -3,12 +3,13 @@
 Mixture, judges and benchmarks hand an `Asker` down instead of these four; each step adds its own name to the path.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Caller, Choice, Letters, Reply
+from moaa.asking.caller import Caller, Choice, Letters, Reply, Scalar
 from moaa.asking.reasons import Reason
+from moaa.asking.rest import Rest
 from moaa.asking.windows import Windows, fit_texts
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError
@@ -35,6 +36,13 @@ class Asker:
     """A model that is missing has no known bound."""
     path: str = ""
     """Goes before the name of every call: `s1/turn0`. Empty at the row itself."""
+    rest: Rest | None = None
+    """Models that the row may still ask; None: nobody keeps count."""
+
+    def only(self, models: Collection[str]) -> None:
+        """See `Rest.only`."""
+        if self.rest is not None:
+            self.rest.only(models)
 
     def at(self, step: str) -> "Asker":
         """The same row, one step further in: `<path>/<step>`."""
@@ -45,7 +53,10 @@ class Asker:
 
         Raises:
             CallError, ModelAbsent: as `Caller.call`.
+            StageError: the row had given the model up.
         """
+        if self.rest is not None:
+            self.rest.check(model)
         return await self.caller.call(self.path, model, messages, sampling, key=key)
 
     async def ask_fitted(
@@ -79,7 +90,22 @@ class Asker:
 
         Raises:
             CallError, ModelAbsent: as `Caller.choose`.
+            StageError: the row had given the model up.
         """
+        if self.rest is not None:
+            self.rest.check(model)
         around = Message(role="user", content=choice.opening + choice.question)
         fitted = fit_texts(self.windows.get(model), [*choice.messages, around], [choice.said], max_tokens=1)
         return await self.caller.choose(self.path, model, replace(choice, said=fitted.texts[0]))
+
+    async def score(self, model: str, answered: Conversation) -> Scalar:
+        """A reward model's number for a conversation that ends with an answer; the call is named by `path`. Nothing is
+        shortened: a number for half of an answer is no number for the answer.
+
+        Raises:
+            CallError, ModelAbsent: as `Caller.score`.
+            StageError: the row had given the model up.
+        """
+        if self.rest is not None:
+            self.rest.check(model)
+        return await self.caller.score(self.path, model, answered)

@@ -70,6 +70,17 @@ class Letters:
         return sum(self.probabilities.values())
 
 
+@dataclass(frozen=True)
+class Scalar:
+    """What a reward model makes of a conversation."""
+
+    score: float
+    """Finite; higher is better. Its scale is the model's own."""
+    prompt_tokens: int
+    is_counted: bool = True
+    """As `Reply.is_counted`."""
+
+
 class Caller(Protocol):
     """Asks models on behalf of one row."""
 
@@ -91,6 +102,15 @@ class Caller(Protocol):
     async def choose(self, path: str, model: str, choice: Choice, *, key: str = "") -> Letters:
         """The letters' probabilities, from the ledger when this very call was made before; `path` and `key` as for
         `call`.
+
+        Raises:
+            CallError, ModelAbsent: as `call`.
+        """
+        ...
+
+    async def score(self, path: str, model: str, answered: Conversation) -> Scalar:
+        """A reward model's number for a conversation that ends with an answer, from the ledger when this very call was
+        made before; `path` as for `call`.
 
         Raises:
             CallError, ModelAbsent: as `call`.

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     NO_SUCH_MODEL = "no-such-model"
     NO_SYSTEM_ROLE = "no-system-role"
     """The chat template has no system role; the pool folds the system message and asks again."""
+    BAD_SCORE = "bad-score"
+    """A reward model's answer is not one finite number."""
     COPIED_MARK = "copied-mark"
     """The answer holds a line that we put around or behind a draft: it copies what it was shown."""
 

@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ def missing_extra(error: ModuleNotFoundError, command: str) -> str:
         raise error
     extra = EXTRAS.get(command, "moaa[data]")
     return f"`moaa {command}` needs {error.name}, which is not installed; install {extra}"
+
+
+def a_file(text: str) -> Path:
+    """Of an option or argument. An empty one, as an unset variable of a shell gives it, would be this folder."""
+    return Path(a_name(text))
+
+
+def a_name(text: str) -> str:
+    """Raises ArgumentTypeError: it is empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name; is a variable of the shell not set?")
+    return text
 
 
 def add_uid(command: argparse.ArgumentParser) -> None:

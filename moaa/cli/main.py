@@ -24,6 +24,8 @@ from moaa.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PIPE,
+    a_file,
+    a_name,
     add_machine,
     add_rows,
     add_student_config,
@@ -144,7 +146,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
         )
         if file:
             command.add_argument(
-                "file", type=Path, metavar="FILE", help=FILES.get(name, "the MoAA resource, YAML or JSON")
+                "file", type=a_file, metavar="FILE", help=FILES.get(name, "the MoAA resource, YAML or JSON")
             )
         return command
 
@@ -203,7 +205,7 @@ def _port(text: str) -> int:
 
 
 def _add_view(look: argparse.ArgumentParser) -> None:
-    look.add_argument("where", metavar="FILE|STORE", help=WHERE)
+    look.add_argument("where", type=a_name, metavar="FILE|STORE", help=WHERE)
     look.add_argument("--port", type=_port, default=8800, metavar="N", help="default: 8800; 0: any that is free")
     look.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
     look.add_argument(

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,19 +67,14 @@ def student_config(resource: "MoAA", given: str | None) -> Mapping[str, object] 
     """The student's config.json: the file that is given, else that of its folder. None: it is not on this machine.
 
     Raises:
-        UsageError: the file that is given, or the folder's, cannot be read as a JSON object.
+        DataError: the file that is given, or the folder's, cannot be read as a JSON object.
     """
     from moaa.api.file_uri import SCHEME, file_path
+    from moaa.json_file import read_json_object
 
     source = resource.spec.model(resource.spec.student).source or ""
     if given is not None:
         file = Path(given)
     elif not source.startswith(SCHEME) or not (file := file_path(source) / "config.json").exists():
         return None
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: cannot be read as JSON ({error}); give the student's config.json") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"{file}: must hold a JSON object; give the student's config.json")
-    return value
+    return read_json_object(file, remedy="give the student's config.json")

@@ -46,9 +46,13 @@ def store_of(where: str) -> "Storage | None":
     if where.startswith("s3://"):
         return _storage(where)
     path = file_path(where) if where.startswith(SCHEME) else Path(where)
-    if path.is_file() and not where.startswith(SCHEME):
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"{where}: cannot be read: {error.strerror}; give {WHERE}") from error
+    if is_file and not where.startswith(SCHEME):
         return None
-    if not path.is_dir():
+    if not is_folder:
         raise UsageError(f"{where}: there is nothing by that name; give {WHERE}")
     if not any((path / name).is_dir() for name in ("runs", "stages")):
         raise UsageError(f"{where}: holds neither runs nor stages; give the folder that spec.storage.uri names")

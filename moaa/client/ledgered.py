@@ -14,11 +14,12 @@ from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Choice, Letters, Reply
+from moaa.asking.caller import Choice, Letters, Reply, Scalar
 from moaa.asking.reasons import TRANSIENT
 from moaa.asking.windows import Windows, completion_tokens
 from moaa.client.letters import LetterRequest
 from moaa.client.request import ChatRequest, Request, request_hash, sampling_seed
+from moaa.client.scores import ScoreRequest
 from moaa.client.usage import Usage
 from moaa.conversation import Conversation, Message
 from moaa.errors import CallError, Spent, StageError
@@ -120,6 +121,13 @@ class LedgeredCaller:
         entry = await self._entry(path, model, LetterRequest(choice), _chosen, key=key)
         assert entry.letters is not None, "letters were asked for"
         return Letters(entry.letters, entry.prompt_tokens, entry.completion_tokens, entry.is_counted)
+
+    async def score(self, path: str, model: str, answered: Conversation) -> Scalar:
+        """See `Caller.score`. Raises as `call`."""
+        self._budget(path, model, answered, max_tokens=0, key="")
+        entry = await self._entry(path, model, ScoreRequest(tuple(answered)), _scored, key="")
+        assert entry.score is not None, "a score was asked for"
+        return Scalar(entry.score, entry.prompt_tokens, entry.is_counted)
 
     def _budget(self, path: str, model: str, messages: Conversation, *, max_tokens: int, key: str) -> int:
         """The completion tokens to ask for. Raises CallError: `context-length`."""
@@ -237,3 +245,8 @@ def _chosen(letters: Letters) -> dict[str, object]:
         "completion_tokens": letters.completion_tokens,
         "is_counted": letters.is_counted,
     }
+
+
+def _scored(scalar: Scalar) -> dict[str, object]:
+    """A score's part of an entry."""
+    return {"score": scalar.score, "prompt_tokens": scalar.prompt_tokens, "is_counted": scalar.is_counted}

@@ -16,7 +16,7 @@ from moaa.api.models import Parameter
 from moaa.asking.caller import Choice, Letters
 from moaa.asking.reasons import Reason
 from moaa.client.outcome import Permanent, Retry
-from moaa.client.request import PLAIN, Dialect, plain
+from moaa.client.request import PLAIN, Dialect, completions_url, plain
 from moaa.client.response import first_choice
 from moaa.client.words import Ending, ending
 from moaa.conversation import Conversation, Message
@@ -44,6 +44,10 @@ class LetterRequest:
     def about(self, messages: Conversation) -> "LetterRequest":
         """As `Request.about`."""
         return LetterRequest(replace(self.choice, messages=messages))
+
+    def address(self, base: str) -> str:
+        """As `Request.address`."""
+        return completions_url(base)
 
     def body(self, *, served_name: str, messages: Conversation, dialect: Dialect = PLAIN) -> dict[str, object]:
         """As `Request.body`."""

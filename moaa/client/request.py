@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from moaa.api.base import decimal_text
 from moaa.api.models import Parameter
@@ -59,7 +60,7 @@ ResultT = TypeVar("ResultT", covariant=True)
 
 
 class Request(Protocol[ResultT]):
-    """Something to ask of a chat model, and how to read what comes back."""
+    """Something to ask of a model, and how to read what comes back."""
 
     @property
     def messages(self) -> Conversation:
@@ -74,6 +75,10 @@ class Request(Protocol[ResultT]):
 
     def about(self, messages: Conversation) -> "Request[ResultT]":
         """The same request about another prompt."""
+        ...
+
+    def address(self, base: str) -> str:
+        """Where it is asked, given a server's base URL up to /v1. A query string stays behind the path."""
         ...
 
     def body(self, *, served_name: str, messages: Conversation, dialect: Dialect) -> dict[str, object]:
@@ -110,6 +115,10 @@ class ChatRequest:
         """As `Request.about`."""
         return replace(self, messages=messages)
 
+    def address(self, base: str) -> str:
+        """As `Request.address`."""
+        return completions_url(base)
+
     def body(self, *, served_name: str, messages: Conversation, dialect: Dialect = PLAIN) -> dict[str, object]:
         """As `Request.body`."""
         sampling = dialect.sampling(
@@ -134,6 +143,12 @@ class ChatRequest:
             "topP": decimal_text(self.top_p),
             "maxTokens": self.max_tokens,
         }
+
+
+def completions_url(base: str) -> str:
+    """Where completions are asked for; the base URL's query string stays behind the path."""
+    parts = urlsplit(base)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions").geturl()
 
 
 def sampling_seed(*, run_seed: int, row: str, path: str, key: str) -> int:

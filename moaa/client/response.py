@@ -45,7 +45,7 @@ def first_choice(body: bytes) -> Found | Permanent | Retry:
         return _odd(f"{type(error).__name__}: {error}")
     if not isinstance(document, dict):
         return _odd(f"a JSON {type(document).__name__}")
-    if (failure := _error_in(document)) is not None:
+    if (failure := error_in(document)) is not None:
         return is_retryable(failure)
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -55,9 +55,9 @@ def first_choice(body: bytes) -> Found | Permanent | Retry:
     choice = choices[0]
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         return _odd("its first choice has no message")
-    if (failure := _error_in(choice)) is not None:
+    if (failure := error_in(choice)) is not None:
         return is_retryable(failure)
-    return Found(choice, _spent(document.get("usage")))
+    return Found(choice, spent_of(document.get("usage")))
 
 
 def _read(choice: dict[str, Any], spent: Spent, max_tokens: int) -> Reply | Permanent | Retry:
@@ -155,7 +155,7 @@ def _thought_beside(message: dict[str, Any]) -> str:
     return "".join(_texts(message.get("reasoning_details")))
 
 
-def _spent(usage: object) -> Spent:
+def spent_of(usage: object) -> Spent:
     """Tokens of the call, as the server counts them. Where thoughts are counted apart (xAI, Gemini), they follow from
     the total."""
     found = usage if isinstance(usage, dict) else {}
@@ -199,7 +199,7 @@ def _is_filtered(document: object) -> bool:
     return False
 
 
-def _error_in(document: dict[str, Any]) -> HttpFailure | None:
+def error_in(document: dict[str, Any]) -> HttpFailure | None:
     """An error that came with status 200, under the status that its code stands for."""
     error = document.get("error")
     if not error and document.get("object") == "error":

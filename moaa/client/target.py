@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from moaa.api.models import Model, Parameter
+from moaa.api.models import Model, ModelKind, Parameter
 from moaa.client.request import NAMES, PLAIN, Dialect
 
 START_CONCURRENCY = 32
@@ -37,6 +37,7 @@ class Target:
     """Both are what this process may use; None: no limit is stated."""
     proxied: bool = False
     """Whether proxies of the environment apply: for endpoints of others, never for servers of ours."""
+    kind: ModelKind = ModelKind.CHAT
 
     def masked(self, message: str) -> str:
         """`message` without what the headers hold, should a server echo it, and without what looks like a key."""
@@ -80,6 +81,7 @@ def target_of(
             requests_per_minute=_part(endpoint.requests_per_minute, pods),
             tokens_per_minute=_part(endpoint.tokens_per_minute, pods),
             proxied=True,
+            kind=model.kind,
         )
     serving = model.serving
     startup_s = 60.0 * serving.startup_minutes
@@ -90,6 +92,7 @@ def target_of(
         serving.max_concurrency,
         dialect=dialect,
         startup_s=startup_s,
+        kind=model.kind,
     )
 
 

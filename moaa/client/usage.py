@@ -148,6 +148,7 @@ _ROLES = (
     (re.compile(r"/j\d+$"), "judge"),
     (re.compile(r"/(meta|single|letter|game\d)$"), "verdict"),
     (re.compile(r"/grade\d+$"), "grade"),
+    (re.compile(r"(^|/)score\d+$"), "score"),
     (re.compile(r"^s\d+$"), "sample"),
     (re.compile(r"(^|/)turn\d+$"), "answer"),
 )

@@ -33,6 +33,9 @@ class Figures(TypedDict, total=False):
     """Rows that wait, by the model that is not served now."""
     held: dict[str, int]
     """Requests that wait for what an endpoint allows a minute, by model."""
+    finished_with: list[str]
+    """Models that neither this attempt nor another at the same shards will ask: what rows asked them for is durable,
+    and no row will ask for more."""
     calls: int
     """Sent by this process."""
     calls_reused: int
@@ -112,11 +115,16 @@ def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) and _is_count(n) for name, n in value.items())
 
 
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 _BY_TYPE: Mapping[Any, Callable[[object], bool]] = {
     int: _is_count,
     float: _is_measure,
     str: lambda value: isinstance(value, str),
     dict[str, int]: _is_counts,
+    list[str]: _is_names,
 }
 _CHECKS: Mapping[str, Callable[[object], bool]] = {
     **{name: _BY_TYPE[kind] for name, kind in get_type_hints(Figures).items()},

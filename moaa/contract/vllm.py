@@ -6,12 +6,16 @@ processes are each executor's own.
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Started instead of `vllm serve`, which looks up a distribution called `vllm` and so fails with builds under another
 name."""
+CLI = "vllm.entrypoints.cli.main"
+"""`vllm` itself. Machines of a server that do not answer requests run its `serve --headless`, which MODULE does not
+know."""
 KV_CACHE_MIN_BYTES = 128 * 1024**2
 KV_CACHE_MAX_BYTES = 4 * 1024**3
 KV_CACHE_SEQUENCES = 16
@@ -40,14 +44,39 @@ CPU_ENVIRONMENT = {
 
 
 def chat_arguments(model: Model) -> list[str]:
-    """Arguments that give a server the model's chat template from the resource, and the template's arguments."""
-    told: list[str] = []
+    """Arguments that make a server answer as the model's kind does, with the chat template from the resource and the
+    template's arguments."""
+    told = kind_arguments(model.kind)
     if model.chat_template is not None:
         # As texts, which is what training renders; by default vLLM guesses from the template whether to pass parts.
         told += ["--chat-template", model.chat_template, "--chat-template-content-format", "string"]
     if model.chat_template_args:
         told += ["--default-chat-template-kwargs", json.dumps(model.chat_template_args, sort_keys=True)]
     return told
+
+
+def kind_arguments(kind: ModelKind) -> list[str]:
+    """Arguments that make a server answer as models of that kind do; none where vLLM does so by itself."""
+    match kind:
+        case ModelKind.CHAT:
+            return []
+        case ModelKind.REWARD:
+            return ["--runner", "pooling"]
+        case _:
+            assert_never(kind)
+
+
+def first_request(kind: ModelKind, served_name: str) -> tuple[str, dict[str, object], str]:
+    """What proves that a server answers: path, JSON body, and which field the response then holds."""
+    asked = {"role": "user", "content": "Hello"}
+    match kind:
+        case ModelKind.CHAT:
+            return "/v1/chat/completions", {"model": served_name, "messages": [asked], "max_tokens": 1}, "choices"
+        case ModelKind.REWARD:
+            said = {"role": "assistant", "content": "Hello"}
+            return "/pooling", {"model": served_name, "messages": [asked, said]}, "data"
+        case _:
+            assert_never(kind)
 
 
 def arguments(serving: Serving, *, served_name: str, chat: Sequence[str] = ()) -> list[str]:
@@ -63,7 +92,9 @@ def arguments(serving: Serving, *, served_name: str, chat: Sequence[str] = ()) -
     # read apart (vLLM 0.32: ModelConfig.try_get_generation_config, and get_diff_sampling_param for the others).
     fixed += ["--generation-config", "vllm"]
     if serving.gpus:
-        return [*fixed, "--tensor-parallel-size", str(serving.gpus), *serving.args]
+        if serving.nodes > 1:
+            fixed += ["--pipeline-parallel-size", str(serving.nodes)]
+        return [*fixed, "--tensor-parallel-size", str(serving.gpus // serving.nodes), *serving.args]
     # Compiled mode needs a C++ compiler and Python's headers and takes minutes; eager is enough on a CPU.
     # A prompt prefilled in pieces makes vLLM 0.32 rewind the sampler of a request with a seed, which CPU samplers
     # cannot do: "CPU Generator does not use offset" ends the engine. All our requests have seeds.

@@ -98,6 +98,7 @@ RANKINGS = pa.schema(
         _field("points", pa.list_(pa.float64())),
         _field("comparisons", _COMPARISONS),
         _field("outcome", _STRING),
+        pa.field("scores", pa.list_(pa.float64())),
     ]
 )
 """RankingRow."""

@@ -22,13 +22,13 @@ from pydantic import Field, JsonValue, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from moaa.api.base import Spec
+from moaa.api.reading.load import read_text
 from moaa.api.reading.wording import shown, suggestion, value_at
 from moaa.api.reading.yaml_text import Document, Path, path_text, read_documents
 from moaa.errors import Problem, ResourceError
 
 MAX_NAME = 17
 """Characters of an arm: a run is called after its arm, a hyphen and six digits, and has at most 24."""
-MAX_FILE_BYTES = 1024 * 1024
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=MAX_NAME)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -102,19 +102,15 @@ def _without(value: object, places: Iterable[tuple[int | str, ...]]) -> dict[str
 
 def read_mapping(path: FilePath, kind: str) -> Document:
     """The one mapping of a file of that kind. Raises ResourceError: it cannot be read, or holds something else."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise _one(path, f"is larger than {MAX_FILE_BYTES} bytes; no {kind} needs that")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise _one(path, f"cannot be read: {error.strerror}; name a file that exists") from error
-    except UnicodeDecodeError as error:
-        raise _one(path, "is not UTF-8; save it as UTF-8") from error
-    documents = read_documents(text)
+    documents = read_documents(read_text(path))
     if broken := [problem for document in documents for problem in document.problems]:
         raise ResourceError(str(path), broken)
-    if len(documents) != 1 or not isinstance(documents[0].value, dict):
-        raise _one(path, f"holds no single mapping; it starts with apiVersion, kind: {kind}, metadata")
+    if not documents:
+        raise _one(path, f"holds nothing; write a file of kind {kind}")
+    if len(documents) > 1:
+        raise _one(path, f"holds {len(documents)} documents; keep the one of kind {kind}")
+    if not isinstance(documents[0].value, dict):
+        raise _one(path, f"is not a mapping of fields; it starts with apiVersion, kind: {kind}, metadata")
     return documents[0]
 
 

@@ -11,6 +11,7 @@ from moaa.asking.asker import Asker
 from moaa.asking.load import Load
 from moaa.conversation import Conversation
 from moaa.judge.ranking import Ranking
+from moaa.judge.scalar.scores import Scores
 from moaa.judge.trail import Judgement
 from moaa.rows import Comparison
 
@@ -29,6 +30,9 @@ class Ranked:
 
     ranking: Ranking
     compared: list[Compared]
+    """Every pair with different texts, skipped ones included; empty where none is ever compared."""
+    scores: Scores | None = None
+    """A reward model's, where one was asked."""
 
 
 class Method(Protocol):

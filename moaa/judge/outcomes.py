@@ -9,9 +9,11 @@ from moaa.judge.ranking import (
     NONE_TO_REJECT,
     ORDERS_DISAGREE,
     PAIR,
+    SEED_CONTRADICTED,
     SMALL_MARGIN,
     TIE,
     TOO_FEW_VERDICTS,
+    UNSCORED,
 )
 from moaa.rows import RankingRow
 
@@ -19,6 +21,8 @@ MEANS: Mapping[str, str] = {
     TIE: "best and worst drew",
     EQUAL_TEXTS: "the student's answers were the same text",
     TOO_FEW_VERDICTS: "too few verdicts could be read",
+    UNSCORED: "the reward model gave an answer no score",
+    SEED_CONTRADICTED: "judges preferred the worst by the reward model's order to its best",
     NONE_TO_REJECT: "no answer below the best had minRejectedPoints",
     ORDERS_DISAGREE: "best against rejected was not decided alike in both orders",
     SMALL_MARGIN: "the margin was below minMargin",
@@ -30,6 +34,9 @@ _REMEDY: Mapping[str, str] = {
     "tell them apart",
     EQUAL_TEXTS: "raise spec.training.dpo.temperature, or give prompts that have more than one answer",
     TOO_FEW_VERDICTS: "read what the judges wrote, and choose judges that answer in the form they are asked for",
+    UNSCORED: "read why its calls failed (failures by reason in the manifest): a model of kind Reward has one label, "
+    "and its maxModelLen has room for a prompt with its answer",
+    SEED_CONTRADICTED: "measure both on anchors; use another rewardModel, or comparisons Adaptive, which needs none",
     NONE_TO_REJECT: "lower spec.training.dpo.pairs.minRejectedPoints: the last of a clear ranking has 0",
     ORDERS_DISAGREE: "choose judges that tell the answers apart, or let these differ more (samples and temperature of "
     "spec.training.dpo); pairs.consistent: false would train on verdicts that the order made",

@@ -20,6 +20,8 @@ NONE_TO_REJECT = "none-to-reject"
 ORDERS_DISAGREE = "orders-disagree"
 SMALL_MARGIN = "small-margin"
 LENGTHS_DIFFER = "lengths-differ"
+UNSCORED = "unscored"
+SEED_CONTRADICTED = "seed-contradicted"
 BY_RULE = (NONE_TO_REJECT, ORDERS_DISAGREE, SMALL_MARGIN, LENGTHS_DIFFER)
 """Outcomes of a pair that a rule of `training.dpo.pairs` dropped, in the order in which the rules are asked."""
 
@@ -35,7 +37,8 @@ class Ranking:
     points: tuple[float | None, ...]
     """Points ÷ valid comparisons of each sample, in [0, 1]; None where too few were valid."""
     outcome: str
-    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`, or one of BY_RULE."""
+    """`pair`, or why there is none: `tie`, `equal-texts`, `too-few-verdicts`, `unscored`, `seed-contradicted`, or
+    one of BY_RULE."""
     chosen: int | None = None
     rejected: int | None = None
 

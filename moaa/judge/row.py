@@ -7,7 +7,7 @@ from moaa.rows import JudgementRow, PairRow, RankingRow, SampleRow
 
 
 def ranking_row(row: SampleRow, ranked: Ranked) -> RankingRow:
-    return RankingRow(
+    made = RankingRow(
         id=row["id"],
         messages=row["messages"],
         samples=row["samples"],
@@ -15,6 +15,9 @@ def ranking_row(row: SampleRow, ranked: Ranked) -> RankingRow:
         comparisons=[c.comparison for c in ranked.compared],
         outcome=ranked.ranking.outcome,
     )
+    if ranked.scores is not None:
+        made["scores"] = list(ranked.scores.of)
+    return made
 
 
 def pair_row(row: SampleRow, ranked: Ranked) -> PairRow | None:
@@ -38,8 +41,11 @@ def pair_row(row: SampleRow, ranked: Ranked) -> PairRow | None:
 
 
 def trail(id: str, ranked: Ranked, *, sample: int = 0) -> list[JudgementRow]:
-    """What every judge said of every pair of the row with that id, pair by pair."""
-    return [
+    """What was said of the row with that id: of each answer by a reward model, its number being a and b, then of
+    every pair by its judges, pair by pair."""
+    scored = ranked.scores.said if ranked.scores is not None else ()
+    alone = [row for i, said in scored for row in judgement_rows([said], id=id, a=i, b=i, sample=sample)]
+    return alone + [
         judgement
         for c in ranked.compared
         for judgement in judgement_rows(c.said, id=id, a=c.comparison["a"], b=c.comparison["b"], sample=sample)

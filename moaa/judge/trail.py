@@ -17,6 +17,8 @@ class Role(StrEnum):
     """Says which answer is better."""
     GRADE = "grade"
     """Grades one reply by itself."""
+    SCORE = "score"
+    """A reward model's number for one answer."""
 
 
 UNREADABLE = "unreadable"
@@ -28,7 +30,8 @@ class Judgement:
     """One judge's part in one pair and order."""
 
     order: str
-    """`ab` or `ba`; empty for criteria, which are chosen once for both; of a grade which reply, `turn 2`."""
+    """`ab` or `ba`; empty for criteria, which are chosen once for both; of a grade which reply, `turn 2`;
+    of a score in a duel `a` or `b`, else empty."""
     role: Role
     judge: str
     """The model."""
@@ -46,7 +49,8 @@ class Judgement:
     mass: float | None = None
     """P(A) + P(B): what is missing to 1 the judge would have written in place of a letter."""
     label: str | None = None
-    """What was read where that is more than a side: `A>>B`, a grade. At `A=B` there is no `verdict` and no failure."""
+    """What was read where that is more than a side: `A>>B`, a grade, a score. At `A=B` there is neither `verdict` nor
+    failure."""
 
 
 def judgement_rows(

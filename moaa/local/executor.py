@@ -10,7 +10,7 @@ A stage that fails for good does not stop the others: the run ends when nothing 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from moaa.local.processes.lock import exclusive
 from moaa.local.processes.process import Guards
 from moaa.local.serving.catalogue import Catalogue, VllmLaunch
 from moaa.local.serving.machine import Capacity
-from moaa.local.serving.needs import too_few_gpus
+from moaa.local.serving.needs import too_large
 from moaa.local.serving.pool import Pool
 from moaa.local.serving.server import Launch, replicas
 from moaa.local.show.events import Notify, ignore
@@ -154,7 +154,7 @@ class _Runner:
         )
         if self._done < len(self._graph.stages):
             left = [stage for name, stage in self._graph.stages.items() if name not in self._results]
-            lacking = too_few_gpus(left, self._resource, gpus=len(self._hold.capacity.gpus))
+            lacking = too_large(left, self._resource, gpus=len(self._hold.capacity.gpus))
             if lacking is not None:
                 raise UsageError(lacking)
             await preflight(self._store)
@@ -297,15 +297,20 @@ class _Runner:
         """The resource with the most replicas that any of these stages gets on this machine."""
         return widest(self._resource, stages, self._results, max_gpus=len(self._hold.capacity.gpus))
 
+    async def _keys(self, stages: Sequence[Stage], around: Surroundings) -> list[str]:
+        """Of the servers that these stages use, in the order in which they need them."""
+        needed = servers_needed(stages, self._resource)
+        # The promotion has not chosen yet. The newest student is the likeliest, and is up already.
+        likely = [stage.candidates[-1] for stage in stages if stage.candidates and f"@{stage.id}" in needed]
+        keys = await around.catalogue.keys([*needed, *likely], self._results, self._widest(stages))
+        return list(dict.fromkeys(keys))
+
     async def _plan_ahead(self, around: Surroundings) -> None:
         """Keep the servers that later stages use, stop the others, and start the next ones while the machine idles."""
         left = [stage for stage in self._graph.stages.values() if stage.id not in self._results]
-        needed = servers_needed(left, self._resource)
-        # The promotion has not chosen yet. The newest student is the likeliest, and is up already.
-        likely = [stage.candidates[-1] for stage in left if stage.candidates and f"@{stage.id}" in needed]
-        served = self._widest(left)
-        upcoming = await around.catalogue.keys([*needed, *likely], self._results, served)
-        around.pool.upcoming = list(dict.fromkeys(upcoming))
+        around.pool.upcoming = await self._keys(left, around)
+        not_begun = [stage for stage in left if stage.id not in self._running]
+        around.pool.waited_for = frozenset(await self._keys(not_begun, around))
         await around.pool.retire()
         # Quick stages leave most of the machine idle: the time to start the next servers.
         if all(KINDS[identity.stage.kind].is_quick for identity, _ in self._running.values()):

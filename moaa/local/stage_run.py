@@ -8,7 +8,7 @@ plan decides whether to try again.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,8 @@ from moaa.store.stages.manifest import StageManifest
 from moaa.store.stages.shards import read_manifest
 
 PROGRESS_S = 1.0
+UNSHOWN = ("finished_with", "prompt_spent", "completion_spent")
+"""Figures that the executor alone reads."""
 
 
 class JobCommand(Protocol):
@@ -144,11 +146,17 @@ class _Timing:
     job_clock: float | None = None
     servers: tuple[str, ...] = ()
     gpus: int = 0
-    """That the job and its servers hold."""
+    """That the job and its servers hold when it begins."""
+    given_up: list[tuple[int, float]] = field(default_factory=list)
+    """GPUs of servers that it had no more use for, and after how many seconds of the job."""
 
     @property
     def job_seconds(self) -> float:
         return 0.0 if self.job_clock is None else time.monotonic() - self.job_clock
+
+    def spared(self, job_seconds: float) -> float:
+        """GPU-seconds that servers would have been held for and were not."""
+        return sum(gpus * (job_seconds - at) for gpus, at in self.given_up)
 
 
 async def _recorded_run(
@@ -183,13 +191,14 @@ def _said(identity: Identity, timing: _Timing, around: Surroundings) -> Figures:
 
 async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, outcome: Outcome | None) -> None:
     figures = _said(identity, timing, around) if outcome is None else outcome.progress
+    job_seconds = timing.job_seconds
     attempt = records.Attempt(
         stage=identity.stage.id,
         kind=identity.stage.kind,
         fingerprint=identity.fingerprint,
         started=timing.started,
         seconds=time.monotonic() - timing.clock,
-        job_seconds=timing.job_seconds,
+        job_seconds=job_seconds,
         outcome="Stopped" if outcome is None else str(outcome.end),
         exit_code=None if outcome is None else outcome.exit_code,
         error="" if outcome is None else outcome.error,
@@ -197,6 +206,7 @@ async def _record(identity: Identity, timing: _Timing, around: Surroundings, *, 
         waiting={} if outcome is None else outcome.waiting,
         reached=0 if outcome is None else percent_saved(outcome.progress),
         gpus=timing.gpus,
+        spared_gpu_seconds=timing.spared(job_seconds),
         prompt_spent=figures.get("prompt_spent", {}),
         completion_spent=figures.get("completion_spent", {}),
     )
@@ -240,21 +250,46 @@ async def _run(
         fewer = cut_short(together)
         around.notify("stage_started", stage=stage.id, models=list(together), fewer_replicas=fewer, log=str(files.log))
         try:
-            return await _watch(identity, run, lease, around, timing)
+            return await _watch(identity, run, Served(together, lease), around, timing)
         finally:
             await asyncio.shield(run.stop())
 
 
-async def _watch(identity: Identity, run: JobRun, lease: Lease, around: Surroundings, timing: _Timing) -> Outcome:
+@dataclass(frozen=True)
+class Served:
+    """The servers of one run of a job, by the names its stage uses."""
+
+    together: Mapping[str, Sequence[ServerSpec]]
+    lease: Lease
+
+    def of_no_use(self, finished_with: Collection[str]) -> list[ServerSpec]:
+        """Those held by the lease that no other model needs, each once."""
+        needed = {spec.key for name, specs in self.together.items() if name not in finished_with for spec in specs}
+        held = {spec.key: spec for specs in self.together.values() for spec in specs}
+        return [spec for key, spec in held.items() if key not in needed | self.lease.given_up]
+
+
+def _give_up(served: Served, finished_with: Collection[str], around: Surroundings, timing: _Timing) -> None:
+    """Let go of servers that the job will not ask again."""
+    specs = served.of_no_use(finished_with)
+    if specs:
+        timing.given_up.append((sum(spec.demand.gpus for spec in specs), timing.job_seconds))
+        around.pool.give_up(served.lease, [spec.key for spec in specs])
+
+
+async def _watch(identity: Identity, run: JobRun, served: Served, around: Surroundings, timing: _Timing) -> Outcome:
     """Until the job ends, or a server is broken for good (ServerError)."""
     ended = asyncio.ensure_future(run.wait())
-    broken = asyncio.ensure_future(lease.broken())
+    broken = asyncio.ensure_future(served.lease.broken())
     shown: Figures = {}
     try:
         while not ended.done():
             await asyncio.wait({ended, broken}, timeout=PROGRESS_S, return_when=asyncio.FIRST_COMPLETED)
             figures = run.progress
-            around.meter.saw(identity, figures, gpus=timing.gpus, seconds=timing.job_seconds)
+            seconds = timing.job_seconds
+            around.meter.saw(identity, figures, gpu_seconds=timing.gpus * seconds - timing.spared(seconds))
+            if not ended.done():
+                _give_up(served, figures.get("finished_with", ()), around, timing)
             if figures != shown:
                 shown = figures
                 around.notify("stage_progress", **{"stage": identity.stage.id, **_for_people(figures)})
@@ -268,7 +303,7 @@ async def _watch(identity: Identity, run: JobRun, lease: Lease, around: Surround
 
 
 def _for_people(figures: Figures) -> dict[str, object]:
-    return {name: value for name, value in figures.items() if name not in ("prompt_spent", "completion_spent")}
+    return {name: value for name, value in figures.items() if name not in UNSHOWN}
 
 
 def _job(

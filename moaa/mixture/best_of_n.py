@@ -25,7 +25,8 @@ class Unranked(CallError):
 
     def __init__(self, turn: int, ranked: Ranked) -> None:
         self.turn, self.ranked = turn, ranked
-        failures = [said for one in ranked.compared for said in one.said if said.failure]
+        scored = [said for _, said in ranked.scores.said] if ranked.scores is not None else []
+        failures = [said for said in (*scored, *(s for one in ranked.compared for s in one.said)) if said.failure]
         first = f"; the first that failed: {failures[0].judge} ({failures[0].failure})" if failures else ""
         super().__init__(
             TOO_FEW_VERDICTS,
@@ -84,7 +85,12 @@ class BestOfN:
             return (await slot.answer(turn)).text
 
         found = await usable(
-            self.slots, ask, turn.asker.at("layer0"), least=self.mixture.min_proposals, notes=turn.notes
+            self.slots,
+            ask,
+            turn.asker.at("layer0"),
+            least=self.mixture.min_proposals,
+            notes=turn.notes,
+            then=None if turn.then is None else turn.then.union(self.judge.models),
         )
         if len(found) == 1:
             return found[0]

@@ -21,6 +21,8 @@ class _Alone:
     slot: Slot
 
     async def write(self, turn: Turn) -> Written:
+        if turn.then is not None:
+            turn.asker.only({*turn.then, self.slot.proposer.model})
         return await self.slot.answer(turn)
 
 

@@ -39,6 +39,8 @@ class Turn:
     """Its path names the turn."""
     notes: Notes
     """To be added to."""
+    then: frozenset[str] | None = None
+    """Models that the row asks after this turn; None: it may ask any."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,13 @@ class Aggregated:
         for number, layer in enumerate(self.mixture.layers):
             here = turn.asker.at(f"layer{number}")
             proposals = await layer_proposals(
-                layer, turn.history, proposals, here, least=self.mixture.min_proposals, notes=turn.notes
+                layer,
+                turn.history,
+                proposals,
+                here,
+                least=self.mixture.min_proposals,
+                notes=turn.notes,
+                then=self._after(number, turn),
             )
         prompts, model = turn.asker.prompts, self.aggregator.model
         read = await turn.asker.at("aggregate").ask_fitted(
@@ -83,6 +89,13 @@ class Aggregated:
         text = unless_cut(read.reply, self.aggregator, model=model).text
         _check_own_words(text, turn.history, prompts, model=model)
         return Written(text, model)
+
+    def _after(self, layer: int, turn: Turn) -> frozenset[str] | None:
+        """Models that the row asks after a layer; None: any."""
+        if turn.then is None:
+            return None
+        proposers = [proposer.model for later in self.mixture.layers[layer + 1 :] for proposer in later.proposers]
+        return turn.then.union(proposers, [self.aggregator.model])
 
 
 def _with_proposals(layer: Layer) -> int:

@@ -13,6 +13,7 @@ from moaa.asking.asker import Asker
 from moaa.asking.cut import shown, unless_cut, whole
 from moaa.asking.gather import gather_calls
 from moaa.asking.load import PROMPT_TOKENS, Load, written
+from moaa.asking.reasons import TRANSIENT
 from moaa.conversation import Conversation
 from moaa.errors import CallError
 from moaa.mixture.method import Notes, Turn, Written
@@ -62,9 +63,16 @@ def first_loads(layer: Layer, prompts: int) -> Iterator[Load]:
 
 
 async def layer_proposals(
-    layer: Layer, history: Conversation, previous: Sequence[str], asker: Asker, *, least: int, notes: Notes
+    layer: Layer,
+    history: Conversation,
+    previous: Sequence[str],
+    asker: Asker,
+    *,
+    least: int,
+    notes: Notes,
+    then: frozenset[str] | None,
 ) -> list[str]:
-    """The usable proposals of one layer, in order; `previous` are the layer before's.
+    """The usable proposals of one layer, in order; `previous` are the layer before's, `then` as for `usable`.
 
     Raises:
         CallError: fewer than `least` are usable, or a failure may pass.
@@ -82,7 +90,7 @@ async def layer_proposals(
         notes.shortened += read.shortened
         return text
 
-    found = await usable(slots(layer), propose, asker, least=least, notes=notes)
+    found = await usable(slots(layer), propose, asker, least=least, notes=notes, then=then)
     return [one.text for one in found]
 
 
@@ -93,14 +101,16 @@ async def usable(
     *,
     least: int,
     notes: Notes,
+    then: frozenset[str] | None,
 ) -> list[Written]:
-    """What `ask` gives for each slot, without those that failed for good; both are noted.
+    """What `ask` gives for each slot, without those that failed for good; both are noted. `then` are the models that
+    the row asks afterwards: a proposer that is not among them is given up with its last answer. None: it may ask any.
 
     Raises:
         CallError: fewer than `least` are left, or a failure may pass.
         ModelAbsent: raised after every call that can be made now was made.
     """
-    results = await gather_calls(ask(slot) for slot in asked)
+    results = await gather_calls(_giving_up(asked, ask, asker, then))
     found: list[Written] = []
     why = ""
     for slot, result in zip(asked, results, strict=True):
@@ -117,3 +127,30 @@ async def usable(
             f"{asker.path}: {len(found)} of {len(asked)} proposals are usable and minProposals is {least}{why}",
         )
     return found
+
+
+def _giving_up(
+    asked: Sequence[Slot],
+    ask: Callable[[Slot], Coroutine[Any, Any, str]],
+    asker: Asker,
+    then: frozenset[str] | None,
+) -> Iterator[Coroutine[Any, Any, str]]:
+    """`ask` of each slot, which narrows what the row may still ask once the outcome is known for good."""
+    waiting = list(asked)
+
+    def known(slot: Slot) -> None:
+        waiting.remove(slot)
+        if then is not None:
+            asker.only(then.union(one.proposer.model for one in waiting))
+
+    async def answered(slot: Slot) -> str:
+        try:
+            text = await ask(slot)
+        except CallError as error:
+            if error.reason not in TRANSIENT:
+                known(slot)
+            raise
+        known(slot)
+        return text
+
+    return (answered(slot) for slot in asked)

@@ -43,18 +43,26 @@ class Answered:
 
 
 async def answer_conversation(
-    messages: Conversation, writer: Writer, asker: Asker, turns: Turns = EVERY_TURN
+    messages: Conversation,
+    writer: Writer,
+    asker: Asker,
+    turns: Turns = EVERY_TURN,
+    *,
+    then: frozenset[str] | None = None,
 ) -> Answered:
-    """Answer every user turn of `messages`, or those of `turns`, with `writer`.
+    """Answer every user turn of `messages`, or those of `turns`, with `writer`. `then` are the models that the row asks
+    afterwards, so that the last turn can give others up; None: it may ask any.
 
     Raises:
         CallError: the row fails: there is no user turn, or the writer has no answer to one.
         ModelAbsent: raised after every call that can be made now was made.
     """
     notes, wrote = Notes(), list[str]()
+    last = 0 if turns.only_last else sum(message["role"] == "user" for message in messages) - 1
 
     async def answer(number: int, history: Conversation) -> str:
-        written = await writer.write(Turn(number, history, asker.at(f"turn{number}"), notes))
+        after = then if number == last else None
+        written = await writer.write(Turn(number, history, asker.at(f"turn{number}"), notes, after))
         wrote.append(written.model)
         return ended(written.text, turns.until)
 

@@ -22,7 +22,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
     # of the document of stage-data, and of others' by its rows.
     DataSource: frozenset({"token_secret", "revision", "limit", "columns"}),
     Benchmark: frozenset({"source", "split"}),
-    # What further files say of a question is part of its row.
+    # What further files say of a question is part of its row; which questions are asked, of the table.
     AlpacaEval: frozenset({"known"}),
     ArenaHard: frozenset({"answers", "category"}),
     MtBench: frozenset({"answers"}),
@@ -51,7 +51,7 @@ NEUTRAL: Mapping[type[Spec], frozenset[str]] = {
 }
 
 LATER: Mapping[type[Spec], frozenset[str]] = {
-    Judge: frozenset({"min_judges", "verdict", "criteria_for"}),
+    Judge: frozenset({"min_judges", "verdict", "criteria_for", "reward_model"}),
     Mixture: frozenset({"method"}),
     Sampling: frozenset({"when_cut"}),
     Optimization: frozenset(

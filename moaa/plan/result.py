@@ -4,11 +4,12 @@ A stage is done when a manifest with its fingerprint exists. The plan needs only
 enough for a Kubernetes status or a container's termination message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from moaa.api.base import Spec
 from moaa.plan.stage import Kind, Stage
@@ -16,6 +17,10 @@ from moaa.plan.stage import Kind, Stage
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+BYTES = "bytes."
+"""Metrics of resolve: `bytes.<model>` is the size of what a server of the model brings."""
+LEAST_GIB = 0.1
+"""Weights below that need no room worth asking for."""
 MAX_WARNINGS = 8
 WARNING_BYTES = 200
 """Of one warning; all of them have to fit into a container's termination message."""
@@ -47,6 +52,9 @@ class StageResult(Spec):
     outputs: dict[str, Output] = {}
     models: dict[str, Digest] = {}
     """resolve only: content digest (or the digest of source and commit) of every declared model."""
+    weights_gib: Annotated[list[Annotated[int, Field(ge=0)]], Field(exclude_if=lambda value: not value)] = []
+    """resolve only: GiB that a server brings, rounded up, of each of `models` in ascending order of names; 0 where that
+    is not known (endpoints, claims) or below a tenth. A list, since names would not fit into a termination message."""
     score: Annotated[str, StringConstraints(max_length=64)] | None = None
     """evaluate only, for people: the student's mean over the selection benchmarks in percent, with half the width of
     its interval (`43.8 ± 2.1`). None without selection benchmarks."""
@@ -61,6 +69,25 @@ class StageResult(Spec):
     def path(self) -> str:
         """Folder of the stage in the store, relative to its root."""
         return stage_path(self.kind, self.inputs, self.fingerprint)
+
+    def gib_of(self, model: str) -> int | None:
+        """Of resolve: GiB that a server of a declared model brings, rounded up; None: not known, or hardly any."""
+        if not self.weights_gib or model not in self.models:
+            return None
+        return self.weights_gib[sorted(self.models).index(model)] or None
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "StageResult":
+        if self.weights_gib and len(self.weights_gib) != len(self.models):
+            raise ValueError(f"weights_gib has {len(self.weights_gib)} entries for {len(self.models)} models")
+        return self
+
+
+def gib_listed(models: Iterable[str], sizes: Mapping[str, float]) -> list[int]:
+    """`StageResult.weights_gib` from bytes by model; empty where all are 0."""
+    found = [sizes.get(name, 0.0) / 2**30 for name in sorted(models)]
+    listed = [ceil(size) if size >= LEAST_GIB else 0 for size in found]
+    return listed if any(listed) else []
 
 
 def stage_path(kind: Kind, inputs: str, fingerprint: str) -> str:

@@ -19,6 +19,7 @@ from moaa.plan.forecast.estimate import Estimate, estimate, too_few, too_few_que
 from moaa.plan.forecast.gate import gate_sentences
 from moaa.plan.forecast.replicas import check_limit, loads, planned_alone, table_rows
 from moaa.plan.forecast.throughput import declared, server_hours
+from moaa.plan.forecast.weights import weights_sentences
 from moaa.plan.graph import build
 from moaa.plan.history.repeats import Repeat, sentences
 from moaa.plan.kinds.judge import calls_a_prompt
@@ -109,6 +110,7 @@ def plan_view(
         notes += [f"budget: {line}" for line in forecast_sentences(funds, graph, results)]
     open_stages = [stage for stage in graph.stages.values() if stage.id not in results]
     notes += [f"limit: {line}" for line in limit_sentences(open_stages, resource, known)]
+    notes += [f"weights: {line}" for line in weights_sentences(open_stages, resource, results, known)]
     notes += [f"gate: {line}" for line in gate_sentences(resource, known)]
     if results:
         notes.append("Figures of stages that are done were measured.")
@@ -169,10 +171,15 @@ def _number(value: int | None) -> str:
 
 
 def _served(stage: Stage, resource: MoAA, known: Mapping[str, int]) -> str:
-    """The models of a stage, with the number of their servers where that is not 1."""
+    """The models of a stage, with the number of their servers and of the machines of each, where that is not 1."""
     counts = planned_alone(resource, stage, server_hours(resource, loads(stage, resource, known)))
-    names = ((name, counts.get(declared(name, resource).name, 1)) for name in stage.serves)
-    return ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in names)
+    models = [(name, declared(name, resource)) for name in stage.serves]
+    return ", ".join(name + _spelled(counts.get(model.name, 1), model.serving.nodes) for name, model in models)
+
+
+def _spelled(servers: int, nodes: int) -> str:
+    count = "" if servers == 1 else f" ×{servers}"
+    return count if nodes == 1 else f"{count} on {nodes} machines" + (" each" if servers > 1 else "")
 
 
 def _spread(resource: MoAA, parts: Sequence[Estimate], known: Mapping[str, int]) -> Iterator[str]:

@@ -23,7 +23,7 @@ def gpu_hours(view: RunView, stage: StageView) -> float | None:
     if stage.manifest is None:
         return None
     gpus = gpus_given(stage.resource or view.resource, stage.stage, counted(view))
-    return gpus * stage.manifest.seconds / 3600
+    return max(gpus * stage.manifest.seconds - stage.spared_gpu_seconds, 0.0) / 3600
 
 
 def counted(view: RunView) -> dict[str, StageResult]:
@@ -68,7 +68,7 @@ def measured(
     stage: Stage, manifest: StageManifest, *, made_with: MoAA, prices: MoAASpec, results: Mapping[str, StageResult]
 ) -> Estimate:
     """What a stage took, by the names that the plan's estimates have; `prices` states what things cost now. Of
-    `results` stage-data's says how many rows there were."""
+    `results` stage-data's says how many rows there were. As in an estimate, all servers count to the stage's end."""
     gpus = gpus_given(made_with, stage, results)
     usage = sum(manifest.usage.values(), TokenUsage())
     hours, tokens = gpus * manifest.seconds / 3600, manifest.metrics.get("tokens")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from moaa.api.training import PreferenceLoss
 from moaa.evaluate.told import points
-from moaa.judge.ranking import BY_RULE, EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS
+from moaa.judge.ranking import BY_RULE, EQUAL_TEXTS, PAIR, SEED_CONTRADICTED, TIE, TOO_FEW_VERDICTS, UNSCORED
 from moaa.plan.kinds.kind import Group
 from moaa.plan.kinds.table import KINDS
 from moaa.plan.stage import Kind
@@ -32,6 +32,8 @@ MAX_POINTS = 300
 """Points of a curve; longer ones show means of equal stretches."""
 OUTCOMES = (PAIR, TIE, EQUAL_TEXTS, TOO_FEW_VERDICTS)
 OUTCOME_NAMES = ("pair kept", "tie", "equal texts", "too few verdicts")
+BY_SCORES = (UNSCORED, SEED_CONTRADICTED)
+"""Outcomes that only a reward model brings."""
 TIME_COLOURS: Mapping[Group, int] = {
     Group.GENERATE: 0,
     Group.SFT: 1,
@@ -158,14 +160,20 @@ def outcome_figure(pairs: Sequence[PairSummary]) -> Figure:
 
     def parts(p: PairSummary) -> tuple[float, ...]:
         counts = [p.kept if reason == PAIR else p.dropped.get(reason, 0) for reason in OUTCOMES]
-        return tuple(map(float, [*counts, by_rule(p)] if has_rules else counts))
+        return tuple(map(float, [*counts, *(count(p) for _, count in further)]))
 
-    has_rules = any(by_rule(p) for p in pairs)
+    more = (("dropped by a rule", by_rule), ("unscored or contradicted", by_scores))
+    further = [(name, count) for name, count in more if any(map(count, pairs))]
     bars = [Bar(f"iteration {p.iteration}", parts(p), wording.plural(p.prompts, "prompt")) for p in pairs]
-    names = (*OUTCOME_NAMES, "dropped by a rule") if has_rules else OUTCOME_NAMES
+    names = (*OUTCOME_NAMES, *(name for name, _ in further))
     title = "What became of the prompts"
     caption = "Only clear winners and losers become training pairs; what was left out is counted, not hidden."
-    return _bars(title, caption, bars, names, (2, 6, 4, 1, 3)[: len(names)])
+    return _bars(title, caption, bars, names, (2, 6, 4, 1, 3, 5)[: len(names)])
+
+
+def by_scores(pairs: PairSummary) -> int:
+    """Prompts that a reward model left without a pair."""
+    return sum(pairs.dropped.get(reason, 0) for reason in BY_SCORES)
 
 
 def by_rule(pairs: PairSummary) -> int:

@@ -8,6 +8,7 @@ from moaa.plan.stage import Kind
 from moaa.report.schema import FigureSummary, JudgeSummary, PromotionSummary, ScoreSummary, StageSummary, Summary
 from moaa.rows import ConversationRow, PairRow, RankingRow
 from moaa.run import tally as judging
+from moaa.run.records import LOCAL_UID
 from moaa.run.students import model_label
 from moaa.run.view import RunView
 from moaa.store.stages.manifest import TokenUsage
@@ -47,6 +48,8 @@ class Sampled:
     points: float | None
     cells: list[str]
     """Result against every sample, as text; empty where a verdict is missing, a dot against itself."""
+    reward: float | None = None
+    """A reward model's number; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Verdict:
     outcome: str
     has_skipped: bool
     """Not every pair was compared in both orders."""
+    has_rewards: bool = False
+    """A reward model was asked."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,16 @@ def totals(stages: Sequence[StageSummary]) -> Totals:
         gpu_hours=sum(s.gpu_hours or 0 for s in own),
         usd=sum(prices) if prices else None,
     )
+
+
+def export_command(view: RunView) -> str:
+    """What takes the student and all that it learned from out of the store."""
+    training, uid = view.resource.spec.training, view.run.removeprefix(f"{view.resource.run_name}-")
+    parts = ["moaa export FILE --model DIR"]
+    parts += ["--sft DIR"] if training.sft is not None else []
+    parts += ["--pairs DIR"] if training.dpo is not None else []
+    parts += [f"--uid {uid}"] if uid != LOCAL_UID else []
+    return " ".join(parts)
 
 
 def warned(summary: Summary) -> list[StageSummary]:
@@ -279,12 +294,14 @@ def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Ve
     skipped = judging.skipped_cells(row)
     cells = {**{pair: points_of(share) for pair, share in judging.matrix(row).items()}, **skipped}
     size = range(len(row["samples"]))
+    rewards = row.get("scores") or []
     samples = [
         Sampled(
             i,
             row["samples"][i],
             row["points"][i],
             ["·" if i == j else cells.get((i, j), "") for j in size],
+            rewards[i] if rewards else None,
         )
         for i in size
     ]
@@ -292,4 +309,16 @@ def verdict(title: str, stage: str, row: RankingRow, pair: PairRow | None) -> Ve
     chosen, rejected = (by_text.get(pair["chosen"]), by_text.get(pair["rejected"])) if pair else (None, None)
     criteria = list(dict.fromkeys(c for comparison in row["comparisons"] for c in comparison["criteria"]))
     prompt = next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")
-    return Verdict(title, stage, row["id"], prompt, criteria, samples, chosen, rejected, row["outcome"], bool(skipped))
+    return Verdict(
+        title,
+        stage,
+        row["id"],
+        prompt,
+        criteria,
+        samples,
+        chosen,
+        rejected,
+        row["outcome"],
+        has_skipped=bool(skipped),
+        has_rewards=bool(rewards),
+    )

@@ -11,7 +11,15 @@ from moaa.api.data import DataSource
 from moaa.api.mixture import Mixture, MixtureMethod, Proposer
 from moaa.api.training import Dpo, PairRules, Rejected, SamplesFrom
 from moaa.judge.methods import method_of
-from moaa.judge.ranking import BY_RULE, LENGTHS_DIFFER, NONE_TO_REJECT, ORDERS_DISAGREE, SMALL_MARGIN
+from moaa.judge.ranking import (
+    BY_RULE,
+    LENGTHS_DIFFER,
+    NONE_TO_REJECT,
+    ORDERS_DISAGREE,
+    SEED_CONTRADICTED,
+    SMALL_MARGIN,
+    UNSCORED,
+)
 from moaa.mixture import methods as answers
 from moaa.mixture.samples import mixture_samples
 from moaa.plan.kinds.generate import WROTE
@@ -25,6 +33,14 @@ from moaa.run.view import RunView, StageView
 _URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+""")
 _HOST = re.compile(r"([^:\[\]]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?")
 """Of a URL, with or without a port."""
+_FOLDERS = (
+    "Users", "Volumes", "boot", "data", "dev", "etc", "home", "lib", "local", "media", "mnt", "nfs", "opt", "private",
+    "proc", "root", "run", "scratch", "srv", "storage", "sys", "tmp", "usr", "var", "work", "workspace",
+)  # fmt: skip
+"""What paths of machines begin with. Paths of a server's address look alike and are left as they are."""
+_PATH = re.compile(rf"(?<![\w.~:/*…-])/(?:{'|'.join(_FOLDERS)})(?:/[^\s/:;,'\"`<>()\[\]{{}}]+)+")
+KEPT = 2
+"""Last parts of a path that a reader of a report sees."""
 
 
 def models(view: RunView) -> list[ModelSummary]:
@@ -158,6 +174,14 @@ _RULE_COLUMNS: Mapping[str, str] = {
 }
 
 
+_SCORE_COLUMNS: Mapping[str, str] = {UNSCORED: "Unscored", SEED_CONTRADICTED: "Judges against scores"}
+
+
+def score_outcomes(pairs: Sequence[PairSummary]) -> list[tuple[str, str]]:
+    """Outcome and heading of what only a reward model brings, as far as it came."""
+    return [(r, name) for r, name in _SCORE_COLUMNS.items() if any(p.dropped.get(r) for p in pairs)]
+
+
 def pair_rules(pairs: Sequence[PairSummary]) -> list[tuple[str, str]]:
     """Outcome and heading of the rules of `dpo.pairs` that dropped a pair, in the order in which they are asked."""
     return [(r, _RULE_COLUMNS[r]) for r in BY_RULE if any(p.dropped.get(r) for p in pairs)]
@@ -197,12 +221,14 @@ def authors(view: RunView) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL without user, password, query and fragment, where keys may hide.
+    """The URL without user, password, query and fragment, where keys may hide; of a file, without the host's folders.
 
     A password may hold characters that end a host ("/" is common in keys of S3). So all before the last "@" goes unless
     it can be a host and a port.
     """
     scheme, mark, rest = url.partition("://")
+    if scheme == "file":
+        return f"{scheme}{mark}{without_host_folders(rest)}"
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         return without_secrets(f"{scheme}{mark}{rest[authority.rindex('@') + 1 :]}")
@@ -212,9 +238,19 @@ def without_secrets(url: str) -> str:
     return f"{scheme}{mark}{re.split(r'[?#]', rest, maxsplit=1)[0]}"
 
 
+def without_host_folders(path: str) -> str:
+    """`…/runs/tiny` of `/home/me/runs/tiny`: where it lies on somebody's machine, who they are perhaps, is nothing for
+    readers of a report. The first two folders never show, one part always does."""
+    parts = [part for part in path.split("/") if part]
+    if not path.startswith("/") or len(parts) < 2:
+        return path
+    return f"…/{'/'.join(parts[min(max(2, len(parts) - KEPT), len(parts) - 1) :])}{'/' * path.endswith('/')}"
+
+
 def public_text(text: str) -> str:
-    """The text with `without_secrets` of every URL in it."""
-    return _URL.sub(lambda found: without_secrets(found.group()), text)
+    """The text with `without_secrets` of every URL in it, and paths of a machine without their first folders."""
+    shown = _URL.sub(lambda found: without_secrets(found.group()), text)
+    return _PATH.sub(lambda found: without_host_folders(found.group()), shown)
 
 
 def public_resource(resource: MoAA) -> dict[str, object]:

@@ -27,12 +27,14 @@ _PARTS = {
     Role.EVALUATION: "evaluation",
     Role.VERDICT: "verdict",
     Role.GRADE: "grade",
+    Role.SCORE: "score",
 }
 _NOTHING = {
     Role.CRITERIA: "failed",
     Role.EVALUATION: "failed",
     Role.VERDICT: "no verdict",
     Role.GRADE: "no grade",
+    Role.SCORE: "no score",
 }
 
 
@@ -147,6 +149,8 @@ def _said(row: JudgementRow, names: Sequence[str]) -> Said:
 
 
 def _order(row: JudgementRow, names: Sequence[str]) -> str:
+    if row["role"] == Role.SCORE:
+        return "" if not row["order"] else names[row["order"] == "b"]
     if row["role"] == Role.GRADE or not row["order"]:
         return row["order"]
     return f"{names[row['order'] == 'ba']} shown first"
@@ -158,7 +162,8 @@ def _told(row: JudgementRow, names: Sequence[str]) -> str:
     if outcome is not None:
         return f"prefers {names[outcome == 0]}{f' ({label})' if label else ''}{_weight(row)}"
     if label:
-        return f"grade {label}" if row["role"] == Role.GRADE else f"finds them equal ({label})"
+        is_number = row["role"] in (Role.GRADE, Role.SCORE)
+        return f"{row['role']} {label}" if is_number else f"finds them equal ({label})"
     return f"{_NOTHING[Role(row['role'])]}: {row['failure']}" if row["failure"] else ""
 
 

@@ -19,7 +19,7 @@ def _six_digits(value: object) -> object:
 
 Figure = Annotated[float, BeforeValidator(_six_digits), Field(allow_inf_nan=False)]
 Use = Literal["selection", "report"]
-Role = Literal["method", "verdict", "evaluation", "criteria", "grade"]
+Role = Literal["method", "verdict", "evaluation", "criteria", "grade", "score"]
 """Of a judge; `method` is all of them together."""
 
 
@@ -44,6 +44,13 @@ class RunSummary(Record):
     """Whose promotion is done."""
     is_complete: bool
     """Every stage of the graph has its manifest."""
+    started: str | None = None
+    """When its first stage began, as 2026-03-02T08:00:00Z; stages that another run made are left aside. Null: none is
+    done."""
+    finished: str | None = None
+    """When the last stage that is done ended."""
+    elapsed_seconds: Figure | None = None
+    """From `started` to `finished`, pauses included."""
 
 
 class StageSummary(Record):
@@ -51,6 +58,10 @@ class StageSummary(Record):
     kind: str
     iteration: int
     status: StageStatus
+    started: str | None = None
+    """When work on what counts of it began, as 2026-03-02T08:00:00Z; null until it is done."""
+    finished: str | None = None
+    """When its manifest was written."""
     seconds: Figure | None = None
     """Work time over all attempts. Null until the stage is done."""
     wall_seconds: Figure | None = None
@@ -266,7 +277,13 @@ class PairSummary(Record):
     verdicts: int
     """Asked for: of each comparison one an order."""
     skipped_verdicts: int = 0
-    """Not asked for, since they would hardly change best and worst (`judge.comparisons: Adaptive`)."""
+    """Not asked for, since they would hardly change best and worst (`judge.comparisons`: Adaptive, Seeded)."""
+    seeds: int = 0
+    """Comparisons that judges decided and that a reward model, asked for the order of the answers, does not see as a
+    draw."""
+    seed_correlation: Figure | None = None
+    """Kendall's, of judges and reward model on these: 1 for one order, 0 for chance, -1 for the opposite. They stand at
+    the ends of the reward model's order and are no sample of all pairs."""
     mean_margin: Figure | None
     """Chosen minus rejected points, between 0 and 1."""
     chosen_length: Figure | None

@@ -3,9 +3,11 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Literal
 
 from moaa.api.mixture import MixtureMethod
+from moaa.judge.scalar.ranking import correlation
 from moaa.plan.lengths import TOO_LONG_CUT, TOO_LONG_DROPPED
 from moaa.plan.stage import Kind
 from moaa.report import measure, wording
@@ -39,6 +41,9 @@ def summarise(view: RunView) -> Summary:
     spec = view.resource.spec
     done = [s for s in view.stages if s.manifest is not None]
     closed = promotions(view)
+    own = [s.manifest for s in done if s.manifest is not None and s.manifest.run == view.run]
+    started = min((manifest.started for manifest in own), default=None)
+    finished = max((manifest.finished for manifest in own), default=None)
     return Summary(
         run=RunSummary(
             name=view.resource.metadata.name,
@@ -50,6 +55,9 @@ def summarise(view: RunView) -> Summary:
             iterations=spec.iterations,
             iterations_closed=len(closed),
             is_complete=len(done) == len(view.stages),
+            started=_moment(started),
+            finished=_moment(finished),
+            elapsed_seconds=(finished - started).total_seconds() if started and finished else None,
         ),
         headline=_headline(view, done=len(done), closed=len(closed)),
         stages=[_stage(view, s) for s in view.stages],
@@ -70,6 +78,11 @@ def summarise(view: RunView) -> Summary:
         versions=versions(view),
         missing=missing(view),
     )
+
+
+def _moment(time: datetime | None) -> str | None:
+    """2026-03-02T08:00:00Z, to the second."""
+    return None if time is None else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _headline(view: RunView, *, done: int, closed: int) -> Headline:
@@ -103,6 +116,8 @@ def _stage(view: RunView, stage: StageView) -> StageSummary:
         kind=str(stage.stage.kind),
         iteration=stage.stage.iteration,
         status=stage.status,
+        started=_moment(manifest.started) if manifest else None,
+        finished=_moment(manifest.finished) if manifest else None,
         seconds=manifest.seconds if manifest else None,
         wall_seconds=stage.wall_seconds,
         rows=manifest.rows_in if manifest else None,
@@ -136,6 +151,8 @@ def _pairs(stage: StageView, tally: Tally) -> PairSummary:
         failed_verdicts=tally.failed_verdicts,
         verdicts=2 * (tally.verdicts.valid + tally.verdicts.missing) + tally.single_verdicts,
         skipped_verdicts=tally.skipped_verdicts,
+        seeds=tally.seconded + tally.opposed,
+        seed_correlation=correlation(tally.seconded, tally.opposed),
         mean_margin=tally.margin / tally.pairs if tally.pairs else None,
         chosen_length=tally.chosen_chars / tally.pairs if tally.pairs else None,
         rejected_length=tally.rejected_chars / tally.pairs if tally.pairs else None,

@@ -55,6 +55,11 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
+def moment(text: str) -> str:
+    """2026-03-02T08:00:00Z is "2026-03-02 08:00"; tables say that times are UTC."""
+    return text[:16].replace("T", " ")
+
+
 def count(value: float) -> str:
     """12 is "12", 15300 is "15.3 k", 266000000 is "266 M"."""
     for start, unit, suffix in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):

@@ -187,7 +187,9 @@ async def _stage(
         return StageView(stage, "waiting", wall_seconds=wall)
     attempts = await look.attempts(path)
     if manifest is not None:
-        return StageView(stage, "done", manifest, path, max(attempts, manifest.attempt), wall_seconds=wall)
+        spared = sum(r.spared_gpu_seconds for r in records if r.fingerprint == manifest.fingerprint)
+        tries = max(attempts, manifest.attempt)
+        return StageView(stage, "done", manifest, path, tries, wall_seconds=wall, spared_gpu_seconds=spared)
     present = [r for r in records if r.fingerprint.startswith(path.rpartition("/")[2])]
     status = _status(present, attempts=attempts, retries=retries)
     problem = present[-1].error if present else ""

@@ -44,7 +44,9 @@ class Attempt(Observed):
     reached: int = 0
     """Percent of the work that was in the store when it ended, as far as the job had said."""
     gpus: Annotated[int, Field(ge=0)] = 0
-    """Held while the job ran."""
+    """Held when the job began."""
+    spared_gpu_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """GPU-seconds less than `gpus` × `job_seconds`: of servers that were let go before the job ended."""
     prompt_spent: dict[str, int] = {}
     completion_spent: dict[str, int] = {}
     """Tokens by model that the stage had cost under its fingerprint when the attempt ended, earlier attempts' included,

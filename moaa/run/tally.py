@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, zip_longest
 
 from moaa.judge.ranking import EQUAL_TEXTS, PAIR, skipped
+from moaa.judge.scalar.ranking import seconded
 from moaa.rows import PairRow, RankingRow
 
 
@@ -83,7 +84,11 @@ class Tally:
     single_verdicts: int = 0
     """Of comparisons whose other order was skipped; they are in none of the counts by order."""
     skipped_verdicts: int = 0
-    """Orders that were not asked (`judge.comparisons: Adaptive`)."""
+    """Orders that were not asked (`judge.comparisons`: Adaptive, Seeded)."""
+    seconded: int = 0
+    """Comparisons in which judges and a reward model that was asked, too, prefer the same answer."""
+    opposed: int = 0
+    """Those in which they prefer different ones."""
     judges: tuple[Orders, ...] = ()
     """Of every judge by itself, in the order of the resource; Panel only."""
     sided: tuple[int, ...] = ()
@@ -116,6 +121,8 @@ class Tally:
             failed_verdicts=self.failed_verdicts + other.failed_verdicts,
             single_verdicts=self.single_verdicts + other.single_verdicts,
             skipped_verdicts=self.skipped_verdicts + other.skipped_verdicts,
+            seconded=self.seconded + other.seconded,
+            opposed=self.opposed + other.opposed,
             judges=_add_orders(self.judges, other.judges),
             sided=_add_counts(self.sided, other.sided),
             compared=_add_counts(self.compared, other.compared),
@@ -213,6 +220,7 @@ def _tally_row(row: RankingRow) -> Tally:
         met += len(held) * (len(held) - 1) // 2
         alike += sum(one == other for one, other in combinations(held, 2))
     is_pair = row["outcome"] == PAIR
+    agreed, opposed = seconded(row)
     return Tally(
         prompts=1,
         outcomes=Counter({row["outcome"]: 1}),
@@ -220,6 +228,8 @@ def _tally_row(row: RankingRow) -> Tally:
         failed_verdicts=failed,
         single_verdicts=len(asked_once),
         skipped_verdicts=sum(len(skipped(c)) for c in row["comparisons"]),
+        seconded=agreed,
+        opposed=opposed,
         judges=judges,
         sided=sided,
         compared=compared,

@@ -101,7 +101,8 @@ class Trail:
             self._add(place, tuple(said))
 
     def _add(self, place: Place, said: tuple[JudgementRow, ...]) -> None:
-        self.comparisons[place.benchmark] += 1
+        is_pair = place.a != place.b  # else an answer that was scored by itself
+        self.comparisons[place.benchmark] += is_pair
         for row in said:
             heard = self.judges.setdefault((place.benchmark, row["role"], row["judge"]), Heard())
             heard.asked += 1
@@ -119,7 +120,8 @@ class Trail:
             together = orders(majority([found for _, found in forward]), majority([found for _, found in backward]))
             key = place.benchmark, place.model
             self.methods[key] = self.methods.get(key, Orders()) + together
-        self._draw(place, said)
+        if is_pair:
+            self._draw(place, said)
 
     def _draw(self, place: Place, said: tuple[JudgementRow, ...]) -> None:
         rank = sha256(repr((self.seed, *place)).encode()).digest()

@@ -52,6 +52,8 @@ class StageView:
     """Highest attempt any shard has seen; 0 before the first."""
     wall_seconds: float | None = None
     """From the start of its servers to the end of its job, over all recorded attempts; None without a record."""
+    spared_gpu_seconds: float = 0.0
+    """Of a stage that is done: what servers that its attempts let go before its end were not held for, as recorded."""
     problem: str = ""
     """What ended the last attempt of a stage that is not done, as the executor recorded it."""
     resource: MoAA | None = None

@@ -12,6 +12,7 @@ Numbers have no gaps: n+1 is only ever claimed by someone who saw n, and nothing
 therefore tells whether any higher attempt exists.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -54,6 +55,10 @@ class Token:
                 f"{self.stage_path} shard {self.shard}: attempt {self.attempt + 1} has taken over from attempt "
                 f"{self.attempt}; this process stops"
             )
+
+    async def claim_digest(self) -> str:
+        """The sha256 of the claim, which no other has, in this store or another. Raises NotFound: there is none."""
+        return hashlib.sha256(await self.store.get(_key(self.stage_path, self.shard, self.attempt))).hexdigest()
 
     def out_key(self, name: str) -> str:
         """Where this attempt, and no other, writes `name`."""

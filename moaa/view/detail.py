@@ -130,7 +130,7 @@ async def _judged(reader: Reader, row: RankingRow) -> Judged:
     pairs = [cast(PairRow, one) for one in await reader.rows("pairs", id=row["id"])]
     said = [cast(JudgementRow, one) for one in await reader.rows("judgements", id=row["id"])]
     compared = of_rankings(
-        [Drawn(b"", Place("", "", row["id"], 0, a, b), tuple(some)) for (a, b), some in groupby(said, _two)],
+        [Drawn(b"", Place("", "", row["id"], 0, a, b), tuple(some)) for (a, b), some in groupby(said, _two) if a != b],
         {row["id"]: row},
     )
     view, stage = reader.found.view, reader.stage

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from moaa.errors import UsageError
-from moaa.judge.ranking import BY_RULE, EQUAL_TEXTS, PAIR, TIE, TOO_FEW_VERDICTS
+from moaa.judge.ranking import BY_RULE, EQUAL_TEXTS, PAIR, SEED_CONTRADICTED, TIE, TOO_FEW_VERDICTS, UNSCORED
 from moaa.judge.trail import Role
 from moaa.view import masks
 from moaa.view.masks import Mask
@@ -91,7 +91,7 @@ def _disagree(table: pa.Table, value: str) -> Mask:
 
 
 ID = by_value("id", "Row id")
-_OUTCOMES = (PAIR, TIE, EQUAL_TEXTS, TOO_FEW_VERDICTS, *BY_RULE)
+_OUTCOMES = (PAIR, TIE, EQUAL_TEXTS, TOO_FEW_VERDICTS, UNSCORED, SEED_CONTRADICTED, *BY_RULE)
 DISAGREE = Filter(
     "disagree", "Verdicts disagree", ("comparisons",), _disagree,
     (Choice("orders", "between the two orders"), Choice("judges", "between judges of the panel")),

@@ -1,6 +1,5 @@
 """Folders of weights on this machine, in the store, in a bucket; and what a folder tells."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,8 @@ from moaa.api.resource import Storage
 from moaa.data.origin.buckets import Buckets
 from moaa.data.origin.local import LocalOrigin
 from moaa.data.origin.s3 import S3Origin
-from moaa.errors import DataError, StoreError
+from moaa.errors import DataError, StoreError, outside
+from moaa.json_file import read_json_object
 from moaa.store.objects.base import Store
 from moaa.store.objects.open import StoreSettings, open_store
 from moaa.store.stages.folders import fetch_folder, fetch_objects
@@ -50,9 +50,17 @@ async def from_store(store: Store, folder: str, target: Path, *, select: Callabl
     for ref in manifest.files[MODEL]:
         name = ref.key.removeprefix(f"{folder}/")
         if select(name):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(await read_object(store, ref))
+            write(target / name, await read_object(store, ref))
     return target
+
+
+def write(file: Path, body: bytes) -> None:
+    """A small file, with its folder. Raises StoreError: the disk does not take it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(body)
+    except OSError as error:
+        raise StoreError(outside(error)) from error
 
 
 async def from_bucket(weights: ModelWeights, storage: Storage, target: Path, *, select: Callable[[str], bool]) -> Path:
@@ -101,15 +109,7 @@ def size_gib(folder: Path) -> float:
 
 def read_config(folder: Path) -> dict[str, object]:
     """The model's config.json. Raises DataError: it is missing or not a JSON object."""
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"config.json cannot be read in {folder} ({error}); source must name a model's folder"
-        ) from error
-    if not isinstance(config, dict):
-        raise DataError(f"config.json in {folder} is not a JSON object; restore the model's folder")
-    return config
+    return read_json_object(folder / CONFIG, remedy="source must name a model's folder, whole")
 
 
 def _no_model(source: str) -> DataError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -10,7 +11,7 @@ from moaa.api import MoAA
 from moaa.data.hashing import digest_of
 from moaa.data.origin.base import Listing
 from moaa.data.pins import MODELS
-from moaa.errors import StoreError
+from moaa.errors import NO_SPACE, StoreError, outside
 from moaa.plan.ids import RESOLVE
 from moaa.plan.result import StageResult
 from moaa.store.objects.base import Store
@@ -21,6 +22,11 @@ MAX_COMMITS = 10_000
 """Commits of a repository that are looked through for the pinned one."""
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 """Files to bring: safetensors, not the same weights again in other formats."""
+
+
+def is_brought(name: str) -> bool:
+    """Whether a file of a model on the Hub is needed to serve and train it."""
+    return any(fnmatch(name, pattern) for pattern in FILES)
 
 
 def pinned_digest(source: str, listing: Listing) -> str:
@@ -97,6 +103,8 @@ def _download(source: str, commit: str, cache: Path, token: SecretStr | None, se
             allow_patterns=[pattern for pattern in FILES if select(pattern)],
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise StoreError(f"{source}: {outside(error)}") from error
         raise StoreError(f"{source} at {commit}: {error}") from error
     return Path(folder)
 

@@ -6,11 +6,11 @@ name of the same weights, so that a promotion never loads them a second time.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moaa.api import MoAA
 from moaa.api.models import Endpoint
-from moaa.plan.ids import made_by
+from moaa.plan.ids import RESOLVE, made_by
 from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
@@ -29,6 +29,9 @@ class ServedModel:
     """The declared model's, with its scheme; None for a student."""
     folder: str | None
     """Where a student's weights lie, relative to the store's root; None for a declared model."""
+    gib: int | None = field(default=None, compare=False)
+    """GiB that a server brings, rounded up; of a student as large as the model it was trained from. None: not known, or
+    hardly any."""
 
     @property
     def served_name(self) -> str:
@@ -55,7 +58,9 @@ def server_of(name: str, resource: MoAA, results: Mapping[str, StageResult]) -> 
     found = find(name, resource, results)
     if isinstance(found, Endpoint):
         return None
-    return ServedModel(name, found.digest, found.source, found.folder)
+    resolved = results.get(RESOLVE)
+    gib = None if resolved is None else resolved.gib_of(found.model.name)
+    return ServedModel(name, found.digest, found.source, found.folder, gib)
 
 
 def servers_of(names: Iterable[str], resource: MoAA, results: Mapping[str, StageResult]) -> dict[str, ServedModel]:

@@ -25,7 +25,7 @@ from moaa_operator.kube import apply
 from moaa_operator.kube.api import Api
 from moaa_operator.kube.caches import Caches
 from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
-from moaa_operator.kube.kinds import EVENT, MOAA, RAYJOB
+from moaa_operator.kube.kinds import EVENT, MOAA
 from moaa_operator.kube.objects import Key, Object
 from moaa_operator.kube.owner import Owner, owner_of
 from moaa_operator.kube.queue import WorkQueue
@@ -140,12 +140,12 @@ class Controller:
             return None
         owner = owner_of(document)
         now = self._now()
-        found, has_kuberay = self._caches.children_and(RAYJOB, owner)
+        found, missing = self._caches.children_and_missing(owner)
         objects = dict(found)
         objects["Pod"] = with_ends(self._api, owner.namespace, objects)
         objects["Event"] = self._warnings.about(objects, now=now)
         objects["Workload"] = self._workloads.about(objects)
-        observed = observe(document, objects, has_kuberay=has_kuberay, figures=self._figures(key))
+        observed = observe(document, objects, missing=missing, figures=self._figures(key))
         desired = reconcile(observed, now=now, settings=self._settings, render=self._render)
         refusals = apply.apply(self._api, owner, desired.apply) | apply.create(self._api, owner, desired.create)
         if refusals:

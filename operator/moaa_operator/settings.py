@@ -33,6 +33,17 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class DiskRequests(StrEnum):
+    """Which pods ask for the disk (`ephemeral-storage`) that the weights take."""
+
+    OUTSIDE_QUEUES = "OutsideQueues"
+    """Those of runs without a Kueue queue: a ClusterQueue that does not cover ephemeral-storage would admit nothing."""
+    ALWAYS = "Always"
+    """All; ClusterQueues cover ephemeral-storage."""
+    NEVER = "Never"
+    """None: weights go to volumes that templates name."""
+
+
 class NodeRole(StrEnum):
     """What nodes are for: their label moaa.dev/role."""
 
@@ -168,6 +179,8 @@ class Settings(BaseSettings):
     not known, and such a server waits for a machine that never comes."""
     shards_at_once: Annotated[int, Field(ge=1, le=1000)] = 4
     """Pods of one Indexed Job that run at the same time."""
+    disk_requests: DiskRequests = DiskRequests.OUTSIDE_QUEUES
+    """Which pods ask for the disk that their weights take, where their size is known, and 2 GiB beside."""
     training_deadline_hours: Annotated[int, Field(ge=1)] = 24 * 14
     """A RayJob that runs longer is ended and tried again."""
 

@@ -8,7 +8,7 @@ mock_provider "aws" {
 variables {
   name                 = "test"
   account_id           = "111122223333"
-  kubernetes_version   = "1.34"
+  kubernetes_version   = "1.35"
   subnet_ids           = ["subnet-a", "subnet-b"]
   vpc_cidr             = "10.0.0.0/16"
   service_cidr         = "172.20.0.0/16"
@@ -46,12 +46,52 @@ run "private_encrypted_and_logged" {
     error_message = "administrators"
   }
   assert {
-    condition     = toset(concat(keys(aws_eks_addon.before_nodes), [aws_eks_addon.vpc_cni.addon_name, aws_eks_addon.coredns.addon_name])) == toset(["eks-pod-identity-agent", "kube-proxy", "vpc-cni", "coredns"])
+    condition     = toset(concat(keys(aws_eks_addon.before_nodes), [aws_eks_addon.vpc_cni.addon_name, aws_eks_addon.coredns.addon_name, aws_eks_addon.node_monitoring.addon_name], aws_eks_addon.ebs[*].addon_name)) == toset(["eks-pod-identity-agent", "kube-proxy", "vpc-cni", "coredns", "eks-node-monitoring-agent"])
     error_message = "add-ons"
   }
   assert {
     condition     = jsondecode(aws_eks_addon.vpc_cni.configuration_values).enableNetworkPolicy == "true"
     error_message = "network policies would be accepted and do nothing"
+  }
+}
+
+run "pays_no_extended_support_unasked" {
+  command = plan
+  module { source = "./modules/cluster" }
+  assert {
+    condition     = [for policy in aws_eks_cluster.this.upgrade_policy : policy.support_type] == ["STANDARD"] && output.version == "1.35"
+    error_message = "extended support costs six times as much and begins by itself"
+  }
+}
+
+run "extended_support_when_asked" {
+  command = plan
+  module { source = "./modules/cluster" }
+  variables { support = "Extended" }
+  assert {
+    condition     = [for policy in aws_eks_cluster.this.upgrade_policy : policy.support_type] == ["EXTENDED"]
+    error_message = "support"
+  }
+}
+
+run "refuses_other_support" {
+  command = plan
+  module { source = "./modules/cluster" }
+  variables { support = "STANDARD" }
+  expect_failures = [var.support]
+}
+
+run "ebs_when_asked_with_a_role_of_its_own" {
+  command = plan
+  module { source = "./modules/cluster" }
+  variables { ebs = true }
+  assert {
+    condition     = aws_eks_addon.ebs[0].addon_name == "aws-ebs-csi-driver" && [for a in aws_eks_addon.ebs[0].pod_identity_association : a.service_account] == ["ebs-csi-controller-sa"]
+    error_message = "the driver"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.ebs[0].assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "ebs-csi-controller-sa" && aws_iam_role_policy_attachment.ebs[0].policy_arn == "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"
+    error_message = aws_iam_role.ebs[0].assume_role_policy
   }
 }
 

@@ -40,6 +40,37 @@ run "computed_plan_has_one_private_and_one_public_network_a_zone" {
   }
 }
 
+run "endpoints_take_https_from_the_vpc_only" {
+  command = plan
+  module { source = "./modules/network" }
+  variables { interface_endpoints = ["ecr.api", "ecr.dkr"] }
+  assert {
+    condition = ({ for name, e in aws_vpc_endpoint.interface : name => "${e.service_name} ${e.vpc_endpoint_type} ${e.private_dns_enabled}" } ==
+    { "ecr.api" = "com.amazonaws.eu-west-1.ecr.api Interface true", "ecr.dkr" = "com.amazonaws.eu-west-1.ecr.dkr Interface true" })
+    error_message = "one endpoint for each service, under the service's own name"
+  }
+  assert {
+    condition     = [for rule in aws_vpc_security_group_ingress_rule.endpoints : "${rule.cidr_ipv4} ${rule.ip_protocol} ${rule.from_port}-${rule.to_port}"] == ["10.0.0.0/16 tcp 443-443"]
+    error_message = "HTTPS from the VPC, nothing else"
+  }
+}
+
+run "no_endpoint_is_paid_unasked" {
+  command = plan
+  module { source = "./modules/network" }
+  assert {
+    condition     = length(aws_vpc_endpoint.interface) == 0 && length(aws_security_group.endpoints) == 0
+    error_message = "each endpoint is paid by the hour"
+  }
+}
+
+run "refuses_an_endpoint_of_s3_beside_its_gateway" {
+  command = plan
+  module { source = "./modules/network" }
+  variables { interface_endpoints = ["s3"] }
+  expect_failures = [var.interface_endpoints]
+}
+
 run "smallest_network_with_six_zones_has_no_overlap" {
   command = plan
   module { source = "./modules/network" }

@@ -7,7 +7,10 @@ mock_provider "aws" {
 
 variables {
   name                      = "test"
+  region                    = "eu-west-1"
+  account_id                = "111122223333"
   cluster_name              = "test"
+  kubernetes_version        = "1.35"
   vpc_id                    = "vpc-1"
   cluster_security_group_id = "sg-cluster"
   subnet_ids                = { eu-west-1a = "subnet-a", eu-west-1b = "subnet-b" }
@@ -37,12 +40,33 @@ run "system_runs_on_demand_and_takes_every_pod" {
     error_message = "IMDSv2 with one hop and encrypted disks are for every node"
   }
   assert {
+    condition     = aws_eks_node_group.this["system"].version == "1.35"
+    error_message = "nodes that do not follow the control plane are left behind by it"
+  }
+  assert {
+    condition     = length(aws_iam_role_policy.pull_through) == 0
+    error_message = "without a cache of images a node may pull, nothing else"
+  }
+  assert {
     condition     = toset([for a in aws_iam_role_policy_attachment.node : a.policy_arn]) == toset(["arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy", "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryPullOnly"])
     error_message = "a node may join and pull, nothing else"
   }
   assert {
     condition     = jsondecode(aws_iam_role.node.assume_role_policy).Statement[0].Principal == { Service = "ec2.amazonaws.com" } && length(jsondecode(aws_iam_role.node.assume_role_policy).Statement) == 1
     error_message = "only EC2 takes the node's role"
+  }
+}
+
+run "nodes_may_fill_the_named_caches_of_images" {
+  command = plan
+  module { source = "./modules/node-groups" }
+  variables { pulls_through = ["test/docker-hub"] }
+  assert {
+    condition = jsonencode(jsondecode(aws_iam_role_policy.pull_through[0].policy).Statement) == jsonencode([{
+      Sid      = "PullThrough", Effect = "Allow", Action = ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"]
+      Resource = ["arn:aws:ecr:eu-west-1:111122223333:repository/test/docker-hub/*"]
+    }])
+    error_message = aws_iam_role_policy.pull_through[0].policy
   }
 }
 

@@ -66,6 +66,14 @@ plant "nodes that nobody repairs" modules/node-groups/main.tf \
   's/node_repair_config \{\n\s+enabled = true/node_repair_config {\n enabled = false/' node_groups system_runs_on_demand_and_takes_every_pod
 plant "Secrets without our key" modules/cluster/main.tf \
   's/resources = \["secrets"\]/resources = []/' cluster private_encrypted_and_logged
+plant "extended support unasked" modules/cluster/variables.tf \
+  's/default\s+= "Standard"/default = "Extended"/' cluster pays_no_extended_support_unasked
+plant "nodes that stay behind" modules/node-groups/main.tf \
+  's/version\s+= var.kubernetes_version/version = "1.30"/' node_groups system_runs_on_demand_and_takes_every_pod
+plant "endpoints open to all" modules/network/routes.tf \
+  's/cidr_ipv4\s+= var.vpc_cidr/cidr_ipv4 = "0.0.0.0\/0"/' network endpoints_take_https_from_the_vpc_only
+plant "a node that fills every repository" modules/node-groups/role.tf \
+  's/repository\/\$\{prefix\}/repository/' node_groups nodes_may_fill_the_named_caches_of_images
 plant "overlapping networks accepted" modules/network/variables.tf \
   's/i >= j \|\|/true ||/' network refuses_overlapping_cidrs
 plant "spot for training without a word about checkpoints" modules/node-groups/variables.tf \

@@ -137,3 +137,22 @@ run "refuses_a_tag_in_the_image_repository" {
   variables { vllm_image = "vllm/vllm-openai:latest" }
   expect_failures = [var.vllm_image]
 }
+
+run "model_servers_come_from_the_cache_of_docker_hub" {
+  variables { docker_hub_secret_arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:ecr-pullthroughcache/hub-AbCdEf" }
+  assert {
+    condition     = yamldecode(output.chart_values).images.vllm.repository == "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moaa-test/docker-hub/vllm/vllm-openai"
+    error_message = output.chart_values
+  }
+}
+
+run "a_mirror_is_left_as_it_is_named" {
+  variables {
+    docker_hub_secret_arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:ecr-pullthroughcache/hub-AbCdEf"
+    vllm_image            = "mirror.example.com/vllm/vllm-openai"
+  }
+  assert {
+    condition     = yamldecode(output.chart_values).images.vllm.repository == "mirror.example.com/vllm/vllm-openai"
+    error_message = output.chart_values
+  }
+}

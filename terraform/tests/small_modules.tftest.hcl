@@ -65,6 +65,32 @@ run "images_are_immutable_and_tagged_ones_stay" {
   }
 }
 
+run "docker_hub_is_asked_once_with_an_account" {
+  command = plan
+  module { source = "./modules/registry" }
+  variables { docker_hub_secret_arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:ecr-pullthroughcache/hub-AbCdEf" }
+  assert {
+    condition     = [for rule in aws_ecr_pull_through_cache_rule.docker_hub : "${rule.ecr_repository_prefix} ${rule.upstream_registry_url} ${rule.credential_arn}"] == ["test/docker-hub registry-1.docker.io ${var.docker_hub_secret_arn}"] && output.pulls_through == ["test/docker-hub"]
+    error_message = "the cache of Docker Hub"
+  }
+}
+
+run "without_an_account_there_is_no_cache" {
+  command = plan
+  module { source = "./modules/registry" }
+  assert {
+    condition     = output.pulls_through == []
+    error_message = "ECR asks Docker Hub with an account only"
+  }
+}
+
+run "refuses_a_secret_that_ecr_does_not_take" {
+  command = plan
+  module { source = "./modules/registry" }
+  variables { docker_hub_secret_arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:hub-AbCdEf" }
+  expect_failures = [var.docker_hub_secret_arn]
+}
+
 run "refuses_to_leave_out_an_image_of_the_chart" {
   command = plan
   module { source = "./modules/registry" }

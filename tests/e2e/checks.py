@@ -31,6 +31,8 @@ def check(
         lambda: _checkpoints(record, resource),
         lambda: _rights(record, settings),
     ]
+    if settings.queue:
+        tests.append(lambda: _queue(record, settings))
     if not killed:
         tests.append(lambda: _operator(record))
     if settings.rows == 1:
@@ -112,6 +114,20 @@ def _operator(record: Record) -> Iterator[str]:
     yield "one operator pod, never restarted"
 
 
+def _queue(record: Record, settings: Settings) -> Iterator[str]:
+    """Kueue admitted all that was made, each under the run's queue: Jobs, servers as groups of pods, trainings."""
+    workloads = record.of("Workload")
+    elsewhere = [name_of(one) for one in workloads if one["spec"].get("queueName") != settings.queue]
+    _demand(not elsewhere, f"Workloads of another queue than {settings.queue}: {elsewhere}")
+    reserved = [one for one in workloads if _is_so(one, "QuotaReserved") or _is_so(one, "Finished")]
+    admitted = {owner["uid"] for one in reserved for owner in one["metadata"].get("ownerReferences") or ()}
+    pods = record.pods("server")
+    made = [item for item in (*record.of("Job"), *record.of("RayJob")) if _owner(item) == "MoAA"]
+    missed = [name_of(item) for item in (*made, *pods) if item["metadata"]["uid"] not in admitted]
+    _demand(made and pods and not missed, f"never admitted: {missed} of {len(made)} jobs and {len(pods)} servers")
+    yield f"{len(workloads)} Workloads, {len(made)} jobs and {len(pods)} servers admitted by queue {settings.queue}"
+
+
 def _rights(record: Record, settings: Settings) -> Iterator[str]:
     """Pod Security restricted is enforced by the namespace; no pod has a token, and no account may read Secrets."""
     pods = [pod for pod in record.of("Pod") if pod["metadata"]["namespace"] == settings.run_namespace]
@@ -144,6 +160,17 @@ def _scores(report: dict[str, Any]) -> Iterator[str]:
 
 def name_of(item: Object) -> str:
     return str(item["metadata"]["name"])
+
+
+def _is_so(item: Object, condition: str) -> bool:
+    found = (item.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == condition and one["status"] == "True" for one in found)
+
+
+def _owner(item: Object) -> str:
+    """Kind of the controller."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((str(owner["kind"]) for owner in owners if owner.get("controller")), "")
 
 
 def _stage(item: Object) -> str:

@@ -11,6 +11,7 @@ from tests.e2e.world import objects_under
 
 ROLE_LABEL = "moaa.dev/role"
 RAY_LABEL = "ray.io/node-type"
+WORKLOADS = "workloads.kueue.x-k8s.io"
 BUCKET_POLL_S = 1.0
 
 
@@ -44,7 +45,8 @@ class Record:
     def __enter__(self) -> "Record":
         runs, operator = self._settings.run_namespace, self._settings.operator_namespace
         kinds = ("pods", "jobs", "rayjobs.ray.io", "deployments", "moaas.moaa.dev")
-        self._watches = [Watch(kind, runs, self._on_event) for kind in kinds]
+        queued = (WORKLOADS,) if self._settings.queue else ()
+        self._watches = [Watch(kind, runs, self._on_event) for kind in (*kinds, *queued)]
         self._watches.append(Watch("pods", operator, self._on_event))
         self._bucket.start()
         return self

@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     rows: float = 1.0
     """Part of the example's prompts and questions; scores are compared when it is 1."""
     schedule: str = "Together"
+    queue: str = ""
+    """A ClusterQueue of Kueue's: the run waits in a queue of that name, and every Job, server and training must have
+    been admitted by it. Best with `manageJobsWithoutQueueName` for the run's namespace, where what names no queue never
+    runs."""
     timeout_s: float = 3600.0
     operator_namespace: str = "moaa-system"
     run_namespace: str = "moaa-e2e"

@@ -17,6 +17,7 @@ TERRAFORM = ROOT / "terraform" / "tests" / "chart-values.yaml"
 NAME = "tiny"
 RELEASE = "moaa"
 SECRET = "moaa-store"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 CHECKPOINT_STEPS, FEW_STEPS = 5, 2
 """Steps between checkpoints of the whole example, and of one with fewer rows, whose trainings have few steps."""
 RESTRICTED = {
@@ -54,6 +55,8 @@ def resource(settings: Settings, *, storage: str) -> Document:
         (TINY / "moaa.yaml").read_text().replace("file://./", f"s3://{settings.bucket}/tiny/")
     )
     document["metadata"] = {"name": NAME, "namespace": settings.run_namespace}
+    if settings.queue:
+        document["metadata"]["labels"] = {QUEUE_LABEL: settings.queue}
     spec = document["spec"]
     spec["storage"] = {
         "uri": f"s3://{settings.bucket}/{storage}",
@@ -125,6 +128,13 @@ def prepare(settings: Settings) -> None:
     """Namespaces under Pod Security `restricted`, and the store's keys."""
     for name in (settings.operator_namespace, settings.run_namespace):
         apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+    if settings.queue:
+        apply(
+            {
+                "apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "spec": {"clusterQueue": settings.queue},
+                "metadata": {"name": settings.queue, "namespace": settings.run_namespace},
+            }
+        )  # fmt: skip
     keys = {
         "AWS_ACCESS_KEY_ID": settings.s3_access_key.get_secret_value(),
         "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),

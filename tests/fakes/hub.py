@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import cast
@@ -98,7 +98,8 @@ class _Hub(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            with suppress(BrokenPipeError, ConnectionResetError):  # who asked was killed
+                self.wfile.write(content)
 
     def _may_write(self, owner: str | None) -> bool:
         """Answers where it may not."""
@@ -247,7 +248,11 @@ class _Hub(BaseHTTPRequestHandler):
             return
         revision = parts.get("revision", "main")
         files = cast(dict[str, Blob], repository.files(revision))
-        siblings = [{"rfilename": name, "size": len(b.content), "blobId": b.oid} for name, b in files.items()]
+        siblings = [
+            {"rfilename": name, "size": len(b.content), "blobId": b.oid}
+            | ({"lfs": {"sha256": b.sha256, "size": len(b.content), "pointerSize": 130}} if b.is_large else {})
+            for name, b in files.items()
+        ]
         about = {"id": parts["repo"], "sha": repository.branches.get(revision, revision), "siblings": siblings}
         more = {"private": repository.is_private, "gated": False, "disabled": False, "tags": [], "downloads": 0}
         self._answer(200, about | more | {"likes": 0, "lastModified": "2026-11-30T00:00:00.000Z"})
@@ -261,8 +266,19 @@ class _Hub(BaseHTTPRequestHandler):
         if blob is None:
             self._answer(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound")
             return
+        if self.command == "GET":
+            self._note(f"{parts['repo']}/{parts['path']}")
         etag = blob.sha256 if blob.is_large else blob.oid
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": repository.branches.get(revision, revision)}
         self._send(
             200, blob.content, {**headers, "X-Linked-Size": str(len(blob.content)), "X-Linked-ETag": f'"{etag}"'}
         )
+
+    def _note(self, file: str) -> None:
+        if "Range" in self.headers:
+            self.state.looks[file] += 1
+            return
+        self.state.reads[file] += 1
+        if file == self.state.held:
+            self.state.is_held.set()
+            self.state.go_on.wait()

@@ -1,7 +1,9 @@
 """What the hub on loopback (`tests.fakes.hub`) holds: repositories with branches and commits, in memory."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 WRITER, READER, STRANGER = "hub-writer", "hub-reader", "hub-stranger"
@@ -66,5 +68,13 @@ class FakeHub:
     """Sizes of large files that were sent, in order."""
     refuse_puts_after: int | None = None
     """Large files that are taken; further ones are refused for good."""
+    reads: Counter[str] = field(default_factory=Counter)
+    """Downloads of whole files, by `<repository>/<file>`."""
+    looks: Counter[str] = field(default_factory=Counter)
+    """Downloads of parts of files."""
+    held: str = ""
+    """A file whose download waits for `go_on`, by `<repository>/<file>`; `is_held` says that one does."""
+    is_held: Event = field(default_factory=Event)
+    go_on: Event = field(default_factory=Event)
     passed_over: str = ""
     """A file that a .gitignore passes over."""

@@ -13,7 +13,7 @@ from moaa.api.mixture import Judge, JudgeModel, Mixture, Sampling
 from moaa.api.prompts import Prompts, effective
 from moaa.api.training import Dpo
 from moaa.asking.asker import Asker
-from moaa.asking.caller import Caller, Choice, Letters, Reply
+from moaa.asking.caller import Caller, Choice, Letters, Reply, Scalar
 from moaa.asking.windows import CharacterCounter, Window, Windows
 from moaa.client.ledgered import Calls, LedgeredCaller
 from moaa.client.letters import LetterRequest
@@ -124,6 +124,10 @@ class Recorder:
         told = {"said": choice.said, "opening": choice.opening, "question": choice.question}
         self.asked.append({"path": path, "key": key, "model": model, **told})
         return await self.inner.choose(path, model, choice, key=key)
+
+    async def score(self, path: str, model: str, answered: Conversation) -> Scalar:
+        self.asked.append({"path": path, "model": model, "answered": [dict(message) for message in answered]})
+        return await self.inner.score(path, model, answered)
 
 
 def calls() -> dict[str, Any]:

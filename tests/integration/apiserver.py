@@ -1,4 +1,4 @@
-"""A real kube-apiserver over a real etcd, with our CRD and KubeRay's; no kubelet, no controllers.
+"""A real kube-apiserver over a real etcd, with our CRD, KubeRay's and LeaderWorkerSet's; no kubelet, no controllers.
 
 Both listen on free loopback ports, are started and stopped by process id, and die with the process that started them.
 RBAC, Pod Security and the enforcement of owner references are on. What a cluster's controllers would do, garbage
@@ -25,7 +25,7 @@ import yaml
 from moaa.api.crd.definition import crd
 from moaa_operator.kube.api import Api, connect
 from moaa_operator.kube.kinds import Kind
-from tests.tools import KUBERAY, ToolUnavailable, module_folder, tool
+from tests.tools import KUBERAY, LEADER_WORKER_SET, ToolUnavailable, module_folder, tool
 from tests.with_parent import with_parent
 
 Object = dict[str, Any]
@@ -233,13 +233,20 @@ def _make_certificate(pki: Path) -> None:
 
 
 def install_crds(server: ApiServer) -> None:
-    """Ours and KubeRay's."""
+    """Ours, KubeRay's and LeaderWorkerSet's."""
     install_crd(server, crd())
     install_kuberay(server)
+    install_lws(server)
 
 
 def install_kuberay(server: ApiServer) -> None:
     file = module_folder(KUBERAY) / "config" / "crd" / "bases" / "ray.io_rayjobs.yaml"
+    install_crd(server, yaml.load(file.read_text(), Loader=yaml.CSafeLoader))
+
+
+def install_lws(server: ApiServer) -> None:
+    bases = module_folder(LEADER_WORKER_SET) / "config" / "crd" / "bases"
+    file = bases / "leaderworkerset.x-k8s.io_leaderworkersets.yaml"
     install_crd(server, yaml.load(file.read_text(), Loader=yaml.CSafeLoader))
 
 

@@ -18,12 +18,26 @@ from moaa.contract.job import StageJob
 from moaa.plan.result import StageResult
 from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import AlreadyExists, Conflict, NotFound
-from moaa_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, JOB, MOAA, POD, RAYJOB, SERVICE, Kind
+from moaa_operator.kube.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    GROUP_LABEL,
+    JOB,
+    LEADER_WORKER_SET,
+    MOAA,
+    POD,
+    RANK_LABEL,
+    RAYJOB,
+    SERVICE,
+    SET_LABEL,
+    Kind,
+)
 from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, STAGE_LABEL, Role
 from tests.operator_helpers import finished, inspected
 
 Object = dict[str, Any]
-OWNERS = (MOAA, DEPLOYMENT, JOB, RAYJOB)
+OWNERS = (MOAA, DEPLOYMENT, LEADER_WORKER_SET, JOB, RAYJOB)
 GPU = "nvidia.com/gpu"
 INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -72,7 +86,7 @@ class Kubelet:
     def step(self) -> None:
         """One look at everything. What somebody else changed meanwhile is left for the next."""
         self._seen = {kind: self.all(kind) for kind in (*OWNERS, SERVICE, CONFIG_MAP, POD)}
-        for act in (self._collect_garbage, self._serve, self._work, self._train):
+        for act in (self._collect_garbage, self._serve, self._serve_groups, self._work, self._train):
             try:
                 act()
             except (AlreadyExists, Conflict, NotFound):
@@ -106,7 +120,7 @@ class Kubelet:
     def _collect_garbage(self) -> None:
         """What belongs to something that is gone goes."""
         alive = {item["metadata"]["uid"] for kind in OWNERS for item in self._seen[kind]}
-        for kind in (DEPLOYMENT, SERVICE, JOB, RAYJOB, CONFIG_MAP, POD):
+        for kind in (DEPLOYMENT, LEADER_WORKER_SET, SERVICE, JOB, RAYJOB, CONFIG_MAP, POD):
             for about in [item["metadata"] for item in self._seen[kind]]:
                 owners = about.get("ownerReferences") or ()
                 if owners and not alive & {owner["uid"] for owner in owners}:
@@ -151,6 +165,41 @@ class Kubelet:
         }
         if item.get("status") != counts:
             self._put_status(DEPLOYMENT, item, counts)
+
+    # LeaderWorkerSets
+
+    def _serve_groups(self) -> None:
+        """Each replica is a group of pods, which find machines together; the leader answers once all run. A group of
+        which a pod fails is made anew."""
+        pods = self._pods()
+        for item in self._seen[LEADER_WORKER_SET]:
+            fate, mine = self.fate(item), pods.get(item["metadata"]["uid"], [])
+            if fate.code:
+                for pod in mine:
+                    self._api.delete(POD, self._namespace, pod["metadata"]["name"])
+                continue
+            for number in range(item["spec"]["replicas"]):
+                group = [pod for pod in mine if pod["metadata"]["labels"][GROUP_LABEL] == str(number)]
+                self._drive_group(group or self._make_group(item, number), fate)
+
+    def _drive_group(self, group: list[Object], fate: Fate) -> None:
+        waiting = [pod for pod in group if not _is_placed(pod)]
+        if waiting and (fate.is_held or not self._has_room(*waiting)):
+            return
+        for pod in waiting:
+            status: Object = {"phase": "Running", "conditions": _conditions(True, True)}
+            status["containerStatuses"] = [{**_container(pod, {"running": {"startedAt": stamp()}}), "ready": True}]
+            self._put_status(POD, pod, status)
+
+    def _make_group(self, item: Object, number: int) -> list[Object]:
+        spec, name = item["spec"]["leaderWorkerTemplate"], item["metadata"]["name"]
+        made = []
+        for rank in range(spec["size"]):
+            template = spec["workerTemplate" if rank else "leaderTemplate"]
+            told = {SET_LABEL: name, GROUP_LABEL: str(number), RANK_LABEL: str(rank)}
+            about = {**template["metadata"], "labels": {**template["metadata"]["labels"], **told}}
+            made.append(self._make_pod(item, LEADER_WORKER_SET, {**template, "metadata": about}, f"{number}-{rank}"))
+        return made
 
     def _has_room(self, *pods: Object) -> bool:
         placed = [pod for pod in self._seen[POD] if _is_placed(pod) and pod["status"]["phase"] == "Running"]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def descendants(root: int) -> dict[int, str]:
     return {pid: commands[pid] for pid in below - {root} if pid in commands}
 
 
-def alive(processes: Iterable[int]) -> list[str]:
+def alive(processes: Collection[int]) -> list[str]:
     """Command lines of those that still run. One that has ended and is not yet reaped has none."""
     found = []
     for pid in processes:
@@ -102,6 +102,14 @@ def alive(processes: Iterable[int]) -> list[str]:
             if command := Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
                 found.append(command)
     return found
+
+
+def wait_until_gone(processes: Collection[int]) -> None:
+    """Ray's agents notice last, after their own time-outs."""
+    deadline = time.monotonic() + 90
+    while left := alive(processes):
+        assert time.monotonic() < deadline, f"Ray outlived its driver: {left}"
+        time.sleep(0.5)
 
 
 def checkpoints(stage: Path) -> frozenset[Path]:
@@ -171,8 +179,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     become_subreaper()
     before = descendants(os.getpid())
     yield World(root, build_student(root / "student"))
-    left = alive(pid for pid in descendants(os.getpid()) if pid not in before)
-    assert not left, f"processes left behind: {left}"
+    wait_until_gone(descendants(os.getpid()).keys() - before.keys())
 
 
 def sft_job(world: World, zero_stage: int, *, stall_minutes: int = 10) -> tuple[MoAA, StageJob]:
@@ -226,11 +233,7 @@ def test_a_killed_job_goes_on_where_its_newest_checkpoint_is(
     first.kill()
     second = start(world, spec, job)
     second.end()
-    # Ray's agents notice last, after their own time-outs.
-    deadline = time.monotonic() + 90
-    while left := alive(below):
-        assert time.monotonic() < deadline, f"Ray outlived its driver: {left}"
-        time.sleep(0.5)
+    wait_until_gone(below)
     manifest, curve = finished(world, job)
     assert manifest.attempt == 2
     assert manifest.metrics["resumed_step"] >= 5
@@ -265,10 +268,7 @@ def test_a_stopped_worker_ends_the_attempt_and_the_next_one_goes_on(
     for rank in (0, 1):
         told = said.partition(f"rank_stalled rank={rank} ")[2].partition("rank_stalled")[0]
         assert "training/worker/session.py" in told, f"no stack of rank {rank}:\n{said[-3000:]}"
-    deadline = time.monotonic() + 90
-    while left := alive(below):
-        assert time.monotonic() < deadline, f"Ray outlived its driver: {left}"
-        time.sleep(0.5)
+    wait_until_gone(below)
 
     second = start(world, spec, job)
     second.end()

@@ -21,7 +21,7 @@ from moaa.store.stages.manifest import StageManifest
 from moaa.view import scan
 from moaa.view.server import serve
 from moaa.view.site import Site
-from tests.browser import chromium, faults, window
+from tests.browser import chromium, faults, lost_in_print, window
 from tests.unit.experiment.test_experiment_compare import experiment, half_better, views
 from tests.unit.report_store import Filled, copied, fill, put
 from tests.unit.report_world import RUN, finished_run, not_started, rankings, run_in_progress
@@ -278,4 +278,5 @@ async def test_a_report_reads_well_in_every_window(browser: Browser, tmp_path: P
     async with window(browser, "file:///") as (page, noticed):
         await page.goto(file.as_uri())
         assert await faults(page) == []
+        assert await lost_in_print(page) == []
     assert noticed.problems == []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from moaa.api.mixture import JudgeModel, Sampling
-from moaa.asking.caller import Choice, Letters, Reply
+from moaa.asking.caller import Choice, Letters, Reply, Scalar
 from moaa.client.request import ChatRequest, Request
 from moaa.conversation import Conversation
 from moaa.errors import ModelAbsent
@@ -46,18 +46,36 @@ class AskedLetter:
     choice: Choice
 
 
+@dataclass(frozen=True)
+class AskedScore:
+    path: str
+    model: str
+    answered: Conversation
+
+    @property
+    def answer(self) -> str:
+        return self.answered[-1]["content"]
+
+
+def _length(asked: AskedScore) -> float:
+    return float(len(asked.answer))
+
+
 def _even(_: AskedLetter) -> Mapping[str, float]:
     return {"A": 0.5, "B": 0.5}
 
 
 @dataclass
 class ScriptedCaller:
-    """Answers with `answer(asked)` or `letters(asked)`, which may raise; models in `absent` are absent."""
+    """Answers with `answer(asked)`, `letters(asked)` or `score_of(asked)`, which may raise; those in `absent` are not
+    there."""
 
     answer: Answer = lambda asked: f"{asked.model}@{asked.path}"
     absent: Iterable[str] = ()
     letters: Callable[[AskedLetter], Mapping[str, float]] = _even
+    score_of: Callable[[AskedScore], float] = _length
     asked: list[Asked] = field(default_factory=list)
+    asked_scores: list[AskedScore] = field(default_factory=list)
     asked_letters: list[AskedLetter] = field(default_factory=list)
 
     async def call(
@@ -80,6 +98,14 @@ class ScriptedCaller:
         asked = AskedLetter(path, model, choice)
         self.asked_letters.append(asked)
         return Letters(self.letters(asked), prompt_tokens=1, completion_tokens=1)
+
+    async def score(self, path: str, model: str, answered: Conversation) -> Scalar:
+        if model in self.absent:
+            raise ModelAbsent(model)
+        assert path not in [asked.path for asked in self.asked_scores], f"{path} was asked for twice"
+        asked = AskedScore(path, model, answered)
+        self.asked_scores.append(asked)
+        return Scalar(self.score_of(asked), prompt_tokens=1)
 
     @property
     def paths(self) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from moaa.api.status import MoAAStatus
+from moaa.api.status import CostLeft, MoAAStatus, RunCost
 from moaa_operator.kube.api import Api
 from moaa_operator.kube.informer import Informer
 from moaa_operator.kube.kinds import CHILDREN
@@ -145,7 +145,8 @@ def collected() -> list[Metric]:
     metrics = Metrics()
     metrics.watch(informers, lambda: 0)
     metrics.reconciled("ok", 0.1)
-    metrics.observed(("runs", "llama"), MoAAStatus())
+    cost = RunCost(gpu_hours="1.00", left=CostLeft(gpu_hours="2.00"))
+    metrics.observed(("runs", "llama"), MoAAStatus(cost=cost))
     follow(Cluster(**SHORT), metrics, 40)
     return list(metrics.registry.collect())
 
@@ -154,12 +155,27 @@ def collected() -> list[Metric]:
 def test_every_metric_in_use_exists_with_its_labels(file: str) -> None:
     samples = [sample for metric in collected() for sample in metric.samples]
     text = (CHART / "files" / file).read_text().replace('\\"', '"')
-    used = set(re.findall(r"\bmoaa_operator_\w+", text))
+    used = set(re.findall(r"\bmoaa_(?:operator|run)_\w+", text))
     assert len(used) >= 5
     assert used - {sample.name for sample in samples} == set()
     labels = {label for sample in samples for label in sample.labels}
     by = {name.strip() for names in re.findall(r"\bby \(([^)]*)\)", text) for name in names.split(",")}
     assert by - labels == set()
+    told = set(re.findall(r"\$labels\.(\w+)|\{\{(\w+)\}\}", text))
+    assert {a or b for a, b in told} - labels == set()
+
+
+def test_alerts_and_panels_about_a_run_name_it() -> None:
+    rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())["groups"][0]["rules"]
+    about_runs = [rule for rule in rules if "moaa_run_" in rule["expr"]]
+    assert len(about_runs) >= 3
+    for rule in about_runs:
+        assert "{{ $labels.run_namespace }}/{{ $labels.run }}" in rule["annotations"]["summary"]
+    panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
+    targets = [target for panel in panels for target in panel["targets"] if "moaa_run_" in target["expr"]]
+    assert len(targets) >= 4
+    assert all("{{run_namespace}}/{{run}}" in target["legendFormat"] for target in targets)
+    assert all("$namespace" in target["expr"] and "$run" in target["expr"] for target in targets)
 
 
 def test_the_dashboard_is_one() -> None:

@@ -1,10 +1,12 @@
 """What `moaa` answers to options, wrong ones first, and what it tells of the resource's fields."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from moaa import __version__
 from moaa.api.crd.definition import crd
 from moaa.api.crd.meanings import enums, meanings
 from moaa.api.crd.reference import Field, fields, in_words, json_schema, markdown
+from moaa.api.crd.units import PLAIN, UNITS
 from moaa.api.file_uri import file_path
 from moaa.api.models import Parameter
 from moaa.api.reading.load import load
@@ -47,6 +50,80 @@ def test_a_wrong_word_is_told_in_one_line(words: list[str], said: str, capsys: p
     assert code == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"{said}\n")
+
+
+WITH_FILE = (
+    "validate", "plan", "run", "experiment", "search", "render", "report", "export", "view", "submit",
+)  # fmt: skip
+KINDS = {"experiment": "Experiment", "search": "Search"}
+FILES: dict[str, tuple[bytes | None, str]] = {
+    "missing": (None, "cannot be read: No such file or directory; name a file that exists"),
+    "folder": (None, "cannot be read: Is a directory; name a file in it"),
+    "loop": (None, "cannot be read: Too many levels of symbolic links; name another file"),
+    "closed": (b"spec: {}", "cannot be read: Permission denied; let the user that runs moaa read it"),
+    "binary": (b"\n\xff\xfe\x00", "is not UTF-8 (line 2); save it as UTF-8"),
+    "huge": (b"#" * (1024 * 1024 + 1), "is 1048577 bytes; such a file has at most 1048576"),
+    "empty": (b"", "holds nothing; write a"),
+    "comment": (b"# nothing\n", "holds nothing; write a"),
+    "text": (b"just text\n", "is not a mapping of fields; "),
+    "several": (b"kind: KIND\n---\nkind: KIND\n", "holds 2 "),
+    "another kind": (b"kind: Secret\n", 'kind: "Secret" '),
+    "broken": (b"a: [1\n", "is not valid YAML: "),
+}
+IN_VIEW = {
+    "missing": "there is nothing by that name; give a MoAA resource, or a store",
+    "folder": "holds neither runs nor stages; give the folder that spec.storage.uri names",
+    "loop": "there is nothing by that name; give a MoAA resource, or a store",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("command", WITH_FILE)
+def test_a_wrong_file_is_told_before_anything_else(
+    command: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sentence that is true of it, whether there is a cluster, a store or a GPU or not."""
+    body, said = FILES[name]
+    file = tmp_path / f"{name}.yaml"
+    if body is not None:
+        file.write_bytes(body.replace(b"KIND", KINDS.get(command, "MoAA").encode()))
+    if name == "folder":
+        file.mkdir()
+    if name == "loop":
+        file.symlink_to(file)
+    if name == "closed":  # whoever runs the tests may read everything
+        monkeypatch.setattr(Path, "read_bytes", denied)
+    if command == "view":
+        said = IN_VIEW.get(name, said)
+    if command == "render":  # another process, which reads it in the same way
+        monkeypatch.setattr("subprocess.run", lambda words, **_: CompletedProcess(words, int(bool(load(words[-1])))))
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("it asked the cluster first"))
+    more = {"export": ["--model", str(tmp_path / "out")]}.get(command, [])
+    assert main([command, str(file), *more]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{file}: " in err.splitlines()[0]
+    assert said in err
+    assert "Traceback" not in err
+
+
+def denied(*_: object) -> bytes:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@pytest.mark.parametrize("command", WITH_FILE)
+def test_an_empty_name_is_no_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a variable that is not set; it was taken for this folder."""
+    with pytest.raises(SystemExit) as left:
+        main([command, ""])
+    assert left.value.code == 2
+    assert "an empty name; is a variable of the shell not set?" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("plan", "view"):
+        assert main([command, "x" * 300]) == 2
+        assert "cannot be read: File name too long; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -103,9 +180,23 @@ def test_every_field_is_explained() -> None:
     top = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     assert {field.path.split(".")[1].removesuffix("[]") for field in every[1:]} == set(top)
     assert fields("spec.iterations") == fields("iterations") == [
-        Field("spec.iterations", "integer, 1 to 1,000", "1",
+        Field("spec.iterations", "integer, 1 to 1,000 iterations", "1",
               "Rounds of data, training and promotion. The paper has one; more are our extension."),
     ]  # fmt: skip
+
+
+def test_every_number_has_a_unit_or_is_said_to_have_none() -> None:
+    numbers = {field.name for field in fields() if field.type.startswith(("integer", "number"))}
+    assert numbers - PLAIN == set(UNITS)
+    assert numbers - set(UNITS) == PLAIN
+
+
+def test_of_every_field_it_is_told_what_an_edit_repeats() -> None:
+    """What it is, a test with the planner holds (`tests/integration/test_reference.py`). Otherwise: `make crd`."""
+    assert [field.path for field in fields()[1:] if not field.repeats] == ["spec.training.sft.adapter.type"]
+    [beta] = fields("training.dpo.beta")
+    assert "\n    An edit repeats: from dpo on" in in_words([beta], columns=80)
+    assert markdown([beta]).endswith(" | from dpo on |")
 
 
 def test_an_entry_of_a_list_is_found_with_its_number_or_without() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from moaa.api.reading.check import warnings
 from moaa.api.reading.load import load
+from moaa.plan.forecast.replicas import gpus_held
 from moaa.plan.graph import build
+from moaa.plan.show import plan_text, plan_view
 from moaa.plan.stage import Kind
 from tests.plan_helpers import run_all
 
@@ -33,7 +35,15 @@ def test_the_examples_are_there() -> None:
         "self-moa",
         "single-teacher",
         "small-scale",
+        "two-machines",
     }
+
+
+def test_a_model_over_two_machines_counts_with_all_of_its_gpus() -> None:
+    owner = load(next(path for path in EXAMPLES if path.stem == "two-machines"))
+    (generate,) = [stage for stage in build(owner).stages.values() if stage.kind is Kind.GENERATE]
+    assert gpus_held(owner.spec, generate) == 16 + 4 + 4
+    assert "llama31-405b on 2 machines" in plan_text(plan_view(owner, {}), width=300)
 
 
 def test_the_examples_cover_the_shapes_of_the_loop() -> None:

@@ -31,6 +31,9 @@ NEEDED = {
         Call("s3:PutObject", f"{PREFIX}/stages/generate/1/2/manifest.json", ONCE),
         Call("s3:PutObject", f"{PREFIX}/stages/generate/1/ledger/0/a.jsonl.zst", ONCE),
         Call("s3:DeleteObject", f"{PREFIX}/stages/generate/1/ledger/0/a.jsonl.zst"),
+        Call("s3:PutObject", f"{PREFIX}/stages/weights/1/out/model.safetensors"),
+        Call("s3:PutObject", f"{PREFIX}/stages/weights/1/manifest.json", ONCE),
+        Call("s3:ListBucket", "", (("s3:prefix", f"{PREFIX}/stages/weights/1/out/"),)),
         Call("s3:GetObject", f"{PREFIX}/runs/r/iterations/1.json"),
         Call("s3:GetObject", "weights/student/config.json"),
         Call("s3:ListBucket", "", (("s3:prefix", "data/sft.jsonl"),)),
@@ -40,6 +43,8 @@ NEEDED = {
     "serving": [
         Call("s3:GetObject", f"{PREFIX}/stages/sft/1/2/out/1/model/model.safetensors"),
         Call("s3:GetObject", f"{PREFIX}/stages/sft/1/2/manifest.json"),
+        Call("s3:GetObject", f"{PREFIX}/stages/weights/1/out/sub/model.safetensors"),
+        Call("s3:GetObject", f"{PREFIX}/stages/weights/1/manifest.json"),
         Call("s3:ListBucket", "", (("s3:prefix", "weights/student/"),)),
         Call("kms:Decrypt", "weights/student/config.json"),
     ],

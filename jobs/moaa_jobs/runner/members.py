@@ -166,6 +166,7 @@ _REMEDIES: Mapping[str, str] = {
     Role.EVALUATION: "Mend its endpoint, or name another judge",
     Role.VERDICT: "Name a judge that gives its verdict in the form it is asked for",
     Role.GRADE: "Name a judge that gives its grade in the form it is asked for",
+    Role.SCORE: "Mend its endpoint, or name another rewardModel, a sequence classifier with one label",
 }
 
 

@@ -14,10 +14,20 @@ from moaa.asking.windows import Window, Windows
 from moaa.client.target import Target, bearer, target_of
 from moaa.client.tokens import window_of
 from moaa.errors import ServerError, StoreError
+from moaa.plan.budget.spent import Tokens, usd_of_calls
 from moaa.plan.digests import answering_digest
+from moaa.store.ledger.ledger import Worth
+from moaa.store.ledger.segments import Entry
+from moaa.weights import copies
 from moaa_jobs.runner.context import Context
 from moaa_jobs.runner.settings import secret_value
 
+TOKENIZER = "tokenizer.json"
+UNSAVED_USD = 1.0
+"""What answers of endpoints may cost before the ledger makes them durable. Where a pod's disk goes with the pod, a kill
+loses them and what is under way, which at many requests at once costs more."""
+UNSAVED_TOKENS = 250_000
+"""The same for an endpoint without a price: a dollar at $4 a million."""
 _SENDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -49,6 +59,18 @@ def targets(context: Context) -> list[Target]:
     return found
 
 
+def worth_of(context: Context) -> Worth:
+    """What an answer of each model is worth to the ledger. Models that we serve cost time, which it counts itself."""
+    named = {name: declared(context, name) for name in context.job.models}
+
+    def worth(entry: Entry) -> float:
+        tokens = Tokens(entry.prompt_tokens, entry.completion_tokens)
+        usd = usd_of_calls(named[entry.model], tokens)
+        return sum(tokens) / UNSAVED_TOKENS if usd is None else float(usd) / UNSAVED_USD
+
+    return worth
+
+
 def answering_digests(context: Context) -> dict[str, str]:
     """What identifies every model of the job in the identity of its calls."""
     return {name: answering_digest(declared(context, name), digest) for name, digest in context.job.models.items()}
@@ -58,7 +80,7 @@ async def windows_of(context: Context) -> Windows:
     """Context windows by model. A tokenizer that cannot be had leaves bounds from characters, which cut earlier.
 
     Raises:
-        StoreError: the Hub was asked for a tokenizer and did not answer; worth another attempt.
+        StoreError: the Hub, or the store that has its copy, did not give a tokenizer; worth another attempt.
     """
     windows: dict[str, Window] = {}
     for name in context.job.models:
@@ -70,11 +92,24 @@ async def windows_of(context: Context) -> Windows:
 async def _tokenizer(context: Context, model: Model) -> Path | None:
     source = model.source or ""
     if source.startswith("file://"):
-        file = file_path(source) / "tokenizer.json"
+        file = file_path(source) / TOKENIZER
         return file if file.is_file() else None
     if source.startswith("hf://"):
-        return await asyncio.to_thread(_from_hub, context, model)
+        copy = await _copy_of(context, model)
+        if copy is None:
+            return await asyncio.to_thread(_from_hub, context, model)
+        folder = context.settings.work_dir / "copies" / copy.digest[:32]
+        file = await copies.take(context.store, copy, folder, select=lambda name: name == TOKENIZER) / TOKENIZER
+        return file if file.is_file() else None
     return None
+
+
+async def _copy_of(context: Context, model: Model) -> copies.Copy | None:
+    """The store's copy of a declared model, where the run keeps one."""
+    digest = context.job.models.get(model.name)
+    if digest is None or not context.resource.spec.storage.holds_weights:
+        return None
+    return await copies.read(context.store, digest)
 
 
 def _from_hub(context: Context, model: Model) -> Path | None:
@@ -86,7 +121,7 @@ def _from_hub(context: Context, model: Model) -> Path | None:
     try:
         file = hf_hub_download(
             (model.source or "").removeprefix("hf://"),
-            "tokenizer.json",
+            TOKENIZER,
             revision=model.revision,
             cache_dir=context.settings.work_dir / "hub",
             token=secret.get_secret_value() if secret else None,

@@ -8,6 +8,7 @@ in the ledgers. Membership and order of items and shards depend on the stage's i
 
 import asyncio
 import logging
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -18,13 +19,14 @@ import pyarrow as pa
 
 from moaa.asking.asker import Asker
 from moaa.asking.reasons import TRANSIENT
+from moaa.asking.rest import Rest
 from moaa.asking.windows import Windows
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
 from moaa.client.usage import Spending, Totals, Usage
 from moaa.errors import CallError, ModelAbsent, StageError, StoreError
 from moaa.plan.result import ledger_path, stage_path
-from moaa.store.fencing import Token, claim
+from moaa.store.fencing import Token, chain_of, claim
 from moaa.store.ledger.ledger import Ledger
 from moaa.store.stages.manifest import StageManifest, TokenUsage
 from moaa.store.stages.shards import (
@@ -44,7 +46,7 @@ from moaa_jobs.runner.health import Health, fitted
 from moaa_jobs.runner.items import Item, Items, Rows
 from moaa_jobs.runner.manifest import build_manifest
 from moaa_jobs.runner.members import Members, Trail
-from moaa_jobs.runner.models import answering_digests, targets, windows_of
+from moaa_jobs.runner.models import answering_digests, targets, windows_of, worth_of
 from moaa_jobs.runner.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ EXAMPLE_CHARACTERS = 500
 """Of what is told of one failed row: a server's words (300) and who said them."""
 LEAST_FAILED_ROWS = 8
 """Before a stage ends in mid-shard for its failed rows: of a small stage fewer would be told one a run."""
-TELL_LIMITS_S = 2.0
+TELL_S = 2.0
 SAID = 5
 """Reasons that a stage's error tells an example of; it has to fit into a termination message."""
 
@@ -106,10 +108,10 @@ class _Shard:
     """By reason: the failed row that stands first, by its position, so that an attempt that replays says the same."""
     deferred: int = 0
 
-    def asker(self, position: int) -> Asker:
+    def asker(self, position: int, rest: Rest) -> Asker:
         """Of an item: calls of earlier ones go before its own."""
         caller = self.calls.of(self.items[position].row, order=self.first + position)
-        return Asker(caller, self.prompts, self.windows)
+        return Asker(caller, self.prompts, self.windows, rest=rest)
 
     def words(self, model: str, reason: str) -> str:
         usage = self.calls.usage.by_model().get(model)
@@ -131,6 +133,7 @@ class _Run:
         self.stage = stage
         self.path = stage_path(job.kind, job.inputs, job.fingerprint)
         self.ledgers = ledger_path(job.kind, job.inputs)
+        self.journals = context.work_dir / "journals" / chain_of(self.path)
         self.names = shard_names(len(stage.items), stage.items_per_shard)
         self.open: dict[str, _Shard] = {}
         self.waiting: Counter[str] = Counter()
@@ -144,6 +147,9 @@ class _Run:
         self.spending = Spending()
         self.held: Mapping[str, int] = {}
         """Requests that wait for an endpoint's limits, by model."""
+        self.asking: Counter[str] = Counter()
+        """Items of the shards this process works on that may still ask a model, by model."""
+        self.finished_with: list[str] = []
         self.rows_done = 0
         self.rows_total = len(stage.items)
         self.rows_failed = 0
@@ -154,8 +160,10 @@ class _Run:
     async def work_on(self, shards: Sequence[int]) -> None:
         """Bring the given shards as far as the served models allow; ledgers are flushed whatever happens."""
         windows = await windows_of(self.context)
+        places = [self.place_of(index) for index in shards]
+        self.asking.update(dict.fromkeys(self.context.job.models, sum(place.stop - place.start for place in places)))
         async with Clients(targets(self.context)) as clients:
-            telling = asyncio.create_task(self._tell_limits(clients))
+            telling = asyncio.create_task(self._tell(clients))
             try:
                 async with asyncio.TaskGroup() as group:
                     await self._start_all(shards, group, clients, windows)
@@ -167,12 +175,29 @@ class _Run:
                 await self._drain(clients)
                 await self._close_all()
 
-    async def _tell_limits(self, clients: Clients) -> None:
-        """Say now and then which endpoints' limits are waited for: a slow stage must not look like a dead one."""
+    async def _tell(self, clients: Clients) -> None:
+        """Say now and then which endpoints' limits are waited for (a slow stage must not look like a dead one), and
+        which models are not asked any more."""
         while True:
-            await asyncio.sleep(TELL_LIMITS_S)
+            await asyncio.sleep(TELL_S)
             self.held = clients.held
+            await self._finish_with()
             self.report()
+
+    async def _finish_with(self) -> None:
+        """Note models that no item may ask any more, once what they answered is durable: whoever works on these shards
+        after this process finds it, and does not ask them either."""
+        over = [model for model, items in self.asking.items() if not items and model not in self.finished_with]
+        if not over:
+            return
+        try:
+            for shard in list(self.open.values()):
+                await shard.ledger.flush()
+        except StoreError as error:  # a later look tries again; one that lasts ends the work elsewhere
+            logger.warning("models_kept models=%s error=%s", ",".join(over), error)
+            return
+        self.finished_with += over
+        logger.info("models_finished_with models=%s", ",".join(over))
 
     def place_of(self, shard: int) -> slice:
         """Of the shard's items among the stage's."""
@@ -192,7 +217,9 @@ class _Run:
 
     async def _open_shard(self, index: int, clients: Clients, windows: Windows) -> _Shard:
         token = await claim(self.context.store, self.path, shard_name(index))
-        ledger = await Ledger.load(self.context.store, self.ledgers, token)
+        ledger = await Ledger.load(
+            self.context.store, self.ledgers, token, journals=self.journals, worth=worth_of(self.context)
+        )
         place = self.place_of(index)
         items = await self.stage.items.read(place.start, place.stop)
         calls = Calls(
@@ -228,10 +255,14 @@ class _Run:
 
     async def _run_item(self, shard: _Shard, position: int) -> None:
         item = shard.items[position]
+        rest = Rest(self.context.job.models, self.asking.subtract)
         try:
-            rows = shard.done[position] = await item.work(shard.asker(position))
+            rows = shard.done[position] = await item.work(shard.asker(position, rest))
+            rest.only(())
             self._note_members(shard, rows)
         except CallError as error:
+            if error.reason not in TRANSIENT:  # else another attempt asks again
+                rest.only(())
             shard.fail(position, error)
             self._note_members(shard, shard.done[position] or {})
             self.failures[error.reason] += 1
@@ -309,6 +340,10 @@ class _Run:
                 logger.warning("ledger_not_flushed shard=%s error=%s", shard.name, error)
         self.open.clear()
 
+    def forget_journals(self) -> None:
+        """The stage is done: what fenced attempts left on this machine is of no use any more."""
+        shutil.rmtree(self.journals, ignore_errors=True)
+
     def _note_members(self, shard: _Shard, rows: Rows) -> None:
         """Raises Permanent: a member failed too often to go on."""
         for trail in self.stage.trails:
@@ -337,6 +372,7 @@ class _Run:
             prompt_spent=dict(self.spending.prompt),
             completion_spent=dict(self.spending.completion),
             held=dict(self.held),
+            finished_with=[*self.finished_with],
         )
 
 
@@ -352,6 +388,7 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
     run = _Run(context, stage)
     existing = await read_manifest(context.store, run.path)
     if existing is not None:
+        run.forget_journals()
         return existing
     finished = await read_shards(context.store, run.path, run.names)
     wanted = range(len(run.names)) if context.settings.shard is None else [context.settings.shard]
@@ -375,7 +412,9 @@ async def run_rows(context: Context, stage: RowStage) -> StageManifest | None:
         raise Deferred(dict(run.waiting))
     if context.settings.shard is not None:
         return None
-    return await _finalise(run)
+    manifest = await _finalise(run)
+    run.forget_journals()
+    return manifest
 
 
 async def _finalise(run: _Run) -> StageManifest:

@@ -82,7 +82,7 @@ def _mixed(row: PromptRow, method: Method, name: str) -> Item:
 
     async def work(asker: Asker) -> Rows:
         try:
-            answered = await answer_conversation(row["messages"], writer, asker)
+            answered = await answer_conversation(row["messages"], writer, asker, then=frozenset())
         except Unranked as error:
             raise RowFailed(error, {"judgements": _said(id, {error.turn: error.ranked})}) from error
         return {"conversations": [answered.row(id)], "judgements": _said(id, answered.ranked)}

@@ -11,8 +11,9 @@ from moaa.data.schemas import JUDGEMENTS, PAIRS, RANKINGS
 from moaa.judge.keep import keep
 from moaa.judge.ranking import skipped
 from moaa.judge.row import pair_row, ranking_row, trail
+from moaa.judge.scalar.ranking import seconded
 from moaa.plan.ids import stage_id
-from moaa.plan.kinds.judge import OUTCOME, SKIPPED
+from moaa.plan.kinds.judge import OPPOSED, OUTCOME, SECONDED, SKIPPED
 from moaa.plan.kinds.table import rows_per_shard
 from moaa.plan.stage import Kind
 from moaa.plan.students import declared_dpo, judge_method
@@ -64,8 +65,13 @@ async def run(job: StageJob, context: Context) -> None:
 
 
 def counts(rows: Sequence[Row]) -> dict[str, int]:
-    """Prompts by what became of them, and orders of comparisons that were skipped, as metrics of the manifest."""
+    """Metrics of the manifest: prompts by what became of them, orders of comparisons that were skipped, and comparisons
+    by whether a reward model agrees."""
     rankings = cast("Sequence[RankingRow]", rows)
     found = Counter(f"{OUTCOME}{row['outcome']}" for row in rankings)
+    for row in rankings:
+        agreed, opposed = seconded(row)
+        found[SECONDED] += agreed
+        found[OPPOSED] += opposed
     found[SKIPPED] = sum(len(skipped(comparison)) for row in rankings for comparison in row["comparisons"])
     return {name: number for name, number in found.items() if number}

@@ -7,7 +7,6 @@ and that its chat template renders a question. Models on a claim (pvc://) are no
 
 import asyncio
 import fnmatch
-import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from moaa.conversation import Message
 from moaa.data.origin import Origin
 from moaa.data.origin.base import Listing, PinnedFile, StartReader
 from moaa.errors import DataError, StoreError
+from moaa.json_file import read_json_object
 from moaa.rows import ConversationRow
 from moaa_jobs.runner.settings import secret_value
 from moaa_jobs.training.rows import adapters, student, thoughts
@@ -247,10 +247,4 @@ def _from_hub(model: Model, revision: str | None) -> dict[str, student.Tensor | 
 
 def _json(file: Path) -> dict[str, object]:
     """Raises DataError: it is no JSON object."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error}); mend the file") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{file}: must hold a JSON object; restore it")
-    return value
+    return read_json_object(file, remedy="mend the file")

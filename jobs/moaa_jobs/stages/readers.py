@@ -283,7 +283,7 @@ def _judge(
     table: str, judge: Judge, resource: MoAA, view: View, answers: tuple[int, ...], prompts: Sequence[str]
 ) -> Iterator[Reader]:
     """Each of its models with the shortest of `prompts`, the templates it fills; `answers` are the most tokens of those
-    it compares."""
+    it compares. A reward model reads the row with one of them."""
     around = _instruction(judge, resource, prompts)
     whole = Texts(len(answers), sum(written(most) for most in answers), sum(answers))
     for one in judge.judges:
@@ -295,6 +295,12 @@ def _judge(
             sum(one.max_tokens for one in judge.judges),
         )
         yield _judging(table, judge.aggregator, resource, view, around, whole, read)
+    if judge.reward_model is not None:
+        alone = Texts(1, written(max(answers)), max(answers))
+        name = judge.reward_model
+        remedy = f"raise maxModelLen of spec.models {name}, or lower maxTokens of the answers that it scores"
+        seen = View.PROMPT if view is View.QUESTION else view
+        yield Reader(table, name, remedy, False, 0, seen, whole=alone)
 
 
 def _judging(table: str, one: JudgeModel, resource: MoAA, view: View, around: str, whole: Texts, cut: Texts) -> Reader:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 1.0
 LOG_EVERY_S = 15.0
-UNLOGGED = ("waiting", "prompt_spent", "completion_spent")
+UNLOGGED = ("waiting", "finished_with", "prompt_spent", "completion_spent")
 """Figures by model."""
 
 

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Iterator
 
 from moaa.api.base import STUDENT
-from moaa.api.crd.rule import Reason, Rule, Rules, fits_window, is_declared, listed, matches, quoted, shorter
+from moaa.api.crd.rule import (
+    Reason,
+    Rule,
+    Rules,
+    fits_window,
+    is_declared,
+    is_of_kind,
+    listed,
+    matches,
+    quoted,
+    shorter,
+)
 from moaa.api.mixture import (
     Comparisons,
     Judge,
@@ -12,14 +23,19 @@ from moaa.api.mixture import (
     Mixture,
     MixtureMethod,
     Parts,
+    VerdictForm,
     members_of,
     parts_of,
 )
+from moaa.api.models import ModelKind
 from moaa.api.prompts import PLACEHOLDERS, Prompts
 from moaa.api.resource import MoAASpec
 from moaa.api.training import Rejected, SamplesFrom
 
-NOT_DECLARED = "names a model that spec.models does not declare; declare it or correct the name"
+NOT_DECLARED = (
+    "names a model that spec.models does not declare, or not of the kind that is needed there (rewardModel: Reward, "
+    "else Chat); declare it or correct the name"
+)
 NO_ROOM = "a maxTokens leaves no room for the prompt in the model's window; lower it or raise that maxModelLen"
 
 
@@ -81,7 +97,11 @@ ODD = _methods(lambda m: m.is_odd)
 
 def _judge_declared(judge: str) -> str:
     each = f"{judge}.judges.all(j, {is_declared('j.model')})"
-    return f"{each} && (!has({judge}.aggregator) || {is_declared(f'{judge}.aggregator.model')})"
+    scorer = is_of_kind(f"{judge}.rewardModel", ModelKind.REWARD)
+    return (
+        f"{each} && (!has({judge}.aggregator) || {is_declared(f'{judge}.aggregator.model')}) && "
+        f"(!has({judge}.rewardModel) || {scorer})"
+    )
 
 
 def _judge_fits(judge: str) -> str:
@@ -98,11 +118,17 @@ def _mixture(proposer: str, aggregator: str) -> str:
 
 def _benchmarks(group: str) -> Iterator[Rule]:
     benchmarks, field = f"self.evaluation.{group}", f".evaluation.{group}"
-    baseline = "(!has(b.baseline) || b.baseline in ['$base', '$given'] || self.models.exists(m, m.name == b.baseline))"
+    chat = is_of_kind("b.baseline", ModelKind.CHAT)
+    baseline = f"(!has(b.baseline) || b.baseline in ['$base', '$given'] || {chat})"
     yield Rule(
         f"{benchmarks}.all(b, {baseline} && (!has(b.judge) || ({_judge_declared('b.judge')})) && "
         f"(!has(b.judgeModel) || {is_declared('b.judgeModel.model')}))",
         f"a baseline or judge {NOT_DECLARED}",
+        field,
+    )
+    yield Rule(
+        f"!{benchmarks}.exists(b, has(b.judge) && b.judge.comparisons == {quoted(Comparisons.SEEDED)})",
+        f"{group} has a judge with comparisons Seeded, which orders many answers, and it compares two; remove that",
         field,
     )
     student = f"self.models.all(m, m.name != self.student || {shorter('b.sampling')})"
@@ -174,7 +200,7 @@ JUDGE_RULES = (
     ),
     Rule(
         f"{_is_none_of(WITHOUT_JUDGES)} || size(self.judges) == 0",
-        f"{_subject(WITHOUT_JUDGES, 'asks', 'ask')} the aggregator only; remove judges",
+        f"{_subject(WITHOUT_JUDGES, 'asks', 'ask')} no judges; remove them",
         ".judges",
     ),
     Rule(
@@ -198,6 +224,17 @@ JUDGE_RULES = (
         "!has(self.minJudges) || size(self.judges) == 0 || self.minJudges <= size(self.judges)",
         "minJudges is more than there are judges; lower it or add judges",
         ".minJudges",
+    ),
+    Rule(
+        f"has(self.rewardModel) == (self.method == {quoted(JudgeMethod.REWARD_MODEL)} || "
+        f"self.comparisons == {quoted(Comparisons.SEEDED)})",
+        "rewardModel belongs to method RewardModel and to comparisons Seeded; add or remove it",
+        ".rewardModel",
+    ),
+    Rule(
+        f"self.method != {quoted(JudgeMethod.REWARD_MODEL)} || "
+        f"(self.comparisons == {quoted(Comparisons.ROUND_ROBIN)} && self.verdict == {quoted(VerdictForm.TEXT)})",
+        "method RewardModel compares nothing and gives no verdicts; remove comparisons and verdict",
     ),
     Rule(
         "self.criteria <= size(self.criteriaChoices)",
@@ -262,13 +299,25 @@ RULES: Rules = {
             ".training.dpo.samplesFrom",
         ),
         Rule(
-            f"!has(self.judge) || self.judge.comparisons != {quoted(Comparisons.ADAPTIVE)} || "
+            f"!has(self.judge) || self.judge.comparisons == {quoted(Comparisons.ROUND_ROBIN)} || "
             "!has(self.training.dpo) || (!has(self.training.dpo.pairs.minMargin) && "
             "!has(self.training.dpo.pairs.minRejectedPoints) && "
             f"self.training.dpo.pairs.rejected != {quoted(Rejected.RANDOM)})",
             "pairs: minMargin, minRejectedPoints and rejected Random read the points of all comparisons, and "
-            "judge.comparisons Adaptive skips some; remove one of the two",
+            "judge.comparisons Adaptive and Seeded skip some; remove one of the two",
             ".training.dpo.pairs",
+        ),
+        Rule(
+            f"!has(self.judge) || self.judge.method != {quoted(JudgeMethod.REWARD_MODEL)} || "
+            "!has(self.training.dpo) || !self.training.dpo.pairs.consistent",
+            "consistent asks that both orders agree, and judge.method RewardModel has none; remove it",
+            ".training.dpo.pairs.consistent",
+        ),
+        Rule(
+            f"!has(self.judge) || self.judge.comparisons != {quoted(Comparisons.SEEDED)} || !has(self.mixture) || "
+            f"self.mixture.method != {quoted(MixtureMethod.BEST_OF_N)}",
+            "comparisons Seeded leaves answers without points, and mixture.method BestOfN needs all; write RoundRobin",
+            ".judge.comparisons",
         ),
         Rule(f"!has(self.judge) || ({_judge_declared('self.judge')})", f"a judge {NOT_DECLARED}", ".judge"),
         Rule(f"!has(self.judge) || ({_judge_fits('self.judge')})", NO_ROOM, ".judge"),

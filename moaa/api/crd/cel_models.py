@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 from moaa.api.base import decimal_text
 from moaa.api.crd.rule import Reason, Rule, Rules, listed, matches, quoted
-from moaa.api.models import Endpoint, Header, Model, Parameter, ParameterNames, Serving
+from moaa.api.models import Endpoint, Header, Model, ModelKind, Parameter, ParameterNames, Serving
 from moaa.api.reading.rules_endpoints import (
     CREDENTIAL,
     OWN_HEADERS,
@@ -124,6 +124,11 @@ RULES: Rules = {
             ".args",
             Reason.FORBIDDEN,
         ),
+        Rule(
+            "self.nodes == 1 || (self.gpus > 0 && self.gpus % self.nodes == 0)",
+            "nodes does not divide gpus, of which each machine has an equal part, at least one; change one of the two",
+            ".nodes",
+        ),
     ),
     ServingPolicy: (
         Rule(
@@ -185,6 +190,11 @@ RULES: Rules = {
             "student is not declared in spec.models; declare it there or name one of them",
             ".student",
             says="'student ' + self.student + ' is not declared in spec.models; declare it there or name one of them'",
+        ),
+        Rule(
+            f"!self.models.exists(m, m.name == self.student && m.kind == {quoted(ModelKind.REWARD)})",
+            "student is a model of kind Reward, which writes no answers; name one of kind Chat",
+            ".student",
         ),
         Rule(
             "!self.models.exists(m, m.name == self.student && has(m.endpoint))",

@@ -26,6 +26,7 @@ from moaa.api.status import (
     Condition,
     MoAAStatus,
     PinnedModel,
+    StageCost,
     StageOutput,
     StageStatus,
 )
@@ -43,16 +44,21 @@ KEYS: Mapping[type[BaseModel], str] = {
     StageOutput: "name",
     PinnedModel: "name",
     ClosedIteration: "iteration",
+    StageCost: "stage",
 }
 
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("Phase", ".status.phase", "string"),
-    ("Iteration", ".status.iteration", "string"),
-    ("Stage", ".status.stage", "string"),
-    ("Progress", ".status.progress", "string"),
-    ("Score", ".status.score", "string"),
-    ("Reason", f'.status.conditions[?(@.type=="{SUCCEEDED}")].reason', "string"),
-    ("Age", ".metadata.creationTimestamp", "date"),
+WIDE = 1
+"""The priority of columns that `kubectl get -o wide` alone shows; others have 0."""
+COLUMNS: tuple[tuple[str, str, str, int], ...] = (
+    ("Phase", ".status.phase", "string", 0),
+    ("Iteration", ".status.iteration", "string", 0),
+    ("Stage", ".status.stage", "string", 0),
+    ("Progress", ".status.progress", "string", 0),
+    ("Score", ".status.score", "string", 0),
+    ("Reason", f'.status.conditions[?(@.type=="{SUCCEEDED}")].reason', "string", 0),
+    ("GPU-Hours", ".status.cost.gpuHours", "string", WIDE),
+    ("Dollars", ".status.cost.dollars", "string", WIDE),
+    ("Age", ".metadata.creationTimestamp", "date", 0),
 )
 
 
@@ -63,7 +69,10 @@ def crd() -> dict[str, Any]:
         "served": True,
         "storage": True,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": path} for name, path, kind in COLUMNS],
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path, **({"priority": priority} if priority else {})}
+            for name, path, kind, priority in COLUMNS
+        ],
         "schema": {"openAPIV3Schema": _root()},
     }
     names = {

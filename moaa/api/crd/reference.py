@@ -1,6 +1,8 @@
-"""The resource for people and editors: every field with type, limits, default and meaning, and a JSON Schema.
+"""The resource for people and editors: every field with type, limits, default, meaning and what an edit of it repeats,
+and a JSON Schema.
 
-Both come from the resource's classes, as the CustomResourceDefinition does.
+Both come from the resource's classes, as the CustomResourceDefinition does. What an edit repeats was found by trying
+it (`scripts.reach`) and lies beside this file, since it takes seconds.
 """
 
 import difflib
@@ -9,12 +11,15 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from moaa.api.base import DECIMAL_PATTERN
 from moaa.api.crd.definition import crd
 from moaa.api.crd.meanings import meanings
 from moaa.api.crd.schema import VALIDATIONS, Schema
+from moaa.api.crd.units import unit_of
 from moaa.api.resource import MoAA
 from moaa.errors import UsageError
 
@@ -31,7 +36,7 @@ class Field:
     path: str
     """`spec.models[].name`: what is in brackets is every entry."""
     type: str
-    """With its limits, in words."""
+    """With its limits and unit, in words."""
     default: str
     """As it stands in a file; `required`: it must be given; empty: none, or an object whose fields have their own."""
     text: str
@@ -40,12 +45,24 @@ class Field:
     """Of a closed set: each value, and what it means where `text` does not say so already."""
 
     @property
+    def repeats(self) -> str:
+        """What an edit of it, or of any field below it, does again: `from dpo on`. Empty: it has one value only."""
+        return _repeated().get(self.path, "")
+
+    @property
     def parent(self) -> str:
         return self.path.rpartition(".")[0]
 
     @property
     def name(self) -> str:
         return self.path.rpartition(".")[2]
+
+
+@cache
+def _repeated() -> dict[str, str]:
+    found = json.loads(files(__package__).joinpath("repeated.json").read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found
 
 
 def json_schema() -> dict[str, Any]:
@@ -100,7 +117,7 @@ def _below(path: str, schema: Schema) -> Iterator[Field]:
             inner, under = inner["items"], f"{under}[]"
         text = value.get("description") or inner.get("description", "")
         default = _default(value, is_required=name in required)
-        yield Field(under, _type(value), default, text, _members(inner, text))
+        yield Field(under, _type(value, unit_of(name)), default, text, _members(inner, text))
         if "Fields as in" not in value.get("description", "") + inner.get("description", ""):
             yield from _below(under, inner)
 
@@ -118,17 +135,19 @@ def _default(schema: Schema, *, is_required: bool) -> str:
     return json.dumps(schema["default"], ensure_ascii=False)
 
 
-def _type(schema: Schema) -> str:
+def _type(schema: Schema, unit: str = "") -> str:
+    """`unit`: of its number."""
+    unit = f" {unit}" if unit else ""
     if "enum" in schema:
         return " or ".join(schema["enum"])
     match schema["type"]:
         case "array":
             return f"list of {_type(schema['items'])}"
         case "integer":
-            return f"integer{_between(schema.get('minimum'), schema.get('maximum'))}"
+            return f"integer{_between(schema.get('minimum'), schema.get('maximum'), unit=unit)}"
         case "string" if schema.get("pattern") in _DECIMALS:
             said = [found[1] for rule in schema.get(VALIDATIONS, ()) if (found := _BOUNDS.match(rule["message"]))]
-            return f"number in quotes{', ' if said else ''}{' and '.join(said)}"
+            return f"number in quotes{', ' if said else ''}{' and '.join(said)}{unit}"
         case "string":
             return f"text{_between(None, schema.get('maxLength'), unit=' characters')}"
         case "boolean":
@@ -157,11 +176,14 @@ def markdown(found: list[Field]) -> str:
     parts = []
     for parent, rows in sections.items():
         if parent:
-            lines = [f"| `{row.name}` | {_cell(row.type)} | {_code(row.default)} | {_what(row)} |" for row in rows]
-            parts.append(
-                "\n".join([f"## {parent}\n", "| field | type | default | what |", "|---|---|---|---|", *lines])
-            )
+            head = [f"## {parent}\n", "| field | type | default | what | an edit repeats |", "|---|---|---|---|---|"]
+            parts.append("\n".join([*head, *map(_row, rows)]))
     return "\n\n".join(parts)
+
+
+def _row(field: Field) -> str:
+    cells = (f"`{field.name}`", _cell(field.type), _code(field.default), _what(field), field.repeats)
+    return f"| {' | '.join(cells)} |"
 
 
 def in_words(found: list[Field], *, columns: int) -> str:
@@ -169,10 +191,11 @@ def in_words(found: list[Field], *, columns: int) -> str:
     parts = []
     for field in found:
         head = f"{field.path}  {field.type}" + (f"  [{field.default}]" if field.default else "")
+        again = f"An edit repeats: {field.repeats}" if field.repeats else ""
         told = ((f"{value}: {meaning}", " " * 6) for value, meaning in field.members)
         wrapped = (
             textwrap.wrap(text, columns, initial_indent=i, subsequent_indent=i or " " * 4, break_on_hyphens=False)
-            for text, i in ((head, ""), (field.text, " " * 4), *told)
+            for text, i in ((head, ""), (field.text, " " * 4), *told, (again, " " * 4))
         )
         parts.append("\n".join(line for lines in wrapped for line in lines))
     return "\n".join(parts)

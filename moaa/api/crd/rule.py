@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from moaa.api.base import STUDENT
+from moaa.api.models import ModelKind
 
 
 class Reason(StrEnum):
@@ -63,8 +64,12 @@ def matches(field: str, pattern: str) -> str:
 
 
 def is_declared(name: str) -> str:
-    """`name`, an expression on the spec, is the student's placeholder or a declared model."""
-    return f"({name} == {quoted(STUDENT)} || self.models.exists(m, m.name == {name}))"
+    """`name`, an expression on the spec, is the student's placeholder or a declared model that writes answers."""
+    return f"({name} == {quoted(STUDENT)} || {is_of_kind(name, ModelKind.CHAT)})"
+
+
+def is_of_kind(name: str, kind: ModelKind) -> str:
+    return f"self.models.exists(m, m.name == {name} && m.kind == {quoted(kind)})"
 
 
 def fits_window(holder: str, name: str) -> str:

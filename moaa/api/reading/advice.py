@@ -15,6 +15,8 @@ from moaa.api.training import Dpo, Optimization, SamplesFrom, Sft
 
 ARENA_MARKS = ("[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]")
 EVAL_STEPS = int(Optimization.model_fields["eval_steps"].default)
+FEW = 3
+"""Answers, of which comparisons Seeded judges as many pairs as RoundRobin."""
 UNWRITTEN_TEMPERATURES = ("0", "0.7")
 """Of a benchmark's `sampling`, where nothing is written."""
 
@@ -88,17 +90,23 @@ def judges_measured(spec: Node) -> Iterator[str]:
 
 
 def comparisons_skipped(spec: Node) -> Iterator[str]:
-    """Where Adaptive has no effect, or costs more than it saves."""
+    """Where fewer comparisons have no effect, or cost more than they save."""
     for judge in _judges(spec):
         field = judge.at("comparisons")
-        if field.text != Comparisons.ADAPTIVE:
+        if field.text not in (Comparisons.ADAPTIVE, Comparisons.SEEDED):
             continue
         if field.path[1] != "judge":
             yield f"{field.name}: a benchmark compares one answer with one, so nothing is skipped"
         elif spec.at("serving", "schedule").text == "InTurn":
             yield (
-                f"{field.name}: Adaptive asks one comparison after another, and schedule InTurn starts every judge's "
-                "server anew for each; RoundRobin starts each once"
+                f"{field.name}: {field.text} asks one comparison after another, and schedule InTurn starts every "
+                "judge's server anew for each; RoundRobin starts each once"
+            )
+        samples = spec.at("training", "dpo", "samples").integer(0)
+        if field.path[1] == "judge" and field.text == Comparisons.SEEDED and 0 < samples <= FEW:
+            yield (
+                f"{field.name}: Seeded judges three pairs, and {samples} answers have no more; write RoundRobin, or "
+                "raise training.dpo.samples"
             )
 
 

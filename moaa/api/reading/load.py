@@ -46,19 +46,28 @@ def load(path: FilePath | str) -> MoAA:
         ResourceError: the file cannot be read or holds mistakes.
     """
     path = FilePath(path)
+    text = read_text(path)
+    return load_text(text, file=str(path), folder=path.resolve().parent)
+
+
+def read_text(path: FilePath) -> str:
+    """The text of a file that somebody wrote by hand.
+
+    Raises:
+        ResourceError: it cannot be read, is too large, or is no text.
+    """
     try:
         size = path.stat().st_size
         body = path.read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
         raise _one(str(path), f"cannot be read: {error.strerror}; {_instead(error)}") from error
     if size > MAX_FILE_BYTES:
-        raise _one(str(path), f"is {size} bytes; a resource has at most {MAX_FILE_BYTES}")
+        raise _one(str(path), f"is {size} bytes; such a file has at most {MAX_FILE_BYTES}")
     try:
-        text = body.decode("utf-8-sig")
+        return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise _one(str(path), f"is not UTF-8 (line {line}); save it as UTF-8") from error
-    return load_text(text, file=str(path), folder=path.resolve().parent)
 
 
 def _instead(error: OSError) -> str:
@@ -67,8 +76,10 @@ def _instead(error: OSError) -> str:
             return "let the user that runs moaa read it"
         case IsADirectoryError():
             return "name a file in it"
-        case _:
+        case FileNotFoundError():
             return "name a file that exists"
+        case _:
+            return "name another file"
 
 
 def load_text(text: str, *, file: str = "resource", folder: FilePath | None = None) -> MoAA:

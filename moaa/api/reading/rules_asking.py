@@ -12,10 +12,11 @@ from moaa.api.mixture import (
     JudgeMethod,
     MixtureMethod,
     Sampling,
+    VerdictForm,
     members_of,
     parts_of,
 )
-from moaa.api.models import Serving
+from moaa.api.models import ModelKind, Serving
 from moaa.api.prompts import BRACED, PLACEHOLDERS, Prompts
 from moaa.api.reading.node import Node
 from moaa.api.reading.rules_models import declared, models_named
@@ -60,9 +61,16 @@ def asks(spec: Node) -> Iterator[Ask]:
     yield from (Ask(b.at("judgeModel"), "evaluation") for b in benchmark_nodes(spec))
 
 
+def reward_models(spec: Node) -> Iterator[Node]:
+    """Every place that names a reward model."""
+    for holder in (spec, *benchmark_nodes(spec)):
+        yield holder.at("judge", "rewardModel")
+
+
 def used(spec: Node) -> Counter[str]:
     """How often each model is named where models are asked."""
     named = [ask.model.text for ask in asks(spec)] + [b.at("baseline").text for b in benchmark_nodes(spec)]
+    named += [name.text for name in reward_models(spec)]
     return Counter(name for name in named if name)
 
 
@@ -71,9 +79,25 @@ def references(spec: Node) -> Iterator[Problem]:
     if not known:
         return  # spec.models is what is wrong
     baselines = [b.at("baseline") for b in benchmark_nodes(spec)]
-    for name in [*(ask.model for ask in asks(spec)), *baselines]:
-        if name.text and name.text not in (*known, STUDENT, BASE_STUDENT, GIVEN_ANSWERS):
+    writers = [*(ask.model for ask in asks(spec)), *baselines]
+    scorers = list(reward_models(spec))
+    for name in [*writers, *scorers]:
+        others = () if name in scorers else (STUDENT, BASE_STUDENT, GIVEN_ANSWERS)
+        if name.text and name.text not in (*known, *others):
             yield name.problem(f"is not declared in spec.models; {suggestion(name.text, known, what='declared')}")
+    for name, wanted in [
+        *((name, ModelKind.CHAT) for name in (*writers, spec.at("student"))),
+        *((name, ModelKind.REWARD) for name in scorers),
+    ]:
+        for model in models_named(spec, name.text):
+            if (found := model.at("kind").word(ModelKind.CHAT)) != wanted and found in set(ModelKind):
+                yield name.problem(f"names a model of kind {found}, and {_NEEDED[wanted]}")
+
+
+_NEEDED = {
+    ModelKind.CHAT: "here one has to write answers: name another, or leave out its kind if it does",
+    ModelKind.REWARD: "here one has to give numbers: name another, or write kind: Reward there if it does",
+}
 
 
 def token_limits(spec: Node) -> Iterator[Problem]:
@@ -191,6 +215,7 @@ def judges(spec: Node) -> Iterator[Problem]:
     for judge in (spec.at("judge"), *(benchmark.at("judge") for benchmark in benchmark_nodes(spec))):
         if isinstance(judge.value, dict):
             yield from _members(judge)
+            yield from _scoring(judge)
             yield from _criteria(judge)
             names = [judge.at("aggregator", "model").text, *(entry.at("model").text for entry in judge.at("judges"))]
             if STUDENT in names and judge.at("allowStudent").value is not True:
@@ -211,7 +236,7 @@ def _members(judge: Node) -> Iterator[Problem]:
     if members.has_aggregator and not has_aggregator:
         yield judge.problem(f"{named} needs an aggregator, the model that gives the verdict")
     if count and not members.has_judges:
-        yield judge.problem(f"{named} asks the aggregator only; remove judges")
+        yield judge.problem(f"{named} asks no judges; remove them")
     if has_aggregator and not members.has_aggregator:
         yield judge.problem(f"{named} has no aggregator; remove it")
     if members.is_odd and count and count % 2 == 0:
@@ -219,6 +244,45 @@ def _members(judge: Node) -> Iterator[Problem]:
     least = judge.at("minJudges").number(0)
     if least is not None and count and least > count:
         yield judge.problem(f"minJudges {least} is more than the {count} judges; lower it or add judges")
+
+
+def _scoring(judge: Node) -> Iterator[Problem]:
+    """Where a reward model belongs, and what has no effect beside one that decides alone."""
+    method, comparisons = judge.at("method").word(JudgeMethod.MIXTURE), judge.at("comparisons")
+    scores, seeds = method == JudgeMethod.REWARD_MODEL, comparisons.text == Comparisons.SEEDED
+    if scores and comparisons.given and comparisons.text != Comparisons.ROUND_ROBIN:
+        yield comparisons.problem("has no effect with method RewardModel, which compares nothing; remove it")
+    if scores and judge.at("verdict").text == VerdictForm.LOG_PROBS:
+        yield judge.at("verdict").problem("has no effect with method RewardModel, which gives none; remove it")
+    if (scores or seeds) and not judge.at("rewardModel").given:
+        asks = "method RewardModel" if scores else "comparisons Seeded"
+        yield judge.problem(f"{asks} needs rewardModel, a declared model of kind Reward")
+    if judge.at("rewardModel").given and not (scores or seeds) and method in set(JudgeMethod):
+        yield judge.at("rewardModel").problem(
+            "is asked by nobody here; write method: RewardModel or comparisons: Seeded, or remove it"
+        )
+
+
+def seeds_have_pairs(spec: Node) -> Iterator[Problem]:
+    """Seeded looks for a best and a worst of many answers; a method that scores has no orders."""
+    judge = spec.at("judge")
+    for benchmark in benchmark_nodes(spec):
+        if benchmark.at("judge", "comparisons").text == Comparisons.SEEDED:
+            yield benchmark.at("judge", "comparisons").problem(
+                "orders many answers, and a benchmark's judge compares one with one; remove it and rewardModel"
+            )
+    if judge.at("comparisons").text == Comparisons.SEEDED and (
+        spec.at("mixture", "method").text == MixtureMethod.BEST_OF_N
+    ):
+        yield judge.at("comparisons").problem(
+            "leaves answers without points, and mixture.method BestOfN needs all of them; write RoundRobin, or "
+            "method: RewardModel"
+        )
+    consistent = spec.at("training", "dpo", "pairs", "consistent")
+    if judge.at("method").text == JudgeMethod.REWARD_MODEL and consistent.value is True:
+        yield consistent.problem(
+            "asks that both orders agree, and judge.method RewardModel reads each answer by itself; remove it"
+        )
 
 
 def _criteria(judge: Node) -> Iterator[Problem]:
@@ -233,7 +297,8 @@ def _criteria(judge: Node) -> Iterator[Problem]:
 
 def points_are_whole(spec: Node) -> Iterator[Problem]:
     """Rules of dpo.pairs that read the points of all comparisons, where some are skipped."""
-    if spec.at("judge", "comparisons").text != Comparisons.ADAPTIVE:
+    comparisons = spec.at("judge", "comparisons").text
+    if comparisons not in (Comparisons.ADAPTIVE, Comparisons.SEEDED):
         return
     pairs = spec.at("training", "dpo", "pairs")
     read = [pairs.at("minMargin"), pairs.at("minRejectedPoints")]
@@ -241,7 +306,8 @@ def points_are_whole(spec: Node) -> Iterator[Problem]:
     for rule in read:
         if rule.given:
             yield rule.problem(
-                "reads the points of all comparisons, and judge.comparisons Adaptive skips some; remove one of the two"
+                f"reads the points of all comparisons, and judge.comparisons {comparisons} skips some; remove one of "
+                "the two"
             )
 
 
@@ -295,6 +361,7 @@ RULES = (
     student_joins_once,
     judges,
     points_are_whole,
+    seeds_have_pairs,
     anchors_have_judges,
     prompts,
     benchmarks,

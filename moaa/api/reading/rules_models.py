@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from moaa.api.base import SecretKey
-from moaa.api.models import TEMPLATE_ARGUMENTS_OF_OURS, Serving
+from moaa.api.models import MAX_NODES, TEMPLATE_ARGUMENTS_OF_OURS, Serving
 from moaa.api.reading.node import Node
 from moaa.api.reading.wording import suggestion
 from moaa.api.resource import Replicas
@@ -26,6 +26,13 @@ OWN_ARGS = (
     "--revision",
     "--tensor-parallel-size",
     "-tp",
+    "--pipeline-parallel-size",
+    "-pp",
+    "--nnodes",
+    "--node-rank",
+    "--master-addr",
+    "--master-port",
+    "--headless",
     "--max-num-seqs",
     "--root-path",
     "--ssl-keyfile",
@@ -42,6 +49,9 @@ _INSTEAD = {
     "--revision": "use the model's revision",
     "--tensor-parallel-size": "use serving.gpus",
     "-tp": "use serving.gpus",
+    "--pipeline-parallel-size": "use serving.nodes",
+    "-pp": "use serving.nodes",
+    "--nnodes": "use serving.nodes",
     "--max-num-seqs": "use serving.maxConcurrency",
     "--hf-token": "use tokenSecret",
     "--chat-template": "use the model's chatTemplate, which training follows too",
@@ -137,6 +147,22 @@ def auto_replicas(spec: Node) -> Iterator[Problem]:
         if not model.at("endpoint").given and gpus > bound.integer(gpus):
             yield bound.problem(
                 f"is less than the {gpus} GPUs of {model.at('name').text} (gpus × replicas); raise it, or lower those"
+            )
+
+
+def serving_nodes(spec: Node) -> Iterator[Problem]:
+    for model in spec.at("models"):
+        serving = model.at("serving")
+        nodes, gpus = serving.at("nodes").integer(1), serving.at("gpus").integer(DEFAULT_GPUS)
+        if nodes > 1 and gpus == 0:
+            yield serving.at("nodes").problem(
+                "needs GPUs: vLLM serves over several machines as a pipeline, which it does not on CPUs; remove it"
+            )
+        elif nodes > 0 and gpus % nodes:
+            whole = ", ".join(str(n) for n in range(1, MAX_NODES + 1) if gpus % n == 0)
+            yield serving.at("nodes").problem(
+                f"does not divide gpus ({gpus}), of which each machine has an equal part; write one of {whole}, or "
+                "other gpus"
             )
 
 
@@ -264,6 +290,7 @@ RULES = (
     student,
     origins,
     auto_replicas,
+    serving_nodes,
     serving_args,
     chat_templates,
     templates,

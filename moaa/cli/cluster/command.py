@@ -68,8 +68,13 @@ def request_of(options: argparse.Namespace) -> str:
 def on_cluster(options: argparse.Namespace) -> int:
     """Become the process that carries it out; it returns only by an exception.
 
-    Raises UsageError: the operator's package is not installed, or the options cannot be meant.
+    Raises UsageError: the operator's package is not installed, or the options cannot be meant; ResourceError: the file
+    holds mistakes, which nobody needs a cluster to see.
     """
+    from moaa.api.reading.load import load
+
+    if options.command == "submit":
+        load(options.file)
     if importlib.util.find_spec("moaa_operator") is None or importlib.util.find_spec("kubernetes") is None:
         raise UsageError(f"`moaa {options.command}` needs the Kubernetes client, which is not installed; install "
                          "moaa[operator]")  # fmt: skip

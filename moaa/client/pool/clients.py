@@ -15,7 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from moaa.asking.caller import Letters, Reply
+from moaa.api.models import ModelKind
+from moaa.asking.caller import Letters, Reply, Scalar
 from moaa.asking.reasons import FATAL, Reason
 from moaa.client.outcome import Permanent, Retry, Trouble
 from moaa.client.pool.pace import Pace
@@ -24,6 +25,7 @@ from moaa.client.pool.replicas import Replica
 from moaa.client.pool.room import Room
 from moaa.client.pool.transport import Transport
 from moaa.client.request import ChatRequest, Request
+from moaa.client.scores import ScoreRequest
 from moaa.client.target import Target
 from moaa.conversation import fold_system, has_system
 from moaa.errors import CallError, ModelAbsent, ServerError
@@ -34,10 +36,17 @@ CANARY = ChatRequest(
     messages=({"role": "user", "content": "Hi"},), temperature=Decimal(0), top_p=Decimal(1), max_tokens=1, seed=0
 )
 """Tells a sick server from a request that it cannot digest."""
+CANARIES: Mapping[ModelKind, Request[object]] = {
+    ModelKind.CHAT: CANARY,
+    ModelKind.REWARD: ScoreRequest(()).about(CANARY.messages),
+}
 FIRST = -1
 """Order of canaries: many calls wait for what they say."""
 AHEAD = 2
 """Calls for each that a model's replicas take at once, so that one waits for each that ends."""
+RUN_AHEAD = 2048
+"""Calls that may wait for slow models while rows are begun for a fast one: it is through long before them, and its
+server may go. Each takes some 10 KB, and a row of judging makes dozens."""
 
 
 ResultT = TypeVar("ResultT")
@@ -93,6 +102,11 @@ class ModelPool:
     def is_supplied(self) -> bool:
         """Whether calls wait for the replicas rather than replicas for calls: `AHEAD` times what these take at once."""
         return self._calls >= max(1, AHEAD * self._room.capacity)
+
+    @property
+    def waiting(self) -> int:
+        """Calls beyond what the replicas take at once."""
+        return max(0, self._calls - self._room.capacity)
 
     async def complete(self, request: Request[ResultT], *, affinity: str, order: int = 0) -> ResultT:
         """As `_complete`, and counted while it lasts, pauses between tries included."""
@@ -244,7 +258,7 @@ class ModelPool:
     async def _is_able(self) -> bool:
         """Whether a server can answer anything. If so, the failure is the request's own and costs one row only."""
         replica = await self._room.acquire("canary", order=FIRST, timeout_s=self._policy.try_s)
-        return not isinstance(await self._ask(replica, CANARY), Retry)
+        return not isinstance(await self._ask(replica, CANARIES[self._target.kind]), Retry)
 
     def _error(self, failure: Permanent) -> CallError | ServerError:
         message = self._target.masked(failure.message)
@@ -265,6 +279,8 @@ def _tokens(outcome: object) -> int | None:
     match outcome:
         case Reply() | Letters():
             return outcome.prompt_tokens + outcome.completion_tokens if outcome.is_counted else None
+        case Scalar():
+            return outcome.prompt_tokens if outcome.is_counted else None
         case Permanent():
             return outcome.spent.prompt_tokens + outcome.spent.completion_tokens
         case _:
@@ -316,7 +332,15 @@ class Clients:
             self._ended.set()
 
     async def until_wanted(self) -> None:
-        """Wait while some model has calls enough: more rows would wait for that one, and take memory."""
-        while any(pool.is_supplied for pool in self._pools.values()):
+        """Wait until every model wants calls; while fewer than `RUN_AHEAD` calls wait for replicas, until some model
+        does. More rows would wait for the others, and take memory."""
+        while not self._is_wanted:
             self._ended.clear()
             await self._ended.wait()
+
+    @property
+    def _is_wanted(self) -> bool:
+        supplied = [pool.is_supplied for pool in self._pools.values()]
+        if not any(supplied):
+            return True
+        return not all(supplied) and sum(pool.waiting for pool in self._pools.values()) < RUN_AHEAD

@@ -70,10 +70,10 @@ class Transport:
         headers of the answer, whatever it is."""
         target = self._target
         asked = request.body(served_name=target.served_name, messages=messages, dialect=target.dialect)
-        body = json.dumps(asked).encode()
+        body, url = json.dumps(asked).encode(), request.address(address.url)
         outcome: ResultT | Permanent | Retry
         try:
-            status, payload, headers = await self._exchange(address, body)
+            status, payload, headers = await self._exchange(address, url, body)
         except Exception as error:  # noqa: BLE001 - the retry boundary: is_retryable re-raises what is our mistake
             return is_retryable(error)
         now = asyncio.get_running_loop().time()
@@ -88,10 +88,9 @@ class Transport:
             self.last_response = now
         return outcome
 
-    async def _exchange(self, address: Address, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _exchange(self, address: Address, url: str, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "the pool is used inside `async with`"
         headers = {} if address.host is None else {"Host": address.host}
-        url = completions_url(address.url)
         async with self._session.post(
             url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
         ) as response:
@@ -103,12 +102,6 @@ class Transport:
                     raise aiohttp.ClientPayloadError(f"the response is longer than {MAX_BODY_BYTES} bytes")
                 chunks.append(chunk)
             return response.status, b"".join(chunks), response.headers
-
-
-def completions_url(base: str) -> str:
-    """Where completions are asked for; the base URL's query string stays behind the path."""
-    parts = urlsplit(base)
-    return parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions").geturl()
 
 
 def proxy_of(url: str) -> str | None:

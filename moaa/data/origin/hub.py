@@ -20,7 +20,7 @@ from huggingface_hub.hf_api import RepoSibling
 from pydantic import SecretStr
 
 from moaa.data.origin.base import Listing, PinnedFile, Select, changed
-from moaa.errors import DataError, StoreError
+from moaa.errors import NO_SPACE, DataError, StoreError, outside
 
 TIMEOUT_S = 60.0
 
@@ -102,6 +102,8 @@ class HubOrigin:
         except HFValidationError as error:
             raise DataError(f"{self._uri}: {error}; correct source") from error
         except (HTTPError, OSError) as error:  # the client's own failures are no OSError; the Hub's answers are both
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
+                raise StoreError(f"{self._uri}: {outside(error)}") from error
             raise StoreError(f"{self._uri}: the Hub did not answer as expected: {error}") from error
 
 

@@ -68,6 +68,7 @@ class Catalogue:
                 chat=tuple(chat_arguments(found.model)),
                 demand=needs.server(serving, weights_gib=size_gib(folder), cache_gib=cache_gib),
                 startup_s=serving.startup_minutes * 60.0,
+                kind=found.model.kind,
             )
         return specs
 

@@ -48,8 +48,8 @@ def job(stage: Stage, resource: MoAA, *, student_gib: float) -> Demand:
     return Demand(JOB_GIB)
 
 
-def too_few_gpus(stages: Iterable[Stage], resource: MoAA, *, gpus: int) -> str | None:
-    """What in these stages can never run on a machine with so many GPUs, and what to change; None: nothing."""
+def too_large(stages: Iterable[Stage], resource: MoAA, *, gpus: int) -> str | None:
+    """What in these stages can never run on one machine, with so many GPUs, and what to change; None: nothing."""
     spec, resources = resource.spec, resource.spec.training.resources
     for stage in stages:
         wanted = resources.workers * resources.gpus_per_worker
@@ -60,6 +60,11 @@ def too_few_gpus(stages: Iterable[Stage], resource: MoAA, *, gpus: int) -> str |
             )
         for name in stage.serves:
             model = spec.model(spec.student if made_by(name) else name)
+            if model.endpoint is None and model.serving.nodes > 1:
+                return (
+                    f"{stage.id}: spec.models {model.name} has serving.nodes {model.serving.nodes}, and this is one "
+                    "machine; remove nodes to serve it here, or apply the resource to a cluster (moaa submit)"
+                )
             if model.endpoint is None and model.serving.gpus > gpus:
                 return (
                     f"{stage.id}: spec.models {model.name} has serving.gpus {model.serving.gpus}, and there are {gpus} "

@@ -7,7 +7,7 @@ A server that no lease pins stays up until its room is needed.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +26,19 @@ class Lease:
     servers: dict[str, Server]
     """By the keys of their specs."""
     gpus: tuple[str, ...]
+    given_up: set[str]
+    """Keys of those that the job has no more use for; the lease holds them no longer (`Pool.give_up`)."""
 
     async def broken(self) -> ServerError:
-        """Returns when one of the servers cannot be brought back; never when there are none."""
-        if not self.servers:
-            await asyncio.get_running_loop().create_future()
-        done, _ = await asyncio.wait([s.broken for s in self.servers.values()], return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
+        """Returns when one of the servers cannot be brought back that is not given up; never when there are none."""
+        waiting = {server.broken: key for key, server in self.servers.items()}
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for broken in done:
+                if waiting.pop(broken) not in self.given_up:
+                    return broken.result()
+        never: asyncio.Future[ServerError] = asyncio.get_running_loop().create_future()
+        return await never
 
 
 class Pool:
@@ -51,6 +57,8 @@ class Pool:
         self.capacity = capacity
         self.upcoming: Sequence[str] = ()
         """Keys that later stages use, soonest first; the rest goes first when room is needed."""
+        self.waited_for: Collection[str] = ()
+        """Keys that stages use which have not begun."""
         self._tasks = tasks
         self._guards = guards
         self._launch = launch
@@ -85,13 +93,14 @@ class Pool:
             )
         async with self._turn:
             gpus = await self._claim(specs, job)
+        given_up: set[str] = set()
         try:
             servers = {spec.key: self._servers[spec.key] for spec in specs}
             for server in servers.values():
                 await asyncio.shield(server.ready)
-            yield Lease(servers=servers, gpus=gpus)
+            yield Lease(servers=servers, gpus=gpus, given_up=given_up)
         finally:
-            await self._release(specs, job, gpus)
+            await self._release([spec for spec in specs if spec.key not in given_up], job, gpus)
 
     def warm(self, specs: Sequence[ServerSpec]) -> None:
         """Start those of `specs` that fit beside everything that is up. No lease waits for them, and no server is
@@ -107,6 +116,16 @@ class Pool:
     async def retire(self) -> None:
         """Stop idle servers that no later stage uses."""
         await self._stop([key for key in self._idle() if key not in self.upcoming])
+
+    def give_up(self, lease: Lease, keys: Iterable[str]) -> None:
+        """Servers of a lease are of no more use to its job. Those that no other lease holds and no stage waits for are
+        stopped at once, the others stay idle."""
+        new = [key for key in keys if key not in lease.given_up]
+        lease.given_up.update(new)
+        for key in new:
+            self._pins[key] -= 1
+        unused = [key for key in new if key in self._idle() and key not in self.waited_for]
+        self._tasks.create_task(self._until_gone(self._take_out(unused)))
 
     async def close(self) -> None:
         await self._stop(list(self._servers))
@@ -170,10 +189,17 @@ class Pool:
 
     async def _stop(self, keys: Sequence[str]) -> None:
         """Stop servers and wait until they are gone."""
+        await self._until_gone(self._take_out(keys))
+
+    def _take_out(self, keys: Sequence[str]) -> list[Server]:
+        """Nobody can get these servers any more; they are to be stopped."""
         servers = [self._servers.pop(key) for key in keys]
         self._leaving += servers
         for server in servers:
             self._notify("server_stopping", model=server.spec.label)
+        return servers
+
+    async def _until_gone(self, servers: Sequence[Server]) -> None:
         await asyncio.gather(*(server.stop() for server in servers))
         self._leaving = [server for server in self._leaving if server not in servers]
         async with self._changed:

@@ -17,8 +17,9 @@ from typing import Protocol
 
 import aiohttp
 
-from moaa.api.models import Serving
+from moaa.api.models import ModelKind, Serving
 from moaa.cause import cause, ended
+from moaa.contract.vllm import first_request
 from moaa.errors import ServerError, outside
 from moaa.local.processes.process import Guarded, Guards, quoted
 from moaa.local.serving.machine import Demand
@@ -51,6 +52,7 @@ class ServerSpec:
     """vLLM arguments for the model's chat template."""
     replica: int = 1
     """Its number among the model's replicas."""
+    kind: ModelKind = ModelKind.CHAT
 
     @property
     def label(self) -> str:
@@ -207,15 +209,15 @@ class Server:
             await asyncio.gather(over, proven, return_exceptions=True)
 
     async def _prove(self, process: Guarded) -> None:
-        """Wait for /health, then for one token. Raises ServerError: it answers but cannot complete a chat."""
+        """Wait for /health, then for one token or score. Raises ServerError: it answers, but neither of these."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CANARY_TIMEOUT_S)) as session:
             while not await self._is_healthy(session):  # noqa: ASYNC110  another process cannot set an Event
                 await asyncio.sleep(POLL_S)
-            body = {"model": self.spec.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+            path, body, held = first_request(self.spec.kind, self.spec.name)
             try:
-                async with session.post(f"{self.url}/chat/completions", json=body) as response:
+                async with session.post(f"http://127.0.0.1:{self.port}{path}", json=body) as response:
                     text = await response.text()
-                    if response.status != 200 or not json.loads(text).get("choices"):
+                    if response.status != 200 or not json.loads(text).get(held):
                         what = f"is up but answered its first chat with {response.status}: {text[:500]}"
                         raise self._error(process, what)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:

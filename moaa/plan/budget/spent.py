@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from moaa.api import MoAASpec
+from moaa.api import MoAA, MoAASpec
 from moaa.api.models import Model
+from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.ids import made_by
+from moaa.plan.result import StageResult
+from moaa.plan.stage import Stage
 
 
 class Tokens(NamedTuple):
@@ -37,10 +40,30 @@ class Spent:
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.gpu_seconds + other.gpu_seconds, _merged(self.tokens, other.tokens, _sum))
 
+    def less(self, known: "Spent") -> "Spent":
+        """The part of it that `known` lacks; nothing where `known` has more."""
+        tokens = _merged(self.tokens, known.tokens, _rest)
+        found = {name: rest for name, rest in tokens.items() if rest != Tokens()}
+        return Spent(max(self.gpu_seconds - known.gpu_seconds, 0.0), found)
+
     def at_least(self, other: "Spent") -> "Spent":
         """The larger of two accounts of the same work, part by part: both count from its beginning, and neither may
         have seen all."""
         return Spent(max(self.gpu_seconds, other.gpu_seconds), _merged(self.tokens, other.tokens, _most))
+
+
+def of_work(
+    stage: Stage,
+    made_with: MoAA,
+    results: Mapping[str, StageResult],
+    *,
+    seconds: float,
+    tokens: Mapping[str, Tokens],
+    spared_gpu_seconds: float = 0.0,
+) -> Spent:
+    """What a stage took that was at work so long, but for servers that were let go before it ended. Of `results`
+    stage-data's says how many rows there were."""
+    return Spent(max(gpus_given(made_with, stage, results) * seconds - spared_gpu_seconds, 0.0), tokens)
 
 
 Account = Mapping[tuple[str, str], Spent]
@@ -63,28 +86,37 @@ class Bill:
     tokens: int = 0
     unpriced: tuple[str, ...] = ()
     """What is not in the dollars: fields that state no price, and models that are declared no more."""
+    has_cost: bool = False
+    """Something with a price was used."""
+
+    @property
+    def known_dollars(self) -> Decimal | None:
+        """All that was spent; None: a part has no price, or nothing that costs was used."""
+        return self.dollars if self.has_cost and not self.unpriced else None
 
 
 def bill(spent: Spent, spec: MoAASpec) -> Bill:
     """At the prices that `spec` states."""
-    dollars, unpriced = Decimal(0), []
+    dollars, unpriced, has_cost = Decimal(0), [], False
     if spent.gpu_seconds and spec.cost.gpu_hour_usd is None:
         unpriced.append("spec.cost.gpuHourUsd")
     elif spent.gpu_seconds and spec.cost.gpu_hour_usd is not None:
+        has_cost = True
         dollars += Decimal(str(round(spent.gpu_seconds / 3600, 6))) * spec.cost.gpu_hour_usd
     by_name = {model.name: model for model in spec.models}
     for name, tokens in spent.tokens.items():
         model = by_name.get(spec.student if made_by(name) else name)
-        cost = None if model is None else _of_calls(model, tokens)
+        cost = None if model is None else usd_of_calls(model, tokens)
+        has_cost |= model is not None and model.endpoint is not None and cost is not None
         if cost is None:
             unpriced.append(name)
         else:
             dollars += cost
     tokens_of_all = sum(part.prompt + part.completion for part in spent.tokens.values())
-    return Bill(dollars, spent.gpu_seconds / 3600, tokens_of_all, tuple(unpriced))
+    return Bill(dollars, spent.gpu_seconds / 3600, tokens_of_all, tuple(unpriced), has_cost)
 
 
-def _of_calls(model: Model, tokens: Tokens) -> Decimal | None:
+def usd_of_calls(model: Model, tokens: Tokens) -> Decimal | None:
     """Zero for a model that we serve, since its GPUs are paid for; None: its endpoint states no price."""
     if model.endpoint is None:
         return Decimal(0)
@@ -100,6 +132,10 @@ def _sum(a: Tokens, b: Tokens) -> Tokens:
 
 def _most(a: Tokens, b: Tokens) -> Tokens:
     return Tokens(max(a.prompt, b.prompt), max(a.completion, b.completion))
+
+
+def _rest(a: Tokens, b: Tokens) -> Tokens:
+    return Tokens(max(a.prompt - b.prompt, 0), max(a.completion - b.completion, 0))
 
 
 def _merged(

@@ -6,8 +6,8 @@ takes no longer than a start of a server. What results is the shortest time with
 that takes. Replicas are in no fingerprint.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from moaa.api import MoAA, MoAASpec
@@ -175,12 +175,16 @@ def gpus_held(spec: MoAASpec, stage: Stage) -> int:
     return max(served, default=0) if spec.serving.schedule is Schedule.IN_TURN else sum(served)
 
 
-def gpus_given(resource: MoAA, stage: Stage, results: Mapping[str, StageResult]) -> int:
-    """GPUs that the resource gives a stage: as declared, or as Auto gives them by the rows of stage-data.
+def gpus_given(
+    resource: MoAA, stage: Stage, results: Mapping[str, StageResult], *, without: Collection[str] = ()
+) -> int:
+    """GPUs that the resource gives a stage: as declared, or as Auto gives them by the rows of stage-data. Those of the
+    models `without`, which it has finished with, are not counted.
 
     A machine with fewer GPUs, or a second stage beside it, leaves it fewer.
     """
-    return gpus_held(for_stage(resource, stage, results).spec, stage)
+    served = tuple(name for name in stage.serves if name not in without)
+    return gpus_held(for_stage(resource, stage, results).spec, replace(stage, serves=served))
 
 
 def check_limit(resource: MoAA) -> None:

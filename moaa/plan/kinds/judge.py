@@ -24,6 +24,9 @@ OUTCOME = "outcome."
 """Begins the names of the manifest's metrics that count prompts by `RankingRow.outcome`."""
 SKIPPED = "skipped-verdicts"
 """Metric of the manifest: orders of comparisons that were not asked; none where there is no such order."""
+SECONDED, OPPOSED = "seed-agreed", "seed-opposed"
+"""Metrics of the manifest: comparisons that judges decided as the reward model's scores have it, and against them; none
+where there is no such comparison."""
 
 
 def document(stage: Stage, resource: MoAA, results: Results) -> tuple[Document, Document]:

@@ -3,7 +3,7 @@
 from moaa.api import MoAA
 from moaa.api.base import GIVEN_ANSWERS
 from moaa.api.data import DataSource
-from moaa.api.evaluation import Benchmark, LmEval, Pairwise
+from moaa.api.evaluation import ArenaHard, Benchmark, LmEval, Pairwise
 from moaa.plan.canonical import canonical
 from moaa.plan.digests import Document, Results, output_digest
 from moaa.plan.graph import benchmarks
@@ -40,7 +40,7 @@ def _columns(source: DataSource) -> Document:
 
 
 def _read_as(source: DataSource) -> Document:
-    """What a benchmark makes of its rows: which answer they carry, and which facts."""
+    """What a benchmark makes of its rows: which it asks, which answer they carry, and which facts."""
     if not isinstance(source, Benchmark):
         return {}
     found: Document = {"type": source.type}
@@ -48,6 +48,8 @@ def _read_as(source: DataSource) -> Document:
         found["baseline"] = GIVEN_ANSWERS
     if isinstance(source, LmEval):
         found |= {"tasks": list(source.tasks), "numFewshot": source.num_fewshot}
+    if isinstance(source, ArenaHard) and source.category is not None:
+        found["category"] = source.category
     return found
 
 

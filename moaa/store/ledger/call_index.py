@@ -60,6 +60,12 @@ class CallIndex:
         self._keep(call, line, self._chain)
         return True
 
+    def take(self, line: Line) -> bool:
+        """Take in a line of the own chain that no segment holds. False: what it says is known."""
+        if line.pinned is not None:
+            return self.pin(line.call, line.pinned)
+        return self.add(line.call, line.raw)
+
     def find(self, call: bytes) -> tuple[bytes, str] | None:
         """The outcome's line and chain, or None."""
         place = self._places.get(call)

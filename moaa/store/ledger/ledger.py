@@ -11,15 +11,21 @@ chain is pinned in this one; a failure there does not count here, the call is ma
 exactly the answers this one used, and the same ledger gives the same rows. A published shard agrees with it because a
 worker publishes only after `close`.
 
+**A killed process** loses nothing it had received, as long as the next attempt runs on the same machine: what is not
+flushed yet is in a journal (`moaa.store.ledger.journal`). Opening takes it in between the own chain, whose outcomes
+stay, and the others, and makes it durable before anything can be looked up.
+
 **Bounds.** Text lies in an unnamed temporary file and is read on demand; memory holds 16 bytes of digest and a place
-for each entry. Buffered lines are flushed at `flush_bytes` or after `flush_s`; beyond `max_buffer_bytes` the recording
-worker waits for the store. A store that fails `max_failed_flushes` times in a row ends the work.
+for each entry. Buffered lines are flushed at `flush_bytes`, after `flush_s`, or when they cost enough (`Worth`). Beyond
+`max_buffer_bytes` the recording worker waits for the store. A store that fails `max_failed_flushes` times in a row ends
+the work.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -28,8 +34,10 @@ from moaa.errors import AlreadyExists, Fenced, NotFound, StoreError
 from moaa.store.fencing import Token, chain_of
 from moaa.store.ledger.call_index import CallIndex
 from moaa.store.ledger.compaction import choose_run, delete_superfluous, list_segments, merge
+from moaa.store.ledger.journal import Journal, Left, begin, left_behind
 from moaa.store.ledger.segments import (
     Entry,
+    Line,
     Pin,
     Segment,
     call_digest,
@@ -47,6 +55,15 @@ _LOAD_AHEAD = 4
 """Segments fetched at once while loading; each is at most a few tens of MiB."""
 _LOAD_TRIES = 5
 """A load starts over when a compaction removed what it had listed."""
+
+
+Worth = Callable[[Entry], float]
+"""What an answer cost, as a part of what a flush should save at most: at a sum of 1 the ledger flushes."""
+
+
+def no_worth(_: Entry) -> float:
+    """Bytes and time alone say when to flush."""
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,9 @@ class Ledger:
     Use it as `async with await Ledger.load(...) as ledger:`; leaving the block closes it.
     """
 
-    def __init__(self, store: Store, folder: str, token: Token, limits: LedgerLimits) -> None:
+    def __init__(
+        self, store: Store, folder: str, token: Token, limits: LedgerLimits, journals: Path | None, worth: Worth
+    ) -> None:
         self._store = store
         self._folder = folder
         self._token = token
@@ -79,8 +98,12 @@ class Ledger:
         self._writer = uuid4().hex
         self._segments: list[Segment] = []
         self._calls = CallIndex(self._chain)
+        self._journals = journals
+        self._journal: Journal | None = None
+        self._worth = worth
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
+        self._buffered_worth = 0.0
         self._unconfirmed: tuple[int, bytes] | None = None
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -89,17 +112,27 @@ class Ledger:
 
     @classmethod
     async def load(
-        cls, store: Store, ledger_path: str, token: Token, *, limits: LedgerLimits | None = None
+        cls,
+        store: Store,
+        ledger_path: str,
+        token: Token,
+        *,
+        limits: LedgerLimits | None = None,
+        journals: Path | None = None,
+        worth: Worth = no_worth,
     ) -> "Ledger":
-        """Read the shard's ledger and seal it against earlier attempts; the shard is the token's.
+        """Read the shard's ledger and seal it against earlier attempts; the shard is the token's. `journals` is a
+        folder of this machine for what is not durable yet; None keeps none.
 
         Raises:
             Fenced: a later attempt sealed it first.
             StoreError: the store fails, or a segment is damaged; names the object.
         """
-        ledger = cls(store, f"{ledger_path}/{token.shard}", token, limits or LedgerLimits())
+        ledger = cls(store, f"{ledger_path}/{token.shard}", token, limits or LedgerLimits(), journals, worth)
         try:
             await ledger._open()
+            if journals is not None:
+                ledger._journal = await begin(journals, token)
         except BaseException:
             ledger._calls.close()
             raise
@@ -129,7 +162,8 @@ class Ledger:
         if chain == self._chain:
             return entry
         if self._calls.pin(call, chain):
-            await self._append(Pin(row=row, path=path, key=request_hash, chain=chain).model_dump_json().encode())
+            pin = Pin(row=row, path=path, key=request_hash, chain=chain)
+            await self._append(pin.model_dump_json().encode(), worth=0.0)
         return entry.model_copy(update={"reused": True})
 
     async def record(self, entry: Entry) -> None:
@@ -141,7 +175,7 @@ class Ledger:
         self._raise_error()
         line = entry.model_dump_json(exclude_defaults=True).encode()
         if self._calls.add(call_digest(entry.row, entry.path, entry.key), line):
-            await self._append(line)
+            await self._append(line, worth=self._worth(entry))
 
     async def flush(self) -> None:
         """Return when everything recorded before the call is durable.
@@ -155,6 +189,9 @@ class Ledger:
             try:
                 while self._buffer or self._unconfirmed:
                     await self._write_next()
+                # Nothing is awaited since the buffer was empty, so the journal holds nothing that is not durable.
+                if self._journal is not None:
+                    self._journal.clear()
                 await self._compact()
             except Fenced as fenced:
                 self._fenced = fenced
@@ -171,8 +208,16 @@ class Ledger:
             await asyncio.wait({self._flusher})
             if self._flusher.cancelled():
                 self._flusher = None  # its traceback would keep this ledger, index and all, until a full collection
+        journal, self._journal = self._journal, None
         try:
             await self.flush()
+        except BaseException:
+            if journal is not None:
+                journal.release()  # for the next attempt, which finds in it what could not be flushed
+            raise
+        else:
+            if journal is not None:
+                journal.remove()
         finally:
             self._calls.close()
 
@@ -193,29 +238,57 @@ class Ledger:
     # Loading
 
     async def _open(self) -> None:
+        left = [] if self._journals is None else await left_behind(self._journals, self._token)
+        try:
+            await self._read_and_seal(left)
+            await self.flush()
+        except BaseException:
+            for journal in left:
+                journal.release()
+            raise
+        for journal in left:
+            journal.remove()
+
+    async def _read_and_seal(self, left: Sequence[Left]) -> None:
         for _ in range(_LOAD_TRIES):
             try:
-                await self._read_all()
+                taken = await self._read_all(left)
                 await self._seal()
             except (NotFound, AlreadyExists):
                 # Between listing and reading, the chain was compacted, or an earlier attempt wrote a last segment
                 # before our seal. Either way the chain is not what was read.
                 continue
+            self._buffer, self._buffered_bytes = taken, sum(map(len, taken))
             return
         raise StoreError(
             f"{self._folder}: the ledger changed while it was opened, {_LOAD_TRIES} times in a row; make sure that one "
             "executor runs this stage and that nothing else deletes objects there"
         )
 
-    async def _read_all(self) -> None:
+    async def _read_all(self, left: Sequence[Left]) -> list[bytes]:
+        """Fill the index; returns the lines of journals that the chain lacks."""
         self._calls.clear()
         chains: dict[str, list[Segment]] = {self._chain: []}
         for segment in await list_segments(self._store, f"{self._folder}/"):
             chains.setdefault(segment.chain, []).append(segment)
         self._segments = readable_order(chains.pop(self._chain))
         await self._read(self._segments)
+        taken = [line.raw for journal in left for line in self._take(journal)]
         for chain in sorted(chains):
             await self._read(readable_order(chains[chain]))
+        return taken
+
+    def _take(self, journal: Left) -> list[Line]:
+        new = [line for line in journal.lines if self._calls.take(line)]
+        log.info(
+            "answers_recovered shard=%s attempt=%d lines=%d new=%d dropped_bytes=%d",
+            self._token.shard,
+            journal.header.attempt,
+            len(journal.lines),
+            len(new),
+            journal.dropped_bytes,
+        )
+        return new
 
     async def _read(self, segments: Sequence[Segment]) -> None:
         for start in range(0, len(segments), _LOAD_AHEAD):
@@ -243,12 +316,15 @@ class Ledger:
     def _header(self, number: int) -> dict[str, object]:
         return {"format": 1, "attempt": self._token.attempt, "number": number, "writer": self._writer}
 
-    async def _append(self, line: bytes) -> None:
+    async def _append(self, line: bytes, *, worth: float) -> None:
+        if self._journal is not None:
+            self._journal.add(line)
         self._buffer.append(line)
         self._buffered_bytes += len(line)
+        self._buffered_worth += worth
         if self._buffered_bytes >= self._limits.max_buffer_bytes:
             await self.flush()
-        elif self._buffered_bytes >= self._limits.flush_bytes:
+        elif self._buffered_bytes >= self._limits.flush_bytes or self._buffered_worth >= 1:
             self._wake.set()
 
     async def _write_next(self) -> None:
@@ -260,6 +336,7 @@ class Ledger:
             # From the buffer to the segment without an await between, so that a cancelled flush loses nothing.
             del self._buffer[: len(lines)]
             self._buffered_bytes -= sum(map(len, lines))
+            self._buffered_worth = 0.0
             self._unconfirmed = number, body
         number, body = self._unconfirmed
         key = segment_key(self._folder, self._chain, number, number)

@@ -63,12 +63,14 @@ class Failure(BaseModel):
 
 
 class Entry(_Record):
-    """One finished model call: an answer, letters or a failure; exactly one of them."""
+    """One finished model call: an answer, letters, a score or a failure; exactly one of them."""
 
     model: str
     answer: Answer | None = None
     letters: dict[str, float] | None = None
     """Probabilities, as `moaa.asking.caller.Letters` has them."""
+    score: float | None = None
+    """As `moaa.asking.caller.Scalar` has it."""
     failure: Failure | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -83,8 +85,10 @@ class Entry(_Record):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Self:
-        if [self.answer, self.letters, self.failure].count(None) != 2:
-            raise ValueError(f"entry {self.row}/{self.path}: exactly one of answer, letters and failure must be given")
+        if [self.answer, self.letters, self.score, self.failure].count(None) != 3:
+            raise ValueError(
+                f"entry {self.row}/{self.path}: exactly one of answer, letters, score and failure must be given"
+            )
         return self
 
 
@@ -190,16 +194,21 @@ def decode_segment(key: str, body: bytes) -> list[Line]:
     lines: list[Line] = []
     for number, raw in enumerate(raw_lines[1:-1], start=2):
         try:
-            record = _RECORD.validate_json(raw)
+            lines.append(parse_line(raw))
         except ValueError as error:
             raise StoreError(f"{key}: line {number} is not a ledger entry ({error}); {remedy}") from error
-        call = call_digest(record.row, record.path, record.key)
-        match record:
-            case Pin():
-                lines.append(Line(raw, call, record.chain))
-            case Entry():
-                lines.append(Line(raw, call, None, failed=record.failure is not None))
     return lines
+
+
+def parse_line(raw: bytes) -> Line:
+    """Raises ValueError: it is neither an entry nor a pin."""
+    record = _RECORD.validate_json(raw)
+    call = call_digest(record.row, record.path, record.key)
+    match record:
+        case Pin():
+            return Line(raw, call, record.chain)
+        case Entry():
+            return Line(raw, call, None, failed=record.failure is not None)
 
 
 def call_digest(row: str, path: str, key: str) -> bytes:

@@ -17,13 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from moaa.errors import AlreadyExists, NotFound, StoreError
+from moaa.errors import NO_SPACE, AlreadyExists, NotFound, StoreError
 from moaa.store.objects.base import ObjectInfo, whole_range
 from moaa.store.objects.keys import HIDDEN, check_key, check_prefix
 
 _STALE_S = 24 * 3600.0
 """No single write takes a day, so an older unfinished file has no writer."""
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -190,7 +189,7 @@ class DirectoryStore:
 
     def _failed(self, key: str, error: OSError) -> StoreError:
         where = f"{self.uri}/{key}"
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             return StoreError(
                 f"{where}: no space left ({error.strerror}); nothing was written. Free space, start again"
             )

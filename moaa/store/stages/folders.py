@@ -21,7 +21,7 @@ from moaa.store.objects.base import Store
 from moaa.store.objects.keys import check_key
 from moaa.store.objects.tasks import map_bounded
 from moaa.store.stages.manifest import ObjectRef, StageManifest
-from moaa.store.stages.partial import partial_folder
+from moaa.store.stages.partial import kept_folder, partial_folder
 from moaa.store.stages.shards import check_object
 
 _FILES_AT_ONCE = 4
@@ -84,6 +84,32 @@ async def fetch_folder(store: Store, manifest: StageManifest, name: str, target_
     return target_dir
 
 
+async def fetch_files(store: Store, refs: Sequence[ObjectRef], root: str, target: Path) -> Path:
+    """Bring the files `refs` below the key `root` to this machine, each checked; returns where they lie.
+
+    As `fetch_folder`, but a killed attempt is gone on with, file by file, and of several processes one does it: for
+    folders that take longer than a server's patience. `target` is whole when this returns, and not before.
+
+    Raises:
+        StoreError: an object is missing or differs, or the disk does not take it.
+    """
+    local = store.local_path(root)
+    if local is not None:
+        await _check_all(store, refs, root, local)
+        return local
+    digest = folder_digest({_relative(ref, root): ref.sha256 for ref in refs})
+    try:
+        if not await asyncio.to_thread(_is_complete, target, digest, refs, root):
+            async with kept_folder(target):
+                await _go_on(store, refs, root, target)
+                await asyncio.to_thread((target / _COMPLETE).write_text, json.dumps({"digest": digest}))
+    except OSError as error:
+        raise StoreError(
+            f"{target}: {error.strerror}, while downloading {root}; free space, then start again"
+        ) from error
+    return target
+
+
 async def copy_folder(store: Store, manifest: StageManifest, name: str, into: Path) -> None:
     """A copy of the folder `name` of a manifest, every file checked, in the folder `into`, which is there.
 
@@ -139,6 +165,19 @@ async def _copy(store: Store, refs: Sequence[ObjectRef], root: str, into: Path) 
         await _check_file(store, ref, path)
 
     await map_bounded(refs, fetch, at_once=_FILES_AT_ONCE)
+
+
+async def _go_on(store: Store, refs: Sequence[ObjectRef], root: str, target: Path) -> None:
+    """As `_copy`, without the files that are there and right."""
+
+    async def is_there(ref: ObjectRef) -> bool:
+        path = target / _relative(ref, root)
+        if not path.is_file() or path.stat().st_size != ref.size_bytes:
+            return False
+        return await asyncio.to_thread(file_digest, path) == ref.sha256
+
+    found = await map_bounded(refs, is_there, at_once=_FILES_AT_ONCE)
+    await _copy(store, [ref for ref, there in zip(refs, found, strict=True) if not there], root, target)
 
 
 async def _check_all(store: Store, refs: Sequence[ObjectRef], root: str, folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from moaa.api.base import Spec
-from moaa.plan.result import DECISION_CHARS, Digest, Output, StageResult, Warnings
+from moaa.plan.result import BYTES, DECISION_CHARS, Digest, Output, StageResult, Warnings, gib_listed
 from moaa.plan.stage import Kind
 
 UNLESS_EMPTY = Field(exclude_if=lambda value: not value)
@@ -130,10 +130,15 @@ class StageManifest(Spec):
             attempt=self.attempt,
             outputs=self.outputs,
             models=self.models if self.kind is Kind.RESOLVE else {},
+            weights_gib=gib_listed(self.models, self._sizes) if self.kind is Kind.RESOLVE else [],
             decision=_shortened(self.decision),
             warnings=self.warnings,
             score=self._score if self.kind is Kind.EVALUATE else None,
         )
+
+    @property
+    def _sizes(self) -> dict[str, float]:
+        return {name.removeprefix(BYTES): size for name, size in self.metrics.items() if name.startswith(BYTES)}
 
     @property
     def _score(self) -> str | None:

@@ -16,6 +16,8 @@ from uuid import uuid4
 
 _SUFFIX = ".partial"
 _TRIES = 5
+_LOOK_S = 1.0
+"""Between two looks at a folder that another process fills."""
 
 
 @contextlib.asynccontextmanager
@@ -37,6 +39,37 @@ async def partial_folder(target: Path) -> AsyncIterator[Path]:
         finally:
             if lock is not None:
                 os.close(lock)
+
+
+@contextlib.asynccontextmanager
+async def kept_folder(target: Path) -> AsyncIterator[None]:
+    """`target` itself, to be filled by this process alone; another waits until this one has ended. What an earlier
+    process has put there stays, but for the files that it had not finished (`.….partial`).
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+    lock = await _wait_for_lock(target)
+    try:
+        if lock is not None:
+            for half in target.rglob(f".*{_SUFFIX}"):
+                half.unlink(missing_ok=True)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+async def _wait_for_lock(folder: Path) -> int | None:
+    """None where the file system has no such locks: then two processes may fetch the same file, each whole."""
+    while True:
+        try:
+            return _lock(folder)
+        except BlockingIOError:
+            await asyncio.sleep(_LOOK_S)
+        except OSError:
+            return None
 
 
 def _create(target: Path) -> tuple[Path, int | None]:

@@ -7,7 +7,7 @@ over.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from moaa.api.attempts import StageAttempts, Step, WaitingRows
@@ -31,7 +31,7 @@ def new(stage: str, fingerprint: str, generation: int) -> StageAttempts:
 
 def begin(entry: StageAttempts, step: Step, *, now: datetime, turn: str | None = None) -> StageAttempts:
     """The next attempt."""
-    return entry.with_(attempt=entry.attempt + 1, step=step, since=now, retry_after=None, turn=turn)
+    return entry.with_(attempt=entry.attempt + 1, step=step, since=now, retry_after=None, turn=turn, finished_with=[])
 
 
 def move(entry: StageAttempts, step: Step, *, now: datetime) -> StageAttempts:
@@ -48,6 +48,12 @@ def heard(entry: StageAttempts, progress: StageProgress) -> StageAttempts:
     """How far it is, as its pods say. Within a percent of the work the entry stays the same."""
     reached = percent(progress.saved, progress.steps or progress.rows_total or 0)
     return entry.with_(reached=reached) if reached > entry.reached else entry
+
+
+def finished_with(entry: StageAttempts, models: Collection[str], *, gpu_seconds: float, now: datetime) -> StageAttempts:
+    """It will not ask `models` again. Its servers of these go, so the clock of its GPU time, `gpu_seconds` by now,
+    begins anew."""
+    return entry.with_(finished_with=[*entry.finished_with, *models], gpu_seconds=round(gpu_seconds), at_work_since=now)
 
 
 def failed(

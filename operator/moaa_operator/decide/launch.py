@@ -20,11 +20,12 @@ from moaa.weights.served import ServedModel, servers_of
 from moaa_operator.decide import attempts, outcomes, queueing, replicas, server_gang
 from moaa_operator.decide.scope import Scope
 from moaa_operator.decide.server_gang import Gang, State
-from moaa_operator.kube.objects import Manifest, Problem
+from moaa_operator.kube.kinds import maker_in
+from moaa_operator.kube.objects import Manifest, Problem, name_of
 from moaa_operator.observe.observed import End, Server
 from moaa_operator.tell.run_state import Servers
 
-Deployments = dict[ServedModel, tuple[list[Manifest], Server | None]]
+Wanted = dict[ServedModel, tuple[list[Manifest], Server | None]]
 
 
 def begin(scope: Scope, identity: Identity, entry: StageAttempts) -> str | None:
@@ -33,7 +34,7 @@ def begin(scope: Scope, identity: Identity, entry: StageAttempts) -> str | None:
     turn = server_gang.next_turn(stage, entry, scope.resource, scope.held.results)
     trial = entry.with_(turn=turn) if turn else entry
     try:
-        servers = scope.deployments(
+        servers = scope.wanted(
             server_gang.wanted(stage, trial, scope.resource, scope.held.results).values(), replicas.counts(scope)
         )
         lacking = replicas.lacking(scope, trial, servers) if servers else None
@@ -74,9 +75,10 @@ def serve(scope: Scope) -> None:
         stage = scope.held.graph.stages[entry.stage]
         if entry.step is Step.FINALISE or not stage.serves:
             continue
+        needed = server_gang.without_finished(stage, entry)
         try:
-            servers = scope.deployments(
-                server_gang.wanted(stage, entry, scope.resource, scope.held.results).values(), replicas.counts(scope)
+            servers = scope.wanted(
+                server_gang.wanted(needed, entry, scope.resource, scope.held.results).values(), replicas.counts(scope)
             )
         except MoaaError as error:
             scope.fail(entry, "NotServable", str(error), is_permanent=True)
@@ -99,7 +101,7 @@ def serve(scope: Scope) -> None:
     _keep_ahead(scope)
 
 
-def _wait(scope: Scope, entry: StageAttempts, servers: Deployments) -> bool:
+def _wait(scope: Scope, entry: StageAttempts, servers: Wanted) -> bool:
     """Whether the servers of an attempt that waits for them are to stay."""
     found = _look(scope, entry, servers)
     match found.state:
@@ -123,7 +125,7 @@ def _wait(scope: Scope, entry: StageAttempts, servers: Deployments) -> bool:
     return True
 
 
-def _look_while_working(scope: Scope, entry: StageAttempts, servers: Deployments) -> None:
+def _look_while_working(scope: Scope, entry: StageAttempts, servers: Wanted) -> None:
     """A server that dies under a stage comes back by itself, and the stage's calls wait for it. The status says so."""
     found = _look(scope, entry, servers)
     if found.state is State.READY:
@@ -132,7 +134,7 @@ def _look_while_working(scope: Scope, entry: StageAttempts, servers: Deployments
         _not_ready(scope, found)
 
 
-def _look(scope: Scope, entry: StageAttempts, servers: Deployments) -> Gang:
+def _look(scope: Scope, entry: StageAttempts, servers: Wanted) -> Gang:
     up = {served: server for served, (_, server) in servers.items()}
     refused = {
         served: problem
@@ -168,7 +170,13 @@ def _keep_ahead(scope: Scope) -> None:
     ):
         return
     hopeless = _hopeless(scope)
-    graph = Graph({name: stage for name, stage in scope.held.graph.stages.items() if name not in hopeless})
+    graph = Graph(
+        {
+            name: server_gang.without_finished(stage, scope.entries.get(name))
+            for name, stage in scope.held.graph.stages.items()
+            if name not in hopeless
+        }
+    )
     names = servers_ahead(graph, scope.resource, scope.held.results)
     known = [name for name in names if made_by(name) is None or made_by(name) in scope.held.results]
     given_back = [
@@ -188,7 +196,7 @@ def _keep_ahead(scope: Scope) -> None:
             _want(scope, manifests, server)
 
 
-def _as_they_are(scope: Scope, models: Iterable[ServedModel]) -> Deployments:
+def _as_they_are(scope: Scope, models: Iterable[ServedModel]) -> Wanted:
     """Servers that answer, with the replicas that they have, as far as `maxGpus` allows.
 
     Raises:
@@ -197,14 +205,14 @@ def _as_they_are(scope: Scope, models: Iterable[ServedModel]) -> Deployments:
     counts = replicas.counts(scope)
     found = {
         served: server
-        for served, (_, server) in scope.deployments(models, counts).items()
+        for served, (_, server) in scope.wanted(models, counts).items()
         if server is not None and server.is_ready
     }
-    kept: Deployments = {}
+    kept: Wanted = {}
     for served in replicas.kept(scope, found.items()):
         model = declared(served.name, scope.resource).name
         now = counts if model in counts else {model: found[served].replicas}
-        kept |= scope.deployments([served], now)
+        kept |= scope.wanted([served], now)
     return kept
 
 
@@ -226,20 +234,20 @@ def _hopeless(scope: Scope) -> set[str]:
 
 def _want(scope: Scope, manifests: list[Manifest], server: Server | None) -> None:
     """The server is to exist as rendered; what is there with the same digest is left as it is."""
-    name = next(m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment")
+    maker = maker_in(manifests)
+    name = name_of(maker)
     if name in scope.kept_servers:
         return
-    is_edited = any(m["kind"] == "Deployment" and server and server.hash != scope.hash_of(m) for m in manifests)
+    is_edited = server is not None and server.hash != scope.hash_of(maker)
     if server is not None and (queueing.is_outdated(scope, server) or (scope.queue and is_edited)):
         return  # It is made anew: Kueue lets nobody move or change what it has admitted.
     scope.kept_servers.add(name)
     if server is not None and server.is_leaving:
         return  # its deletion is an event
-    there = {**scope.observed.service_hashes, **({f"Deployment {name}": server.hash} if server else {})}
+    before = server.hash if server is not None else None
     for manifest in manifests:
-        about = manifest["metadata"]
-        key = f"Deployment {about['name']}" if manifest["kind"] == "Deployment" else about["name"]
-        if there.get(key) != scope.hash_of(manifest):
+        there = before if manifest is maker else scope.observed.service_hashes.get(name_of(manifest))
+        if there != scope.hash_of(manifest):
             scope.apply.append(manifest)
 
 

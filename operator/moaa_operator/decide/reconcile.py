@@ -30,6 +30,7 @@ from moaa.plan.graph import build
 from moaa.plan.kinds.table import KINDS, TRAINING
 from moaa.plan.ready import Failure, World, decide, funds_of
 from moaa.plan.result import Identity
+from moaa.plan.stage import Stage
 from moaa_operator.decide import attempts, launch, outcomes, spending, store_checks
 from moaa_operator.decide.cleanup import sweep
 from moaa_operator.decide.edits import repeating
@@ -37,6 +38,7 @@ from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Rel
 from moaa_operator.decide.renderer import Renderer, Rendering
 from moaa_operator.decide.scope import CHECKS, PREFLIGHT, Scope
 from moaa_operator.kube import kueue, rejections
+from moaa_operator.kube.kinds import RAYJOB
 from moaa_operator.kube.objects import Manifest, Problem, Ref
 from moaa_operator.kube.owner import Role
 from moaa_operator.observe.observed import Child, End, Observed, Server
@@ -66,7 +68,7 @@ class Desired:
 
     status: MoAAStatus
     apply: tuple[Manifest, ...] = ()
-    """Policies, Deployments and Services."""
+    """Policies, and what servers consist of."""
     create: tuple[Manifest, ...] = ()
     """Jobs, RayJobs and their ConfigMaps: made once, never changed."""
     delete: tuple[Ref, ...] = ()
@@ -84,7 +86,9 @@ def reconcile(observed: Observed, *, now: datetime, settings: Settings, render: 
         resource, bound = _admitted(observed, settings, render)
     except ResourceError as error:
         state = RunState(generation=observed.generation, now=now, resource=None, refusal=str(error))
-        return Desired(status_of(state, observed.status), requeue_after_s=settings.resync_idle_s)
+        # What the cluster lacks may be installed any moment, and nobody tells of it.
+        again_s = settings.resync_active_s if observed.missing else settings.resync_idle_s
+        return Desired(status_of(state, observed.status), requeue_after_s=again_s)
     entries = {entry.stage: attempts.edited(entry, observed.generation) for entry in observed.status.attempts}
     scope = Scope(observed, now, settings, bound, resource, results_of(observed.status), entries)
     _adopt(scope)
@@ -122,7 +126,7 @@ def _admitted(observed: Observed, settings: Settings, render: Renderer) -> tuple
         raise ResourceError(name, [deepest])
     resource = _read(json.dumps(document, sort_keys=True), name)
     bound = render(resource, observed.owner, settings)
-    problems = bound.refusals()
+    problems = bound.refusals(observed.missing)
     if problems:
         raise ResourceError(name, problems)
     return resource, bound
@@ -137,7 +141,10 @@ def _read(text: str, name: str) -> MoAA:
 
 
 def _adopt(scope: Scope) -> None:
-    """Take over attempts that children show and the status lacks: it was lost, or its write failed."""
+    """Take over attempts that children show and the status lacks: it was lost, or its write failed.
+
+    What they have taken so far the children tell, too (`spending.adopted`).
+    """
     for child in sorted(scope.observed.children, key=lambda c: (c.attempt, c.role == Role.FINALISE)):
         if not child.is_work or child.is_leaving or child.role not in (Role.STAGE, Role.FINALISE):
             continue
@@ -151,11 +158,10 @@ def _adopt(scope: Scope) -> None:
         if entry is None:
             # Under which generation it began went with the status; its failure must not bar what an edit mended since.
             entry = attempts.new(child.stage, child.fingerprint, generation=0)
-        scope.put(
-            entry.with_(
-                attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
-            )
+        taken = entry.with_(
+            attempt=child.attempt, step=_step(scope, child), since=child.created or scope.now, is_checked=True
         )
+        scope.put(spending.adopted(scope, entry, taken, child))
 
 
 def _knows_of(entry: StageAttempts, child: Child, step: Step) -> bool:
@@ -191,8 +197,8 @@ def _harvest(scope: Scope) -> None:
         match ended:
             case None:
                 child = outcomes.working_child(scope.observed, entry)
-                if child is not None and child.progress is not None:
-                    scope.put(attempts.heard(entry, child.progress))
+                if child is not None:
+                    _hear(scope, entry, child, stages.get(entry.stage))
             case Done(result):
                 # The same work may have been done as a stage of another name.
                 scope.known[entry.stage] = result.with_(stage=entry.stage)
@@ -210,6 +216,19 @@ def _harvest(scope: Scope) -> None:
                 scope.put(attempts.overtaken(entry, message=message, now=scope.now, run=scope.observed.owner.uid))
             case _:
                 assert_never(ended)
+
+
+def _hear(scope: Scope, entry: StageAttempts, child: Child, stage: Stage | None) -> None:
+    """What its pods say: how far it is, and which models it will not ask again."""
+    if child.progress is not None:
+        entry = attempts.heard(entry, child.progress)
+    # In a queue servers are one pod group, of which no part can go.
+    if stage is not None and entry.at_work_since is not None and not scope.queue:
+        models = [name for name in stage.serves if name in child.finished_with - {*entry.finished_with}]
+        if models:
+            spent = scope.metered[entry.stage, entry.fingerprint]
+            entry = attempts.finished_with(entry, models, gpu_seconds=spent.gpu_seconds, now=scope.now)
+    scope.put(entry)
 
 
 def _defer(scope: Scope, entry: StageAttempts, waiting: Mapping[str, int], *, calls: int, turns: int) -> None:
@@ -305,7 +324,7 @@ def _start(scope: Scope, identity: Identity, wanted: list[Identity]) -> str | No
     if not entry.is_checked and not KINDS[stage.kind].is_quick:
         wanted.append(identity)
         return "the store is asked whether it is done already"
-    if stage.kind in TRAINING and not scope.observed.has_kuberay:
+    if stage.kind in TRAINING and RAYJOB.kind in scope.observed.missing:
         scope.blocked.append(
             Problem(
                 "KubeRayMissing",
@@ -346,6 +365,7 @@ def _state(scope: Scope) -> RunState:
         progress={child.stage: child.progress for child in children if child.progress},
         over_budget=scope.over_budget,
         spent=tuple(spending.bounded([*scope.observed.status.spent, *scope.closed], last_closed(scope.held.results))),
+        account=scope.account,
     )
 
 

@@ -1,6 +1,6 @@
 """`Renderer`: what a decision needs of rendering. Manifests are plain JSON, a pure function of the arguments."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from moaa.api import MoAA
@@ -16,7 +16,7 @@ from moaa_operator.settings import Settings
 class Rendering(Protocol):
     """`moaa_operator.render.Rendered`, or a test's stand-in. Bound to one MoAA for one decision."""
 
-    def refusals(self) -> list[Problem]: ...
+    def refusals(self, missing: Collection[str] = ...) -> list[Problem]: ...
 
     def policies(self) -> list[Manifest]: ...
 

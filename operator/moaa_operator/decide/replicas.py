@@ -2,7 +2,7 @@
 
 With `serving.replicas` Auto the numbers follow from the work of the stages that are at work side by side, and all their
 servers hold no more than `maxGpus`. A stage whose models do not fit beside the others waits. The numbers change when a
-stage begins or ends. A Deployment's pods go on then: only some are added, or leave when their requests are finished.
+stage begins or ends. The other replicas go on then: some are added, or leave when their requests are finished.
 
 A pod group of a queue has a fixed size. So there one stage is served at a time, by servers that come up for it.
 """
@@ -20,7 +20,7 @@ from moaa_operator.decide.scope import Scope
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.observe.observed import Server
 
-Deployments = Mapping[ServedModel, tuple[list[Manifest], Server | None]]
+Wanted = Mapping[ServedModel, tuple[list[Manifest], Server | None]]
 
 
 def counts(scope: Scope) -> dict[str, int]:
@@ -32,7 +32,7 @@ def counts(scope: Scope) -> dict[str, int]:
     return {} if _is_declared(scope) else planned(scope.resource, _at_work(scope, scope.running()))
 
 
-def lacking(scope: Scope, beginning: StageAttempts, servers: Deployments) -> str | None:
+def lacking(scope: Scope, beginning: StageAttempts, servers: Wanted) -> str | None:
     """Why an attempt cannot begin beside those under way; None: its models fit. `servers` are what it needs, with those
     that exist.
 
@@ -55,7 +55,7 @@ def lacking(scope: Scope, beginning: StageAttempts, servers: Deployments) -> str
     return f"its servers and those of {others} hold {needed} GPUs at least, and spec.serving.maxGpus is {limit}"
 
 
-def _queued(scope: Scope, servers: Deployments) -> str | None:
+def _queued(scope: Scope, servers: Wanted) -> str | None:
     serving = [e.stage for e in scope.running() if e.step is not Step.FINALISE and _graph_stage(scope, e).serves]
     if serving:
         return f"{serving[0]} has servers; in a queue, replicas Auto serves one stage at a time"

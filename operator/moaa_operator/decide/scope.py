@@ -18,7 +18,8 @@ from moaa.weights.served import ServedModel
 from moaa_operator.decide import attempts
 from moaa_operator.decide.renderer import Rendering
 from moaa_operator.kube import kueue
-from moaa_operator.kube.objects import Manifest, Problem
+from moaa_operator.kube.kinds import maker_in
+from moaa_operator.kube.objects import Manifest, Problem, name_of
 from moaa_operator.kube.owner import HASH_ANNOTATION, Check, Role
 from moaa_operator.observe.observed import Observed, Server
 from moaa_operator.settings import Settings
@@ -59,7 +60,7 @@ class Scope:
     apply: list[Manifest] = field(default_factory=list)
     create: list[Manifest] = field(default_factory=list)
     kept_servers: set[str] = field(default_factory=set)
-    """Names of Deployments that are to exist."""
+    """Names of servers that are to exist."""
     servers: Servers | None = None
     """None while no stage needs any."""
 
@@ -117,10 +118,10 @@ class Scope:
         """Of what it was rendered from."""
         return str(manifest["metadata"].get("annotations", {}).get(HASH_ANNOTATION, ""))
 
-    def deployments(
+    def wanted(
         self, models: Iterable[ServedModel], replicas: Mapping[str, int]
     ) -> dict[ServedModel, tuple[list[Manifest], Server | None]]:
-        """Manifests of each model's server, and its Deployment if it exists; `replicas` as `Rendering.servers`.
+        """Manifests of each model's server, and the server if it exists; `replicas` as `Rendering.servers`.
 
         Raises:
             ResourceError: weights that pods cannot reach, or a template that says what it may not.
@@ -129,6 +130,5 @@ class Scope:
         found: dict[ServedModel, tuple[list[Manifest], Server | None]] = {}
         for served in models:
             manifests = self.render.servers([served], replicas)
-            names = [m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"]
-            found[served] = manifests, next((up[name] for name in names if name in up), None)
+            found[served] = manifests, up.get(name_of(maker_in(manifests)))
         return found

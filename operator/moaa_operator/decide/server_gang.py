@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from moaa.api import MoAA
-from moaa.api.attempts import StageAttempts
+from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import Schedule
 from moaa.plan.ids import made_by
 from moaa.plan.ready import next_in_turn
@@ -62,6 +62,13 @@ def wanted(
             return {name: served for name, served in found.items() if entry.turn in (None, name)}
         case _:
             assert_never(resource.spec.serving.schedule)
+
+
+def without_finished(stage: Stage, entry: StageAttempts | None) -> Stage:
+    """The stage, without the models that its attempt under way will not ask again."""
+    if entry is None or entry.step is not Step.WORK:
+        return stage
+    return replace(stage, serves=tuple(name for name in stage.serves if name not in entry.finished_with))
 
 
 def next_turn(stage: Stage, entry: StageAttempts, resource: MoAA, results: Mapping[str, StageResult]) -> str | None:
@@ -127,7 +134,11 @@ def _one(served: ServedModel, server: Server | None, resource: MoAA, *, since: d
     reason = server.problem.reason if server.problem else "Starting"
     if server.scheduled_at is None:
         return _unplaced(name, server, resource, reason, said, since=since, now=now)
-    deadline = server.scheduled_at + timedelta(minutes=model.serving.startup_minutes) + STARTUP_GRACE
+    placed = server.scheduled_at
+    if server.begun is not None:  # its pods may be new ones in place of others, again and again
+        latest = max(server.begun, since) + timedelta(minutes=resource.spec.serving.schedule_minutes)
+        placed = min(placed, latest)
+    deadline = placed + timedelta(minutes=model.serving.startup_minutes) + STARTUP_GRACE
     if server.restarts >= MAX_RESTARTS:
         return Gang(
             State.BROKEN, reason, f"the server of {name} ended {server.restarts} times before it answered: {said}"

@@ -2,19 +2,26 @@
 
 The status keeps it, since the operator sees no store: of stages under way in their attempts, of others in `spent`. GPU
 time runs while an attempt is at work: not while its servers start or its pods wait for machines.
+
+A status that was lost is found again: of stages that are done from their manifests, which an inspection reads, and of
+attempts under way from their children. What failed attempts took is not; the entries say that they are the least.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
 
 from moaa.api.attempts import ModelTokens, StageAttempts, Step
+from moaa.api.resource import Replicas
 from moaa.api.status import MAX_SPENT, StageSpent
-from moaa.plan.budget.spent import EARLIER, Spent, Tokens
+from moaa.contract.checks import Took
+from moaa.plan.budget.spent import EARLIER, Spent, Tokens, of_work, tokens_of
 from moaa.plan.forecast.replicas import gpus_given
 from moaa.plan.graph import build
 from moaa.plan.kinds.table import TRAINING
+from moaa.plan.result import StageResult
 from moaa_operator.decide import outcomes
 from moaa_operator.decide.scope import CHECKS, Scope
+from moaa_operator.observe.observed import Child, End
 from moaa_operator.tell.results import iteration_of
 
 
@@ -32,13 +39,61 @@ def meter(scope: Scope) -> None:
         spent = Spent(attempt.gpu_seconds, _read(attempt.tokens))
         if attempt.at_work_since is not None and attempt.stage in stages:
             seconds = (scope.now - attempt.at_work_since).total_seconds()
-            spent += Spent(gpus_given(scope.resource, stages[attempt.stage], scope.known) * max(seconds, 0.0))
+            stage = stages[attempt.stage]
+            gone = [name for name in stage.serves if name in attempt.finished_with]
+            gpus = gpus_given(scope.resource, stage, scope.known, without=gone)
+            spent += Spent(gpus * max(seconds, 0.0))
         if child is not None:
             spent = spent.at_least(Spent(tokens=child.tokens))
         key = attempt.stage, attempt.fingerprint
         account[key] = account.get(key, Spent()) + spent
         scope.metered[key] = spent
     scope.account = account
+
+
+def adopted(scope: Scope, before: StageAttempts, taken: StageAttempts, child: Child) -> StageAttempts:
+    """`taken` with the GPU time of an attempt that a child shows: from its own beginning to its end, or to now.
+
+    Not if the status has an entry of what the stage took, which an edit closed: that holds it up to now. What neither
+    child nor status tells is said to be missing: attempts before the child's, and a child without times.
+    """
+    if any((e.stage, e.fingerprint) == (child.stage, child.fingerprint) for e in scope.observed.status.spent):
+        return taken.with_(at_work_since=scope.now if taken.step is Step.WORK else None)
+    if before.attempt + 1 < child.attempt or (taken.step is Step.FINALISE and before.step is None):
+        scope.closed.append(StageSpent(stage=child.stage, fingerprint=child.fingerprint, is_least=True))
+    if taken.step is not Step.WORK:
+        return taken
+    if child.end is End.RUNNING:
+        return taken.with_(at_work_since=child.began)
+    stage = build(scope.resource).stages.get(child.stage)
+    gpus = 0 if stage is None else gpus_given(scope.resource, stage, scope.known)
+    if not gpus:
+        return taken
+    is_told = scope.resource.spec.serving.replicas is Replicas.DECLARED  # else the rows say it, which are not known yet
+    if child.began is None or child.ended is None or not is_told:
+        scope.closed.append(StageSpent(stage=child.stage, fingerprint=child.fingerprint, is_least=True))
+        return taken
+    seconds = max((child.ended - child.began).total_seconds(), 0.0)
+    return taken.with_(gpu_seconds=before.gpu_seconds + round(gpus * seconds))
+
+
+def recount(scope: Scope, result: StageResult, took: Took) -> None:
+    """Take into the account what a stage of this run took by its manifest, where the account has less.
+
+    It has nothing only if the status was lost. A stage whose entry was added to earlier ones, for want of room, counts
+    twice then: rather too much than too little.
+    """
+    key, stage = (result.stage, result.fingerprint), build(scope.resource).stages[result.stage]
+    tokens = tokens_of(took.prompt_spent, took.completion_spent)
+    by_manifest = of_work(stage, scope.resource, scope.known, seconds=took.seconds, tokens=tokens)
+    known = scope.account.get(key, Spent())
+    missing = by_manifest.less(known)
+    if missing == Spent():
+        return
+    scope.account = {**scope.account, key: known + missing}
+    entry = scope.entries.get(result.stage)
+    is_lost = known == Spent() and (entry is None or not entry.attempt)
+    scope.closed.append(_written(*key, missing).with_(is_least=is_lost))
 
 
 def settle(scope: Scope) -> None:
@@ -62,15 +117,18 @@ def bounded(entries: Iterable[StageSpent], closed: int) -> list[StageSpent]:
     """For the status: one entry a stage and fingerprint; those of iterations before the last `closed`, and what does
     not fit, in one."""
     merged: dict[tuple[str, str], Spent] = {}
+    least: set[tuple[str, str]] = set()
     for entry in entries:
         is_old = entry.stage == EARLIER or 0 < iteration_of(entry.stage) < closed
         key = (EARLIER, "") if is_old else (entry.stage, entry.fingerprint)
         merged[key] = merged.get(key, Spent()) + Spent(entry.gpu_seconds, _read(entry.tokens))
-    merged = {key: spent for key, spent in merged.items() if spent.gpu_seconds or spent.tokens}
+        least |= {key} if entry.is_least else set()
+    merged = {key: spent for key, spent in merged.items() if spent.gpu_seconds or spent.tokens or key in least}
     while len(merged) > MAX_SPENT:
         oldest = next(key for key in merged if key[0] != EARLIER)
         merged[EARLIER, ""] = merged.get((EARLIER, ""), Spent()) + merged.pop(oldest)
-    return [_written(stage, fingerprint, spent) for (stage, fingerprint), spent in merged.items()]
+        least |= {(EARLIER, "")} if oldest in least else set()
+    return [_written(*key, spent).with_(is_least=key in least) for key, spent in merged.items()]
 
 
 def _is_at_work(scope: Scope, entry: StageAttempts) -> bool:

@@ -12,7 +12,7 @@ from moaa.api.attempts import Step
 from moaa.contract.checks import CheckAnswer, check_job
 from moaa.plan.canonical import digest_of
 from moaa.plan.result import Identity, StageResult
-from moaa_operator.decide import attempts, outcomes
+from moaa_operator.decide import attempts, outcomes, spending
 from moaa_operator.decide.outcomes import Deferred, Done, Failed, Overtaken, Released, Worked
 from moaa_operator.decide.scope import INSPECT, PREFLIGHT, Scope
 from moaa_operator.kube import kueue
@@ -96,6 +96,9 @@ def take_inspect(scope: Scope) -> None:
         scope.fail(entry, "NoAnswer", "the inspection has more results and sent none that are new")
         return
     scope.known |= news
+    for took in found.took:
+        if took.stage in news:
+            spending.recount(scope, news[took.stage], took)
     for stage in news:
         scope.entries.pop(stage, None)
     scope.put(attempts.idle(entry).with_(failures=0, reason="", message="", retry_after=None))

@@ -40,15 +40,15 @@ class Caches:
             found[informer.kind.kind] += informer.of((owner.namespace, owner.name))
         return found
 
-    def children_and(self, kind: Kind, owner: Owner) -> tuple[Mapping[str, list[Object]], bool]:
-        """The run's objects by kind, and whether the server had this kind all the while they were read.
+    def children_and_missing(self, owner: Owner) -> tuple[Mapping[str, list[Object]], frozenset[str]]:
+        """The run's objects by kind, and kinds that the server lacked at some moment while they were read.
 
         A copy is empty when its kind goes, and for a moment when it comes back; else that would read as objects that
         are gone.
         """
-        had = self.has_kind(kind)
+        before = {kind.kind for kind in CHILDREN if not self.has_kind(kind)}
         found = self.children(owner)
-        return found, had and self.has_kind(kind)
+        return found, frozenset(before | {kind.kind for kind in CHILDREN if not self.has_kind(kind)})
 
 
 def run_of(item: Fields) -> Key | None:

@@ -1,7 +1,15 @@
-"""The kinds of objects that the operator reads or writes, and their places in the API."""
+"""The kinds of objects that the operator reads or writes, their places in the API, and which of them make the pods of
+model servers. Pure.
 
-from collections.abc import Mapping
+A server on one machine is a Deployment, one pod a replica. A server over several machines is a LeaderWorkerSet
+(sigs.k8s.io/lws): each replica is a group of a leader, which answers, and workers; a group lives and dies as one.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+
+from moaa_operator.kube.objects import Fields, Manifest
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Kind:
 
 MOAA = Kind("moaa.dev/v1alpha1", "MoAA", "moaas")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+LEADER_WORKER_SET = Kind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "leaderworkersets")
 SERVICE = Kind("v1", "Service", "services")
 JOB = Kind("batch/v1", "Job", "jobs")
 RAYJOB = Kind("ray.io/v1", "RayJob", "rayjobs")
@@ -38,6 +47,38 @@ WORKLOADS = (
     Kind("kueue.x-k8s.io/v1beta1", "Workload", "workloads"),
 )
 """Kueue's, in the versions that releases in use serve, the newest first."""
-CHILDREN = (DEPLOYMENT, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
+CHILDREN = (DEPLOYMENT, LEADER_WORKER_SET, SERVICE, JOB, RAYJOB, POD, CONFIG_MAP)
 """What the operator makes, and the pods that come of it."""
 BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in (*CHILDREN, NETWORK_POLICY)}
+
+LWS = "leaderworkerset.sigs.k8s.io/"
+SET_LABEL = f"{LWS}name"
+"""On every pod of a LeaderWorkerSet: its name."""
+GROUP_LABEL = f"{LWS}group-index"
+RANK_LABEL = f"{LWS}worker-index"
+"""On every pod: its place in the group. The leader's is 0."""
+LEADER = "0"
+
+
+class ServerKind(StrEnum):
+    """What makes a server's pods."""
+
+    DEPLOYMENT = DEPLOYMENT.kind
+    """On one machine."""
+    GROUPS = LEADER_WORKER_SET.kind
+    """Over several machines."""
+
+
+def kind_for(nodes: int) -> ServerKind:
+    """What makes the pods of a server over so many machines."""
+    return ServerKind.GROUPS if nodes > 1 else ServerKind.DEPLOYMENT
+
+
+def kind_of(item: Fields) -> ServerKind:
+    """Of an object that makes pods. Raises ValueError: it is none of the kinds."""
+    return ServerKind(item["kind"])
+
+
+def maker_in(manifests: Iterable[Manifest]) -> Manifest:
+    """Of a server's manifests the one that makes its pods."""
+    return next(manifest for manifest in manifests if manifest["kind"] in set(ServerKind))

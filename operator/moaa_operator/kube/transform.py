@@ -11,7 +11,7 @@ from typing import Any
 from moaa_operator.kube.kinds import MOAA
 from moaa_operator.kube.objects import Object
 
-SPEC = frozenset({"completionMode", "completions", "selector", "suspend"})
+SPEC = frozenset({"completionMode", "completions", "replicas", "selector", "suspend"})
 """Fields of children's specs that decisions rest on."""
 
 
@@ -28,6 +28,8 @@ def kept(item: Object) -> Object:
 
 def _spec(spec: Mapping[str, Any]) -> Object:
     small = {name: value for name, value in spec.items() if name in SPEC}
+    if "leaderWorkerTemplate" in spec:
+        small["leaderWorkerTemplate"] = {"size": spec["leaderWorkerTemplate"].get("size")}
     if "containers" in spec:  # a pod's: which of them answer when they are asked how far they are
         small["containers"] = [{"name": container.get("name")} for container in spec["containers"]]
     return small

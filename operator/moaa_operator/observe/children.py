@@ -10,6 +10,7 @@ from moaa_operator.kube.objects import (
     Problem,
     annotation,
     created_at,
+    holds,
     is_leaving,
     is_owned_by,
     label,
@@ -38,7 +39,7 @@ class Heard:
     events: Mapping[str, Fields] = field(default_factory=dict)
     """The newest Event about each."""
     workloads: Mapping[str, Fields] = field(default_factory=dict)
-    """Kueue's, by the UID of the Job or RayJob and by their own names."""
+    """Kueue's, by the UID of the Job, RayJob or LeaderWorkerSet and by their own names."""
     figures: Mapping[str, PodFigures] = field(default_factory=dict)
 
     def of(self, pods: Iterable[Fields]) -> list[PodFigures]:
@@ -55,9 +56,12 @@ class Heard:
 
 
 def workloads_by(items: Iterable[Fields]) -> dict[str, Fields]:
-    """Kueue's Workloads by the UID of the Job or RayJob that each is of, and by name. Owner references say of whom it
-    is: anybody who makes a Workload may write a label."""
-    found = {name_of(item): item for item in items}
+    """Kueue's Workloads by name, and by the UID of the Job, RayJob or LeaderWorkerSet that they are of.
+
+    Owner references say of whom one is: anybody who makes a Workload may write a label. A LeaderWorkerSet has one for
+    each group; one that lacks quota speaks for all.
+    """
+    found = {name_of(item): item for item in sorted(items, key=lambda w: holds(w, "Admitted") is None)}
     of_jobs = {label(item, kueue.JOB_UID_LABEL): item for item in found.values()}
     return found | {uid: item for uid, item in of_jobs.items() if uid and is_owned_by(item, uid)}
 

@@ -1,12 +1,13 @@
 """What a Job's status and its pods say. Pure."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from moaa.api.status import StageProgress
 from moaa.contract.answers import ShardAnswer
 from moaa.plan.budget.spent import Spent, Tokens, tokens_of
 from moaa_operator.kube import kueue
-from moaa_operator.kube.objects import Fields, Problem, holds, is_leaving, name_of, uid_of
+from moaa_operator.kube.objects import Fields, Problem, created_at, holds, is_leaving, moment, name_of, uid_of
 from moaa_operator.observe import pods
 from moaa_operator.observe.children import Heard, child, pods_of
 from moaa_operator.observe.observed import Child, End
@@ -59,11 +60,19 @@ def job(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         is_queued=waits,
         is_evicted=waits and kueue.is_evicted(workload),
         is_running=any(map(pods.is_running, mine)),
+        began=created_at(item),
+        ended=_ended(item),
         told_to_go=min((t for pod in mine if (t := pods.told_to_go(pod))), default=None),
         terminations=ended,
         progress=progress,
         tokens=_tokens(mine, heard),
+        finished_with=_finished_with(item, mine, heard, shards=shards),
     )
+
+
+def _ended(item: Fields) -> datetime | None:
+    over = holds(item, "Complete") or holds(item, "Failed")
+    return None if over is None else moment(over.get("lastTransitionTime"))
 
 
 def _tokens(mine: Iterable[Fields], heard: Heard) -> Mapping[str, Tokens]:
@@ -76,3 +85,26 @@ def _tokens(mine: Iterable[Fields], heard: Heard) -> Mapping[str, Tokens]:
         for figures in [] if last else heard.of([pod]):
             counted += Spent(tokens=figures.tokens)
     return counted.tokens
+
+
+def _finished_with(item: Fields, mine: Iterable[Fields], heard: Heard, *, shards: int) -> frozenset[str]:
+    """Models that no pod will ask again: each shard that is not done has a running pod, and all of these say so.
+
+    Shards go by their numbers, since counts of pods and of finished shards come from different watches.
+    """
+    left = set(range(shards)) - _completed(item) if shards else {0}
+    said: dict[int, frozenset[str]] = {}
+    for pod in filter(pods.is_running, mine):
+        number = (pods.index_of(pod) if shards else 0) or 0
+        for figures in heard.of([pod]):
+            said[number] = figures.finished_with & said.get(number, figures.finished_with)
+    if not left or not left <= said.keys():
+        return frozenset()
+    return frozenset.intersection(*(said[number] for number in left))
+
+
+def _completed(item: Fields) -> set[int]:
+    """The shards that are done, as Kubernetes writes them: `0-2,5`."""
+    text = str((item.get("status") or {}).get("completedIndexes") or "")
+    ends = [part.split("-") for part in text.split(",") if part]
+    return {number for part in ends for number in range(int(part[0]), int(part[-1]) + 1)}

@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from moaa_operator.kube.api import Api
 from moaa_operator.kube.errors import ApiError, NotFound
-from moaa_operator.kube.kinds import POD, WORKLOADS, Kind
+from moaa_operator.kube.kinds import POD, WORKLOADS, Kind, ServerKind
 from moaa_operator.kube.kueue import JOB_UID_LABEL
 from moaa_operator.kube.objects import Fields, Object, annotation, created_at, holds, is_owned_by, name_of, uid_of
 from moaa_operator.kube.owner import GANG_ANNOTATION
@@ -108,9 +109,20 @@ class Workloads:
         queued = [item for item in objects.get("Job", ()) if jobs.is_queued(item)]
         queued += [item for item in objects.get("RayJob", ()) if rayjobs.is_queued(item)]
         found = [w for item in queued for w in self._ask(item, uid_of(item), self._of_job)]
-        waiting = [item for item in objects.get("Deployment", ()) if servers.waits_for_quota(item, pods)]
-        gangs = {annotation(item, GANG_ANNOTATION): item for item in waiting}
-        return found + [w for gang, item in gangs.items() for w in self._ask(item, gang, self._of_gang)]
+        for kind in ServerKind:
+            waiting = [item for item in objects.get(kind, ()) if servers.waits_for_quota(item, kind, pods)]
+            found += self._of_servers(kind, waiting)
+        return found
+
+    def _of_servers(self, kind: ServerKind, waiting: Iterable[Object]) -> list[Object]:
+        match kind:
+            case ServerKind.DEPLOYMENT:
+                gangs = {annotation(item, GANG_ANNOTATION): item for item in waiting}
+                return [w for gang, item in gangs.items() for w in self._ask(item, gang, self._of_gang)]
+            case ServerKind.GROUPS:
+                return [w for item in waiting for w in self._ask(item, uid_of(item), self._of_job)]
+            case _:
+                assert_never(kind)
 
     def _ask(self, item: Object, subject: str, how: Callable[[Kind, str, str], list[Object]]) -> Sequence[Object]:
         key, at = (str(item["metadata"]["namespace"]), subject), self._clock()

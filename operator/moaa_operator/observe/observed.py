@@ -38,8 +38,13 @@ class Child:
     """How far it is, as far as its pods or its shards tell."""
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     """By model: what its calls have cost, as far as its pods tell."""
+    finished_with: frozenset[str] = frozenset()
+    """Of a Job: models that none of its shards will ask again, as far as its pods tell."""
     is_running: bool = False
     """At least one of its pods runs; of a RayJob: its head does."""
+    began: datetime | None = None
+    """Since when it holds its machines: of a Job when it was made; of a RayJob when its driver began."""
+    ended: datetime | None = None
     lost_since: datetime | None = None
     """Of a RayJob that says it runs: when its head, and the driver with it, was replaced by another."""
     unplaced_since: datetime | None = None
@@ -71,7 +76,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Server:
-    """A model server's Deployment with its pods."""
+    """A model server's Deployment or LeaderWorkerSet with its pods. A replica of the latter is a group of pods."""
 
     ref: Ref
     model: str
@@ -80,12 +85,15 @@ class Server:
     """At least one replica answers."""
     is_leaving: bool = False
     replicas: int = 1
-    """As its Deployment asks."""
+    """As the object asks."""
     created: datetime | None = None
     unscheduled_since: datetime | None = None
     """No replica has a machine; since when the first waits for one."""
     scheduled_at: datetime | None = None
-    """When the first replica got its machine."""
+    """When the first replica got its machine, or all of its machines."""
+    begun: datetime | None = None
+    """Of groups: since when they may look for machines, made or admitted by their queue. A group whose pod ends gets
+    new pods, which know nothing of those before them."""
     restarts: int = 0
     problem: Problem | None = None
     queue: str = ""
@@ -95,7 +103,7 @@ class Server:
     is_queued: bool = False
     """None of its pods has a machine, and one waits for its queue to have quota for it."""
     is_evicted: bool = False
-    """Its pod group has lost its quota."""
+    """Its Workload has lost its quota."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class Observed:
     services: Mapping[str, Ref] = field(default_factory=dict)
     """Services of servers, by name."""
     service_hashes: Mapping[str, str] = field(default_factory=dict)
-    has_kuberay: bool = True
-    """The cluster knows RayJobs."""
+    missing: frozenset[str] = frozenset()
+    """Kinds of children that the cluster does not know."""
     refusals: Mapping[Place, Problem] = field(default_factory=dict)
     """What the API server would not let the operator make just now."""

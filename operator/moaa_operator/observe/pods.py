@@ -87,6 +87,11 @@ def told_to_go(pod: Fields) -> datetime | None:
     return None if has_ended(pod) else moment(pod["metadata"].get("deletionTimestamp"))
 
 
+def index_of(pod: Fields) -> int | None:
+    """Of a pod of an Indexed Job: which one it is."""
+    return number_of(annotation(pod, INDEX_ANNOTATION))
+
+
 def is_running(pod: Fields) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and not is_leaving(pod)
 
@@ -132,7 +137,7 @@ def problem(pod: Fields) -> Problem | None:
 
 def terminations(pod: Fields) -> Iterator[Termination]:
     """How the pod's own containers ended, those that did."""
-    index = number_of(annotation(pod, INDEX_ANNOTATION))
+    index = index_of(pod)
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         ended = (container.get("state") or {}).get("terminated")
         if ended:

@@ -35,6 +35,8 @@ class PodFigures:
     message: str = ""
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     """By model: what the calls of its shards have cost."""
+    finished_with: frozenset[str] = frozenset()
+    """Models that its shards will not ask again."""
 
 
 def parse(said: Mapping[str, Any]) -> PodFigures:
@@ -56,6 +58,7 @@ def parse(said: Mapping[str, Any]) -> PodFigures:
         eta_s=figures.get("eta_s"),
         loss=figures.get("loss"),
         message=shown((figures.get("message") or _held(figures.get("held", {})))[:MAX_MESSAGE].replace("\n", "")),
+        finished_with=frozenset(figures.get("finished_with", ())),
         tokens=tokens_of(figures.get("prompt_spent", {}), figures.get("completion_spent", {})),
     )
 

@@ -90,10 +90,18 @@ def rayjob(item: Fields, all_pods: list[Fields], heard: Heard) -> Child | None:
         is_queued=is_queued(item),
         is_evicted=is_queued(item) and kueue.is_evicted(heard.workloads.get(uid_of(item))),
         is_running=ray == "RUNNING" and head is not None and pods.is_running(head),
+        began=_begun(item),
+        ended=None if end is End.RUNNING else moment(status.get("endTime")),
         lost_since=lost_since,
         unplaced_since=min((t for pod in mine if (t := pods.unscheduled_since(pod))), default=None),
         progress=progress,
     )
+
+
+def _begun(item: Fields) -> datetime | None:
+    """When its driver began. The head's clock may lag: no driver is older than its RayJob."""
+    begun, made = moment(((item.get("status") or {}).get("rayJobInfo") or {}).get("startTime")), created_at(item)
+    return begun if begun is None or made is None else max(begun, made)
 
 
 def _lost_since(status: Fields, head: Fields | None) -> datetime | None:

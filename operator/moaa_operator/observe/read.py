@@ -7,6 +7,7 @@ fingerprint, the attempt, the model) and by the owner's UID. A child of a delete
 from collections.abc import Callable, Iterable, Mapping
 
 from moaa.api.status import MoAAStatus
+from moaa_operator.kube.kinds import ServerKind
 from moaa_operator.kube.objects import Fields, Object, annotation, is_leaving, is_owned_by, name_of, ref_of
 from moaa_operator.kube.owner import HASH_ANNOTATION, owner_of
 from moaa_operator.observe import children, jobs, rayjobs, servers
@@ -26,11 +27,12 @@ def observe(
     document: Object,
     objects: Mapping[str, Iterable[Fields]],
     *,
-    has_kuberay: bool = True,
+    missing: frozenset[str] = frozenset(),
     figures: Mapping[str, PodFigures] | None = None,
 ) -> Observed:
     """`objects`: the run's objects by kind, its pods among them, Events about silent children, and Workloads of what a
-    queue may hold back. `figures`: what pods said of their progress, by their UIDs.
+    queue may hold back. `missing`: kinds that the cluster does not know. `figures`: what pods said of their progress,
+    by their UIDs.
 
     A status that no version of ours wrote counts as lost: what it said is found again.
     """
@@ -53,11 +55,14 @@ def observe(
             if (child := read(item, pods, heard)) is not None
         ),
         servers=tuple(
-            servers.server(item, pods, heard) for item in mine.get("Deployment", []) if servers.is_server(item)
+            servers.server(item, kind, pods, heard)
+            for kind in ServerKind
+            for item in mine.get(kind, [])
+            if servers.is_server(item)
         ),
         services={name_of(item): ref_of(item, "Service") for item in services},
         service_hashes={name_of(item): annotation(item, HASH_ANNOTATION) for item in services},
-        has_kuberay=has_kuberay,
+        missing=missing,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernetes import config
+from yaml import YAMLError
 
 from moaa.api.resource import KIND
 from moaa.errors import MoaaError, UsageError
@@ -59,13 +60,17 @@ def connected(place: Place) -> Iterator[Cluster]:
     try:
         api = connect(timeout_s=TIMEOUT_S, kubeconfig=place.kubeconfig, context=place.context)
     except (config.ConfigException, OSError, ValueError) as error:
-        raise UsageError(
-            f"the kubeconfig cannot be used: {_one_line(str(error))}; set KUBECONFIG, or give --kubeconfig, --context"
-        ) from error
+        raise _unusable(_one_line(str(error))) from error
+    except (YAMLError, TypeError, KeyError, AttributeError) as error:  # the client takes what it reads for well-formed
+        raise _unusable(f"it is no kubeconfig ({_one_line(str(error))})") from error
     try:
         yield Cluster(api, place.namespace or _namespace(place))
     finally:
         api.close()
+
+
+def _unusable(why: str) -> UsageError:
+    return UsageError(f"the kubeconfig cannot be used: {why}; set KUBECONFIG, or give --kubeconfig, --context")
 
 
 def _namespace(place: Place) -> str:

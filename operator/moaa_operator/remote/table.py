@@ -11,7 +11,7 @@ from rich.text import Text
 
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.reading.load import load_document
-from moaa.api.status import SUCCEEDED, MoAAStatus, StageStatus
+from moaa.api.status import SUCCEEDED, MoAAStatus, RunCost, StageCost, StageStatus
 from moaa.errors import ResourceError
 from moaa.plan.result import StageResult
 from moaa.tables import MARKS, Fitted
@@ -81,7 +81,17 @@ def head(document: Object, status: MoAAStatus) -> str:
     parts = [str(status.phase) if status.phase else "no operator has looked at it yet"]
     parts += [f"iteration {status.iteration}"] if status.iteration else []
     parts += [f"score {status.score}"] if status.score else []
+    parts += [spent(status.cost)] if status.cost is not None else []
     return f"{meta(document)}: {', '.join(parts)}"
+
+
+def spent(cost: RunCost | StageCost) -> str:
+    """
+    >>> spent(StageCost(stage="i1-sft", gpu_hours="6.00", dollars="15.00"))
+    '6.00 GPU-hours, 15.00 dollars'
+    """
+    dollars = [] if cost.dollars is None else [f"{cost.dollars} dollars"]
+    return ", ".join([f"{cost.gpu_hours} GPU-hours", *dollars])
 
 
 def stage_lines(document: Object, status: MoAAStatus, *, now: datetime) -> tuple[list[Line], int]:
@@ -159,10 +169,23 @@ def notes(document: Object, status: MoAAStatus) -> Iterator[str]:
     for stage in status.stages:
         for warning in stage.warnings:
             yield f"warning: {stage.stage}: {warning}"
+    if status.cost is not None:
+        yield from _spending(status.cost)
     if status.promoted is not None and status.promoted.uri is not None:
         uid = document["metadata"]["uid"]
         storage = str(document["spec"]["storage"]["uri"]).rstrip("/")
         yield f"weights: {storage}/{status.promoted.uri}; `moaa export FILE --uid {uid} --model DIR` takes them"
+
+
+def _spending(cost: RunCost) -> Iterator[str]:
+    least = ", at least, since the status was lost once" if cost.is_least else ""
+    yield f"spent{least}: {'; '.join(f'{stage.stage} {spent(stage)}' for stage in cost.stages)}"
+    if cost.unpriced:
+        yield f"dollars are not known without the prices of {', '.join(cost.unpriced)}"
+    left = cost.left
+    if left is not None:
+        found = ((left.dollars, "dollars"), (left.gpu_hours, "GPU-hours"), (left.tokens, "tokens"))
+        yield f"left of spec.budget: {', '.join(f'{amount} {unit}' for amount, unit in found if amount is not None)}"
 
 
 def of_stages(entries: Sequence[StageAttempts]) -> list[StageAttempts]:

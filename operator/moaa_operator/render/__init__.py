@@ -2,11 +2,11 @@
 
 Every object carries an owner reference, the run's label, its role and a digest of what of the resource it was made
 from (`context`). Names are a function of owner, stage, fingerprint and attempt (`names`), so that rendering twice is
-harmless. Deployments and Services are to be applied. ConfigMaps, Jobs and RayJobs are to be created once, since what
+harmless. What servers consist of is to be applied. ConfigMaps, Jobs and RayJobs are to be created once, since what
 they say is of the moment they were made in. Nothing here asks a cluster, a store or a clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import assert_never
@@ -23,6 +23,7 @@ from moaa_operator.kube.owner import Check, Owner
 from moaa_operator.render import admission, names, pod, rayjob, server
 from moaa_operator.render import job as jobs
 from moaa_operator.render.context import RenderContext
+from moaa_operator.render.serving import fitting
 from moaa_operator.settings import Settings
 
 
@@ -32,10 +33,14 @@ class Rendered:
 
     context: RenderContext
 
-    def refusals(self) -> list[Problem]:
-        """Every field of the resource that a cluster cannot carry out, or that the installation does not allow."""
+    def refusals(self, missing: Collection[str] = ()) -> list[Problem]:
+        """Every field of the resource that a cluster cannot carry out, or that the installation does not allow.
+
+        `missing` are kinds of objects that this cluster does not know.
+        """
         resource, settings = self.context.resource, self.context.settings
-        return [*admission.refusals(resource, settings.allowed), *admission.too_large(resource, settings.machine_gpus)]
+        found = [*admission.refusals(resource, settings.allowed), *fitting.too_large(resource, settings.machine_gpus)]
+        return [*found, *fitting.without_groups(resource, missing)]
 
     def policies(self) -> list[Manifest]:
         """Who reaches the run's pods."""
@@ -44,7 +49,7 @@ class Rendered:
     def servers(
         self, models: Iterable[ServedModel], replicas: Mapping[str, int] = MappingProxyType({})
     ) -> list[Manifest]:
-        """Service and Deployment of every model, each once.
+        """Service and Deployment, or LeaderWorkerSet, of every model, each once.
 
         `replicas` are those of declared models; others have what `serving.replicas` says.
 
@@ -59,7 +64,7 @@ class Rendered:
 
     def server_url(self, model: ServedModel) -> str:
         """Where a model answers once its server is up, up to /v1; for `StageJob.endpoints`."""
-        return server.url(self.context.owner, model)
+        return server.url(self.context, model)
 
     def stage(self, job: StageJob, *, attempt: int, shards: int | None) -> list[Manifest]:
         """What carries out one attempt of a stage: its job file, then a RayJob for training, else a Job.

@@ -17,7 +17,7 @@ from moaa.api.data import DataSource
 from moaa.api.resource import StorageSecret
 from moaa.errors import Problem
 from moaa_operator.render.rayjob import TEMPLATE_PATH, WORKER
-from moaa_operator.render.server import CONTAINERS
+from moaa_operator.render.serving.vllm_pod import CONTAINERS
 from moaa_operator.render.template_rules import refused
 from moaa_operator.settings import Allowed, Patterns
 
@@ -39,21 +39,6 @@ PLACING = ("nodeName", "affinity", "topologySpreadConstraints")
 def refusals(resource: MoAA, allowed: Allowed) -> list[Problem]:
     """Every field that stands in the way; empty when the cluster can carry the resource out."""
     return [*_folders(resource), *_templates(resource), *_choices(resource, allowed)]
-
-
-def too_large(resource: MoAA, machine_gpus: int | None) -> list[Problem]:
-    """Every server that no machine of the installation can hold; `machine_gpus` None: not known."""
-    if machine_gpus is None:
-        return []
-    remedy = (
-        f"is more than a machine of this installation has ({machine_gpus}, settings.machineGpus), and a server runs on "
-        'one machine; serve it in fewer bits (args: ["--quantization", "fp8"]), take a smaller model or an endpoint'
-    )
-    return [
-        Problem(f"spec.models[{i}].serving.gpus", str(model.serving.gpus), remedy)
-        for i, model in enumerate(resource.spec.models)
-        if model.endpoint is None and model.serving.gpus > machine_gpus
-    ]
 
 
 def _folders(resource: MoAA) -> Iterator[Problem]:

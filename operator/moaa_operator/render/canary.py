@@ -3,8 +3,9 @@
 Standard library only: it runs inside vLLM's image, where MoAA is not installed. `/health` alone is green before a chat
 template was ever rendered, and while the engine gives no token any more. Exit code 0: it answers.
 
-    python canary.py start PORT MODEL FILE    /health, then one real token
-    python canary.py alive PORT FILE          /health, and tokens as long as requests wait for them
+    python canary.py start PORT MODEL FILE          /health, then one real token
+    python canary.py start PORT MODEL FILE score    /health, then one real score, of a reward model
+    python canary.py alive PORT FILE                /health, and tokens as long as requests wait for them
 
 A token that was asked for would wait behind all others in a full queue, so `alive` counts those of all requests: it
 fails when there are requests and not one token, of prompts or answers, came for `STALL_S`. FILE remembers the last.
@@ -25,17 +26,23 @@ ASKED = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 DONE = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 
 
-def start(port: str, model: str, file: str) -> int:
-    chat = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+def start(port: str, model: str, file: str, what: str = "token") -> int:
+    path, held = ("/pooling", "data") if what == "score" else ("/v1/chat/completions", "choices")
+    messages = [{"role": "user", "content": "Hello"}]
+    asked: dict[str, object] = {"model": model, "messages": messages}
+    if what == "score":
+        messages.append({"role": "assistant", "content": "Hello"})
+    else:
+        asked["max_tokens"] = 1
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(chat).encode(), {"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}{path}", json.dumps(asked).encode(), {"Content-Type": "application/json"}
     )
     if os.path.exists(file):  # of the process before this one
         os.remove(file)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
         pass
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-        return 0 if json.load(response).get("choices") else 1
+        return 0 if json.load(response).get(held) else 1
 
 
 def alive(port: str, file: str) -> int:

@@ -15,7 +15,9 @@ from moaa_operator.kube.owner import GROUP, HASH_ANNOTATION, ROLE_LABEL, RUN_LAB
 from moaa_operator.settings import Settings
 
 SERVER_LABEL = f"{GROUP}/server"
-"""On a server's Deployment, Service and pods: their name. The only label its selectors use besides the run."""
+"""On all of a server, its pods too: its name. The only label of ours that its selectors use besides the run."""
+RANKS_LABEL = f"{GROUP}/ranks"
+"""On pods of a server over several machines: the declared model. Its pods reach each other."""
 MANAGER = {"app.kubernetes.io/managed-by": "moaa-operator", "app.kubernetes.io/part-of": "moaa"}
 STAY_ANNOTATIONS = {
     # Autoscalers that tidy up nodes would end hours of work to save minutes of a machine.
@@ -55,7 +57,7 @@ class RenderContext:
         """The child as one that the MoAA's queue admits, where it has one.
 
         Not what its pods are labelled from: they are admitted with their Job or RayJob, and Kueue itself labels those
-        of a Deployment. A pod that says by itself that it is queued keeps a finalizer of Kueue's when it ends.
+        of a server. A pod that says by itself that it is queued keeps a finalizer of Kueue's when it ends.
         """
         notes = kueue.asked(self.resource.metadata.labels)
         return replace(

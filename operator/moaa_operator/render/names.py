@@ -16,6 +16,8 @@ MAX_RAYJOB = 47
 """KubeRay refuses longer ones: it appends to them for the cluster, its pods and its Service."""
 MAX_NAME = 57
 """Of everything else: a pod of an Indexed Job is called `<job>-<index>`, a label of 63 characters at most."""
+MAX_GROUPS = 48
+"""Of a LeaderWorkerSet of up to 256 groups: a label with `<name>-<group>-<ten letters>` is on its pods."""
 HASH_LENGTH = 6
 
 
@@ -48,6 +50,8 @@ def gang_of(owner: Owner, stage: str, fingerprint: str, attempt: int, members: l
     return child(owner, f"{stage}-a{attempt}-servers", "gang", fingerprint, *members)
 
 
-def server_of(owner: Owner, model: str, digest: str) -> str:
-    """Deployment and Service of one model's weights."""
-    return child(owner, model, "server", digest)
+def server_of(owner: Owner, model: str, digest: str, nodes: int = 1) -> str:
+    """What serves one model's weights, on one machine or over `nodes`, and its Service."""
+    if nodes == 1:
+        return child(owner, model, "server", digest)
+    return child(owner, model, "server", digest, f"{nodes} nodes", limit=MAX_GROUPS)

@@ -9,16 +9,17 @@ is not mounted.
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from string import ascii_letters
-from typing import Any
+from typing import Any, assert_never
 
 from moaa.api.base import SecretKey, decimal_text
+from moaa.api.models import Model
 from moaa.api.resource import Storage
 from moaa.contract import progress
 from moaa_operator.kube.objects import Manifest
 from moaa_operator.kube.owner import JOB_FILE, ROLE_LABEL, RUN_LABEL, Role
-from moaa_operator.render.context import STAY_ANNOTATIONS, Child, RenderContext
+from moaa_operator.render.context import RANKS_LABEL, STAY_ANNOTATIONS, Child, RenderContext
 from moaa_operator.render.names import child
-from moaa_operator.settings import NodeRole
+from moaa_operator.settings import DiskRequests, NodeRole
 
 SERVER_PORT = 8000
 """Of vLLM."""
@@ -29,6 +30,8 @@ USER = 1000
 HOME = "/home/moaa"
 TMP = "/tmp"
 WORK_DIR = "/tmp/moaa"
+DISK_BESIDE_GIB = 2
+"""Beside weights: graphs that vLLM compiles, logs, what libraries leave in /tmp. Chosen, not measured."""
 JOB_FOLDER = "/etc/moaa"
 JOB_PATH = f"{JOB_FOLDER}/{JOB_FILE}"
 
@@ -48,6 +51,11 @@ BASE_ENVIRONMENT: Mapping[str, str] = {
     "PYTHONUNBUFFERED": "1",
 }
 NVIDIA_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+
+def field_variable(name: str, path: str) -> Manifest:
+    """A variable with a field of the pod, for example `status.podIP`."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def container_security(*, read_only: bool = True) -> Manifest:
@@ -125,6 +133,27 @@ def requests_with_memory_limit(cpu: str, memory: str) -> Manifest:
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
+def with_disk(resources: Manifest, context: RenderContext, gib: int | None) -> Manifest:
+    """The same, asking for a disk with room for weights of `gib` (None: not known, nothing is asked for), so that the
+    pod goes to a node that has it. No limit: a pod that takes more is not ended for it while there is room."""
+    if gib is None or not _asks_for_disk(context):
+        return resources
+    requests = {**resources["requests"], "ephemeral-storage": f"{gib + DISK_BESIDE_GIB}Gi"}
+    return {**resources, "requests": requests}
+
+
+def _asks_for_disk(context: RenderContext) -> bool:
+    match context.settings.disk_requests:
+        case DiskRequests.ALWAYS:
+            return True
+        case DiskRequests.OUTSIDE_QUEUES:
+            return not context.queue_labels()
+        case DiskRequests.NEVER:
+            return False
+        case other:
+            assert_never(other)
+
+
 def requests_as_limits(cpu: str, memory: str, gpus: int = 0) -> Manifest:
     """Ray counts limits and ignores requests."""
     amounts = {"cpu": cpu, "memory": memory} | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
@@ -198,8 +227,9 @@ def pod_template(
 
 
 def policies(context: RenderContext) -> list[Manifest]:
-    """NetworkPolicies of the run: its servers answer its pods, and its other pods each other, the operator's question
-    for progress and KubeRay's for a Ray job. None where the installation makes none.
+    """NetworkPolicies of the run: its servers answer its pods, pods of a server over several machines each other, and
+    its other pods each other, the operator's question for progress and KubeRay's for a Ray job. None where the
+    installation makes none.
 
     They are per run, since a policy cannot compare labels: with one for all runs, each would reach the others'.
     """
@@ -219,7 +249,14 @@ def policies(context: RenderContext) -> list[Manifest]:
             # Ray's pods use many ports among themselves. A rule that names nobody would let everybody in.
             [{"from": [own]}, *(_rule(peer, port) for peer, port in asked if peer)],
         ),
+        *(_ranks(context, model) for model in context.resource.spec.models if model.serving.nodes > 1),
     ]
+
+
+def _ranks(context: RenderContext, model: Model) -> Manifest:
+    """Processes of one model's servers use many ports among themselves."""
+    labels = {"matchLabels": {RUN_LABEL: context.owner.name, RANKS_LABEL: model.name}}
+    return _policy(context, f"{model.name}-ranks", labels, [{"from": [{"podSelector": labels}]}])
 
 
 def _policy(context: RenderContext, what: str, selector: Manifest, ingress: list[Manifest]) -> Manifest:

@@ -16,6 +16,7 @@ from typing import Any
 from moaa.api.base import decimal_text
 from moaa.api.training import TrainingResources
 from moaa.contract.job import StageJob
+from moaa.plan.ids import RESOLVE
 from moaa.plan.stage import Kind
 from moaa_operator.kube.kueue import QUEUE_LABEL
 from moaa_operator.kube.objects import Manifest
@@ -62,7 +63,8 @@ def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Mani
         context.queued(child),
         made_from={"fingerprint": job.fingerprint, "attempt": attempt},
     )
-    parts = _Parts(context, child, job.kind)
+    resolved = job.results.get(RESOLVE)
+    parts = _Parts(context, child, job.kind, None if resolved is None else resolved.gib_of(resource.spec.student))
     manifest = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -103,10 +105,12 @@ def ray_job(context: RenderContext, job: StageJob, *, attempt: int) -> list[Mani
 class _Parts:
     """Pod templates of one RayJob."""
 
-    def __init__(self, context: RenderContext, child: Child, kind: Kind) -> None:
+    def __init__(self, context: RenderContext, child: Child, kind: Kind, gib: int | None) -> None:
+        """`gib`: of the weights that a worker brings, where that is known."""
         resource = context.resource
         self._context = context
         self._child = child
+        self._gib = gib
         self._environment = [
             *pod.variables({**RAY_ENVIRONMENT, **_accelerator(resource.spec.training.resources)}),
             *job_variables(resource, secrets_of(resource, kind)),
@@ -149,7 +153,11 @@ class _Parts:
             WORKER,
             settings.train_image,
             env=self._environment,
-            resources=pod.requests_as_limits(pod.times(cpu, together), pod.times(memory, together), gpus),
+            resources=pod.with_disk(
+                pod.requests_as_limits(pod.times(cpu, together), pod.times(memory, together), gpus),
+                self._context,
+                self._gib,
+            ),
             # NVIDIA's hook writes into the root file system when it adds the driver.
             read_only=gpus == 0,
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal, assert_never
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.resource import API_VERSION, KIND
 from moaa.api.status import SUCCEEDED, Condition, MoAAStatus
+from moaa.plan.budget.spent import EARLIER
 from moaa_operator.kube import kueue
 from moaa_operator.kube.owner import Owner
 from moaa_operator.tell import conditions
@@ -33,6 +34,7 @@ class Event:
 def between(before: MoAAStatus, after: MoAAStatus) -> list[Event]:
     """What has happened from one status to the next. What several conditions say in the same words appears once."""
     found = [*_conditions(before, after), *_stages(before, after), *_closed(before, after), *_attempts(before, after)]
+    found += _recounted(before, after)
     once: dict[tuple[str, str], Event] = {}
     for event in found:
         once.setdefault((event.reason, event.message), event)
@@ -107,6 +109,19 @@ def _closed(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
         if entry.iteration not in known and entry.why:
             said = f"iteration {entry.iteration}: {entry.why}"
             yield Event("Normal", "IterationClosed", said, entry.closed.isoformat())
+
+
+def _recounted(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:
+    """Parts of the account that the status had lost, in one Event: they come together."""
+    known = {(entry.stage, entry.fingerprint) for entry in before.spent if entry.is_least}
+    new = [e for e in after.spent if e.is_least and (e.stage, e.fingerprint) not in known and e.stage != EARLIER]
+    if new:
+        said = (
+            f"the status had lost what {', '.join(entry.stage for entry in new)} took; it is counted from their "
+            "manifests and from what runs. GPU time of attempts that failed before is not in it: the run may take that "
+            "much more than spec.budget allows"
+        )
+        yield Event("Warning", "AccountRecounted", said, " ".join(entry.fingerprint[:8] for entry in new))
 
 
 def _attempts(before: MoAAStatus, after: MoAAStatus) -> Iterator[Event]:

@@ -1,4 +1,6 @@
-"""The operator's metrics for Prometheus. No label holds the name of an object, so the number of series is fixed.
+"""The operator's metrics for Prometheus.
+
+No label of these holds the name of an object, so the number of their series is fixed. `run_metrics` has those of runs.
 
 | metric | type | labels |
 |---|---|---|
@@ -31,8 +33,8 @@ from moaa.api.status import MoAAStatus, Phase
 from moaa.plan.stage import Kind
 from moaa_operator.kube.informer import Informer
 from moaa_operator.kube.objects import Key
-from moaa_operator.tell.conditions import STALLED
 from moaa_operator.tell.events import is_release
+from moaa_operator.tell.run_metrics import Runs
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A look takes a few milliseconds and its requests; more than a second of one is a server in trouble."""
@@ -43,8 +45,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._lock = threading.Lock()
-        self._phases: dict[Key, tuple[str, bool]] = {}
+        self._counting = threading.Lock()
+        self._looked_at = Runs()
+        self.registry.register(self._looked_at)
         self._seconds = Histogram(
             "moaa_operator_reconcile_seconds",
             "One look at one MoAA",
@@ -87,25 +90,25 @@ class Metrics:
                 self._released.inc()
 
     def observed(self, key: Key, status: MoAAStatus) -> None:
-        stalled = any(c.type == STALLED and c.status == "True" for c in status.conditions)
-        with self._lock:
-            self._phases[key] = (str(status.phase or Phase.PENDING), stalled)
-            self._count()
+        self._looked_at.put(key, status)
+        self._count()
 
     def forget(self, key: Key) -> None:
-        with self._lock:
-            self._phases.pop(key, None)
-            self._count()
+        """The MoAA is gone, and its series with it."""
+        self._looked_at.forget(key)
+        self._count()
 
     def watch(self, informers: Sequence[Informer], queue_length: Callable[[], int]) -> None:
         """Have the informers and the queue asked at every scrape."""
         self.registry.register(_Watching(informers, queue_length))
 
     def _count(self) -> None:
-        counts = Count(phase for phase, _ in self._phases.values())
-        for phase in Phase:
-            self._runs.labels(str(phase)).set(counts[str(phase)])
-        self._stalled.set(sum(stalled for _, stalled in self._phases.values()))
+        with self._counting:
+            runs = self._looked_at.all().values()
+            counts = Count(run.phase for run in runs)
+            for phase in Phase:
+                self._runs.labels(str(phase)).set(counts[phase])
+            self._stalled.set(sum(run.is_stalled for run in runs))
 
 
 def _kind(stage: str) -> str:

@@ -14,7 +14,7 @@ from moaa.plan.graph import build
 from moaa.plan.history.repeats import IterationRecord, pin_closed
 from moaa.plan.ids import stage_id
 from moaa.plan.ready import Held, candidates
-from moaa.plan.result import Output, StageResult
+from moaa.plan.result import Output, StageResult, gib_listed
 from moaa.plan.stage import Graph, Kind
 
 
@@ -31,6 +31,7 @@ def _result(entry: StageStatus) -> StageResult:
         attempt=entry.attempt,
         outputs={o.name: Output(digest=o.digest, rows=o.rows, uri=o.uri) for o in entry.outputs},
         models={m.name: m.digest for m in entry.models},
+        weights_gib=gib_listed((m.name for m in entry.models), {m.name: m.gib * 2.0**30 for m in entry.models}),
         score=entry.score,
         warnings=entry.warnings,
     )
@@ -44,7 +45,10 @@ def stage_status(result: StageResult) -> StageStatus:
         fingerprint=result.fingerprint,
         attempt=result.attempt,
         outputs=[StageOutput(name=n, digest=o.digest, rows=o.rows, uri=o.uri) for n, o in result.outputs.items()],
-        models=[PinnedModel(name=name, digest=digest) for name, digest in result.models.items()],
+        models=[
+            PinnedModel(name=name, digest=digest, gib=result.gib_of(name) or 0)
+            for name, digest in result.models.items()
+        ],
         score=result.score,
         warnings=result.warnings,
     )

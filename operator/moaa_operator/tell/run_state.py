@@ -7,6 +7,7 @@ from datetime import datetime
 from moaa.api import MoAA
 from moaa.api.attempts import StageAttempts, Step
 from moaa.api.status import RepeatedStage, StageProgress, StageSpent
+from moaa.plan.budget.spent import Account
 from moaa.plan.ready import Decision, Held
 from moaa_operator.kube.objects import Problem
 
@@ -57,6 +58,8 @@ class RunState:
     """Which limits of `spec.budget` hold stages, what is spent and what is left; empty: none does."""
     spent: tuple[StageSpent, ...] = ()
     """By stages that are not under way."""
+    account: Account = field(default_factory=dict)
+    """All that is spent by now."""
     progress: Mapping[str, StageProgress] = field(default_factory=dict)
     """By stage."""
 

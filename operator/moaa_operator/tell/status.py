@@ -13,6 +13,7 @@ from moaa.plan.kinds.table import STUDENTS
 from moaa.plan.result import StageResult
 from moaa.plan.stage import Kind
 from moaa_operator.tell import conditions
+from moaa_operator.tell.cost import cost_of, steady
 from moaa_operator.tell.progress import column, shown
 from moaa_operator.tell.results import bounded, iteration_of, last_closed, stage_status
 from moaa_operator.tell.run_state import RunState
@@ -32,7 +33,7 @@ def status_of(state: RunState, before: MoAAStatus) -> MoAAStatus:
     closed = last_closed(state.held.results)
     work = state.progress.get(state.stage or "")
     has_begun = bool(kept) or any(entry.attempt for entry in attempts if entry.stage in state.held.graph.stages)
-    return MoAAStatus(
+    made = MoAAStatus(
         observed_generation=state.generation,
         phase=conditions.phase(found, has_begun=has_begun),
         iteration=f"{min(closed + 1, state.resource.spec.iterations)}/{state.resource.spec.iterations}",
@@ -45,9 +46,11 @@ def status_of(state: RunState, before: MoAAStatus) -> MoAAStatus:
         attempts=attempts[:MAX_STAGES],
         repeating=list(state.repeating),
         spent=list(state.spent),
+        cost=cost_of(state.resource, state.account, is_least=any(entry.is_least for entry in state.spent)),
         promoted=_promoted(state) or before.promoted,
         history=_history(state, before),
     )
+    return steady(made, before)
 
 
 def document(status: MoAAStatus) -> dict[str, Any]:

@@ -33,3 +33,27 @@ resource "aws_eks_addon" "coredns" {
   tags                        = var.tags
   depends_on                  = [aws_eks_addon.vpc_cni] # and on nodes, for which AWS waits: it is made beside them
 }
+
+# Tells node_repair_config what a kubelet does not: failing GPUs (XID), networks and disks.
+resource "aws_eks_addon" "node_monitoring" {
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = "eks-node-monitoring-agent"
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+  tags                        = var.tags
+  depends_on                  = [aws_eks_addon.vpc_cni]
+}
+
+resource "aws_eks_addon" "ebs" {
+  count                       = var.ebs ? 1 : 0
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = "aws-ebs-csi-driver"
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+  pod_identity_association {
+    role_arn        = aws_iam_role.ebs[0].arn
+    service_account = "ebs-csi-controller-sa"
+  }
+  tags       = var.tags
+  depends_on = [aws_iam_role_policy_attachment.ebs, aws_eks_addon.vpc_cni]
+}

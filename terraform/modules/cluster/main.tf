@@ -11,6 +11,12 @@ resource "aws_eks_cluster" "this" {
   role_arn = aws_iam_role.cluster.arn
   version  = var.kubernetes_version
 
+  # Extended support is AWS's default, at six times the price of an hour, and begins without a word. Standard: at its end
+  # AWS upgrades the control plane instead, and the nodes follow with the next apply.
+  upgrade_policy {
+    support_type = upper(var.support)
+  }
+
   # The default self-managed CNI would run with the node's role; ours comes as an add-on with its own.
   bootstrap_self_managed_addons = false
   enabled_cluster_log_types     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]

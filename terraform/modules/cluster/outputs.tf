@@ -8,6 +8,11 @@ output "name_for_nodes" {
   depends_on  = [aws_eks_addon.vpc_cni]
 }
 
+output "version" {
+  description = "Of the control plane; nodes have the same."
+  value       = aws_eks_cluster.this.version
+}
+
 output "endpoint" {
   value = aws_eks_cluster.this.endpoint
 }

@@ -16,8 +16,24 @@ variable "kubernetes_version" {
   type        = string
   validation {
     condition     = can(regex("^1\\.[0-9]{2}$", var.kubernetes_version)) && try(tonumber(split(".", var.kubernetes_version)[1]) >= 31, false)
-    error_message = "kubernetes_version: ${var.kubernetes_version} must be 1.31 or later, such as 1.34; the CRD's rules and job policies need it."
+    error_message = "kubernetes_version: ${var.kubernetes_version} must be 1.31 or later, such as 1.35; the CRD's rules and job policies need it."
   }
+}
+
+variable "support" {
+  description = "Standard: AWS upgrades the control plane when standard support of its version ends. Extended: it stays, at six times the price, for a year."
+  type        = string
+  default     = "Standard"
+  validation {
+    condition     = contains(["Standard", "Extended"], var.support)
+    error_message = "support: ${var.support} must be Standard or Extended."
+  }
+}
+
+variable "ebs" {
+  description = "Install the EBS CSI driver, for claims of node disks (a node's cache of weights); nothing of ours needs it."
+  type        = bool
+  default     = false
 }
 
 variable "subnet_ids" {

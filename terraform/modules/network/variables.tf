@@ -106,6 +106,16 @@ variable "nat" {
   }
 }
 
+variable "interface_endpoints" {
+  description = "Services to reach without the NAT gateway, such as ecr.api, ecr.dkr, sts, logs; each is paid by the hour in every zone. S3 is always reached so, for nothing."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for service in var.interface_endpoints : can(regex("^[a-z][a-z0-9.-]+$", service)) && service != "s3"]) && length(distinct(var.interface_endpoints)) == length(var.interface_endpoints)
+    error_message = "interface_endpoints: each must be the distinct name of a service such as ecr.dkr, and not s3, which has its gateway: ${join(", ", var.interface_endpoints)}."
+  }
+}
+
 variable "flow_log_group" {
   description = "Name of the log group for rejected traffic."
   type        = string

@@ -31,9 +31,11 @@ resource "aws_eks_node_group" "this" {
   cluster_name    = var.cluster_name
   node_group_name = each.key
   node_role_arn   = aws_iam_role.node.arn
-  subnet_ids      = each.value.zone == null ? values(var.subnet_ids) : [var.subnet_ids[each.value.zone]]
-  ami_type        = each.value.gpus > 0 ? "AL2023_x86_64_NVIDIA" : "AL2023_x86_64_STANDARD"
-  capacity_type   = local.capacity_types[each.value.capacity]
+  # Without it a group stays at the version it was made with, until the control plane is too far ahead.
+  version       = var.kubernetes_version
+  subnet_ids    = each.value.zone == null ? values(var.subnet_ids) : [var.subnet_ids[each.value.zone]]
+  ami_type      = each.value.gpus > 0 ? "AL2023_x86_64_NVIDIA" : "AL2023_x86_64_STANDARD"
+  capacity_type = local.capacity_types[each.value.capacity]
   # EKS wants the type of a capacity block in the launch template, and nowhere twice.
   instance_types = each.value.capacity == "CapacityBlock" ? null : each.value.instance_types
 

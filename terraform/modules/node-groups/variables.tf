@@ -6,6 +6,25 @@ variable "cluster_name" {
   type = string
 }
 
+variable "kubernetes_version" {
+  description = "Of the control plane: nodes follow it."
+  type        = string
+}
+
+variable "pulls_through" {
+  description = "Prefixes of this account's registry whose images ECR fetches from elsewhere when a node first asks."
+  type        = list(string)
+  default     = []
+}
+
+variable "account_id" {
+  type = string
+}
+
+variable "region" {
+  type = string
+}
+
 variable "partition" {
   type    = string
   default = "aws"

@@ -28,3 +28,12 @@ resource "aws_ecr_lifecycle_policy" "this" {
     action       = { type = "expire" }
   }] })
 }
+
+# An image of 10 GB for every new node: from Docker Hub it comes through the NAT gateway and counts against Docker Hub's
+# limit of pulls; from ECR it comes through the gateway endpoint of S3.
+resource "aws_ecr_pull_through_cache_rule" "docker_hub" {
+  count                 = var.docker_hub_secret_arn == null ? 0 : 1
+  ecr_repository_prefix = "${var.name}/docker-hub"
+  upstream_registry_url = "registry-1.docker.io"
+  credential_arn        = var.docker_hub_secret_arn
+}

@@ -16,6 +16,16 @@ variable "images" {
   }
 }
 
+variable "docker_hub_secret_arn" {
+  description = "Secrets Manager secret with username and accessToken of a Docker Hub account; its name begins with ecr-pullthroughcache/. ECR then fetches Docker Hub's images once and keeps them; null: nodes pull from there."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.docker_hub_secret_arn == null || can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:ecr-pullthroughcache/[^*]+$", var.docker_hub_secret_arn))
+    error_message = "docker_hub_secret_arn: ${coalesce(var.docker_hub_secret_arn, "null")} must be the ARN of a secret whose name begins with ecr-pullthroughcache/; ECR takes no other."
+  }
+}
+
 variable "untagged_days" {
   description = "Days after which an image without a tag is removed."
   type        = number

@@ -113,6 +113,7 @@ def test_lists_whose_entries_have_names_are_maps() -> None:
         ".status.stages": ["stage"],
         ".status.stages[].outputs": ["name"],
         ".status.stages[].models": ["name"],
+        ".status.cost.stages": ["stage"],
         ".status.history": ["iteration"],
     }
 
@@ -276,8 +277,9 @@ def test_every_default_is_valid_by_itself() -> None:
 def test_the_columns_are_those_of_the_documentation_and_read_what_is_there() -> None:
     columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
     assert " ".join(["NAME", *(column["name"].upper() for column in columns)]) == (
-        "NAME PHASE ITERATION STAGE PROGRESS SCORE REASON AGE"
+        "NAME PHASE ITERATION STAGE PROGRESS SCORE REASON GPU-HOURS DOLLARS AGE"
     )
+    assert [column["name"] for column in columns if column.get("priority")] == ["GPU-Hours", "Dollars"], "wide alone"
     for column in columns[:-1]:
         path = re.sub(r"\[\?\(@\.type==\"Succeeded\"\)\]", "[]", column["jsonPath"])
         assert dict(places(root_schema()))[path]["type"] == "string"

@@ -14,7 +14,7 @@ from moaa.api import MoAA
 from moaa.api.prompts import BRACED
 from moaa.api.reading.load import load, load_text
 from moaa.errors import ResourceError
-from tests.bad_resources import ARENA_HARD, BAD, MT_BENCH
+from tests.bad_resources import ARENA_HARD, BAD, MT_BENCH, SCORED, SEEDED
 from tests.crd_server import Schema, admit, broken, complete, invalid, refused, root_schema, rules, unknown
 from tests.plan_helpers import tree
 
@@ -52,6 +52,7 @@ POD: dict[str, Any] = {
         "containers": [{"name": "main", "securityContext": {"privileged": False, "runAsUser": 7}}],
     },
 }
+PAIRWISE: dict[str, Any] = {"name": "x", "type": "Pairwise", "source": "file:///x.jsonl"}
 GOOD: dict[str, dict[str, Any]] = {
     "as it is": {},
     "an endpoint": {"spec__models__0": {"name": "a", "endpoint": {"url": "https://x/v1", "model": "m"}}},
@@ -146,6 +147,20 @@ GOOD: dict[str, dict[str, Any]] = {
         }
     },
     "a panel of three": {"spec__judge": {"method": "Panel", "judges": THREE}},
+    "a reward model that judges": SCORED,
+    "a reward model that judges a benchmark": {
+        **SCORED,
+        "spec__evaluation__selection__0__judge": {"method": "RewardModel", "rewardModel": "b"},
+    },
+    "rules of pairs over a reward model's scores": {
+        **SCORED,
+        "spec__training__dpo": {"pairs": {"rejected": "Random", "minMargin": "0.1"}},
+    },
+    "a reward model that orders answers for judges": SEEDED,
+    "a reward model behind an endpoint": {
+        **SCORED,
+        "spec__models__1": {"name": "b", "kind": "Reward", "endpoint": {"url": "https://x/v1", "model": "m"}},
+    },
     "a single judge": {"spec__judge": {"method": "Single", "aggregator": {"model": "a"}}},
     "a student that judges": {"spec__judge": {**JUDGE, "judges": [{"model": "$student"}], "allowStudent": True}},
     "no criteria chosen": {"spec__judge": {**JUDGE, "criteria": 0}},
@@ -275,7 +290,13 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "a loss is tolerated": {"spec__evaluation__gate": {"rule": "LowerBound", "minGain": "-0.02"}},
     "storage in S3": {
-        "spec__storage": {"uri": "s3://bucket/x", "endpoint": "https://s3.x", "region": "eu", "secret": {"name": "s"}}
+        "spec__storage": {
+            "uri": "s3://bucket/x",
+            "endpoint": "https://s3.x",
+            "region": "eu",
+            "secret": {"name": "s"},
+            "weights": "Hub",
+        }
     },
 }
 
@@ -599,6 +620,10 @@ MORE_BAD: dict[str, tuple[dict[str, Any], str]] = {
     "preference without limit": (
         {"spec__iterations": 3, "spec__data__preference": [{"source": "file:///x.json"}]},
         "spec.data.preference",
+    ),
+    "an order of two answers in the report": (
+        {**SCORED, "spec__evaluation": {"report": [PAIRWISE | {"judge": SEEDED["spec__judge"]}]}},
+        "spec.evaluation.report",
     ),
     "panel with an aggregator": (
         {"spec__judge": {"method": "Panel", "judges": THREE, "aggregator": {"model": "a"}}},

@@ -14,7 +14,7 @@ from moaa.api.reading.check import check, warnings
 from moaa.api.reading.load import MAX_FILE_BYTES, load, load_document, load_text
 from moaa.api.reading.yaml_text import MAX_VALUES
 from moaa.errors import Problem, ResourceError
-from tests.bad_resources import BAD
+from tests.bad_resources import BAD, SEEDED
 from tests.plan_helpers import resource, tree
 
 
@@ -94,6 +94,24 @@ SEVERAL: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
             ("spec.judge", "method Panel has no aggregator; remove it"),
             ("spec.judge", "method Panel needs an odd number of judges so that a majority exists, not 2"),
             ("spec.judge", "$student would judge its own training; name another model or set allowStudent: true"),
+        },
+    ),
+    "a reward model that compares": (
+        {
+            "spec__judge": {
+                "method": "RewardModel",
+                "judges": [{"model": "a"}],
+                "aggregator": {"model": "a"},
+                "comparisons": "Seeded",
+                "verdict": "LogProbs",
+            }
+        },
+        {
+            ("spec.judge", "method RewardModel asks no judges; remove them"),
+            ("spec.judge", "method RewardModel has no aggregator; remove it"),
+            ("spec.judge", "method RewardModel needs rewardModel, a declared model of kind Reward"),
+            ("spec.judge.comparisons", "has no effect with method RewardModel, which compares nothing; remove it"),
+            ("spec.judge.verdict", "has no effect with method RewardModel, which gives none; remove it"),
         },
     ),
     "a judge without members": (
@@ -455,6 +473,10 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"spec__models__4__serving": {"maxModelLen": 4096}},
         "in eva's 4096, of which 1024 are for its own; pairs of long answers have no verdict then: raise "
         "spec.models[4].serving.maxModelLen or lower spec.evaluation.selection[0].sampling.maxTokens",
+    ),
+    "three pairs of three answers": (
+        {**SEEDED, "spec__training__dpo": {"samples": 3}},
+        "spec.judge.comparisons: Seeded judges three pairs, and 3 answers have no more",
     ),
     "an adapter with the rate of all weights": (
         {"spec__training__sft": {"adapter": {"type": "LoRA"}, "learningRate": "8E-6"}},

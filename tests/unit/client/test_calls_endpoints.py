@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from moaa.api.models import Model
 from moaa.client.pool.clients import Clients
-from moaa.client.pool.transport import completions_url, proxy_of
-from moaa.client.request import ChatRequest
+from moaa.client.pool.transport import proxy_of
+from moaa.client.request import ChatRequest, completions_url
 from moaa.client.target import Target, bearer, dialect_of, target_of
 from moaa.errors import CallError, ServerError
 from moaa.plan.digests import answering, answering_digest

@@ -1,6 +1,7 @@
 """Sources are pinned and fetched exactly, or refused: folders for real, S3 by boto3's own stubs, the Hub's real client
 against a small server."""
 
+import errno
 import hashlib
 import io
 import json
@@ -316,3 +317,15 @@ async def test_no_token_is_ever_shown(hub: str) -> None:
     with pytest.raises(DataError) as caught:
         await on_hub(hub, "o/gated", token="wrong-token").pin(everything)
     assert "wrong-token" not in str(caught.value)
+
+
+async def test_a_full_disk_is_not_laid_to_the_hub(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = on_hub(hub, "o/n")
+    [file, *_] = (await origin.pin(everything)).files
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr("moaa.data.origin.hub.hf_hub_download", full)
+    with pytest.raises(StoreError, match=r"hf://datasets/o/n: .*No space left on device; free space"):
+        await origin.fetch(file, COMMIT, tmp_path)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from moaa.api import MoAA
 from moaa.contract import environment
 from moaa.contract.answers import MAX_BYTES, PACKED, FailureAnswer, PreflightAnswer, WaitingAnswer, failure, pack, read
-from moaa.contract.checks import CheckAnswer, check_job
+from moaa.contract.checks import CheckAnswer, Took, check_job
 from moaa.contract.job import stage_job
 from moaa.errors import StageError
 from moaa.plan.fingerprint import identify
@@ -27,7 +27,7 @@ from moaa.plan.graph import build
 from moaa.plan.result import MAX_WARNINGS, WARNING_BYTES, Output, StageResult
 from moaa.plan.stage import Kind
 from moaa.store.objects.directory import DirectoryStore
-from moaa.store.stages.manifest import StageManifest
+from moaa.store.stages.manifest import StageManifest, TokenUsage
 from moaa_jobs import __main__ as entry
 from moaa_jobs.__main__ import open_more
 from moaa_jobs.check import look_up
@@ -116,6 +116,27 @@ def test_a_permanent_failure_and_an_unknown_command_answer_with_their_error(
     assert "preflight, inspect" in said["error"]
 
 
+async def test_inspect_tells_what_the_asking_run_has_paid_for_and_nothing_of_others(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.prepare()
+    owner = resource()
+    results, identities = run_all(owner)
+    usage = {"a": TokenUsage(prompt_tokens=5, completion_tokens=7), "unused": TokenUsage()}
+    makers = {"i0-stage-data": ("r", "i0-stage-data"), "i1-generate": ("another", "i1-generate")}
+    makers["i0-evaluate"] = ("r", "i2-evaluate")  # the same work under another name: counted there
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for name, (run, stage) in {"i0-resolve": ("r", "i0-resolve"), **makers}.items():
+        done = {field: value for field, value in results[name] if field not in ("score", "stage")}
+        manifest = StageManifest(
+            **done, stage=stage, run=run, iteration=0, document={}, started=now, finished=now, seconds=9, usage=usage
+        )
+        await store.put(f"{identities[name].path}/manifest.json", manifest.model_dump_json(by_alias=True).encode())
+    found = await look_up(store, owner, {}, run="r")
+    assert {"i0-resolve", *makers} <= {result.stage for result in found.results}
+    paid = {"prompt_spent": {"a": 5}, "completion_spent": {"a": 7}}
+    assert found.took == [Took(stage=name, seconds=9, **paid) for name in ("i0-resolve", "i0-stage-data")]
+
+
 async def test_inspect_answers_in_parts_that_fit(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     store.prepare()
@@ -123,14 +144,15 @@ async def test_inspect_answers_in_parts_that_fit(tmp_path: Path) -> None:
     results, identities = run_all(owner)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for name, identity in identities.items():
-        done = {field: value for field, value in results[name] if field != "score"}
+        done = {field: value for field, value in results[name] if field not in ("score", "weights_gib")}
         manifest = StageManifest(
             **done, run="r", iteration=identity.stage.iteration, document={}, started=now, finished=now, seconds=1
         )
         await store.put(f"{identity.path}/manifest.json", manifest.model_dump_json(by_alias=True).encode())
     known: dict[str, StageResult] = {}
     for _ in range(20):
-        found = await look_up(store, owner, known)
+        found = await look_up(store, owner, known, run="r")
+        assert [took.stage for took in found.took] == [result.stage for result in found.results]
         text = pack(found)
         assert text is not None
         assert len(text) <= MAX_BYTES
@@ -145,9 +167,14 @@ def test_a_long_result_is_packed_and_one_that_is_too_long_is_an_error(tmp_path: 
 
     def models(count: int) -> StageResult:
         found = {f"some-model-{i}": digest(32).hex() for i in range(count)}
-        return StageResult(stage="s", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="1" * 64, models=found)
+        sizes = [digest(1)[0] for _ in found]
+        outputs = {name: Output(digest=digest(32).hex()) for name in ("sft-0", "preference-0", "models")}
+        return StageResult(
+            stage="s", kind=Kind.RESOLVE, inputs="0" * 64, fingerprint="1" * 64, models=found, weights_gib=sizes,
+            outputs=outputs,
+        )  # fmt: skip
 
-    said = models(60)
+    said = models(64)
     text = pack(said)
     assert text is not None
     assert len(text) <= MAX_BYTES

@@ -250,6 +250,47 @@ async def test_comparisons_that_decide_nothing_are_skipped_counted_and_found_aft
     assert f"skipped-verdicts={skipped}" in said[1]
 
 
+async def test_a_reward_model_orders_answers_for_judges_and_then_judges_alone(tmp_path: Path) -> None:
+    stages = ["i0-resolve", "i0-stage-data", "i0-evaluate", "i1-sample", "i1-judge"]
+    dpo = {"dpo": {"samples": 6}}
+    async with serve(scripted) as endpoint:
+        whole = resource(tmp_path, endpoint.url, prompts=PROMPTS, training=dpo)
+        rm = {"name": "rm", "kind": "Reward", "endpoint": {"url": endpoint.url, "model": "rm"}}
+        models = [*whole.model_dump(mode="json", by_alias=True, exclude_defaults=True)["spec"]["models"], rm]
+        assert whole.spec.judge is not None
+        judges = {**whole.spec.judge.model_dump(mode="json", by_alias=True), "rewardModel": "rm"}
+        made = await chain(whole, tmp_path, endpoint, stages)
+        asked = len(endpoint.requests)
+        ordered = resource(
+            tmp_path, endpoint.url, prompts=PROMPTS, training=dpo, models=models,
+            judge={**judges, "comparisons": "Seeded"},
+        )  # fmt: skip
+        seeded = await chain(ordered, tmp_path, endpoint, stages)
+        assert len(endpoint.requests) == asked, "verdicts that were paid for are found"
+        scores = len(endpoint.scored)
+        alone = {"method": "RewardModel", "rewardModel": "rm"}
+        scored = resource(tmp_path, endpoint.url, prompts=PROMPTS, training=dpo, models=models, judge=alone)
+        by_score = await chain(scored, tmp_path, endpoint, stages)
+        assert (len(endpoint.requests), len(endpoint.scored)) == (asked, scores), "and so are scores"
+    ends = [
+        [(p["id"], p["chosen"], p["rejected"]) for p in one["i1-judge"]["pairs"]] for one in (made, seeded, by_score)
+    ]
+    assert ends[0]
+    assert ends[0] == ends[1] == ends[2]
+    texts = {row["id"]: row["samples"] for row in made["i1-sample"]["samples"]}
+    assert scores == sum(len(set(samples)) for samples in texts.values())
+    for row in by_score["i1-judge"]["rankings"]:
+        assert row["scores"] == [float(ord(text[-1])) for text in row["samples"]]
+        assert row["comparisons"] == []
+    assert {row["role"] for row in by_score["i1-judge"]["judgements"]} == {"score"}
+    manifests = [json.loads(p.read_text()) for p in tmp_path.glob("store/stages/judge/*/*/manifest.json")]
+    counted = [m["metrics"] for m in manifests if "seed-agreed" in m["metrics"]]
+    assert len(counted) == 1
+    assert counted[0]["seed-agreed"] > 0
+    assert "seed-opposed" not in counted[0]
+    assert sorted(m["usage"]["rm"]["calls"] for m in manifests if "rm" in m["usage"]) == [0, scores]
+
+
 async def test_rules_drop_pairs_with_counts_and_ask_no_judge_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

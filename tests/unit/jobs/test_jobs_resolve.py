@@ -22,7 +22,9 @@ async def test_resolve_pins_models_and_files(tmp_path: Path) -> None:
     manifest = await bench.run(resolve, "i0-resolve")
     assert set(manifest.outputs) == {"sft-0", "preference-0", "eval-e", "models"}
     assert set(manifest.models) == {"llama", "volume", "judge"}
-    assert manifest.metrics == {"models.unpinned": 2}
+    size = sum(file.stat().st_size for file in (tmp_path / "weights").iterdir())
+    assert manifest.metrics == {"models.unpinned": 2, "bytes.llama": size}
+    assert manifest.result().weights_gib == [], "hardly any"
     assert manifest.licenses == {"llama": "llama3"}
     models = {row["name"]: row for row in await read_table(bench.store, manifest, "models")}
     assert [models[n]["is_pinned"] for n in ("llama", "volume", "judge")] == [True, False, False]
@@ -52,6 +54,16 @@ async def test_a_models_file_whose_name_cannot_be_written_down_is_named(tmp_path
     bench = Bench(tmp_path)
     (tmp_path / "weights" / os.fsdecode(b"a\xff.json")).write_text("{}")
     with pytest.raises(DataError, match=r"weights: the name of file a\\udcff\.json is not UTF-8; rename"):
+        await bench.run(resolve, "i0-resolve")
+
+
+async def test_all_models_that_cannot_be_had_are_named_at_once(tmp_path: Path) -> None:
+    lost = [{"name": name, "source": f"file://{tmp_path}/{name}"} for name in ("one", "two")]
+    models = [{"name": "llama", "source": f"file://{tmp_path}/weights"}, *lost]
+    taught = {"layers": [{"proposers": [{"model": "one"}]}], "aggregator": {"model": "two"}}
+    judge = {"method": "Single", "aggregator": {"model": "two"}}
+    bench = Bench(tmp_path, models=models, mixture=taught, judge=judge)
+    with pytest.raises(DataError, match=r"/one: there is no such file .*\n.*/two: there is no such file"):
         await bench.run(resolve, "i0-resolve")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,22 @@ from moaa.api import MoAA
 from moaa.api.mixture import Sampling
 from moaa.api.training import Dpo
 from moaa.asking.asker import Asker
+from moaa.asking.reasons import Reason
 from moaa.client.ledgered import Calls
 from moaa.client.pool.clients import Clients
 from moaa.client.pool.policy import Policy
 from moaa.client.request import sampling_seed
 from moaa.contract.job import StageJob
-from moaa.errors import Fenced, StageError
+from moaa.errors import CallError, Fenced, StageError
 from moaa.mixture.alone import sample_answers
-from moaa.plan.result import stage_path
+from moaa.plan.result import ledger_path, stage_path
 from moaa.plan.stage import Kind
 from moaa.store.fencing import claim
 from moaa.store.ledger.ledger import Ledger
+from moaa.store.ledger.segments import Entry, decode_segment
 from moaa.store.objects.directory import DirectoryStore
 from moaa.store.stages.shards import read_manifest, read_table
+from moaa_jobs.runner import rows
 from moaa_jobs.runner.context import Context, Deferred, Permanent
 from moaa_jobs.runner.items import Item, Listed, Rows
 from moaa_jobs.runner.rows import RowStage, run_rows
@@ -402,3 +406,85 @@ async def test_answers_that_are_out_when_the_job_is_told_to_end_are_recorded(tmp
         assert ctx.progress.figures["prompt_spent"] == {"first": 7 * asked}
         await run_rows(context(tmp_path, {"first": endpoint.url, "second": endpoint.url}), stage(2))
         assert max(endpoint.count().values()) == 1
+
+
+def giving_up(rows: int) -> RowStage:
+    """As `stage`, with rows that say when they will not ask the first model again."""
+
+    def item(row: str) -> Item:
+        async def work(asker: Asker) -> Rows:
+            one = await asker.at("one").ask("first", [{"role": "user", "content": row}], SAMPLING)
+            asker.only({"second"})
+            two = await asker.at("two").ask("second", [{"role": "user", "content": one.text}], SAMPLING)
+            return {"texts": [{"id": row, "text": two.text}]}
+
+        return Item(row, work)
+
+    return replace(stage(0), items=Listed([item(f"r{i}") for i in range(rows)]))
+
+
+async def test_a_model_is_given_up_once_all_that_it_answered_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moaa_jobs.runner.rows.TELL_S", 0.01)
+    gate = asyncio.Event()
+
+    async def late(body: dict[str, Any]) -> str:
+        await gate.wait()
+        return echo(body)
+
+    async with serve(echo) as first, serve(late) as second:
+        ctx = context(tmp_path, {"first": first.url, "second": second.url})
+        run = asyncio.create_task(run_rows(ctx, giving_up(4)))
+        async with asyncio.timeout(30):
+            while not ctx.progress.figures.get("finished_with"):
+                assert not run.done()
+                await asyncio.sleep(0.01)
+        assert ctx.progress.figures["finished_with"] == ["first"]
+        folder = tmp_path / "store" / ledger_path(ctx.job.kind, ctx.job.inputs)
+        lines = [line for file in sorted(folder.rglob("*.zst")) for line in decode_segment("", file.read_bytes())]
+        assert [Entry.model_validate_json(line.raw).model for line in lines] == ["first"] * 4
+        gate.set()
+        await run
+        assert await rows_of(ctx) == expected(4)
+
+
+@pytest.mark.parametrize("absent", [True, False], ids=["a model is absent", "a server fails"])
+async def test_rows_that_another_attempt_asks_again_keep_their_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: bool
+) -> None:
+    made: list[rows._Run] = []
+
+    class Kept(rows._Run):
+        def __init__(self, context: Context, stage: RowStage) -> None:
+            super().__init__(context, stage)
+            made.append(self)
+
+    monkeypatch.setattr(rows, "_Run", Kept)
+
+    async with serve(echo) as first:
+        ctx = context(tmp_path, {"first": first.url} if absent else {"first": first.url, "second": first.url})
+        work = giving_up(3)
+        if not absent:
+            items = [Item(f"r{i}", failing) for i in range(3)]
+            work = replace(work, items=Listed(items))
+        with pytest.raises(Deferred if absent else StageError):
+            await run_rows(ctx, work)
+    assert dict(made[0].asking) == ({"first": 0, "second": 3} if absent else {"first": 3, "second": 3})
+
+
+async def failing(_: Asker) -> Rows:
+    raise CallError(Reason.TIMEOUT, "no answer")
+
+
+async def test_a_model_that_a_row_has_given_up_cannot_be_asked(tmp_path: Path) -> None:
+    async def work(asker: Asker) -> Rows:
+        asker.only({"second"})
+        await asker.at("one").ask("first", [{"role": "user", "content": "x"}], SAMPLING)
+        raise AssertionError("it was asked")
+
+    async with serve(echo) as endpoint:
+        ctx = context(tmp_path, {"first": endpoint.url, "second": endpoint.url})
+        with pytest.raises(StageError, match="'first' is asked by a row that had said that it would not ask it again"):
+            await run_rows(ctx, replace(stage(0), items=Listed([Item("r0", work)])))
+        assert endpoint.count() == {}

@@ -29,6 +29,7 @@ from moaa.rows import AnchorRow, LabelledRow
 from moaa.scoring.agreement import wilson
 from moaa.scoring.reward_bench import SECTIONS
 from moaa_jobs.stages.anchors import item
+from tests.bad_resources import SCORED, SEEDED
 from tests.plan_helpers import resource
 from tests.unit.calls_scripted import Asked, AskedLetter, ScriptedCaller
 from tests.unit.judge_scripted import judge
@@ -398,6 +399,29 @@ def test_the_student_as_a_judge_is_measured_as_declared_and_said_so() -> None:
     assert trainer.judge.models == ["base"]
     [found] = judge_figures([row(i, 1.0) for i in range(9)], [trainer])
     assert "asks $student; it was measured with the declared student" in doubts([found], [trainer])[-1]
+
+
+async def test_a_reward_model_is_measured_alone_and_beside_the_judges_it_orders_answers_for() -> None:
+    plain = measured_judges(resource(spec__anchors={}, spec__evaluation=None).spec, lambda one: one)
+    ordered = measured_judges(resource(spec__anchors={}, spec__evaluation=None, **SEEDED).spec, lambda one: one)
+    assert [one.name for one in ordered] == ["training judge", "b", "a", "agg"]
+    whole, rm = ordered[:2]
+    assert "b" not in whole.models, "whom nobody asks in a duel"
+    assert (rm.form, rm.models, rm.fields, rm.members) == ("RewardModel", ("b",), ("spec.judge.rewardModel",), ())
+    assert plain[0].place == MeasuredJudge("", plain[0].judge.model_copy(update={"reward_model": None})).place
+    [alone] = measured_judges(resource(spec__anchors={}, spec__evaluation=None, **SCORED).spec, lambda one: one)
+    assert (alone.key, alone.name) == (rm.key, "training judge"), "it is asked once, whoever names it"
+
+
+async def test_a_reward_model_is_right_where_the_better_answer_has_the_higher_score() -> None:
+    [rm] = measured_judges(resource(spec__anchors={}, spec__evaluation=None, **SCORED).spec, lambda one: one)
+    rows: list[AnchorRow] = []
+    for pair in PAIRS[:40]:
+        caller = ScriptedCaller(score_of=lambda asked: float(asked.answer in RIGHT))
+        rows += cast("list[AnchorRow]", (await item(pair, rm).work(Asker(caller)))["verdicts"])
+    [figures] = judge_figures(rows, [rm])
+    assert (figures.accuracy, figures.consistency, figures.unjudged) == (1.0, None, 0)
+    assert not failures([figures], [rm], floors(Anchors(), [rm]))
 
 
 async def test_members_that_err_alike_are_one_vote_beside_the_best_of_them() -> None:

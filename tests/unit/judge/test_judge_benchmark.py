@@ -33,7 +33,9 @@ async def test_a_stored_ranking_gives_the_same_ranking_again() -> None:
     ranking = stored(compared(0, 1, 1, 0), compared(0, 2, 1, 1), compared(1, 2, None, 1), samples=["x", "y", "z"])
     contest = judging.replayed(ranking)
     assert contest is not None
-    made = await judging.strategies(contest)[judging.BASE].rank(user("Q"), contest.texts, judging.silent())
+    assert judging.strategies(contest).keys() == {judging.BASE, "Adaptive"}, "a reward model has no qualities to see"
+    method, scorer = judging.strategies(contest)[judging.BASE]
+    made = await method.rank(user("Q"), contest.texts, judging.asker(scorer))
     again = [{**c.comparison, "criteria": [], "skipped": []} for c in made.compared]
     assert again == ranking["comparisons"]
     assert list(judging.consistency(contest)) == [False, True]
@@ -45,6 +47,7 @@ def test_equal_texts_have_one_verdict_and_a_part_of_a_ranking_is_none() -> None:
     assert contest is not None
     assert contest.table == {(2, 1): True, (1, 2): False}
     assert judging.replayed(stored(compared(0, 1, 1, None, "ba"), samples=["x", "y"])) is None
+    assert judging.replayed(stored(samples=["x", "y"])) is None, "a reward model's, which compares nothing"
 
 
 def test_what_was_skipped_costs_nothing() -> None:
@@ -65,10 +68,14 @@ def test_it_prints_every_line_and_ends_with_json(
     found = json.loads(told[-1])
     assert [line["strategy"] for line in found["lines"]] == [
         "RoundRobin, criteria of the prompt", "Adaptive", "Adaptive, criteria of the prompt",
+        "Seeded, r = 0.9", "Seeded, r = 0.9, criteria of the prompt",
+        "Seeded, r = 0.6", "Seeded, r = 0.6, criteria of the prompt",
     ]  # fmt: skip
     assert found["lines"][0]["same_pair"] == 1.0
     assert found["lines"][0]["calls"] == pytest.approx((48 + 1) / (48 + 6))
     assert 0 < found["lines"][2]["calls"] < found["lines"][1]["calls"] < 1
+    assert found["lines"][3]["calls"] == pytest.approx((27 + 4) / (48 + 6)), "scores are calls, too"
+    assert all(0 <= line["dropped"] <= 1 - line["same_pair"] for line in found["lines"])
     assert found["missed"] == sum(line["calls"] > 0.5 or line["same_pair"] < 0.95 for line in found["lines"])
     monkeypatch.setattr(sys, "argv", ["judging", "--prompts", "1", "--store", str(tmp_path)])
     with pytest.raises(SystemExit, match="no finished judge stage"):
@@ -96,8 +103,9 @@ async def test_whatever_judges_say_adaptive_ends_with_a_pair_that_its_points_bea
         if i != j
     }
     methods = judging.strategies(judging.Contest(texts, table))
-    made = await methods["Adaptive"].rank(user("Q"), texts, judging.silent(), confirms=seed % 2 == 0)
-    full = await methods[judging.BASE].rank(user("Q"), texts, judging.silent())
+    (adaptive, nobody), (every, _) = methods["Adaptive"], methods[judging.BASE]
+    made = await adaptive.rank(user("Q"), texts, judging.asker(nobody), confirms=seed % 2 == 0)
+    full = await every.rank(user("Q"), texts, judging.asker(nobody))
     assert [(c.comparison["a"], c.comparison["b"]) for c in made.compared] == [
         (c.comparison["a"], c.comparison["b"]) for c in full.compared
     ]

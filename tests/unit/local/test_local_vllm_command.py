@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moaa.api.models import Model, Serving
+from moaa.api.models import Model, ModelKind, Serving
 from moaa.contract import vllm as serving
 from moaa.local.processes.bytecode import keep_bytecode
 from moaa.local.serving import vllm
@@ -42,6 +42,13 @@ def test_gpu_server_is_split_over_its_gpus_and_left_to_itself_otherwise() -> Non
     assert not {"--enforce-eager", "--dtype", "--kv-cache-memory-bytes"} & set(arguments)
 
 
+def test_a_server_over_machines_is_a_pipeline_of_them() -> None:
+    told = serving.arguments(Serving(gpus=16, nodes=2), served_name="m")
+    assert told[told.index("--pipeline-parallel-size") + 1] == "2"
+    assert told[told.index("--tensor-parallel-size") + 1] == "8"
+    assert "--pipeline-parallel-size" not in command(Serving(gpus=16))
+
+
 @pytest.mark.parametrize("gpus", [0, 2])
 def test_sampling_that_the_models_file_has_is_left_out_unless_asked_for(gpus: int) -> None:
     told = command(Serving(gpus=gpus, args=["--generation-config", "auto"]))
@@ -62,6 +69,17 @@ def test_a_given_chat_template_and_its_arguments_are_told() -> None:
     assert told[told.index("--chat-template-content-format") + 1] == "string"
     assert json.loads(told[told.index("--default-chat-template-kwargs") + 1]) == {"enable_thinking": False, "n": 2}
     assert serving.chat_arguments(Model(name="m", source="file:///m")) == []
+
+
+def test_a_reward_model_is_served_for_pooling() -> None:
+    reward = Model(name="m", source="file:///m", kind=ModelKind.REWARD)
+    told = vllm.command(
+        Path("/m"), served_name="m", serving=Serving(), port=1, config={}, chat=serving.chat_arguments(reward)
+    )
+    assert told[told.index("--runner") + 1] == "pooling"
+    path, body, held = serving.first_request(ModelKind.REWARD, "m")
+    assert (path, held) == ("/pooling", "data")
+    assert "max_tokens" not in body
 
 
 def test_own_arguments_come_last_and_so_win() -> None:

@@ -133,7 +133,7 @@ def test_servers_that_go_away_under_work_the_status_does_not_know_of_yet_are_not
 
 
 def test_without_kuberay_training_waits_and_says_so() -> None:
-    cluster = Cluster(has_kuberay=False, **SHORT)
+    cluster = Cluster(missing={"RayJob"}, **SHORT)
     for _ in range(20):
         cluster.settle()
         cluster.servers_answer()
@@ -144,7 +144,7 @@ def test_without_kuberay_training_waits_and_says_so() -> None:
         assert condition["reason"] == "KubeRayMissing"
         assert "rayjobs.ray.io" in condition["message"]
     assert cluster.phase == "Waiting"
-    cluster.has_kuberay = True
+    cluster.missing = frozenset()
     cluster.run()
     assert cluster.phase == "Succeeded"
 

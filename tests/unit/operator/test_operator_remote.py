@@ -53,6 +53,21 @@ def finished() -> Cluster:
     return cluster
 
 
+def test_a_run_says_what_it_has_spent_where_and_what_is_left() -> None:
+    cluster = Cluster(spec__budget={"gpuHours": "7", "tokens": 10**9}, **SHORT)
+    until(cluster, "i1-generate")
+    cluster.settle()
+    cluster.wait(3600)
+    cluster.settle()
+    said = shown(run_view(cluster.document, now=cluster.now), 120)
+    assert said[0].endswith(", 6.00 GPU-hours")
+    assert said[-3:] == [
+        "spent: i1-generate 6.00 GPU-hours",
+        "dollars are not known without the prices of spec.cost.gpuHourUsd",
+        "left of spec.budget: 1.00 GPU-hours, 1000000000 tokens",
+    ]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_run_at_work(generating: Cluster, width: int) -> None:
     said = shown(run_view(generating.document, now=generating.now), width)
@@ -276,6 +291,29 @@ def test_a_refusal_is_one_line_that_says_what_to_do(
     assert words in str(caught.value)
     assert str(caught.value).startswith("cannot read it: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "file is empty"),
+        (b"just text\n", "it is no kubeconfig ("),
+        (b"[1, 2]\n", "it is no kubeconfig ("),
+        (b"clusters: 3\ncontexts: 4\ncurrent-context: a\n", "it is no kubeconfig ("),
+        (b"a: [1\n", "it is no kubeconfig ("),
+        (b"\xff\xfe", "codec can't decode"),
+    ],
+)
+def test_a_file_that_is_no_kubeconfig(
+    text: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(text)
+    assert main(json.dumps({"command": "status", "kubeconfig": str(file)})) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("moaa: the kubeconfig cannot be used: ")
+    assert said in err
+    assert err.count("\n") == 1
 
 
 def test_a_kubeconfig_that_is_not_there_and_a_server_that_does_not_answer(

@@ -148,6 +148,17 @@ def test_answers_of_the_data_as_a_baseline_are_read_by_stage_data() -> None:
     assert "i0-stage-data" not in changed(spec__evaluation__selection__0__baseline="agg")
 
 
+def test_the_category_of_a_benchmark_decides_which_questions_are_staged() -> None:
+    """Its table was found under every category, so scores of one were told as those of another."""
+    shared = {"name": "hard", "type": "ArenaHard", "source": "file:///q.jsonl", "version": "v2.0"}
+    shared |= {"answers": {"source": "file:///a.jsonl"}, "judgeModel": {"model": "eva"}}
+
+    def fingerprint(**category: str) -> str:
+        return run_all(resource(spec__evaluation__report=[shared | category]))[1]["i0-stage-data"].fingerprint
+
+    assert len({fingerprint(), fingerprint(category="hard_prompt"), fingerprint(category="creative_writing")}) == 3
+
+
 def test_an_edit_of_the_aggregator_keeps_the_ledger() -> None:
     before = run_all(resource())[1]["i1-generate"]
     after = run_all(resource(spec__mixture__aggregator__temperature="0.1"))[1]["i1-generate"]

@@ -10,7 +10,7 @@ import pytest
 
 from moaa.api.training import Dpo, Lora, Precision, Sft, Training, TrainingResources
 from moaa.cli.plan import student_config
-from moaa.errors import DataError, UsageError
+from moaa.errors import DataError
 from moaa.plan.forecast.fits import hopeless, memory_view, told
 from moaa.plan.forecast.memory import FLASH_HEAD, GIB, Step, head_bytes, trained_parameters, training_memory, usable
 from moaa.plan.forecast.shape import ModelShape, read_shape
@@ -256,7 +256,7 @@ def test_the_configuration_is_the_given_file_or_the_folder_s(tmp_path: Path) -> 
 @pytest.mark.parametrize(("text", "words"), [("{", "cannot be read as JSON"), ("[]", "must hold a JSON object")])
 def test_a_configuration_that_cannot_be_read_is_the_user_s_to_mend(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(DataError, match=words):
         student_config(resource(), str(tmp_path / "c.json"))
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         student_config(resource(), str(tmp_path / "gone.json"))

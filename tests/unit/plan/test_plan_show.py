@@ -4,9 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from moaa.plan.forecast.estimate import Estimate
+from moaa.plan.forecast.estimate import Estimate, estimate
+from moaa.plan.graph import build
 from moaa.plan.history.repeats import Change, Repeat
 from moaa.plan.show import plan_text, plan_view, validate_text
+from tests.bad_resources import SCORED, SEEDED
 from tests.plan_helpers import resource, run_all
 
 
@@ -150,6 +152,17 @@ def test_judging_that_skips_comparisons_is_counted_with_a_range() -> None:
     assert words in plan_text(plan_view(owner, {}), width=1000)
     assert "Adaptive is counted" not in plan_text(plan_view(owner, results), width=1000), "nothing is left to judge"
     assert "Adaptive is counted" not in plan_text(plan_view(resource(), {}), width=1000)
+
+
+def test_judging_that_a_reward_model_orders_is_counted_exactly() -> None:
+    owner = resource(**SEEDED, spec__training__dpo={"samples": 5})
+    [judging] = [part for part in estimate(owner, {}) if part.stage == "i1-judge"]
+    assert judging.calls == 4 * (5 + 3 * (1 + 2 * 2)), "a score each, three pairs by one judge and a meta-judge"
+    assert build(owner).stages["i1-judge"].serves == ("b", "agg", "a")
+    alone = resource(**SCORED, spec__training__dpo={"samples": 5})
+    [judging] = [part for part in estimate(alone, {}) if part.stage == "i1-judge"]
+    assert (judging.calls, judging.completion_tokens) == (4 * 5, 0)
+    assert build(alone).stages["i1-judge"].serves == ("b",)
 
 
 def test_far_iterations_are_one_line() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+from moaa.plan.stage import Kind
 from moaa.report.html import render
 from moaa.report.page import MAX_CHARS, cut, example, why
 from moaa.report.summary import summarise
@@ -159,6 +160,43 @@ def test_chosen_and_rejected_are_those_of_the_pair() -> None:
     assert clearest["samples"][int(chosen[1]) - 1] == pair["chosen"]
 
 
+def test_it_says_where_the_student_is_and_how_to_take_it() -> None:
+    whole = finished_run()
+    stages = []
+    for stage in whole.stages:
+        assert stage.manifest is not None
+        outputs = stage.manifest.outputs
+        folder = {name: output.with_(uri=f"stages/{stage.stage.id}/{name}") for name, output in outputs.items()}
+        is_trained = stage.stage.kind in (Kind.SFT, Kind.DPO)
+        stages.append(replace(stage, manifest=stage.manifest.with_(outputs=folder)) if is_trained else stage)
+    view = replace(whole, stages=tuple(stages))
+    place = summarise(view).headline.weights
+    assert place == "stages/i2-dpo/model"
+    _, page = page_of(view)
+    assert f"s3://lab-runs/moaa/{place}" in page.text
+    assert "moaa export FILE --model DIR --sft DIR --pairs DIR\n" in page.text
+    assert ("a", "href", "#take") in page.attributes
+    remote = replace(view, run="research-llama-8b-0f3c")
+    assert "moaa export FILE --model DIR --sft DIR --pairs DIR --uid 0f3c\n" in page_of(remote)[1].text
+    assert ("a", "href", "#take") not in FINISHED.attributes, "this world's students have no folder"
+
+
+def test_no_folder_of_the_host_is_shown() -> None:
+    world = resource(
+        storage={"uri": "file:///home/alice/runs/llama"},
+        data={"sft": [{"source": "file:///home/alice/sft.jsonl"}], "preference": [{"source": "hf://datasets/a/b"}]},
+        iterations=1,
+    )
+    text, page = page_of(finished_run(world))
+    assert "alice" not in text
+    assert "file://…/runs/llama" in page.text
+
+
+def test_stages_have_their_times() -> None:
+    assert ("time", "datetime", "2026-03-02T09:00:00Z") in FINISHED.attributes
+    assert "2026-03-02 08:00 to 2026-03-03 03:00 UTC" in " ".join(FINISHED.text.split())
+
+
 def test_a_partial_report_says_so() -> None:
     _, page = page_of(run_in_progress())
     assert "This report is partial." in page.text
@@ -232,6 +270,25 @@ def test_what_rules_of_pairs_dropped_has_columns_and_a_part_of_the_chart() -> No
     assert [line[at : at + 2] for line in cells] == [["0", "0"], ["24", "7"]]
     assert len(cells[0]) == len(cells[1]) == len(heads)
     assert "dropped by a rule 31" in page
+
+
+def test_what_a_reward_model_and_judges_say_of_each_other_is_told() -> None:
+    view = finished_run()
+    assert "reward model" not in render(view, summarise(view))
+    tally = view.tallies["i2-judge"]
+    assert tally.clearest is not None
+    scores: list[float | None] = [1.25, *[None] * (len(tally.clearest["samples"]) - 1)]
+    row: RankingRow = {**tally.clearest, "scores": scores}
+    outcomes = tally.outcomes + Counter({"seed-contradicted": 3})
+    judged = replace(tally, seconded=30, opposed=10, clearest=row, outcomes=outcomes)
+    view = replace(view, tallies={**view.tallies, "i2-judge": judged})
+    summary = summarise(view)
+    assert [(p.seeds, p.seed_correlation) for p in summary.pairs] == [(0, None), (40, 0.5)]
+    page = render(view, summary)
+    assert "Iteration 2: the judges and the reward model correlate by 0.50" in page
+    assert "Judges against scores" in page
+    assert "unscored or contradicted 3" in page
+    assert "<td>1.25</td>" in page
 
 
 def test_skipped_verdicts_have_a_column_and_a_place_in_the_matrix() -> None:

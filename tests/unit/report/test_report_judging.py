@@ -125,6 +125,15 @@ def test_skipped_orders_are_counted_and_are_no_failures() -> None:
     }  # fmt: skip
 
 
+def test_agreement_with_a_reward_model_is_counted_where_both_decide() -> None:
+    draw: Comparison = {**comparison(0, 2, 1, 0)}
+    ranking: RankingRow = {**row(comparison(0, 1, 1, 1), draw, comparison(1, 2, 1, 1)), "scores": [2.0, 1.0, 3.0]}
+    tally = tally_rankings([ranking, ranking, row(comparison(0, 1, 1, 1))])
+    assert (tally.seconded, tally.opposed) == (2, 2)
+    level: RankingRow = {**ranking, "scores": [1.0, 1.0, None]}
+    assert (tally_rankings([level]).seconded, tally_rankings([level]).opposed) == (0, 0)
+
+
 def test_the_matrix_mirrors_itself() -> None:
     table = matrix(row(comparison(0, 1, 1, 1), comparison(0, 2, 1, 0), comparison(1, 2, None, 1)))
     assert table == {(0, 1): 1, (1, 0): 0, (0, 2): 0.5, (2, 0): 0.5}

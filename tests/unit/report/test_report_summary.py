@@ -272,6 +272,7 @@ def test_costs_are_gpu_hours_and_tokens_at_their_prices() -> None:
     assert gpus_held(spec, judged.stage) == 1, "the student's one GPU; the endpoint has none of ours"
     longer = replace(judged, manifest=manifest)
     assert gpu_hours(FINISHED, longer) == 2
+    assert gpu_hours(FINISHED, replace(longer, spared_gpu_seconds=1800.0)) == 1.5
     assert usd(FINISHED, longer) == pytest.approx(2 * 2.2 + 2 * 2.5 + 0.1 * 10)
 
 
@@ -436,13 +437,51 @@ def test_secrets_in_urls_and_pod_templates_stay_out() -> None:
         ("s3://AKIA:s3cret/bucket", "s3://…"),
         ("https://minio:9000?sig=s3cret", "https://minio:9000"),
         ("https://[::1]:8000/v1", "https://[::1]:8000/v1"),
-        ("file:///home/me@here/rows.jsonl", "file:///home/me@here/rows.jsonl"),
+        ("file:///home/me@here/rows.jsonl", "file://…/rows.jsonl"),
         ("hf://owner/name@main", "hf://owner/name@main"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
     assert public_text(f"could not read '{url}' twice") == f"could not read '{shown}' twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("file:///home/alice/runs/tiny", "file://…/runs/tiny"),
+        ("file:///rows.jsonl", "file:///rows.jsonl"),
+        ("file:///tmp/rows/", "file://…/rows/"),
+        ("see /home/alice/work/logs/i1-sft.log: no space", "see …/logs/i1-sft.log: no space"),
+        ("'/Users/alice/x.jsonl' is gone", "'…/x.jsonl' is gone"),
+        ("HTTP 404 of /v1/chat/completions", "HTTP 404 of /v1/chat/completions"),
+        ("https://host/home/page/x", "https://host/home/page/x"),
+        (
+            "one and/or the other, 3/4, ~/data/x, stages/dpo/tmp/x",
+            "one and/or the other, 3/4, ~/data/x, stages/dpo/tmp/x",
+        ),
+    ],
+)
+def test_a_path_is_shown_without_the_folders_of_the_host(text: str, shown: str) -> None:
+    assert public_text(text) == shown
+    assert public_text(shown) == shown
+
+
+def test_the_summary_says_when_stages_ran_and_the_run() -> None:
+    run, stages = SUMMARY.run, SUMMARY.stages
+    assert (run.started, run.finished) == ("2026-03-02T08:00:00Z", stages[-1].finished)
+    assert run.elapsed_seconds == len(stages) * 3600
+    assert (stages[1].started, stages[1].finished) == ("2026-03-02T09:00:00Z", "2026-03-02T10:00:00Z")
+    waiting = summarise(not_started())
+    assert {stage.started for stage in waiting.stages} == {None}
+    assert (waiting.run.started, waiting.run.finished, waiting.run.elapsed_seconds) == (None, None, None)
+
+
+def test_stages_of_another_run_are_left_out_of_the_run_s_time() -> None:
+    first, *rest = FINISHED.stages
+    assert first.manifest is not None
+    found = replace(first, manifest=first.manifest.with_(run="research-other-local"))
+    assert summarise(replace(FINISHED, stages=(found, *rest))).run.started == "2026-03-02T09:00:00Z"
 
 
 def test_a_report_of_a_resource_from_a_cluster_holds_no_secret() -> None:

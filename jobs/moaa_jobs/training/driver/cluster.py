@@ -73,6 +73,9 @@ def ray_cluster(run_name: str, resources: TrainingResources, settings: RaySettin
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             _temp_dir=str(folder),
+            # Ray's processes look whether their parent is process 1, which it never is below a subreaper, as `moaa run`
+            # is one: of a killed job, they would live on.
+            runtime_env={"worker_process_setup_hook": "moaa_jobs.prctl.die_with_parent"},
             **quiet,
         )
         yield

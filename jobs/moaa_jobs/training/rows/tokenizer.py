@@ -1,10 +1,10 @@
 """A model's tokenizer and the tokens that end its turns, as vLLM finds them, without importing torch where possible."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moaa.errors import DataError
+from moaa.json_file import read_json_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,9 +81,9 @@ def stop_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> frozenset[in
     found: set[object] = {tokenizer.eos_token_id}
     generation = folder / "generation_config.json"
     if generation.is_file():
-        found |= _listed(_read(generation))
+        found |= _listed(read_json_object(generation, remedy="mend the file"))
     elif (folder / "config.json").is_file():
-        config = _read(folder / "config.json")
+        config = read_json_object(folder / "config.json", remedy="mend the file")
         text = config.get("text_config")
         found |= _listed(config) or (_listed(text) if isinstance(text, dict) else set())
     ids = frozenset(token for token in found if isinstance(token, int))
@@ -99,15 +99,4 @@ def _listed(settings: dict[str, object]) -> set[object]:
 
 def _tokenizer_class(folder: Path) -> object:
     file = folder / "tokenizer_config.json"
-    return _read(file).get("tokenizer_class") if file.is_file() else None
-
-
-def _read(file: Path) -> dict[str, object]:
-    """Raises DataError: it is no JSON object."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error}); mend the file") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{file}: must hold a JSON object")
-    return value
+    return read_json_object(file, remedy="mend the file").get("tokenizer_class") if file.is_file() else None

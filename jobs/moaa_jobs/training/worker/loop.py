@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from moaa.errors import Fenced
-from moaa_jobs.prctl import die_with_parent
 from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress, TrainingRefused
 from moaa_jobs.training.worker.memory import is_out_of_memory, out_of_memory
 from moaa_jobs.training.worker.place import Worker
@@ -16,7 +15,6 @@ def train_loop(raw: dict[str, str]) -> dict[str, Any] | None:
     """Train as `raw["config"]` (a `LoopConfig` as JSON) says; rank 0 returns a `LoopResult` as JSON
     values, `{"fenced": why}` when a later attempt has taken over, or `{"refused": why}` when no other attempt can do
     better."""
-    die_with_parent()
     config = LoopConfig.model_validate_json(raw["config"])
     prepare_environment(on_gpu=config.on_gpu)
     join(on_gpu=config.on_gpu)

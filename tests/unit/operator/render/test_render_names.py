@@ -32,9 +32,11 @@ def test_names_fit_their_kind(owner: Owner, stage: str, digest: str, attempt: in
 @settings(deadline=None, max_examples=60)
 @given(owners, models, digests)
 def test_server_names_are_dns_labels(owner: Owner, model: str, digest: str) -> None:
-    name = server_of(owner, model, digest)
+    name, over_machines = server_of(owner, model, digest), server_of(owner, model, digest, 2)
     assert len(name) <= 63
+    assert len(f"{over_machines}-255-{'f' * 10}") <= 63  # a label of its pods; a StatefulSet's, of its last group
     assert DNS_1035.fullmatch(name)
+    assert DNS_1035.fullmatch(over_machines)
 
 
 @settings(deadline=None, max_examples=60)

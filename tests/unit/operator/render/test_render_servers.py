@@ -9,6 +9,7 @@ from moaa.api import MoAA
 from moaa.errors import ResourceError
 from moaa.weights.served import server_of
 from moaa_operator.kube.owner import HASH_ANNOTATION
+from moaa_operator.settings import Settings
 from tests.render_world import (
     MOAA,
     SETTINGS,
@@ -166,6 +167,7 @@ def test_a_promoted_student_shares_the_server_of_the_stage_that_trained_it() -> 
         ("spec.models.0.serving.template", {"spec": {"nodeSelector": {"a": "b"}}}, True),
         ("spec.storage.region", "us-east-1", True),
         ("spec.serviceAccountName", "other", True),
+        ("spec.storage.weights", "Hub", False),
         ("spec.models.0.license", "mit", False),
         ("spec.training.sft.epochs", "1", False),
         ("spec.models.1.serving.maxModelLen", 4096, False),
@@ -176,6 +178,53 @@ def test_a_servers_hash_follows_what_concerns_it(path: str, value: object, is_ed
     before, after = (find(servers(one, "big"), "Deployment") for one in (MOAA, changed(path, value)))
     hashes = {m["metadata"]["annotations"][HASH_ANNOTATION] for m in (before, after)}
     assert len(hashes) == (2 if is_edit else 1)
+
+
+def sized(gib: int, resource: MoAA = MOAA) -> dict[str, Any]:
+    """Results in which every model but the last by name has this size, as resolve tells it."""
+    known = results(resource)
+    listed = [gib] * (len(resource.spec.models) - 1) + [0]
+    return {**known, "i0-resolve": known["i0-resolve"].with_(weights_gib=listed)}
+
+
+UNQUEUED = changed("metadata.labels", {})
+
+
+@pytest.mark.parametrize(
+    ("resource", "requests", "asked"),
+    [
+        pytest.param(UNQUEUED, "OutsideQueues", "142Gi", id="no-queue"),
+        pytest.param(MOAA, "OutsideQueues", None, id="queue"),
+        pytest.param(MOAA, "Always", "142Gi", id="always"),
+        pytest.param(UNQUEUED, "Never", None, id="never"),
+    ],
+)
+def test_a_pod_asks_for_the_disk_of_its_weights(resource: MoAA, requests: str, asked: str | None) -> None:
+    settings = Settings(**SETTINGS.model_dump(exclude={"disk_requests"}), disk_requests=requests)
+    known = sized(140, resource)
+    for name in ("big", "@i1-sft"):
+        model = server_of(name, resource, {**known, "i0-resolve": known["i0-resolve"].with_(weights_gib=[140] * 5)})
+        assert model is not None
+        one = container(find(bound(resource, settings).servers([model]), "Deployment"), "vllm")
+        assert one["resources"]["requests"].get("ephemeral-storage") == asked
+        assert "ephemeral-storage" not in one["resources"]["limits"], "it would be ended in the middle of its work"
+
+
+def test_a_disk_is_asked_for_where_the_size_is_known_and_weights_come_to_it() -> None:
+    known = sized(9, UNQUEUED)
+    for name, asked in (("big", True), ("student", False), ("claimed", False)):
+        model = server_of(name, UNQUEUED, known)
+        assert model is not None
+        one = container(find(bound(UNQUEUED).servers([model]), "Deployment"), "vllm")
+        assert ("ephemeral-storage" in one["resources"]["requests"]) is asked
+
+
+def test_knowing_a_size_makes_no_server_anew() -> None:
+    models = [server_of("big", UNQUEUED, known) for known in (results(UNQUEUED), sized(9, UNQUEUED))]
+    assert models[0] == models[1] is not None
+    before, after = (find(bound(UNQUEUED).servers([m]), "Deployment") for m in models if m is not None)
+    assert before["spec"] != after["spec"]
+    assert before["metadata"] == after["metadata"]
 
 
 def test_a_chat_template_reaches_vllm_as_it_is_written() -> None:

@@ -7,8 +7,8 @@ import pytest
 from moaa.errors import BudgetExhausted
 from moaa.run import records
 from moaa.store.objects.open import open_store
+from tests.integration.test_local_executor import carry_out
 from tests.local_helpers import FakeMachine
-from tests.unit.local.test_local_executor import carry_out
 
 
 @pytest.fixture

@@ -21,11 +21,12 @@ from moaa.local.executor import Finished, execute
 from moaa.local.processes import guard
 from moaa.local.processes.lock import exclusive
 from moaa.local.serving.machine import Capacity
-from moaa.local.serving.needs import too_few_gpus
+from moaa.local.serving.needs import too_large
 from moaa.local.serving.pool import Pool
 from moaa.plan.graph import build
 from moaa.plan.show import plan_text
 from moaa.run import records
+from moaa.run.spending import read_account
 from moaa.store.objects.open import open_store
 from tests.local_helpers import FakeMachine
 from tests.unit.test_cause import DEATHS
@@ -221,6 +222,61 @@ async def test_replicas_are_served_and_the_job_is_told_of_all(fake: FakeMachine)
     assert none_alive(fake.pids())
 
 
+def on_gpus(fake: FakeMachine, **changes: Any) -> MoAA:
+    """A GPU a model."""
+    resource = fake.resource(**changes)
+    models = [model.with_(serving=model.serving.with_(gpus=1, memory_gib=None)) for model in resource.spec.models]
+    return resource.with_(spec=resource.spec.with_(models=models))
+
+
+async def at_its_last_model(fake: FakeMachine, resource: MoAA, *stopping: str) -> records.Attempt:
+    """Let generate say that a and b are not asked again, wait for `stopping`, and give the attempt's record."""
+    fake.script({"i1-generate": ["finished a b"]})
+    events = Events()
+    run = asyncio.create_task(execute(resource, open_store(resource.spec.storage), fake.settings(gpus=3), events))
+    await until(lambda: run.done() or set(events.of("server_stopping", "model")) == set(stopping))
+    (fake.control / "go").touch()
+    await run
+    attempts, _ = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
+    return next(attempt for attempt in attempts if attempt.stage == "i1-generate")
+
+
+async def test_servers_go_when_their_part_is_done_and_are_paid_no_longer(fake: FakeMachine) -> None:
+    resource = on_gpus(fake)
+    attempt = await at_its_last_model(fake, resource, "a", "b")
+    assert attempt.servers == ("a", "b", "c")
+    assert 0 < attempt.spared_gpu_seconds < 2 * attempt.job_seconds
+    spent = (await read_account(open_store(resource.spec.storage), records.run_id(resource), resource, {}, {})).values()
+    held = attempt.gpus * attempt.job_seconds
+    assert [s.gpu_seconds for s in spent if s.gpu_seconds] == [pytest.approx(held - attempt.spared_gpu_seconds)]
+    assert none_alive(fake.pids())
+
+
+async def test_a_server_that_a_later_stage_asks_stays(fake: FakeMachine) -> None:
+    resource = on_gpus(fake, iterations=2)
+    fake.script({"i1-generate": ["finished a b"]})
+    events = Events()
+    run = asyncio.create_task(execute(resource, open_store(resource.spec.storage), fake.settings(gpus=3), events))
+    await until(lambda: run.done() or "i1-generate" in events.of("stage_progress", "stage"))
+    (fake.control / "go").touch()
+    await run
+    attempts, _ = await records.read_attempts(open_store(resource.spec.storage), records.run_id(resource))
+    assert next(one for one in attempts if one.stage == "i1-generate").spared_gpu_seconds > 0
+    done = [(name, told.get("stage")) for name, told in events.seen].index(("stage_done", "i1-generate"))
+    assert "server_stopping" not in [name for name, _ in events.seen[:done]]
+
+
+async def test_a_stage_that_is_tried_again_has_all_its_servers(fake: FakeMachine) -> None:
+    fake.script({"i1-generate": ["finished a b", "ok"]})
+    events, resource = Events(), on_gpus(fake)
+    run = asyncio.create_task(execute(resource, open_store(resource.spec.storage), fake.settings(gpus=3), events))
+    await until(lambda: set(events.of("server_stopping", "model")) == {"a", "b"})
+    os.kill(fake.runs()[-1]["pid"], signal.SIGKILL)
+    await run
+    assert [one["up"] for one in fake.runs() if one["stage"] == "i1-generate"] == [["a", "b", "c"]] * 2
+    assert sorted(fake.servers()) == ["a", "a", "b", "b", "c"]
+
+
 async def test_replicas_that_do_not_fit_are_left_out_and_told(fake: FakeMachine) -> None:
     # 0.7 GiB for the job, 2 GiB a server: room for one replica more than the three models.
     _, events = await carry_out(fake, with_replicas(fake, {"a": 4, "c": 2}), memory_gib=9.0, until="i1-generate")
@@ -305,7 +361,15 @@ async def test_gpus_of_models_that_nobody_has_to_serve_any_more_are_not_missed(f
     edited = MoAA.model_validate(document)
     await carry_out(fake, edited, until="i1-generate")
     left = build(edited).stages.values()
-    assert "serving.gpus 2" in str(too_few_gpus(left, edited, gpus=1))
+    assert "serving.gpus 2" in str(too_large(left, edited, gpus=1))
+
+
+async def test_servers_over_several_machines_are_refused_before_anything_is_done(fake: FakeMachine) -> None:
+    document = fake.resource().model_dump(mode="json", by_alias=True)
+    document["spec"]["models"][2]["serving"] |= {"gpus": 4, "nodes": 2}
+    with pytest.raises(UsageError, match=r"i1-generate: .* agg has serving\.nodes 2, and this is one machine; remove"):
+        await carry_out(fake, MoAA.model_validate(document))
+    assert fake.stages() == []
 
 
 async def test_weights_that_changed_since_the_start_are_not_served(fake: FakeMachine) -> None:

@@ -78,6 +78,28 @@ async def test_lease_waits_until_a_pinned_server_is_let_go(fake: FakeMachine) ->
         assert order == ["a", "b"]
 
 
+async def test_a_server_given_up_makes_room_while_the_lease_lasts(fake: FakeMachine) -> None:
+    async with Bench(fake, Capacity(5.0)) as pool:
+        async with pool.lease([spec("a"), spec("b")]) as lease:
+            broken = asyncio.create_task(lease.broken())
+            pool.give_up(lease, ["a"])
+            pool.give_up(lease, ["a"])
+            async with pool.lease([spec("c")]):
+                assert set(pool.up) == {"b", "c"}
+            assert not broken.done()
+            broken.cancel()
+        async with pool.lease([], job=Demand(5.0)):
+            assert pool.up == {}
+
+
+async def test_a_server_that_another_lease_holds_or_a_stage_waits_for_stays(fake: FakeMachine) -> None:
+    async with Bench(fake, Capacity(50.0)) as pool, pool.lease([spec("a"), spec("b"), spec("c")]) as lease:
+        pool.waited_for = {"b"}
+        async with pool.lease([spec("a")]):
+            pool.give_up(lease, ["a", "b", "c"])
+            assert set(pool.up) == {"a", "b"}
+
+
 async def test_training_takes_the_room_of_idle_servers_and_their_gpus(fake: FakeMachine) -> None:
     async with Bench(fake, Capacity(50.0, gpus=("0", "1"))) as pool:
         async with pool.lease([spec("a", gpus=1), spec("b", gpus=1)]) as lease:

@@ -1,4 +1,4 @@
-"""The startup probe against a server that is there in part, and the listing that a person asks for."""
+"""The probes of a server, run as the kubelet runs them, against one that is there in part."""
 
 import io
 import json
@@ -12,26 +12,20 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import yaml
 
-from moaa.api.reading.load import load
-from moaa.cli.main import main
-from moaa_operator.render.preview import preview
-from moaa_operator.render.server import CANARY
-from moaa_operator.settings import Settings
-from tests.render_world import RESOURCE, pod_templates, rayjob_objections, restricted
-
-EXAMPLES = sorted(Path("examples").glob("*.yaml"))
+from moaa_operator.render.serving.vllm_pod import CANARY
 
 
 @contextmanager
-def vllm(health: int, chat: int, body: str, *, metrics: str = "") -> Iterator[int]:
+def vllm(health: int, chat: int, body: str, *, metrics: str = "", paths: list[str] | None = None) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer(health, "" if self.path == "/health" else metrics)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            if paths is not None:
+                paths.append(self.path)
             self._answer(chat, body)
 
         def _answer(self, code: int, text: str) -> None:
@@ -53,10 +47,18 @@ def vllm(health: int, chat: int, body: str, *, metrics: str = "") -> Iterator[in
             thread.join()
 
 
-def probe(port: int, file: str = "/nowhere/last.json") -> subprocess.CompletedProcess[str]:
+def probe(port: int, file: str = "/nowhere/last.json", *what: str) -> subprocess.CompletedProcess[str]:
     """As the kubelet runs it: the text alone, with isolated Python."""
-    command = [sys.executable, "-I", "-c", CANARY, "start", str(port), "m", file]
+    command = [sys.executable, "-I", "-c", CANARY, "start", str(port), "m", file, *what]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("body", "code"), [('{"data": [{"data": [0.5]}]}', 0), ('{"choices": [{}]}', 1)])
+def test_a_server_of_a_reward_model_is_up_when_it_gave_a_score(body: str, code: int) -> None:
+    paths: list[str] = []
+    with vllm(200, 200, body, paths=paths) as port:
+        assert probe(port, "/nowhere/last.json", "score").returncode == code
+    assert paths == ["/pooling"]
 
 
 @pytest.mark.parametrize(
@@ -133,38 +135,3 @@ def test_a_server_that_is_not_healthy_is_dead() -> None:
     with vllm(503, 200, "") as port, redirect_stdout(io.StringIO()) as out:
         assert canary["main"]("alive", str(port), "/nowhere/last.json") == 1  # type: ignore[operator]  # of a text
     assert "/health answered 503" in out.getvalue()
-
-
-@pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])
-def test_every_example_renders_to_admissible_objects(file: Path) -> None:
-    documents = [d for d in yaml.safe_load_all("".join(preview(load(file), Settings()))) if d]
-    kinds = {document["kind"] for document in documents}
-    assert {"ConfigMap", "Job", "Deployment", "Service", "RayJob"} <= kinds
-    names = [(d["kind"], d["metadata"]["name"]) for d in documents]
-    assert len(set(names)) == len(names)
-    for document in documents:
-        assert [objection for pod in pod_templates(document) for objection in restricted(pod)] == []
-        if document["kind"] == "RayJob":
-            assert rayjob_objections(document) == []
-
-
-def test_moaa_render_prints_what_the_operator_would_create(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
-    file = tmp_path / "moaa.yaml"
-    file.write_text(yaml.safe_dump(RESOURCE))
-    assert main(["render", str(file)]) == 0
-    documents = [d for d in yaml.safe_load_all(capfd.readouterr().out) if d]
-    assert [d["kind"] for d in documents[:2]] == ["ConfigMap", "Job"]
-    file.write_text("kind: MoAA")
-    assert main(["render", str(file)]) == 2
-    assert "moaa:" in capfd.readouterr().err
-
-
-def test_without_the_operator_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert main(["render", "moaa.yaml"]) == 2
-    assert "install moaa[operator]" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Answers ranked by numbers of a reward model, alone or before judges compare."""
