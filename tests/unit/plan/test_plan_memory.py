@@ -87,8 +87,8 @@ def test_a_window_needs_a_mask_where_flashattention_is_not() -> None:
     seen = replace(TINY, head_dim=8, window=8, window_layers=1)
     whole = replace(seen, window=None, window_layers=0)
     mask = 16 * 16
-    cases: list[tuple[dict[str, Any], int]] = [({}, 2), ({"precision": "FP32"}, 4)]
-    for fields, width in cases:
+    precisions: list[tuple[dict[str, Any], int]] = [({}, 2), ({"precision": "FP32"}, 4)]
+    for fields, width in precisions:
         more = {
             on_gpu: kept(seen, on_gpu=on_gpu, **fields) - kept(whole, on_gpu=on_gpu, **fields)
             for on_gpu in (False, True)
