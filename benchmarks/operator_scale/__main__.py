@@ -18,7 +18,8 @@ from benchmarks.operator_scale.world import NAMESPACE, Bench, Start, resource
 from moaa_operator.kube.kinds import MOAA
 from tests.integration.apiserver import install_crds, make_namespace, run_api_server
 
-PARKED = "i1-generate"
+APPLIED, PARKED = "applied", "i1-generate"
+"""A phase, and the stage at which every run then stands."""
 HANDS = 4
 """Who applies MoAAs."""
 SETTLED_S = 35.0
@@ -31,7 +32,7 @@ def measure(bench: Bench, progress: Progress, asked: argparse.Namespace) -> Star
     """Every phase; how the operator started with all runs there."""
     names = [f"run-{number:04}" for number in range(asked.objects)]
     bench.start_operator(runs=0)
-    with bench.phase("applied"):
+    with bench.phase(APPLIED):
         with ThreadPoolExecutor(HANDS) as pool:
             list(pool.map(lambda name: bench.server.admin.create(MOAA, NAMESPACE, resource(name)), names))
         bench.until(lambda: len(bench.cluster.parked()) == len(names) and bench.is_idle())
@@ -94,7 +95,9 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     command = f"python -m benchmarks.operator_scale {' '.join(sys.argv[1:])}".strip()
-    text = report.document(command, named, bench.phases, start, objects=asked.objects)
+    moved = {APPLIED: asked.objects, report.ONE_BY_ONE: asked.singles}
+    moved |= {f"{many} {report.AT_ONCE}": many for many in asked.at_once}
+    text = report.document(command, named, bench.phases, start, objects=asked.objects, runs=moved)
     print(text)
     if asked.write:
         file = Path(__file__).parents[1] / f"operator_scale_{datetime.now(UTC):%Y%m}.md"

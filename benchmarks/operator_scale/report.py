@@ -13,6 +13,7 @@ from benchmarks.operator_scale.world import Phase, Start, looks
 
 STEADY, ONE_BY_ONE, AT_ONCE = "nothing happens", "one after the other", "at once"
 """Names of phases that the aims are about."""
+ANSWERED = "moaa_operator_api_answer_bytes_total"
 NEXT_CHILD_S, MEMORY_MIB, WRITES_A_MINUTE = 2.0, 300, 1.0
 BUCKET = re.compile(r'^moaa_operator_reconcile_seconds_bucket\{le="([^"]+)",result="\w+"\}$')
 
@@ -72,6 +73,21 @@ def speed(phases: Sequence[Phase]) -> str:
     return "\n".join(lines)
 
 
+def traffic(phases: Sequence[Phase], runs: Mapping[str, int]) -> str:
+    """What one run takes of the API server, whatever the load: requests, and bytes of their answers. `runs`: how many
+    a phase moved."""
+    lines = ["| phase | runs | requests | of those writes | kB answered |", "|---|---:|---:|---:|---:|"]
+    for phase in phases:
+        if not runs.get(phase.name):
+            continue
+        asked, moved = counted(phase.requests), runs[phase.name]
+        writes = sum(n for what, n in asked.items() if is_write(what))
+        size = sum(n for name, n in phase.metrics.items() if name.startswith(ANSWERED))
+        each = f"{asked.total() / moved:.1f} | {writes / moved:.1f} | {size / moved / 1000:.1f}"
+        lines.append(f"| {phase.name} | {moved} | {each} |")
+    return "\n".join(lines)
+
+
 def cost(phases: Sequence[Phase]) -> str:
     lines = [
         "| phase | operator, cores | API server and etcd | player | operator's memory now / at most, MiB | load |",
@@ -125,7 +141,9 @@ def _holds(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
-def document(command: str, commit: str, phases: Sequence[Phase], start: Start, *, objects: int) -> str:
+def document(
+    command: str, commit: str, phases: Sequence[Phase], start: Start, *, objects: int, runs: Mapping[str, int]
+) -> str:
     return f"""# One operator and {objects:,} MoAAs, {datetime.now(UTC):%Y-%m-%d}
 
 `{command}` at commit {commit}; {os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}.
@@ -135,6 +153,10 @@ def document(command: str, commit: str, phases: Sequence[Phase], start: Start, *
 {speed(phases)}
 
 {cost(phases)}
+
+What one run takes of the API server, whatever else the machine does:
+
+{traffic(phases, runs)}
 
 Started anew with {start.objects:,} objects in its copies: {start.ready_s:.1f} s until ready, {start.looked_s:.1f} s
 until every run had been looked at, {start.cpu_s:.1f} s of CPU.

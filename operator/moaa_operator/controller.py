@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from moaa_operator.decide.reconcile import Desired, reconcile
 from moaa_operator.decide.renderer import Renderer
 from moaa_operator.kube import apply
-from moaa_operator.kube.api import Api
+from moaa_operator.kube.api import Answer, Api
 from moaa_operator.kube.caches import Caches
 from moaa_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moaa_operator.kube.kinds import EVENT, MOAA
@@ -73,6 +73,7 @@ class Controller:
         self._metrics = metrics
         self._figures = figures
         self._now = now
+        self._lately = apply.Lately()
         self._warnings = Warnings(api)
         self._workloads = Workloads(api)
 
@@ -147,7 +148,9 @@ class Controller:
         objects["Workload"] = self._workloads.about(objects)
         observed = observe(document, objects, missing=missing, figures=self._figures(key))
         desired = reconcile(observed, now=now, settings=self._settings, render=self._render)
-        refusals = apply.apply(self._api, owner, desired.apply) | apply.create(self._api, owner, desired.create)
+        refusals = apply.apply(self._api, owner, desired.apply, lately=self._lately) | apply.create(
+            self._api, owner, desired.create
+        )
         if refusals:
             refused = replace(observed, refusals=refusals)
             desired = reconcile(refused, now=now, settings=self._settings, render=self._render)
@@ -159,7 +162,7 @@ class Controller:
         return desired
 
     def _write_status(self, document: Object, observed: Observed, desired: Desired) -> Object:
-        """Write it if it says something new.
+        """Write it if it says something new. Returns the MoAA with the metadata that it has now.
 
         Raises:
             Conflict: the MoAA was written since it was read.
@@ -173,6 +176,7 @@ class Controller:
             MOAA,
             observed.owner.namespace,
             {"apiVersion": document["apiVersion"], "kind": MOAA.kind, "metadata": about, "status": body},
+            answer=Answer.METADATA,
         )
         self._metrics.status_written(observed.status, desired.status)
         return written
@@ -184,7 +188,7 @@ class Controller:
             logger.info("event run=%s/%s reason=%s %s", owner.namespace, owner.name, event.reason, event.message)
             body = events.manifest(event, owner, resource_version=version, now=self._now())
             try:
-                self._api.create(EVENT, owner.namespace, body)
+                self._api.create(EVENT, owner.namespace, body, answer=Answer.METADATA)
             except AlreadyExists:
                 continue
             except ApiError as error:

@@ -72,7 +72,7 @@ class Operator:
         )
         self._workers: list[threading.Thread] = []
         self._stopped = threading.Event()
-        self.metrics.watch(self._informers, self._queue.__len__)
+        self.metrics.watch(self._informers, self._queue.__len__, api.traffic)
 
     def start(self) -> None:
         """Fill the copies and work. A run waits for its namespace's copies, and for no other's."""

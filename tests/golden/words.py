@@ -10,6 +10,7 @@ from moaa.api.reading.load import load, load_text
 from moaa.api.status import MoAAStatus
 from moaa.errors import ResourceError
 from moaa.plan.show import plan_text, plan_view, validate_text
+from moaa_operator.kube.api import Traffic
 from moaa_operator.tell.events import between
 from moaa_operator.tell.metrics import Metrics
 from tests.bad_resources import BAD
@@ -80,7 +81,7 @@ def metrics() -> list[str]:
     measured = Metrics()
     cluster = Cluster()
     cluster.settle()
-    measured.watch([], lambda: 0)
+    measured.watch([], lambda: 0, Traffic())
     measured.reconciled("done", 0.1)
     measured.status_written(MoAAStatus(), MoAAStatus.model_validate(cluster.document["status"]))
     return sorted(f"{found.name} {found.type}: {found.documentation}" for found in measured.registry.collect())

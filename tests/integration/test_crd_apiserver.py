@@ -12,7 +12,8 @@ import yaml
 from moaa.api import MoAA
 from moaa.api.crd.definition import crd, crd_yaml
 from moaa.api.reading.load import load, load_text
-from moaa_operator.kube.kinds import MOAA
+from moaa_operator.kube.api import Answer
+from moaa_operator.kube.kinds import CONFIG_MAP, MOAA
 from tests.bad_resources import BAD
 from tests.crd_server import kept_by_kubectl
 from tests.integration.apiserver import CRD, ApiServer, make_namespace
@@ -190,12 +191,40 @@ def test_what_kubectl_get_shows(server: ApiServer) -> None:
     said = {
         "phase": "Running", "iteration": "1/3", "stage": "i1-judge", "progress": "41 % (2 h 10 m)",
         "score": "43.8 ± 2.1", "conditions": [{**state, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        "cost": {"gpuHours": "12.50", "dollars": "31.25"},
     }  # fmt: skip
     server.admin.replace_status(MOAA, NAMESPACE, {**stored, "status": said})
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
     code, table = server.request("GET", MOAA.path(NAMESPACE, "shown"), accept=accept)
     assert code == 200
-    columns = [column["name"] for column in table["columnDefinitions"]]
-    assert columns == ["Name", "Phase", "Iteration", "Stage", "Progress", "Score", "Reason", "Age"]
+    columns = {column["name"]: column["priority"] for column in table["columnDefinitions"]}
+    usual = ["Name", "Phase", "Iteration", "Stage", "Progress", "Score", "Reason"]
+    assert list(columns) == [*usual, "GPU-Hours", "Dollars", "Age"]
+    assert [name for name, priority in columns.items() if priority] == ["GPU-Hours", "Dollars"], "with -o wide alone"
     cells = table["rows"][0]["cells"]
-    assert cells[:-1] == ["shown", "Running", "1/3", "i1-judge", "41 % (2 h 10 m)", "43.8 ± 2.1", "JudgesAnswering"]
+    assert cells[:7] == ["shown", "Running", "1/3", "i1-judge", "41 % (2 h 10 m)", "43.8 ± 2.1", "JudgesAnswering"]
+    assert cells[7:9] == ["12.50", "31.25"]
+
+
+def test_a_write_is_answered_with_metadata_alone(server: ApiServer) -> None:
+    api, about = server.admin, {"name": "short", "namespace": NAMESPACE}
+    run = {**tree(namespace=NAMESPACE), "metadata": about}
+    file = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"key": "value"}}
+    made = api.create(MOAA, NAMESPACE, run, answer=Answer.METADATA)
+    files = api.create(CONFIG_MAP, NAMESPACE, file, answer=Answer.METADATA)
+    again = api.apply(CONFIG_MAP, NAMESPACE, {**file, "data": {"key": "another"}}, answer=Answer.METADATA)
+    told = {**made, "apiVersion": run["apiVersion"], "kind": MOAA.kind, "status": {"phase": "Running"}}
+    written = api.replace_status(MOAA, NAMESPACE, told, answer=Answer.METADATA)
+    for said in (made, files, again, written):
+        assert said["kind"] == "PartialObjectMetadata"
+        assert not {"spec", "status", "data"} & set(said)
+    there = api.get(MOAA, NAMESPACE, "short")
+    assert (
+        there["metadata"]["resourceVersion"]
+        == written["metadata"]["resourceVersion"]
+        != made["metadata"]["resourceVersion"]
+    )
+    assert there["status"] == {"phase": "Running"}
+    assert api.get(CONFIG_MAP, NAMESPACE, "short")["data"] == {"key": "another"}
+    for kind in (CONFIG_MAP, MOAA):
+        api.delete(kind, NAMESPACE, "short")

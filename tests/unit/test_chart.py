@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 from moaa.api.status import CostLeft, MoAAStatus, RunCost
-from moaa_operator.kube.api import Api
+from moaa_operator.kube.api import Api, Traffic
 from moaa_operator.kube.informer import Informer
 from moaa_operator.kube.kinds import CHILDREN
 from moaa_operator.kube.queue import Backoff
@@ -143,7 +143,7 @@ def collected() -> list[Metric]:
     api: Api = object()  # type: ignore[assignment]  # nothing is sent before `start`
     informers = [Informer(api, kind, None, on_change=lambda *_: None, backoff=Backoff(1.0, 1.0)) for kind in CHILDREN]
     metrics = Metrics()
-    metrics.watch(informers, lambda: 0)
+    metrics.watch(informers, lambda: 0, Traffic())
     metrics.reconciled("ok", 0.1)
     cost = RunCost(gpu_hours="1.00", left=CostLeft(gpu_hours="2.00"))
     metrics.observed(("runs", "llama"), MoAAStatus(cost=cost))

@@ -370,9 +370,9 @@ def _state(scope: Scope) -> RunState:
 
 
 def _training(scope: Scope) -> Training | None:
-    """The training that is under way or due; None: there is none."""
+    """The training that is under way or due; None: there is none, or its manifest is being written."""
     for entry in scope.running():
-        if scope.held.graph.stages[entry.stage].kind in TRAINING:
+        if scope.held.graph.stages[entry.stage].kind in TRAINING and entry.step is not Step.FINALISE:
             child = outcomes.working_child(scope.observed, entry)
             if child is not None:
                 return Training(child.problem)

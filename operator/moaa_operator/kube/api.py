@@ -8,7 +8,9 @@ Every method may be called from any thread.
 """
 
 import json
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import urllib3
@@ -24,16 +26,44 @@ MANAGER = "moaa-operator"
 CONNECT_TIMEOUT_S = 10.0
 
 
+class Answer(StrEnum):
+    """What a write is answered with: the header Accept."""
+
+    WHOLE = "application/json"
+    """The object as it is now."""
+    METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+    """Its metadata alone, from a server that can; half the bytes, and less to encode and to read."""
+
+
+class Traffic:
+    """Answers by method: how many, and their bytes. Watches and logs are not in it. Any thread may call anything."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[str, tuple[int, int]] = {}
+
+    def count(self, method: str, size: int) -> None:
+        with self._lock:
+            number, whole = self._answers.get(method, (0, 0))
+            self._answers[method] = number + 1, whole + size
+
+    def all(self) -> dict[str, tuple[int, int]]:
+        """A copy."""
+        with self._lock:
+            return dict(self._answers)
+
+
 class Api:
     """One connection pool to one API server."""
 
-    def __init__(self, transport: client.ApiClient, *, timeout_s: float) -> None:
+    def __init__(self, transport: client.ApiClient, *, timeout_s: float, traffic: Traffic | None = None) -> None:
         self._client = transport
         self._timeout_s = timeout_s
+        self.traffic = traffic or Traffic()
 
     def within(self, timeout_s: float) -> "Api":
         """The same client with a limit on the wait for a connection, and on the wait for an answer."""
-        return Api(self._client, timeout_s=min(timeout_s, self._timeout_s))
+        return Api(self._client, timeout_s=min(timeout_s, self._timeout_s), traffic=self.traffic)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Raises NotFound, ApiError."""
@@ -99,24 +129,24 @@ class Api:
         finally:
             response.response.close()
 
-    def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+    def create(self, kind: Kind, namespace: str, body: Object, *, answer: Answer = Answer.WHOLE) -> Object:
         """Raises AlreadyExists, Refused, ApiError."""
-        return self.ask("POST", kind.path(namespace), {"fieldManager": MANAGER}, body)
+        return self.ask("POST", kind.path(namespace), {"fieldManager": MANAGER}, body, answer=answer)
 
-    def apply(self, kind: Kind, namespace: str, body: Object) -> Object:
+    def apply(self, kind: Kind, namespace: str, body: Object, *, answer: Answer = Answer.WHOLE) -> Object:
         """Server-side apply with our field manager; fields others set against us are taken back."""
         query = {"fieldManager": MANAGER, "force": "true"}
         path = kind.path(namespace, body["metadata"]["name"])
-        return self.ask("PATCH", path, query, body, content_type="application/apply-patch+yaml")
+        return self.ask("PATCH", path, query, body, content_type="application/apply-patch+yaml", answer=answer)
 
     def replace(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Raises Conflict: its resourceVersion is not the newest."""
         return self.ask("PUT", kind.path(namespace, body["metadata"]["name"]), {"fieldManager": MANAGER}, body)
 
-    def replace_status(self, kind: Kind, namespace: str, body: Object) -> Object:
+    def replace_status(self, kind: Kind, namespace: str, body: Object, *, answer: Answer = Answer.WHOLE) -> Object:
         """Raises Conflict: its resourceVersion is not the newest."""
         path = kind.path(namespace, body["metadata"]["name"], "status")
-        return self.ask("PUT", path, {"fieldManager": f"{MANAGER}-status"}, body)
+        return self.ask("PUT", path, {"fieldManager": f"{MANAGER}-status"}, body, answer=answer)
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
         """Start the deletion, dependents in the background; with `uid` of that very object only.
@@ -126,7 +156,7 @@ class Api:
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
-        self.ask("DELETE", kind.path(namespace, name), {}, body)
+        self.ask("DELETE", kind.path(namespace, name), {}, body, answer=Answer.METADATA)
 
     def ask(
         self,
@@ -136,17 +166,21 @@ class Api:
         body: Object | None = None,
         *,
         content_type: str = "application/json",
+        answer: Answer = Answer.WHOLE,
     ) -> Object:
         """Any request, and the JSON that answers it. Raises ApiError."""
         timeout = (min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s)
-        response = self._send(method, path, query or {}, body, content_type=content_type, timeout=timeout)
+        response = self._send(
+            method, path, query or {}, body, content_type=content_type, accept=answer, timeout=timeout
+        )
         try:
-            answer = nesting.loads(response.response.data)
+            self.traffic.count(method, len(response.response.data))
+            said = nesting.loads(response.response.data)
         except (ValueError, urllib3.exceptions.HTTPError, OSError) as error:
             raise Busy(0, "Unreadable", f"{method} {path}: {type(error).__name__}: {error}") from error
-        if not isinstance(answer, dict):
+        if not isinstance(said, dict):
             raise Busy(0, "Unreadable", f"{method} {path}: the answer is no object")
-        return answer
+        return said
 
     def log(self, namespace: str, pod: str, query: Mapping[str, str], *, silence_s: float | None) -> Generator[bytes]:
         """A container's log in pieces as they come, until it ends; `silence_s` None: however long it says nothing.
@@ -181,9 +215,10 @@ class Api:
         body: Object | None = None,
         *,
         content_type: str = "application/json",
+        accept: Answer = Answer.WHOLE,
         timeout: tuple[float, float | None],
     ) -> client.rest.RESTResponse:
-        headers = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
+        headers = {"Accept": accept.value, **({"Content-Type": content_type} if body is not None else {})}
         try:
             request = self._client.param_serialize(  # reads a token's file again, which may be gone for a moment
                 method, path, query_params=list(query.items()), header_params=headers, body=body,

@@ -15,6 +15,7 @@ No label of these holds the name of an object, so the number of their series is 
 | moaa_operator_status_writes_total | counter | – |
 | moaa_operator_watch_errors_total, _watch_relists_total, _watch_events_total | counter | kind |
 | moaa_operator_watch_objects | gauge | kind |
+| moaa_operator_api_answers_total, _api_answer_bytes_total | counter | method; watches are not in it |
 | moaa_operator_is_leader | gauge | – |
 
 `kind` of the attempts and stages is a stage's kind, or `preflight` or `inspect`. They are counted when the status is
@@ -31,6 +32,7 @@ from prometheus_client.registry import Collector
 
 from moaa.api.status import MoAAStatus, Phase
 from moaa.plan.stage import Kind
+from moaa_operator.kube.api import Traffic
 from moaa_operator.kube.informer import Informer
 from moaa_operator.kube.objects import Key
 from moaa_operator.tell.events import is_release
@@ -98,9 +100,9 @@ class Metrics:
         self._looked_at.forget(key)
         self._count()
 
-    def watch(self, informers: Sequence[Informer], queue_length: Callable[[], int]) -> None:
-        """Have the informers and the queue asked at every scrape."""
-        self.registry.register(_Watching(informers, queue_length))
+    def watch(self, informers: Sequence[Informer], queue_length: Callable[[], int], traffic: Traffic) -> None:
+        """Have the informers, the queue and the API server's answers asked at every scrape."""
+        self.registry.register(_Watching(informers, queue_length, traffic))
 
     def _count(self) -> None:
         with self._counting:
@@ -124,9 +126,10 @@ def _kind(stage: str) -> str:
 class _Watching(Collector):
     """Figures that are read when they are asked for."""
 
-    def __init__(self, informers: Sequence[Informer], queue_length: Callable[[], int]) -> None:
+    def __init__(self, informers: Sequence[Informer], queue_length: Callable[[], int], traffic: Traffic) -> None:
         self._informers = informers
         self._queue_length = queue_length
+        self._traffic = traffic
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("moaa_operator_queue_length", "MoAAs that wait for a look", value=self._queue_length())
@@ -141,3 +144,9 @@ class _Watching(Collector):
             seen.add_metric([kind], sum(i.events for i in mine))
             objects.add_metric([kind], sum(len(i.all()) for i in mine))
         yield from (errors, relists, seen, objects)
+        answers = CounterMetricFamily("moaa_operator_api_answers", "Answers of the API server", labels=["method"])
+        size = CounterMetricFamily("moaa_operator_api_answer_bytes", "Their bytes", labels=["method"])
+        for method, (number, whole) in self._traffic.all().items():
+            answers.add_metric([method], number)
+            size.add_metric([method], whole)
+        yield from (answers, size)

@@ -75,7 +75,9 @@ def test_a_field_of_the_wrong_type_is_refused_though_the_server_calls_it_its_own
     with server.changed:
         server.faults = [Fault(lambda r: r.method == "PATCH", 500, message=words)]
     service = {**child("Job"), "kind": "Deployment"}
-    assert [problem.reason for problem in apply.apply(server.api(), OWNER, [service]).values()] == ["Invalid"]
+    assert [
+        problem.reason for problem in apply.apply(server.api(), OWNER, [service], lately=apply.Lately()).values()
+    ] == ["Invalid"]
 
 
 def test_a_busy_server_is_an_error(server: ApiServer) -> None:
@@ -93,3 +95,44 @@ def test_only_the_very_object_is_deleted_and_what_is_gone_is_no_error(server: Ap
     apply.delete(api, OWNER, [Ref("Job", "small-x", made["metadata"]["uid"])])
     assert server.find("jobs", "team") == []
     assert server.find(CONFIG_MAP.plural, "team") == []
+
+
+def policy(owner: Owner = OWNER, port: int = 8000) -> Object:
+    meta = {"name": "small-servers", "namespace": owner.namespace, "ownerReferences": [dict(owner.reference)]}
+    spec = {"podSelector": {}, "ingress": [{"ports": [{"port": port}]}]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
+
+
+def test_a_policy_that_was_applied_lately_is_not_applied_again(server: ApiServer) -> None:
+    now = [1000.0]
+    lately = apply.Lately(clock=lambda: now[0])
+
+    def patches(*wanted: Object, owner: Owner = OWNER) -> int:
+        before = len(server.requests)
+        assert apply.apply(server.api(), owner, wanted, lately=lately) == {}
+        return len([r for r in server.requests[before:] if r.method == "PATCH"])
+
+    assert patches(policy()) == 1
+    now[0] += apply.LATELY_S - 1
+    assert patches(policy()) == 0
+    assert patches(policy(port=8265)) == 1, "it says something else now"
+    again = Owner("small", "team", "uid-2")
+    assert patches(policy(again, port=8265), owner=again) == 1, "it went with the MoAA of that name before"
+    now[0] += apply.LATELY_S
+    assert patches(policy(port=8265)) == 1, "somebody may have deleted it"
+
+
+def test_a_policy_that_was_refused_is_tried_again_at_once(server: ApiServer) -> None:
+    lately = apply.Lately()
+    server.faults = [Fault(lambda r: r.method == "PATCH", 403, reason="Forbidden")]
+    assert apply.apply(server.api(), OWNER, [policy()], lately=lately)
+    assert apply.apply(server.api(), OWNER, [policy()], lately=lately) == {}
+    assert len([r for r in server.requests if r.method == "PATCH"]) == 2
+
+
+def test_a_server_is_applied_whenever_it_is_wanted(server: ApiServer) -> None:
+    lately = apply.Lately()
+    service = {**child("Service"), "apiVersion": "v1", "kind": "Service"}
+    for _ in range(2):
+        assert apply.apply(server.api(), OWNER, [service], lately=lately) == {}
+    assert len([r for r in server.requests if r.method == "PATCH"]) == 2

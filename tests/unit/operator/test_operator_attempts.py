@@ -272,3 +272,14 @@ def test_a_permanent_failure_counts_more_than_an_attempt_elsewhere() -> None:
     pod_of(cluster, item, {"containerStatuses": [{"name": "job", "state": {"terminated": permanent}}]}, "-other")
     cluster.settle()
     assert cluster.entry("i1-generate")["isPermanent"]
+
+
+def test_a_training_whose_manifest_is_being_written_is_not_said_to_start() -> None:
+    cluster = Cluster(**SHORT)
+    cluster.work(until(cluster, "i1-sft"))
+    cluster.step()
+    assert cluster.entry("i1-sft")["step"] == "Finalise"
+    assert cluster.condition("Training") is None
+    written = cluster.document["status"]
+    cluster.step()
+    assert cluster.document["status"] == written, "nothing is new"
