@@ -32,6 +32,7 @@ UNITS: Mapping[str, str] = {
     "microBatchSize": "rows",
     "minJudges": "judges",
     "minProposals": "proposals",
+    "nodes": "machines",
     "numFewshot": "examples",
     "outputUsdPerMillion": "US dollars",
     "patience": "looks",
