@@ -101,8 +101,9 @@ class Trail:
             self._add(place, tuple(said))
 
     def _add(self, place: Place, said: tuple[JudgementRow, ...]) -> None:
-        is_pair = place.a != place.b  # else an answer that was scored by itself
-        self.comparisons[place.benchmark] += is_pair
+        is_pair = place.a != place.b  # else one answer, scored by itself
+        if is_pair:
+            self.comparisons[place.benchmark] += 1
         for row in said:
             heard = self.judges.setdefault((place.benchmark, row["role"], row["judge"]), Heard())
             heard.asked += 1

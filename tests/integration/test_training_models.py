@@ -47,13 +47,13 @@ def test_positions_are_as_exact_in_bf16_as_in_a_plain_model(student: Path, zero_
     from transformers import AutoModelForCausalLM
 
     from moaa_jobs.training.worker.export import probe
-    from moaa_jobs.training.worker.model import scoring_model
+    from moaa_jobs.training.worker.weights.models import Models
 
     spec = resource(student, student, workers=1, sft={"precision": "BF16", "zeroStage": zero_stage}, dpo={})
     assert spec.spec.training.sft is not None
     plain = AutoModelForCausalLM.from_pretrained(student, dtype=torch.bfloat16).eval()
     wanted = dict(plain.named_buffers())
-    with scoring_model(student, spec.spec.training.sft, torch.device("cpu")) as model:
+    with Models(spec.spec.training.sft, torch.device("cpu")).scoring(student) as model:
         found = dict(model.named_buffers())
         assert found.keys() == wanted.keys()
         for name, table in wanted.items():

@@ -16,7 +16,7 @@ import pytest
 from moaa.errors import Fenced
 from moaa.plan.stage import Kind
 from tests.training_steps import one_process
-from tests.training_world import World, conversations, resource
+from tests.training_world import World, conversations, pairs, resource
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -71,27 +71,39 @@ class RayTrain:
 
 
 def attempt(
-    world: World, monkeypatch: pytest.MonkeyPatch, *, dies_at: int | None = None, fenced_at: int | None = None
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    dpo: dict[str, Any] | None = None,
+    dies_at: int | None = None,
+    fenced_at: int | None = None,
 ) -> Any:
-    """The `LoopResult` of one attempt, which is killed or loses its stage to a later one after some step."""
+    """The `LoopResult` of one attempt at SFT, or at DPO with these fields, which is killed or loses its stage to a
+    later one after some step."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from moaa.store.fencing import claim
-    from moaa_jobs.stages.sft import RECIPE
+    from moaa_jobs.stages import dpo as dpo_stage
+    from moaa_jobs.stages import sft as sft_stage
     from moaa_jobs.training.driver import publish, train
     from moaa_jobs.training.shared.messages import SHARD
     from moaa_jobs.training.worker.place import Worker
     from moaa_jobs.training.worker.session import Session
 
-    spec = resource(world.root / "store", world.student, workers=1, sft=SFT, dpo={})
-    made = asyncio.run(world.stage(Kind.GENERATE, "conversations", conversations(ROWS)))
-    job = world.job(spec, Kind.SFT, [made])
+    spec = resource(world.root / "store", world.student, workers=1, sft=SFT, dpo=dpo or {})
+    if dpo is None:
+        kind, recipe = Kind.SFT, sft_stage.RECIPE
+        made = asyncio.run(world.stage(Kind.GENERATE, "conversations", conversations(ROWS)))
+    else:
+        kind, recipe = Kind.DPO, dpo_stage.RECIPE
+        made = asyncio.run(world.stage(Kind.JUDGE, "pairs", pairs(ROWS)))
+    job = world.job(spec, kind, [made])
     context = world.context(spec, job)
 
     async def configure() -> Any:
         token = await claim(context.store, publish.path_of(job), SHARD)
-        rows = await train._encode_rows(job, context, RECIPE)
-        return await train._resuming(await train._configure(job, context, RECIPE, token, rows), context)
+        rows = await train._encode_rows(job, context, recipe)
+        return await train._resuming(await train._configure(job, context, recipe, token, rows), context)
 
     config = asyncio.run(configure())
 
@@ -154,3 +166,35 @@ def test_a_session_whose_stage_is_anothers_writes_no_checkpoint(
     with pytest.raises(Fenced, match="attempt 2 has taken over from attempt 1"):
         attempt(world, monkeypatch, fenced_at=3)
     assert [folder.name for folder in tmp_path.glob("store/**/checkpoints/*/step-*[0-9]")] == ["step-000003"]
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_a_student_that_is_its_own_ref_model_is_loaded_once_before_training(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zero_stage: int
+) -> None:
+    """It is tried with rows end to end, scores the pairs and is trained, as one that is loaded anew each time is."""
+    from transformers import AutoModelForCausalLM
+
+    from moaa_jobs.training.worker.weights.models import Models
+
+    dpo = {"zeroStage": zero_stage, "epochs": "1", "beta": "0.1", "learningRate": "1e-3", "checkpointSteps": 100}
+    load, loaded = AutoModelForCausalLM.from_pretrained, []
+
+    def counted(folder: Path, **options: Any) -> Any:
+        loaded.append(Path(folder).resolve())
+        return load(folder, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", counted)
+    (tmp_path / "once").mkdir()
+    (tmp_path / "anew").mkdir()
+    found = attempt(World(tmp_path / "once", student), monkeypatch, dpo=dpo)
+    assert found.packed
+    assert loaded.count(student.resolve()) == 1
+    assert len(loaded) == 2, "and what was made of it, to be checked"
+
+    loaded.clear()
+    monkeypatch.setattr(Models, "_loaded", lambda models, folder: models._load(folder))
+    wanted = attempt(World(tmp_path / "anew", student), monkeypatch, dpo=dpo)
+    assert loaded.count(student.resolve()) == 3
+    assert found.curve == wanted.curve
+    assert found.curve[-1].loss < found.curve[0].loss

@@ -162,13 +162,13 @@ async def test_a_disk_without_room_is_told_before_anything_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = Hub()
-    monkeypatch.setattr(subject.shutil, "disk_usage", lambda _: SimpleNamespace(free=19))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=19))
     with pytest.raises(
         StoreError, match=r"hf://owner/m: 2 of its files lie on this disk at a time .* free; give it mo"
     ):
         await make(wanted(hub), remote(tmp_path), tmp_path / "scratch", quiet)
     assert not hub.given
-    monkeypatch.setattr(subject.shutil, "disk_usage", lambda _: SimpleNamespace(free=20))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=20))
     await make(wanted(hub), remote(tmp_path), tmp_path / "scratch", quiet)
 
 

@@ -163,9 +163,12 @@ class _Server:
     def _made_from(self) -> dict[str, object]:
         """Without defaults: a field that a later version adds must not look like an edit."""
         spec = self.context.resource.spec
-        told = {"storage": set(_STORE_FIELDS), "model": True, "digest": True, "folder": True}
         return {
-            "weights": self.bring.model_dump(mode="json", include=told, exclude_defaults=True),
+            "weights": self.bring.model_dump(
+                mode="json",
+                include={"storage": set(_STORE_FIELDS), "model": True, "digest": True, "folder": True},
+                exclude_defaults=True,
+            ),
             "serving": self.model.serving.model_dump(mode="json", exclude_defaults=True),
             "account": spec.service_account_name,
             "scheduleMinutes": spec.serving.schedule_minutes,

@@ -14,7 +14,7 @@ from tests.operator_helpers import SETTINGS, SHORT, Cluster, Object, unplaced
 from tests.queue_helpers import FULL, Queue
 
 NO_GPU = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
-WIDE = {"spec__models__0__serving": {"gpus": 16, "nodes": 2}}
+WIDE: dict[str, Any] = {"spec__models__0__serving": {"gpus": 16, "nodes": 2}}
 
 
 def waiting(**more: Any) -> tuple[Cluster, Object]:

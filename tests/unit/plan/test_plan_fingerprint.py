@@ -150,7 +150,7 @@ def test_answers_of_the_data_as_a_baseline_are_read_by_stage_data() -> None:
 
 def test_the_category_of_a_benchmark_decides_which_questions_are_staged() -> None:
     """Its table was found under every category, so scores of one were told as those of another."""
-    shared = {"name": "hard", "type": "ArenaHard", "source": "file:///q.jsonl", "version": "v2.0"}
+    shared: dict[str, Any] = {"name": "hard", "type": "ArenaHard", "source": "file:///q.jsonl", "version": "v2.0"}
     shared |= {"answers": {"source": "file:///a.jsonl"}, "judgeModel": {"model": "eva"}}
 
     def fingerprint(**category: str) -> str:

@@ -76,10 +76,10 @@ def test_a_mask_is_there_only_where_rows_are_padded(on_gpu: bool) -> None:
     pair = kept(TINY, on_gpu=on_gpu, dpo=True, packing=True)
     assert pair == 2 * row, "both sequences end to end"
     assert kept(TINY, on_gpu=on_gpu, dpo=True, packing=False) - pair == 2 * 16 * 16 * (1 + 2 * 2)
-    four = {"microBatchSize": 4, "batchSize": 4}
+    four: dict[str, Any] = {"microBatchSize": 4, "batchSize": 4}
     assert kept(TINY, on_gpu=on_gpu, packing=True, **four) == 4 * row
     assert kept(TINY, on_gpu=on_gpu, packing=False, **four) - 4 * row == 4 * 16 * 16 * (1 + 2 * 2)
-    again = {"gradientCheckpointing": True, "packing": False}
+    again: dict[str, Any] = {"gradientCheckpointing": True, "packing": False}
     assert kept(TINY, on_gpu=on_gpu, **again, **four) - 4 * kept(TINY, on_gpu=on_gpu, **again) == 4 * 16 * 16
 
 
@@ -87,7 +87,8 @@ def test_a_window_needs_a_mask_where_flashattention_is_not() -> None:
     seen = replace(TINY, head_dim=8, window=8, window_layers=1)
     whole = replace(seen, window=None, window_layers=0)
     mask = 16 * 16
-    for fields, width in (({}, 2), ({"precision": "FP32"}, 4)):
+    precisions: list[tuple[dict[str, Any], int]] = [({}, 2), ({"precision": "FP32"}, 4)]
+    for fields, width in precisions:
         more = {
             on_gpu: kept(seen, on_gpu=on_gpu, **fields) - kept(whole, on_gpu=on_gpu, **fields)
             for on_gpu in (False, True)

@@ -76,7 +76,7 @@ def test_reading_the_hub_each_time_is_told_beside_what_once_would_take() -> None
     ("storage", "place"), [({}, "this machine's cache"), ({"weights": "Store"}, "the store")], ids=["hub", "store"]
 )
 def test_on_one_machine_only_the_hub_is_far(storage: dict[str, str], place: str) -> None:
-    of = owner(uri="file:///store", **storage)
+    of = owner(None, uri="file:///store", **storage)
     assert told(of) == [f"about 191 GiB come from the Hub into {place} once: 27 min at 1 Gbit/s"]
     assert told(of, sized(of, a=10)) == []
 

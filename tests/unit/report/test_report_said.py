@@ -121,6 +121,17 @@ def _shown(trail: Trail, compared: Compared) -> Shown:
     return shown
 
 
+def test_scores_are_counted_and_are_no_comparisons() -> None:
+    trail = Trail("7")
+    scored = [judgement("", None, judge="rm", role="score", a=i, b=i, label=f"{i}.5") for i in range(3)]
+    trail.add([*scored, judgement("", None, judge="rm", role="score", a=3, b=3, failure="context-length")])
+    assert trail.judges["", "score", "rm"].asked == 4
+    assert trail.judges["", "score", "rm"].failures == {"context-length": 1}
+    assert (dict(trail.comparisons), trail.drawn) == ({}, {}), "no group of comparisons without one"
+    trail.add([judgement("a", None, role="score", label="1.5"), judgement("b", None, role="score", label="-2")])
+    assert trail.comparisons[""] == 1, "a duel of two that were scored"
+
+
 def test_the_share_of_the_first_place() -> None:
     assert Orders(agreed=2, first=2).first_share == 0.75, "each comparison has two verdicts"
     assert Orders(agreed=4, second=4).first_share == 0.25

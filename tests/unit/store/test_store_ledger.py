@@ -68,7 +68,7 @@ async def test_the_first_record_of_a_call_counts() -> None:
 
 
 def test_an_entry_is_an_answer_or_a_failure() -> None:
-    with pytest.raises(ValueError, match="exactly one of answer, letters and failure"):
+    with pytest.raises(ValueError, match="exactly one of answer, letters, score and failure"):
         Entry(row="a", path="p", key="k", model="m")
 
 

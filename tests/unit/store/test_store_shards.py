@@ -44,6 +44,7 @@ RANKING = {
     "messages": [USER],
     "samples": ["one", "two"],
     "points": [1.0, None],
+    "scores": None,
     "comparisons": [
         {
             "a": 0,

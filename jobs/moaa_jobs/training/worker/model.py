@@ -1,12 +1,10 @@
 """Load a student's or ref_model's weights, with the right attention. No other module does.
 
-A model that only scores makes forward passes before training, whole on every worker or sharded under ZeRO-3.
+`weights.models` keeps them while they are needed.
 """
 
 import fnmatch
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,6 @@ from moaa.api.training import Optimization, Precision
 from moaa.errors import DataError
 from moaa_jobs.training.shared.messages import TrainingRefused
 from moaa_jobs.training.worker.attention.kinds import Attention, for_packing, for_padding
-from moaa_jobs.training.worker.deepspeed import scoring_config
 from moaa_jobs.training.worker.memory import is_out_of_memory
 from moaa_jobs.training.worker.process_group import all_say
 
@@ -109,27 +106,6 @@ def _check_loaded(folder: Path, found: dict[str, Any]) -> None:
                 f"{folder}: of its tensors, {listed} {what}; training would start from random numbers or leave learned "
                 "ones out. Restore the weights or config.json"
             )
-
-
-@contextmanager
-def scoring_model(folder: Path, spec: Optimization, device: torch.device) -> Iterator[Any]:
-    """The bare model in evaluation mode; gone afterwards. Under ZeRO-3 every rank must call it equally often."""
-    if spec.zero_stage == 3:
-        import deepspeed
-        from transformers.integrations import HfDeepSpeedConfig
-
-        # While this object lives, from_pretrained shards the weights as it reads them.
-        sharded_loading = HfDeepSpeedConfig(scoring_config(spec))
-        engine, *_ = deepspeed.initialize(model=load_together(folder, spec, device), config=scoring_config(spec))
-        engine.eval()
-        # Its hooks gather the parameters of each layer, so the module itself can be called.
-        yield engine.module
-        engine.destroy()
-        del engine, sharded_loading
-    else:
-        yield load_together(folder, spec, device).to(device).eval()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def attend_packed(model: Any, *, vocabulary: int, spec: Optimization, device: torch.device) -> Attention | None:

@@ -19,9 +19,10 @@ from moaa_jobs.training.shared.messages import LoopConfig, LoopProgress
 from moaa_jobs.training.worker import ref_logps
 from moaa_jobs.training.worker.attention.kinds import Attention
 from moaa_jobs.training.worker.losses import PairCollator, RefLogps
-from moaa_jobs.training.worker.model import attend_packed, scoring_model
+from moaa_jobs.training.worker.model import attend_packed
 from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.trainers import PairTrainer, SftCollator, SftTrainer
+from moaa_jobs.training.worker.weights.models import Models
 
 Collator = SftCollator | PairCollator
 REPORT_EVERY = 20
@@ -46,7 +47,7 @@ class Objective(Protocol):
         """Of each row."""
         ...
 
-    def collator(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, packed: bool) -> Collator:
+    def collator(self, worker: Worker, table: pa.Table, *, models: Models, pad_id: int, packed: bool) -> Collator:
         """How bins become batches; `packed` lays their rows end to end. Every rank calls it equally often.
 
         Raises:
@@ -69,14 +70,14 @@ def objective_of(config: LoopConfig) -> Objective:
             assert_never(config.spec)
 
 
-def may_pack(worker: Worker, *, vocabulary: int, device: torch.device) -> Attention | None:
+def may_pack(worker: Worker, models: Models, *, vocabulary: int) -> Attention | None:
     """By which attention rows are laid end to end, where the resource asks for it and the student keeps them apart;
     None: they are padded. Every rank calls it equally often."""
     spec = worker.config.spec
     if not spec.packing:
         return None
-    with scoring_model(worker.scratch / "student", spec, device) as model:
-        attention = attend_packed(model, vocabulary=vocabulary, spec=spec, device=device)
+    with models.scoring(worker.scratch / "student") as model:
+        attention = attend_packed(model, vocabulary=vocabulary, spec=spec, device=models.device)
     worker.packing_refused = attention is None
     return attention
 
@@ -103,7 +104,7 @@ class Conversations:
         worker: Worker,  # noqa: ARG002  no ref_model
         table: pa.Table,
         *,
-        device: torch.device,  # noqa: ARG002
+        models: Models,  # noqa: ARG002
         pad_id: int,
         packed: bool,
     ) -> Collator:
@@ -125,18 +126,16 @@ class Pairs:
     def trainer(self) -> Callable[..., SftTrainer | PairTrainer]:
         return partial(PairTrainer, spec=self.spec)
 
-    def collator(self, worker: Worker, table: pa.Table, *, device: torch.device, pad_id: int, packed: bool) -> Collator:
+    def collator(self, worker: Worker, table: pa.Table, *, models: Models, pad_id: int, packed: bool) -> Collator:
         if not self.spec.loss.reads_ref_model:
             return PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=None)
-        scored = self._ref_logps(worker, table, device, pad_id=pad_id, packed=packed)
+        scored = self._ref_logps(worker, table, models, pad_id=pad_id, packed=packed)
         return PairCollator(table, pad_id=pad_id, packed=packed, ref_logps=scored)
 
     def arguments(self, common: Mapping[str, Any]) -> TrainingArguments:
         return TrainingArguments(**common)
 
-    def _ref_logps(
-        self, worker: Worker, table: pa.Table, device: torch.device, *, pad_id: int, packed: bool
-    ) -> RefLogps:
+    def _ref_logps(self, worker: Worker, table: pa.Table, models: Models, *, pad_id: int, packed: bool) -> RefLogps:
         """From the store, where they are put first if they are not there."""
         config, rows, run = worker.config, table.num_rows, worker.runner.run
         assert config.ref_model is not None, "every stage that learns from pairs has one"
@@ -149,14 +148,14 @@ class Pairs:
         )
         stored = run(ref_logps.read(worker.store, folder, rows=rows))
         # All ranks must go the same way, even if one looked a moment later.
-        missing = torch.tensor([stored is None], dtype=torch.int32, device=device)
+        missing = torch.tensor([stored is None], dtype=torch.int32, device=models.device)
         dist.all_reduce(missing, op=dist.ReduceOp.MAX)
         if stored is not None and not missing.item():
             return stored
         left = [run(ref_logps.left(worker.store, folder, rows=rows)) if worker.rank == 0 else []]
-        dist.broadcast_object_list(left, device=device)
+        dist.broadcast_object_list(left, device=models.device)
         if left[0]:
-            self._score(worker, table, device, folder, left[0], pad_id=pad_id, packed=packed)
+            self._score(worker, table, models, folder, left[0], pad_id=pad_id, packed=packed)
         worker.pulse.excuse("storing ref_logps")
         dist.barrier()
         if worker.rank == 0:
@@ -170,7 +169,7 @@ class Pairs:
         self,
         worker: Worker,
         table: pa.Table,
-        device: torch.device,
+        models: Models,
         folder: str,
         rows: Sequence[int],
         *,
@@ -188,7 +187,8 @@ class Pairs:
             if step == of or step % REPORT_EVERY == 0:
                 worker.report(LoopProgress(phase="scoring", step=step, steps=of))
 
-        with scoring_model(worker.scratch / "ref-model", self.spec, device) as model:
+        device = models.device
+        with models.scoring(worker.scratch / "ref-model") as model:
             vocabulary = model.config.get_text_config().vocab_size
             packs = packed and attend_packed(model, vocabulary=vocabulary, spec=self.spec, device=device) is not None
             add_fused_lm_head(model)

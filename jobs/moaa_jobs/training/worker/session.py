@@ -38,11 +38,11 @@ from moaa_jobs.training.worker import export, trainers
 from moaa_jobs.training.worker.attention.kinds import Attention
 from moaa_jobs.training.worker.cadence import Cadence, Turn
 from moaa_jobs.training.worker.callbacks import CheckpointReporter, Looks, PulseKeeper, StepRecorder
-from moaa_jobs.training.worker.model import load_together
 from moaa_jobs.training.worker.objective import Collator, capacity, may_pack, objective_of
 from moaa_jobs.training.worker.place import Worker
 from moaa_jobs.training.worker.process_group import all_say, meet, shared_values
 from moaa_jobs.training.worker.weights import best, lora
+from moaa_jobs.training.worker.weights.models import Models
 
 Trained = trainers.SftTrainer | trainers.PairTrainer
 
@@ -67,6 +67,7 @@ class Session:
         self.spec = worker.config.spec
         self.objective = objective_of(worker.config)
         self.device: torch.device = ray.train.torch.get_device()
+        self.models = Models(self.spec, self.device)
         self.student = worker.scratch / "student"
         self.table: pa.Table = open_table(worker.scratch / "tokens.arrow")
         self.lengths = row_lengths(self.table)
@@ -103,10 +104,10 @@ class Session:
         start = self._start()
         tracking = self._tracking(start)
         with self.worker.phase("score"):
-            attention = may_pack(self.worker, vocabulary=len(tokenizer), device=self.device)
+            attention = may_pack(self.worker, self.models, vocabulary=len(tokenizer))
             packed = attention is not None
             collator = self.objective.collator(
-                self.worker, self.table, device=self.device, pad_id=pad_id, packed=packed
+                self.worker, self.table, models=self.models, pad_id=pad_id, packed=packed
             )
         with self.worker.phase("load"):
             layout = self._layout(steps, packed)
@@ -250,7 +251,7 @@ class Session:
         )
         trainer = trainers.build(
             self.objective.trainer,
-            load_together(start.model, spec, self.device, attention),
+            self.models.take(start.model, attention),
             args,
             bins=layout.bins[done * layout.accumulation * self.config.workers :],
             collator=collator,

@@ -1,11 +1,11 @@
 """Folders of attempts on a machine's own disk: only what no living process holds may go."""
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from moaa_jobs.training.shared import scratch
 from moaa_jobs.training.shared.scratch import hold, remove_others
 
 
@@ -36,14 +36,16 @@ def test_a_folder_that_was_removed_before_it_is_held_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the opening and the lock another process takes it for abandoned."""
-    folder, flock, taken = tmp_path / "moaa-abcd-1-aa", scratch.fcntl.flock, []
+    folder, flock = tmp_path / "moaa-abcd-1-aa", fcntl.flock
+    taken: list[Path] = []
 
     def late(descriptor: int, kind: int) -> None:
         if not taken:
-            taken.append(folder.rmdir())
+            folder.rmdir()
+            taken.append(folder)
         flock(descriptor, kind)
 
-    monkeypatch.setattr(scratch.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     held = hold(folder)
     assert taken
     assert os.path.samestat(folder.stat(), os.fstat(held))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from moaa.api import MoAA
+from moaa.api.models import ModelKind
 from moaa.errors import ResourceError
 from moaa.weights.served import server_of
 from moaa_operator.kube.owner import HASH_ANNOTATION
@@ -70,6 +71,15 @@ def test_a_server_is_ready_after_a_real_completion_within_its_startup_minutes() 
     assert "chat/completions" in probe["exec"]["command"][2]
     assert probe["exec"]["command"][3:] == ["start", "8000", "big", "/tmp/last-token.json"]
     assert probe["periodSeconds"] * probe["failureThreshold"] == 30 * 60
+
+
+def test_a_server_of_a_reward_model_pools_and_is_ready_after_a_real_score() -> None:
+    models = [m.with_(kind=ModelKind.REWARD) if m.name == "big" else m for m in MOAA.spec.models]
+    one = vllm("big", MOAA.with_(spec=MOAA.spec.with_(models=models)))
+    assert option(one["command"], "--runner") == "pooling"
+    probe = one["startupProbe"]["exec"]["command"]
+    assert probe[3:] == ["start", "8000", "big", "/tmp/last-token.json", "score"]
+    assert "--runner" not in vllm("big")["command"]
 
 
 def test_a_server_lives_while_it_gives_tokens() -> None:

@@ -1,1 +1,1 @@
-"""Which weights of a student are trained, and which are kept."""
+"""Which weights of a student are in memory, are trained, and are kept."""
