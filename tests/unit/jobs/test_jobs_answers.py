@@ -126,7 +126,7 @@ async def test_inspect_tells_what_the_asking_run_has_paid_for_and_nothing_of_oth
     makers["i0-evaluate"] = ("r", "i2-evaluate")  # the same work under another name: counted there
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for name, (run, stage) in {"i0-resolve": ("r", "i0-resolve"), **makers}.items():
-        done = {field: value for field, value in results[name] if field not in ("score", "stage")}
+        done = {field: value for field, value in results[name] if field not in ("score", "stage", "weights_gib")}
         manifest = StageManifest(
             **done, stage=stage, run=run, iteration=0, document={}, started=now, finished=now, seconds=9, usage=usage
         )
