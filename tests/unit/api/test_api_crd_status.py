@@ -5,6 +5,8 @@ from typing import Any
 
 from moaa.api.status import MAX_STAGES, ClosedIteration, MoAAStatus, Phase, StageStatus
 from moaa.plan.result import StageResult
+from moaa.plan.stage import Kind
+from moaa_operator.tell.results import results_of, stage_status
 from moaa_operator.tell.status import document
 from tests.crd_server import admit, places, refused, root_schema
 from tests.plan_helpers import tree
@@ -80,8 +82,24 @@ def test_what_has_its_default_is_neither_written_nor_added_by_the_server() -> No
 
 
 def test_a_status_holds_what_the_plan_needs_of_a_stage() -> None:
-    elsewhere = {"decision", "weights_gib"}  # in the history of iterations, and with each model
-    assert set(StageStatus.model_fields) == set(StageResult.model_fields) - elsewhere
+    for_people = {"decision"}  # it goes into the history of iterations
+    elsewhere = {"weights_gib"}  # it goes into the models
+    assert set(StageStatus.model_fields) == set(StageResult.model_fields) - for_people - elsewhere
+
+
+def test_a_status_keeps_the_sizes_of_models() -> None:
+    models = {name: "0" * 64 for name in ("b", "a", "judge")}
+    told = StageResult(
+        stage="i0-resolve",
+        kind=Kind.RESOLVE,
+        inputs="1" * 64,
+        fingerprint="2" * 64,
+        models=models,
+        weights_gib=[3, 0, 9],
+    )
+    kept = stage_status(told)
+    assert {model.name: model.gib for model in kept.models} == {"a": 3, "b": 0, "judge": 9}
+    assert results_of(MoAAStatus(stages=[kept]))["i0-resolve"] == told
 
 
 def test_a_status_is_bounded() -> None:
