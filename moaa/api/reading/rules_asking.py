@@ -89,9 +89,9 @@ def references(spec: Node) -> Iterator[Problem]:
         *((name, ModelKind.CHAT) for name in (*writers, spec.at("student"))),
         *((name, ModelKind.REWARD) for name in scorers),
     ]:
-        for model in models_named(spec, name.text):
-            if (found := model.at("kind").word(ModelKind.CHAT)) != wanted and found in set(ModelKind):
-                yield name.problem(f"names a model of kind {found}, and {_NEEDED[wanted]}")
+        kinds = [model.at("kind").word(ModelKind.CHAT) for model in models_named(spec, name.text)]
+        if kinds and wanted not in kinds and set(kinds) <= set(ModelKind):
+            yield name.problem(f"names a model of kind {kinds[0]}, and {_NEEDED[wanted]}")
 
 
 _NEEDED = {
