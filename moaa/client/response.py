@@ -5,7 +5,7 @@ answer apart, and holds only text that every later file can hold.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from moaa.asking.caller import Reply
@@ -31,6 +31,18 @@ def parse_completion(body: bytes, *, max_tokens: int) -> Reply | Permanent | Ret
     return found if isinstance(found, Permanent | Retry) else _read(found.choice, found.spent, max_tokens)
 
 
+def opened(body: bytes, odd: Callable[[str], Retry]) -> dict[str, Any] | Permanent | Retry:
+    """The object of a 200 response; or the error that came with that status. `odd` words what is no such object."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return odd(f"{type(error).__name__}: {error}")
+    if not isinstance(document, dict):
+        return odd(f"a JSON {type(document).__name__}")
+    failure = error_in(document)
+    return document if failure is None else is_retryable(failure)
+
+
 class Found(NamedTuple):
     choice: dict[str, Any]
     """With an object `message`."""
@@ -39,14 +51,9 @@ class Found(NamedTuple):
 
 def first_choice(body: bytes) -> Found | Permanent | Retry:
     """The first choice of a 200 response, whatever it says; or the error or refusal that came with that status."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        return _odd(f"{type(error).__name__}: {error}")
-    if not isinstance(document, dict):
-        return _odd(f"a JSON {type(document).__name__}")
-    if (failure := error_in(document)) is not None:
-        return is_retryable(failure)
+    document = opened(body, _odd)
+    if isinstance(document, Permanent | Retry):
+        return document
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices:
         if _is_filtered(document):

@@ -5,16 +5,15 @@ answer as the last turn and no prompt for another. Without an activation the num
 it through a sigmoid otherwise, which makes high ones equal.
 """
 
-import json
 import math
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from moaa.asking.caller import Scalar
 from moaa.asking.reasons import Reason
-from moaa.client.outcome import Permanent, Retry, Trouble, is_retryable
+from moaa.client.outcome import Permanent, Retry, Trouble
 from moaa.client.request import PLAIN, Dialect, plain
-from moaa.client.response import error_in, spent_of
+from moaa.client.response import opened, spent_of
 from moaa.conversation import Conversation, Message
 
 
@@ -45,14 +44,9 @@ class ScoreRequest:
 
     def read(self, payload: bytes) -> Scalar | Permanent | Retry:
         """As `Request.read`. More numbers than one, or none that is finite, will not be better at another try."""
-        try:
-            document = json.loads(payload)
-        except (ValueError, RecursionError) as error:
-            return _odd(f"{type(error).__name__}: {error}")
-        if not isinstance(document, dict):
-            return _odd(f"a JSON {type(document).__name__}")
-        if (failure := error_in(document)) is not None:
-            return is_retryable(failure)
+        document = opened(payload, _odd)
+        if isinstance(document, Permanent | Retry):
+            return document
         usage = document.get("usage")
         spent = spent_of({**usage, "completion_tokens": 0} if isinstance(usage, dict) else None)  # it writes nothing
         match document.get("data"):
