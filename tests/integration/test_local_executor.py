@@ -367,7 +367,7 @@ async def test_gpus_of_models_that_nobody_has_to_serve_any_more_are_not_missed(f
 async def test_servers_over_several_machines_are_refused_before_anything_is_done(fake: FakeMachine) -> None:
     document = fake.resource().model_dump(mode="json", by_alias=True)
     document["spec"]["models"][2]["serving"] |= {"gpus": 4, "nodes": 2}
-    with pytest.raises(UsageError, match=r"i1-generate: .* agg has serving\.nodes 2, and this is one machine; remove"):
+    with pytest.raises(UsageError, match=r"i1-generate: spec\.models c has serving\.nodes 2, and this is one machine"):
         await carry_out(fake, MoAA.model_validate(document))
     assert fake.stages() == []
 
