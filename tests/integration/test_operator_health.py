@@ -22,7 +22,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def test_health_says_what_is_wrong_and_metrics_name_no_object() -> None:
+def test_health_says_what_is_wrong_and_metrics_name_nothing_but_runs() -> None:
     with ApiServer() as server:
         look_at_pages(server)
 
@@ -57,7 +57,8 @@ def look_at_pages(server: ApiServer) -> None:
     operator.start()
     until(lambda: get("/readyz")[0] == 200)
     until(lambda: 'moaa_operator_runs{phase="Pending"} 1.0' in get("/metrics")[1])
-    assert OWNER.name not in get("/metrics")[1]
+    naming = {line.partition("{")[0] for line in get("/metrics")[1].splitlines() if f'"{OWNER.name}"' in line}
+    assert naming == {"moaa_run_stalled", "moaa_run_open", "moaa_run_failures"}, "only figures of a run are by run"
     assert get("/nowhere")[0] == 404
     assert operator.stop()
     pages.stop()
