@@ -8,7 +8,7 @@ from moaa.plan.forecast import memory
 from moaa.plan.forecast.shape import ModelShape, read_shape
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
 ROWS, LENGTH = 2, 256

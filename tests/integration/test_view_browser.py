@@ -124,11 +124,13 @@ async def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(
 
 
 async def press_on(page: Page, name: str) -> None:
-    """Tab to the link or button of that name, and press Enter."""
+    """Tab to the link or button of that name, press Enter, and wait for the page to which it leads."""
     for _ in range(200):
         await page.keyboard.press("Tab")
         if await page.evaluate("document.activeElement.innerText") == name:
-            return await page.keyboard.press("Enter")
+            async with page.expect_navigation():
+                await page.keyboard.press("Enter")
+            return
     raise AssertionError(f"no {name!r} is reached by Tab in {page.url}")
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,8 +22,10 @@ from moaa.store.objects.base import Store
 
 logger = logging.getLogger(__name__)
 
+LEAVE_S = 2.0
+"""Between two stacks that a worker leaves on its machine."""
 LOOK_S = 10.0
-"""Between two looks of a worker for a question."""
+"""Between two looks of a worker for a question, which costs a request of the store."""
 SILENT_S = 3 * LOOK_S
 """A process that has not looked for so long is stopped, or starved of its processor."""
 WITHIN_S = 15.0
@@ -110,8 +112,12 @@ class Pulse:
                     runner.run(self.look())
                 except (StoreError, OSError) as error:  # TimeoutError is one
                     logger.warning("no_answer rank=%d error=%s", self._rank, str(error) or type(error).__name__)
-                if self._closed.wait(LOOK_S):
-                    return
+                asked = self._clock()
+                while self._clock() - asked < LOOK_S:
+                    if self._closed.wait(LEAVE_S):
+                        return
+                    with suppress(OSError):  # the next look tells it
+                        self._leave()
 
     async def look(self) -> None:
         """Leave this worker's stack on its machine; answer a question that is new.
@@ -120,9 +126,7 @@ class Pulse:
             StoreError, TimeoutError: the store gave no question or took no answer; the next look tries again.
             OSError: the machine's disk took no stack.
         """
-        file = self._file(self._rank)
-        file.with_suffix(".new").write_text(self._here(0).model_dump_json())
-        file.with_suffix(".new").replace(file)
+        self._leave()
         async with asyncio.timeout(WITHIN_S):
             question = await last_question(self._store, self._folder)
             if question == self._answered:
@@ -130,6 +134,12 @@ class Pulse:
             for found in (self._here(question), *self._silent(question)):
                 await self._store.put(f"{self._folder}/{found.rank}.json", found.model_dump_json().encode())
         self._answered = question
+
+    def _leave(self) -> None:
+        """Raises OSError: the machine's disk took no stack."""
+        file = self._file(self._rank)
+        file.with_suffix(".new").write_text(self._here(0).model_dump_json())
+        file.with_suffix(".new").replace(file)
 
     def _here(self, question: int) -> Answer:
         step, since, excuse = self._state
