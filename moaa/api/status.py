@@ -180,7 +180,7 @@ class CostLeft(Observed):
 class RunCost(Observed):
     """What the run has spent so far, at the prices that the resource states now.
 
-    Written with whatever else is new, and by itself once a figure has grown by a twentieth.
+    Written with whatever else is new, and by itself once a figure has grown by a tenth.
     """
 
     gpu_hours: Figure

@@ -12,9 +12,9 @@ from moaa.api.status import MAX_COSTS, MAX_UNPRICED, CostLeft, MoAAStatus, RunCo
 from moaa.plan.budget.limits import Unit, limits_of, units_of_bill
 from moaa.plan.budget.spent import EARLIER, Account, Bill, Spent, bill, total
 
-NEWS = Decimal("1.05")
+NEWS = Decimal("1.1")
 """A figure that has grown this much is written by itself: a run whose progress nobody can tell still shows what it
-costs, in some two hundred writes however long it takes."""
+costs, in some hundred writes however long it takes."""
 
 
 def cost_of(resource: MoAA, account: Account, *, is_least: bool = False) -> RunCost | None:

@@ -129,7 +129,7 @@ def test_attempts_that_left_more_in_the_store_do_not_count() -> None:
     assert "2 attempts failed" in str(cluster.condition("Succeeded"))
 
 
-@pytest.mark.parametrize(("hours", "most"), [(1, 110), (10, 180)])
+@pytest.mark.parametrize(("hours", "most"), [(1, 110), (10, 150)])
 def test_a_status_is_written_when_progress_shows_and_not_for_every_answer(hours: int, most: int) -> None:
     cluster = Cluster(**SHORT)
     uid = working(cluster, "i1-generate")
